@@ -1,0 +1,1 @@
+//! Every way in: HTTP today, more doors to come.

@@ -1,0 +1,17 @@
+//! The vocabulary of lacus: names, records, units, settings, errors, time.
+//!
+//! Every other crate speaks in these words. Nothing here reads a file, opens a socket or knows a wire format,
+//! and nothing here depends on arrow, DataFusion or a runtime: it compiles in seconds because all else waits for it.
+
+pub mod clock;
+pub mod error;
+pub mod names;
+pub mod record;
+pub mod settings;
+pub mod units;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use error::{Context, Error, Kind, Result};
+pub use names::{StreamName, TableName};
+pub use record::{NewRecord, Offset, Offsets, Partition, Position, Record};
+pub use settings::Settings;

@@ -1,0 +1,156 @@
+//! Names of streams and tables: checked once at the edge, right everywhere after.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// The longest name of a stream or table, in bytes.
+pub const NAME_BYTES_MAX: usize = 120;
+
+/// What the table of rows that could not be decoded adds to its table's name.
+pub const QUARANTINE_SUFFIX: &str = "__quarantine";
+
+/// The name of a stream: a lowercase letter, then lowercase letters, digits and `_`; no `__`, at most
+/// [`NAME_BYTES_MAX`] bytes. Events posted with `?source=clicks` go to stream `clicks`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Arc<str>);
+
+impl StreamName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid), with a name that would do as the hint.
+    pub fn new(name: &str) -> Result<Self> {
+        if is_valid(name) {
+            return Ok(Self(name.into()));
+        }
+        let error = Error::invalid(format!(
+            "\"{}\" is not a stream name: use a lowercase letter, then lowercase letters, digits and single underscores, {NAME_BYTES_MAX} bytes at most",
+            shortened(name)
+        ));
+        let closest = closest_valid(name);
+        Err(if is_valid(&closest) { error.with_hint(format!("try \"{closest}\"")) } else { error })
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The table that this stream is delivered to.
+    #[must_use]
+    pub fn table(&self) -> TableName {
+        TableName(Arc::clone(&self.0))
+    }
+}
+
+/// The name of a table in database `main`: a stream's name, or one that lacus derived from it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName(Arc<str>);
+
+impl TableName {
+    /// Checks a name: as for a stream, and the derived `…__quarantine` too.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid).
+    pub fn new(name: &str) -> Result<Self> {
+        StreamName::new(name.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(name))?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The table that keeps what this table could not: `clicks` has `clicks__quarantine`.
+    #[must_use]
+    pub fn quarantine(&self) -> Self {
+        Self(format!("{}{QUARANTINE_SUFFIX}", self.0).into())
+    }
+
+    /// Whether this is the quarantine of another table.
+    #[must_use]
+    pub fn is_quarantine(&self) -> bool {
+        self.0.ends_with(QUARANTINE_SUFFIX)
+    }
+}
+
+fn is_valid(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && !name.contains("__")
+}
+
+fn closest_valid(name: &str) -> String {
+    let mut closest = String::new();
+    for letter in name.chars().take(NAME_BYTES_MAX) {
+        match letter.to_ascii_lowercase() {
+            letter @ ('a'..='z' | '0'..='9') => closest.push(letter),
+            _ if closest.ends_with('_') => {}
+            _ => closest.push('_'),
+        }
+    }
+    closest.trim_matches(|edge: char| !edge.is_ascii_lowercase() && !edge.is_ascii_digit()).to_owned()
+}
+
+fn shortened(name: &str) -> String {
+    let mut text: String = name.chars().take(60).collect();
+    if text.len() < name.len() {
+        text.push('…');
+    }
+    text
+}
+
+macro_rules! shown_as_text {
+    ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    )*};
+}
+shown_as_text!(StreamName, TableName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_refused(name: &str, hint: Option<&str>) {
+        let error = StreamName::new(name).unwrap_err();
+        assert_eq!(error.hint(), hint, "{error}");
+    }
+
+    #[test]
+    fn names_are_lowercase_words() {
+        for name in ["clicks", "a", "page_views_2"] {
+            assert_eq!(StreamName::new(name).unwrap().as_str(), name);
+        }
+        check_refused("My Clicks", Some("try \"my_clicks\""));
+        check_refused("web-events", Some("try \"web_events\""));
+        check_refused("a__b", Some("try \"a_b\""));
+        check_refused("9lives", None);
+        check_refused("", None);
+        check_refused("../../etc/passwd", Some("try \"etc_passwd\""));
+        check_refused(&"x".repeat(121), Some(&format!("try \"{}\"", "x".repeat(120))));
+    }
+
+    #[test]
+    fn only_derived_tables_may_have_two_underscores() {
+        let clicks = StreamName::new("clicks").unwrap().table();
+        assert_eq!(clicks.quarantine().as_str(), "clicks__quarantine");
+        assert!(TableName::new("clicks__quarantine").unwrap().is_quarantine());
+        assert!(TableName::new("clicks__other").is_err());
+    }
+}

@@ -1,0 +1,249 @@
+//! The settings of a project: `lacus.toml`, then `LACUS__SECTION__KEY` from the environment.
+//!
+//! The doc comment on each field is its reference text. Unknown keys are errors that name the nearest right one.
+//! Settings are values a user may set; stores, clocks and catalogs are built from them and never live here.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::names::StreamName;
+use crate::units::{ByteSize, Millis};
+
+/// What an environment variable starts with to override a setting: `LACUS__SERVER__HTTP=127.0.0.1:9000`.
+pub const ENVIRONMENT_PREFIX: &str = "LACUS__";
+
+/// All settings, with a default for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where lacus listens.
+    pub server: Server,
+    /// The durable log.
+    pub stream: Stream,
+    /// From log to tables.
+    pub delivery: Delivery,
+    /// Answering SQL.
+    pub query: Query,
+    /// One section per source of events: `[sources.clicks]` is for events posted with `?source=clicks`. A source
+    /// without a section has the defaults.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// Where lacus listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of the one port for every HTTP protocol (HTTP/1.1 and HTTP/2 without TLS).
+    pub http: SocketAddr,
+    /// Address of the Postgres wire protocol.
+    pub postgres: SocketAddr,
+    /// The most bytes a request may have, before and after decompression.
+    pub body_bytes_max: ByteSize,
+    /// The most connections served at once, each protocol; more wait to be accepted.
+    pub connections_max: u32,
+}
+
+/// The durable log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stream {
+    /// Partitions of a new stream. Order is kept per key, and a key stays in one partition.
+    pub partitions: u32,
+    /// A log file is closed and a new one begun at this size.
+    pub segment_bytes_max: ByteSize,
+    /// How long delivered records stay in the log. Undelivered records always stay.
+    pub retention: Millis,
+    /// The most bytes waiting for the disk at once; senders beyond it are asked to slow down.
+    pub in_flight_bytes_max: ByteSize,
+}
+
+/// From log to tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// A table is committed when this many bytes of events wait for it …
+    pub commit_bytes: ByteSize,
+    /// … or when the oldest of them has waited this long.
+    pub commit_after: Millis,
+    /// The most memory for rows that are visible but not committed yet, over all tables. Commits come early under
+    /// pressure.
+    pub tail_bytes_max: ByteSize,
+}
+
+/// Answering SQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// The most memory for all running queries together.
+    pub memory_max: ByteSize,
+    /// A query that runs longer is cancelled.
+    pub timeout: Millis,
+}
+
+/// One source of events.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Source {
+    /// The field of an event whose value is its partition key: `user_id`, or a path such as `user.id`. Without it,
+    /// events are spread over all partitions.
+    pub partition_key: Option<String>,
+    /// Partitions, when the stream is created by its first event. Default: `stream.partitions`.
+    pub partitions: Option<u32>,
+    /// What happens to an event that is no JSON object.
+    pub invalid: InvalidEvents,
+}
+
+/// What happens to an event that is no JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvalidEvents {
+    /// The sender is told, and nothing of the event is kept.
+    #[default]
+    Refuse,
+    /// The event is acknowledged and goes, with the reason, to `<table>__quarantine`.
+    Quarantine,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8484)),
+            postgres: SocketAddr::from((Ipv4Addr::LOCALHOST, 5484)),
+            body_bytes_max: ByteSize::mb(10),
+            connections_max: 1024,
+        }
+    }
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            segment_bytes_max: ByteSize::mb(64),
+            retention: Millis::seconds(7 * 24 * 3600),
+            in_flight_bytes_max: ByteSize::mb(64),
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { commit_bytes: ByteSize::mb(128), commit_after: Millis::seconds(300), tail_bytes_max: ByteSize::mb(256) }
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { memory_max: ByteSize::mb(1024), timeout: Millis::seconds(600) }
+    }
+}
+
+impl Settings {
+    /// Reads the text of a `lacus.toml` and lays `LACUS__…` variables over it.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) for what is no TOML, an unknown key, or a value that can't be.
+    pub fn load(toml_text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let from_file: Self = toml::from_str(toml_text).map_err(|error| readable(&error, "lacus.toml", toml_text))?;
+        let mut overrides: Vec<(String, String)> =
+            environment.into_iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+        if overrides.is_empty() {
+            return from_file.checked();
+        }
+        overrides.sort();
+        let mut merged: toml::Table = toml::from_str(toml_text).map_err(|error| readable(&error, "lacus.toml", ""))?;
+        for (name, value) in &overrides {
+            lay_over(&mut merged, name, value)?;
+        }
+        let names: Vec<&str> = overrides.iter().map(|(name, _)| name.as_str()).collect();
+        merged.try_into::<Self>().map_err(|error| readable(&error, &names.join(", "), ""))?.checked()
+    }
+
+    /// The settings of one source.
+    #[must_use]
+    pub fn source(&self, stream: &StreamName) -> Source {
+        self.sources.get(stream.as_str()).cloned().unwrap_or_default()
+    }
+
+    /// How many partitions `stream` gets when its first event creates it.
+    #[must_use]
+    pub fn partitions_of(&self, stream: &StreamName) -> u32 {
+        self.sources.get(stream.as_str()).and_then(|source| source.partitions).unwrap_or(self.stream.partitions)
+    }
+
+    fn checked(self) -> Result<Self> {
+        for name in self.sources.keys() {
+            StreamName::new(name)?;
+        }
+        let partitions = self.sources.values().filter_map(|source| source.partitions).chain([self.stream.partitions]);
+        if let Some(wrong) = partitions.into_iter().find(|count| !(1..=PARTITIONS_MAX).contains(count)) {
+            return Err(Error::invalid(format!("partitions = {wrong}: a stream has 1 to {PARTITIONS_MAX} partitions")));
+        }
+        for address in [self.server.http, self.server.postgres] {
+            if !address.ip().is_loopback() {
+                return Err(Error::invalid(format!(
+                    "refusing to listen on {address}: lacus has no authentication yet, so anybody who reaches this address could read and write everything"
+                ))
+                .with_hint("listen on 127.0.0.1 and put an authenticating proxy in front, or use an SSH tunnel"));
+            }
+        }
+        at_least("stream.segment_bytes_max", self.stream.segment_bytes_max, ByteSize(64 << 10))?;
+        at_least("stream.in_flight_bytes_max", self.stream.in_flight_bytes_max, ByteSize::mb(16))?;
+        at_least("delivery.tail_bytes_max", self.delivery.tail_bytes_max, ByteSize::mb(16))?;
+        at_least("query.memory_max", self.query.memory_max, ByteSize::mb(64))?;
+        if self.server.body_bytes_max > ByteSize::mb(64) {
+            return Err(Error::invalid("server.body_bytes_max is 64MB at most"));
+        }
+        Ok(self)
+    }
+}
+
+/// The most partitions a stream may have.
+pub const PARTITIONS_MAX: u32 = 1024;
+
+fn at_least(key: &str, value: ByteSize, least: ByteSize) -> Result<()> {
+    if value >= least { Ok(()) } else { Err(Error::invalid(format!("{key} is {value}: it is {least} at least"))) }
+}
+
+fn lay_over(table: &mut toml::Table, name: &str, value: &str) -> Result<()> {
+    let path = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+    let keys: Vec<&str> = path.split("__").collect();
+    let (last, sections) = keys.split_last().expect("split gives at least one part");
+    let mut table = table;
+    for section in sections {
+        let entry = table.entry(*section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry
+            .as_table_mut()
+            .ok_or_else(|| Error::invalid(format!("{name} overrides nothing: \"{section}\" is no section")))?;
+    }
+    let value = value.parse::<i64>().map_or_else(|_| toml::Value::String(value.to_owned()), toml::Value::Integer);
+    table.insert((*last).to_owned(), value);
+    Ok(())
+}
+
+fn readable(error: &toml::de::Error, place: &str, text: &str) -> Error {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    let place = line.map_or_else(|| place.to_owned(), |line| format!("{place} line {line}"));
+    let message = error.message();
+    let Some(known) = message.strip_prefix("unknown field ") else {
+        return Error::invalid(format!("{place}: {message}"));
+    };
+    // serde writes: unknown field `htp`, expected one of `http`, `postgres`
+    let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    let Some((unknown, expected)) = names.split_first() else {
+        return Error::invalid(format!("{place}: {message}"));
+    };
+    let error = Error::invalid(format!("{place}: there is no setting \"{unknown}\" here"));
+    match expected.iter().max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown))) {
+        Some(nearest) if strsim::jaro(nearest, unknown) > 0.7 => {
+            error.with_hint(format!("did you mean \"{nearest}\"?"))
+        }
+        _ => error.with_hint(format!("settings here: {}", expected.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! What must keep happening: deliveries from the log to tables.

@@ -1,0 +1,1 @@
+//! SQL over table states: files and hot tail as one.

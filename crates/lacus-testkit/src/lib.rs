@@ -1,0 +1,1 @@
+//! For tests only: fault loops, invariants, spawned servers.
