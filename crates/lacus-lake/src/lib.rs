@@ -1,1 +1,17 @@
-//! Files and tables: raw zone, Parquet, one Iceberg commit that carries data and offsets. No DataFusion.
+//! Files and tables: raw zone, Parquet, one Iceberg commit that carries data and log offsets together. No DataFusion.
+//!
+//! A [`Table`] has one immutable [`TableState`]: committed files, and the hot tail beyond them. Every reader takes
+//! the whole state at once, so an event is never in both and never in neither.
+
+pub mod conform;
+pub mod decode;
+pub mod schema;
+pub mod table;
+
+mod lake;
+mod raw;
+
+pub use lake::{Commit, CommitReport, Lake, TableAppend};
+pub use raw::{RawFile, RawWriter};
+pub use schema::{Column, ColumnType, TableSchema};
+pub use table::{LiveFile, Table, TableState, TailBatch};
