@@ -13,7 +13,7 @@ use lacus_stream::Log;
 pub struct Deliveries {}
 
 /// How far one delivery is. Counts are records over all partitions since the stream was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DeliveryStatus {
     /// The stream, and the name of its table.
     pub stream: StreamName,
