@@ -1,0 +1,36 @@
+# Thin targets; the logic lives in xtask, the tests and the binary.
+# Build output lives outside the clone, so that clones and CI share compiled dependencies.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/lacus/target
+
+.PHONY: demo test check bench prove install clean-demo
+
+demo:      ## Build lacus, send it clickstream events, show the answers. Ctrl-C stops; run it again to continue.
+	cargo build --workspace
+	$(CARGO_TARGET_DIR)/debug/lacus demo examples/clickstream
+
+check:     ## Format, lints and the fast tests: minutes.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo nextest run --workspace --no-fail-fast --lib --bins -E 'not binary(it)'
+	cargo run --quiet --package xtask -- tidy
+
+test:      ## Install what the tests need, then run all that guard data and contracts.
+	tests/install.sh
+	cargo nextest run --workspace --no-fail-fast
+	cargo test --workspace --doc --quiet
+	cargo run --quiet --package xtask -- tidy
+
+prove:     ## The long proofs: hundreds of kills, a fault at every I/O operation. Results go to docs/bench/.
+	tests/install.sh
+	LACUS_PROVE=1 cargo nextest run --workspace --profile prove -E 'binary(it) + binary(faults)'
+
+bench:     ## Measure side by side with peers on this machine and write docs/bench/.
+	tests/install.sh
+	cargo build --workspace --release
+	$(CARGO_TARGET_DIR)/release/xtask bench
+
+install:   ## Install the optimised binary into ~/.cargo/bin.
+	cargo install --path crates/lacus --locked
+
+clean-demo: ## Forget the demo's data.
+	rm -rf examples/clickstream/.lacus

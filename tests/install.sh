@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what the tests need and the machine lacks: a C compiler, psql, Python with venv, cargo-nextest.
+# The Python packages of the client tests go into a virtual environment beside the build output.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+target=${CARGO_TARGET_DIR:-$HOME/.cache/lacus/target}
+
+missing=
+command -v cc >/dev/null || missing="$missing gcc libc6-dev"
+command -v psql >/dev/null || missing="$missing postgresql-client"
+command -v python3 >/dev/null || missing="$missing python3"
+python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+if [ -n "$missing" ]; then
+  echo "installing$missing"
+  sudo=
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+
+venv=$(dirname "$target")/venv
+requirements=$here/clients/requirements.txt
+if ! cmp -s "$requirements" "$venv/installed.txt"; then
+  echo "installing the Python clients into $venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --requirement "$requirements"
+  cp "$requirements" "$venv/installed.txt"
+fi
