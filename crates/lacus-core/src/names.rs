@@ -66,6 +66,12 @@ impl TableName {
         &self.0
     }
 
+    /// The stream that feeds this table.
+    #[must_use]
+    pub fn stream(&self) -> StreamName {
+        StreamName(self.0.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(&self.0).into())
+    }
+
     /// The table that keeps what this table could not: `clicks` has `clicks__quarantine`.
     #[must_use]
     pub fn quarantine(&self) -> Self {
@@ -151,6 +157,7 @@ mod tests {
         let clicks = StreamName::new("clicks").unwrap().table();
         assert_eq!(clicks.quarantine().as_str(), "clicks__quarantine");
         assert!(TableName::new("clicks__quarantine").unwrap().is_quarantine());
+        assert_eq!(clicks.quarantine().stream().as_str(), "clicks");
         assert!(TableName::new("clicks__other").is_err());
     }
 }

@@ -1,47 +1,75 @@
 //! What must keep happening: deliveries from the log to tables.
 //!
 //! A delivery is a function of (log, last commit): kill it anywhere, start it again, and the tables hold the same rows.
+//! Progress is recorded in one place only, the table's commit; nothing here writes a file.
 
-use std::sync::Arc;
+mod decoding;
+mod delivery;
+mod progress;
 
-use lacus_core::{Clock, Result, StreamName, TableName, settings};
-use lacus_lake::{CommitReport, Lake};
-use lacus_stream::Log;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, StreamName, TableName, settings};
+use lacus_lake::{CommitReport, Lake, TableSchema};
+use lacus_stream::{Log, StreamInfo};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::decoding::Decoding;
+use crate::delivery::{Command, Delivery};
+pub use crate::progress::DeliveryStatus;
+use crate::progress::{Progress, TailBudget};
+
+/// Requests that may wait for one delivery at once.
+const COMMANDS_MAX: usize = 64;
+/// How often files of the log that nobody needs any more are removed.
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// One delivery per stream, running. Cheap to clone.
 #[derive(Clone)]
-pub struct Deliveries {}
+pub struct Deliveries(Arc<Inner>);
 
-/// How far one delivery is. Counts are records over all partitions since the stream was made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeliveryStatus {
-    /// The stream, and the name of its table.
-    pub stream: StreamName,
-    /// Records on disk in the log.
-    pub acknowledged: u64,
-    /// Records that SQL sees (or that are in quarantine).
-    pub visible: u64,
-    /// Records in committed files.
-    pub committed: u64,
-    /// Memory that visible, uncommitted rows take.
-    pub tail_bytes: u64,
-    /// Time from acknowledgement to visibility of recent records: median, in milliseconds.
-    pub freshness_p50_ms: f64,
-    /// The same, 99th percentile.
-    pub freshness_p99_ms: f64,
-    /// Why the last attempt failed, while it is being retried.
-    pub error: Option<String>,
+struct Inner {
+    log: Log,
+    lake: Arc<Lake>,
+    settings: settings::Delivery,
+    clock: Arc<dyn Clock>,
+    budget: Arc<TailBudget>,
+    running: Mutex<BTreeMap<StreamName, Handle>>,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
 }
 
-#[expect(clippy::todo, clippy::unused_async, clippy::needless_pass_by_value, reason = "skeleton")]
+#[derive(Clone)]
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    progress: Arc<Progress>,
+}
+
 impl Deliveries {
     /// Starts a delivery for every stream of the log, and for each one made later.
     ///
     /// # Errors
-    /// If a table can't be made.
+    /// `Corrupt` if a table holds more of a stream than the log ever had; `Unavailable` if a table can't be made.
     pub async fn start(log: Log, lake: Arc<Lake>, settings: settings::Delivery, clock: Arc<dyn Clock>) -> Result<Self> {
-        let _ = (log, lake, settings, clock);
-        todo!()
+        let inner = Inner {
+            budget: Arc::new(TailBudget::new(settings.tail_bytes_max)),
+            log,
+            lake,
+            settings,
+            clock,
+            running: Mutex::default(),
+            cancel: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let deliveries = Self(Arc::new(inner));
+        deliveries.start_new().await?;
+        deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
+        deliveries.0.tasks.spawn(deliveries.clone().retain_log());
+        Ok(deliveries)
     }
 
     /// Waits until every record acknowledged before this call is visible to SQL.
@@ -49,7 +77,12 @@ impl Deliveries {
     /// # Errors
     /// Why a delivery can't go on.
     pub async fn caught_up(&self) -> Result<()> {
-        todo!()
+        for stream in self.0.log.streams() {
+            let (reply, answer) = oneshot::channel();
+            self.ask(&stream, Command::CaughtUp { target: stream.end.clone(), reply }).await?;
+            answer.await.map_err(|_| stopping())??;
+        }
+        Ok(())
     }
 
     /// Commits everything of `table` that was acknowledged before this call.
@@ -57,18 +90,140 @@ impl Deliveries {
     /// # Errors
     /// `NotFound` for a table that no stream feeds; why the commit failed.
     pub async fn flush(&self, table: &TableName) -> Result<CommitReport> {
-        let _ = table;
-        todo!()
+        let stream = self.0.log.stream(&table.stream());
+        let stream = stream.ok_or_else(|| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
+        let (reply, answer) = oneshot::channel();
+        self.ask(&stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply })
+            .await?;
+        answer.await.map_err(|_| stopping())?
     }
 
     /// How far each delivery is, by stream name.
     #[must_use]
     pub fn status(&self) -> Vec<DeliveryStatus> {
-        todo!()
+        let mut statuses = Vec::new();
+        for stream in self.0.log.streams() {
+            let handle = self.handle(&stream.name);
+            statuses.push(match handle {
+                Some(handle) => handle.progress.status(stream.name, stream.end.total()),
+                None => Progress::default().status(stream.name, stream.end.total()),
+            });
+        }
+        statuses
     }
 
     /// Commits nothing more and ends: what is visible but not committed is delivered again from the log at next start.
     pub async fn stop(&self) {
-        todo!()
+        self.0.cancel.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
     }
+
+    async fn ask(&self, stream: &StreamInfo, command: Command) -> Result<()> {
+        if self.handle(&stream.name).is_none() {
+            self.start_new().await?;
+        }
+        let handle = self.handle(&stream.name).ok_or_else(stopping)?;
+        handle.commands.send(command).await.map_err(|_| stopping())
+    }
+
+    fn handle(&self, stream: &StreamName) -> Option<Handle> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner).get(stream).cloned()
+    }
+
+    /// Starts what is not running yet.
+    async fn start_new(&self) -> Result<()> {
+        for stream in self.0.log.streams() {
+            if self.handle(&stream.name).is_some() || self.0.cancel.is_cancelled() {
+                continue;
+            }
+            let name = stream.name.clone();
+            let decoding = self.prepare(&stream).await.context(format_args!("deliver stream \"{name}\""))?;
+            let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.entry(name).or_insert_with_key(|name| self.spawn(name, decoding));
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, stream: &StreamInfo) -> Result<Decoding> {
+        let name = stream.name.table();
+        let table = self.0.lake.create_table(&name, TableSchema::empty()).await?;
+        let quarantine = self.0.lake.create_table(&name.quarantine(), TableSchema::quarantine()).await?;
+        let delivered = table.state().delivered.clone();
+        must_have_been_logged(stream, &delivered)?;
+        Ok(Decoding::new(self.0.log.clone(), stream, table, quarantine))
+    }
+
+    fn spawn(&self, stream: &StreamName, decoding: Decoding) -> Handle {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let progress = Arc::new(Progress::default());
+        let delivery = Delivery::new(
+            decoding,
+            Arc::clone(&self.0.lake),
+            self.0.settings.clone(),
+            Arc::clone(&self.0.clock),
+            Arc::clone(&progress),
+            self.0.budget.share(),
+        );
+        tracing::info!(%stream, "delivering");
+        self.0.tasks.spawn(delivery.run(self.0.log.changes(), inbox, self.0.cancel.clone()));
+        Handle { commands, progress }
+    }
+
+    async fn follow_new_streams(self) {
+        let mut changes = self.0.log.changes();
+        loop {
+            tokio::select! {
+                () = self.0.cancel.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            if let Err(error) = self.start_new().await {
+                tracing::error!(error = %error.chain(), "a stream is not delivered; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                changes.mark_changed();
+            }
+        }
+    }
+
+    async fn retain_log(self) {
+        loop {
+            tokio::select! {
+                () = self.0.cancel.cancelled() => return,
+                () = tokio::time::sleep(RETAIN_EVERY) => {}
+            }
+            let (log, lake) = (self.0.log.clone(), Arc::clone(&self.0.lake));
+            let retained = tokio::task::spawn_blocking(move || log.retain(&|stream| delivered(&lake, stream))).await;
+            match retained {
+                Ok(Ok(0)) => {}
+                Ok(Ok(bytes)) => tracing::info!(bytes, "removed delivered log files past their retention"),
+                Ok(Err(error)) => tracing::warn!(error = %error.chain(), "could not remove old log files"),
+                Err(error) => tracing::error!(%error, "retention ended unexpectedly"),
+            }
+        }
+    }
+}
+
+/// What the committed table of a stream includes: nothing beyond it may leave the log.
+fn delivered(lake: &Lake, stream: &StreamName) -> Offsets {
+    lake.table(&stream.table()).map(|table| table.state().delivered.clone()).unwrap_or_default()
+}
+
+/// A log that ends before its table was once lost or replaced. Its next events would get offsets that the table
+/// already counts as delivered: acknowledged and never seen. So refuse to go on.
+fn must_have_been_logged(stream: &StreamInfo, delivered: &Offsets) -> Result<()> {
+    for (partition, next) in delivered.iter() {
+        let end = stream.end.next(partition);
+        if next > end {
+            return Err(Error::corrupt(format!(
+                "the table holds records of partition {} up to {}, but the log ends at {}: the log was lost or replaced",
+                partition.0, next.0, end.0
+            ))
+            .with_hint("restore .lacus/stream from the same time as .lacus/lake and .lacus/catalog.db"));
+        }
+    }
+    Ok(())
+}
+
+fn stopping() -> Error {
+    Error::new(Kind::Unavailable, "lacus is stopping").with_hint("try again when it is up")
 }

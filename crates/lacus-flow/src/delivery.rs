@@ -1,0 +1,292 @@
+//! The loop that delivers one stream: decode what is new, commit when it is due, answer who waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lacus_core::{Clock, Error, Kind, Offsets, Result, settings};
+use lacus_lake::{Commit, CommitReport, Lake};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::decoding::{Decoding, Frozen, Turn};
+use crate::progress::{Progress, TailShare};
+
+/// After a change, or a small turn, we wait this long before reading, so that many small appends make one turn.
+const PACE: Duration = Duration::from_millis(10);
+/// A turn of at least this many bytes is followed by the next one at once.
+const BIG_TURN_BYTES: u64 = 256 << 10;
+/// While memory is exhausted we look this often whether a commit made room.
+const ROOM_CHECK: Duration = Duration::from_millis(50);
+/// The first wait after a failure; it doubles up to [`RETRY_AFTER_MAX`].
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// What others ask of a delivery.
+pub(crate) enum Command {
+    /// Answer when everything before `target` is visible.
+    CaughtUp { target: Offsets, reply: oneshot::Sender<Result<()>> },
+    /// Answer when everything before `target` is committed.
+    Flush { target: Offsets, report: CommitReport, reply: oneshot::Sender<Result<CommitReport>> },
+}
+
+pub(crate) struct Delivery {
+    /// Away while a turn runs on a blocking thread, and for good when such a turn panicked.
+    decoding: Option<Decoding>,
+    lake: Arc<Lake>,
+    settings: settings::Delivery,
+    clock: Arc<dyn Clock>,
+    progress: Arc<Progress>,
+    share: TailShare,
+    /// The part of the tail that is being committed, until it is.
+    frozen: Option<Frozen>,
+    committing: Option<JoinHandle<Result<CommitReport>>>,
+    waiting: Vec<Command>,
+    retry: Retry,
+}
+
+/// Until when to leave something alone after it failed.
+#[derive(Default)]
+struct Retry {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Retry {
+    fn failed(&mut self) {
+        let wait = RETRY_AFTER.saturating_mul(1 << self.failures.min(10)).min(RETRY_AFTER_MAX);
+        self.failures += 1;
+        self.not_before = Some(Instant::now() + wait);
+    }
+
+    fn must_wait(&self) -> bool {
+        self.not_before.is_some_and(|time| Instant::now() < time)
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        decoding: Decoding,
+        lake: Arc<Lake>,
+        settings: settings::Delivery,
+        clock: Arc<dyn Clock>,
+        progress: Arc<Progress>,
+        share: TailShare,
+    ) -> Self {
+        Self {
+            decoding: Some(decoding),
+            lake,
+            settings,
+            clock,
+            progress,
+            share,
+            frozen: None,
+            committing: None,
+            waiting: Vec::new(),
+            retry: Retry::default(),
+        }
+    }
+
+    pub(crate) async fn run(
+        mut self,
+        mut changes: watch::Receiver<u64>,
+        mut inbox: mpsc::Receiver<Command>,
+        cancel: CancellationToken,
+    ) {
+        while !cancel.is_cancelled() {
+            changes.mark_unchanged();
+            let again_after = match self.step().await {
+                Ok(again_after) => again_after,
+                Err(error) => {
+                    self.failed(&error);
+                    None
+                }
+            };
+            if self.decoding.is_none() {
+                break;
+            }
+            let wake = self.wake_at(again_after);
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                Some(command) = inbox.recv() => self.waiting.push(command),
+                ended = ended(&mut self.committing) => self.commit_ended(ended),
+                changed = changes.changed(), if again_after.is_none() && !self.retry.must_wait() => match changed {
+                    Ok(()) => tokio::time::sleep(PACE).await,
+                    Err(_) => break,
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Decodes what is new, starts a commit if one is due, answers who waits. Says when to go on if there is more.
+    async fn step(&mut self) -> Result<Option<Duration>> {
+        if self.retry.must_wait() {
+            return Ok(None);
+        }
+        let again_after = if self.share.is_exhausted() { Some(ROOM_CHECK) } else { self.turn().await? };
+        self.start_commit_if_due().await?;
+        self.answer_waiting();
+        Ok(again_after)
+    }
+
+    async fn turn(&mut self) -> Result<Option<Duration>> {
+        let Turn { received_at, bytes, is_behind } = self.with_decoding(Decoding::turn).await?;
+        let now = self.clock.now();
+        let ages = received_at.iter().map(|time| u64::try_from(now.as_micros() - time.as_micros()).unwrap_or(0));
+        self.progress.became_visible_after(&ages.collect::<Vec<_>>());
+        self.report_progress();
+        Ok(is_behind.then_some(if bytes >= BIG_TURN_BYTES { Duration::ZERO } else { PACE }))
+    }
+
+    async fn start_commit_if_due(&mut self) -> Result<()> {
+        if self.committing.is_some() {
+            return Ok(());
+        }
+        if self.frozen.is_none() && self.commit_is_due() {
+            self.frozen = Some(self.with_decoding(Decoding::freeze).await?);
+        }
+        if let (Some(frozen), Some(decoding)) = (self.frozen.clone(), &self.decoding) {
+            let stream = decoding.stream().clone();
+            let Frozen { delivered, tables, raw } = frozen;
+            let lake = Arc::clone(&self.lake);
+            let commit = Commit { stream, delivered, tables, raw };
+            self.committing = Some(tokio::spawn(async move { lake.commit(commit).await }));
+        }
+        Ok(())
+    }
+
+    fn commit_is_due(&self) -> bool {
+        let Some(decoding) = &self.decoding else { return false };
+        let Some(since) = decoding.pending_since() else { return false };
+        let flush_waits = self.waiting.iter().any(|command| matches!(command, Command::Flush { .. }));
+        flush_waits
+            || decoding.pending_bytes() >= self.settings.commit_bytes.0
+            || self.clock.now().millis_since(since) >= self.settings.commit_after.0
+            || self.share.is_pressing()
+    }
+
+    fn commit_ended(&mut self, ended: Result<CommitReport>) {
+        self.committing = None;
+        match ended {
+            Ok(report) => {
+                self.frozen = None;
+                if let Some(decoding) = &mut self.decoding {
+                    decoding.thaw();
+                    tracing::info!(stream = %decoding.stream(), rows = report.rows, bytes = report.parquet_bytes, "committed");
+                }
+                self.tell_flushes(&report);
+                self.retry = Retry::default();
+                self.progress.set_error(None);
+                self.report_progress();
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Tells whoever waits, and tries again later: everything is still in the log.
+    fn failed(&mut self, error: &Error) {
+        self.retry.failed();
+        tracing::error!(error = %error.chain(), failures = self.retry.failures, "delivery failed; trying again");
+        self.progress.set_error(Some(error.chain()));
+        for command in self.waiting.drain(..) {
+            let again = || copy_of(error);
+            match command {
+                Command::CaughtUp { reply, .. } => drop(reply.send(Err(again()))),
+                Command::Flush { reply, .. } => drop(reply.send(Err(again()))),
+            }
+        }
+    }
+
+    fn answer_waiting(&mut self) {
+        let Some(decoding) = &self.decoding else { return };
+        let (seen, committed) = (decoding.seen(), decoding.committed());
+        for command in std::mem::take(&mut self.waiting) {
+            match command {
+                Command::CaughtUp { target, reply } if reaches(seen, &target) => drop(reply.send(Ok(()))),
+                Command::Flush { target, report, reply } if reaches(&committed, &target) => {
+                    drop(reply.send(Ok(report)));
+                }
+                command => self.waiting.push(command),
+            }
+        }
+    }
+
+    fn tell_flushes(&mut self, committed: &CommitReport) {
+        for command in &mut self.waiting {
+            if let Command::Flush { report, .. } = command {
+                report.rows += committed.rows;
+                report.parquet_bytes += committed.parquet_bytes;
+                report.raw_bytes += committed.raw_bytes;
+            }
+        }
+    }
+
+    fn report_progress(&mut self) {
+        let Some(decoding) = &self.decoding else { return };
+        let tail_bytes = decoding.tail_bytes();
+        self.share.set(tail_bytes);
+        self.progress.moved(decoding.seen().total(), decoding.committed().total(), tail_bytes);
+    }
+
+    /// When to look again without being asked.
+    fn wake_at(&self, again_after: Option<Duration>) -> Instant {
+        let now = Instant::now();
+        if let Some(retry) = self.retry.not_before.filter(|time| *time > now) {
+            return retry;
+        }
+        if let Some(wait) = again_after {
+            return now + wait;
+        }
+        let since = self.decoding.as_ref().and_then(Decoding::pending_since);
+        let due = since.map(|since| self.settings.commit_after.0.saturating_sub(self.clock.now().millis_since(since)));
+        now + Duration::from_millis(due.unwrap_or(3_600_000).clamp(1, 3_600_000))
+    }
+
+    /// Runs CPU-bound work on the decoding, off the async threads.
+    async fn with_decoding<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Decoding) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut decoding = self.decoding.take().ok_or_else(|| Error::internal("this delivery has ended"))?;
+        let (decoding, result) = spawn_blocking(move || {
+            let result = work(&mut decoding);
+            (decoding, result)
+        })
+        .await
+        .map_err(|error| Error::internal("decoding ended unexpectedly").with_source(error))?;
+        self.decoding = Some(decoding);
+        result
+    }
+
+    /// Lets a running commit end, so that a clean stop leaves no leftovers.
+    async fn finish(mut self) {
+        if self.committing.is_some() {
+            let result = ended(&mut self.committing).await;
+            self.commit_ended(result);
+        }
+    }
+}
+
+async fn ended(committing: &mut Option<JoinHandle<Result<CommitReport>>>) -> Result<CommitReport> {
+    match committing {
+        Some(task) => task.await.map_err(|error| Error::internal("commit ended unexpectedly").with_source(error))?,
+        None => std::future::pending().await,
+    }
+}
+
+fn reaches(offsets: &Offsets, target: &Offsets) -> bool {
+    target.iter().all(|(partition, next)| offsets.next(partition) >= next)
+}
+
+fn copy_of(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.chain());
+    match (error.hint(), error.kind()) {
+        (Some(hint), _) => copy.with_hint(hint),
+        (None, Kind::Unavailable) => copy.with_hint("lacus keeps trying; nothing acknowledged is lost"),
+        (None, _) => copy,
+    }
+}

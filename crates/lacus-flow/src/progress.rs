@@ -1,0 +1,166 @@
+//! How far deliveries are: shared with whoever asks, never with the disk.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lacus_core::StreamName;
+use lacus_core::units::ByteSize;
+
+/// Freshness is told over this many recent samples.
+const SAMPLES_MAX: usize = 1024;
+
+/// How far one delivery is. Counts are records over all partitions since the stream was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryStatus {
+    /// The stream, and the name of its table.
+    pub stream: StreamName,
+    /// Records on disk in the log.
+    pub acknowledged: u64,
+    /// Records that SQL sees (or that are in quarantine).
+    pub visible: u64,
+    /// Records in committed files.
+    pub committed: u64,
+    /// Memory that visible, uncommitted rows take.
+    pub tail_bytes: u64,
+    /// Time from acknowledgement to visibility of recent records: median, in milliseconds.
+    pub freshness_p50_ms: f64,
+    /// The same, 99th percentile.
+    pub freshness_p99_ms: f64,
+    /// Why the last attempt failed, while it is being retried.
+    pub error: Option<String>,
+}
+
+/// The numbers of one delivery, written by its loop.
+#[derive(Default)]
+pub(crate) struct Progress(Mutex<Numbers>);
+
+#[derive(Default)]
+struct Numbers {
+    visible: u64,
+    committed: u64,
+    tail_bytes: u64,
+    freshness_micros: VecDeque<u64>,
+    error: Option<String>,
+}
+
+impl Progress {
+    pub(crate) fn moved(&self, visible: u64, committed: u64, tail_bytes: u64) {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (numbers.visible, numbers.committed, numbers.tail_bytes) = (visible, committed, tail_bytes);
+    }
+
+    pub(crate) fn became_visible_after(&self, micros: &[u64]) {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for &sample in micros {
+            if numbers.freshness_micros.len() == SAMPLES_MAX {
+                numbers.freshness_micros.pop_front();
+            }
+            numbers.freshness_micros.push_back(sample);
+        }
+    }
+
+    pub(crate) fn set_error(&self, error: Option<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).error = error;
+    }
+
+    pub(crate) fn status(&self, stream: StreamName, acknowledged: u64) -> DeliveryStatus {
+        let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples: Vec<u64> = numbers.freshness_micros.iter().copied().collect();
+        samples.sort_unstable();
+        DeliveryStatus {
+            stream,
+            acknowledged,
+            visible: numbers.visible,
+            committed: numbers.committed,
+            tail_bytes: numbers.tail_bytes,
+            freshness_p50_ms: percentile_ms(&samples, 50),
+            freshness_p99_ms: percentile_ms(&samples, 99),
+            error: numbers.error.clone(),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds of seconds at most")]
+fn percentile_ms(sorted_micros: &[u64], percent: usize) -> f64 {
+    let Some(last) = sorted_micros.len().checked_sub(1) else { return 0.0 };
+    sorted_micros[last * percent / 100] as f64 / 1_000.0
+}
+
+/// The memory that the tails of all tables may take together.
+pub(crate) struct TailBudget {
+    bytes_max: u64,
+    bytes: AtomicU64,
+    shares: AtomicU64,
+}
+
+/// One delivery's part of the budget; given back when dropped.
+pub(crate) struct TailShare {
+    budget: Arc<TailBudget>,
+    bytes: u64,
+}
+
+impl TailBudget {
+    pub(crate) fn new(bytes_max: ByteSize) -> Self {
+        Self { bytes_max: bytes_max.0, bytes: AtomicU64::new(0), shares: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn share(self: &Arc<Self>) -> TailShare {
+        self.shares.fetch_add(1, Ordering::Relaxed);
+        TailShare { budget: Arc::clone(self), bytes: 0 }
+    }
+}
+
+impl TailShare {
+    pub(crate) fn set(&mut self, bytes: u64) {
+        self.budget.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+
+    /// Whether this delivery should commit early: half of the budget is used, and by this one at least its fair part.
+    pub(crate) fn is_pressing(&self) -> bool {
+        let total = self.budget.bytes.load(Ordering::Relaxed);
+        total >= self.budget.bytes_max / 2 && self.bytes * self.budget.shares.load(Ordering::Relaxed) >= total
+    }
+
+    /// Whether decoding has to wait until commits make room. The log keeps what waits.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.budget.bytes.load(Ordering::Relaxed) >= self.budget.bytes_max
+    }
+}
+
+impl Drop for TailShare {
+    fn drop(&mut self) {
+        self.set(0);
+        self.budget.shares.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_biggest_tail_commits_first_and_all_wait_when_memory_is_full() {
+        let budget = Arc::new(TailBudget::new(ByteSize(100)));
+        let (mut small, mut big) = (budget.share(), budget.share());
+        small.set(10);
+        big.set(30);
+        assert!(!big.is_pressing());
+        big.set(45);
+        assert!(big.is_pressing() && !small.is_pressing() && !small.is_exhausted());
+        big.set(95);
+        assert!(small.is_exhausted());
+        drop(big);
+        assert!(!small.is_exhausted());
+    }
+
+    #[test]
+    fn freshness_is_told_over_recent_samples() {
+        let progress = Progress::default();
+        progress.became_visible_after(&(1..=5_000).collect::<Vec<_>>());
+        let status = progress.status(StreamName::new("clicks").unwrap(), 0);
+        assert_eq!((status.freshness_p50_ms, status.freshness_p99_ms), (4.488, 4.989));
+    }
+}
