@@ -5,8 +5,14 @@
 
 pub mod environment;
 pub mod faults;
+pub mod http;
+pub mod postgres;
+pub mod server;
 mod shim;
 mod timed;
 
 pub use faults::{Fault, FaultLoop, Mode, Trial};
+pub use http::Http;
+pub use postgres::Postgres;
+pub use server::{Project, Server};
 pub use timed::{Finished, run_for};
