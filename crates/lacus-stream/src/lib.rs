@@ -1,19 +1,73 @@
 //! The durable partitioned log. It knows no schema.
 //!
 //! [`Log::append`] answers when the bytes are on disk, and only then. A reader sees a record only after that.
+//!
+//! All streams and partitions share one journal, so that one write and one sync serve all senders that wait: `append`
+//! encodes on the sender's task, `writer` puts what waits on disk as one group, `state` is what readers see then.
+//! The files: `streams.json` (see `streams`), and in `segments/` numbered log files (see `segment`, `frame`) with an
+//! index beside each finished one (see `index`). `recovery` opens them after any crash.
+//!
+//! The log must never acknowledge what a power cut could take, show what is not on disk, or pass over damaged bytes in
+//! silence. That a directory is opened once at a time is the caller's to hold.
 
+mod append;
+mod disk;
+mod frame;
+mod index;
+mod partitioning;
+mod reading;
+mod recovery;
+mod retention;
+mod scan;
+mod segment;
+mod state;
+mod stats;
+mod streams;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::{self, JoinHandle};
 
-use lacus_core::{Clock, NewRecord, Offset, Offsets, Partition, Position, Record, Result, StreamName, settings};
-use tokio::sync::watch;
+use lacus_core::{
+    Clock, Context, Error, NewRecord, Offset, Offsets, Partition, Position, Record, Result, StreamName, Timestamp,
+    settings,
+};
+use tokio::sync::{mpsc, oneshot, watch};
 
-/// A log of streams in one directory. Cheap to clone.
+use crate::append::Request;
+use crate::frame::PartitionId;
+use crate::recovery::Recovered;
+use crate::state::{Shared, lock};
+use crate::stats::Counters;
+use crate::streams::Stream;
+use crate::writer::{Command, Writer};
+
+pub use crate::frame::RECORD_BYTES_MAX;
+pub use crate::stats::Stats;
+pub use crate::streams::STREAMS_MAX;
+
+/// A log of streams in one directory. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
-pub struct Log {}
+pub struct Log {
+    inner: Arc<Inner>,
+}
 
-/// A stream as it is now.
-#[derive(Debug, Clone)]
+struct Inner {
+    shared: Arc<Shared>,
+    settings: settings::Stream,
+    clock: Arc<dyn Clock>,
+    commands: Option<mpsc::Sender<Command>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A stream as it is now. Partitions that never had a record are absent from `start` and `end`: they are at zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamInfo {
     /// Its name.
     pub name: StreamName,
@@ -25,51 +79,98 @@ pub struct StreamInfo {
     pub end: Offsets,
 }
 
-#[expect(clippy::todo, clippy::unused_async, clippy::needless_pass_by_value, reason = "skeleton")]
 impl Log {
     /// Opens the log in `directory`, makes it if it is new, repairs a torn tail.
     ///
     /// # Errors
     /// If the directory can't be used, or bytes before the tail are corrupt.
     pub fn open(directory: &Path, settings: &settings::Stream, clock: Arc<dyn Clock>) -> Result<Self> {
-        let _ = (directory, settings, clock);
-        todo!()
+        let recovered = recovery::recover(directory, &*clock).context("open the log")?;
+        let (commands, waiting) = mpsc::channel(writer::REQUESTS_WAITING_MAX);
+        let (shared, writer) = set_up(recovered, settings, &clock);
+        let writer = thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || writer.run(waiting))
+            .context("start the writer of the log")?;
+        let inner = Inner {
+            shared,
+            settings: settings.clone(),
+            clock,
+            commands: Some(commands),
+            writer: Mutex::new(Some(writer)),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Makes a stream, durably; the one that exists is returned as it is.
+    /// Makes a stream, durably; the one that exists is returned as it is. Blocks on the disk.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// `Invalid` for a number of partitions that can't be, `Limited` if there are [`STREAMS_MAX`], or if it can't be
+    /// written.
     pub fn create_stream(&self, name: &StreamName, partitions: u32) -> Result<StreamInfo> {
-        let _ = (name, partitions);
-        todo!()
+        let shared = &self.inner.shared;
+        if let Some(info) = self.stream(name) {
+            return Ok(info);
+        }
+        let _alone = lock(&shared.creating);
+        // Another caller may have made it meanwhile.
+        if let Some(info) = self.stream(name) {
+            return Ok(info);
+        }
+        let (streams, stream) = shared.streams().with(name, partitions)?;
+        streams.store().context(format!("make stream \"{name}\""))?;
+        *shared.streams_mut() = streams;
+        shared.changed();
+        Ok(shared.state().describe(&stream))
     }
 
     /// The stream of this name.
     #[must_use]
     pub fn stream(&self, name: &StreamName) -> Option<StreamInfo> {
-        let _ = name;
-        todo!()
+        let stream = self.find(name).ok()?;
+        Some(self.inner.shared.state().describe(&stream))
     }
 
     /// All streams, by name.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamInfo> {
-        todo!()
+        let shared = &self.inner.shared;
+        let streams: Vec<_> = shared.streams().iter().cloned().collect();
+        let state = shared.state();
+        streams.iter().map(|stream| state.describe(stream)).collect()
     }
 
     /// Appends records and answers, once they are on disk, where each one is.
     ///
+    /// Records with a key go to the partition that the key's hash names, always the same; those without go to one
+    /// partition together, another one for each call. Records of one call keep their order within a partition. If the
+    /// caller goes away before the answer, the records may be written all the same.
+    ///
     /// # Errors
-    /// `NotFound` for an unknown stream, `Limited` when too many bytes wait for the disk, `Unavailable` when the disk
-    /// refuses: then nothing is acknowledged and the sender should retry.
+    /// `NotFound` for an unknown stream, `Invalid` for a record of more than [`RECORD_BYTES_MAX`] or more bytes than
+    /// may ever wait, `Limited` when too many bytes wait for the disk, `Unavailable` when the disk refuses or the log
+    /// is closed: then nothing is acknowledged and the sender should retry.
     pub async fn append(&self, stream: &StreamName, records: Vec<NewRecord>) -> Result<Vec<Position>> {
-        let _ = (stream, records);
-        todo!()
+        let stream = self.find(stream)?;
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let inner = &*self.inner;
+        let reserved = append::reserve(&inner.shared, &records, inner.settings.in_flight_bytes_max.0)?;
+        let (frames, positions) = append::encode(&stream, &records).split();
+        drop(records);
+        let (answer, answered) = oneshot::channel();
+        let commands = inner.commands.as_ref().expect("taken only when the last handle is dropped");
+        let request = Request { frames, answer, reserved };
+        commands.send(Command::Append(request)).await.map_err(|_| closed())?;
+        let bases = answered.await.map_err(|_| closed())??;
+        Ok(positions(&bases))
     }
 
     /// Reads records of one partition in order, from `from` on: about `bytes_max` bytes, one record at least if there
-    /// is one. Empty when there is none yet.
+    /// is one. Empty when there is none yet. Blocks on the disk.
+    ///
+    /// Records share the memory of the piece of file they were read with: copy what is to be kept for long.
     ///
     /// # Errors
     /// `NotFound` for an unknown stream or offsets that retention removed, `Corrupt` for bytes that fail their checksum.
@@ -80,31 +181,120 @@ impl Log {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Record>> {
-        let _ = (stream, partition, from, bytes_max);
-        todo!()
+        let found = self.find(stream)?;
+        if partition.0 >= found.partitions {
+            return Err(Error::not_found(format!("stream \"{stream}\" has no partition {}", partition.0)));
+        }
+        let id = PartitionId { stream: found.id, partition };
+        reading::read(&self.inner.shared, id, from, bytes_max)
+            .context(format!("read stream \"{stream}\" at {}/{}", partition.0, from.0))
     }
 
     /// Changes whenever more records became readable or a stream was made.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        todo!()
+        self.inner.shared.changes.subscribe()
     }
 
     /// Removes whole log files that are older than the retention and whose records all lie before `delivered`.
-    /// Returns the bytes freed.
+    /// Returns the bytes freed. Blocks on the disk.
     ///
     /// # Errors
     /// If a file can't be removed.
     pub fn retain(&self, delivered: &dyn Fn(&StreamName) -> Offsets) -> Result<u64> {
-        let _ = delivered;
-        todo!()
+        let retention_ms = i64::try_from(self.inner.settings.retention.0).unwrap_or(i64::MAX);
+        let now = self.inner.clock.now().as_micros();
+        let older_than = Timestamp::from_micros(now.saturating_sub(retention_ms.saturating_mul(1_000)));
+        retention::retain(&self.inner.shared, older_than, delivered).context("remove old log files")
     }
 
-    /// Writes what is waiting, and ends the writer. Appends after it are refused.
+    /// What the log did since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let shared = &self.inner.shared;
+        let (segments, disk_bytes) = {
+            let state = shared.state();
+            let finished: u64 = state.finished.iter().map(|finished| finished.length).sum();
+            (1 + state.finished.len() as u64, finished + state.active.length)
+        };
+        let in_flight_bytes = shared.in_flight_bytes.load(Ordering::Relaxed);
+        Stats { segments, disk_bytes, in_flight_bytes, ..lock(&shared.counters).stats() }
+    }
+
+    /// Writes what is waiting, and ends the writer. Appends after it are refused; reads go on.
     ///
     /// # Errors
-    /// If the last write fails.
+    /// If the writer had ended in a bug before.
     pub async fn close(&self) -> Result<()> {
-        todo!()
+        let commands = self.inner.commands.as_ref().expect("taken only when the last handle is dropped");
+        let (closing, closed) = oneshot::channel();
+        if commands.send(Command::Close(closing)).await.is_ok() {
+            // The writer drops its end without a word.
+            closed.await.ok();
+        }
+        self.inner.join()
     }
+
+    fn find(&self, name: &StreamName) -> Result<Arc<Stream>> {
+        let found = self.inner.shared.streams().get(name).cloned();
+        found.ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))
+    }
+}
+
+impl Inner {
+    fn join(&self) -> Result<()> {
+        let writer = lock(&self.writer).take();
+        match writer.map(JoinHandle::join) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(Error::internal("the writer of the log ended in a panic")),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Err(error) = self.join() {
+            tracing::error!(error = %error, "could not close the log");
+        }
+    }
+}
+
+fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clock>) -> (Arc<Shared>, Writer) {
+    let Recovered { segments, streams, state, last_received_at } = recovered;
+    let (segment, file) = (Arc::clone(&state.active.segment), Arc::clone(&state.active.file));
+    let (length, ends) = (state.active.length, state.ends.clone());
+    tracing::info!(
+        directory = %segments.display(),
+        streams = streams.iter().count(),
+        segments = state.finished.len() + 1,
+        "log opened"
+    );
+    let shared = Arc::new(Shared {
+        segments,
+        streams: RwLock::new(streams),
+        state: RwLock::new(state),
+        finished_open: Mutex::new(VecDeque::new()),
+        in_flight_bytes: AtomicU64::new(0),
+        counters: Mutex::new(Counters::default()),
+        changes: watch::Sender::new(0),
+        creating: Mutex::new(()),
+        retaining: Mutex::new(()),
+    });
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+        clock: Arc::clone(clock),
+        segment_bytes_max: settings.segment_bytes_max.0,
+        file,
+        segment,
+        length,
+        ends,
+        last_received_at,
+        must_begin: false,
+    };
+    (shared, writer)
+}
+
+fn closed() -> Error {
+    Error::unavailable("the log is closed").with_hint("nothing was acknowledged: send it again when lacus is back")
 }

@@ -1,0 +1,193 @@
+//! Reading records back: find their frames, read them in few large pieces, check every checksum.
+//!
+//! Any number of readers may be at it; none holds a lock while it waits for the disk, and none sees a record that is
+//! not on disk.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lacus_core::{Context, Error, Offset, Position, Record, Result};
+
+use crate::frame::{self, HEADER_BYTES, Header, PartitionId};
+use crate::index::{FrameRef, Index};
+use crate::scan;
+use crate::segment::{Segment, damaged};
+use crate::state::{Finished, OpenSegment, Shared};
+
+/// Frames that are no further apart are read together, with what lies between them.
+const GAP_BYTES_MAX: u64 = 32 << 10;
+
+/// Frames are read together up to this many bytes; one that is longer is read alone.
+const SPAN_BYTES_MAX: u64 = 4 << 20;
+
+/// Frames of one file that hold what a reader wants next.
+struct Found {
+    segment: Arc<Segment>,
+    file: Arc<File>,
+    frames: Vec<FrameRef>,
+}
+
+/// Reads records of one partition from `from` on: about `bytes_max` bytes, but one at least if there is one.
+pub(crate) fn read(shared: &Shared, id: PartitionId, from: Offset, bytes_max: usize) -> Result<Vec<Record>> {
+    let end = shared.state().end(id);
+    let mut batch = Batch { next: from, bytes_left: bytes_max, records: Vec::new() };
+    while batch.next < end && !batch.is_full() {
+        let found = find(shared, id, batch.next, batch.bytes_left.max(1))?;
+        let before = batch.next;
+        for span in spans(&found.frames) {
+            read_span(&found, id, span, &mut batch)?;
+        }
+        if batch.next == before {
+            let how = format!("the record at offset {} is not there", before.0);
+            return Err(damaged(&found.segment.path, found.segment.header_length(), &how));
+        }
+    }
+    Ok(batch.records)
+}
+
+/// What was read so far.
+struct Batch {
+    next: Offset,
+    bytes_left: usize,
+    records: Vec<Record>,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.bytes_left == 0 && !self.records.is_empty()
+    }
+
+    fn push(&mut self, record: Record) {
+        self.next = record.position.offset.plus(1);
+        let length = record.key.as_ref().map_or(0, Bytes::len) + record.value.len();
+        // An empty record takes room too, or a batch of them would have no end.
+        self.bytes_left = self.bytes_left.saturating_sub(length.max(1));
+        self.records.push(record);
+    }
+}
+
+fn find(shared: &Shared, id: PartitionId, from: Offset, bytes_enough: usize) -> Result<Found> {
+    let finished = {
+        let state = shared.state();
+        let start = state.start(id);
+        if from < start {
+            return Err(removed(from, start));
+        }
+        let active = &state.active;
+        if active.segment.start(id) <= from {
+            let frames = active.index.frames(id, from, bytes_enough);
+            return Ok(Found { segment: Arc::clone(&active.segment), file: Arc::clone(&active.file), frames });
+        }
+        let after = state.finished.partition_point(|finished| finished.segment.start(id) <= from);
+        state.finished[after - 1].clone()
+    };
+    let open = match open(shared, &finished) {
+        Ok(open) => open,
+        // Retention may have removed the file just now.
+        Err(error) => {
+            let start = shared.state().start(id);
+            return Err(if from < start { removed(from, start) } else { error });
+        }
+    };
+    let frames = open.index.frames(id, from, bytes_enough);
+    Ok(Found { segment: Arc::clone(&open.segment), file: Arc::clone(&open.file), frames })
+}
+
+fn removed(from: Offset, start: Offset) -> Error {
+    Error::not_found(format!("retention removed the record at offset {}", from.0))
+        .with_hint(format!("the first one still there has offset {}", start.0))
+}
+
+/// Opens a finished file, with its index from beside it or from a scan.
+fn open(shared: &Shared, finished: &Finished) -> Result<Arc<OpenSegment>> {
+    let Finished { segment, length } = finished;
+    if let Some(open) = shared.find_open(segment.number) {
+        return Ok(open);
+    }
+    let file = File::open(&segment.path).context(format!("open {}", segment.path.display()))?;
+    let index = match Index::load(segment, *length) {
+        Some(index) => index,
+        None => {
+            let index = scan::scan_finished(segment, &file, *length)?.index;
+            index.store(segment, *length);
+            index
+        }
+    };
+    let open = Arc::new(OpenSegment { segment: Arc::clone(segment), file: Arc::new(file), index });
+    shared.keep_open(Arc::clone(&open));
+    Ok(open)
+}
+
+/// Cuts frames into runs that are worth one read each.
+fn spans(frames: &[FrameRef]) -> impl Iterator<Item = &[FrameRef]> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let first = rest.first()?;
+        let follows = |pair: &[FrameRef]| {
+            let (before, next) = (frame_end(&pair[0]), frame_end(&pair[1]));
+            pair[1].position.saturating_sub(before) <= GAP_BYTES_MAX && next - first.position <= SPAN_BYTES_MAX
+        };
+        let count = 1 + rest.windows(2).take_while(|pair| follows(pair)).count();
+        let (span, after) = rest.split_at(count);
+        rest = after;
+        Some(span)
+    })
+}
+
+fn frame_end(frame: &FrameRef) -> u64 {
+    frame.position + u64::from(frame.length)
+}
+
+fn read_span(found: &Found, id: PartitionId, span: &[FrameRef], batch: &mut Batch) -> Result<()> {
+    let (Some(first), Some(last)) = (span.first(), span.last()) else { return Ok(()) };
+    if batch.is_full() {
+        return Ok(());
+    }
+    let path = &found.segment.path;
+    let length = usize::try_from(frame_end(last) - first.position)
+        .map_err(|_| damaged(path, first.position, "its index is wrong"))?;
+    let mut bytes = vec![0; length];
+    match found.file.read_exact_at(&mut bytes, first.position) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(damaged(path, first.position, "the file ends before its records do"));
+        }
+        done => done.context(format!("read {}", path.display()))?,
+    }
+    let bytes = Bytes::from(bytes);
+    for frame in span {
+        let start = usize::try_from(frame.position - first.position).expect("within the span, which is in memory");
+        let frame_bytes = bytes.slice(start..start + frame.length as usize);
+        read_frame(found, id, frame, &frame_bytes, batch)?;
+    }
+    Ok(())
+}
+
+fn read_frame(found: &Found, id: PartitionId, frame: &FrameRef, bytes: &Bytes, batch: &mut Batch) -> Result<()> {
+    let wrong = |how| damaged(&found.segment.path, frame.position, how);
+    let header = Header::decode(bytes, found.segment.salt, frame.position)
+        .ok_or_else(|| wrong("the header of a frame does not match its checksum"))?;
+    if header.id != id || FrameRef::new(&header, frame.position) != *frame {
+        return Err(wrong("a frame is not the one that its index says"));
+    }
+    let mut body = bytes.slice(HEADER_BYTES..);
+    if crc32fast::hash(&body) != header.body_crc {
+        return Err(wrong("the body of a frame does not match its checksum"));
+    }
+    for index in 0..header.records {
+        let (key, value) =
+            frame::take_record(&mut body).ok_or_else(|| wrong("a frame has fewer records than it says"))?;
+        let offset = header.base.plus(u64::from(index));
+        if offset < batch.next {
+            continue;
+        }
+        if batch.is_full() {
+            break;
+        }
+        let position = Position { partition: id.partition, offset };
+        batch.push(Record { position, received_at: header.received_at, key, value });
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Opening a log: what is there, how far it is valid, and what a crash left behind.
+//!
+//! A crash can leave the last group torn: any part of it may be missing or wrong, as it was never acknowledged. It is
+//! cut off. Bytes before the last group were acknowledged: when they are wrong, that is damage, it is named, and the
+//! log does not open. Every frame tells where its group begins, which is how the two are told apart. A last group that
+//! is whole may be in the kernel's memory only; it is written and synced once more before anybody sees it.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lacus_core::{Clock, Context, Error, Offset, Result, Timestamp};
+
+use crate::disk;
+use crate::frame::PartitionId;
+use crate::index;
+use crate::scan::{self, Scan};
+use crate::segment::{self, Segment, damaged};
+use crate::state::{Active, Finished, State};
+use crate::streams::Streams;
+
+const SEGMENTS: &str = "segments";
+
+/// A log as it was found, repaired.
+pub(crate) struct Recovered {
+    pub(crate) segments: PathBuf,
+    pub(crate) streams: Streams,
+    pub(crate) state: State,
+    pub(crate) last_received_at: Timestamp,
+}
+
+/// Opens or begins the log in `directory`.
+pub(crate) fn recover(directory: &Path, clock: &dyn Clock) -> Result<Recovered> {
+    let segments = directory.join(SEGMENTS);
+    for made in [directory, &segments] {
+        disk::make_directory(made).context(format!("make the directory {}", made.display()))?;
+    }
+    let streams = Streams::load(directory)?;
+    let mut numbers = segment::numbers(&segments).context(format!("list {}", segments.display()))?;
+    tidy(directory, &segments, &numbers)?;
+    if numbers.is_empty() {
+        begin(&segments, &streams, clock.now())?;
+        numbers.push(1);
+    }
+    let finished = open_finished(&segments, &numbers)?;
+    let last = *numbers.last().expect("one was begun above");
+    let (active, file) = Segment::open(&segments, last)?;
+    let scan = repair(&active, &file)?;
+    check_streams(&active, &streams, &scan.ends)?;
+    let Scan { index, ends, length, last_received_at, .. } = scan;
+    let active = Active { segment: Arc::new(active), file: Arc::new(file), index, length };
+    let finished = finished_with_lengths(finished, &active.segment)?;
+    Ok(Recovered { segments, streams, state: State { finished, active, ends }, last_received_at })
+}
+
+fn begin(segments: &Path, streams: &Streams, now: Timestamp) -> Result<()> {
+    if streams.iter().next().is_some() {
+        let message = format!("the log in {} has streams, but all its files are gone", segments.display());
+        return Err(Error::corrupt(message).with_hint("restore them from a backup"));
+    }
+    // The time is a floor for what is received: zero would do as well.
+    let first = Segment::new(segments, 1, 0, now, Vec::new());
+    first.create().map(drop).context(format!("begin the log file {}", first.path.display()))
+}
+
+/// Removes what means nothing: unfinished files, and indexes of files that are gone.
+fn tidy(directory: &Path, segments: &Path, numbers: &[u64]) -> Result<()> {
+    for folder in [directory, segments] {
+        for entry in folder.read_dir().context(format!("list {}", folder.display()))? {
+            let path = entry.context(format!("list {}", folder.display()))?.path();
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let of_none = || {
+                !numbers.iter().any(|number| segment::path(segments, *number).with_extension(index::EXTENSION) == path)
+            };
+            if extension == Some(disk::UNFINISHED) || (extension == Some(index::EXTENSION) && of_none()) {
+                fs::remove_file(&path).context(format!("remove {}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_finished(segments: &Path, numbers: &[u64]) -> Result<Vec<Segment>> {
+    let mut finished = Vec::new();
+    for pair in numbers.windows(2) {
+        if pair[1] != pair[0] + 1 {
+            let missing = segment::path(segments, pair[0] + 1);
+            return Err(Error::corrupt(format!("log file {} is missing", missing.display()))
+                .with_hint("restore it from a backup"));
+        }
+        finished.push(Segment::open(segments, pair[0])?.0);
+    }
+    Ok(finished)
+}
+
+/// How far each finished file is valid stands in the header of the next.
+fn finished_with_lengths(segments: Vec<Segment>, active: &Segment) -> Result<VecDeque<Finished>> {
+    let mut finished: VecDeque<Finished> = VecDeque::new();
+    let mut length = active.previous_length;
+    for segment in segments.into_iter().rev() {
+        let there = fs::metadata(&segment.path).context(format!("look at {}", segment.path.display()))?.len();
+        if there < length || length < segment.header_length() {
+            let how = format!("it should have {length} bytes, as the next file says");
+            return Err(damaged(&segment.path, there, &how));
+        }
+        let before = segment.previous_length;
+        finished.push_front(Finished { segment: Arc::new(segment), length });
+        length = before;
+    }
+    Ok(finished)
+}
+
+/// Scans the last file, cuts off a torn group, and makes sure that the rest is on disk.
+fn repair(active: &Segment, file: &File) -> Result<Scan> {
+    let doing = || format!("repair {}", active.path.display());
+    let file_length = file.metadata().map_err(Error::from).context(doing())?.len();
+    let scan = scan::scan(active, file, file_length)?;
+    if let Some(problem) = scan.problem {
+        let position = scan.length;
+        let intact =
+            scan::find_frame(active, file, position, file_length, |_| true).map_err(Error::from).context(doing())?;
+        let later = scan::find_frame(active, file, position, file_length, |header| header.group_start > position)
+            .map_err(Error::from)
+            .context(doing())?;
+        if later.is_some() {
+            return Err(damaged(&active.path, position, problem));
+        }
+        report_cut(active, &scan, file_length, intact);
+    }
+    rewrite_last_group(file, &scan).map_err(Error::from).context(doing())?;
+    Ok(scan)
+}
+
+fn report_cut(active: &Segment, scan: &Scan, file_length: u64, intact: Option<u64>) {
+    let (file, position, bytes) = (active.path.display(), scan.length, file_length - scan.length);
+    let problem = scan.problem.unwrap_or_default();
+    match intact {
+        None => tracing::info!(%file, position, bytes, problem, "cut off a write that was not finished"),
+        Some(intact) => {
+            tracing::warn!(%file, position, bytes, intact, problem, "cut off the last group of writes, part of it intact");
+        }
+    }
+}
+
+/// The same bytes once more: a kernel that failed to write them may call them clean, so a sync alone proves nothing.
+fn rewrite_last_group(file: &File, scan: &Scan) -> std::io::Result<()> {
+    let length = usize::try_from(scan.length - scan.last_group).map_err(std::io::Error::other)?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, scan.last_group)?;
+    file.set_len(scan.length)?;
+    file.write_all_at(&bytes, scan.last_group)?;
+    file.sync_all()
+}
+
+fn check_streams(active: &Segment, streams: &Streams, ends: &HashMap<PartitionId, Offset>) -> Result<()> {
+    match ends.keys().find(|id| !streams.know(**id)) {
+        None => Ok(()),
+        Some(id) => {
+            let how = format!(
+                "it has records of partition {} of stream number {}, which streams.json does not know",
+                id.partition.0, id.stream.0
+            );
+            Err(damaged(&active.path, 0, &how))
+        }
+    }
+}

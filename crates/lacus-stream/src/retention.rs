@@ -1,0 +1,68 @@
+//! Removing old log files, whole and oldest first: only files whose records were all delivered and are old enough.
+
+use std::fs;
+use std::io;
+
+use lacus_core::{Context, Error, Offset, Offsets, Position, Result, StreamName, Timestamp};
+
+use crate::disk;
+use crate::index::Index;
+use crate::segment::Segment;
+use crate::state::{Finished, Shared, State, lock};
+
+/// Removes the files whose records were all received before `older_than` and lie before what was delivered. Gives the
+/// bytes freed.
+pub(crate) fn retain(
+    shared: &Shared,
+    older_than: Timestamp,
+    delivered: &dyn Fn(&StreamName) -> Offsets,
+) -> Result<u64> {
+    let _alone = lock(&shared.retaining);
+    let mut freed = 0;
+    while let Some(finished) = take_first(shared, older_than, delivered) {
+        let path = &finished.segment.path;
+        let length = fs::metadata(path).map_or(finished.length, |metadata| metadata.len());
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let context = format!("remove {}", path.display());
+                shared.state_mut().finished.push_front(finished);
+                return Err(Error::from(error)).context(context);
+            }
+            _ => {}
+        }
+        // Each removal is synced before the next: files must not be missing between others after a power cut.
+        disk::sync_directory(&shared.segments).context("sync the directory of the log")?;
+        Index::remove(&finished.segment);
+        shared.forget_open(finished.segment.number);
+        freed += length;
+    }
+    Ok(freed)
+}
+
+fn take_first(shared: &Shared, older_than: Timestamp, delivered: &dyn Fn(&StreamName) -> Offsets) -> Option<Finished> {
+    let next = second(&shared.state())?;
+    if next.last_received_at >= older_than || !all_delivered(shared, &next, delivered) {
+        return None;
+    }
+    // Only the holder of `retaining` takes from the front, so the first is still the same.
+    shared.state_mut().finished.pop_front()
+}
+
+/// The file behind the first one: its header tells how far the first one goes.
+fn second(state: &State) -> Option<std::sync::Arc<Segment>> {
+    state.finished.front()?;
+    let second = state.finished.get(1).map_or(&state.active.segment, |finished| &finished.segment);
+    Some(second.clone())
+}
+
+fn all_delivered(shared: &Shared, next: &Segment, delivered: &dyn Fn(&StreamName) -> Offsets) -> bool {
+    let streams: Vec<_> = shared.streams().iter().cloned().collect();
+    streams.iter().all(|stream| {
+        let delivered = delivered(&stream.name);
+        let starts = next.starts.iter().filter(|(id, _)| id.stream == stream.id);
+        starts.into_iter().all(|(id, end)| {
+            let last = Position { partition: id.partition, offset: Offset(end.0 - 1) };
+            delivered.include(last)
+        })
+    })
+}

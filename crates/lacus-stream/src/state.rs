@@ -1,0 +1,160 @@
+//! What everybody knows about the log: its streams, its files, and how far it is on disk.
+//!
+//! Only the writer moves the ends, and only after a sync. Locks are held for look-ups in memory, never over a read, a
+//! write or an `.await`.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use lacus_core::{Offset, Offsets, Partition};
+use tokio::sync::watch;
+
+use crate::StreamInfo;
+use crate::frame::PartitionId;
+use crate::index::Index;
+use crate::segment::Segment;
+use crate::stats::Counters;
+use crate::streams::{Stream, Streams};
+
+/// Finished files that are kept open, with their index in memory.
+const FINISHED_OPEN_MAX: usize = 8;
+
+/// What handles of the log and its writer share.
+pub(crate) struct Shared {
+    /// Where the log files are.
+    pub(crate) segments: PathBuf,
+    pub(crate) streams: RwLock<Streams>,
+    pub(crate) state: RwLock<State>,
+    /// Finished files in use, the latest last.
+    pub(crate) finished_open: Mutex<VecDeque<Arc<OpenSegment>>>,
+    /// Bytes of appends that are not answered yet.
+    pub(crate) in_flight_bytes: AtomicU64,
+    pub(crate) counters: Mutex<Counters>,
+    pub(crate) changes: watch::Sender<u64>,
+    /// Held while a stream is made.
+    pub(crate) creating: Mutex<()>,
+    /// Held while old files are removed.
+    pub(crate) retaining: Mutex<()>,
+}
+
+/// The files of the log and how far they are valid.
+pub(crate) struct State {
+    /// The finished files, oldest first.
+    pub(crate) finished: VecDeque<Finished>,
+    pub(crate) active: Active,
+    /// The next offset of each partition that ever had a record: everything before it is on disk.
+    pub(crate) ends: HashMap<PartitionId, Offset>,
+}
+
+/// A file that is not written to any more.
+#[derive(Clone)]
+pub(crate) struct Finished {
+    pub(crate) segment: Arc<Segment>,
+    /// Bytes behind it are of a write that failed.
+    pub(crate) length: u64,
+}
+
+/// The file that is written to.
+pub(crate) struct Active {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) file: Arc<File>,
+    pub(crate) index: Index,
+    /// Everything before is on disk.
+    pub(crate) length: u64,
+}
+
+/// A finished file that is open.
+pub(crate) struct OpenSegment {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) file: Arc<File>,
+    pub(crate) index: Index,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn streams(&self) -> RwLockReadGuard<'_, Streams> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn streams_mut(&self) -> RwLockWriteGuard<'_, Streams> {
+        self.streams.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who wait for more records or streams.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The finished file with this number, if it is open.
+    pub(crate) fn find_open(&self, number: u64) -> Option<Arc<OpenSegment>> {
+        let mut open = lock(&self.finished_open);
+        let at = open.iter().position(|open| open.segment.number == number)?;
+        let found = open.remove(at)?;
+        open.push_back(Arc::clone(&found));
+        Some(found)
+    }
+
+    /// Keeps a finished file open, and lets go of the one that was not used for longest.
+    pub(crate) fn keep_open(&self, segment: Arc<OpenSegment>) {
+        let mut open = lock(&self.finished_open);
+        open.retain(|other| other.segment.number != segment.segment.number);
+        if open.len() == FINISHED_OPEN_MAX {
+            open.pop_front();
+        }
+        open.push_back(segment);
+    }
+
+    /// Lets go of a finished file.
+    pub(crate) fn forget_open(&self, number: u64) {
+        lock(&self.finished_open).retain(|open| open.segment.number != number);
+    }
+}
+
+impl State {
+    /// The oldest file.
+    pub(crate) fn first(&self) -> &Segment {
+        self.finished.front().map_or(&self.active.segment, |finished| &finished.segment)
+    }
+
+    /// The first record of a partition that is still there.
+    pub(crate) fn start(&self, id: PartitionId) -> Offset {
+        self.first().start(id)
+    }
+
+    /// The next record of a partition.
+    pub(crate) fn end(&self, id: PartitionId) -> Offset {
+        self.ends.get(&id).copied().unwrap_or_default()
+    }
+
+    /// A stream as it is now.
+    pub(crate) fn describe(&self, stream: &Stream) -> StreamInfo {
+        let offsets = |of: &dyn Fn(PartitionId) -> Offset| -> Offsets {
+            let partitions = (0..stream.partitions).map(Partition);
+            partitions
+                .map(|partition| (partition, of(PartitionId { stream: stream.id, partition })))
+                .filter(|(_, offset)| *offset > Offset(0))
+                .collect()
+        };
+        StreamInfo {
+            name: stream.name.clone(),
+            partitions: stream.partitions,
+            start: offsets(&|id| self.start(id)),
+            end: offsets(&|id| self.end(id)),
+        }
+    }
+}
+
+/// Locks a mutex whose content is whole between any two statements, so that a panic elsewhere does not matter.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

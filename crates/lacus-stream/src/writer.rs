@@ -1,0 +1,232 @@
+//! The one thread that writes: it takes what waits, writes it as one group, syncs once, and only then answers.
+//!
+//! A group that the disk refuses is refused as a whole, and its bytes are cut off. The file is never synced again and
+//! believed: after a failed sync a kernel may have dropped the bytes and call them clean. Instead a new file is begun,
+//! whose header says how far the one before is valid. Until that works, appends are refused, each trying it again.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lacus_core::{Clock, Error, Offset, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::append::Request;
+use crate::frame::PartitionId;
+use crate::index::{FrameRef, Index};
+use crate::segment::Segment;
+use crate::state::{Active, Finished, OpenSegment, Shared, lock};
+
+/// Appends that wait for the writer at most; more wait for a place.
+pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
+
+/// A group takes no further append when it has this many bytes.
+const GROUP_BYTES_ENOUGH: u64 = 8 << 20;
+
+/// What the writer is told.
+pub(crate) enum Command {
+    Append(Request),
+    /// Ends the writer when what waits is written; the sender is dropped then.
+    Close(oneshot::Sender<()>),
+}
+
+/// The state of the writer.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) segment_bytes_max: u64,
+    pub(crate) file: Arc<File>,
+    pub(crate) segment: Arc<Segment>,
+    /// Everything before is on disk.
+    pub(crate) length: u64,
+    /// The next offsets, those of the group being written included.
+    pub(crate) ends: HashMap<PartitionId, Offset>,
+    pub(crate) last_received_at: Timestamp,
+    /// The file can't be written to any more: a new one must be begun.
+    pub(crate) must_begin: bool,
+}
+
+/// A group as bytes.
+#[derive(Default)]
+struct Group {
+    bytes: Vec<u8>,
+    frames: Vec<(PartitionId, FrameRef)>,
+    records: u64,
+}
+
+impl Writer {
+    /// Writes until all senders are gone or one says close.
+    pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut closing = Vec::new();
+        let mut group = Group::default();
+        while let Some(command) = commands.blocking_recv() {
+            let mut requests = Vec::new();
+            let mut bytes = 0;
+            let mut next = Some(command);
+            while let Some(command) = next {
+                match command {
+                    Command::Append(request) => {
+                        bytes += request.reserved.bytes;
+                        requests.push(request);
+                    }
+                    Command::Close(closed) => {
+                        commands.close();
+                        closing.push(closed);
+                    }
+                }
+                next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
+            }
+            if !requests.is_empty() {
+                self.serve(requests, &mut group);
+            }
+        }
+    }
+
+    fn serve(&mut self, requests: Vec<Request>, group: &mut Group) {
+        match self.write(&requests, group) {
+            Ok(()) => {
+                self.publish(group);
+                answer(requests, group);
+                self.shared.changed();
+            }
+            Err(error) => {
+                tracing::warn!(appends = requests.len(), error = %error, "the disk refused a group of appends");
+                self.ends = self.shared.state().ends.clone();
+                lock(&self.shared.counters).refused_groups += 1;
+                refuse(requests, &error);
+            }
+        }
+    }
+
+    fn write(&mut self, requests: &[Request], group: &mut Group) -> io::Result<()> {
+        let bytes: usize = requests.iter().flat_map(|request| &request.frames).map(|frame| frame.frame_length()).sum();
+        let full = self.length > self.segment.header_length() && self.length + bytes as u64 > self.segment_bytes_max;
+        if self.must_begin || full {
+            self.must_begin = true;
+            self.begin_segment()?;
+        }
+        self.last_received_at = self.last_received_at.max(self.clock.now());
+        self.lay_out(requests, group);
+        let written = self.file.write_all_at(&group.bytes, self.length).and_then(|()| self.sync());
+        if written.is_err() {
+            self.must_begin = true;
+            self.cut_back();
+        }
+        written
+    }
+
+    /// Gives every frame its header and its place.
+    fn lay_out(&mut self, requests: &[Request], group: &mut Group) {
+        group.clear();
+        for frame in requests.iter().flat_map(|request| &request.frames) {
+            let position = self.length + group.bytes.len() as u64;
+            let base = self.ends.entry(frame.id).or_default();
+            let header = frame.header(*base, self.last_received_at, self.length);
+            *base = base.plus(u64::from(frame.records));
+            group.bytes.extend_from_slice(&header.encode(self.segment.salt, position));
+            group.bytes.extend_from_slice(&frame.bytes);
+            group.frames.push((frame.id, FrameRef::new(&header, position)));
+            group.records += u64::from(frame.records);
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        self.file.sync_data()?;
+        lock(&self.shared.counters).synced(begun.elapsed());
+        Ok(())
+    }
+
+    /// Removes the bytes of a group that failed. It frees their space; whether it works does not matter otherwise, as
+    /// the header of the next file says how far this one is valid.
+    fn cut_back(&self) {
+        if let Err(error) = self.file.set_len(self.length).and_then(|()| self.file.sync_all()) {
+            tracing::warn!(segment = self.segment.number, error = %error, "could not cut off a failed write");
+        }
+    }
+
+    /// Begins the next file, or this one anew if it has no frames.
+    fn begin_segment(&mut self) -> io::Result<()> {
+        let is_empty = self.length == self.segment.header_length();
+        let (number, previous_length) = match is_empty {
+            true => (self.segment.number, self.segment.previous_length),
+            false => (self.segment.number + 1, self.length),
+        };
+        let starts = self.ends.iter().map(|(id, offset)| (*id, *offset)).collect();
+        let segment = Segment::new(&self.shared.segments, number, previous_length, self.last_received_at, starts);
+        let (segment, file) = (Arc::new(segment.clone()), Arc::new(segment.create()?));
+        let length = segment.header_length();
+        let active = Active { segment: Arc::clone(&segment), file: Arc::clone(&file), index: Index::default(), length };
+        let before = self.exchange(active, is_empty);
+        (self.segment, self.file, self.length, self.must_begin) = (segment, file, length, false);
+        if !is_empty {
+            self.finish(before, previous_length);
+        }
+        Ok(())
+    }
+
+    fn exchange(&self, active: Active, is_empty: bool) -> Active {
+        let mut state = self.shared.state_mut();
+        let before = mem::replace(&mut state.active, active);
+        if !is_empty {
+            let segment = Arc::clone(&before.segment);
+            state.finished.push_back(Finished { segment, length: before.length });
+        }
+        before
+    }
+
+    /// Keeps what is known about a file that is not written to any more.
+    fn finish(&self, before: Active, length: u64) {
+        before.index.store(&before.segment, length);
+        let Active { segment, file, index, .. } = before;
+        self.shared.keep_open(Arc::new(OpenSegment { segment, file, index }));
+    }
+
+    /// Lets everybody see a group that is on disk.
+    fn publish(&mut self, group: &Group) {
+        self.length += group.bytes.len() as u64;
+        let mut state = self.shared.state_mut();
+        for (id, frame) in &group.frames {
+            state.active.index.push(*id, *frame);
+            state.ends.insert(*id, frame.end());
+        }
+        state.active.length = self.length;
+        drop(state);
+        let mut counters = lock(&self.shared.counters);
+        counters.groups += 1;
+        counters.bytes += group.bytes.len() as u64;
+        counters.records += group.records;
+    }
+}
+
+impl Group {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        // One long append is no reason to keep its memory.
+        self.bytes.shrink_to(2 * GROUP_BYTES_ENOUGH as usize);
+        self.frames.clear();
+        self.records = 0;
+    }
+}
+
+fn answer(requests: Vec<Request>, group: &Group) {
+    let mut frames = group.frames.iter();
+    for request in requests {
+        let bases = frames.by_ref().take(request.frames.len()).map(|(_, frame)| frame.base).collect();
+        // A sender that went away needs no answer.
+        request.answer.send(Ok(bases)).ok();
+    }
+}
+
+fn refuse(requests: Vec<Request>, error: &io::Error) {
+    for request in requests {
+        let refusal = Error::unavailable(format!("could not write to the log: {error}"))
+            .with_hint("nothing was acknowledged: send it again");
+        // A sender that went away needs no answer.
+        request.answer.send(Err(refusal)).ok();
+    }
+}
