@@ -6,6 +6,7 @@
 pub mod environment;
 pub mod faults;
 pub mod http;
+pub mod ledger;
 pub mod postgres;
 pub mod server;
 mod shim;
