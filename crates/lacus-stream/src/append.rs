@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use lacus_core::{Error, Kind, NewRecord, Offset, Partition, Position, Result, units};
 use tokio::sync::oneshot;
 
-use crate::frame::{self, Body, HEADER_BYTES, PartitionId, RECORD_BYTES_MAX};
+use crate::frame::{self, Body, PartitionId, RECORD_BYTES_MAX};
 use crate::partitioning;
 use crate::state::Shared;
 use crate::streams::Stream;
@@ -56,7 +56,7 @@ pub(crate) fn reserve(shared: &Arc<Shared>, records: &[NewRecord], bytes_max: u6
             let (length, most) = (units::human_count(length as u64), units::human_count(RECORD_BYTES_MAX as u64));
             return Err(Error::invalid(format!("a record of {length} bytes is too long: {most} are the most")));
         }
-        bytes += (frame::encoded_length(record) + HEADER_BYTES) as u64;
+        bytes += frame::encoded_length(record) as u64;
     }
     if bytes > bytes_max {
         let (bytes, most) = (units::human_bytes(bytes), units::human_bytes(bytes_max));

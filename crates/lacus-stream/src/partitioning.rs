@@ -29,3 +29,29 @@ fn hash(key: &[u8]) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fixed for ever: a key that moves loses its order.
+    #[test]
+    fn keys_stay_in_their_partition() {
+        for (key, expected) in [("", 342), ("a", 315), ("user-1", 477), ("user-2", 635), ("Zürich", 776)] {
+            assert_eq!(of_key(key.as_bytes(), 1000), Partition(expected), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_and_turns_spread_evenly() {
+        for partitions in [2, 3, 8] {
+            let mut counts = vec![0; partitions as usize];
+            (0..8_000).for_each(|key: u32| counts[of_key(key.to_string().as_bytes(), partitions).0 as usize] += 1);
+            let fair = 8_000 / partitions;
+            assert!(counts.iter().all(|count| (fair * 9 / 10..fair * 11 / 10).contains(count)), "{counts:?}");
+        }
+        let turn = AtomicU32::new(0);
+        let turns: Vec<u32> = (0..5).map(|_| of_turn(&turn, 3).0).collect();
+        assert_eq!(turns, [0, 1, 2, 0, 1]);
+    }
+}

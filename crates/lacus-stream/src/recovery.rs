@@ -70,11 +70,14 @@ fn tidy(directory: &Path, segments: &Path, numbers: &[u64]) -> Result<()> {
     for folder in [directory, segments] {
         for entry in folder.read_dir().context(format!("list {}", folder.display()))? {
             let path = entry.context(format!("list {}", folder.display()))?.path();
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            let of_none = || {
-                !numbers.iter().any(|number| segment::path(segments, *number).with_extension(index::EXTENSION) == path)
+            let is_useless = match path.extension().and_then(|extension| extension.to_str()) {
+                Some(disk::UNFINISHED) => true,
+                Some(index::EXTENSION) => {
+                    segment::number(&path).is_none_or(|number| numbers.binary_search(&number).is_err())
+                }
+                _ => false,
             };
-            if extension == Some(disk::UNFINISHED) || (extension == Some(index::EXTENSION) && of_none()) {
+            if is_useless {
                 fs::remove_file(&path).context(format!("remove {}", path.display()))?;
             }
         }
@@ -96,20 +99,29 @@ fn open_finished(segments: &Path, numbers: &[u64]) -> Result<Vec<Segment>> {
 }
 
 /// How far each finished file is valid stands in the header of the next.
-fn finished_with_lengths(segments: Vec<Segment>, active: &Segment) -> Result<VecDeque<Finished>> {
-    let mut finished: VecDeque<Finished> = VecDeque::new();
-    let mut length = active.previous_length;
+fn finished_with_lengths(segments: Vec<Segment>, active: &Arc<Segment>) -> Result<VecDeque<Finished>> {
+    let mut finished = VecDeque::new();
+    let mut next = Arc::clone(active);
     for segment in segments.into_iter().rev() {
-        let there = fs::metadata(&segment.path).context(format!("look at {}", segment.path.display()))?.len();
-        if there < length || length < segment.header_length() {
-            let how = format!("it should have {length} bytes, as the next file says");
-            return Err(damaged(&segment.path, there, &how));
-        }
-        let before = segment.previous_length;
-        finished.push_front(Finished { segment: Arc::new(segment), length });
-        length = before;
+        check_follows(&next, &segment)?;
+        let segment = Arc::new(segment);
+        finished.push_front(Finished { segment: Arc::clone(&segment), length: next.previous_length });
+        next = segment;
     }
     Ok(finished)
+}
+
+fn check_follows(next: &Segment, segment: &Segment) -> Result<()> {
+    let length = next.previous_length;
+    let there = fs::metadata(&segment.path).context(format!("look at {}", segment.path.display()))?.len();
+    if there < length || length < segment.header_length() {
+        let how = format!("it has {there} bytes, but should have {length}, as the next file says");
+        return Err(damaged(&segment.path, there, &how));
+    }
+    if segment.starts.iter().any(|(id, start)| next.start(*id) < *start) {
+        return Err(damaged(&next.path, 0, "its records do not follow those of the file before"));
+    }
+    Ok(())
 }
 
 /// Scans the last file, cuts off a torn group, and makes sure that the rest is on disk.
@@ -154,15 +166,19 @@ fn rewrite_last_group(file: &File, scan: &Scan) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// Frames are bound to streams by number: a number that `streams.json` does not know is lost data.
 fn check_streams(active: &Segment, streams: &Streams, ends: &HashMap<PartitionId, Offset>) -> Result<()> {
-    match ends.keys().find(|id| !streams.know(**id)) {
+    let partitions: HashMap<_, _> = streams.iter().map(|stream| (stream.id, stream.partitions)).collect();
+    let is_known = |id: &PartitionId| partitions.get(&id.stream).is_some_and(|count| id.partition.0 < *count);
+    match ends.keys().find(|id| !is_known(id)) {
         None => Ok(()),
-        Some(id) => {
-            let how = format!(
-                "it has records of partition {} of stream number {}, which streams.json does not know",
-                id.partition.0, id.stream.0
-            );
-            Err(damaged(&active.path, 0, &how))
-        }
+        Some(id) => Err(Error::corrupt(format!(
+            "log file {} has records of stream number {}, partition {}, which {} does not know",
+            active.path.display(),
+            id.stream.0,
+            id.partition.0,
+            streams.path().display(),
+        ))
+        .with_hint("restore that file from a backup")),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
-use lacus_core::{Context, Error, Offset, Offsets, Position, Result, StreamName, Timestamp};
+use lacus_core::{Context, Error, Offsets, Result, StreamName, Timestamp};
 
 use crate::disk;
 use crate::index::Index;
@@ -49,20 +50,17 @@ fn take_first(shared: &Shared, older_than: Timestamp, delivered: &dyn Fn(&Stream
 }
 
 /// The file behind the first one: its header tells how far the first one goes.
-fn second(state: &State) -> Option<std::sync::Arc<Segment>> {
+fn second(state: &State) -> Option<Arc<Segment>> {
     state.finished.front()?;
     let second = state.finished.get(1).map_or(&state.active.segment, |finished| &finished.segment);
-    Some(second.clone())
+    Some(Arc::clone(second))
 }
 
 fn all_delivered(shared: &Shared, next: &Segment, delivered: &dyn Fn(&StreamName) -> Offsets) -> bool {
     let streams: Vec<_> = shared.streams().iter().cloned().collect();
     streams.iter().all(|stream| {
         let delivered = delivered(&stream.name);
-        let starts = next.starts.iter().filter(|(id, _)| id.stream == stream.id);
-        starts.into_iter().all(|(id, end)| {
-            let last = Position { partition: id.partition, offset: Offset(end.0 - 1) };
-            delivered.include(last)
-        })
+        let mut ends = next.starts.iter().filter(|(id, _)| id.stream == stream.id);
+        ends.all(|(id, end)| *end <= delivered.next(id.partition))
     })
 }

@@ -171,16 +171,20 @@ pub(crate) fn damaged(path: &Path, position: u64, how: &str) -> Error {
 pub(crate) fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in directory.read_dir()? {
-        numbers.extend(number(&entry?.path()));
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            numbers.extend(number(&path));
+        }
     }
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-fn number(path: &Path) -> Option<u64> {
+/// The number that a file's name has, whatever its extension.
+pub(crate) fn number(path: &Path) -> Option<u64> {
     let digits = path.file_stem()?.to_str()?;
     let is_number = digits.len() == NUMBER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number && path.extension()? == EXTENSION).then(|| digits.parse().ok())?
+    is_number.then(|| digits.parse().ok())?
 }
 
 /// The path of the log file with this number.

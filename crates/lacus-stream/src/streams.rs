@@ -14,7 +14,6 @@ use lacus_core::{Context, Error, Kind, Result, StreamName, settings};
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
-use crate::frame::PartitionId;
 
 /// The most streams of a log.
 pub const STREAMS_MAX: usize = 10_000;
@@ -100,9 +99,9 @@ impl Streams {
         self.by_name.values()
     }
 
-    /// Whether frames of this partition can be.
-    pub(crate) fn know(&self, id: PartitionId) -> bool {
-        self.iter().any(|stream| stream.id == id.stream && id.partition.0 < stream.partitions)
+    /// The file they are kept in.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// These streams and one more, not stored yet.

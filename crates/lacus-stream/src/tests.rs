@@ -1,32 +1,76 @@
 //! The log as its users see it, on real files.
 
-use std::sync::Arc;
+mod appending;
+mod damage;
+mod formats;
+mod model;
+mod refusals;
+mod retaining;
+mod tails;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicI64;
 
 use bytes::Bytes;
-use lacus_core::units::ByteSize;
+use lacus_core::units::{ByteSize, Millis};
 use lacus_core::{Kind, SystemClock};
 use tempfile::TempDir;
 
 use super::*;
 
-fn name(name: &str) -> StreamName {
-    StreamName::new(name).unwrap()
+/// A clock that stands still until a test moves it.
+#[derive(Default)]
+struct TestClock(AtomicI64);
+
+impl TestClock {
+    fn set_ms(&self, ms: i64) {
+        self.0.store(ms * 1_000, Ordering::Relaxed);
+    }
 }
 
-fn settings() -> settings::Stream {
-    settings::Stream { segment_bytes_max: ByteSize(64 << 10), ..settings::Stream::default() }
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+fn clicks() -> StreamName {
+    StreamName::new("clicks").unwrap()
+}
+
+/// Files of this many bytes, so that they roll soon.
+fn settings(segment_bytes_max: u64) -> settings::Stream {
+    settings::Stream {
+        segment_bytes_max: ByteSize(segment_bytes_max),
+        retention: Millis(1_000),
+        ..settings::Stream::default()
+    }
+}
+
+fn try_open(directory: &Path, segment_bytes_max: u64) -> Result<Log> {
+    Log::open(directory, &settings(segment_bytes_max), Arc::new(SystemClock))
 }
 
 fn open(directory: &Path) -> Log {
-    Log::open(directory, &settings(), Arc::new(SystemClock)).unwrap()
+    try_open(directory, 64 << 10).unwrap()
+}
+
+/// A log in a directory of its own, with stream `clicks`.
+fn new_log(partitions: u32, segment_bytes_max: u64) -> (TempDir, Log) {
+    let directory = TempDir::new().unwrap();
+    let log = try_open(directory.path(), segment_bytes_max).unwrap();
+    log.create_stream(&clicks(), partitions).unwrap();
+    (directory, log)
 }
 
 fn record(key: Option<&str>, value: impl Into<Vec<u8>>) -> NewRecord {
     NewRecord { key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())), value: Bytes::from(value.into()) }
 }
 
-fn read_all(log: &Log, stream: &StreamName) -> Vec<Vec<Record>> {
-    let info = log.stream(stream).unwrap();
+/// Everything in stream `clicks`, by partition, read in small batches. Offsets must be dense.
+fn read_all(log: &Log) -> Vec<Vec<Record>> {
+    let info = log.stream(&clicks()).unwrap();
     (0..info.partitions).map(|partition| read_partition(log, &info, Partition(partition))).collect()
 }
 
@@ -34,7 +78,7 @@ fn read_partition(log: &Log, info: &StreamInfo, partition: Partition) -> Vec<Rec
     let mut records: Vec<Record> = Vec::new();
     let mut next = info.start.next(partition);
     loop {
-        let batch = log.read(&info.name, partition, next, 10_000).unwrap();
+        let batch = log.read(&info.name, partition, next, 1_000).unwrap();
         for record in &batch {
             assert_eq!(record.position, Position { partition, offset: next });
             next = next.plus(1);
@@ -47,39 +91,51 @@ fn read_partition(log: &Log, info: &StreamInfo, partition: Partition) -> Vec<Rec
     }
 }
 
-#[tokio::test]
-async fn records_come_back_as_they_were_sent_also_after_reopening() {
-    let directory = TempDir::new().unwrap();
-    let clicks = name("clicks");
-    let sent = vec![
-        record(None, "a"),
-        record(Some(""), ""),
-        record(Some("k"), [0, 255, 10]),
-        record(None, ""),
-        record(None, "z"),
-    ];
-    let log = open(directory.path());
-    log.create_stream(&clicks, 1).unwrap();
-    let positions = log.append(&clicks, sent.clone()).await.unwrap();
-    let offsets: Vec<u64> = positions.iter().map(|position| position.offset.0).collect();
-    assert_eq!(offsets, [0, 1, 2, 3, 4]);
-    for log in [log, open(directory.path())] {
-        let back: Vec<NewRecord> = read_all(&log, &clicks)
-            .remove(0)
-            .into_iter()
-            .map(|record| NewRecord { key: record.key, value: record.value })
-            .collect();
-        assert_eq!(back, sent);
+fn values(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| String::from_utf8_lossy(&record.value).into_owned()).collect()
+}
+
+/// The log files in order, or their indexes.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = directory.join("segments").read_dir().unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files.sort();
+    files
+}
+
+fn last_file(directory: &Path) -> PathBuf {
+    files(directory, "log").pop().unwrap()
+}
+
+fn copy(directory: &Path) -> TempDir {
+    let to = TempDir::new().unwrap();
+    copy_into(directory, to.path());
+    to
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("segments")).unwrap();
+    for folder in ["", "segments"] {
+        for entry in from.join(folder).read_dir().unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), to.join(folder).join(entry.file_name())).unwrap();
+            }
+        }
     }
 }
 
-#[tokio::test]
-async fn unknown_names_are_not_found() {
-    let directory = TempDir::new().unwrap();
-    let log = open(directory.path());
-    let clicks = name("clicks");
-    assert_eq!(log.append(&clicks, vec![record(None, "a")]).await.unwrap_err().kind(), Kind::NotFound);
-    log.create_stream(&clicks, 2).unwrap();
-    assert_eq!(log.read(&clicks, Partition(2), Offset(0), 1).unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(log.read(&clicks, Partition(1), Offset(0), 1).unwrap(), []);
+fn flip(file: &Path, at: u64) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[usize::try_from(at).unwrap()] ^= 0x40;
+    fs::write(file, bytes).unwrap();
+}
+
+#[track_caller]
+fn check_corrupt<T>(result: Result<T>, file: &Path, position: u64) {
+    let Err(error) = result else { panic!("damage was not noticed") };
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    let expected = format!("{} is damaged at byte {position}:", file.file_name().unwrap().to_str().unwrap());
+    assert!(error.message().contains(&expected), "{error} should have: {expected}");
 }

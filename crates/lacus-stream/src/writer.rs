@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lacus_core::{Clock, Error, Offset, Timestamp};
+use lacus_core::{Clock, Error, Offset, Result, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::append::Request;
@@ -217,8 +217,7 @@ fn answer(requests: Vec<Request>, group: &Group) {
     let mut frames = group.frames.iter();
     for request in requests {
         let bases = frames.by_ref().take(request.frames.len()).map(|(_, frame)| frame.base).collect();
-        // A sender that went away needs no answer.
-        request.answer.send(Ok(bases)).ok();
+        reply(request, Ok(bases));
     }
 }
 
@@ -226,7 +225,13 @@ fn refuse(requests: Vec<Request>, error: &io::Error) {
     for request in requests {
         let refusal = Error::unavailable(format!("could not write to the log: {error}"))
             .with_hint("nothing was acknowledged: send it again");
-        // A sender that went away needs no answer.
-        request.answer.send(Err(refusal)).ok();
+        reply(request, Err(refusal));
     }
+}
+
+fn reply(request: Request, answer: Result<Vec<Offset>>) {
+    // Its bytes wait no more: whoever was answered has the room to send again.
+    drop(request.reserved);
+    // A sender that went away needs no answer.
+    request.answer.send(answer).ok();
 }

@@ -1,0 +1,146 @@
+//! What is appended comes back, in order, and shares syncs.
+
+use std::collections::HashMap;
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+#[tokio::test]
+async fn records_come_back_as_they_were_sent_also_after_reopening() {
+    let sent = vec![
+        record(None, "a"),
+        record(Some(""), ""),
+        record(Some("k"), [0, 255, 10]),
+        record(None, ""),
+        record(None, vec![b'z'; 2 << 20]),
+        record(Some("after a long one"), "z"),
+    ];
+    let (directory, log) = new_log(1, 64 << 10);
+    let positions = log.append(&clicks(), sent.clone()).await.unwrap();
+    let offsets: Vec<u64> = positions.iter().map(|position| position.offset.0).collect();
+    assert_eq!(offsets, [0, 1, 2, 3, 4, 5]);
+    let back = |log: &Log| -> Vec<NewRecord> {
+        let records = read_all(log).remove(0).into_iter();
+        records.map(|record| NewRecord { key: record.key, value: record.value }).collect()
+    };
+    assert_eq!(back(&log), sent);
+    drop(log);
+    assert_eq!(back(&open(directory.path())), sent);
+}
+
+#[tokio::test]
+async fn a_read_gives_about_what_it_was_asked_for_and_one_record_at_least() {
+    let (_directory, log) = new_log(1, 64 << 10);
+    log.append(&clicks(), vec![record(None, [b'x'; 100]); 10]).await.unwrap();
+    let count = |from, bytes_max| log.read(&clicks(), Partition(0), Offset(from), bytes_max).unwrap().len();
+    assert_eq!((count(0, 0), count(0, 100), count(0, 250), count(3, usize::MAX), count(10, 100)), (1, 1, 3, 7, 0));
+}
+
+#[tokio::test]
+async fn keys_keep_their_order_and_keyless_records_of_one_append_stay_together() {
+    let (_directory, log) = new_log(5, 2_000);
+    for turn in 0..30_u32 {
+        let keyed = (0..7).map(|key| record(Some(&format!("k{key}")), turn.to_string()));
+        let keyless = (0..3).map(|index| record(None, format!("{turn}/{index}")));
+        let positions = log.append(&clicks(), keyed.chain(keyless).collect()).await.unwrap();
+        assert_eq!(positions.len(), 10);
+        assert!(positions[7..].iter().all(|position| position.partition == Partition(turn % 5)), "{positions:?}");
+    }
+    let mut by_key: HashMap<Option<Bytes>, Vec<String>> = HashMap::new();
+    for record in read_all(&log).concat() {
+        by_key.entry(record.key).or_default().push(String::from_utf8(record.value.to_vec()).unwrap());
+    }
+    let turns: Vec<String> = (0..30).map(|turn| turn.to_string()).collect();
+    for key in 0..7 {
+        assert_eq!(by_key[&Some(Bytes::from(format!("k{key}")))], turns);
+    }
+    assert_eq!(by_key[&None].len(), 90);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_share_syncs_and_each_is_told_where_its_records_are() {
+    let (_directory, log) = new_log(3, 64 << 10);
+    let mut senders = JoinSet::new();
+    for sender in 0..64 {
+        let log = log.clone();
+        senders.spawn(async move {
+            let mut placed = Vec::new();
+            for number in 0..20 {
+                let value = format!("{sender}/{number}");
+                let sent = vec![record(Some(&sender.to_string()), value.clone()), record(None, value.clone())];
+                for position in log.append(&clicks(), sent).await.unwrap() {
+                    placed.push((position, value.clone()));
+                }
+            }
+            placed
+        });
+    }
+    let placed = senders.join_all().await.concat();
+    let all = read_all(&log);
+    assert_eq!((placed.len(), all.iter().map(Vec::len).sum::<usize>()), (2_560, 2_560));
+    for (position, value) in placed {
+        let record = &all[position.partition.0 as usize][usize::try_from(position.offset.0).unwrap()];
+        assert_eq!(record.value, value);
+    }
+    let stats = log.stats();
+    assert_eq!((stats.records, stats.in_flight_bytes), (2_560, 0));
+    assert!(stats.groups < 1_280, "{stats:?}");
+}
+
+#[tokio::test]
+async fn records_are_stamped_with_a_time_that_never_goes_back() {
+    let directory = TempDir::new().unwrap();
+    let clock = Arc::new(TestClock::default());
+    let mut stamps = Vec::new();
+    for times in [[50, 40], [30, 60]] {
+        let log = Log::open(directory.path(), &settings(100), Arc::<TestClock>::clone(&clock)).unwrap();
+        log.create_stream(&clicks(), 1).unwrap();
+        for time in times {
+            clock.set_ms(time);
+            log.append(&clicks(), vec![record(None, "a")]).await.unwrap();
+        }
+        stamps = read_all(&log)[0].iter().map(|record| record.received_at.as_millis()).collect();
+    }
+    assert_eq!(stamps, [50, 50, 50, 60]);
+}
+
+#[tokio::test]
+async fn waiters_wake_for_records_and_streams() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    let mut changes = log.changes();
+    log.create_stream(&clicks(), 1).unwrap();
+    changes.changed().await.unwrap();
+    let clicks = clicks();
+    let (appended, changed) = tokio::join!(log.append(&clicks, vec![record(None, "a")]), changes.changed());
+    changed.unwrap();
+    appended.unwrap();
+    assert_eq!(log.stream(&clicks).unwrap().end.total(), 1);
+}
+
+#[tokio::test]
+async fn streams_are_there_after_reopening_with_their_first_partitions() {
+    let (directory, log) = new_log(3, 64 << 10);
+    let orders = StreamName::new("orders").unwrap();
+    log.create_stream(&orders, 1).unwrap();
+    assert_eq!(log.create_stream(&clicks(), 8).unwrap().partitions, 3);
+    log.append(&orders, vec![record(None, "order")]).await.unwrap();
+    let before = log.streams();
+    drop(log);
+    let log = open(directory.path());
+    assert_eq!(log.streams(), before);
+    assert_eq!(log.read(&orders, Partition(0), Offset(0), 1).unwrap()[0].value, "order");
+    assert_eq!(log.stream(&clicks()).unwrap().end, Offsets::default());
+}
+
+#[tokio::test]
+async fn unknown_names_are_not_found() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    assert_eq!(log.append(&clicks(), vec![record(None, "a")]).await.unwrap_err().kind(), Kind::NotFound);
+    log.create_stream(&clicks(), 2).unwrap();
+    assert_eq!(log.read(&clicks(), Partition(2), Offset(0), 1).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(log.read(&clicks(), Partition(1), Offset(0), 1).unwrap(), []);
+    assert_eq!(log.append(&clicks(), vec![]).await.unwrap(), []);
+}
