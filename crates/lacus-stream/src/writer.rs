@@ -59,27 +59,13 @@ struct Group {
 }
 
 impl Writer {
-    /// Writes until all senders are gone or one says close.
+    /// Writes until all senders are gone or one says close, and what waits then is written.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        // Dropped at the end, which is what those who close wait for.
         let mut closing = Vec::new();
         let mut group = Group::default();
-        while let Some(command) = commands.blocking_recv() {
-            let mut requests = Vec::new();
-            let mut bytes = 0;
-            let mut next = Some(command);
-            while let Some(command) = next {
-                match command {
-                    Command::Append(request) => {
-                        bytes += request.reserved.bytes;
-                        requests.push(request);
-                    }
-                    Command::Close(closed) => {
-                        commands.close();
-                        closing.push(closed);
-                    }
-                }
-                next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
-            }
+        while let Some(first) = commands.blocking_recv() {
+            let requests = gather(first, &mut commands, &mut closing);
             if !requests.is_empty() {
                 self.serve(requests, &mut group);
             }
@@ -211,6 +197,31 @@ impl Group {
         self.frames.clear();
         self.records = 0;
     }
+}
+
+/// Takes what waits, until it is enough for a group.
+fn gather(
+    first: Command,
+    commands: &mut mpsc::Receiver<Command>,
+    closing: &mut Vec<oneshot::Sender<()>>,
+) -> Vec<Request> {
+    let mut requests = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(command) = next {
+        match command {
+            Command::Append(request) => {
+                bytes += request.reserved.bytes;
+                requests.push(request);
+            }
+            Command::Close(closed) => {
+                commands.close();
+                closing.push(closed);
+            }
+        }
+        next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
+    }
+    requests
 }
 
 fn answer(requests: Vec<Request>, group: &Group) {
