@@ -48,6 +48,8 @@ pub(crate) struct Writer {
     pub(crate) last_received_at: Timestamp,
     /// The file can't be written to any more: a new one must be begun.
     pub(crate) must_begin: bool,
+    /// The last group was refused.
+    pub(crate) refusing: bool,
 }
 
 /// A group as bytes.
@@ -78,9 +80,15 @@ impl Writer {
                 self.publish(group);
                 answer(requests, group);
                 self.shared.changed();
+                if mem::take(&mut self.refusing) {
+                    tracing::info!("the disk takes appends again");
+                }
             }
             Err(error) => {
-                tracing::warn!(appends = requests.len(), error = %error, "the disk refused a group of appends");
+                // Said once, not for each group: a full disk refuses thousands a second.
+                if !mem::replace(&mut self.refusing, true) {
+                    tracing::warn!(error = %error, "the disk refuses appends: each will try again");
+                }
                 self.ends = self.shared.state().ends.clone();
                 lock(&self.shared.counters).refused_groups += 1;
                 refuse(requests, &error);
@@ -131,7 +139,7 @@ impl Writer {
     /// the header of the next file says how far this one is valid.
     fn cut_back(&self) {
         if let Err(error) = self.file.set_len(self.length).and_then(|()| self.file.sync_all()) {
-            tracing::warn!(segment = self.segment.number, error = %error, "could not cut off a failed write");
+            tracing::debug!(segment = self.segment.number, error = %error, "could not cut off a failed write");
         }
     }
 

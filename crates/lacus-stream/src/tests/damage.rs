@@ -29,6 +29,22 @@ async fn a_wrong_byte_before_the_last_group_keeps_the_log_closed() {
     assert_eq!(values(&read_all(&open(directory.path()))[0]), ["0", "1", "2"]);
 }
 
+/// The search for a later group reads piece by piece, and its frame may begin at the edge of a piece.
+#[tokio::test]
+async fn a_later_group_is_found_wherever_it_begins() {
+    for length in (1 << 20) - 56 - 8..(1 << 20) - 48 - 8 {
+        let (directory, log) = new_log(1, 64 << 20);
+        let file = last_file(directory.path());
+        let begins = fs::metadata(&file).unwrap().len();
+        for value in [vec![b'x'; length], vec![b'y'; 10]] {
+            log.append(&clicks(), vec![record(None, value)]).await.unwrap();
+        }
+        drop(log);
+        flip(&file, begins);
+        check_corrupt(try_open(directory.path(), 64 << 20), &file, begins);
+    }
+}
+
 /// Its checksum is right, so it was written so: never by a crash.
 #[tokio::test]
 async fn a_frame_that_does_not_follow_keeps_the_log_closed() {

@@ -126,8 +126,8 @@ async fn unfinished_files_mean_nothing() {
     let (directory, log) = new_log(1, 64 << 10);
     log.append(&clicks(), vec![record(None, "a")]).await.unwrap();
     drop(log);
-    let unfinished =
-        ["streams.json.tmp", "segments/00000000000000000002.log.tmp", "segments/00000000000000000009.index"];
+    fs::write(directory.path().join("streams.json.tmp"), "half").unwrap();
+    let unfinished = ["segments/00000000000000000002.log.tmp", "segments/00000000000000000009.index"];
     for path in unfinished {
         fs::write(directory.path().join(path), "half").unwrap();
     }
