@@ -1,12 +1,32 @@
-//! The raw zone: every event as it came, NDJSON, zstd, by hour. (skeleton)
+//! The raw zone: every event as it came, NDJSON, zstd, by hour of arrival.
+//!
+//! A line is the event's own JSON object with `_received_at`, `_partition` and `_offset` spliced in before its closing
+//! brace: nothing is parsed, so nothing can be lost. Only records that the decoder accepted as JSON objects come here.
 
 use bytes::Bytes;
 use lacus_core::clock::Hour;
-use lacus_core::{Record, Result};
+use lacus_core::{Context, Error, Record, Result, Timestamp};
+
+/// Hours that are written side by side. Records come in order of arrival, so more than two are rare; a fifth one ends
+/// the file of the oldest.
+const OPEN_HOURS_MAX: usize = 4;
+/// zstd's fastest level: raw events are read rarely and JSON compresses well at any level.
+const ZSTD_LEVEL: i32 = 1;
 
 /// Compresses records into one file per hour of arrival, as they come.
 #[derive(Default)]
-pub struct RawWriter {}
+pub struct RawWriter {
+    /// At most [`OPEN_HOURS_MAX`], oldest first.
+    open: Vec<OpenFile>,
+    finished: Vec<RawFile>,
+    line: Vec<u8>,
+}
+
+struct OpenFile {
+    hour: Hour,
+    encoder: zstd::Encoder<'static, Vec<u8>>,
+    records: u64,
+}
 
 /// One finished file of the raw zone.
 #[derive(Debug, Clone)]
@@ -19,15 +39,20 @@ pub struct RawFile {
     pub records: u64,
 }
 
-#[expect(clippy::todo, clippy::needless_pass_by_ref_mut, reason = "skeleton")]
 impl RawWriter {
     /// Adds a record: its JSON object on one line, with `_received_at`, `_partition` and `_offset` appended to it.
     ///
     /// # Errors
-    /// If the compressor fails.
+    /// If the record is no JSON object or the compressor fails.
     pub fn add(&mut self, record: &Record) -> Result<()> {
-        let _ = record;
-        todo!()
+        self.line.clear();
+        write_line(record, &mut self.line)?;
+        let line = std::mem::take(&mut self.line);
+        let file = self.file_of(record.received_at)?;
+        std::io::Write::write_all(&mut file.encoder, &line).context("compress a raw event")?;
+        file.records += 1;
+        self.line = line;
+        Ok(())
     }
 
     /// Ends the files and starts anew.
@@ -35,6 +60,63 @@ impl RawWriter {
     /// # Errors
     /// If the compressor fails.
     pub fn finish(&mut self) -> Result<Vec<RawFile>> {
-        todo!()
+        for file in std::mem::take(&mut self.open) {
+            self.finished.push(file.finish()?);
+        }
+        Ok(std::mem::take(&mut self.finished))
+    }
+
+    fn file_of(&mut self, received_at: Timestamp) -> Result<&mut OpenFile> {
+        let hour = received_at.hour();
+        let place = match self.open.iter().position(|file| file.hour == hour) {
+            Some(place) => place,
+            None => {
+                if self.open.len() == OPEN_HOURS_MAX {
+                    let oldest = self.open.remove(0);
+                    self.finished.push(oldest.finish()?);
+                }
+                self.open.push(OpenFile::new(hour)?);
+                self.open.len() - 1
+            }
+        };
+        Ok(&mut self.open[place])
     }
 }
+
+impl OpenFile {
+    fn new(hour: Hour) -> Result<Self> {
+        let encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).context("start a raw file")?;
+        Ok(Self { hour, encoder, records: 0 })
+    }
+
+    fn finish(self) -> Result<RawFile> {
+        let bytes = self.encoder.finish().context("end a raw file")?;
+        Ok(RawFile { hour: self.hour, bytes: bytes.into(), records: self.records })
+    }
+}
+
+/// The directory of a stream's raw files of one hour.
+pub(crate) fn directory(stream: &lacus_core::StreamName, hour: Hour) -> String {
+    format!("raw/{stream}/{:04}/{:02}/{:02}/{:02}", hour.year, hour.month, hour.day, hour.hour)
+}
+
+fn write_line(record: &Record, line: &mut Vec<u8>) -> Result<()> {
+    let object = record.value.trim_ascii();
+    let [b'{', inside @ .., b'}'] = object else {
+        return Err(Error::internal(format!("record {} is no JSON object", record.position)));
+    };
+    line.push(b'{');
+    // A line end can't be inside of a JSON string, so it is white space between tokens.
+    line.extend(inside.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    if !inside.trim_ascii().is_empty() {
+        line.push(b',');
+    }
+    let (partition, offset) = (record.position.partition.0, record.position.offset.0);
+    let received_at = record.received_at;
+    let splice = format!("\"_received_at\":\"{received_at}\",\"_partition\":{partition},\"_offset\":{offset}}}\n");
+    line.extend_from_slice(splice.as_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

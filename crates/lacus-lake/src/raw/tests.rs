@@ -1,0 +1,88 @@
+use lacus_core::{Offset, Partition, Position};
+use proptest::prelude::*;
+
+use super::*;
+
+const NOON: i64 = 1_626_091_200_000_000;
+const HOUR: i64 = 3_600_000_000;
+
+fn record(value: &str, offset: u64, micros: i64) -> Record {
+    Record {
+        position: Position { partition: Partition(3), offset: Offset(offset) },
+        received_at: Timestamp::from_micros(micros),
+        key: None,
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    }
+}
+
+fn text_of(file: &RawFile) -> String {
+    String::from_utf8(zstd::decode_all(&file.bytes[..]).unwrap()).unwrap()
+}
+
+#[track_caller]
+fn check(value: &str, expected: &str) {
+    let mut writer = RawWriter::default();
+    writer.add(&record(value, 7, NOON)).unwrap();
+    let files = writer.finish().unwrap();
+    let system = r#""_received_at":"2021-07-12T12:00:00.000000Z","_partition":3,"_offset":7"#;
+    assert_eq!(text_of(&files[0]), format!("{}\n", expected.replace('$', system)));
+}
+
+#[test]
+fn system_values_are_spliced_into_the_object() {
+    check(r#"{"a":1}"#, r#"{"a":1,$}"#);
+    check(r#"{"a":{"b":[]}} "#, r#"{"a":{"b":[]},$}"#);
+    check("{}", "{$}");
+    check(" \n{ \t}\r\n", "{ \t$}");
+    check("{\r\n\"a\": \"x\\ny\",\n\"b\": 2\n}\n", "{  \"a\": \"x\\ny\", \"b\": 2 ,$}");
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    for value in ["", "[]", "1", "{", "}", "{\"a\":1"] {
+        let error = RawWriter::default().add(&record(value, 0, NOON)).unwrap_err();
+        assert_eq!(error.kind(), lacus_core::Kind::Internal, "{value}");
+    }
+}
+
+#[test]
+fn there_is_one_file_per_hour_and_never_more_than_four_open() {
+    let mut writer = RawWriter::default();
+    for hour in 0..10 {
+        for _ in 0..3 {
+            writer.add(&record("{}", 0, NOON + hour * HOUR)).unwrap();
+        }
+        assert!(writer.open.len() <= OPEN_HOURS_MAX);
+    }
+    writer.add(&record("{}", 0, NOON)).unwrap();
+    let files = writer.finish().unwrap();
+    assert_eq!(files.len(), 11);
+    assert_eq!(files.iter().map(|file| file.records).sum::<u64>(), 31);
+    assert_eq!(directory(&lacus_core::StreamName::new("clicks").unwrap(), files[1].hour), "raw/clicks/2021/07/12/13");
+    assert!(writer.finish().unwrap().is_empty());
+}
+
+proptest! {
+    #[test]
+    fn every_line_is_the_event_and_where_it_was(values in prop::collection::vec(("[a-z]{0,4}", any::<i64>(), ".{0,12}"), 1..40)) {
+        let mut writer = RawWriter::default();
+        let events: Vec<_> = values
+            .iter()
+            .map(|(key, number, text)| serde_json::json!({ key.as_str(): number, "text": text }))
+            .collect();
+        for (offset, event) in events.iter().enumerate() {
+            let value = serde_json::to_string_pretty(event).unwrap();
+            writer.add(&record(&value, offset as u64, NOON)).unwrap();
+        }
+        let text = text_of(&writer.finish().unwrap()[0]);
+        for (offset, (line, event)) in text.lines().zip(&events).enumerate() {
+            let mut read: serde_json::Value = serde_json::from_str(line).unwrap();
+            let fields = read.as_object_mut().unwrap();
+            prop_assert_eq!(fields.remove("_offset"), Some(offset.into()));
+            prop_assert_eq!(fields.remove("_partition"), Some(3.into()));
+            prop_assert!(fields.remove("_received_at").is_some());
+            prop_assert_eq!(&read, event);
+        }
+        prop_assert_eq!(text.lines().count(), events.len());
+    }
+}
