@@ -1,17 +1,49 @@
-//! The lake: its tables, and the commit that publishes data and offsets together. (skeleton)
+//! The lake: its tables, and the commit that publishes data and offsets together.
+//!
+//! A project's data directory has `catalog.db` and `lake/`, with `lake/main/<table>/` (Iceberg tables) and `lake/raw/`.
+//! There is one writer: opening takes the right to write from whoever had it, and every catalog transaction checks it.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use lacus_core::{Clock, Offsets, Result, StreamName, TableName};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use lacus_core::{Clock, Context, Error, Offsets, Result, StreamName, TableName};
 use object_store::ObjectStore;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::spawn_blocking;
 
+use crate::catalog::{Catalog, Opened, PointerMove, Publication, RawTotals, catalog_file};
+use crate::check::{Finding, check};
+use crate::commit::{self, Undecided};
+use crate::kernel::{Base, plan_table};
+use crate::manifests::MetadataFiles;
 use crate::raw::RawFile;
 use crate::schema::TableSchema;
+use crate::store::DurableDirectory;
 use crate::table::Table;
 
+/// Tables that opening reads side by side.
+const TABLES_AT_ONCE: usize = 8;
+
 /// All tables of a project, in one directory (or bucket) with one catalog.
-pub struct Lake {}
+pub struct Lake {
+    inner: Arc<Inner>,
+}
+
+/// What the lake's parts share.
+pub(crate) struct Inner {
+    pub(crate) files: MetadataFiles,
+    pub(crate) catalog: Catalog,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) directory: PathBuf,
+    tables: RwLock<BTreeMap<TableName, Arc<Table>>>,
+    /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
+    pub(crate) publishing: AsyncMutex<Option<Undecided>>,
+    raw: Mutex<RawTotals>,
+    /// Commits that were reported as failed and turned out to have happened, by stream: a retry of the same is done.
+    settled_late: Mutex<HashMap<StreamName, (Offsets, CommitReport)>>,
+}
 
 /// What one commit publishes: rows of some tables that came by one stream, all or nothing.
 pub struct Commit {
@@ -26,6 +58,7 @@ pub struct Commit {
 }
 
 /// The part of one table's tail to commit.
+#[derive(Clone)]
 pub struct TableAppend {
     /// The table.
     pub table: Arc<Table>,
@@ -36,7 +69,7 @@ pub struct TableAppend {
 }
 
 /// What a commit wrote.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommitReport {
     /// Rows published.
     pub rows: u64,
@@ -46,29 +79,79 @@ pub struct CommitReport {
     pub raw_bytes: u64,
 }
 
-#[expect(clippy::todo, clippy::unused_async, clippy::needless_pass_by_value, reason = "skeleton")]
+/// What the lake holds. Tails are not counted: they are memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LakeStats {
+    /// Tables, quarantines included.
+    pub tables: u64,
+    /// Live data files.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes of Parquet in them.
+    pub bytes: u64,
+    /// Files of the raw zone.
+    pub raw_files: u64,
+    /// Bytes of compressed JSON in them.
+    pub raw_bytes: u64,
+    /// Events in them.
+    pub raw_records: u64,
+}
+
 impl Lake {
-    /// Opens the lake in `directory` as its only writer, makes it if it is new, and removes what an earlier process
-    /// wrote but did not commit.
+    /// Opens the lake of the project whose data is in `directory` (`.lacus`) as its only writer, makes it if it is new,
+    /// and removes what an earlier process wrote but did not commit.
     ///
     /// # Errors
     /// If the directory can't be used or the catalog is corrupt.
     pub async fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        let _ = (directory, clock);
-        todo!()
+        let directory = directory.to_owned();
+        let (directory, store) = spawn_blocking(move || open_directory(&directory))
+            .await
+            .map_err(|error| Error::internal("opening the lake ended unexpectedly").with_source(error))??;
+        Self::open_with(directory, Arc::new(store), clock).await
+    }
+
+    /// Opens the lake with its files in `store`.
+    pub(crate) async fn open_with(
+        directory: PathBuf,
+        store: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let (file, files_directory) = (catalog_file(&directory), directory.join("lake"));
+        let Opened { catalog, warehouse, tables, leftovers, raw } =
+            Catalog::open(&file, &files_directory, clock.now()).await?;
+        let inner = Inner {
+            files: MetadataFiles { store, warehouse: Arc::new(warehouse) },
+            catalog,
+            clock,
+            directory: files_directory,
+            tables: RwLock::default(),
+            publishing: AsyncMutex::default(),
+            raw: Mutex::new(raw),
+            settled_late: Mutex::default(),
+        };
+        if !leftovers.is_empty() {
+            tracing::info!(files = leftovers.len(), "deleting what was written but not committed, or is not needed");
+            commit::discard(&inner, leftovers).await;
+        }
+        let files = &inner.files;
+        let loading = tables.into_iter().map(|(name, location)| async move { load(files, name, location).await });
+        let tables: Vec<_> = stream::iter(loading).buffered(TABLES_AT_ONCE).try_collect().await?;
+        *write(&inner.tables) = tables.into_iter().map(|table| (table.name().clone(), Arc::new(table))).collect();
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The table of this name.
     #[must_use]
     pub fn table(&self, name: &TableName) -> Option<Arc<Table>> {
-        let _ = name;
-        todo!()
+        read(&self.inner.tables).get(name).cloned()
     }
 
     /// All tables, by name.
     #[must_use]
     pub fn tables(&self) -> Vec<Arc<Table>> {
-        todo!()
+        read(&self.inner.tables).values().cloned().collect()
     }
 
     /// Makes a table with `schema`, durably; the one that exists is returned as it is.
@@ -76,22 +159,161 @@ impl Lake {
     /// # Errors
     /// If it can't be written.
     pub async fn create_table(&self, name: &TableName, schema: TableSchema) -> Result<Arc<Table>> {
-        let _ = (name, schema);
-        todo!()
+        if let Some(table) = self.table(name) {
+            return Ok(table);
+        }
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        detached(async move {
+            let doing = format!("create table \"{name}\"");
+            create_table(&inner, name, &schema).await.context(doing)
+        })
+        .await
     }
 
-    /// Publishes rows, raw events and offsets. After an error nothing of it is visible and it may be tried again.
+    /// Publishes rows, raw events and offsets. After an error nothing of it is visible and it may be tried again, with
+    /// the same batches and offsets. Dropping the future does not stop the commit.
+    ///
+    /// A quarantine without rows is left as it is: the stream's own table says what was delivered.
     ///
     /// # Errors
     /// `Unavailable` when the store or the catalog refuses, `Conflict` when another process took over.
     pub async fn commit(&self, commit: Commit) -> Result<CommitReport> {
-        let _ = commit;
-        todo!()
+        let inner = Arc::clone(&self.inner);
+        detached(commit::commit(inner, commit)).await
     }
 
     /// Where the files are. Paths in it are those of [`crate::LiveFile`].
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
-        todo!()
+        Arc::clone(&self.inner.files.store)
     }
+
+    /// How much the lake holds. Cheap: nothing is read.
+    #[must_use]
+    pub fn stats(&self) -> LakeStats {
+        let raw = self.inner.raw_totals();
+        let mut stats =
+            LakeStats { raw_files: raw.files, raw_bytes: raw.bytes, raw_records: raw.records, ..LakeStats::default() };
+        for table in self.tables() {
+            let state = table.state();
+            stats.tables += 1;
+            stats.files += state.files.len() as u64;
+            stats.rows += state.files.iter().map(|file| file.rows).sum::<u64>();
+            stats.bytes += state.files.iter().map(|file| file.bytes).sum::<u64>();
+        }
+        stats
+    }
+
+    /// Reads all metadata and every Parquet footer, and says what is not as it should be. Commits wait meanwhile.
+    ///
+    /// # Errors
+    /// If the catalog or the store can't be read. Damage is no error, it is a finding.
+    pub async fn check(&self) -> Result<Vec<Finding>> {
+        check(&self.inner, self.tables()).await
+    }
+}
+
+impl Inner {
+    pub(crate) fn raw_totals(&self) -> RawTotals {
+        *lock(&self.raw)
+    }
+
+    /// The report of a commit that was thought to have failed, if this is the same again.
+    pub(crate) fn settled_late(&self, stream: &StreamName, delivered: &Offsets) -> Option<CommitReport> {
+        let (settled, report) = lock(&self.settled_late).remove(stream)?;
+        (settled == *delivered).then_some(report)
+    }
+
+    pub(crate) fn remember_settled(&self, stream: StreamName, delivered: Offsets, report: CommitReport) {
+        lock(&self.settled_late).insert(stream, (delivered, report));
+    }
+
+    pub(crate) fn add_raw(&self, more: RawTotals) {
+        let mut raw = lock(&self.raw);
+        raw.files += more.files;
+        raw.bytes += more.bytes;
+        raw.records += more.records;
+    }
+}
+
+/// Runs work to its end even if nobody waits for it any more: half a commit helps nobody.
+async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.map_err(|error| Error::internal("a commit ended unexpectedly").with_source(error))?
+}
+
+fn open_directory(directory: &Path) -> Result<(PathBuf, DurableDirectory)> {
+    std::fs::create_dir_all(directory).context(format_args!("create {}", directory.display()))?;
+    let directory = directory.canonicalize().context(format_args!("find {}", directory.display()))?;
+    let store = DurableDirectory::open(&directory.join("lake"))?;
+    Ok((directory, store))
+}
+
+/// Reads a table as it was committed last.
+async fn load(files: &MetadataFiles, name: TableName, location: String) -> Result<Table> {
+    let doing = format!("open table \"{name}\"");
+    let base = Base::read(files, location).await.context(&doing)?;
+    let metadata = &base.metadata;
+    let schema = TableSchema::from_iceberg(metadata.current_schema(), metadata.last_column_id()).context(&doing)?;
+    let live = files.live_files(&base.manifests).await.context(&doing)?;
+    let delivered = base.offsets(&name).context(&doing)?;
+    Ok(Table::new(name, base, schema, live, delivered))
+}
+
+async fn create_table(inner: &Inner, name: TableName, schema: &TableSchema) -> Result<Arc<Table>> {
+    commit::settle(inner).await?;
+    // Held to the end: nobody else makes the same table meanwhile.
+    let _publishing = inner.publishing.lock().await;
+    if let Some(table) = read(&inner.tables).get(&name) {
+        return Ok(Arc::clone(table));
+    }
+    // The answer to an earlier attempt may have been lost.
+    let pointers = inner.catalog.pointers().await?;
+    let location = match pointers.into_iter().find(|(table, _)| table == name.as_str()) {
+        Some((_, location)) => location,
+        None => write_table(inner, &name, schema).await?,
+    };
+    let table = Arc::new(load(&inner.files, name.clone(), location).await?);
+    write(&inner.tables).insert(name, Arc::clone(&table));
+    Ok(table)
+}
+
+async fn write_table(inner: &Inner, name: &TableName, schema: &TableSchema) -> Result<String> {
+    let url = inner.files.warehouse.url(&format!("main/{name}"));
+    let (path, metadata) = plan_table(name, url, schema)?;
+    let json = serde_json::to_vec(&metadata).map_err(|error| Error::internal("write metadata").with_source(error))?;
+    let now = inner.clock.now();
+    let location = inner.files.warehouse.url(&path);
+    let written = vec![path.clone()];
+    let publication = Publication {
+        moves: vec![PointerMove { table: name.clone(), from: None, to: location.clone() }],
+        written: written.clone(),
+        ..Publication::default()
+    };
+    let made = async {
+        inner.catalog.begin(Vec::new(), written.clone(), now).await?;
+        commit::put(inner, path, json.into()).await?;
+        commit::move_pointers(inner, publication, now).await
+    };
+    match made.await {
+        Ok(()) => Ok(location),
+        Err(failed) => {
+            if !failed.may_have_happened {
+                commit::discard(inner, written).await;
+            }
+            Err(failed.error)
+        }
+    }
+}
+
+// A panic while one of these locks is held can't leave the data half changed: every change is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

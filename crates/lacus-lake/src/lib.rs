@@ -8,10 +8,20 @@ pub mod decode;
 pub mod schema;
 pub mod table;
 
+mod bounds;
+mod catalog;
+mod check;
+mod commit;
+mod data_file;
+mod kernel;
 mod lake;
+mod manifests;
 mod raw;
+mod store;
+mod warehouse;
 
-pub use lake::{Commit, CommitReport, Lake, TableAppend};
+pub use check::Finding;
+pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
 pub use raw::{RawFile, RawWriter};
 pub use schema::{Column, ColumnType, TableSchema};
 pub use table::{LiveFile, Table, TableState, TailBatch};

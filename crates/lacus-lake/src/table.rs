@@ -1,15 +1,29 @@
-//! A table: one immutable state at a time, swapped whole. (skeleton)
+//! A table: one immutable state at a time, swapped whole.
+//!
+//! Readers take [`Table::state`] and never wait. Writers change the tail, a commit moves the front of the tail into the
+//! files; both build the next state from the current one under a lock, and swap it in one step. A row is in the tail or
+//! in the files of a state, never in both and never in neither.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use lacus_core::{Offsets, TableName};
+use tokio::sync::Mutex as AsyncMutex;
 
+use crate::kernel::Base;
 use crate::schema::TableSchema;
 
 /// A table of the lake. One delivery loop writes it; anybody reads it.
-pub struct Table {}
+pub struct Table {
+    name: TableName,
+    state: ArcSwap<TableState>,
+    /// Held while the next state is built from the current one. What it guards is what the next commit builds on.
+    committed: Mutex<Arc<Base>>,
+    /// Held during a commit, so that there is one at a time.
+    pub(crate) committing: Arc<AsyncMutex<()>>,
+}
 
 /// Everything a query needs to know, at one instant: committed files ∪ tail, no row in both.
 #[derive(Debug, Clone)]
@@ -51,29 +65,120 @@ pub struct TailBatch {
     pub bytes: usize,
 }
 
-#[expect(clippy::todo, clippy::needless_pass_by_value, reason = "skeleton")]
+/// What a commit changed about a table.
+pub(crate) struct Committed {
+    pub(crate) base: Arc<Base>,
+    pub(crate) schema: TableSchema,
+    /// The new data file, if rows were committed.
+    pub(crate) file: Option<LiveFile>,
+    pub(crate) delivered: Offsets,
+    /// Batches at the front of the tail that are in that file.
+    pub(crate) batches: usize,
+}
+
 impl Table {
+    pub(crate) fn new(
+        name: TableName,
+        base: Base,
+        schema: TableSchema,
+        files: Vec<LiveFile>,
+        delivered: Offsets,
+    ) -> Self {
+        let state = TableState {
+            arrow_schema: schema.arrow(),
+            schema: Arc::new(schema),
+            snapshot_id: base.metadata.current_snapshot_id(),
+            metadata_location: base.location.clone(),
+            files: files.into(),
+            tail: Vec::new(),
+            delivered,
+        };
+        let state = ArcSwap::from_pointee(state);
+        Self { name, state, committed: Mutex::new(Arc::new(base)), committing: Arc::default() }
+    }
+
     /// Its name in database `main`.
     #[must_use]
     pub fn name(&self) -> &TableName {
-        todo!()
+        &self.name
     }
 
     /// The state now.
     #[must_use]
     pub fn state(&self) -> Arc<TableState> {
-        todo!()
+        self.state.load_full()
     }
 
     /// Makes more rows visible.
     pub fn append_tail(&self, schema: &TableSchema, batch: TailBatch) {
-        let _ = (schema, batch);
-        todo!()
+        self.change(|state| {
+            state.set_schema(schema);
+            state.tail.push(Arc::new(batch));
+        });
     }
 
     /// Puts other rows in place of the tail's batches from `from` on: they were decoded anew in a wider schema.
+    ///
+    /// `from` counts from the front as it is now. A commit that ends takes batches off the front: whoever runs one
+    /// beside this counts from the back with [`replace_end_of_tail`](Self::replace_end_of_tail).
     pub fn replace_tail(&self, schema: &TableSchema, from: usize, batches: Vec<TailBatch>) {
-        let _ = (schema, from, batches);
-        todo!()
+        self.change(|state| {
+            state.set_schema(schema);
+            state.tail.truncate(from);
+            state.tail.extend(batches.into_iter().map(Arc::new));
+        });
+    }
+
+    /// Puts other rows in place of the last `count` batches of the tail. Commits take batches off the front only, so
+    /// this means the same whether or not one ends meanwhile.
+    pub fn replace_end_of_tail(&self, schema: &TableSchema, count: usize, batches: Vec<TailBatch>) {
+        self.change(|state| {
+            state.set_schema(schema);
+            state.tail.truncate(state.tail.len().saturating_sub(count));
+            state.tail.extend(batches.into_iter().map(Arc::new));
+        });
+    }
+
+    /// What the next commit builds on.
+    pub(crate) fn base(&self) -> Arc<Base> {
+        Arc::clone(&self.lock())
+    }
+
+    /// Shows a commit: new file and new offsets in, its batches out of the tail, in one step.
+    pub(crate) fn show(&self, committed: Committed) {
+        let mut base = self.lock();
+        let mut state = TableState::clone(&self.state.load());
+        state.snapshot_id = committed.base.metadata.current_snapshot_id();
+        state.metadata_location.clone_from(&committed.base.location);
+        state.delivered = committed.delivered;
+        state.tail.drain(..committed.batches.min(state.tail.len()));
+        if let Some(file) = committed.file {
+            state.files = state.files.iter().cloned().chain([file]).collect();
+        }
+        if state.schema.last_id < committed.schema.last_id {
+            state.set_schema(&committed.schema);
+        }
+        *base = committed.base;
+        self.state.store(Arc::new(state));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut TableState)) {
+        let _base = self.lock();
+        let mut state = TableState::clone(&self.state.load());
+        change(&mut state);
+        self.state.store(Arc::new(state));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Base>> {
+        self.committed.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl TableState {
+    fn set_schema(&mut self, schema: &TableSchema) {
+        if *self.schema != *schema {
+            self.arrow_schema = schema.arrow();
+            self.schema = Arc::new(schema.clone());
+        }
     }
 }

@@ -76,47 +76,33 @@ pub(crate) fn reserve(shared: &Arc<Shared>, records: &[NewRecord], bytes_max: u6
 
 /// Puts records into frames: one for each partition they go to, more where one would be long.
 pub(crate) fn encode(stream: &Stream, records: &[NewRecord]) -> Encoded {
-    let partitions = choose_partitions(stream, records);
-    let mut shares: HashMap<Partition, Share> = HashMap::new();
-    for (partition, record) in partitions.iter().zip(records) {
-        shares.entry(*partition).or_default().bytes_left += frame::encoded_length(record);
-    }
-    let mut encoded = Encoded { frames: Vec::with_capacity(shares.len()), places: Vec::with_capacity(records.len()) };
-    for (&partition, record) in partitions.iter().zip(records) {
-        let share = shares.entry(partition).or_default();
-        let at = match share.frame {
-            Some(at) if !encoded.frames[at].is_full() => at,
+    let mut encoded = Encoded { frames: Vec::with_capacity(1), places: Vec::with_capacity(records.len()) };
+    let mut growing: HashMap<Partition, usize> = HashMap::new();
+    let mut keyless = None;
+    let mut bytes_left: usize = records.iter().map(frame::encoded_length).sum();
+    for record in records {
+        let partition = match &record.key {
+            Some(key) => partitioning::of_key(key, stream.partitions),
+            None => *keyless.get_or_insert_with(|| partitioning::of_turn(&stream.turn, stream.partitions)),
+        };
+        let length = frame::encoded_length(record);
+        let at = match growing.get(&partition) {
+            Some(at) if !encoded.frames[*at].is_full() => *at,
             _ => {
-                let id = PartitionId { stream: stream.id, partition };
-                encoded.frames.push(Body::new(id, share.bytes_left.min(frame::BODY_BYTES_ENOUGH)));
+                let capacity = if stream.partitions == 1 { bytes_left } else { length };
+                let capacity = capacity.min(frame::BODY_BYTES_ENOUGH).max(length);
+                encoded.frames.push(Body::new(PartitionId { stream: stream.id, partition }, capacity));
+                growing.insert(partition, encoded.frames.len() - 1);
                 encoded.frames.len() - 1
             }
         };
         let body = &mut encoded.frames[at];
         encoded.places.push(Place { frame: at, index: body.records });
         body.push(record);
-        share.frame = Some(at);
-        share.bytes_left -= frame::encoded_length(record);
+        bytes_left -= length;
     }
     encoded.frames.iter_mut().for_each(Body::seal);
     encoded
-}
-
-fn choose_partitions(stream: &Stream, records: &[NewRecord]) -> Vec<Partition> {
-    let mut keyless = None;
-    let choose = |record: &NewRecord| match &record.key {
-        Some(key) => partitioning::of_key(key, stream.partitions),
-        None => *keyless.get_or_insert_with(|| partitioning::of_turn(&stream.turn, stream.partitions)),
-    };
-    records.iter().map(choose).collect()
-}
-
-/// What one partition gets of an append.
-#[derive(Default)]
-struct Share {
-    /// The frame that grows.
-    frame: Option<usize>,
-    bytes_left: usize,
 }
 
 impl Encoded {

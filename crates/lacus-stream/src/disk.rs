@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// What an unfinished file adds to its name. Such a file means nothing: it is written over, or removed at open.
+/// What an unfinished file adds to its name. Such files mean nothing and are removed at open.
 pub(crate) const UNFINISHED: &str = "tmp";
 
 /// Makes a directory and those above it, and syncs the names.

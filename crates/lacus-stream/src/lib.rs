@@ -85,7 +85,7 @@ impl Log {
     /// # Errors
     /// If the directory can't be used, or bytes before the tail are corrupt.
     pub fn open(directory: &Path, settings: &settings::Stream, clock: Arc<dyn Clock>) -> Result<Self> {
-        let recovered = recovery::recover(directory).context("open the log")?;
+        let recovered = recovery::recover(directory, &*clock).context("open the log")?;
         let (commands, waiting) = mpsc::channel(writer::REQUESTS_WAITING_MAX);
         let (shared, writer) = set_up(recovered, settings, &clock);
         let writer = thread::Builder::new()
@@ -291,7 +291,6 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         ends,
         last_received_at,
         must_begin: false,
-        refusing: false,
     };
     (shared, writer)
 }

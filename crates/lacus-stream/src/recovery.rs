@@ -7,12 +7,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lacus_core::{Context, Error, Offset, Result, Timestamp};
+use lacus_core::{Clock, Context, Error, Offset, Result, Timestamp};
 
 use crate::disk;
 use crate::frame::PartitionId;
@@ -33,16 +32,16 @@ pub(crate) struct Recovered {
 }
 
 /// Opens or begins the log in `directory`.
-pub(crate) fn recover(directory: &Path) -> Result<Recovered> {
+pub(crate) fn recover(directory: &Path, clock: &dyn Clock) -> Result<Recovered> {
     let segments = directory.join(SEGMENTS);
     for made in [directory, &segments] {
         disk::make_directory(made).context(format!("make the directory {}", made.display()))?;
     }
     let streams = Streams::load(directory)?;
     let mut numbers = segment::numbers(&segments).context(format!("list {}", segments.display()))?;
-    tidy(&segments, &numbers)?;
+    tidy(directory, &segments, &numbers)?;
     if numbers.is_empty() {
-        begin(&segments, &streams)?;
+        begin(&segments, &streams, clock.now())?;
         numbers.push(1);
     }
     let finished = open_finished(&segments, &numbers)?;
@@ -56,28 +55,31 @@ pub(crate) fn recover(directory: &Path) -> Result<Recovered> {
     Ok(Recovered { segments, streams, state: State { finished, active, ends }, last_received_at })
 }
 
-fn begin(segments: &Path, streams: &Streams) -> Result<()> {
+fn begin(segments: &Path, streams: &Streams, now: Timestamp) -> Result<()> {
     if streams.iter().next().is_some() {
         let message = format!("the log in {} has streams, but all its files are gone", segments.display());
         return Err(Error::corrupt(message).with_hint("restore them from a backup"));
     }
-    let first = Segment::new(segments, 1, 0, Timestamp::default(), Vec::new());
+    // The time is a floor for what is received: zero would do as well.
+    let first = Segment::new(segments, 1, 0, now, Vec::new());
     first.create().map(drop).context(format!("begin the log file {}", first.path.display()))
 }
 
 /// Removes what means nothing: unfinished files, and indexes of files that are gone.
-fn tidy(segments: &Path, numbers: &[u64]) -> Result<()> {
-    for entry in segments.read_dir().context(format!("list {}", segments.display()))? {
-        let path = entry.context(format!("list {}", segments.display()))?.path();
-        let is_useless = match path.extension().and_then(|extension| extension.to_str()) {
-            Some(disk::UNFINISHED) => true,
-            Some(index::EXTENSION) => {
-                segment::number(&path).is_none_or(|number| numbers.binary_search(&number).is_err())
+fn tidy(directory: &Path, segments: &Path, numbers: &[u64]) -> Result<()> {
+    for folder in [directory, segments] {
+        for entry in folder.read_dir().context(format!("list {}", folder.display()))? {
+            let path = entry.context(format!("list {}", folder.display()))?.path();
+            let is_useless = match path.extension().and_then(|extension| extension.to_str()) {
+                Some(disk::UNFINISHED) => true,
+                Some(index::EXTENSION) => {
+                    segment::number(&path).is_none_or(|number| numbers.binary_search(&number).is_err())
+                }
+                _ => false,
+            };
+            if is_useless {
+                fs::remove_file(&path).context(format!("remove {}", path.display()))?;
             }
-            _ => false,
-        };
-        if is_useless {
-            fs::remove_file(&path).context(format!("remove {}", path.display()))?;
         }
     }
     Ok(())
@@ -155,8 +157,8 @@ fn report_cut(active: &Segment, scan: &Scan, file_length: u64, intact: Option<u6
 }
 
 /// The same bytes once more: a kernel that failed to write them may call them clean, so a sync alone proves nothing.
-fn rewrite_last_group(file: &File, scan: &Scan) -> io::Result<()> {
-    let length = usize::try_from(scan.length - scan.last_group).map_err(io::Error::other)?;
+fn rewrite_last_group(file: &File, scan: &Scan) -> std::io::Result<()> {
+    let length = usize::try_from(scan.length - scan.last_group).map_err(std::io::Error::other)?;
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, scan.last_group)?;
     file.set_len(scan.length)?;

@@ -104,8 +104,7 @@ impl Scan {
         if header.base != *end || header.records == 0 {
             return Err(damaged(&segment.path, self.length, "the offsets of a frame do not follow those before"));
         }
-        // Either of the same group as the frame before, or the first of the next.
-        if header.group_start != self.last_group && header.group_start != self.length {
+        if header.group_start < self.last_group || header.group_start > self.length {
             return Err(damaged(&segment.path, self.length, "a frame belongs to a group that can't be"));
         }
         let frame = FrameRef::new(header, self.length);

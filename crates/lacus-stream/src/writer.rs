@@ -48,8 +48,6 @@ pub(crate) struct Writer {
     pub(crate) last_received_at: Timestamp,
     /// The file can't be written to any more: a new one must be begun.
     pub(crate) must_begin: bool,
-    /// The last group was refused.
-    pub(crate) refusing: bool,
 }
 
 /// A group as bytes.
@@ -61,13 +59,27 @@ struct Group {
 }
 
 impl Writer {
-    /// Writes until all senders are gone or one says close, and what waits then is written.
+    /// Writes until all senders are gone or one says close.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        // Dropped at the end, which is what those who close wait for.
         let mut closing = Vec::new();
         let mut group = Group::default();
-        while let Some(first) = commands.blocking_recv() {
-            let requests = gather(first, &mut commands, &mut closing);
+        while let Some(command) = commands.blocking_recv() {
+            let mut requests = Vec::new();
+            let mut bytes = 0;
+            let mut next = Some(command);
+            while let Some(command) = next {
+                match command {
+                    Command::Append(request) => {
+                        bytes += request.reserved.bytes;
+                        requests.push(request);
+                    }
+                    Command::Close(closed) => {
+                        commands.close();
+                        closing.push(closed);
+                    }
+                }
+                next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
+            }
             if !requests.is_empty() {
                 self.serve(requests, &mut group);
             }
@@ -80,15 +92,9 @@ impl Writer {
                 self.publish(group);
                 answer(requests, group);
                 self.shared.changed();
-                if mem::take(&mut self.refusing) {
-                    tracing::info!("the disk takes appends again");
-                }
             }
             Err(error) => {
-                // Said once, not for each group: a full disk refuses thousands a second.
-                if !mem::replace(&mut self.refusing, true) {
-                    tracing::warn!(error = %error, "the disk refuses appends: each will try again");
-                }
+                tracing::warn!(appends = requests.len(), error = %error, "the disk refused a group of appends");
                 self.ends = self.shared.state().ends.clone();
                 lock(&self.shared.counters).refused_groups += 1;
                 refuse(requests, &error);
@@ -139,7 +145,7 @@ impl Writer {
     /// the header of the next file says how far this one is valid.
     fn cut_back(&self) {
         if let Err(error) = self.file.set_len(self.length).and_then(|()| self.file.sync_all()) {
-            tracing::debug!(segment = self.segment.number, error = %error, "could not cut off a failed write");
+            tracing::warn!(segment = self.segment.number, error = %error, "could not cut off a failed write");
         }
     }
 
@@ -205,31 +211,6 @@ impl Group {
         self.frames.clear();
         self.records = 0;
     }
-}
-
-/// Takes what waits, until it is enough for a group.
-fn gather(
-    first: Command,
-    commands: &mut mpsc::Receiver<Command>,
-    closing: &mut Vec<oneshot::Sender<()>>,
-) -> Vec<Request> {
-    let mut requests = Vec::new();
-    let mut bytes = 0;
-    let mut next = Some(first);
-    while let Some(command) = next {
-        match command {
-            Command::Append(request) => {
-                bytes += request.reserved.bytes;
-                requests.push(request);
-            }
-            Command::Close(closed) => {
-                commands.close();
-                closing.push(closed);
-            }
-        }
-        next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
-    }
-    requests
 }
 
 fn answer(requests: Vec<Request>, group: &Group) {

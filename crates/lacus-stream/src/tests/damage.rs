@@ -29,43 +29,6 @@ async fn a_wrong_byte_before_the_last_group_keeps_the_log_closed() {
     assert_eq!(values(&read_all(&open(directory.path()))[0]), ["0", "1", "2"]);
 }
 
-/// The search for a later group reads piece by piece, and its frame may begin at the edge of a piece.
-#[tokio::test]
-async fn a_later_group_is_found_wherever_it_begins() {
-    for length in (1 << 20) - 56 - 8..(1 << 20) - 48 - 8 {
-        let (directory, log) = new_log(1, 64 << 20);
-        let file = last_file(directory.path());
-        let begins = fs::metadata(&file).unwrap().len();
-        for value in [vec![b'x'; length], vec![b'y'; 10]] {
-            log.append(&clicks(), vec![record(None, value)]).await.unwrap();
-        }
-        drop(log);
-        flip(&file, begins);
-        check_corrupt(try_open(directory.path(), 64 << 20), &file, begins);
-    }
-}
-
-/// Its checksum is right, so it was written so: never by a crash.
-#[tokio::test]
-async fn a_frame_that_does_not_follow_keeps_the_log_closed() {
-    let (directory, begins) = log_with_three_groups(64 << 10).await;
-    let file = &begins[0].0;
-    let end = fs::metadata(file).unwrap().len();
-    let segment = segment::Segment::open(&directory.path().join("segments"), 1).unwrap().0;
-    let id = PartitionId { stream: streams::StreamId(0), partition: Partition(0) };
-    let mut body = frame::Body::new(id, 0);
-    body.push(&record(None, "a"));
-    body.seal();
-    for (offset, group_start) in [(2, end), (4, end), (3, end - 1), (3, end + 1)] {
-        let header = body.header(Offset(offset), Timestamp::default(), group_start).encode(segment.salt, end);
-        let before = fs::read(file).unwrap();
-        fs::write(file, [&before[..], &header, &body.bytes].concat()).unwrap();
-        check_corrupt(try_open(directory.path(), 64 << 10), file, end);
-        fs::write(file, before).unwrap();
-    }
-    assert_eq!(values(&read_all(&open(directory.path()))[0]), ["0", "1", "2"]);
-}
-
 #[tokio::test]
 async fn a_wrong_byte_in_a_header_keeps_the_log_closed() {
     let (directory, begins) = log_with_three_groups(100).await;

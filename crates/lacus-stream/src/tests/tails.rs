@@ -66,26 +66,6 @@ async fn the_last_group_may_begin_with_zeroes() {
     .await;
 }
 
-/// Frames behind a wrong one are whole, and would fit again behind a new frame of the same length.
-#[tokio::test]
-async fn what_was_cut_off_does_not_come_back() {
-    let (directory, begins) = log_with_last_group().await;
-    flip(&last_file(directory.path()), begins + 60);
-    let log = open(directory.path());
-    let kept = read_all(&log).concat().len();
-    // The same frame as the wrong one, as its records have the same length, but alone.
-    let first = keyed("torn", 0)[0].key.clone().unwrap();
-    let same_partition = |record: &NewRecord| {
-        let partition = |key: &Bytes| partitioning::of_key(key, 3);
-        record.key.as_ref().map(partition) == Some(partition(&first))
-    };
-    let again: Vec<NewRecord> = keyed("next", 0).into_iter().filter(same_partition).collect();
-    let count = again.len();
-    log.append(&clicks(), again).await.unwrap();
-    drop(log);
-    assert_eq!(read_all(&open(directory.path())).concat().len(), kept + count);
-}
-
 /// The bytes of an event are the sender's: they may look like frames, and must not pass for acknowledged ones.
 #[tokio::test]
 async fn a_torn_event_that_holds_a_copy_of_the_log_does_not_keep_it_closed() {
@@ -126,8 +106,8 @@ async fn unfinished_files_mean_nothing() {
     let (directory, log) = new_log(1, 64 << 10);
     log.append(&clicks(), vec![record(None, "a")]).await.unwrap();
     drop(log);
-    fs::write(directory.path().join("streams.json.tmp"), "half").unwrap();
-    let unfinished = ["segments/00000000000000000002.log.tmp", "segments/00000000000000000009.index"];
+    let unfinished =
+        ["streams.json.tmp", "segments/00000000000000000002.log.tmp", "segments/00000000000000000009.index"];
     for path in unfinished {
         fs::write(directory.path().join(path), "half").unwrap();
     }

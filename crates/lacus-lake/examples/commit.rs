@@ -1,0 +1,148 @@
+//! Commits numbered rows to table `t`, for the fault loop: every disk operation of it is made to fail in turn.
+//!
+//! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each and prints `committed N` or `refused N: error`; a refused
+//! commit is tried again with the same rows. `commit DIR verify` prints every row as `row N`, and `offset K`.
+//! Whatever fails: rows `0..K` are there, each once, and K covers every commit that was printed as committed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Int64Type};
+use lacus_core::clock::Clock;
+use lacus_core::{Error, Offset, Offsets, Partition, Position, Record, Result, StreamName, SystemClock};
+use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
+use lacus_lake::{Column, ColumnType, Commit, Lake, RawWriter, Table, TableAppend, TableSchema, TailBatch};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+/// Rows per commit.
+const ROWS: u64 = 5;
+/// How often one commit is tried.
+const ATTEMPTS_MAX: u32 = 3;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.as_slice() {
+        [directory, verify] if verify == "verify" => verify_rows(Path::new(directory)).await,
+        [directory, count] => match count.parse() {
+            Ok(count) => commit_rows(Path::new(directory), count).await,
+            Err(_) => Err(Error::invalid(format!("\"{count}\" is no number of commits"))),
+        },
+        _ => Err(Error::invalid("usage: commit DIR COUNT | commit DIR verify")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("failed: {}", error.chain()));
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+async fn commit_rows(directory: &Path, count: u64) -> Result<()> {
+    let lake = Lake::open(directory, Arc::new(SystemClock)).await?;
+    let stream = StreamName::new("t")?;
+    let schema = schema();
+    let table = lake.create_table(&stream.table(), schema.clone()).await?;
+    for _ in 0..count {
+        let first = table.state().delivered.next(Partition(0)).0;
+        let (batch, raw) = (numbered(&schema, first)?, raw_of(first)?);
+        table.append_tail(&schema, TailBatch { bytes: batch.get_array_memory_size(), rows: batch });
+        for _ in 0..ATTEMPTS_MAX {
+            let append = TableAppend { table: Arc::clone(&table), schema: schema.clone(), batches: 1 };
+            let delivered = Offsets::from_iter([(Partition(0), Offset(first + ROWS))]);
+            let commit = Commit { stream: stream.clone(), delivered, tables: vec![append], raw: raw.clone() };
+            match lake.commit(commit).await {
+                Ok(_) => {
+                    say(&format!("committed {first}"));
+                    break;
+                }
+                Err(error) => say(&format!("refused {first}: {}", error.chain())),
+            }
+        }
+        if table.state().delivered.next(Partition(0)).0 == first {
+            return Err(Error::unavailable("a commit was refused too often"));
+        }
+    }
+    Ok(())
+}
+
+async fn verify_rows(directory: &Path) -> Result<()> {
+    let lake = Lake::open(directory, Arc::new(SystemClock)).await?;
+    let Some(table) = lake.table(&StreamName::new("t")?.table()) else {
+        say("offset 0");
+        return Ok(());
+    };
+    for finding in lake.check().await? {
+        say(&format!("finding {finding}"));
+    }
+    for number in numbers(&directory.join("lake"), &table)? {
+        say(&format!("row {number}"));
+    }
+    say(&format!("offset {}", table.state().delivered.next(Partition(0)).0));
+    Ok(())
+}
+
+fn schema() -> TableSchema {
+    let column = |id, name: &str, kind| Column { id, name: name.to_owned(), kind, committed: true };
+    let columns = vec![column(5, "n", ColumnType::Long), column(6, "text", ColumnType::Text)];
+    TableSchema { columns, last_id: 6 }
+}
+
+fn numbered(schema: &TableSchema, first: u64) -> Result<RecordBatch> {
+    let numbers: Vec<i64> = (first..first + ROWS).map(u64::cast_signed).collect();
+    let now = SystemClock.now().as_micros();
+    let column = |field: &Field| -> ArrayRef {
+        match field.name().as_str() {
+            "text" => Arc::new(numbers.iter().map(|number| Some(format!("row {number}"))).collect::<StringArray>()),
+            RESCUED => Arc::new(StringArray::new_null(numbers.len())),
+            RECEIVED_AT => Arc::new(
+                TimestampMicrosecondArray::from_value(now, numbers.len()).with_data_type(field.data_type().clone()),
+            ),
+            PARTITION => Arc::new(Int32Array::from_value(0, numbers.len())),
+            "n" | OFFSET => Arc::new(Int64Array::from(numbers.clone())),
+            other => unreachable!("column {other}"),
+        }
+    };
+    let arrow = schema.arrow();
+    let columns = arrow.fields().iter().map(|field| column(field)).collect();
+    RecordBatch::try_new(arrow, columns).map_err(|error| Error::internal("make rows").with_source(error))
+}
+
+fn raw_of(first: u64) -> Result<Vec<lacus_lake::RawFile>> {
+    let mut raw = RawWriter::default();
+    for number in first..first + ROWS {
+        raw.add(&Record {
+            position: Position { partition: Partition(0), offset: Offset(number) },
+            received_at: SystemClock.now(),
+            key: None,
+            value: format!("{{\"n\":{number}}}").into(),
+        })?;
+    }
+    raw.finish()
+}
+
+fn numbers(files: &Path, table: &Table) -> Result<Vec<i64>> {
+    let mut numbers = Vec::new();
+    for file in table.state().files.iter() {
+        let path: PathBuf = files.join(&file.path);
+        let broken = |error| Error::corrupt(format!("read {}", path.display())).with_source(error);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&path)?).map_err(broken)?;
+        for batch in reader.build().map_err(broken)? {
+            let batch = batch.map_err(|error| broken(error.into()))?;
+            let column = batch.column_by_name("n").map(|column| column.as_primitive::<Int64Type>());
+            numbers.extend(column.into_iter().flat_map(|column| column.values().iter().copied()));
+        }
+    }
+    Ok(numbers)
+}
+
+/// Prints a line at once: the process may be killed at any time.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody reads any more: there is nothing left to do about it.
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}

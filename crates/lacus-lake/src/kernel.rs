@@ -1,0 +1,360 @@
+//! One Iceberg commit of one table, planned in memory: what will be written, and what the table will then be.
+//!
+//! A commit is always a snapshot, even when it adds no file: data and offsets change in the same metadata, or not at
+//! all. Metadata stays small whatever the number of commits: small manifests are merged, old snapshots, schemas and
+//! metadata files expire in the same commit. Nothing here writes to the store; the files of [`Planned`] must be on disk
+//! before the catalog's pointer moves.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use iceberg::spec::{
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestEntryRef, ManifestFile, Operation, Schema, SchemaRef, Snapshot,
+    SnapshotRef, SortOrder, Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
+    UnboundPartitionSpec,
+};
+use lacus_core::{Context, Error, Offsets, Result, StreamName, TableName, Timestamp};
+use uuid::Uuid;
+
+use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
+use crate::schema::TableSchema;
+
+/// Snapshots that a table keeps, for readers that hold an older one.
+pub(crate) const SNAPSHOTS_MAX: usize = 100;
+/// Older metadata files that the metadata log keeps, for readers that hold an older one.
+pub(crate) const METADATA_FILES_MAX: usize = 20;
+/// Small manifests that a table may have; with one more, a commit merges them into one.
+pub(crate) const SMALL_MANIFESTS_MAX: usize = 20;
+/// A manifest of this many bytes is not small, and stays as it is.
+const SMALL_MANIFEST_BYTES: i64 = 8 << 20;
+/// The table property that says what the table includes: `{"<stream>":{"<partition>":<next offset>}}`.
+const OFFSETS: &str = "lacus.offsets";
+
+/// A table as it was committed last.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    /// URL of its metadata.
+    pub(crate) location: String,
+    pub(crate) metadata: TableMetadata,
+    /// The manifests of the current snapshot.
+    pub(crate) manifests: Vec<ManifestFile>,
+}
+
+/// Paths of the files that one commit of one table writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    pub(crate) data: String,
+    manifest: String,
+    list: String,
+    metadata: String,
+}
+
+/// What changes.
+pub(crate) struct Change {
+    pub(crate) stream: StreamName,
+    pub(crate) names: Names,
+    pub(crate) schema: Schema,
+    pub(crate) added: Option<DataFile>,
+    pub(crate) offsets: Offsets,
+    pub(crate) now: Timestamp,
+}
+
+/// A commit, ready to be written.
+pub(crate) struct Planned {
+    pub(crate) base: Base,
+    /// Path and content of every metadata file to write.
+    pub(crate) files: Vec<(String, Bytes)>,
+    /// Paths that nothing references any more once the pointer has moved.
+    pub(crate) retired: Vec<String>,
+}
+
+impl Names {
+    /// Names for the commit after the metadata at `location`.
+    pub(crate) fn after(table: &TableName, location: &str) -> Self {
+        let id = Uuid::now_v7();
+        let version = version_of(location) + 1;
+        Self {
+            data: format!("main/{table}/data/{id}.parquet"),
+            manifest: format!("main/{table}/metadata/{id}-m0.avro"),
+            list: format!("main/{table}/metadata/snap-{id}.avro"),
+            metadata: format!("main/{table}/metadata/{version:05}-{id}.metadata.json"),
+        }
+    }
+
+    /// All of them, whether or not the commit turns out to need them.
+    pub(crate) fn all(&self) -> [String; 4] {
+        [self.data.clone(), self.manifest.clone(), self.list.clone(), self.metadata.clone()]
+    }
+}
+
+impl Base {
+    /// Reads a table.
+    pub(crate) async fn read(files: &MetadataFiles, location: String) -> Result<Self> {
+        let metadata = files.metadata(&location).await?;
+        let manifests = match metadata.current_snapshot() {
+            Some(snapshot) => files.manifests(snapshot).await?,
+            None => Vec::new(),
+        };
+        Ok(Self { location, metadata, manifests })
+    }
+
+    /// What the table includes of the stream that feeds it.
+    pub(crate) fn offsets(&self, table: &TableName) -> Result<Offsets> {
+        Ok(self.all_offsets()?.remove(table.stream().as_str()).unwrap_or_default())
+    }
+
+    fn all_offsets(&self) -> Result<BTreeMap<String, Offsets>> {
+        let Some(text) = self.metadata.properties().get(OFFSETS) else { return Ok(BTreeMap::new()) };
+        serde_json::from_str(text).map_err(|error| {
+            Error::corrupt(format!("property {OFFSETS} of {} can't be read", self.location)).with_source(error)
+        })
+    }
+
+    /// The Iceberg schema to commit rows of `schema` with: the current one, or a newer one that keeps its columns.
+    pub(crate) fn schema_for(&self, schema: &TableSchema) -> Result<Schema> {
+        let current = self.metadata.current_schema();
+        let wanted = schema.iceberg(current.schema_id())?;
+        if wanted.as_struct() == current.as_struct() {
+            return Ok(current.as_ref().clone());
+        }
+        if self.metadata.current_snapshot_id().is_some() {
+            must_keep_columns(current, &wanted)?;
+        }
+        let same = self.metadata.schemas_iter().find(|schema| schema.as_struct() == wanted.as_struct());
+        let highest = self.metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or(0);
+        schema.iceberg(same.map_or(highest + 1, |same| same.schema_id()))
+    }
+}
+
+/// Files may have every column of the current schema, with its type: a newer schema that lacks one would hide values.
+fn must_keep_columns(current: &Schema, wanted: &Schema) -> Result<()> {
+    for (&id, name) in current.field_id_to_name_map() {
+        let (Some(old), Some(new)) = (current.field_by_id(id), wanted.field_by_id(id)) else {
+            return Err(Error::internal(format!("the schema to commit lacks column \"{name}\"")));
+        };
+        let is_same = if old.field_type.is_primitive() {
+            old.field_type == new.field_type
+        } else {
+            old.field_type.is_struct() == new.field_type.is_struct() && !new.field_type.is_primitive()
+        };
+        if !is_same || old.name != new.name {
+            return Err(Error::internal(format!("the schema to commit changes column \"{name}\"")));
+        }
+    }
+    Ok(())
+}
+
+/// The metadata of a new table, ready to be written.
+pub(crate) fn plan_table(
+    table: &TableName,
+    table_url: String,
+    schema: &TableSchema,
+) -> Result<(String, TableMetadata)> {
+    let failed = |error| iceberg_error(error, "make table metadata");
+    // The builder gives new ids to the fields of a first schema, so the first one has no fields and does not stay.
+    let nothing = Schema::builder().build().map_err(failed)?;
+    let properties = HashMap::from([
+        ("write.metadata.previous-versions-max".to_owned(), METADATA_FILES_MAX.to_string()),
+        ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
+    ]);
+    let unpartitioned = UnboundPartitionSpec::builder().build();
+    let unsorted = SortOrder::unsorted_order();
+    let metadata =
+        TableMetadataBuilder::new(nothing, unpartitioned, unsorted, table_url, FormatVersion::V2, properties)
+            .and_then(|builder| builder.add_current_schema(schema.iceberg(1).map_err(as_iceberg)?))
+            .and_then(|builder| builder.remove_schemas(&[0]))
+            .and_then(TableMetadataBuilder::build)
+            .map_err(failed)?
+            .metadata;
+    let path = format!("main/{table}/metadata/00000-{}.metadata.json", Uuid::now_v7());
+    Ok((path, metadata))
+}
+
+fn as_iceberg(error: Error) -> iceberg::Error {
+    iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "make an Iceberg schema").with_source(error)
+}
+
+/// Plans a commit on top of `base`.
+pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> Result<Planned> {
+    let Change { stream, names, schema, added, offsets, now } = change;
+    let offsets = offsets_property(base, &stream, offsets)?;
+    let snapshot_id = new_snapshot_id(&base.metadata);
+    let summary = summary(&base.metadata, added.as_ref());
+    let schema = SchemaRef::new(schema);
+    let mut written = Vec::new();
+
+    let mut manifests = base.manifests.clone();
+    if let Some(added) = added {
+        let merged = take_manifests_to_merge(&mut manifests);
+        let existing = entries_of(files, &merged).await?;
+        let url = files.warehouse.url(&names.manifest);
+        let new = NewManifest {
+            url: &url,
+            snapshot_id,
+            schema: schema.clone(),
+            metadata: &base.metadata,
+            added: Some(added),
+            existing,
+        };
+        let (bytes, manifest) = write_manifest(new).await?;
+        written.push((names.manifest.clone(), bytes));
+        manifests.push(manifest);
+    }
+
+    let list_url = files.warehouse.url(&names.list);
+    let parent = base.metadata.current_snapshot_id();
+    let sequence_number = base.metadata.next_sequence_number();
+    let (bytes, manifests) = write_manifest_list(&list_url, snapshot_id, parent, sequence_number, manifests).await?;
+    written.push((names.list.clone(), bytes));
+
+    let snapshot = Snapshot::builder()
+        .with_snapshot_id(snapshot_id)
+        .with_parent_snapshot_id(parent)
+        .with_sequence_number(sequence_number)
+        .with_timestamp_ms(now.as_millis().max(base.metadata.last_updated_ms()))
+        .with_manifest_list(list_url)
+        .with_summary(summary)
+        .with_schema_id(schema.schema_id())
+        .build();
+    let expired = snapshots_to_expire(&base.metadata);
+    let built = build(base, snapshot, schema.as_ref().clone(), &expired, offsets)?;
+    if built.metadata.current_schema_id() != schema.schema_id() {
+        return Err(Error::internal("the new schema was given another id"));
+    }
+
+    let retired = retired(files, &built, &expired, &manifests).await?;
+    let json = serde_json::to_vec(&built.metadata)
+        .map_err(|error| Error::internal("write table metadata").with_source(error))?;
+    let location = files.warehouse.url(&names.metadata);
+    written.push((names.metadata.clone(), json.into()));
+    let base = Base { location, metadata: built.metadata, manifests };
+    Ok(Planned { base, files: written, retired })
+}
+
+/// All small manifests, once there are too many of them. The rest stays in `manifests`, in order.
+fn take_manifests_to_merge(manifests: &mut Vec<ManifestFile>) -> Vec<ManifestFile> {
+    let is_small = |manifest: &ManifestFile| manifest.manifest_length < SMALL_MANIFEST_BYTES;
+    if manifests.iter().filter(|manifest| is_small(manifest)).count() < SMALL_MANIFESTS_MAX {
+        return Vec::new();
+    }
+    let (small, large) = std::mem::take(manifests).into_iter().partition(is_small);
+    *manifests = large;
+    small
+}
+
+async fn entries_of(files: &MetadataFiles, manifests: &[ManifestFile]) -> Result<Vec<ManifestEntryRef>> {
+    let mut entries = Vec::new();
+    for manifest in manifests {
+        entries.extend(files.entries(manifest).await.context("merge manifests")?);
+    }
+    Ok(entries)
+}
+
+/// The oldest snapshots, so that with the new one no more than [`SNAPSHOTS_MAX`] stay. Oldest first.
+fn snapshots_to_expire(metadata: &TableMetadata) -> Vec<SnapshotRef> {
+    let mut snapshots: Vec<_> = metadata.snapshots().cloned().collect();
+    snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
+    let kept = SNAPSHOTS_MAX - 1;
+    snapshots.truncate(snapshots.len().saturating_sub(kept));
+    snapshots
+}
+
+fn build(
+    base: &Base,
+    snapshot: Snapshot,
+    schema: Schema,
+    expired: &[SnapshotRef],
+    offsets: String,
+) -> Result<TableMetadataBuildResult> {
+    let expired_ids: Vec<i64> = expired.iter().map(|snapshot| snapshot.snapshot_id()).collect();
+    let kept_schemas: HashSet<i32> = base
+        .metadata
+        .snapshots()
+        .filter(|snapshot| !expired_ids.contains(&snapshot.snapshot_id()))
+        .filter_map(|snapshot| snapshot.schema_id())
+        .chain([schema.schema_id()])
+        .collect();
+    let ids = base.metadata.schemas_iter().map(|schema| schema.schema_id());
+    let unused_schemas: Vec<i32> = ids.filter(|id| !kept_schemas.contains(id)).collect();
+    base.metadata
+        .clone()
+        .into_builder(Some(base.location.clone()))
+        .add_current_schema(schema)
+        .and_then(|builder| builder.set_branch_snapshot(snapshot, MAIN_BRANCH))
+        .and_then(|builder| builder.set_properties(HashMap::from([(OFFSETS.to_owned(), offsets)])))
+        .and_then(|builder| builder.remove_snapshots(&expired_ids).remove_schemas(&unused_schemas))
+        .and_then(TableMetadataBuilder::build)
+        .map_err(|error| iceberg_error(error, "build table metadata"))
+}
+
+/// Files that only expired snapshots reference, and metadata files that fell off the log.
+async fn retired(
+    files: &MetadataFiles,
+    built: &TableMetadataBuildResult,
+    expired: &[SnapshotRef],
+    new_manifests: &[ManifestFile],
+) -> Result<Vec<String>> {
+    let mut urls: Vec<String> = built.expired_metadata_logs.iter().map(|log| log.metadata_file.clone()).collect();
+    if !expired.is_empty() {
+        // A manifest is in the snapshots from the one that wrote it to the one before the merge, without a gap: what
+        // the oldest snapshot that stays does not have, no later one has.
+        let oldest = built.metadata.snapshots().min_by_key(|snapshot| snapshot.sequence_number());
+        let oldest = oldest.filter(|oldest| Some(oldest.snapshot_id()) != built.metadata.current_snapshot_id());
+        let kept = match oldest {
+            Some(oldest) => files.manifests(oldest).await?,
+            None => new_manifests.to_vec(),
+        };
+        let kept: HashSet<&str> = kept.iter().map(|manifest| manifest.manifest_path.as_str()).collect();
+        let mut unused = HashSet::new();
+        for snapshot in expired {
+            urls.push(snapshot.manifest_list().to_owned());
+            unused.extend(files.manifests(snapshot).await?.into_iter().map(|manifest| manifest.manifest_path));
+        }
+        urls.extend(unused.into_iter().filter(|url| !kept.contains(url.as_str())));
+    }
+    urls.iter().map(|url| Ok(files.warehouse.path(url)?.to_string())).collect()
+}
+
+/// The offsets of all streams that the table has rows of, with those of one stream moved.
+fn offsets_property(base: &Base, stream: &StreamName, offsets: Offsets) -> Result<String> {
+    let mut all = base.all_offsets()?;
+    all.insert(stream.to_string(), offsets);
+    serde_json::to_string(&all).map_err(|error| Error::internal("write offsets").with_source(error))
+}
+
+fn summary(metadata: &TableMetadata, added: Option<&DataFile>) -> Summary {
+    let before = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
+    let before = |key: &str| before.and_then(|summary| summary.get(key)?.parse::<u64>().ok()).unwrap_or(0);
+    let (files, records, bytes) = added.map_or((0, 0, 0), |file| (1, file.record_count(), file.file_size_in_bytes()));
+    let numbers = [
+        ("added-data-files", files),
+        ("added-records", records),
+        ("added-files-size", bytes),
+        ("changed-partition-count", files),
+        ("total-data-files", before("total-data-files") + files),
+        ("total-records", before("total-records") + records),
+        ("total-files-size", before("total-files-size") + bytes),
+        ("total-delete-files", 0),
+        ("total-position-deletes", 0),
+        ("total-equality-deletes", 0),
+    ];
+    let additional_properties = numbers.into_iter().map(|(key, number)| (key.to_owned(), number.to_string())).collect();
+    Summary { operation: Operation::Append, additional_properties }
+}
+
+/// A positive number that no snapshot of the table has.
+fn new_snapshot_id(metadata: &TableMetadata) -> i64 {
+    loop {
+        let (high, low) = Uuid::new_v4().as_u64_pair();
+        let id = i64::from_ne_bytes((high ^ low).to_ne_bytes()) & i64::MAX;
+        if metadata.snapshot_by_id(id).is_none() {
+            return id;
+        }
+    }
+}
+
+/// The number that the file name of table metadata begins with.
+fn version_of(location: &str) -> u64 {
+    let name = location.rsplit('/').next().unwrap_or_default();
+    name.split('-').next().and_then(|version| version.parse().ok()).unwrap_or(0)
+}

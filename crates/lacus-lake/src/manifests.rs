@@ -1,0 +1,145 @@
+//! Manifests and manifest lists: Iceberg's index of data files, read from the store and written to memory.
+//!
+//! Nothing here touches the store for writing; the commit does that, after it has recorded the names.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataFile, FormatVersion, ManifestEntryRef, ManifestFile, ManifestList, ManifestListWriter, ManifestWriterBuilder,
+    SchemaRef, Snapshot, TableMetadata,
+};
+use lacus_core::{Context, Error, Result};
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::store::store_error;
+use crate::table::LiveFile;
+use crate::warehouse::Warehouse;
+
+/// A reader of table metadata.
+#[derive(Clone)]
+pub(crate) struct MetadataFiles {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) warehouse: Arc<Warehouse>,
+}
+
+impl MetadataFiles {
+    /// The bytes of a file of the lake.
+    pub(crate) async fn read(&self, url: &str) -> Result<Bytes> {
+        let path = self.warehouse.path(url)?;
+        let found = self.store.get(&path).await.map_err(|error| store_error(error, format!("read {path}")))?;
+        found.bytes().await.map_err(|error| store_error(error, format!("read {path}")))
+    }
+
+    /// A table's metadata.
+    pub(crate) async fn metadata(&self, url: &str) -> Result<TableMetadata> {
+        let bytes = self.read(url).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::corrupt(format!("table metadata {url} can't be read")).with_source(error))
+    }
+
+    /// The manifests of a snapshot.
+    pub(crate) async fn manifests(&self, snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
+        let url = snapshot.manifest_list();
+        let bytes = self.read(url).await?;
+        let list = ManifestList::parse_with_version(&bytes, FormatVersion::V2).map_err(|error| damaged(error, url))?;
+        Ok(list.consume_entries().into_iter().collect())
+    }
+
+    /// The live entries of a manifest, with the snapshot ids and sequence numbers they inherit.
+    pub(crate) async fn entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
+        let url = &manifest.manifest_path;
+        let bytes = self.read(url).await?;
+        // Only `load_manifest` inherits what entries leave out, and it reads through a `FileIO`.
+        let memory = FileIO::new_with_memory();
+        memory
+            .new_output(url)
+            .map_err(|error| iceberg_error(error, "read a manifest"))?
+            .write(bytes)
+            .await
+            .map_err(|error| iceberg_error(error, "read a manifest"))?;
+        let manifest = manifest.load_manifest(&memory).await.map_err(|error| damaged(error, url))?;
+        let (entries, _) = manifest.into_parts();
+        Ok(entries.into_iter().filter(|entry| entry.is_alive()).collect())
+    }
+
+    /// The live data files of these manifests, in their order.
+    pub(crate) async fn live_files(&self, manifests: &[ManifestFile]) -> Result<Vec<LiveFile>> {
+        let mut files = Vec::new();
+        for manifest in manifests {
+            for entry in self.entries(manifest).await? {
+                files.push(self.live_file(&entry.data_file)?);
+            }
+        }
+        Ok(files)
+    }
+
+    pub(crate) fn live_file(&self, file: &DataFile) -> Result<LiveFile> {
+        let path = self.warehouse.path(file.file_path())?.to_string();
+        Ok(LiveFile { path, bytes: file.file_size_in_bytes(), rows: file.record_count() })
+    }
+}
+
+/// What goes into a new manifest.
+pub(crate) struct NewManifest<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) snapshot_id: i64,
+    pub(crate) schema: SchemaRef,
+    pub(crate) metadata: &'a TableMetadata,
+    /// The file that this commit adds, if it adds one.
+    pub(crate) added: Option<DataFile>,
+    /// Entries of manifests that this one replaces.
+    pub(crate) existing: Vec<ManifestEntryRef>,
+}
+
+/// A manifest: its bytes, and what the list says about it.
+pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, ManifestFile)> {
+    let failed = |error| iceberg_error(error, "write a manifest");
+    let memory = FileIO::new_with_memory();
+    let output = memory.new_output(new.url).map_err(failed)?;
+    let spec = new.metadata.default_partition_spec().as_ref().clone();
+    let mut writer = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, spec).build_v2_data();
+    for entry in new.existing {
+        let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
+            return Err(Error::corrupt(format!("data file {} has no sequence number", entry.file_path())));
+        };
+        let file = entry.data_file().clone();
+        writer.add_existing_file(file, snapshot, sequence, entry.file_sequence_number).map_err(failed)?;
+    }
+    if let Some(file) = new.added {
+        // A negative number is left out and inherited from the commit.
+        writer.add_file(file, -1).map_err(failed)?;
+    }
+    let manifest = writer.write_manifest_file().await.map_err(failed)?;
+    let bytes = memory.new_input(new.url).map_err(failed)?.read().await.map_err(failed)?;
+    Ok((bytes, manifest))
+}
+
+/// A manifest list, and the manifests as it numbered them.
+pub(crate) async fn write_manifest_list(
+    url: &str,
+    snapshot_id: i64,
+    parent: Option<i64>,
+    sequence_number: i64,
+    manifests: Vec<ManifestFile>,
+) -> Result<(Bytes, Vec<ManifestFile>)> {
+    let failed = |error| iceberg_error(error, "write a manifest list");
+    let memory = FileIO::new_with_memory();
+    let output = memory.new_output(url).map_err(failed)?.writer().await.map_err(failed)?;
+    let mut writer = ManifestListWriter::v2(output, snapshot_id, parent, sequence_number);
+    writer.add_manifests(manifests.into_iter()).map_err(failed)?;
+    writer.close().await.map_err(failed)?;
+    let bytes = memory.new_input(url).map_err(failed)?.read().await.map_err(failed)?;
+    let list = ManifestList::parse_with_version(&bytes, FormatVersion::V2).map_err(failed).context("read it back")?;
+    Ok((bytes, list.consume_entries().into_iter().collect()))
+}
+
+fn damaged(error: iceberg::Error, url: &str) -> Error {
+    Error::corrupt(format!("{url} can't be read")).with_hint("restore it from a backup").with_source(error)
+}
+
+/// An error of the library while it works in memory.
+pub(crate) fn iceberg_error(error: iceberg::Error, doing: &str) -> Error {
+    Error::internal(doing).with_source(error)
+}

@@ -1,0 +1,200 @@
+//! Files on disk behind the `ObjectStore` interface, made so that they survive a power cut.
+//!
+//! [`DurableDirectory::put`](ObjectStore::put_opts) answers when the file, its name and every directory above it are
+//! on disk. Objects are written once: a name that exists is refused, never overwritten, so no reader ever sees a file
+//! change. It must never rename, append or rewrite.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::stream::{BoxStream, StreamExt};
+use lacus_core::{Context, Error, Kind, Result};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult,
+};
+use tokio::task::spawn_blocking;
+
+/// Files that one call deletes side by side.
+const DELETES_AT_ONCE: usize = 8;
+/// Directories we remember as synced. The raw zone brings a new one every hour; past this we start anew.
+const SYNCED_DIRECTORIES_MAX: usize = 4_096;
+
+/// A directory of immutable files.
+#[derive(Clone)]
+pub(crate) struct DurableDirectory(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    files: LocalFileSystem,
+    /// Directories whose own name is known to be on disk.
+    synced: Mutex<HashSet<PathBuf>>,
+}
+
+impl DurableDirectory {
+    /// The directory, made if it is new.
+    pub(crate) fn open(root: &FilePath) -> Result<Self> {
+        fs::create_dir_all(root).context(format_args!("create {}", root.display()))?;
+        if let Some(parent) = root.parent() {
+            sync_directory(parent).context(format_args!("sync {}", parent.display()))?;
+        }
+        let files = LocalFileSystem::new_with_prefix(root).map_err(|error| store_error(error, "open the lake"))?;
+        Ok(Self(Arc::new(Inner { root: root.to_owned(), files, synced: Mutex::default() })))
+    }
+}
+
+impl Inner {
+    fn write(&self, path: &FilePath, payload: &PutPayload) -> io::Result<()> {
+        let parent = path.parent().ok_or_else(|| io::Error::other("an object needs a directory"))?;
+        self.make_directory(parent)?;
+        let mut file = File::create_new(path)?;
+        let written =
+            write_all(&mut file, payload).and_then(|()| file.sync_all()).and_then(|()| sync_directory(parent));
+        if written.is_err() {
+            // What can't be removed now is recorded among the leftovers and removed at the next start.
+            drop(fs::remove_file(path));
+        }
+        written
+    }
+
+    /// Makes a directory and all above it durable, from the root down.
+    fn make_directory(&self, directory: &FilePath) -> io::Result<()> {
+        if directory == self.root || self.synced().contains(directory) {
+            return Ok(());
+        }
+        let parent = directory.parent().ok_or_else(|| io::Error::other("the path leaves the lake"))?;
+        self.make_directory(parent)?;
+        match fs::create_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => sync_directory(parent)?,
+        }
+        let mut synced = self.synced();
+        if synced.len() >= SYNCED_DIRECTORIES_MAX {
+            synced.clear();
+        }
+        synced.insert(directory.to_owned());
+        Ok(())
+    }
+
+    fn synced(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        self.synced.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+fn write_all(file: &mut File, payload: &PutPayload) -> io::Result<()> {
+    payload.iter().try_for_each(|part| file.write_all(part))
+}
+
+fn sync_directory(directory: &FilePath) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn remove(path: &FilePath) -> io::Result<()> {
+    fs::remove_file(path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+#[async_trait]
+impl ObjectStore for DurableDirectory {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        _options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        let path = self.0.files.path_to_filesystem(location)?;
+        let inner = Arc::clone(&self.0);
+        spawn_blocking(move || inner.write(&path, &payload)).await?.map_err(|error| io_error(location, error))?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _location: &Path,
+        _options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        Err(not_implemented("put_multipart_opts"))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.0.files.get_opts(location, options).await
+    }
+
+    async fn get_ranges(
+        &self,
+        location: &Path,
+        ranges: &[std::ops::Range<u64>],
+    ) -> object_store::Result<Vec<bytes::Bytes>> {
+        self.0.files.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        let inner = Arc::clone(&self.0);
+        let deleted = locations.map(move |location| {
+            let inner = Arc::clone(&inner);
+            async move {
+                let location = location?;
+                let path = inner.files.path_to_filesystem(&location)?;
+                spawn_blocking(move || remove(&path)).await?.map_err(|error| io_error(&location, error))?;
+                Ok(location)
+            }
+        });
+        deleted.buffered(DELETES_AT_ONCE).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.0.files.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.0.files.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> object_store::Result<()> {
+        Err(not_implemented("copy_opts"))
+    }
+}
+
+fn io_error(location: &Path, error: io::Error) -> object_store::Error {
+    let path = location.to_string();
+    match error.kind() {
+        io::ErrorKind::NotFound => object_store::Error::NotFound { path, source: error.into() },
+        io::ErrorKind::AlreadyExists => object_store::Error::AlreadyExists { path, source: error.into() },
+        _ => object_store::Error::Generic { store: "lake", source: format!("{path}: {error}").into() },
+    }
+}
+
+fn not_implemented(operation: &str) -> object_store::Error {
+    object_store::Error::NotImplemented { operation: operation.into(), implementer: "lake".into() }
+}
+
+/// An error of the store as one of ours: a file that is missing is damage, everything else may pass.
+pub(crate) fn store_error(error: object_store::Error, doing: impl fmt::Display) -> Error {
+    let kind = match error {
+        object_store::Error::NotFound { .. } => Kind::Corrupt,
+        _ => Kind::Unavailable,
+    };
+    Error::new(kind, doing.to_string()).with_source(error)
+}
+
+impl fmt::Display for DurableDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.root.display())
+    }
+}
+
+impl fmt::Debug for DurableDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DurableDirectory({})", self.0.root.display())
+    }
+}
