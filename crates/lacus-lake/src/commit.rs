@@ -185,7 +185,7 @@ async fn run(
 ) -> Result<CommitReport, Failed> {
     let now = lake.clock.now();
     let pointers = parts.iter().map(|part| (part.table.name().clone(), part.base.location.clone())).collect();
-    lake.catalog.begin(pointers, paths, now).await?;
+    lake.catalog.begin(pointers, paths.clone(), now).await?;
     let raw_totals = RawTotals {
         files: raw.len() as u64,
         bytes: raw.iter().map(|(_, file)| file.bytes.len() as u64).sum(),
@@ -203,7 +203,7 @@ async fn run(
         parquet_bytes: encoded.iter().flatten().map(|file| file.bytes.len() as u64).sum(),
         raw_bytes: raw_totals.bytes,
     };
-    publish(lake, stream, parts.into_iter().zip(encoded).collect(), delivered, raw_totals, report, now).await
+    publish(lake, stream, parts.into_iter().zip(encoded).collect(), delivered, raw_totals, report, paths, now).await
 }
 
 /// Encodes a part's rows and writes them, if it has any.
@@ -234,11 +234,12 @@ async fn publish(
     delivered: Offsets,
     raw: RawTotals,
     report: CommitReport,
+    written: Vec<String>,
     now: Timestamp,
 ) -> Result<CommitReport, Failed> {
     let mut publishing = lake.publishing.lock().await;
     let delete_after = now.plus_ms(RETIRED_GRACE_MS);
-    let mut publication = Publication { delete_after, raw, ..Publication::default() };
+    let mut publication = Publication { written, delete_after, raw, ..Publication::default() };
     let mut shown = Vec::new();
     let mut writes = Vec::new();
     for (part, encoded) in parts {
@@ -246,7 +247,6 @@ async fn publish(
         let url = lake.files.warehouse.url(&part.names.data);
         let added = encoded.map(|encoded| encoded.describe(url, &schema)).transpose()?;
         let file = added.as_ref().map(|file| lake.files.live_file(file)).transpose()?;
-        publication.written.extend(part.names.all());
         let change =
             Change { stream: stream.clone(), names: part.names, schema, added, offsets: delivered.clone(), now };
         let planned = plan(&lake.files, &part.base, change)
