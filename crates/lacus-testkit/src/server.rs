@@ -21,29 +21,42 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a command of the binary may take.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// A project: a directory with a `lacus.toml`, removed when dropped.
+/// A project: a directory with a `lacus.toml`.
 #[derive(Debug)]
 pub struct Project {
     binary: PathBuf,
-    directory: tempfile::TempDir,
+    directory: PathBuf,
+    /// Removed when dropped, if it is ours.
+    _own: Option<tempfile::TempDir>,
 }
 
 impl Project {
-    /// A project with these settings, for this binary: `Project::new(env!("CARGO_BIN_EXE_lacus"), "")`.
+    /// A project with these settings, for this binary: `Project::new(env!("CARGO_BIN_EXE_lacus"), "")`. Its directory
+    /// is removed when it is dropped.
     ///
     /// # Panics
     /// If the directory can't be made.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>, settings: &str) -> Self {
-        let directory = tempfile::tempdir().expect("make a directory");
-        std::fs::write(directory.path().join("lacus.toml"), settings).expect("write lacus.toml");
-        Self { binary: binary.into(), directory }
+        let own = tempfile::tempdir().expect("make a directory");
+        let project = Self::at(own.path(), binary, settings);
+        Self { _own: Some(own), ..project }
+    }
+
+    /// A project in a directory of the caller.
+    ///
+    /// # Panics
+    /// If its settings can't be written.
+    #[must_use]
+    pub fn at(directory: &Path, binary: impl Into<PathBuf>, settings: &str) -> Self {
+        std::fs::write(directory.join("lacus.toml"), settings).expect("write lacus.toml");
+        Self { binary: binary.into(), directory: directory.to_owned(), _own: None }
     }
 
     /// The directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// Starts a server and waits until it is ready.
@@ -53,7 +66,7 @@ impl Project {
     #[must_use]
     pub fn start(&self) -> Server {
         let mut server = self.spawn(|_| ());
-        server.wait_until_ready();
+        server.ready().unwrap_or_else(|reason| panic!("{reason}"));
         server
     }
 
@@ -118,21 +131,24 @@ pub struct Server {
 impl Server {
     /// Waits until it is ready to take events and queries.
     ///
-    /// # Panics
+    /// # Errors
     /// If it ends before, or takes too long.
-    pub fn wait_until_ready(&mut self) {
+    ///
+    /// # Panics
+    /// If the system does not say whether it runs.
+    pub fn ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            if self.is_ready() {
-                return;
-            }
-            if let Some(status) = self.child.try_wait().expect("wait for a child") {
+        while !self.is_ready() {
+            if let Some(status) = self.child.try_wait().expect("ask for a child") {
                 self.finish_log();
-                panic!("lacus up ended at once with {status}: {}", self.log().join("\n"));
+                return Err(format!("lacus up ended with {status}: {}", self.log().join("\n")));
             }
-            assert!(Instant::now() < deadline, "lacus up is not ready after {PATIENCE:?}: {}", self.log().join("\n"));
-            thread::sleep(Duration::from_millis(5));
+            if Instant::now() > deadline {
+                return Err(format!("lacus up is not ready after {PATIENCE:?}: {}", self.log().join("\n")));
+            }
+            thread::sleep(Duration::from_millis(1));
         }
+        Ok(())
     }
 
     fn is_ready(&mut self) -> bool {
@@ -192,7 +208,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Lets it log a WARN or ERROR that has this text.
+    /// Lets it log a WARN or ERROR that has this text. A panic is never allowed.
     pub fn allow(&mut self, text: &str) {
         self.allowed.push(text.to_owned());
     }
@@ -228,20 +244,29 @@ impl Server {
     /// # Panics
     /// If it takes too long.
     pub fn stop(mut self) -> ExitStatus {
-        self.terminate();
+        self.stop_in_time().unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// Asks it to stop, and waits until it did, or had ended before.
+    ///
+    /// # Errors
+    /// If it takes too long.
+    ///
+    /// # Panics
+    /// If the system does not say whether it runs.
+    pub fn stop_in_time(&mut self) -> Result<ExitStatus, String> {
+        // The signal is lost on a process that ended already: its status is there.
+        let _signalled = Command::new("kill").args(["-TERM", &self.pid().to_string()]).output();
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("wait for a child") {
-                return status;
+                return Ok(status);
             }
-            assert!(Instant::now() < deadline, "lacus up did not stop within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(5));
+            if Instant::now() > deadline {
+                return Err(format!("lacus up did not stop within {PATIENCE:?}"));
+            }
+            thread::sleep(Duration::from_millis(1));
         }
-    }
-
-    fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "could not send SIGTERM");
     }
 
     fn finish_log(&mut self) {
@@ -253,7 +278,8 @@ impl Server {
     fn complaints(&self) -> Vec<String> {
         let is_complaint = |line: &String| {
             let is_allowed = self.allowed.iter().any(|text| line.contains(text));
-            !is_allowed && [" WARN ", "ERROR ", "panicked at"].iter().any(|word| line.contains(word))
+            let is_bad = [" WARN ", "ERROR "].iter().any(|word| line.contains(word));
+            is_bad && !is_allowed || line.contains("panicked at")
         };
         self.log().into_iter().filter(is_complaint).collect()
     }
