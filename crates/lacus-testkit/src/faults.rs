@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -73,6 +74,17 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.mode.as_str(), self.at)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not like torn:17");
+        let (mode, at) = text.split_once(':').ok_or_else(wrong)?;
+        let mode = Mode::ALL.into_iter().find(|known| known.as_str() == mode).ok_or_else(wrong)?;
+        Ok(Self { mode, at: at.parse().map_err(|_| wrong())? })
     }
 }
 
@@ -198,12 +210,14 @@ impl FaultLoop {
         assert!(failures.is_empty(), "{} of {runs} trials broke:\n{}", failures.len(), first_of(&failures, 12));
     }
 
-    /// Every fault, or those of `LACUS_FAULT`, in an order that makes any beginning of it a fair sample.
+    /// Every fault, in an order that makes any beginning of it a fair sample; or the one of `LACUS_FAULT`.
     fn choose(&self, operations: usize, seed: u64) -> Vec<Fault> {
-        let mut faults: Vec<Fault> =
-            self.modes.iter().flat_map(|&mode| (1..=operations).map(move |at| Fault { mode, at })).collect();
         let only: String = setting("LACUS_FAULT", String::new());
-        faults.retain(|fault| only.is_empty() || fault.to_string() == only);
+        if !only.is_empty() {
+            return vec![only.parse().unwrap_or_else(|wrong| panic!("LACUS_FAULT: {wrong}"))];
+        }
+        let of_mode = |&mode: &Mode| (1..=operations).map(move |at| Fault { mode, at });
+        let mut faults: Vec<Fault> = self.modes.iter().flat_map(of_mode).collect();
         Random::new(seed).shuffle(&mut faults);
         faults
     }
