@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -187,7 +188,7 @@ impl FaultLoop {
                     while Instant::now() < deadline {
                         let Some(&fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
                         let this = Trial::new(&shim, Some(fault));
-                        if let Err(broken) = trial(&this) {
+                        if let Err(broken) = without_panic(&trial, &this) {
                             let operation = this.operation_at(fault.at);
                             let mut failures = failures.lock().expect("no trial panics while it holds this");
                             failures.push(format!("LACUS_FAULT={fault} at \"{operation}\": {broken}"));
@@ -221,6 +222,14 @@ impl FaultLoop {
         Random::new(seed).shuffle(&mut faults);
         faults
     }
+}
+
+/// A check that panics is a broken invariant too, and must not end the loop without a word about the fault.
+fn without_panic(trial: impl Fn(&Trial) -> Result<(), String>, this: &Trial) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| trial(this))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("the check panicked: {}", text.unwrap_or("without a word")))
+    })
 }
 
 fn summary(operations: &[String]) -> String {
