@@ -159,3 +159,6 @@ fn next_char(letter: char) -> Option<char> {
         letter => char::from_u32(u32::from(letter) + 1),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use crate::warehouse::Warehouse;
 
 /// How long we wait for another process, such as a `sqlite3` shell, to let go of the file.
-const BUSY_WAIT: Duration = Duration::from_secs(5);
+const BUSY_WAIT: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 5_000 });
 
 /// The open catalog, and the right to write that opening it gave.
 #[derive(Clone)]
@@ -394,3 +394,6 @@ fn sqlite_error(error: rusqlite::Error, file: &Path) -> Error {
 pub(crate) fn catalog_file(directory: &Path) -> PathBuf {
     directory.join("catalog.db")
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -22,6 +24,7 @@ use crate::catalog::{PointerMove, Publication, RawTotals};
 use crate::data_file::{Encoded, check_positions, encode};
 use crate::kernel::{Base, Change, Names, plan};
 use crate::lake::{Commit, CommitReport, Inner, TableAppend};
+use crate::leftovers::{RETIRED_GRACE_MS, discard, sweep};
 use crate::raw::{self, RawFile};
 use crate::schema::TableSchema;
 use crate::store::store_error;
@@ -31,16 +34,26 @@ use crate::table::{Committed, Table};
 const QUESTIONS_MAX: u32 = 5;
 /// The wait before asking again; it doubles.
 const QUESTION_WAIT: Duration = Duration::from_millis(50);
-/// Files that no table references any more stay this long, for readers that hold older metadata.
-pub(crate) const RETIRED_GRACE_MS: u64 = 60 * 60 * 1_000;
-/// Files that one commit deletes because their time has come. A commit retires about three per table.
-const SWEPT_FILES_MAX: u32 = 64;
+/// Raw files that a commit writes side by side.
+const RAW_FILES_AT_ONCE: usize = 8;
 
-/// One table's part of a commit.
+/// One try to commit.
+struct Attempt {
+    stream: StreamName,
+    delivered: Offsets,
+    now: Timestamp,
+    /// Every file it may write.
+    paths: Vec<String>,
+    raw: RawTotals,
+}
+
+/// One table's part of it.
 struct Part {
     table: Arc<Table>,
     schema: TableSchema,
     base: Arc<Base>,
+    /// What the table includes now.
+    current: Offsets,
     names: Names,
     rows: Vec<RecordBatch>,
     batches: usize,
@@ -48,12 +61,17 @@ struct Part {
 
 /// A commit of which the catalog could not say whether it happened.
 pub(crate) struct Undecided {
-    moves: Vec<PointerMove>,
-    written: Vec<String>,
-    shown: Vec<(Arc<Table>, Committed)>,
-    raw: RawTotals,
     stream: StreamName,
     delivered: Offsets,
+    moves: Vec<PointerMove>,
+    paths: Vec<String>,
+    effect: Effect,
+}
+
+/// What queries and counters see of a commit that happened.
+struct Effect {
+    tables: Vec<(Arc<Table>, Committed)>,
+    raw: RawTotals,
     report: CommitReport,
 }
 
@@ -71,9 +89,14 @@ impl From<Error> for Failed {
 
 /// Runs a commit to its end.
 pub(crate) async fn commit(lake: Arc<Inner>, commit: Commit) -> Result<CommitReport> {
+    let doing = format!("commit stream \"{}\"", commit.stream);
+    commit_once(&lake, commit).await.context(doing)
+}
+
+async fn commit_once(lake: &Inner, commit: Commit) -> Result<CommitReport> {
     let Commit { stream, delivered, tables, raw } = commit;
     let _locks = lock(&stream, &tables).await?;
-    settle(&lake).await?;
+    settle(lake).await?;
     if let Some(report) = lake.settled_late(&stream, &delivered) {
         return Ok(report);
     }
@@ -82,24 +105,25 @@ pub(crate) async fn commit(lake: Arc<Inner>, commit: Commit) -> Result<CommitRep
         return Ok(CommitReport::default());
     }
     if parts.is_empty() {
-        return Err(Error::internal(format!("raw events of stream \"{stream}\" come without a table that moves")));
+        return Err(Error::internal("raw events come without a table that moves"));
     }
     let raw: Vec<_> = raw.into_iter().map(|file| (raw_path(&stream, &file), file)).collect();
     let paths = parts.iter().flat_map(|part| part.names.all()).chain(raw.iter().map(|(path, _)| path.clone()));
     let paths: Vec<String> = paths.collect();
-    match run(&lake, &stream, parts, delivered, raw, paths.clone()).await {
+    let totals = totals_of(&raw);
+    let attempt = Attempt { stream, delivered, now: lake.clock.now(), paths: paths.clone(), raw: totals };
+    match run(lake, attempt, parts, raw).await {
         Ok(report) => {
-            sweep(&lake).await;
+            sweep(lake).await;
             Ok(report)
         }
         Err(failed) => {
             if !failed.may_have_happened {
-                discard(&lake, paths).await;
+                discard(lake, paths).await;
             }
             Err(failed.error)
         }
     }
-    .context(format_args!("commit stream \"{stream}\""))
 }
 
 /// Finds out what became of an earlier commit, if we still don't know.
@@ -109,10 +133,10 @@ pub(crate) async fn settle(lake: &Inner) -> Result<()> {
     let happened = lake.catalog.happened(earlier.moves.clone()).await.context("find out about an earlier commit")?;
     let Some(earlier) = undecided.take() else { return Ok(()) };
     if happened {
-        lake.remember_settled(earlier.stream.clone(), earlier.delivered.clone(), earlier.report.clone());
-        show(lake, earlier.shown, earlier.raw);
+        lake.remember_settled(earlier.stream, earlier.delivered, earlier.effect.report.clone());
+        show(lake, earlier.effect);
     } else {
-        discard(lake, earlier.written).await;
+        discard(lake, earlier.paths).await;
     }
     Ok(())
 }
@@ -145,16 +169,11 @@ fn parts(tables: Vec<TableAppend>, delivered: &Offsets) -> Result<Vec<Part>> {
         let rows: Vec<_> = tail.iter().map(|batch| batch.rows.clone()).filter(|rows| rows.num_rows() > 0).collect();
         must_move_forward(table.name(), &state.delivered, delivered)?;
         let moves = state.delivered != *delivered && !table.name().is_quarantine();
-        if !moves && rows.is_empty() {
-            continue;
+        if moves || !rows.is_empty() {
+            let base = table.base();
+            let names = Names::after(table.name(), &base.location);
+            parts.push(Part { current: state.delivered.clone(), table, schema, base, names, rows, batches });
         }
-        for rows in &rows {
-            check_positions(rows, &state.delivered, delivered)
-                .context(format_args!("commit rows to table \"{}\"", table.name()))?;
-        }
-        let base = table.base();
-        let names = Names::after(table.name(), &base.location);
-        parts.push(Part { table, schema, base, names, rows, batches });
     }
     Ok(parts)
 }
@@ -175,44 +194,43 @@ fn raw_path(stream: &StreamName, file: &RawFile) -> String {
     format!("{}/{}.json.zst", raw::directory(stream, file.hour), Uuid::now_v7())
 }
 
-async fn run(
-    lake: &Inner,
-    stream: &StreamName,
-    parts: Vec<Part>,
-    delivered: Offsets,
-    raw: Vec<(String, RawFile)>,
-    paths: Vec<String>,
-) -> Result<CommitReport, Failed> {
-    let now = lake.clock.now();
-    let pointers = parts.iter().map(|part| (part.table.name().clone(), part.base.location.clone())).collect();
-    lake.catalog.begin(pointers, paths.clone(), now).await?;
-    let raw_totals = RawTotals {
+fn totals_of(raw: &[(String, RawFile)]) -> RawTotals {
+    RawTotals {
         files: raw.len() as u64,
         bytes: raw.iter().map(|(_, file)| file.bytes.len() as u64).sum(),
         records: raw.iter().map(|(_, file)| file.records).sum(),
-    };
-    // Every write is awaited even when another one failed: a file must not appear after its name was taken off record.
-    let written = join_all(parts.iter().map(|part| write_rows(lake, part)));
-    let raw_written = join_all(raw.into_iter().map(|(path, file)| put(lake, path, file.bytes)));
-    let (written, raw_written) = futures::join!(written, raw_written);
-    let encoded = written.into_iter().collect::<Result<Vec<_>>>()?;
-    raw_written.into_iter().collect::<Result<Vec<()>>>()?;
+    }
+}
 
-    let report = CommitReport {
-        rows: encoded.iter().flatten().map(Encoded::rows).sum(),
-        parquet_bytes: encoded.iter().flatten().map(|file| file.bytes.len() as u64).sum(),
-        raw_bytes: raw_totals.bytes,
-    };
-    publish(lake, stream, parts.into_iter().zip(encoded).collect(), delivered, raw_totals, report, paths, now).await
+async fn run(
+    lake: &Inner,
+    attempt: Attempt,
+    parts: Vec<Part>,
+    raw: Vec<(String, RawFile)>,
+) -> Result<CommitReport, Failed> {
+    let pointers = parts.iter().map(|part| (part.table.name().clone(), part.base.location.clone())).collect();
+    lake.catalog.begin(pointers, attempt.paths.clone(), attempt.now).await?;
+    // Every write is awaited even when another one failed: a file must not appear after its name was taken off record.
+    let rows = join_all(parts.iter().map(|part| write_rows(lake, part, &attempt.delivered)));
+    let raw = stream::iter(raw.into_iter().map(|(path, file)| put(lake, path, file.bytes)));
+    let (rows, raw) = futures::join!(rows, raw.buffer_unordered(RAW_FILES_AT_ONCE).collect::<Vec<_>>());
+    let encoded = rows.into_iter().collect::<Result<Vec<_>>>()?;
+    raw.into_iter().collect::<Result<Vec<()>>>()?;
+    publish(lake, attempt, parts.into_iter().zip(encoded).collect()).await
 }
 
 /// Encodes a part's rows and writes them, if it has any.
-async fn write_rows(lake: &Inner, part: &Part) -> Result<Option<Encoded>> {
+async fn write_rows(lake: &Inner, part: &Part, delivered: &Offsets) -> Result<Option<Encoded>> {
     if part.rows.is_empty() {
         return Ok(None);
     }
     let (rows, schema) = (part.rows.clone(), part.schema.arrow());
-    let encoded = spawn_blocking(move || encode(&rows, &schema))
+    let (current, delivered) = (part.current.clone(), delivered.clone());
+    let work = move || {
+        rows.iter().try_for_each(|rows| check_positions(rows, &current, &delivered))?;
+        encode(&rows, &schema)
+    };
+    let encoded = spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("encoding ended unexpectedly").with_source(error))?
         .context(format_args!("encode rows of table \"{}\"", part.table.name()))?;
@@ -220,71 +238,92 @@ async fn write_rows(lake: &Inner, part: &Part) -> Result<Option<Encoded>> {
     Ok(Some(encoded))
 }
 
-pub(crate) async fn put(lake: &Inner, path: String, bytes: bytes::Bytes) -> Result<()> {
+/// Writes a file durably.
+pub(crate) async fn put(lake: &Inner, path: String, bytes: Bytes) -> Result<()> {
     let location = Path::from(path.as_str());
     lake.files.store.put(&location, bytes.into()).await.map_err(|error| store_error(error, format!("write {path}")))?;
     Ok(())
 }
 
 /// Plans and writes the metadata, and moves the pointers. One commit of the lake at a time.
-async fn publish(
-    lake: &Inner,
-    stream: &StreamName,
-    parts: Vec<(Part, Option<Encoded>)>,
-    delivered: Offsets,
-    raw: RawTotals,
-    report: CommitReport,
-    written: Vec<String>,
-    now: Timestamp,
-) -> Result<CommitReport, Failed> {
+async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Option<Encoded>)>) -> Result<CommitReport, Failed> {
     let mut publishing = lake.publishing.lock().await;
+    let Attempt { stream, delivered, now, paths, raw } = attempt;
+    let files = parts.iter().filter_map(|(_, encoded)| encoded.as_ref());
+    let report = CommitReport {
+        rows: files.clone().map(Encoded::rows).sum(),
+        parquet_bytes: files.map(|file| file.bytes.len() as u64).sum(),
+        raw_bytes: raw.bytes,
+    };
     let delete_after = now.plus_ms(RETIRED_GRACE_MS);
-    let mut publication = Publication { written, delete_after, raw, ..Publication::default() };
-    let mut shown = Vec::new();
+    let mut publication = Publication { written: paths.clone(), raw, delete_after, ..Publication::default() };
+    let mut effect = Effect { tables: Vec::new(), raw, report };
     let mut writes = Vec::new();
     for (part, encoded) in parts {
-        let schema = part.base.schema_for(&part.schema)?;
-        let url = lake.files.warehouse.url(&part.names.data);
-        let added = encoded.map(|encoded| encoded.describe(url, &schema)).transpose()?;
-        let file = added.as_ref().map(|file| lake.files.live_file(file)).transpose()?;
-        let change =
-            Change { stream: stream.clone(), names: part.names, schema, added, offsets: delivered.clone(), now };
-        let planned = plan(&lake.files, &part.base, change)
+        let table = Arc::clone(&part.table);
+        let planned = plan_part(lake, part, encoded, &stream, &delivered, now)
             .await
-            .context(format_args!("plan a commit of table \"{}\"", part.table.name()))?;
-        writes.extend(planned.files);
+            .context(format_args!("plan a commit of table \"{}\"", table.name()))?;
+        writes.extend(planned.writes);
         publication.retired.extend(planned.retired);
-        publication.moves.push(PointerMove {
-            table: part.table.name().clone(),
-            from: Some(part.base.location.clone()),
-            to: planned.base.location.clone(),
-        });
-        let (base, schema, batches) = (Arc::new(planned.base), part.schema, part.batches);
-        shown.push((part.table, Committed { base, schema, file, delivered: delivered.clone(), batches }));
+        publication.moves.push(planned.pointer);
+        effect.tables.push((table, planned.committed));
     }
     let writes = join_all(writes.into_iter().map(|(path, bytes)| put(lake, path, bytes))).await;
     writes.into_iter().collect::<Result<Vec<()>>>()?;
-    let undecided = Undecided {
-        moves: publication.moves.clone(),
-        written: publication.written.clone(),
-        shown,
-        raw,
-        stream: stream.clone(),
-        delivered,
-        report: report.clone(),
-    };
+
+    let moves = publication.moves.clone();
     match move_pointers(lake, publication, now).await {
         Ok(()) => {
-            show(lake, undecided.shown, raw);
+            let report = effect.report.clone();
+            show(lake, effect);
             Ok(report)
         }
         Err(failed) => {
             if failed.may_have_happened {
-                *publishing = Some(undecided);
+                *publishing = Some(Undecided { stream, delivered, moves, paths, effect });
             }
             Err(failed)
         }
     }
+}
+
+/// One table's part, ready to be written.
+struct PlannedPart {
+    writes: Vec<(String, Bytes)>,
+    retired: Vec<String>,
+    pointer: PointerMove,
+    committed: Committed,
+}
+
+async fn plan_part(
+    lake: &Inner,
+    part: Part,
+    encoded: Option<Encoded>,
+    stream: &StreamName,
+    delivered: &Offsets,
+    now: Timestamp,
+) -> Result<PlannedPart> {
+    let schema = part.base.schema_for(&part.schema)?;
+    let url = lake.files.warehouse.url(&part.names.data);
+    let added = encoded.map(|encoded| encoded.describe(url, &schema)).transpose()?;
+    let file = added.as_ref().map(|file| lake.files.live_file(file)).transpose()?;
+    let (stream, offsets) = (stream.clone(), delivered.clone());
+    let change = Change { stream, names: part.names, schema, added, offsets, now };
+    let planned = plan(&lake.files, &part.base, change).await?;
+    let pointer = PointerMove {
+        table: part.table.name().clone(),
+        from: Some(part.base.location.clone()),
+        to: planned.base.location.clone(),
+    };
+    let committed = Committed {
+        base: Arc::new(planned.base),
+        schema: part.schema,
+        file,
+        delivered: delivered.clone(),
+        batches: part.batches,
+    };
+    Ok(PlannedPart { writes: planned.files, retired: planned.retired, pointer, committed })
 }
 
 /// The catalog transaction, and if its answer was lost, the answer.
@@ -307,43 +346,9 @@ pub(crate) async fn move_pointers(lake: &Inner, publication: Publication, now: T
     Err(Failed { error, may_have_happened: true })
 }
 
-fn show(lake: &Inner, shown: Vec<(Arc<Table>, Committed)>, raw: RawTotals) {
-    for (table, committed) in shown {
+fn show(lake: &Inner, effect: Effect) {
+    for (table, committed) in effect.tables {
         table.show(committed);
     }
-    lake.add_raw(raw);
-}
-
-/// Deletes the files of a commit that did not happen. What can't be deleted now stays on record.
-pub(crate) async fn discard(lake: &Inner, paths: Vec<String>) {
-    if let Err(error) = delete(lake, &paths).await {
-        tracing::warn!(error = %error.chain(), "files of a failed commit are left; they are deleted later");
-        // Without this record they are deleted at the next opening.
-        if let Err(error) = lake.catalog.abandon(paths, lake.clock.now()).await {
-            tracing::debug!(error = %error.chain(), "could not record abandoned files");
-        }
-    }
-}
-
-/// Deletes files and then their records. A file that does not exist is deleted.
-pub(crate) async fn delete(lake: &Inner, paths: &[String]) -> Result<()> {
-    let deleted = join_all(paths.iter().map(|path| async move {
-        match lake.files.store.delete(&Path::from(path.as_str())).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(store_error(error, format!("delete {path}"))),
-        }
-    }));
-    deleted.await.into_iter().collect::<Result<Vec<()>>>()?;
-    lake.catalog.forget(paths.to_vec()).await
-}
-
-/// Deletes some files that were retired long enough ago.
-async fn sweep(lake: &Inner) {
-    let swept = async {
-        let due = lake.catalog.due(lake.clock.now(), SWEPT_FILES_MAX).await?;
-        if due.is_empty() { Ok(()) } else { delete(lake, &due).await }
-    };
-    if let Err(error) = swept.await {
-        tracing::warn!(error = %error.chain(), "old files could not be deleted; the next commit tries again");
-    }
+    lake.add_raw(effect.raw);
 }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Schema};
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Position, Result};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
@@ -39,10 +38,9 @@ pub(crate) fn encode(batches: &[RecordBatch], schema: &SchemaRef) -> Result<Enco
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_created_by(concat!("lacus ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
-    // The Arrow schema in the footer would double what Parquet's own schema says, for each file.
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    // The footer carries the Arrow schema too: a scan sees the table's own types and need not convert a column.
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, schema.clone(), options)
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
     for batch in batches {
         let batch = conform(batch, schema).context("bring rows to the table's columns")?;

@@ -17,10 +17,11 @@ use crate::catalog::{Catalog, Opened, PointerMove, Publication, RawTotals, catal
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
 use crate::kernel::{Base, plan_table};
+use crate::leftovers::discard;
 use crate::manifests::MetadataFiles;
 use crate::raw::RawFile;
 use crate::schema::TableSchema;
-use crate::store::DurableDirectory;
+use crate::store::{DurableDirectory, make_directory};
 use crate::table::Table;
 
 /// Tables that opening reads side by side.
@@ -133,7 +134,7 @@ impl Lake {
         };
         if !leftovers.is_empty() {
             tracing::info!(files = leftovers.len(), "deleting what was written but not committed, or is not needed");
-            commit::discard(&inner, leftovers).await;
+            discard(&inner, leftovers).await;
         }
         let files = &inner.files;
         let loading = tables.into_iter().map(|(name, location)| async move { load(files, name, location).await });
@@ -242,7 +243,7 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Sen
 }
 
 fn open_directory(directory: &Path) -> Result<(PathBuf, DurableDirectory)> {
-    std::fs::create_dir_all(directory).context(format_args!("create {}", directory.display()))?;
+    make_directory(directory).context(format_args!("create {}", directory.display()))?;
     let directory = directory.canonicalize().context(format_args!("find {}", directory.display()))?;
     let store = DurableDirectory::open(&directory.join("lake"))?;
     Ok((directory, store))
@@ -298,7 +299,7 @@ async fn write_table(inner: &Inner, name: &TableName, schema: &TableSchema) -> R
         Ok(()) => Ok(location),
         Err(failed) => {
             if !failed.may_have_happened {
-                commit::discard(inner, written).await;
+                discard(inner, written).await;
             }
             Err(failed.error)
         }

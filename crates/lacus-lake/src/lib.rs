@@ -15,6 +15,7 @@ mod commit;
 mod data_file;
 mod kernel;
 mod lake;
+mod leftovers;
 mod manifests;
 mod raw;
 mod store;

@@ -41,10 +41,7 @@ struct Inner {
 impl DurableDirectory {
     /// The directory, made if it is new.
     pub(crate) fn open(root: &FilePath) -> Result<Self> {
-        fs::create_dir_all(root).context(format_args!("create {}", root.display()))?;
-        if let Some(parent) = root.parent() {
-            sync_directory(parent).context(format_args!("sync {}", parent.display()))?;
-        }
+        make_directory(root).context(format_args!("create {}", root.display()))?;
         let files = LocalFileSystem::new_with_prefix(root).map_err(|error| store_error(error, "open the lake"))?;
         Ok(Self(Arc::new(Inner { root: root.to_owned(), files, synced: Mutex::default() })))
     }
@@ -85,6 +82,19 @@ impl Inner {
 
     fn synced(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
         self.synced.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// Makes a directory, and those above it that are missing, durably.
+pub(crate) fn make_directory(directory: &FilePath) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(FilePath::new("."));
+    make_directory(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(parent),
     }
 }
 
@@ -198,3 +208,6 @@ impl fmt::Debug for DurableDirectory {
         write!(f, "DurableDirectory({})", self.0.root.display())
     }
 }
+
+#[cfg(test)]
+mod tests;

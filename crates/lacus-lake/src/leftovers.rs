@@ -1,0 +1,59 @@
+//! Files that no table references: found in the catalog's record, deleted, and then taken off the record.
+//!
+//! The rule: a path is on record if and only if no current table metadata names it (a file is recorded before it is
+//! written). So whatever is on record may be deleted at any time; files that were in use until a moment ago wait for an
+//! hour first, for readers that hold older metadata.
+
+use futures::future::join_all;
+use lacus_core::Result;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::lake::Inner;
+use crate::store::store_error;
+
+/// Files that no table references any more stay this long, for readers that hold older metadata.
+pub(crate) const RETIRED_GRACE_MS: u64 = 60 * 60 * 1_000;
+/// Files that one commit deletes because their time has come. A commit retires about three per table.
+const SWEPT_FILES_MAX: u32 = 64;
+/// Files that are deleted side by side.
+const FILES_AT_ONCE: usize = 8;
+
+/// Deletes the files of a commit that did not happen, or of an earlier process. What can't be deleted now stays on
+/// record and is tried again.
+pub(crate) async fn discard(lake: &Inner, paths: Vec<String>) {
+    if let Err(error) = delete(lake, &paths).await {
+        tracing::warn!(error = %error.chain(), "files of a failed commit are left; they are deleted later");
+        // Without this record they are deleted at the next opening.
+        if let Err(error) = lake.catalog.abandon(paths, lake.clock.now()).await {
+            tracing::debug!(error = %error.chain(), "could not record abandoned files");
+        }
+    }
+}
+
+/// Deletes some files that were retired long enough ago.
+pub(crate) async fn sweep(lake: &Inner) {
+    let swept = async {
+        let due = lake.catalog.due(lake.clock.now(), SWEPT_FILES_MAX).await?;
+        if due.is_empty() { Ok(()) } else { delete(lake, &due).await }
+    };
+    if let Err(error) = swept.await {
+        tracing::warn!(error = %error.chain(), "old files could not be deleted; the next commit tries again");
+    }
+}
+
+/// Deletes files and then their records. A file that does not exist is deleted.
+async fn delete(lake: &Inner, paths: &[String]) -> Result<()> {
+    for some in paths.chunks(FILES_AT_ONCE) {
+        let deleted = join_all(some.iter().map(|path| delete_file(lake, path))).await;
+        deleted.into_iter().collect::<Result<Vec<()>>>()?;
+    }
+    lake.catalog.forget(paths.to_vec()).await
+}
+
+async fn delete_file(lake: &Inner, path: &str) -> Result<()> {
+    match lake.files.store.delete(&Path::from(path)).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(store_error(error, format!("delete {path}"))),
+    }
+}
