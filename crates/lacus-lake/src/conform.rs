@@ -1,25 +1,93 @@
-//! Rows of an older schema as rows of a newer one. (skeleton)
+//! Rows of an older schema as rows of a newer one.
+//!
+//! Columns are matched by field id at every depth, so names and places may differ; what the older schema lacks is
+//! null. No value changes: the only casts are those that keep every value, which for whole numbers that became
+//! fractions the decoder has made sure of.
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, SchemaRef};
-use lacus_core::Result;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
+use lacus_core::{Error, Result};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 /// The batch with the columns of `schema`: matched by field id (`PARQUET:field_id`) at every depth, missing ones null.
 ///
 /// # Errors
 /// If a column's type can't be read as the newer one.
-#[expect(clippy::todo, reason = "skeleton")]
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let _ = (batch, schema);
-    todo!()
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let columns = conform_columns(batch.columns(), batch.schema_ref().fields(), schema.fields(), batch.num_rows())?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        .map_err(|error| Error::internal("put conformed columns together").with_source(error))
 }
 
 /// One column as `wanted`, at every depth.
 ///
 /// # Errors
 /// If its type can't be read as the newer one.
-#[expect(clippy::todo, reason = "skeleton")]
 pub fn conform_array(array: &ArrayRef, have: &Field, wanted: &Field) -> Result<ArrayRef> {
-    let _ = (array, have, wanted);
-    todo!()
+    if array.data_type() == wanted.data_type() {
+        return Ok(Arc::clone(array));
+    }
+    match (array.data_type(), wanted.data_type()) {
+        (DataType::Struct(have), DataType::Struct(wanted)) => {
+            let array = array.as_struct();
+            let columns = conform_columns(array.columns(), have, wanted, array.len())?;
+            let nulls = array.nulls().cloned();
+            Ok(Arc::new(StructArray::try_new_with_length(wanted.clone(), columns, nulls, array.len()).map_err(broken)?))
+        }
+        (DataType::List(have), DataType::List(wanted)) => {
+            let array = array.as_list::<i32>();
+            let values = conform_array(array.values(), have, wanted)?;
+            let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
+            Ok(Arc::new(ListArray::try_new(Arc::clone(wanted), offsets, values, nulls).map_err(broken)?))
+        }
+        (from, to) if keeps_values(from, to) => {
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(array, to, &options).map_err(broken)
+        }
+        (from, to) => Err(Error::internal(format!("column \"{}\" of type {from} can't be read as {to}", have.name()))),
+    }
 }
+
+fn conform_columns(columns: &[ArrayRef], have: &Fields, wanted: &Fields, rows: usize) -> Result<Vec<ArrayRef>> {
+    let conformed = |wanted: &FieldRef| match have.iter().position(|have| is_same_column(have, wanted)) {
+        Some(index) => conform_array(&columns[index], &have[index], wanted),
+        None => Ok(new_null_array(wanted.data_type(), rows)),
+    };
+    wanted.iter().map(conformed).collect()
+}
+
+/// Columns are the same if their ids are; where one has no id, if their names are.
+fn is_same_column(a: &Field, b: &Field) -> bool {
+    let id = |field: &Field| field.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned();
+    match (id(a), id(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => a.name() == b.name(),
+    }
+}
+
+/// Whether every value of one type is a value of the other.
+fn keeps_values(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, Float64, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, Utf8, Utf8View};
+    match (from, to) {
+        // Only a column widened before it was committed gets here, and its values were checked then.
+        (Int64, Float64) | (Int32, Int64) => true,
+        (Timestamp(from, Some(_)), Timestamp(to, Some(_))) => from == to,
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
+        (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
+        _ => false,
+    }
+}
+
+fn broken(error: arrow::error::ArrowError) -> Error {
+    Error::internal("bring a column to a newer type").with_source(error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,29 @@
-//! JSON to Arrow, once, with no tree in between. (skeleton)
+//! JSON to Arrow, once, with no tree of values in between.
+//!
+//! Whatever the bytes are, nothing is lost: a record becomes a row, a value that does not fit its column goes to the
+//! row's `_rescued`, and a record that is no JSON object is handed back with the reason. The result depends only on
+//! the records and their order, never on how they are cut into batches. To keep that, a value without content
+//! (`null`, `{}`, `[]`, or only these inside each other) is null in every column, and so is an object or array of
+//! which nothing could be kept: it must not matter whether its column was known when it came.
+
+use std::borrow::Cow;
 
 use arrow::array::RecordBatch;
-use lacus_core::{Record, Result};
+use lacus_core::{Error, Record, Result};
 
 use crate::schema::TableSchema;
+
+mod columns;
+mod json;
+mod numbers;
+mod quarantine;
+mod rescued;
+mod rows;
+
+pub use quarantine::quarantine_rows;
+
+/// The most bytes of records decoded at once: Arrow counts the bytes of a text column in 31 bits.
+const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// What became of a batch of records.
 #[derive(Debug)]
@@ -23,7 +43,7 @@ pub struct Decoded {
 pub struct Rejected {
     /// Its place in the given records.
     pub index: usize,
-    /// Why, for a person: `expected "," or "}" at byte 17`.
+    /// Why, for a person: ``expected `,` or `}` at byte 17``.
     pub reason: String,
 }
 
@@ -31,8 +51,23 @@ pub struct Rejected {
 ///
 /// # Errors
 /// Only for bugs: whatever the bytes are, they become rows, rescued values or rejected records.
-#[expect(clippy::todo, reason = "skeleton")]
 pub fn decode(records: &[Record], schema: &TableSchema) -> Result<Decoded> {
-    let _ = (records, schema);
-    todo!()
+    if records.iter().map(|record| record.value.len()).sum::<usize>() > BATCH_BYTES_MAX {
+        return Err(Error::internal(format!("more than {BATCH_BYTES_MAX} bytes of records to decode at once")));
+    }
+    let mut widened = false;
+    let mut grown = Cow::Borrowed(schema);
+    // Bounded: every further round follows a column that went from Long to Double, which it does once.
+    loop {
+        let (mut decoded, widened_ids) = rows::decode(records, &grown)?;
+        widened |= widened_ids.iter().any(|id| *id <= schema.last_id);
+        if widened_ids.is_empty() {
+            decoded.widened = widened;
+            return Ok(decoded);
+        }
+        grown = Cow::Owned(decoded.schema);
+    }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

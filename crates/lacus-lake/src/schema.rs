@@ -21,7 +21,7 @@ pub const PARTITION: &str = "_partition";
 pub const OFFSET: &str = "_offset";
 
 /// How Iceberg writes the time zone of its `timestamptz` in Arrow.
-const UTC: &str = "+00:00";
+pub(crate) const UTC: &str = "+00:00";
 
 /// The system columns with their types, in order. Their field ids are 1 to 4: `_rescued` is 1.
 static SYSTEM: LazyLock<[(&str, DataType, PrimitiveType); 4]> = LazyLock::new(|| {
@@ -141,7 +141,7 @@ impl TableSchema {
 }
 
 impl Column {
-    fn arrow(&self) -> Field {
+    pub(crate) fn arrow(&self) -> Field {
         arrow_field(self.id, &self.name, self.kind.arrow())
     }
 

@@ -1,0 +1,292 @@
+//! The columns of a batch while it is decoded: a tree that grows with the events.
+//!
+//! Nulls are written late: a column is as long as its last stored value and padded when the next one comes, so that
+//! a missing value costs nothing and an event touches only what it has.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayBuilder, ArrayRef, ArrowPrimitiveType, BooleanBuilder, Float64Builder, Int64Builder, ListArray,
+    NullBufferBuilder, PrimitiveBuilder, StringBuilder, StructArray, new_null_array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::DataType;
+
+use crate::schema::{Column, ColumnType};
+
+/// A column, a field or an element, with its values so far.
+pub(super) struct Node {
+    pub(super) id: i32,
+    pub(super) name: String,
+    pub(super) committed: bool,
+    pub(super) values: Values,
+}
+
+/// Values of one type.
+pub(super) enum Values {
+    /// No value told the type yet. Only a column that is being discovered has this.
+    Unknown,
+    Boolean(BooleanBuilder),
+    Long(Int64Builder),
+    Double(Float64Builder),
+    Text(StringBuilder),
+    /// JSON has no bytes: such a column only exists because it was given, and stays null.
+    Binary,
+    Struct(Fields),
+    List(Box<Elements>),
+}
+
+/// The fields of an object, or the columns of the table.
+#[derive(Default)]
+pub(super) struct Fields {
+    pub(super) nodes: Vec<Node>,
+    /// Where the field of a lowercase name is in `nodes`.
+    by_lowercase: HashMap<String, usize>,
+    /// The field expected next: events of one source mostly have the same keys in the same order.
+    next: usize,
+    validity: Validity,
+}
+
+/// The elements of all arrays of a column, one after the other.
+pub(super) struct Elements {
+    pub(super) node: Node,
+    /// Where each array ends; the first entry is where the first one starts.
+    ends: Vec<i32>,
+    validity: Validity,
+}
+
+/// Which rows of a struct or list are not null.
+struct Validity(NullBufferBuilder);
+
+/// What a key of an object stands for.
+pub(super) enum Key {
+    /// The field at this place.
+    Known(usize),
+    /// A field that is not there yet.
+    New(String),
+    /// A name that differs from a field's only by case.
+    Variant(String),
+}
+
+impl Node {
+    /// The column, with room for `rows` values.
+    pub(super) fn new(column: &Column, rows: usize) -> Self {
+        let values = match &column.kind {
+            ColumnType::Boolean => Values::Boolean(BooleanBuilder::with_capacity(rows)),
+            ColumnType::Long => Values::Long(Int64Builder::with_capacity(rows)),
+            ColumnType::Double => Values::Double(Float64Builder::with_capacity(rows)),
+            ColumnType::Text => Values::Text(StringBuilder::with_capacity(rows, 0)),
+            ColumnType::Binary => Values::Binary,
+            ColumnType::Struct(fields) => Values::Struct(Fields::new(fields, rows)),
+            ColumnType::List(element) => Values::List(Box::new(Elements::new(Self::new(element, 0)))),
+        };
+        Self { id: column.id, name: column.name.clone(), committed: column.committed, values }
+    }
+
+    /// A column that is being discovered.
+    pub(super) fn undecided(id: i32, name: String) -> Self {
+        Self { id, name, committed: false, values: Values::Unknown }
+    }
+
+    /// The column it has become.
+    pub(super) fn column(&self) -> Column {
+        let kind = match &self.values {
+            Values::Unknown => unreachable!("a column is kept only once it has a type"),
+            Values::Boolean(_) => ColumnType::Boolean,
+            Values::Long(_) => ColumnType::Long,
+            Values::Double(_) => ColumnType::Double,
+            Values::Text(_) => ColumnType::Text,
+            Values::Binary => ColumnType::Binary,
+            Values::Struct(fields) => ColumnType::Struct(fields.columns()),
+            Values::List(elements) => ColumnType::List(Box::new(elements.node.column())),
+        };
+        Column { id: self.id, name: self.name.clone(), kind, committed: self.committed }
+    }
+
+    /// How many leaf columns it has.
+    pub(super) fn leaves(&self) -> usize {
+        match &self.values {
+            Values::Struct(fields) => fields.leaves(),
+            Values::List(elements) => elements.node.leaves(),
+            _ => 1,
+        }
+    }
+
+    /// Rows up to and with the last stored value.
+    pub(super) fn len(&self) -> usize {
+        match &self.values {
+            Values::Unknown | Values::Binary => 0,
+            Values::Boolean(values) => values.len(),
+            Values::Long(values) => values.len(),
+            Values::Double(values) => values.len(),
+            Values::Text(values) => values.len(),
+            Values::Struct(fields) => fields.validity.0.len(),
+            Values::List(elements) => elements.validity.0.len(),
+        }
+    }
+
+    /// The values of `rows` rows.
+    pub(super) fn finish(self, rows: usize) -> ArrayRef {
+        let missing = rows - self.len();
+        match self.values {
+            Values::Unknown => unreachable!("a column is kept only once it has a type"),
+            Values::Binary => new_null_array(&DataType::Binary, rows),
+            Values::Boolean(mut values) => {
+                values.append_nulls(missing);
+                Arc::new(values.finish())
+            }
+            Values::Long(values) => finish_numbers(values, missing),
+            Values::Double(values) => finish_numbers(values, missing),
+            Values::Text(mut values) => {
+                values.append_nulls(missing);
+                Arc::new(values.finish())
+            }
+            Values::Struct(fields) => fields.finish(rows),
+            Values::List(elements) => elements.finish(rows),
+        }
+    }
+}
+
+impl Fields {
+    /// These columns, with room for `rows` rows.
+    pub(super) fn new(columns: &[Column], rows: usize) -> Self {
+        let mut fields = Self::default();
+        for column in columns {
+            fields.add(Node::new(column, rows));
+        }
+        fields
+    }
+
+    /// Adds a field.
+    pub(super) fn add(&mut self, node: Node) {
+        self.by_lowercase.insert(lowercase(&node.name).into_owned(), self.nodes.len());
+        self.nodes.push(node);
+    }
+
+    pub(super) fn columns(&self) -> Vec<Column> {
+        self.nodes.iter().map(Node::column).collect()
+    }
+
+    pub(super) fn leaves(&self) -> usize {
+        self.nodes.iter().map(Node::leaves).sum()
+    }
+
+    /// Begins another object: its first key is expected to be the first field.
+    pub(super) fn begin(&mut self) {
+        self.next = 0;
+    }
+
+    /// The field that `key` stands for.
+    pub(super) fn find(&mut self, key: &str) -> Key {
+        if self.nodes.get(self.next).is_some_and(|node| node.name == key) {
+            self.next += 1;
+            return Key::Known(self.next - 1);
+        }
+        // `.` separates names in paths and in SQL.
+        let name = if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) };
+        match self.by_lowercase.get(&*lowercase(&name)) {
+            None => Key::New(name.into_owned()),
+            Some(&index) if self.nodes[index].name == name => {
+                self.next = index + 1;
+                Key::Known(index)
+            }
+            Some(_) => Key::Variant(name.into_owned()),
+        }
+    }
+
+    /// Says that row `row` is an object of which something was stored.
+    pub(super) fn store(&mut self, row: usize) {
+        self.validity.store(row);
+    }
+
+    fn finish(self, rows: usize) -> ArrayRef {
+        let fields = self.nodes.iter().map(|node| node.column().arrow()).collect();
+        let arrays = self.nodes.into_iter().map(|node| node.finish(rows)).collect();
+        Arc::new(StructArray::new(fields, arrays, self.validity.finish(rows)))
+    }
+}
+
+impl Elements {
+    pub(super) fn new(node: Node) -> Self {
+        Self { node, ends: vec![0], validity: Validity::default() }
+    }
+
+    /// Where the next array starts.
+    pub(super) fn end(&self) -> usize {
+        self.ends.last().map_or(0, |end| usize::try_from(*end).expect("ends are counted up from zero"))
+    }
+
+    /// Says that row `row` is an array of `count` elements.
+    pub(super) fn store(&mut self, row: usize, count: usize) {
+        let end = self.ends.last().copied().unwrap_or(0);
+        self.ends.resize(row + 1, end);
+        let count = i32::try_from(count).expect("a batch has fewer bytes, thus elements");
+        self.ends.push(end + count);
+        self.validity.store(row);
+    }
+
+    fn finish(mut self, rows: usize) -> ArrayRef {
+        let elements = self.end();
+        self.ends.resize(rows + 1, self.ends.last().copied().unwrap_or(0));
+        let field = Arc::new(self.node.column().arrow());
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
+        Arc::new(ListArray::new(field, offsets, self.node.finish(elements), self.validity.finish(rows)))
+    }
+}
+
+impl Validity {
+    fn store(&mut self, row: usize) {
+        self.0.append_n_nulls(row - self.0.len());
+        self.0.append_non_null();
+    }
+
+    fn finish(mut self, rows: usize) -> Option<NullBuffer> {
+        self.0.append_n_nulls(rows - self.0.len());
+        self.0.finish()
+    }
+}
+
+impl Default for Validity {
+    fn default() -> Self {
+        Self(NullBufferBuilder::new(0))
+    }
+}
+
+/// Stores a number at `row`; the rows before it that have none become null.
+pub(super) fn store_number<T: ArrowPrimitiveType>(values: &mut PrimitiveBuilder<T>, row: usize, value: T::Native) {
+    if values.len() < row {
+        values.append_nulls(row - values.len());
+    }
+    values.append_value(value);
+}
+
+/// The same for a boolean.
+pub(super) fn store_boolean(values: &mut BooleanBuilder, row: usize, value: bool) {
+    if values.len() < row {
+        values.append_nulls(row - values.len());
+    }
+    values.append_value(value);
+}
+
+/// The same for a text.
+pub(super) fn store_text(values: &mut StringBuilder, row: usize, value: &str) {
+    if values.len() < row {
+        values.append_nulls(row - values.len());
+    }
+    values.append_value(value);
+}
+
+fn finish_numbers<T: ArrowPrimitiveType>(mut values: PrimitiveBuilder<T>, missing: usize) -> ArrayRef {
+    values.append_nulls(missing);
+    Arc::new(values.finish())
+}
+
+fn lowercase(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.to_lowercase())
+    }
+}

@@ -1,0 +1,103 @@
+//! What a number's text says, exactly. Nothing here rounds silently, except decimal fractions to the nearest double.
+
+/// Whether a JSON number is written without fraction and exponent.
+pub(super) fn is_whole(literal: &str) -> bool {
+    !literal.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+}
+
+/// The number as a double: a whole number only if a double holds it exactly, a fraction as the nearest double, but
+/// nothing as infinity and nothing but zero as zero.
+pub(super) fn as_double(literal: &str) -> Option<f64> {
+    let value: f64 = literal.parse().ok()?;
+    if !is_whole(literal) {
+        return (value.is_finite() && (value != 0.0 || is_zero(literal))).then_some(value);
+    }
+    // Up to 15 digits every whole number is a double; of longer ones the exact decimal text of the double tells.
+    let is_exact = literal.len() <= 15 || format!("{value:.0}") == literal;
+    // "-0" is zero when it is a whole number: a column that was Long first must not differ.
+    is_exact.then_some(if value == 0.0 { 0.0 } else { value })
+}
+
+fn is_zero(literal: &str) -> bool {
+    let mantissa = literal.split(['e', 'E']).next().unwrap_or_default();
+    mantissa.bytes().all(|digit| matches!(digit, b'-' | b'0' | b'.'))
+}
+
+/// The whole number that a literal with a zero fraction or an exponent stands for: `5.0`, `12e2`, `1500e-2`.
+pub(super) fn as_integral(literal: &str) -> Option<i64> {
+    let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let digits = format!("{whole}{fraction}");
+    if is_zero(&digits) {
+        return Some(0);
+    }
+    let shift = exponent.parse::<i64>().ok()?.checked_sub_unsigned(fraction.len() as u64)?;
+    let places = usize::try_from(shift.unsigned_abs()).ok()?;
+    if shift < 0 {
+        let kept = digits.len().checked_sub(places)?;
+        let (kept, dropped) = digits.split_at(kept);
+        return if dropped.bytes().all(|byte| byte == b'0') { kept.parse().ok() } else { None };
+    }
+    // 19 digits are the most that an i64 has.
+    if places > 19 { None } else { format!("{digits}{}", "0".repeat(places)).parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_doubles_only_if_exact() {
+        for (literal, expected) in [
+            ("0", Some(0.0)),
+            ("-17", Some(-17.0)),
+            ("9007199254740992", Some(9_007_199_254_740_992.0)),
+            ("9007199254740993", None),
+            ("9223372036854775807", None),
+            ("-9223372036854775808", Some(-9_223_372_036_854_775_808.0)),
+            ("9223372036854775808", Some(9_223_372_036_854_775_808.0)),
+            ("1e400", None),
+            ("-1e400", None),
+            ("1e308", Some(1e308)),
+            ("1e-400", None),
+            ("5e-324", Some(5e-324)),
+            ("0.00e-400", Some(0.0)),
+            ("0.1", Some(0.1)),
+            ("9007199254740993.0", Some(9_007_199_254_740_992.0)),
+        ] {
+            assert_eq!(as_double(literal), expected, "{literal}");
+        }
+        assert!(as_double("-0").is_some_and(f64::is_sign_positive));
+        assert!(as_double("-0.0").is_some_and(f64::is_sign_negative));
+        assert_eq!(as_double(&"9".repeat(4_000)), None);
+    }
+
+    #[test]
+    fn fractions_are_whole_only_if_exact() {
+        for (literal, expected) in [
+            ("5.0", Some(5)),
+            ("-5.000", Some(-5)),
+            ("12e2", Some(1_200)),
+            ("1.25E2", Some(125)),
+            ("1.25e1", None),
+            ("1500e-2", Some(15)),
+            ("1501e-2", None),
+            ("9007199254740993.0", Some(9_007_199_254_740_993)),
+            ("9223372036854775807.0", Some(i64::MAX)),
+            ("9223372036854775808.0", None),
+            ("-0.0", Some(0)),
+            ("0e999999999999999999999", Some(0)),
+            ("1e999999999999999999999", None),
+            ("1e-999999999999999999999", None),
+            ("1e19", None),
+            ("1e18", Some(1_000_000_000_000_000_000)),
+            ("0.5", None),
+            ("5e-1", None),
+            ("-5e-1", None),
+            ("-50e-1", Some(-5)),
+        ] {
+            assert_eq!(as_integral(literal), expected, "{literal}");
+        }
+    }
+}

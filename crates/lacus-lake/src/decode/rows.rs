@@ -1,0 +1,341 @@
+//! Reads records into columns: which value goes where, by the type rules.
+//!
+//! The first value of a column decides its type; what does not fit is rescued. Ids are given in order of discovery.
+
+use std::mem;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use jiter::{Jiter, JiterError, Peek};
+use lacus_core::{Error, Record, Result};
+
+use super::columns::{Elements, Fields, Key, Node, Values, store_boolean, store_number, store_text};
+use super::rescued::{Place, Rescued};
+use super::{Decoded, Rejected, json, numbers};
+use crate::schema::{TableSchema, UTC, is_system_name};
+
+/// The most leaf columns of a table. Values of further names are rescued.
+const LEAVES_MAX: usize = 2_000;
+/// The longest name of a column, in bytes. Values with longer names are rescued.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Decodes records in one pass. The ids are those of Long columns that met a fraction: they are Double in the schema,
+/// and the rows are of no use.
+pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<(Decoded, Vec<i32>)> {
+    let mut table = Fields::new(&schema.columns, records.len());
+    let mut growth = Growth { last_id: schema.last_id, leaves: table.leaves(), widened: Vec::new() };
+    let mut rescued = Rescued::default();
+    let mut positions = Positions::default();
+    let mut rejected = Vec::new();
+    let mut tape = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let text = match json::object_text(&record.value) {
+            Ok(text) => text,
+            Err(reason) => {
+                rejected.push(Rejected { index, reason });
+                continue;
+            }
+        };
+        let json = Jiter::with_tape(text.as_bytes(), mem::take(&mut tape));
+        let mut reader = Reader { json, text, rescued: &mut rescued, growth: &mut growth };
+        reader.record(&mut table, positions.rows()).map_err(|error| not_as_checked(record, error))?;
+        tape = reader.json.into_tape();
+        rescued.end_row();
+        positions.push(record)?;
+    }
+    let schema = TableSchema { columns: table.columns(), last_id: growth.last_id };
+    let rows = positions.rows();
+    let columns = table.nodes.into_iter().map(|node| node.finish(rows));
+    let columns = columns.chain([rescued.finish()]).chain(positions.finish()).collect();
+    let rows = RecordBatch::try_new(schema.arrow(), columns)
+        .map_err(|error| Error::internal("put decoded columns together").with_source(error))?;
+    Ok((Decoded { rows, schema, rejected, widened: false }, growth.widened))
+}
+
+fn not_as_checked(record: &Record, error: JiterError) -> Error {
+    Error::internal(format!("record {} was checked and can't be read", record.position)).with_source(error)
+}
+
+/// How the schema grows.
+struct Growth {
+    last_id: i32,
+    leaves: usize,
+    widened: Vec<i32>,
+}
+
+/// Reads one record.
+struct Reader<'json, 'batch> {
+    json: Jiter<'json>,
+    text: &'json str,
+    rescued: &'batch mut Rescued,
+    growth: &'batch mut Growth,
+}
+
+/// Every method that reads a value returns whether something of it was stored in a column.
+impl<'json> Reader<'json, '_> {
+    fn record(&mut self, table: &mut Fields, row: usize) -> Result<(), JiterError> {
+        self.json.peek()?;
+        self.object(table, row).map(drop)
+    }
+
+    fn object(&mut self, fields: &mut Fields, row: usize) -> Result<bool, JiterError> {
+        let mut stored = false;
+        fields.begin();
+        let mut key = self.json.known_object()?;
+        while let Some(name) = key {
+            stored |= match fields.find(name) {
+                Key::Known(index) => self.field(&mut fields.nodes[index], row)?,
+                Key::New(name) => self.new_field(fields, name, row)?,
+                Key::Variant(name) => self.misfit(Place::Field(&name))?,
+            };
+            key = self.json.next_key()?;
+        }
+        Ok(stored)
+    }
+
+    fn field(&mut self, node: &mut Node, row: usize) -> Result<bool, JiterError> {
+        // The first value of a key that comes twice is kept.
+        let is_taken = node.len() > row;
+        if is_taken { self.misfit(Place::Field(&node.name)) } else { self.value(node, row, None) }
+    }
+
+    fn new_field(&mut self, fields: &mut Fields, name: String, row: usize) -> Result<bool, JiterError> {
+        if !self.is_allowed(&name) {
+            return self.misfit(Place::Field(&name));
+        }
+        let mut node = Node::undecided(self.growth.next_id(), name);
+        let stored = self.value(&mut node, row, None)?;
+        if matches!(node.values, Values::Unknown) {
+            self.growth.take_back(node.id);
+        } else {
+            fields.add(node);
+        }
+        Ok(stored)
+    }
+
+    fn is_allowed(&self, name: &str) -> bool {
+        let is_system = self.rescued.is_at_top() && is_system_name(name);
+        let is_printable = !name.is_empty() && !name.chars().any(char::is_control);
+        is_printable && name.len() <= NAME_BYTES_MAX && !is_system
+    }
+
+    /// Reads the next value into row `row` of `node`; as an element, with its `index` in the array.
+    fn value(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<bool, JiterError> {
+        match self.json.peek()? {
+            Peek::Null => self.json.known_null().map(|()| false),
+            Peek::String => self.string(node, row, index),
+            Peek::Object => self.container(node, row, index, Self::object_value),
+            Peek::Array => self.container(node, row, index, Self::array_value),
+            peek @ (Peek::True | Peek::False) => self.boolean(node, row, index, peek),
+            peek => self.number(node, row, index, peek),
+        }
+    }
+
+    fn string(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<bool, JiterError> {
+        if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
+            node.values = Values::Text(StringBuilder::with_capacity(row + 1, 0));
+        }
+        let Values::Text(values) = &mut node.values else { return self.misfit(place(node, index)) };
+        store_text(values, row, self.json.known_str()?);
+        Ok(true)
+    }
+
+    fn boolean(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<bool, JiterError> {
+        if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
+            node.values = Values::Boolean(BooleanBuilder::with_capacity(row + 1));
+        }
+        match &mut node.values {
+            Values::Boolean(values) => store_boolean(values, row, self.json.known_bool(peek)?),
+            Values::Text(values) => {
+                store_text(values, row, if self.json.known_bool(peek)? { "true" } else { "false" });
+            }
+            _ => return self.misfit(place(node, index)),
+        }
+        Ok(true)
+    }
+
+    fn number(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<bool, JiterError> {
+        let start = self.json.current_index();
+        self.json.known_number_bytes(peek)?;
+        let literal = &self.text[start..self.json.current_index()];
+        if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
+            node.values = number_values(literal, row + 1);
+        }
+        if matches!(node.values, Values::Long(_)) && !node.committed && !numbers::is_whole(literal) {
+            self.growth.widen(node);
+        }
+        let stored = store_literal(&mut node.values, row, literal);
+        if !stored {
+            self.rescued.add(place(node, index), literal);
+        }
+        Ok(stored)
+    }
+
+    /// Goes into an object or array, so that paths of misfits in it begin with its own.
+    fn container(
+        &mut self,
+        node: &mut Node,
+        row: usize,
+        index: Option<usize>,
+        read: impl FnOnce(&mut Self, &mut Node, usize) -> Result<Option<bool>, JiterError>,
+    ) -> Result<bool, JiterError> {
+        let outside = self.rescued.enter(place(node, index));
+        let stored = read(self, node, row)?;
+        self.rescued.leave(outside);
+        stored.map_or_else(|| self.misfit(place(node, index)), Ok)
+    }
+
+    /// Reads an object; none if the column is for something else.
+    fn object_value(&mut self, node: &mut Node, row: usize) -> Result<Option<bool>, JiterError> {
+        let is_new = matches!(node.values, Values::Unknown);
+        if is_new {
+            node.values = Values::Struct(Fields::default());
+        }
+        let Values::Struct(fields) = &mut node.values else { return Ok(None) };
+        let stored = self.object(fields, row)?;
+        if stored {
+            fields.store(row);
+        }
+        if is_new && fields.nodes.is_empty() {
+            node.values = Values::Unknown;
+        }
+        Ok(Some(stored))
+    }
+
+    /// Reads an array; none if the column is for something else.
+    fn array_value(&mut self, node: &mut Node, row: usize) -> Result<Option<bool>, JiterError> {
+        let is_new = matches!(node.values, Values::Unknown);
+        if is_new {
+            let element = Node::undecided(self.growth.next_id(), "element".to_owned());
+            node.values = Values::List(Box::new(Elements::new(element)));
+        }
+        let Values::List(elements) = &mut node.values else { return Ok(None) };
+        let stored = self.array(elements, row)?;
+        if is_new && matches!(elements.node.values, Values::Unknown) {
+            self.growth.take_back(elements.node.id);
+            node.values = Values::Unknown;
+        }
+        Ok(Some(stored))
+    }
+
+    fn array(&mut self, elements: &mut Elements, row: usize) -> Result<bool, JiterError> {
+        let start = elements.end();
+        let (mut count, mut stored) = (0, false);
+        let mut next = self.json.known_array()?;
+        while next.is_some() {
+            stored |= self.value(&mut elements.node, start + count, Some(count))?;
+            count += 1;
+            next = self.json.array_step()?;
+        }
+        if stored {
+            elements.store(row, count);
+        }
+        Ok(stored)
+    }
+
+    /// Rescues the next value, if it has content.
+    fn misfit(&mut self, place: Place<'_>) -> Result<bool, JiterError> {
+        let peek = self.json.peek()?;
+        let start = self.json.current_index();
+        let has_content = match json::skip(&mut self.json, peek) {
+            Ok(has_content) => has_content,
+            Err(json::Fault::Syntax(error)) => return Err(error),
+            Err(json::Fault::TooDeep) => unreachable!("the record was checked"),
+        };
+        if has_content {
+            self.rescued.add(place, &self.text[start..self.json.current_index()]);
+        }
+        Ok(false)
+    }
+}
+
+impl Growth {
+    fn next_id(&mut self) -> i32 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Takes back the id given last: its column did not come to be.
+    fn take_back(&mut self, id: i32) {
+        assert_eq!(id, self.last_id, "what has no type has no columns inside");
+        self.last_id -= 1;
+    }
+
+    /// Whether there is room for another leaf column; then it is taken.
+    fn add_leaf(&mut self) -> bool {
+        let has_room = self.leaves < LEAVES_MAX;
+        self.leaves += usize::from(has_room);
+        has_room
+    }
+
+    /// Makes a Long column a Double. The values of this pass are dropped, so what is in it is of no matter.
+    fn widen(&mut self, node: &mut Node) {
+        self.widened.push(node.id);
+        let mut values = Float64Builder::new();
+        values.append_nulls(node.len());
+        node.values = Values::Double(values);
+    }
+}
+
+fn place(node: &Node, index: Option<usize>) -> Place<'_> {
+    index.map_or(Place::Field(&node.name), Place::Element)
+}
+
+/// The column that a number makes when it is the first value.
+fn number_values(literal: &str, rows: usize) -> Values {
+    if !numbers::is_whole(literal) {
+        Values::Double(Float64Builder::with_capacity(rows))
+    } else if literal.parse::<i64>().is_ok() {
+        Values::Long(Int64Builder::with_capacity(rows))
+    } else {
+        Values::Text(StringBuilder::with_capacity(rows, 0))
+    }
+}
+
+/// Stores a number if the column can hold it exactly.
+fn store_literal(values: &mut Values, row: usize, literal: &str) -> bool {
+    match values {
+        Values::Text(values) => store_text(values, row, literal),
+        Values::Long(values) => {
+            let whole = literal.parse().ok().or_else(|| numbers::as_integral(literal));
+            let Some(value) = whole else { return false };
+            store_number(values, row, value);
+        }
+        Values::Double(values) => {
+            let Some(value) = numbers::as_double(literal) else { return false };
+            store_number(values, row, value);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// The system columns that say where a row came from.
+#[derive(Default)]
+pub(super) struct Positions {
+    received_at: TimestampMicrosecondBuilder,
+    partition: Int32Builder,
+    offset: Int64Builder,
+}
+
+impl Positions {
+    pub(super) fn rows(&self) -> usize {
+        self.offset.len()
+    }
+
+    pub(super) fn push(&mut self, record: &Record) -> Result<()> {
+        let too_big = |_| Error::internal(format!("position {} is too big for a table", record.position));
+        self.received_at.append_value(record.received_at.as_micros());
+        self.partition.append_value(i32::try_from(record.position.partition.0).map_err(too_big)?);
+        self.offset.append_value(i64::try_from(record.position.offset.0).map_err(too_big)?);
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> [ArrayRef; 3] {
+        let received_at = self.received_at.finish().with_timezone(UTC);
+        [Arc::new(received_at), Arc::new(self.partition.finish()), Arc::new(self.offset.finish())]
+    }
+}

@@ -1,0 +1,394 @@
+use std::fmt::Write as _;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
+use lacus_core::{Offset, Partition, Position, Timestamp};
+
+use super::*;
+use crate::schema::{Column, ColumnType, RESCUED};
+
+fn records<B: AsRef<[u8]>>(lines: &[B]) -> Vec<Record> {
+    let record = |(index, line): (usize, &B)| Record {
+        position: Position { partition: Partition(3), offset: Offset(index as u64) },
+        received_at: Timestamp::from_micros(1_000_000 + index as i64),
+        key: None,
+        value: Bytes::copy_from_slice(line.as_ref()),
+    };
+    lines.iter().enumerate().map(record).collect()
+}
+
+/// What decoding gives, for people: the columns, a line per row, a line per rejected record.
+fn check(lines: &[&str], schema: &TableSchema) -> String {
+    show(&decoded(lines, schema))
+}
+
+/// Decodes lines that are all records.
+pub(crate) fn decoded<B: AsRef<[u8]>>(lines: &[B], schema: &TableSchema) -> Decoded {
+    decode(&records(lines), schema).unwrap()
+}
+
+fn check_new(lines: &[&str]) -> String {
+    check(lines, &TableSchema::empty())
+}
+
+fn show(decoded: &Decoded) -> String {
+    assert_eq!(decoded.rows.schema(), decoded.schema.arrow());
+    let mut text = show_columns(&decoded.schema.columns);
+    if decoded.widened {
+        text.push_str(" widened");
+    }
+    for row in 0..decoded.rows.num_rows() {
+        write!(text, "\n{}", show_row(&decoded.rows, row)).unwrap();
+    }
+    for rejected in &decoded.rejected {
+        write!(text, "\n#{} {}", rejected.index, rejected.reason).unwrap();
+    }
+    text
+}
+
+fn show_columns(columns: &[Column]) -> String {
+    let column = |column: &Column| format!("{}:{} {}", column.id, column.name, show_kind(&column.kind));
+    columns.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+fn show_kind(kind: &ColumnType) -> String {
+    match kind {
+        ColumnType::Struct(fields) => format!("{{{}}}", show_columns(fields)),
+        ColumnType::List(element) => format!("[{}]", show_columns(std::slice::from_ref(element))),
+        other => format!("{other:?}"),
+    }
+}
+
+/// User columns that are not null, and `_rescued` after a bar.
+fn show_row(rows: &RecordBatch, row: usize) -> String {
+    let mut text = String::new();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        if field.name() == RESCUED {
+            if column.is_valid(row) {
+                write!(text, "| {}", column.as_string::<i32>().value(row)).unwrap();
+            }
+            break;
+        }
+        if column.is_valid(row) {
+            write!(text, "{}={} ", field.name(), show_value(column, row)).unwrap();
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+fn show_value(column: &dyn Array, row: usize) -> String {
+    if column.is_null(row) {
+        return "null".to_owned();
+    }
+    match column.data_type() {
+        DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::Float64 => format!("{:?}", column.as_primitive::<Float64Type>().value(row)),
+        DataType::Utf8 => format!("{:?}", column.as_string::<i32>().value(row)),
+        DataType::Struct(fields) => {
+            let columns = fields.iter().zip(column.as_struct().columns());
+            let fields: Vec<_> =
+                columns.map(|(field, column)| format!("{}:{}", field.name(), show_value(column, row))).collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        DataType::List(_) => {
+            let values = column.as_list::<i32>().value(row);
+            let values: Vec<_> = (0..values.len()).map(|index| show_value(&values, index)).collect();
+            format!("[{}]", values.join(","))
+        }
+        other => panic!("no values of type {other}"),
+    }
+}
+
+#[test]
+fn the_first_value_decides_the_type() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"ok":true,"n":1,"f":1.5,"e":1e3,"t":"x","big":9223372036854775808,"o":{"a":1},"l":[1]}"#,
+        r#"{"ok":false,"n":-9223372036854775808,"f":-0.0,"e":2.0,"t":"","big":1,"o":{"a":2},"l":[]}"#,
+    ]), @r#"
+    5:ok Boolean, 6:n Long, 7:f Double, 8:e Double, 9:t Text, 10:big Text, 11:o {12:a Long}, 13:l [14:element Long]
+    ok=true n=1 f=1.5 e=1000.0 t="x" big="9223372036854775808" o={a:1} l=[1]
+    ok=false n=-9223372036854775808 f=-0.0 e=2.0 t="" big="1" o={a:2}
+    "#);
+    insta::assert_snapshot!(check_new(&[r#" {"a" : null , "b":{}, "c":[ ],"d":[null,{}],"e":{"f":[[]]}} "#]), @"");
+}
+
+#[test]
+fn columns_are_found_in_order_and_keep_their_ids() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"b":{"x":[{"z":1}]}}"#,
+        r#"{"a":"1","b":{"w":true,"x":[{"y":2},{"z":3}]}}"#,
+        r#"{"c":null}"#,
+    ]), @r#"
+    5:b {6:x [7:element {8:z Long, 11:y Long}], 10:w Boolean}, 9:a Text
+    b={x:[{z:1,y:null}],w:null}
+    b={x:[{z:null,y:2},{z:3,y:null}],w:true} a="1"
+    "#);
+}
+
+#[test]
+fn misfits_are_rescued_with_their_exact_text() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"n":1,"ok":true,"t":"x","o":{"a":1},"l":[1],"d":1.5}"#,
+        r#"{"n":"1","ok":1,"t":{"a": [1, 2.50]},"o":"x","l":5,"d":"1.5"}"#,
+        r#"{"n":true,"ok":"true","t":[ "\u00e9" ],"o":[1],"l":{"a":1},"d":false}"#,
+        r#"{"n":[1],"ok":null,"o":{"a":"x","b":2},"l":[1,"two",3],"d":9007199254740993}"#,
+    ]), @r#"
+    5:n Long, 6:ok Boolean, 7:t Text, 8:o {9:a Long, 13:b Long}, 10:l [11:element Long], 12:d Double
+    n=1 ok=true t="x" o={a:1,b:null} l=[1] d=1.5
+    | {"n":"1","ok":1,"t":{"a": [1, 2.50]},"o":"x","l":5,"d":"1.5"}
+    | {"n":true,"ok":"true","t":[ "\u00e9" ],"o":[1],"l":{"a":1},"d":false}
+    o={a:null,b:2} l=[1,null,3] | {"n":[1],"o.a":"x","l[1]":"two","d":9007199254740993}
+    "#);
+}
+
+#[test]
+fn text_takes_numbers_and_booleans_as_they_were_written() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"t":"x"}"#,
+        r#"{"t":1.50}"#,
+        r#"{"t":-0}"#,
+        r#"{"t":1e400}"#,
+        r#"{"t":123456789012345678901234567890}"#,
+        r#"{"t":false}"#,
+        r#"{"t":null}"#,
+    ]), @r#"
+    5:t Text
+    t="x"
+    t="1.50"
+    t="-0"
+    t="1e400"
+    t="123456789012345678901234567890"
+    t="false"
+    "#);
+}
+
+#[test]
+fn values_without_content_are_null_in_every_column() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"n":{},"t":[],"o":{},"l":[]}"#,
+        r#"{"n":1,"t":"x","o":{"a":1},"l":[1]}"#,
+        r#"{"n":{},"t":[null],"o":{"a":null},"l":[null,[]]}"#,
+        r#"{"n":[],"t":{"a":{}},"o":[],"l":{}}"#,
+        r#"{"l":[null,2,null]}"#,
+    ]), @r#"
+    5:n Long, 6:t Text, 7:o {8:a Long}, 9:l [10:element Long]
+
+    n=1 t="x" o={a:1} l=[1]
+
+
+    l=[null,2,null]
+    "#);
+}
+
+#[test]
+fn whole_numbers_widen_until_they_are_committed() {
+    insta::assert_snapshot!(check_new(&[r#"{"n":1}"#, r#"{"n":9007199254740993}"#, r#"{"n":2.5}"#, r#"{"n":3}"#]), @r#"
+    5:n Double
+    n=1.0
+    | {"n":9007199254740993}
+    n=2.5
+    n=3.0
+    "#);
+    let mut schema = decoded(&[r#"{"n":1,"l":[1]}"#], &TableSchema::empty()).schema;
+    insta::assert_snapshot!(check(&[r#"{"n":2,"l":[2]}"#], &schema), @"
+    5:n Long, 6:l [7:element Long]
+    n=2 l=[2]
+    ");
+    insta::assert_snapshot!(check(&[r#"{"n":2,"l":[2,2.5]}"#], &schema), @"
+    5:n Long, 6:l [7:element Double] widened
+    n=2 l=[2.0,2.5]
+    ");
+    insta::assert_snapshot!(check(&[r#"{"n":1.0}"#], &schema), @"
+    5:n Double, 6:l [7:element Long] widened
+    n=1.0
+    ");
+    schema.pin();
+    insta::assert_snapshot!(check(&[r#"{"n":2.5,"l":[1,2.5,3]}"#, r#"{"n":2.0,"l":[3e2]}"#], &schema), @r#"
+    5:n Long, 6:l [7:element Long]
+    l=[1,null,3] | {"n":2.5,"l[1]":2.5}
+    n=2 l=[300]
+    "#);
+}
+
+#[test]
+fn numbers_too_big_for_their_column_are_rescued() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"n":1,"d":0.5,"new":1e400}"#,
+        r#"{"n":9223372036854775807,"d":1e308,"new":1e-400}"#,
+        r#"{"n":9223372036854775808,"d":-1e309,"new":18446744073709551616}"#,
+    ]), @r#"
+    5:n Long, 6:d Double, 7:new Double
+    n=1 d=0.5 | {"new":1e400}
+    n=9223372036854775807 d=1e308 | {"new":1e-400}
+    new=1.8446744073709552e19 | {"n":9223372036854775808,"d":-1e309}
+    "#);
+}
+
+#[test]
+fn of_equal_keys_the_first_value_is_kept() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"a":1,"a":2,"a":"3","b":{"c":1,"c":2},"b":{"d":3}}"#,
+        r#"{"a":null,"a":{},"a":5,"x.y":1,"x_y":2}"#,
+        r#"{"l":[{"a":1,"a":2}],"l":[3]}"#,
+    ]), @r#"
+    5:a Long, 6:b {7:c Long}, 8:x_y Long, 9:l [10:element {11:a Long}]
+    a=1 b={c:1} | {"a":2,"a":"3","b.c":2,"b":{"d":3}}
+    a=5 x_y=1 | {"x_y":2}
+    l=[{a:1}] | {"l[0].a":2,"l":[3]}
+    "#);
+}
+
+#[test]
+fn names_that_differ_by_case_only_are_rescued() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"userId":1,"UserID":2,"o":{"É":1,"é":2}}"#,
+        r#"{"userid":3}"#,
+        r#"{"É":4,"USERID":null}"#,
+    ]), @r#"
+    5:userId Long, 6:o {7:É Long}, 8:É Long
+    userId=1 o={É:1} | {"UserID":2,"o.é":2}
+    | {"userid":3}
+    É=4
+    "#);
+}
+
+#[test]
+fn names_that_no_column_can_have_are_rescued() {
+    let long = "x".repeat(256);
+    let line =
+        format!(r#"{{"":1,"a\nb":2,"{long}":3,"_Offset":4,"_rescued":{{"a":1}},"o":{{"_offset":5,"":[1]}},"a.b":6}}"#);
+    let text = check_new(&[&line, r#"{"":null,"_partition":{}}"#, r#"{"o":{"":1}}"#]).replace(&long, "xxx…");
+    insta::assert_snapshot!(text, @r#"
+    5:o {6:_offset Long}, 7:a_b Long
+    o={_offset:5} a_b=6 | {"":1,"a\u000ab":2,"xxx…":3,"_Offset":4,"_rescued":{"a":1},"o.":[1]}
+
+    | {"o.":1}
+    "#);
+}
+
+#[test]
+fn paths_of_misfits_lead_to_them() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"a":[{"b":{"c":[[1],[2]]}}]}"#,
+        r#"{"a":[null,{"b":{"c":[[1],["x",{"y":1}],7]}},true],"q\"\\":1}"#,
+        r#"{"a":[],"q\"\\":{"x":"\u0000"}}"#,
+    ]), @r#"
+    5:a [6:element {7:b {8:c [9:element [10:element Long]]}}], 11:q"\ Long
+    a=[{b:{c:[[1],[2]]}}]
+    a=[null,{b:{c:[[1],null,null]}},null] q"\=1 | {"a[1].b.c[1][0]":"x","a[1].b.c[1][1]":{"y":1},"a[1].b.c[2]":7,"a[2]":true}
+    | {"q\"\\":{"x":"\u0000"}}
+    "#);
+}
+
+#[test]
+fn text_is_kept_letter_by_letter() {
+    insta::assert_snapshot!(check_new(&[r#"{"t":"\u0000\ud83d\ude00\/\t\"é\\"}"#, r#"{"t":"\u00e9","k\u0065y":1}"#]), @r#"
+    5:t Text, 6:key Long
+    t="\0😀/\t\"é\\"
+    t="é" key=1
+    "#);
+}
+
+#[test]
+fn what_is_no_object_is_rejected_and_leaves_no_trace() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"a":1}"#, "", " ", "1", "null", "true", r#""x""#, r#"[{"b":1}]"#, r#"{"b":1"#, r#"{"b":1 "c":2}"#,
+        r#"{"b":1}}"#, r#"{"b":1} {"b":2}"#, r#"{"b":}"#, r#"{"b":01}"#, r#"{"b":1.}"#, r#"{"b":nul}"#,
+        r#"{"b":NaN}"#, r#"{"b":-Infinity}"#, r#"{"b":"x}"#, r#"{"b":"\ud800"}"#, r#"{"b":"\udc00\ud800"}"#,
+        r#"{"b":"\x"}"#, "{\"b\":\"\u{1}\"}", r#"{b:1}"#, r#"{"b":1,}"#, r#"{"b":[1,]}"#, r#"{"b":'x'}"#,
+        "\u{feff}{}", r#"{"a":1.5,"b":"#, r#"{"a":2}"#,
+    ]), @r"
+    5:a Long
+    a=1
+    a=2
+    #1 the record is empty
+    #2 the record is empty
+    #3 expected an object, found a number
+    #4 expected an object, found null
+    #5 expected an object, found a boolean
+    #6 expected an object, found a string
+    #7 expected an object, found an array
+    #8 EOF while parsing an object at byte 6
+    #9 expected `,` or `}` at byte 7
+    #10 trailing characters at byte 7
+    #11 trailing characters at byte 8
+    #12 expected value at byte 5
+    #13 invalid number at byte 6
+    #14 invalid number at byte 7
+    #15 expected ident at byte 8
+    #16 expected value at byte 5
+    #17 invalid number at byte 6
+    #18 EOF while parsing a string at byte 8
+    #19 unexpected end of hex escape at byte 12
+    #20 lone leading surrogate in hex escape at byte 11
+    #21 invalid escape at byte 7
+    #22 control character (\u0000-\u001F) found while parsing a string at byte 6
+    #23 key must be a string at byte 1
+    #24 trailing comma at byte 7
+    #25 trailing comma at byte 8
+    #26 expected value at byte 5
+    #27 expected value at byte 0
+    #28 EOF while parsing a value at byte 13
+    ");
+    let invalid: [&[u8]; 3] = [b"{\"a\":\"\xff\"}", b"{\"\xc3\":1}", b"\xff"];
+    insta::assert_snapshot!(show(&decoded(&invalid, &TableSchema::empty())), @"
+
+    #0 invalid UTF-8 at byte 6
+    #1 invalid UTF-8 at byte 2
+    #2 invalid UTF-8 at byte 0
+    ");
+}
+
+#[test]
+fn depth_is_bounded_also_in_what_is_rescued() {
+    let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    let arrays = |levels: usize| format!(r#"{{"n":1,"n":{}1{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let deep = [nested(64), nested(65), arrays(63), arrays(64), nested(100_000)];
+    let decoded = decoded(&deep, &TableSchema::empty());
+    assert_eq!(decoded.rows.num_rows(), 2);
+    let rejected: Vec<_> = decoded.rejected.iter().map(|r| (r.index, r.reason.as_str())).collect();
+    assert_eq!(rejected, [1, 3, 4].map(|index| (index, "nested deeper than 64 levels")));
+}
+
+#[test]
+fn columns_are_bounded() {
+    let many: Vec<_> = (0..1_999).map(|index| format!(r#""c{index}":1"#)).collect();
+    let many = format!("{{{}}}", many.join(","));
+    let lines = [&*many, r#"{"x":{"y":{},"a":1,"b":2},"z":[1,null]}"#, r#"{"x":{"c":{"d":[]},"a":3},"z":{"e":true}}"#];
+    let decoded = decoded(&lines, &TableSchema::empty());
+    assert_eq!(decoded.schema.columns.len(), 2_000);
+    assert_eq!(decoded.schema.last_id, 4 + 2_001);
+    let rows: Vec<_> = (1..3).map(|row| show_row(&decoded.rows, row)).collect();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    x={a:1} | {"x.b":2,"z[0]":1}
+    x={a:3} | {"z.e":true}
+    "#);
+}
+
+#[test]
+fn system_columns_say_where_a_row_came_from() {
+    let decoded = decoded(&["x", r#"{"a":1}"#, r#"{"a":2}"#], &TableSchema::empty());
+    let [received_at, partition, offset] = &decoded.rows.columns()[2..] else { panic!("three columns") };
+    assert_eq!(received_at.as_primitive::<TimestampMicrosecondType>().values(), &[1_000_001, 1_000_002]);
+    assert_eq!(partition.as_primitive::<Int32Type>().values(), &[3, 3]);
+    assert_eq!(offset.as_primitive::<Int64Type>().values(), &[1, 2]);
+}
+
+#[test]
+fn quarantine_keeps_reasons_and_bytes() {
+    let records = records(&[&b"\xff\x00"[..], b"{"]);
+    let rows = quarantine_rows(&[(&records[0], "invalid"), (&records[1], "ends early")]).unwrap();
+    assert_eq!(rows.schema(), TableSchema::quarantine().arrow());
+    assert_eq!(rows.column(0).as_string::<i32>().value(1), "ends early");
+    assert_eq!(rows.column(1).as_binary::<i32>().value(0), b"\xff\x00");
+    assert_eq!(rows.column(5).as_primitive::<Int64Type>().values(), &[0, 1]);
+    assert_eq!(rows.num_rows(), 2);
+}
+
+#[test]
+fn nothing_decodes_to_nothing() {
+    let decoded = decode(&[], &TableSchema::quarantine()).unwrap();
+    assert_eq!((decoded.rows.num_rows(), decoded.schema, decoded.widened), (0, TableSchema::quarantine(), false));
+}
