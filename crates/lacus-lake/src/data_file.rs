@@ -134,3 +134,6 @@ impl Counts {
 fn parquet_error(error: parquet::errors::ParquetError, doing: &str) -> Error {
     Error::internal(doing).with_source(error)
 }
+
+#[cfg(test)]
+mod tests;

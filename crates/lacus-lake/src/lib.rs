@@ -13,6 +13,8 @@ mod catalog;
 mod check;
 mod commit;
 mod data_file;
+#[cfg(test)]
+mod fixture;
 mod kernel;
 mod lake;
 mod leftovers;

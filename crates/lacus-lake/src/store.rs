@@ -47,6 +47,13 @@ impl DurableDirectory {
     }
 }
 
+#[cfg(test)]
+impl DurableDirectory {
+    pub(crate) fn root(&self) -> &FilePath {
+        &self.0.root
+    }
+}
+
 impl Inner {
     fn write(&self, path: &FilePath, payload: &PutPayload) -> io::Result<()> {
         let parent = path.parent().ok_or_else(|| io::Error::other("an object needs a directory"))?;

@@ -1,0 +1,68 @@
+use iceberg::spec::Datum;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::*;
+use crate::fixture::{nested, numbers, offsets, rows};
+
+#[test]
+fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
+    let schema = nested();
+    let batches = [rows(&schema, 0, 0..10), rows(&schema, 1, 0..5)];
+    let encoded = encode(&batches, &schema.arrow()).unwrap();
+    let leaves = encoded.metadata.file_metadata().schema_descr().columns();
+    let ids: Vec<_> =
+        leaves.iter().map(|leaf| (leaf.path().string(), leaf.self_type().get_basic_info().id())).collect();
+    let expected = [
+        ("n", 5),
+        ("user.name", 7),
+        ("user.tags.list.element", 9),
+        ("items.list.element.price", 12),
+        ("items.list.element.sold", 13),
+        ("bytes", 14),
+        ("_rescued", 1),
+        ("_received_at", 2),
+        ("_partition", 3),
+        ("_offset", 4),
+    ];
+    assert_eq!(ids, expected.map(|(path, id)| (path.to_owned(), id)));
+    let reader = ParquetRecordBatchReaderBuilder::try_new(encoded.bytes).unwrap();
+    // The types that a scan sees are the table's own, to the time zone.
+    assert_eq!(reader.schema().fields(), schema.arrow().fields());
+    let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+    let read = arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
+    let written = arrow::compute::concat_batches(&schema.arrow(), &batches).unwrap();
+    assert_eq!(read.columns(), written.columns());
+}
+
+#[test]
+fn a_file_is_described_by_what_is_certain() {
+    let schema = nested();
+    let encoded = encode(&[rows(&schema, 0, 1..15)], &schema.arrow()).unwrap();
+    let file = encoded.describe("file:///lake/x.parquet".into(), &schema.iceberg(0).unwrap()).unwrap();
+    assert_eq!((file.record_count(), file.file_size_in_bytes()), (14, encoded.bytes.len() as u64));
+    assert_eq!(file.split_offsets(), Some(&[4][..]));
+    assert_eq!(file.column_sizes().len(), 10);
+    // Rows 7 and 14 have no name; elements of lists are not rows.
+    assert_eq!((file.value_counts()[&7], file.null_value_counts()[&7]), (14, 2));
+    assert!(
+        [9, 12, 13].iter().all(|id| !file.value_counts().contains_key(id) && !file.lower_bounds().contains_key(id))
+    );
+    assert_eq!((&file.lower_bounds()[&5], &file.upper_bounds()[&5]), (&Datum::long(1), &Datum::long(14)));
+    assert_eq!((&file.lower_bounds()[&4], &file.upper_bounds()[&4]), (&Datum::long(1), &Datum::long(14)));
+    assert_eq!(file.upper_bounds()[&2], Datum::timestamptz_micros(1_700_000_000_000_014));
+    assert_eq!(file.lower_bounds()[&7], Datum::string("text of 1"));
+    // All null, or of a type without bounds.
+    assert!([1, 14].iter().all(|id| !file.lower_bounds().contains_key(id) && !file.upper_bounds().contains_key(id)));
+}
+
+#[test]
+fn a_row_must_come_after_the_table_and_before_the_commit() {
+    let batch = rows(&numbers(), 1, 3..6);
+    let check = |current: &[u64], delivered: &[u64]| check_positions(&batch, &offsets(current), &offsets(delivered));
+    check(&[0, 3], &[0, 6]).unwrap();
+    check(&[], &[9, 9]).unwrap();
+    assert!(check(&[0, 4], &[0, 6]).is_err());
+    assert!(check(&[0, 3], &[0, 5]).is_err());
+    assert!(check(&[0, 0], &[9, 0]).is_err());
+    assert!(check_positions(&batch.project(&[0]).unwrap(), &offsets(&[]), &offsets(&[9, 9])).is_err());
+}
