@@ -1,1 +1,33 @@
 //! SQL over table states: files and hot tail as one.
+//!
+//! An [`Engine`] answers for one lake; each connection has a [`Session`]; a query gives an [`Answer`], a stream of
+//! Arrow batches that stops working when it is dropped. Every query sees each table in one immutable state.
+//!
+//! This crate reads. It never writes a table, a file or the log, and no SQL can make it read a file that is not a
+//! table's. It knows no wire format.
+
+mod adapt;
+mod answer;
+mod catalog;
+mod dialect;
+mod engine;
+mod error;
+pub mod json;
+mod rewrite;
+mod session;
+mod statement;
+mod table;
+mod tail;
+mod variables;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, QueryStats};
+pub use dialect::Dialect;
+pub use engine::Engine;
+pub use error::SqlError;
+pub use session::{Prepared, Session};
+pub use statement::{SQL_BYTES_MAX, Statement};
+pub use table::LakeTable;
+pub use variables::SERVER_VERSION;

@@ -1,0 +1,178 @@
+//! The answer to one statement: Arrow batches as they come, and what they cost.
+//!
+//! The work runs on the engine's own threads and stays at most [`BATCHES_AHEAD`] batches ahead of the reader. It stops
+//! when the answer is dropped, and at the deadline of the query.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::{Stream, StreamExt};
+use lacus_core::Kind;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::error::SqlError;
+
+/// The metric of a plan's sources that counts bytes read.
+pub(crate) const BYTES_SCANNED: &str = "bytes_scanned";
+
+/// Batches that wait for the reader.
+pub(crate) const BATCHES_AHEAD: usize = 2;
+
+/// What an answer cost so far; the whole cost once the stream has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueryStats {
+    /// Rows in the answer.
+    pub rows: u64,
+    /// Bytes read from files (compressed) and from the hot tail.
+    pub bytes_scanned: u64,
+    /// Files that something was read of.
+    pub files_scanned: u64,
+    /// Time since the statement arrived.
+    pub elapsed: Duration,
+}
+
+/// The answer to one statement: a stream of batches, all in [`schema`](Self::schema).
+pub struct Answer {
+    command: &'static str,
+    schema: SchemaRef,
+    rows: Rows,
+    count: u64,
+    started: Instant,
+    elapsed: Option<Duration>,
+}
+
+enum Rows {
+    /// They are here.
+    Ready(std::vec::IntoIter<RecordBatch>),
+    /// They come from a plan that runs.
+    Running(Running),
+}
+
+/// A plan that runs in a task; dropping it stops the task.
+pub(crate) struct Running {
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    pub(crate) batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
+    pub(crate) task: StopOnDrop,
+}
+
+/// A task that ends with its owner.
+pub(crate) struct StopOnDrop(pub(crate) JoinHandle<()>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Answer {
+    /// The answer to a statement that returns no rows, such as `SET`.
+    pub(crate) fn done(command: &'static str) -> Self {
+        Self::ready(command, Arc::new(Schema::empty()), Vec::new())
+    }
+
+    pub(crate) fn ready(command: &'static str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        let rows = Rows::Ready(batches.into_iter());
+        Self { command, schema, rows, count: 0, started: Instant::now(), elapsed: None }
+    }
+
+    pub(crate) fn running(command: &'static str, started: Instant, running: Running) -> Self {
+        let schema = running.plan.schema();
+        Self { command, schema, rows: Rows::Running(running), count: 0, started, elapsed: None }
+    }
+
+    /// What was done, in Postgres' words: `SELECT`, `EXPLAIN`, `SHOW`, `SET`, `BEGIN` …
+    #[must_use]
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// The columns. None for a statement that returns no rows.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// What it cost so far.
+    #[must_use]
+    pub fn stats(&self) -> QueryStats {
+        let mut stats = QueryStats { rows: self.count, ..QueryStats::default() };
+        stats.elapsed = self.elapsed.unwrap_or_else(|| self.started.elapsed());
+        if let Rows::Running(running) = &self.rows {
+            let mut files = BTreeSet::new();
+            add_scans(&running.plan, &mut stats, &mut files);
+            stats.files_scanned = files.len() as u64;
+        }
+        stats
+    }
+
+    /// All batches at once: for answers known to be small.
+    ///
+    /// # Errors
+    /// Why the query failed.
+    pub async fn read_all(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await {
+            batches.push(batch?);
+        }
+        Ok(batches)
+    }
+}
+
+impl Stream for Answer {
+    type Item = Result<RecordBatch, SqlError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.elapsed.is_some() {
+            return Poll::Ready(None);
+        }
+        let next = match &mut self.rows {
+            Rows::Ready(batches) => batches.next().map(Ok),
+            Rows::Running(running) => match ready!(running.batches.poll_recv(context)) {
+                Some(batch) => Some(batch),
+                None => ready!(running.end(context)),
+            },
+        };
+        match &next {
+            Some(Ok(batch)) => self.count += batch.num_rows() as u64,
+            Some(Err(_)) | None => self.elapsed = Some(self.started.elapsed()),
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Running {
+    /// How the task ended: a panic in it must not look like the end of the rows.
+    fn end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
+        Pin::new(&mut self.task.0).poll(context).map(|ended| ended.err().map(|error| Err(crashed(error))))
+    }
+}
+
+/// The error of a query whose task did not end by itself.
+pub(crate) fn crashed(error: tokio::task::JoinError) -> SqlError {
+    if error.is_cancelled() {
+        return SqlError::cancelled("the query was stopped: lacus is shutting down");
+    }
+    SqlError::new(Kind::Internal, "XX000", "the query ended unexpectedly").with_source(error)
+}
+
+fn add_scans(plan: &Arc<dyn ExecutionPlan>, stats: &mut QueryStats, files: &mut BTreeSet<String>) {
+    let metrics = plan.metrics().unwrap_or_default();
+    for metric in metrics.iter().filter(|metric| metric.value().name() == BYTES_SCANNED) {
+        let bytes = metric.value().as_usize() as u64;
+        stats.bytes_scanned += bytes;
+        let file = metric.labels().iter().find(|label| label.name() == "filename");
+        if let Some(file) = file.filter(|_| bytes > 0) {
+            files.insert(file.value().to_owned());
+        }
+    }
+    for child in plan.children() {
+        add_scans(child, stats, files);
+    }
+}

@@ -1,0 +1,186 @@
+//! The engine: what all sessions share.
+//!
+//! One memory pool for all queries, one cache of Parquet footers, one set of functions and catalogs, and threads of its
+//! own, so that a heavy query takes time from other queries and not from acknowledging events.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider};
+use datafusion::error::DataFusionError;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::setup_pg_catalog;
+use lacus_core::{Error, Result, settings};
+use lacus_lake::Lake;
+use object_store::ObjectStore;
+use tokio::runtime::Runtime;
+use url::Url;
+
+use crate::catalog::MainDatabase;
+use crate::dialect::Dialect;
+use crate::error::Names;
+use crate::session::Session;
+use crate::table::STORE_URL;
+
+/// The catalog that every session starts in.
+pub(crate) const CATALOG: &str = "lake";
+/// The database that every session starts in.
+pub(crate) const DATABASE: &str = "main";
+
+/// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
+const SPILL_FACTOR: u64 = 16;
+
+/// Answers SQL for one lake. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    /// What a session is copied from.
+    template: SessionState,
+    database: Arc<dyn SchemaProvider>,
+    pub(crate) timeout: Duration,
+    pub(crate) workers: Workers,
+}
+
+impl Engine {
+    /// Starts an engine for a lake.
+    ///
+    /// # Errors
+    /// If there are no threads or no place for temporary files.
+    pub fn new(lake: Arc<Lake>, settings: &settings::Query) -> Result<Self> {
+        let store = lake.store();
+        Self::over(Arc::new(MainDatabase::new(lake)), store, settings)
+    }
+
+    /// An engine for the tables of `database`, with their files in `store`.
+    pub(crate) fn over(
+        database: Arc<dyn SchemaProvider>,
+        store: Arc<dyn ObjectStore>,
+        settings: &settings::Query,
+    ) -> Result<Self> {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let runtime = runtime(store, settings).map_err(no_engine)?;
+        let template = template(&database, runtime, threads).map_err(no_engine)?;
+        let workers = Workers::start(threads)?;
+        let timeout = settings.timeout.duration();
+        Ok(Self { shared: Arc::new(Shared { template, database, timeout, workers }) })
+    }
+
+    /// A session: one for each connection.
+    #[must_use]
+    pub fn session(&self, dialect: Dialect) -> Session {
+        Session::new(Arc::clone(&self.shared), self.shared.template.clone(), dialect)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Names for Shared {
+    fn tables(&self) -> Vec<String> {
+        self.database.table_names()
+    }
+
+    fn functions(&self) -> Vec<String> {
+        let state = &self.template;
+        let scalar = state.scalar_functions().keys();
+        scalar.chain(state.aggregate_functions().keys()).chain(state.window_functions().keys()).cloned().collect()
+    }
+}
+
+fn no_engine(error: DataFusionError) -> Error {
+    Error::unavailable("start the SQL engine").with_source(error)
+}
+
+fn runtime(store: Arc<dyn ObjectStore>, settings: &settings::Query) -> Result<Arc<RuntimeEnv>, DataFusionError> {
+    let spill = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::OsTmpDirectory)
+        .with_max_temp_directory_size(settings.memory_max.0.saturating_mul(SPILL_FACTOR));
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_max.as_usize())))
+        .with_disk_manager_builder(spill)
+        .with_object_store_registry(Arc::new(OnlyTheLake { store }))
+        .build_arc()
+}
+
+fn template(
+    database: &Arc<dyn SchemaProvider>,
+    runtime: Arc<RuntimeEnv>,
+    threads: usize,
+) -> Result<SessionState, DataFusionError> {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, DATABASE)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        .with_target_partitions(threads);
+    let options = config.options_mut();
+    options.sql_parser.collect_spans = true;
+    options.execution.parquet.pushdown_filters = true;
+    let state =
+        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    let context = SessionContext::new_with_state(state);
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(DATABASE, Arc::clone(database))?;
+    context.register_catalog(CATALOG, Arc::new(catalog));
+    setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
+    Ok(context.state())
+}
+
+/// The only place that a plan can read from: the lake. There is no local file system behind it.
+#[derive(Debug)]
+struct OnlyTheLake {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl ObjectStoreRegistry for OnlyTheLake {
+    fn register_store(&self, _url: &Url, _store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
+        if *url == *ObjectStoreUrl::parse(STORE_URL)?.as_ref() {
+            return Ok(Arc::clone(&self.store));
+        }
+        Err(DataFusionError::Plan(format!("reading {url} is not supported")))
+    }
+}
+
+/// The threads that plan and run queries.
+pub(crate) struct Workers(Option<Runtime>);
+
+impl Workers {
+    fn start(threads: usize) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("query")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::unavailable("start the threads of the SQL engine").with_source(error))?;
+        Ok(Self(Some(runtime)))
+    }
+
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+        self.0.as_ref().expect("only drop takes it").spawn(work)
+    }
+}
+
+/// Running queries are stopped, not waited for.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

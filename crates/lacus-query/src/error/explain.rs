@@ -1,0 +1,339 @@
+//! Reads the engine's errors and says them in words of SQL, with SQLSTATE, hint and position.
+//!
+//! What the engine has as a variant is matched as one; the rest is known by its text only, and the table of texts
+//! below is tested with real statements. A text that nothing here knows is passed on without the engine's prefix.
+
+use std::fmt::Write;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{Column, SchemaError, Span};
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+use lacus_core::{Error, Kind};
+
+use super::{SqlError, nearest};
+
+/// Names that exist, for "did you mean".
+pub(crate) trait Names {
+    /// Tables of database `main`.
+    fn tables(&self) -> Vec<String>;
+    /// Functions.
+    fn functions(&self) -> Vec<String>;
+}
+
+/// Says what is wrong with `sql`.
+pub(crate) fn explain(error: DataFusionError, sql: &str, names: &dyn Names) -> SqlError {
+    let mut span = None;
+    let explained = root(&error, sql, names, &mut span);
+    let position = explained.position().or_else(|| span.and_then(|span| position_of(span, sql)));
+    explained.with_position(position).with_source(error)
+}
+
+fn root(error: &DataFusionError, sql: &str, names: &dyn Names, span: &mut Option<Span>) -> SqlError {
+    match error {
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            *span = span.or(diagnostic.span);
+            root(inner, sql, names, span)
+        }
+        DataFusionError::Context(_, inner) => root(inner, sql, names, span),
+        DataFusionError::Shared(inner) => root(inner, sql, names, span),
+        DataFusionError::Collection(errors) => match errors.first() {
+            Some(first) => root(first, sql, names, span),
+            None => internal("the query ended with no reason"),
+        },
+        DataFusionError::SQL(parser, _) => syntax(parser, sql),
+        DataFusionError::SchemaError(schema, _) => schema_error(schema),
+        DataFusionError::Plan(text) => planning(text, sql, names),
+        DataFusionError::Execution(text) | DataFusionError::Configuration(text) => running(text),
+        DataFusionError::NotImplemented(text) => not_supported(text),
+        DataFusionError::ResourcesExhausted(_) => out_of_memory(),
+        DataFusionError::ArrowError(arrow, _) => arrow_error(arrow, sql, names, span),
+        DataFusionError::ParquetError(parquet) => damaged(&parquet.to_string()),
+        DataFusionError::ObjectStore(store) => unreadable(&store.to_string()),
+        DataFusionError::IoError(io) => unreadable(&io.to_string()),
+        DataFusionError::External(other) => external(other.as_ref(), sql, names, span),
+        DataFusionError::ExecutionJoin(join) => internal(&join.to_string()),
+        other => internal(&other.strip_backtrace()),
+    }
+}
+
+fn external(
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+    sql: &str,
+    names: &dyn Names,
+    span: &mut Option<Span>,
+) -> SqlError {
+    if let Some(inner) = error.downcast_ref::<DataFusionError>() {
+        return root(inner, sql, names, span);
+    }
+    if let Some(inner) = error.downcast_ref::<Error>() {
+        return SqlError::new(inner.kind(), inner.kind().sqlstate(), inner.message());
+    }
+    internal(&error.to_string())
+}
+
+fn syntax(error: &ParserError, sql: &str) -> SqlError {
+    let text = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+        ParserError::RecursionLimitExceeded => {
+            return SqlError::invalid("54001", "the statement is nested too deeply");
+        }
+    };
+    let (text, position) = split_location(text, sql);
+    let text = text.replace("Expected: ", "expected ").replace(", found: ", ", found ");
+    let at_end = text.ends_with("found EOF");
+    let text = text.replace("found EOF", "found the end of the statement");
+    let position = position.or_else(|| at_end.then(|| sql.trim_end().chars().count() + 1));
+    SqlError::invalid("42601", format!("syntax error: {}", lowercase_first(&text))).with_position(position)
+}
+
+fn schema_error(error: &SchemaError) -> SqlError {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => unknown_column(field, valid_fields),
+        SchemaError::AmbiguousReference { field } => {
+            let error = SqlError::invalid("42702", format!("column \"{}\" is ambiguous", field.name));
+            error.with_hint("say which table it is of, as in table.column")
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            SqlError::invalid("42701", format!("there are two columns \"{name}\"")).with_hint("rename one with AS")
+        }
+    }
+}
+
+fn unknown_column(field: &Column, valid: &[Column]) -> SqlError {
+    let shown = match &field.relation {
+        Some(relation) => format!("{}.{}", relation.table(), field.name),
+        None => field.name.clone(),
+    };
+    let error = SqlError::invalid("42703", format!("column \"{shown}\" does not exist"));
+    let same_name = valid.iter().find(|column| column.name.eq_ignore_ascii_case(&field.name));
+    if let Some(column) = same_name.filter(|column| column.name != field.name) {
+        return error.with_hint(format!("did you mean \"{0}\"? write it in double quotes: \"{0}\"", column.name));
+    }
+    match nearest(&field.name, valid.iter().map(|column| column.name.as_str())) {
+        Some(name) => error.with_hint(format!("did you mean {}?", quoted_if_needed(name))),
+        None if valid.is_empty() => error.with_hint("text goes in single quotes: 'text'"),
+        None => error.with_hint(format!("columns here: {}", listed(valid))),
+    }
+}
+
+fn listed(columns: &[Column]) -> String {
+    const SHOWN_MAX: usize = 12;
+    let mut text = String::new();
+    for (index, column) in columns.iter().take(SHOWN_MAX).enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(text, "{comma}{}", quoted_if_needed(&column.name)).expect("a string takes all text");
+    }
+    if columns.len() > SHOWN_MAX {
+        text.push_str(", …");
+    }
+    text
+}
+
+fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
+    if let Some(name) = between(text, "table '", "' not found") {
+        return unknown_table(name, &names.tables());
+    }
+    if let Some(name) = between(text, "table function '", "' not found") {
+        return SqlError::invalid("42883", format!("table function \"{name}\" does not exist"));
+    }
+    if let Some(name) = between(text, "Invalid function '", "'") {
+        return unknown_function(name, sql, names);
+    }
+    if let Some(rest) = text.strip_prefix("Error during planning: ") {
+        return planning(rest, sql, names);
+    }
+    let code = if text.contains("must be in GROUP BY")
+        || text.contains("must appear in the GROUP BY")
+        || text.contains("aggregate functions are not allowed")
+    {
+        "42803"
+    } else if text.contains("not found in struct") || text.contains("No field named") {
+        "42703"
+    } else if text.contains("Cannot coerce")
+        || text.contains("Cannot infer common")
+        || text.contains("No function matches")
+        || text.contains("coercion from")
+        || text.contains("coerce")
+    {
+        "42883"
+    } else if text.contains("not supported") || text.contains("Unsupported") || text.contains("not implemented") {
+        "0A000"
+    } else {
+        "42601"
+    };
+    SqlError::invalid(code, cleaned(text))
+}
+
+fn unknown_table(name: &str, tables: &[String]) -> SqlError {
+    let parts: Vec<&str> = name.split('.').collect();
+    let table = parts.last().copied().unwrap_or(name);
+    let schema = if parts.len() > 1 { parts[parts.len() - 2] } else { "main" };
+    let error =
+        SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\" in database \"{schema}\""));
+    if schema == "main" {
+        return match nearest(table, tables.iter().map(String::as_str)) {
+            Some(nearest) => error.with_hint(format!("did you mean \"{nearest}\"?")),
+            None if tables.is_empty() => {
+                error.with_hint("there are no tables yet: a source's first event makes its table")
+            }
+            None => error.with_hint("SHOW TABLES lists them"),
+        };
+    }
+    error.with_hint("tables are in database \"main\"")
+}
+
+fn unknown_function(name: &str, sql: &str, names: &dyn Names) -> SqlError {
+    let error = SqlError::invalid("42883", format!("function {name}() does not exist")).with_position(word(name, sql));
+    let functions = names.functions();
+    match nearest(name, functions.iter().map(String::as_str)) {
+        Some(nearest) => error.with_hint(format!("did you mean {nearest}()?")),
+        None => error,
+    }
+}
+
+fn running(text: &str) -> SqlError {
+    let lower = text.to_lowercase();
+    let code = if lower.contains("divide by zero") || lower.contains("division by zero") {
+        return division_by_zero();
+    } else if lower.contains("cast") || lower.contains("error parsing") || lower.contains("cannot parse") {
+        "22P02"
+    } else if lower.contains("overflow") {
+        "22003"
+    } else if lower.contains("placeholder") {
+        "42P02"
+    } else {
+        "22000"
+    };
+    SqlError::invalid(code, cleaned(text))
+}
+
+fn arrow_error(error: &ArrowError, sql: &str, names: &dyn Names, span: &mut Option<Span>) -> SqlError {
+    match error {
+        ArrowError::DivideByZero => division_by_zero(),
+        ArrowError::CastError(text) | ArrowError::ParseError(text) => SqlError::invalid("22P02", cleaned(text)),
+        ArrowError::ArithmeticOverflow(text) => SqlError::invalid("22003", cleaned(text)),
+        ArrowError::ExternalError(other) => external(other.as_ref(), sql, names, span),
+        ArrowError::ParquetError(text) => damaged(text),
+        ArrowError::IoError(text, _) => unreadable(text),
+        ArrowError::NotYetImplemented(text) => not_supported(text),
+        other => running(&other.to_string()),
+    }
+}
+
+fn division_by_zero() -> SqlError {
+    SqlError::invalid("22012", "division by zero").with_hint("nullif(x, 0) makes the result null instead")
+}
+
+fn out_of_memory() -> SqlError {
+    SqlError::new(Kind::Limited, "53200", "the query needs more memory than query.memory_max allows")
+        .with_hint("read fewer columns or rows, group by less, or raise query.memory_max in lacus.toml")
+}
+
+fn not_supported(text: &str) -> SqlError {
+    SqlError::invalid("0A000", format!("not supported: {}", cleaned(text)))
+}
+
+fn damaged(text: &str) -> SqlError {
+    SqlError::new(Kind::Corrupt, "XX001", format!("a data file can't be read: {}", cleaned(text)))
+        .with_hint("lacus doctor checks every file")
+}
+
+fn unreadable(text: &str) -> SqlError {
+    SqlError::new(Kind::Unavailable, "58030", format!("the lake can't be read: {}", cleaned(text)))
+}
+
+fn internal(text: &str) -> SqlError {
+    SqlError::new(Kind::Internal, "XX000", cleaned(text))
+}
+
+/// What the engine puts in front of or behind its messages.
+const PREFIXES: [&str; 10] = [
+    "DataFusion error: ",
+    "Error during planning: ",
+    "Execution error: ",
+    "This feature is not implemented: ",
+    "SQL error: ",
+    "Arrow error: ",
+    "Optimizer rule 'simplify_expressions' failed\ncaused by\n",
+    "Cast error: ",
+    "Parser error: ",
+    "Internal error: ",
+];
+
+/// The text for a user: without prefixes, without advice for the engine's developers, lowercase at the start.
+fn cleaned(text: &str) -> String {
+    let mut text = text.trim();
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        text = rest.trim_start();
+    }
+    let end = [
+        "\nThis issue was likely caused by",
+        ".\nThis issue was",
+        " No function matches",
+        "\n\tCandidate functions",
+        "\nbacktrace:",
+    ]
+    .iter()
+    .filter_map(|marker| text.find(marker))
+    .filter(|at| *at > 0)
+    .min();
+    let text = end.map_or(text, |end| &text[..end]).trim_end_matches(['.', ' ', '\n']);
+    lowercase_first(text)
+}
+
+/// Lowercases the first letter, unless the word is all capitals.
+fn lowercase_first(text: &str) -> String {
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn quoted_if_needed(name: &str) -> String {
+    let plain = name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+    if plain { format!("\"{name}\"") } else { format!("\"{name}\" (with the double quotes)") }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let start = text.find(before)? + before.len();
+    let length = text[start..].find(after)?;
+    Some(&text[start..start + length])
+}
+
+/// Takes ` at Line: 1, Column: 8` off the end of a parser's message.
+fn split_location(text: &str, sql: &str) -> (String, Option<usize>) {
+    let Some(at) = text.find(" at Line: ") else {
+        return (text.to_owned(), None);
+    };
+    let mut numbers = text[at..].split(|letter: char| !letter.is_ascii_digit()).filter(|part| !part.is_empty());
+    let line = numbers.next().and_then(|number| number.parse().ok());
+    let column = numbers.next().and_then(|number| number.parse().ok());
+    let position = line.zip(column).and_then(|(line, column)| characters_before(line, column, sql));
+    (text[..at].to_owned(), position)
+}
+
+fn position_of(span: Span, sql: &str) -> Option<usize> {
+    characters_before(span.start.line, span.start.column, sql)
+}
+
+/// Line and column, counted from 1, as one position counted from 1.
+fn characters_before(line: u64, column: u64, sql: &str) -> Option<usize> {
+    let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
+    if line == 0 || column == 0 {
+        return None;
+    }
+    let before: usize = sql.split_inclusive('\n').take(line - 1).map(|line| line.chars().count()).sum();
+    Some(before + column)
+}
+
+/// Where `name` is in the statement, if it is there once.
+fn word(name: &str, sql: &str) -> Option<usize> {
+    let (sql, name) = (sql.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let mut found = sql.match_indices(&name);
+    let (at, _) = found.next()?;
+    found.next().is_none().then(|| sql[..at].chars().count() + 1)
+}

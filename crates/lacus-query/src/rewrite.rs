@@ -1,0 +1,41 @@
+//! Small differences between the SQL people write and the SQL the engine plans.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Value, VisitMut, VisitorMut};
+
+/// Rewrites a statement as the engine wants it.
+pub(crate) fn rewrite(statement: &mut Parsed) {
+    match statement {
+        Parsed::Statement(ast) => {
+            // The visitor never breaks off.
+            let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
+        }
+        Parsed::Explain(explain) => rewrite(&mut explain.statement),
+        _ => {}
+    }
+}
+
+/// In `commits[1].author` the engine wants the field's name as text.
+struct FieldsAfterSubscripts;
+
+impl VisitorMut for FieldsAfterSubscripts {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundFieldAccess { access_chain, .. } = expr {
+            let subscript = access_chain.iter().position(|access| matches!(access, AccessExpr::Subscript(_)));
+            for access in access_chain.iter_mut().skip(subscript.unwrap_or(usize::MAX)) {
+                if let AccessExpr::Dot(Expr::Identifier(name)) = access {
+                    let text = match name.quote_style {
+                        Some(_) => name.value.clone(),
+                        None => name.value.to_lowercase(),
+                    };
+                    *access = AccessExpr::Dot(Expr::Value(Value::SingleQuotedString(text).with_empty_span()));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,364 @@
+//! A session: one connection's dialect and variables, and the statements it runs.
+//!
+//! A statement is planned when it runs, so that it sees the tables as they are then; a prepared statement is planned
+//! once more each time, and refused if its columns have changed since it was described.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as Parsed;
+use futures::StreamExt;
+use lacus_core::Kind;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
+
+use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed};
+use crate::dialect::Dialect;
+use crate::engine::Shared;
+use crate::error::{SqlError, explain};
+use crate::statement::{Statement, StatementKind, parse};
+use crate::variables::Variables;
+
+/// One connection's view of the lake.
+pub struct Session {
+    shared: Arc<Shared>,
+    state: SessionState,
+    variables: Mutex<Variables>,
+    /// The dialect it began with, and returns to when it is reset.
+    dialect: Dialect,
+}
+
+/// A statement that was checked against the tables, with what a client may ask about it before it runs.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    statement: Statement,
+    /// The types of `$1`, `$2` …; none where the statement does not tell.
+    parameters: Vec<Option<DataType>>,
+    schema: SchemaRef,
+}
+
+impl Prepared {
+    /// The statement.
+    #[must_use]
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// The types of `$1`, `$2` …; none where the statement does not tell.
+    #[must_use]
+    pub fn parameters(&self) -> &[Option<DataType>] {
+        &self.parameters
+    }
+
+    /// The columns of the answer. None for a statement that returns no rows.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, state: SessionState, dialect: Dialect) -> Self {
+        Self { shared, state, variables: Mutex::new(Variables::new(dialect)), dialect }
+    }
+
+    /// Reads SQL text: statements separated by semicolons, or none.
+    ///
+    /// # Errors
+    /// For what is no SQL, and for statements that lacus does not do.
+    pub fn parse(&self, sql: &str) -> Result<Vec<Statement>, SqlError> {
+        parse(sql, &*self.shared)
+    }
+
+    /// Answers one statement given as text.
+    ///
+    /// # Errors
+    /// What is wrong with it, or why it can't be answered now.
+    pub async fn query(&self, sql: &str, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
+        let mut statements = self.parse(sql)?;
+        match (statements.pop(), statements.is_empty()) {
+            (Some(statement), true) => self.run(&statement, parameters).await,
+            (None, _) => Err(SqlError::invalid("42601", "there is no statement")),
+            (Some(_), false) => {
+                Err(SqlError::invalid("42601", "there is more than one statement").with_hint("send them one by one"))
+            }
+        }
+    }
+
+    /// Answers one statement.
+    ///
+    /// # Errors
+    /// What is wrong with it, or why it can't be answered now.
+    pub async fn run(&self, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
+        self.run_as(statement, parameters, None).await
+    }
+
+    /// Answers a prepared statement.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and if the answer would have other columns than when it was prepared.
+    pub async fn run_prepared(&self, prepared: &Prepared, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
+        self.run_as(&prepared.statement, parameters, Some(&prepared.schema)).await
+    }
+
+    /// Checks a statement and finds out what its parameters and columns are, without running it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn prepare(&self, statement: Statement) -> Result<Prepared, SqlError> {
+        let StatementKind::Query { parsed, .. } = &statement.kind else {
+            let schema = match &statement.kind {
+                StatementKind::Show(name) => self.show(name.as_deref())?.schema().clone(),
+                _ => Arc::new(Schema::empty()),
+            };
+            return Ok(Prepared { statement, parameters: Vec::new(), schema });
+        };
+        let state = self.state_now();
+        let parsed = Parsed::clone(parsed);
+        let (tell, told) = oneshot::channel();
+        let task = StopOnDrop(self.shared.workers.spawn(async move {
+            // Nobody listens once the session is gone.
+            let _gone = tell.send(plan(&state, parsed).await);
+        }));
+        let planned = told.await;
+        drop(task);
+        let explained = |error| explain(error, &statement.sql, &*self.shared);
+        let plan = planned
+            .map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))?
+            .map_err(explained)?;
+        let types = plan.get_parameter_types().map_err(explained)?;
+        let schema = Arc::clone(plan.schema().inner());
+        Ok(Prepared { parameters: in_order(types.into_iter().collect()), schema, statement })
+    }
+
+    /// The value of a session variable.
+    ///
+    /// # Errors
+    /// If there is no such variable.
+    pub fn variable(&self, name: &str) -> Result<String, SqlError> {
+        self.variables().get(name).map(str::to_owned)
+    }
+
+    /// Sets a session variable, as `SET` does.
+    ///
+    /// # Errors
+    /// If there is no such variable, or it can't have this value.
+    pub fn set_variable(&self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.variables().set(name, Some(value))
+    }
+
+    async fn run_as(
+        &self,
+        statement: &Statement,
+        parameters: &[ScalarValue],
+        expected: Option<&SchemaRef>,
+    ) -> Result<Answer, SqlError> {
+        match &statement.kind {
+            StatementKind::Query { command, parsed } => {
+                self.run_query(command, parsed, &statement.sql, parameters, expected).await
+            }
+            StatementKind::Set { name, value } => {
+                self.variables().set(name, value.as_deref())?;
+                Ok(Answer::done(statement.command()))
+            }
+            StatementKind::ResetAll(command) => {
+                *self.variables() = Variables::new(self.dialect);
+                Ok(Answer::done(command))
+            }
+            StatementKind::Show(name) => self.show(name.as_deref()),
+            StatementKind::Nothing(command) => Ok(Answer::done(command)),
+        }
+    }
+
+    async fn run_query(
+        &self,
+        command: &'static str,
+        parsed: &Parsed,
+        sql: &Arc<str>,
+        parameters: &[ScalarValue],
+        expected: Option<&SchemaRef>,
+    ) -> Result<Answer, SqlError> {
+        let started = Instant::now();
+        let session_limit = self.variables().statement_timeout();
+        let limit = session_limit.map_or(self.shared.timeout, |limit| limit.min(self.shared.timeout));
+        let (begin, begun) = oneshot::channel();
+        let (send, batches) = mpsc::channel(BATCHES_AHEAD);
+        let job = Job {
+            shared: Arc::clone(&self.shared),
+            state: self.state_now(),
+            parsed: parsed.clone(),
+            sql: Arc::clone(sql),
+            parameters: parameters.to_vec(),
+            expected: expected.cloned(),
+            deadline: (started + limit).into(),
+        };
+        let mut task = StopOnDrop(self.shared.workers.spawn(job.run(begin, send)));
+        match begun.await {
+            Ok(plan) => Ok(Answer::running(command, started, Running { plan: plan?, batches, task })),
+            Err(_) => Err(match (&mut task.0).await {
+                Err(error) => crashed(error),
+                Ok(()) => SqlError::new(Kind::Internal, "XX000", "the query ended before it began"),
+            }),
+        }
+    }
+
+    fn show(&self, name: Option<&str>) -> Result<Answer, SqlError> {
+        let variables = self.variables();
+        let columns: Vec<(&str, Vec<&str>)> = match name {
+            Some(name) => vec![(name, vec![variables.get(name)?])],
+            None => {
+                let (names, values) = variables.iter().unzip();
+                vec![("name", names), ("setting", values)]
+            }
+        };
+        let fields: Vec<Field> = columns.iter().map(|(name, _)| Field::new(*name, DataType::Utf8, false)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let arrays = columns.into_iter().map(|(_, texts)| Arc::new(StringArray::from(texts)) as ArrayRef).collect();
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
+            .map_err(|error| explain(error.into(), "", &*self.shared))?;
+        Ok(Answer::ready("SHOW", schema, vec![batch]))
+    }
+
+    /// The engine's settings with those of this session laid over them.
+    fn state_now(&self) -> SessionState {
+        let mut state = self.state.clone();
+        self.variables().dialect().apply(state.config_mut().options_mut());
+        state.mark_start_execution();
+        state
+    }
+
+    fn variables(&self) -> MutexGuard<'_, Variables> {
+        // Every change is one assignment: a panic leaves nothing half done.
+        self.variables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One query on its way through the engine's threads.
+struct Job {
+    shared: Arc<Shared>,
+    state: SessionState,
+    parsed: Parsed,
+    sql: Arc<str>,
+    parameters: Vec<ScalarValue>,
+    expected: Option<SchemaRef>,
+    deadline: tokio::time::Instant,
+}
+
+type Batches = mpsc::Sender<Result<RecordBatch, SqlError>>;
+
+impl Job {
+    async fn run(self, begin: oneshot::Sender<Result<Arc<dyn ExecutionPlan>, SqlError>>, send: Batches) {
+        let plan = match timeout_at(self.deadline, self.plan()).await {
+            Ok(Ok(plan)) => plan,
+            Ok(Err(error)) => return tell(begin, Err(error)),
+            Err(_) => return tell(begin, Err(took_too_long())),
+        };
+        tell(begin, Ok(Arc::clone(&plan)));
+        let failure = match timeout_at(self.deadline, self.execute(plan, &send)).await {
+            Ok(ended) => ended.err().map(|error| explain(error, &self.sql, &*self.shared)),
+            Err(_) => Some(took_too_long()),
+        };
+        if let Some(error) = failure {
+            // Nobody listens once the answer is dropped.
+            let _gone = send.send(Err(error)).await;
+        }
+    }
+
+    async fn plan(&self) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+        let explained = |error| explain(error, &self.sql, &*self.shared);
+        let plan = plan(&self.state, self.parsed.clone()).await.map_err(explained)?;
+        if let Some(expected) = &self.expected
+            && !same_columns(expected, plan.schema().inner())
+        {
+            return Err(SqlError::invalid(
+                "0A000",
+                "the columns of the tables changed since this statement was prepared",
+            )
+            .with_hint("prepare it again"));
+        }
+        let plan = with_parameters(plan, &self.parameters).map_err(explained)??;
+        self.state.create_physical_plan(&plan).await.map_err(explained)
+    }
+
+    async fn execute(&self, plan: Arc<dyn ExecutionPlan>, send: &Batches) -> Result<(), DataFusionError> {
+        let mut rows = execute_stream(plan, self.state.task_ctx())?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            if batch.num_rows() > 0 && send.send(Ok(batch)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tell<T>(begin: oneshot::Sender<T>, what: T) {
+    // Nobody listens once the answer is dropped.
+    let _gone = begin.send(what);
+}
+
+fn took_too_long() -> SqlError {
+    SqlError::cancelled("the query took longer than query.timeout or statement_timeout allows")
+        .with_hint("read less, or raise query.timeout in lacus.toml")
+}
+
+/// Plans a statement; refuses what would write or define anything, in whatever form it came.
+async fn plan(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let plan = state.statement_to_plan(parsed).await?;
+    let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    reads_only.verify_plan(&plan)?;
+    Ok(plan)
+}
+
+/// Puts values in place of `$1`, `$2` …, as the types that the statement asks for.
+fn with_parameters(
+    plan: LogicalPlan,
+    values: &[ScalarValue],
+) -> Result<Result<LogicalPlan, SqlError>, DataFusionError> {
+    let types = in_order(plan.get_parameter_types()?.into_iter().collect());
+    if types.len() > values.len() {
+        let message = format!("there is no value for parameter ${}", values.len() + 1);
+        return Ok(Err(SqlError::invalid("08P01", message)));
+    }
+    if types.is_empty() {
+        return Ok(Ok(plan));
+    }
+    let mut cast = Vec::with_capacity(types.len());
+    for (value, kind) in values.iter().zip(types) {
+        cast.push(match kind {
+            Some(kind) if kind != value.data_type() => value.cast_to(&kind)?,
+            _ => value.clone(),
+        });
+    }
+    plan.with_param_values(cast).map(Ok)
+}
+
+/// The types of `$1`, `$2` … in order; none for those that the statement does not name or does not tell.
+fn in_order(types: BTreeMap<String, Option<DataType>>) -> Vec<Option<DataType>> {
+    let numbered = |name: &str| name.trim_start_matches('$').parse::<usize>().ok().filter(|number| *number > 0);
+    let count = types.keys().filter_map(|name| numbered(name)).max().unwrap_or(0).min(PARAMETERS_MAX);
+    let mut ordered = vec![None; count];
+    for (name, kind) in types {
+        if let Some(slot) = numbered(&name).and_then(|number| ordered.get_mut(number - 1)) {
+            *slot = kind;
+        }
+    }
+    ordered
+}
+
+/// The most parameters of a statement, as in Postgres.
+const PARAMETERS_MAX: usize = 65_535;
+
+fn same_columns(a: &Schema, b: &Schema) -> bool {
+    a.fields().len() == b.fields().len()
+        && a.fields().iter().zip(b.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+}

@@ -1,0 +1,192 @@
+//! Statements: what is read as SQL, and what of it lacus does.
+//!
+//! Queries, `EXPLAIN`, `SHOW` and `SET` are done. Transaction statements are accepted and do nothing: each query sees
+//! one state anyway, and nothing is written. All else is refused by name; what slips through the parser in a form not
+//! named here is refused again when its plan would write or define something.
+
+use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
+use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Set, Statement as Ast, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+
+use crate::error::{Names, SqlError, explain};
+use crate::rewrite::rewrite;
+
+/// The longest SQL text, in bytes.
+pub const SQL_BYTES_MAX: usize = 1 << 20;
+
+/// How deep expressions and subqueries may be nested.
+const DEPTH_MAX: usize = 64;
+
+/// One statement.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub(crate) kind: StatementKind,
+    /// The whole text it was read from: positions count in it.
+    pub(crate) sql: std::sync::Arc<str>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum StatementKind {
+    /// Anything that has a plan.
+    Query { command: &'static str, parsed: Box<Parsed> },
+    /// `SET name = value`; nothing for `SET name = DEFAULT` and `RESET name`.
+    Set { name: String, value: Option<String> },
+    /// `RESET ALL`, `DISCARD ALL`.
+    ResetAll(&'static str),
+    /// `SHOW name`, or `SHOW ALL`.
+    Show(Option<String>),
+    /// Accepted; nothing to do.
+    Nothing(&'static str),
+}
+
+impl Statement {
+    /// What it does, in Postgres' words: `SELECT`, `SET`, `BEGIN` …
+    #[must_use]
+    pub fn command(&self) -> &'static str {
+        match &self.kind {
+            StatementKind::Query { command, .. }
+            | StatementKind::ResetAll(command)
+            | StatementKind::Nothing(command) => command,
+            StatementKind::Set { value: Some(_), .. } => "SET",
+            StatementKind::Set { value: None, .. } => "RESET",
+            StatementKind::Show(_) => "SHOW",
+        }
+    }
+}
+
+/// Reads statements. An empty text has none.
+pub(crate) fn parse(sql: &str, names: &dyn Names) -> Result<Vec<Statement>, SqlError> {
+    if sql.len() > SQL_BYTES_MAX {
+        return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
+    }
+    let parsed = DFParserBuilder::new(sql)
+        .with_dialect(&GenericDialect)
+        .with_recursion_limit(DEPTH_MAX)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| explain(error, sql, names))?;
+    let sql: std::sync::Arc<str> = sql.into();
+    parsed
+        .into_iter()
+        .map(|mut parsed| {
+            rewrite(&mut parsed);
+            Ok(Statement { kind: classify(parsed)?, sql: sql.clone() })
+        })
+        .collect()
+}
+
+fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
+    match parsed {
+        Parsed::Statement(ast) => classify_ast(*ast),
+        Parsed::Explain(explain) => match classify((*explain.statement).clone())? {
+            StatementKind::Query { .. } => {
+                Ok(StatementKind::Query { command: "EXPLAIN", parsed: Box::new(Parsed::Explain(explain)) })
+            }
+            _ => Err(SqlError::invalid("0A000", "EXPLAIN is for queries")),
+        },
+        Parsed::Reset(reset) => match reset {
+            datafusion::sql::parser::ResetStatement::Variable(name) => {
+                Ok(StatementKind::Set { name: plain(&name), value: None })
+            }
+        },
+        Parsed::CreateExternalTable(_) => Err(refused("CREATE EXTERNAL TABLE")),
+        Parsed::CopyTo(_) => Err(refused("COPY")),
+    }
+}
+
+fn classify_ast(statement: Ast) -> Result<StatementKind, SqlError> {
+    match statement {
+        Ast::Query(_) => Ok(query("SELECT", statement)),
+        Ast::ShowTables { .. } | Ast::ShowColumns { .. } | Ast::ShowFunctions { .. } | Ast::ExplainTable { .. } => {
+            Ok(query("SHOW", statement))
+        }
+        Ast::ShowVariable { variable } => Ok(StatementKind::Show(shown_variable(&variable))),
+        Ast::Set(set) => set_variable(set),
+        Ast::Reset(reset) => Ok(match reset.reset {
+            ast::Reset::ALL => StatementKind::ResetAll("RESET"),
+            ast::Reset::ConfigurationParameter(name) => StatementKind::Set { name: plain(&name), value: None },
+        }),
+        Ast::Discard { .. } => Ok(StatementKind::ResetAll("DISCARD ALL")),
+        Ast::StartTransaction { .. } => Ok(StatementKind::Nothing("BEGIN")),
+        Ast::Commit { .. } => Ok(StatementKind::Nothing("COMMIT")),
+        Ast::Rollback { .. } => Ok(StatementKind::Nothing("ROLLBACK")),
+        Ast::Savepoint { .. } => Ok(StatementKind::Nothing("SAVEPOINT")),
+        Ast::ReleaseSavepoint { .. } => Ok(StatementKind::Nothing("RELEASE")),
+        Ast::Deallocate { .. } => Ok(StatementKind::Nothing("DEALLOCATE")),
+        other => Err(refused(&first_words(&other.to_string()))),
+    }
+}
+
+fn query(command: &'static str, statement: Ast) -> StatementKind {
+    StatementKind::Query { command, parsed: Box::new(Parsed::Statement(Box::new(statement))) }
+}
+
+fn refused(what: &str) -> SqlError {
+    SqlError::invalid("0A000", format!("{what} is not supported"))
+        .with_hint("SQL reads; tables are made and filled by events posted to /v1/events")
+}
+
+/// `INSERT`, `CREATE TABLE`, `DROP VIEW`: as much as names the statement.
+fn first_words(sql: &str) -> String {
+    let mut words = sql.split_whitespace().map(str::to_uppercase);
+    let first = words.next().unwrap_or_default();
+    match (first.as_str(), words.next()) {
+        ("CREATE" | "DROP" | "ALTER" | "SHOW", Some(second)) => format!("{first} {second}"),
+        _ => first,
+    }
+}
+
+/// `SHOW dialect`, `SHOW TIME ZONE`, `SHOW TRANSACTION ISOLATION LEVEL`, `SHOW ALL`.
+fn shown_variable(words: &[Ident]) -> Option<String> {
+    let name: Vec<String> = words.iter().map(|word| word.value.to_lowercase()).collect();
+    match name.join(" ").as_str() {
+        "all" => None,
+        "time zone" => Some("timezone".to_owned()),
+        "transaction isolation level" => Some("transaction_isolation".to_owned()),
+        other => Some(other.to_owned()),
+    }
+}
+
+fn set_variable(set: Set) -> Result<StatementKind, SqlError> {
+    match set {
+        Set::SingleAssignment { variable, values, .. } => {
+            let value = values.iter().map(setting).collect::<Result<Vec<_>, _>>()?.join(", ");
+            let is_default = matches!(values.as_slice(), [Expr::Identifier(word)] if is_default(word));
+            Ok(StatementKind::Set { name: plain(&variable), value: (!is_default).then_some(value) })
+        }
+        Set::SetTimeZone { value, .. } => {
+            let is_default = matches!(&value, Expr::Identifier(word) if is_default(word));
+            let value = if is_default { None } else { Some(setting(&value)?) };
+            Ok(StatementKind::Set { name: "timezone".to_owned(), value })
+        }
+        Set::SetNames { charset_name, .. } => {
+            Ok(StatementKind::Set { name: "client_encoding".to_owned(), value: Some(charset_name.value) })
+        }
+        Set::SetTransaction { .. } => Ok(StatementKind::Nothing("SET")),
+        other => Err(refused(&format!("{other}"))),
+    }
+}
+
+fn is_default(word: &Ident) -> bool {
+    word.quote_style.is_none()
+        && (word.value.eq_ignore_ascii_case("default") || word.value.eq_ignore_ascii_case("local"))
+}
+
+/// The value of a setting as text: `'x'`, `x`, `1`, `-1`, `on`.
+fn setting(value: &Expr) -> Result<String, SqlError> {
+    match value {
+        Expr::Identifier(word) => Ok(word.value.clone()),
+        Expr::Value(ValueWithSpan { value, .. }) => Ok(match value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            Value::Boolean(true) => "on".to_owned(),
+            Value::Boolean(false) => "off".to_owned(),
+            other => other.to_string(),
+        }),
+        Expr::UnaryOp { .. } | Expr::CompoundIdentifier(_) => Ok(value.to_string()),
+        other => Err(SqlError::invalid("22023", format!("\"{other}\" is no value for a session variable"))),
+    }
+}
+
+fn plain(name: &ObjectName) -> String {
+    name.to_string().replace('"', "").to_lowercase()
+}

@@ -1,0 +1,127 @@
+//! One table in one immutable state: its files, read by the native Parquet source, and its hot tail.
+//!
+//! What a file or a batch of the tail lacks is null; columns are matched by field id (see [`crate::adapt`]). Row counts
+//! are exact and given to the planner; column bounds are not given, because the planner takes exact bounds of strings
+//! for values.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Result, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+use lacus_lake::TableState;
+
+use crate::adapt::MatchByFieldId;
+use crate::tail::TailSource;
+
+/// What the lake's object store is registered as.
+pub(crate) const STORE_URL: &str = "lake://files/";
+
+/// A table as SQL reads it: one state for the whole statement.
+#[derive(Debug, Clone)]
+pub struct LakeTable {
+    state: Arc<TableState>,
+}
+
+impl LakeTable {
+    /// The table in this state.
+    #[must_use]
+    pub fn new(state: Arc<TableState>) -> Self {
+        Self { state }
+    }
+
+    fn scan_files(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let url = ObjectStoreUrl::parse(STORE_URL)?;
+        let runtime = session.runtime_env();
+        let reader = CachedParquetFileReaderFactory::new(
+            runtime.object_store(&url)?,
+            runtime.cache_manager.get_file_metadata_cache(),
+        );
+        let options = TableParquetOptions {
+            global: session.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        let source = ParquetSource::new(Arc::clone(&self.state.arrow_schema))
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        let files: Vec<_> =
+            self.state.files.iter().map(|file| PartitionedFile::new(file.path.clone(), file.bytes)).collect();
+        let groups = FileGroup::new(files).split_files(session.config().target_partitions());
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(self.file_statistics())
+            .with_expr_adapter(Some(Arc::new(MatchByFieldId)))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn file_statistics(&self) -> Statistics {
+        let (rows, bytes) =
+            self.state.files.iter().fold((0_u64, 0_u64), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
+        let mut statistics = Statistics::new_unknown(&self.state.arrow_schema);
+        statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+        statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
+        statistics
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.state.arrow_schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Filters are not taken here: the physical plan pushes them into the Parquet source afterwards.
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut parts = Vec::with_capacity(2);
+        if !self.state.files.is_empty() {
+            parts.push(self.scan_files(session, projection, limit)?);
+        }
+        if !self.state.tail.is_empty() {
+            let tail = TailSource::new(&self.state, projection, session.config().target_partitions(), limit)?;
+            parts.push(DataSourceExec::from_data_source(tail) as Arc<dyn ExecutionPlan>);
+        }
+        match parts.len() {
+            0 => Ok(Arc::new(EmptyExec::new(projected(&self.state.arrow_schema, projection)?))),
+            1 => Ok(parts.remove(0)),
+            _ => UnionExec::try_new(parts),
+        }
+    }
+}
+
+/// The columns at these places.
+pub(crate) fn projected(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<SchemaRef> {
+    Ok(match projection {
+        Some(columns) => Arc::new(schema.project(columns)?),
+        None => Arc::clone(schema),
+    })
+}

@@ -1,0 +1,7 @@
+//! SQL over table states made by hand: files written by the Parquet writer, tails of Arrow batches.
+
+mod errors;
+mod evolution;
+mod lake;
+mod reading;
+mod sessions;

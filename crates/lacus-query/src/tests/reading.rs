@@ -1,0 +1,109 @@
+//! Files and tail read as one table; what it costs.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Int64Array, RecordBatch, new_null_array};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+
+use super::lake::{TestLake, ask, ask_with_stats, field, list, record, rows, schema};
+
+fn clicks() -> SchemaRef {
+    let product = record(vec![field(8, "id", DataType::Int64), field(9, "tags", list(field(10, "", DataType::Utf8)))]);
+    schema(vec![
+        field(5, "event_name", DataType::Utf8),
+        field(6, "additional_data", record(vec![field(7, "product", product), field(11, "price", DataType::Float64)])),
+    ])
+}
+
+fn lake() -> TestLake {
+    let lake = TestLake::new();
+    let clicks = clicks();
+    let committed = rows(
+        &clicks,
+        r#"{"event_name":"Search","_offset":0}
+           {"event_name":"Purchase","additional_data":{"price":9.5,"product":{"id":7,"tags":["a","b"]}},"_offset":1}"#,
+    );
+    let tail = rows(&clicks, r#"{"event_name":"Purchase","additional_data":{"price":2.5},"_offset":2}"#);
+    let file = lake.file("one.parquet", &committed);
+    lake.table("clicks", &clicks, vec![file], vec![tail]);
+    lake.table("empty", &schema(Vec::new()), Vec::new(), Vec::new());
+    lake
+}
+
+#[tokio::test]
+async fn files_and_tail_are_one_table() {
+    let lake = lake();
+    let session = lake.session();
+    let sql = "select event_name, count(*), sum(additional_data.price) from clicks group by 1 order by 1";
+    assert_eq!(ask(&session, sql).await, "Purchase|2|12.0\nSearch|1|-");
+    assert_eq!(ask(&session, "select _offset from lake.main.clicks order by 1").await, "0\n1\n2");
+    assert_eq!(ask(&session, "select count(*) from clicks a join main.clicks b using (_offset)").await, "3");
+}
+
+#[tokio::test]
+async fn nested_fields_are_reached_by_path() {
+    let lake = lake();
+    let session = lake.session();
+    let one = "from clicks where _offset = 1";
+    for path in [
+        "additional_data.product.tags[2]",
+        "additional_data['product']['tags'][2]",
+        "clicks.additional_data.product.tags[2]",
+    ] {
+        assert_eq!(ask(&session, &format!("select {path} {one}")).await, "b", "{path}");
+    }
+    let filter = "select _offset from clicks where additional_data.price > 2 and additional_data['price'] < 9";
+    assert_eq!(ask(&session, filter).await, "2");
+    assert_eq!(ask(&session, "select _offset from clicks where additional_data.product.id = 7").await, "1");
+}
+
+#[tokio::test]
+async fn every_column_can_be_selected_at_once() {
+    let lake = lake();
+    let session = lake.session();
+    let expected = "Purchase|{product: {id: 7, tags: [a, b]}, price: 9.5}|-|-|-|1";
+    assert_eq!(ask(&session, "select * from clicks where _offset = 1").await, expected);
+    assert_eq!(ask(&session, "select * from clicks").await.lines().count(), 3);
+    assert_eq!(ask(&session, "select * from empty").await, "");
+    assert_eq!(ask(&session, "select count(*) from empty").await, "0");
+}
+
+#[tokio::test]
+async fn counting_rows_reads_nothing() {
+    let lake = lake();
+    let session = lake.session();
+    let (answer, stats) = ask_with_stats(&session, "select count(*) from clicks").await.unwrap();
+    assert_eq!(answer, "3");
+    assert_eq!((stats.bytes_scanned, stats.files_scanned, stats.rows), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn the_cost_is_what_was_read() {
+    let lake = lake();
+    let session = lake.session();
+    let (_, one) = ask_with_stats(&session, "select additional_data.price from clicks").await.unwrap();
+    let (_, all) = ask_with_stats(&session, "select * from clicks").await.unwrap();
+    assert_eq!((one.rows, one.files_scanned), (3, 1));
+    assert!(one.bytes_scanned > 0 && one.bytes_scanned < all.bytes_scanned, "{one:?} {all:?}");
+}
+
+#[tokio::test]
+async fn filters_prune_row_groups_and_limits_stop_early() {
+    let lake = TestLake::new();
+    let table = schema(vec![field(5, "n", DataType::Int64)]);
+    let count = 50_000_i64;
+    let mut columns: Vec<_> =
+        table.fields().iter().map(|field| new_null_array(field.data_type(), usize::try_from(count).unwrap())).collect();
+    columns[0] = Arc::new(Int64Array::from_iter_values(0..count));
+    let file = lake.file("n.parquet", &RecordBatch::try_new(Arc::clone(&table), columns).unwrap());
+    lake.table("n", &table, vec![file], Vec::new());
+    let session = lake.session();
+    let (answer, all) = ask_with_stats(&session, "select sum(n) from n").await.unwrap();
+    assert_eq!(answer, "1249975000");
+    let (answer, point) = ask_with_stats(&session, "select n from n where n = 41999").await.unwrap();
+    assert_eq!(answer, "41999");
+    assert!(point.bytes_scanned * 20 < all.bytes_scanned, "{point:?} {all:?}");
+    let (answer, limited) = ask_with_stats(&session, "select n from n limit 3").await.unwrap();
+    assert_eq!(answer.lines().count(), 3);
+    assert!(limited.bytes_scanned < all.bytes_scanned, "{limited:?} {all:?}");
+}
