@@ -1,0 +1,248 @@
+//! From the bytes of a request to records on disk.
+//!
+//! Everything that can be refused is refused before the log is asked, so that the answer is one of: these events are on
+//! disk and those were refused; or nothing was accepted. A sender that goes away is not answered; what it sent may then
+//! be on disk, as after any lost answer.
+
+use std::sync::Arc;
+
+use axum::body::BodyDataStream;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use lacus_core::settings::InvalidEvents;
+use lacus_core::units::{ByteSize, human_count};
+use lacus_core::{Error, Kind, NewRecord, StreamName};
+
+use crate::Inner;
+use crate::body;
+use crate::budget::Share;
+use crate::json::{self, EVENT_BYTES_MAX, Fault, Flaw};
+use crate::refusal::Refusal;
+use crate::request::{Encoding, Target};
+use crate::split::{EVENTS_MAX, Halt, Piece, split};
+use crate::stats::{Reason, SourceCounters, SourceStats};
+
+/// So many refused events are explained one by one; the others are counted.
+pub(crate) const EXPLAINED_MAX: usize = 100;
+/// Bodies up to this size, not packed, are taken apart on the async thread: it takes a quarter of a millisecond.
+const LIGHT_BYTES_MAX: usize = 256 << 10;
+
+/// What a request asks for.
+pub(crate) struct Order {
+    pub(crate) target: Target,
+    pub(crate) encoding: Encoding,
+    pub(crate) says_lines: bool,
+}
+
+/// What became of the events of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Receipt {
+    pub(crate) tally: SourceStats,
+    /// The first [`EXPLAINED_MAX`] refused events: which of the body, counted from zero, and why.
+    pub(crate) refused: Vec<(usize, String)>,
+}
+
+/// The checked events of a request.
+struct Batch {
+    records: Vec<NewRecord>,
+    receipt: Receipt,
+    /// What was refused, to be counted.
+    reasons: Vec<Reason>,
+}
+
+/// What a body is checked with.
+struct Checker {
+    order: Order,
+    partition_key: Option<String>,
+    keeps_invalid: bool,
+    body_bytes_max: ByteSize,
+}
+
+/// Reads a body, checks its events and brings the good ones to disk.
+///
+/// # Errors
+/// Why nothing at all was accepted.
+pub(crate) async fn receive(inner: &Inner, order: Order, body: &mut BodyDataStream) -> Result<Receipt, Refusal> {
+    let most = inner.settings.server.body_bytes_max;
+    let mut share = inner.budget.share();
+    let packed = body::read(body, most, inner.limits.body_wait_max, &mut share).await?;
+    let source = order.target.source.clone();
+    let checker = Checker::new(inner, order, &source);
+    let (batch, _share) = check(inner, checker, packed, share).await?;
+    for reason in &batch.reasons {
+        inner.counters.refuse(*reason, 1);
+    }
+    if !batch.records.is_empty() {
+        let counters = ready_stream(inner, &source).await?;
+        inner.log.append(&source, batch.records).await?;
+        counters.count(batch.receipt.tally);
+    }
+    Ok(batch.receipt)
+}
+
+/// Unpacks and checks a body: here if that is quick, else on a thread that may take its time.
+async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share) -> Result<(Batch, Share), Refusal> {
+    if checker.order.encoding == Encoding::Identity && packed.len() <= LIGHT_BYTES_MAX {
+        return Ok((checker.batch(packed, &mut share)?, share));
+    }
+    let turn = Arc::clone(&inner.heavy).acquire_owned().await;
+    let task = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        Ok((checker.batch(packed, &mut share)?, share))
+    });
+    task.await
+        .unwrap_or_else(|error| Err(Error::internal("the check of the body ended early").with_source(error).into()))
+}
+
+/// Makes sure that the stream exists.
+async fn ready_stream(inner: &Inner, source: &StreamName) -> Result<Arc<SourceCounters>, Refusal> {
+    if let Some(counters) = inner.counters.known(source) {
+        return Ok(counters);
+    }
+    if inner.log.stream(source).is_none() {
+        create_stream(inner, source).await?;
+    }
+    Ok(inner.counters.know(source))
+}
+
+async fn create_stream(inner: &Inner, source: &StreamName) -> Result<(), Refusal> {
+    let is_meant = inner.settings.sources.contains_key(source.as_str());
+    let most = inner.limits.streams_by_request_max;
+    if !is_meant && inner.log.streams().len() >= most {
+        let most = human_count(most as u64);
+        let error =
+            Error::new(Kind::Limited, format!("there are {most} streams, so a request can't make \"{source}\""))
+                .with_hint(format!("if it is meant, add [sources.{source}] to lacus.toml and start lacus again"));
+        return Err(error.into());
+    }
+    let (log, name, partitions) = (inner.log.clone(), source.clone(), inner.settings.partitions_of(source));
+    let task = tokio::task::spawn_blocking(move || log.create_stream(&name, partitions));
+    task.await.map_err(|error| Error::internal("making a stream ended early").with_source(error))??;
+    Ok(())
+}
+
+impl Checker {
+    fn new(inner: &Inner, order: Order, source: &StreamName) -> Self {
+        let settings = inner.settings.source(source);
+        Self {
+            order,
+            partition_key: settings.partition_key,
+            keeps_invalid: settings.invalid == InvalidEvents::Quarantine,
+            body_bytes_max: inner.settings.server.body_bytes_max,
+        }
+    }
+
+    fn batch(&self, packed: Bytes, share: &mut Share) -> Result<Batch, Refusal> {
+        let packed_bytes = packed.len();
+        let text = body::unpack(packed, self.order.encoding, self.body_bytes_max, share)?;
+        body::check_unpacked(&text)?;
+        let text = without_mark(text);
+        let pieces = self.pieces(&text)?;
+        if pieces.is_empty() {
+            let error = Error::invalid("the body has no event")
+                .with_hint("send a JSON object, an array of them, or one on each line");
+            return Err(Refusal::invalid(Reason::Empty, error));
+        }
+        share.cover(packed_bytes + text.len() + pieces.len() * (size_of::<Piece>() + size_of::<NewRecord>()))?;
+        Ok(self.sort(&text, pieces))
+    }
+
+    fn pieces(&self, text: &[u8]) -> Result<Vec<Piece>, Refusal> {
+        match split(text, self.order.says_lines) {
+            Ok(pieces) => Ok(pieces),
+            Err(Halt::Broken(fault)) if self.keeps(fault.flaw) && text.len() <= EVENT_BYTES_MAX => {
+                Ok(vec![Piece { range: 0..text.len(), fault: Some(fault) }])
+            }
+            Err(Halt::Broken(fault)) => {
+                let place = Places::new(text).of(&fault);
+                let error = Error::invalid(format!("the body is not well-formed JSON: {place}"))
+                    .with_hint("nothing of it was accepted");
+                Err(Refusal::invalid(fault.flaw.into(), error))
+            }
+            Err(Halt::TooMany) => {
+                let most = human_count(EVENTS_MAX as u64);
+                let error = Error::invalid(format!("the body has more than {most} events"))
+                    .with_hint("send fewer events at once");
+                Err(Refusal::invalid(Reason::TooLarge, error).with_status(StatusCode::PAYLOAD_TOO_LARGE))
+            }
+        }
+    }
+
+    /// Whether bytes with this flaw are kept for the quarantine.
+    fn keeps(&self, flaw: Flaw) -> bool {
+        self.keeps_invalid && flaw != Flaw::TooLong
+    }
+
+    /// The good events as records, and why the others are none.
+    fn sort(&self, text: &Bytes, pieces: Vec<Piece>) -> Batch {
+        let mut batch =
+            Batch { records: Vec::with_capacity(pieces.len()), receipt: Receipt::default(), reasons: Vec::new() };
+        let mut places = Places::new(text);
+        for (index, piece) in pieces.into_iter().enumerate() {
+            match piece.fault {
+                Some(fault) if !self.keeps(fault.flaw) => batch.refuse(index, &fault, &mut places),
+                fault => batch.accept(self.record(text, &piece, fault.is_none()), fault.is_none()),
+            }
+        }
+        batch.receipt.tally.requests = 1;
+        batch
+    }
+
+    fn record(&self, text: &Bytes, piece: &Piece, is_event: bool) -> NewRecord {
+        let value = text.slice(piece.range.clone());
+        let path = self.partition_key.as_ref().filter(|_| is_event);
+        let key = self.order.target.key.clone().or_else(|| json::key(&value, path?));
+        NewRecord { key, value }
+    }
+}
+
+impl Batch {
+    fn accept(&mut self, record: NewRecord, is_event: bool) {
+        let tally = &mut self.receipt.tally;
+        tally.accepted += 1;
+        tally.quarantined += u64::from(!is_event);
+        tally.bytes += record.value.len() as u64;
+        self.records.push(record);
+    }
+
+    fn refuse(&mut self, index: usize, fault: &Fault, places: &mut Places<'_>) {
+        self.receipt.tally.refused += 1;
+        self.reasons.push(fault.flaw.into());
+        if self.receipt.refused.len() < EXPLAINED_MAX {
+            self.receipt.refused.push((index, places.of(fault)));
+        }
+    }
+}
+
+/// A byte order mark is no part of JSON; some senders put one first.
+fn without_mark(text: Bytes) -> Bytes {
+    if text.starts_with(b"\xef\xbb\xbf") { text.slice(3..) } else { text }
+}
+
+/// Finds lines and columns of faults, which come in order, in one pass over the text.
+struct Places<'a> {
+    text: &'a [u8],
+    /// Everything before this byte is counted.
+    at: usize,
+    line: usize,
+    line_start: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0, line: 1, line_start: 0 }
+    }
+
+    /// `line 3 column 14: expected a value`, both counted from one, the column in bytes.
+    fn of(&mut self, fault: &Fault) -> String {
+        let at = fault.at.clamp(self.at, self.text.len());
+        for (index, byte) in self.text.iter().enumerate().take(at).skip(self.at) {
+            if *byte == b'\n' {
+                self.line += 1;
+                self.line_start = index + 1;
+            }
+        }
+        self.at = at;
+        format!("line {} column {}: {}", self.line, at - self.line_start + 1, fault.flaw)
+    }
+}

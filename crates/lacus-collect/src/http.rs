@@ -1,0 +1,132 @@
+//! The routes of the native door and what they answer. See docs/reference/http.md.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing;
+use lacus_core::{Error, Kind};
+use serde::Serialize;
+
+use crate::append::{Order, Receipt, receive};
+use crate::refusal::{Refusal, WireError};
+use crate::request::{Encoding, Target, says_lines};
+use crate::stats::Reason;
+use crate::{Collect, body};
+
+pub(crate) fn router(collect: Collect) -> Router {
+    Router::new().route("/v1/events", routing::post(post_events).fallback(wrong_method)).with_state(collect)
+}
+
+/// Answers a request for a path that no route has: 404 and where to look. For the router that has all routes.
+pub async fn not_found(uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let error =
+        Error::not_found(format!("there is no \"{path}\" here")).with_hint("post events to /v1/events?source=clicks");
+    Refusal { status: StatusCode::NOT_FOUND, error, reason: Reason::Parameter }.into_response()
+}
+
+async fn post_events(State(collect): State<Collect>, request: Request) -> Response {
+    let inner = &*collect.inner;
+    let (head, body) = request.into_parts();
+    let order = order(&head).and_then(|order| {
+        body::check_length(&body, inner.settings.server.body_bytes_max)?;
+        Ok(order)
+    });
+    let mut body = body.into_data_stream();
+    let received = match order {
+        Ok(order) => receive(inner, order, &mut body).await,
+        Err(refusal) => Err(refusal),
+    };
+    match received {
+        Ok(receipt) => reply(receipt),
+        Err(refusal) => {
+            inner.counters.refuse(refusal.reason, 1);
+            // A sender that waits to be told "100 continue" has not begun, and asking it to would be silly.
+            let is_sending = !head.headers.contains_key(header::EXPECT) && refusal.reason != Reason::Slow;
+            if is_sending {
+                tokio::spawn(body::linger(body));
+            }
+            report(&refusal);
+            refusal.into_response()
+        }
+    }
+}
+
+fn order(head: &Parts) -> Result<Order, Refusal> {
+    Ok(Order {
+        target: Target::of(&head.uri)?,
+        encoding: Encoding::of(&head.headers)?,
+        says_lines: says_lines(&head.headers),
+    })
+}
+
+/// Only what is wrong with lacus is a matter for its log.
+fn report(refusal: &Refusal) {
+    if matches!(refusal.error.kind(), Kind::Corrupt | Kind::Internal) {
+        tracing::error!(error = %refusal.error.chain(), "could not append events");
+    }
+}
+
+#[derive(Serialize)]
+struct WireReply<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<WireError<'a>>,
+    accepted: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    quarantined: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    refused: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<WireVerdict>,
+}
+
+#[derive(Serialize)]
+struct WireVerdict {
+    index: usize,
+    message: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// 200: all accepted. 207: some. 400: none.
+fn reply(receipt: Receipt) -> Response {
+    let tally = receipt.tally;
+    let status = match (tally.accepted, tally.refused) {
+        (_, 0) => StatusCode::OK,
+        (0, _) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::MULTI_STATUS,
+    };
+    let error = (tally.accepted == 0).then(|| none_accepted(&receipt));
+    let reply = WireReply {
+        error: error.as_ref().map(Into::into),
+        accepted: tally.accepted,
+        quarantined: tally.quarantined,
+        refused: tally.refused,
+        errors: receipt.refused.into_iter().map(|(index, message)| WireVerdict { index, message }).collect(),
+    };
+    (status, Json(reply)).into_response()
+}
+
+fn none_accepted(receipt: &Receipt) -> Error {
+    let first = receipt.refused.first().map_or("", |(_, message)| message);
+    match receipt.tally.refused {
+        1 => Error::invalid(format!("the event was refused: {first}")),
+        count => Error::invalid(format!("all {count} events were refused, the first because of {first}")),
+    }
+}
+
+async fn wrong_method(State(collect): State<Collect>, method: Method) -> Response {
+    let address = collect.inner.settings.server.http;
+    let error = Error::invalid(format!("/v1/events takes POST, not {method}"))
+        .with_hint(format!("curl 'http://{address}/v1/events?source=clicks' -d '{{\"event_name\":\"Search\"}}'"));
+    let refusal = Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, reason: Reason::Parameter };
+    let mut response = refusal.into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
