@@ -9,6 +9,7 @@ use lacus_core::{Kind, Result};
 use object_store::path::Path;
 use parquet::file::metadata::ParquetMetaDataReader;
 
+use crate::commit::begin_publishing;
 use crate::kernel::Base;
 use crate::lake::Inner;
 use crate::manifests::MetadataFiles;
@@ -45,7 +46,7 @@ struct Check<'a> {
 
 /// Checks every table and the raw zone. No commit ends meanwhile.
 pub(crate) async fn check(lake: &Inner, tables: Vec<Arc<Table>>) -> Result<Vec<Finding>> {
-    let _publishing = lake.publishing.lock().await;
+    let _publishing = begin_publishing(lake).await?;
     // Files first, records after: a file that a commit is writing now was recorded before it was written.
     let files = lake.files.store.list(None).map_ok(|file| (file.location.to_string(), file.size));
     let found = files.try_collect().await.map_err(|error| store_error(error, "list the lake's files"))?;

@@ -16,7 +16,7 @@ use futures::stream::{self, StreamExt};
 use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{MutexGuard, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -96,7 +96,7 @@ pub(crate) async fn commit(lake: Arc<Inner>, commit: Commit) -> Result<CommitRep
 async fn commit_once(lake: &Inner, commit: Commit) -> Result<CommitReport> {
     let Commit { stream, delivered, tables, raw } = commit;
     let _locks = lock(&stream, &tables).await?;
-    settle(lake).await?;
+    drop(begin_publishing(lake).await?);
     if let Some(report) = lake.settled_late(&stream, &delivered) {
         return Ok(report);
     }
@@ -126,19 +126,19 @@ async fn commit_once(lake: &Inner, commit: Commit) -> Result<CommitReport> {
     }
 }
 
-/// Finds out what became of an earlier commit, if we still don't know.
-pub(crate) async fn settle(lake: &Inner) -> Result<()> {
+/// The right to move pointers: one at a time, and only once we know what became of the last move.
+pub(crate) async fn begin_publishing(lake: &Inner) -> Result<MutexGuard<'_, Option<Undecided>>> {
     let mut undecided = lake.publishing.lock().await;
-    let Some(earlier) = undecided.as_ref() else { return Ok(()) };
+    let Some(earlier) = undecided.as_ref() else { return Ok(undecided) };
     let happened = lake.catalog.happened(earlier.moves.clone()).await.context("find out about an earlier commit")?;
-    let Some(earlier) = undecided.take() else { return Ok(()) };
+    let Some(earlier) = undecided.take() else { return Ok(undecided) };
     if happened {
         lake.remember_settled(earlier.stream, earlier.delivered, earlier.effect.report.clone());
         show(lake, earlier.effect);
     } else {
         discard(lake, earlier.paths).await;
     }
-    Ok(())
+    Ok(undecided)
 }
 
 /// Locks the tables, in order of their names so that two commits never wait for each other.
@@ -247,7 +247,7 @@ pub(crate) async fn put(lake: &Inner, path: String, bytes: Bytes) -> Result<()> 
 
 /// Plans and writes the metadata, and moves the pointers. One commit of the lake at a time.
 async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Option<Encoded>)>) -> Result<CommitReport, Failed> {
-    let mut publishing = lake.publishing.lock().await;
+    let mut publishing = begin_publishing(lake).await?;
     let Attempt { stream, delivered, now, paths, raw } = attempt;
     let files = parts.iter().filter_map(|(_, encoded)| encoded.as_ref());
     let report = CommitReport {

@@ -261,9 +261,8 @@ async fn load(files: &MetadataFiles, name: TableName, location: String) -> Resul
 }
 
 async fn create_table(inner: &Inner, name: TableName, schema: &TableSchema) -> Result<Arc<Table>> {
-    commit::settle(inner).await?;
     // Held to the end: nobody else makes the same table meanwhile.
-    let _publishing = inner.publishing.lock().await;
+    let _publishing = commit::begin_publishing(inner).await?;
     if let Some(table) = read(&inner.tables).get(&name) {
         return Ok(Arc::clone(table));
     }

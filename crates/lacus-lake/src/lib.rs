@@ -2,6 +2,11 @@
 //!
 //! A [`Table`] has one immutable [`TableState`]: committed files, and the hot tail beyond them. Every reader takes
 //! the whole state at once, so an event is never in both and never in neither.
+//!
+//! To read it in the order of an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]); [`table`]
+//! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `data_file` for
+//! Parquet, `kernel` and `manifests` for Iceberg's metadata, `catalog` for the pointers and `store` for the disk;
+//! `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;

@@ -136,6 +136,11 @@ async fn between_transactions_one_file_is_the_whole_catalog() {
     catalog.publish(moves(vec![moved("a", None, "a0")]), NOW).await.unwrap();
     let names: Vec<_> = std::fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["catalog.db"]);
+    let synchronous: i64 = catalog
+        .read("ask", |connection| connection.query_row("PRAGMA synchronous", [], |row| row.get(0)))
+        .await
+        .unwrap();
+    assert_eq!(synchronous, 3, "EXTRA: the journal's end is synced too");
     // Any SQLite can read it meanwhile.
     let reader = Connection::open(place.file()).unwrap();
     let location: String = reader.query_row("SELECT metadata_location FROM tables", [], |row| row.get(0)).unwrap();

@@ -349,47 +349,77 @@ async fn a_moved_lake_opens_and_goes_on() {
     assert!(!findings[0].is_damage, "{findings:?}");
 }
 
-#[tokio::test]
-async fn while_the_catalog_cannot_say_whether_a_commit_happened_its_files_stay() {
-    for happened in [false, true] {
-        let place = Place::new();
-        let (lake, store) = place.open_fragile().await;
-        let schema = numbers();
-        let main = table(&lake, &schema).await;
-        append(&main, &schema, 0..5);
-        // Another process locks the catalog when the last file is written.
-        let file = catalog_file(&place.directory.path().canonicalize().unwrap());
-        let blocker = Arc::new(Mutex::new(rusqlite::Connection::open(&file).unwrap()));
-        let locking = Arc::clone(&blocker);
-        store.before_write(3, move || locking.lock().unwrap().execute_batch("BEGIN EXCLUSIVE").unwrap());
-        let error = commit(&lake, &[(&main, &schema)], 5).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
-        assert_eq!(main.state().files.len(), 0);
-        assert_eq!(files_below(&place.directory.path().join("lake/main/t/data")).len(), 1);
-        // Asked again, it still can't say.
-        let error = commit(&lake, &[(&main, &schema)], 5).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
-        {
-            let blocker = blocker.lock().unwrap();
-            if happened {
-                let metadata =
-                    files_below(&place.directory.path().canonicalize().unwrap().join("lake/main/t/metadata"));
-                let newest = metadata.iter().find(|file| file.contains("/00001-")).unwrap();
-                blocker.execute("UPDATE tables SET metadata_location = ?1", [format!("file://{newest}")]).unwrap();
-                blocker.execute("DELETE FROM leftovers", []).unwrap();
-            }
-            blocker.execute_batch("COMMIT").unwrap();
+/// A commit whose last step got no answer, because another process locked the catalog; whether it happened shows later.
+async fn run_undecided(happened: bool, other_stream_first: bool) {
+    let place = Place::new();
+    let (lake, store) = place.open_fragile().await;
+    let schema = numbers();
+    let main = table(&lake, &schema).await;
+    let other_stream = StreamName::new("u").unwrap();
+    let other = lake.create_table(&other_stream.table(), schema.clone()).await.unwrap();
+    let other_commit = || {
+        let tables = vec![TableAppend { table: Arc::clone(&other), schema: schema.clone(), batches: 0 }];
+        lake.commit(Commit { stream: other_stream.clone(), delivered: offsets(&[9]), tables, raw: Vec::new() })
+    };
+    append(&main, &schema, 0..5);
+    let root = place.directory.path().canonicalize().unwrap();
+    let blocker = Arc::new(Mutex::new(rusqlite::Connection::open(catalog_file(&root)).unwrap()));
+    let locking = Arc::clone(&blocker);
+    store.before_write(3, move || locking.lock().unwrap().execute_batch("BEGIN EXCLUSIVE").unwrap());
+    let error = commit(&lake, &[(&main, &schema)], 5).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+    assert_eq!(main.state().files.len(), 0);
+    assert_eq!(files_below(&root.join("lake/main/t/data")).len(), 1, "the file may be needed");
+    // Asked again, it still can't say, and nobody else may go on.
+    assert_eq!(commit(&lake, &[(&main, &schema)], 5).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(other_commit().await.unwrap_err().kind(), Kind::Unavailable);
+    {
+        let blocker = blocker.lock().unwrap();
+        if happened {
+            let metadata = files_below(&root.join("lake/main/t/metadata"));
+            let newest = format!("file://{}", metadata.iter().find(|file| file.contains("/00001-")).unwrap());
+            blocker.execute("UPDATE tables SET metadata_location = ?1 WHERE name = 't'", [newest]).unwrap();
+            blocker.execute("DELETE FROM leftovers", []).unwrap();
         }
-        let report = commit(&lake, &[(&main, &schema)], 5).await.unwrap();
-        assert_eq!(report.rows, 5);
-        assert_eq!((main.state().files.len(), main.state().tail.len()), (1, 0));
-        assert_eq!(main.state().delivered, offsets(&[5]));
-        assert_eq!(rows_of(&lake, &main).len(), 5);
-        check_sound(&lake.check().await.unwrap());
-        append(&main, &schema, 5..6);
-        commit(&lake, &[(&main, &schema)], 6).await.unwrap();
-        check_sound(&lake.check().await.unwrap());
+        blocker.execute_batch("COMMIT").unwrap();
     }
+    if other_stream_first {
+        other_commit().await.unwrap();
+        assert_eq!(main.state().files.len(), usize::from(happened));
+    }
+    let report = commit_first(&lake, &main, &schema, 1, 5).await;
+    assert_eq!(report.rows, 5);
+    assert_eq!((main.state().files.len(), main.state().tail.len()), (1, 0));
+    assert_eq!(main.state().delivered, offsets(&[5]));
+    assert_eq!(rows_of(&lake, &main).len(), 5);
+    check_sound(&lake.check().await.unwrap());
+    append(&main, &schema, 5..6);
+    commit(&lake, &[(&main, &schema)], 6).await.unwrap();
+    check_sound(&lake.check().await.unwrap());
+}
+
+/// The retry of a commit: the same batches and offsets as before, whatever the tail is by now.
+async fn commit_first(
+    lake: &Lake,
+    table: &Arc<Table>,
+    schema: &TableSchema,
+    batches: usize,
+    next: u64,
+) -> CommitReport {
+    let tables = vec![TableAppend { table: Arc::clone(table), schema: schema.clone(), batches }];
+    lake.commit(Commit { stream: stream(), delivered: offsets(&[next]), tables, raw: Vec::new() }).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_commit_that_turns_out_to_have_happened_is_shown_once() {
+    run_undecided(true, false).await;
+    run_undecided(true, true).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_turns_out_not_to_have_happened_is_done_again() {
+    run_undecided(false, false).await;
+    run_undecided(false, true).await;
 }
 
 #[tokio::test]
