@@ -6,6 +6,7 @@
 //! before the catalog's pointer moves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::spec::{
@@ -178,34 +179,18 @@ fn as_iceberg(error: Error) -> iceberg::Error {
 pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> Result<Planned> {
     let Change { stream, names, schema, added, offsets, now } = change;
     let offsets = offsets_property(base, &stream, offsets)?;
-    let snapshot_id = new_snapshot_id(&base.metadata);
-    let summary = summary(&base.metadata, added.as_ref());
     let schema = SchemaRef::new(schema);
-    let mut written = Vec::new();
-
-    let mut manifests = base.manifests.clone();
-    if let Some(added) = added {
-        let merged = take_manifests_to_merge(&mut manifests);
-        let existing = entries_of(files, &merged).await?;
-        let url = files.warehouse.url(&names.manifest);
-        let new = NewManifest {
-            url: &url,
-            snapshot_id,
-            schema: schema.clone(),
-            metadata: &base.metadata,
-            added: Some(added),
-            existing,
-        };
-        let (bytes, manifest) = write_manifest(new).await?;
-        written.push((names.manifest.clone(), bytes));
-        manifests.push(manifest);
-    }
-
-    let list_url = files.warehouse.url(&names.list);
-    let parent = base.metadata.current_snapshot_id();
+    let (snapshot_id, parent) = (new_snapshot_id(&base.metadata), base.metadata.current_snapshot_id());
     let sequence_number = base.metadata.next_sequence_number();
+    let summary = summary(&base.metadata, added.as_ref());
+
+    let (mut written, mut manifests) = (Vec::new(), base.manifests.clone());
+    if let Some(added) = added {
+        written.push(add_file(files, base, &mut manifests, &names, snapshot_id, Arc::clone(&schema), added).await?);
+    }
+    let list_url = files.warehouse.url(&names.list);
     let (bytes, manifests) = write_manifest_list(&list_url, snapshot_id, parent, sequence_number, manifests).await?;
-    written.push((names.list.clone(), bytes));
+    written.push((names.list, bytes));
 
     let snapshot = Snapshot::builder()
         .with_snapshot_id(snapshot_id)
@@ -217,18 +202,33 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
         .with_schema_id(schema.schema_id())
         .build();
     let expired = snapshots_to_expire(&base.metadata);
-    let built = build(base, snapshot, schema.as_ref().clone(), &expired, offsets)?;
-    if built.metadata.current_schema_id() != schema.schema_id() {
-        return Err(Error::internal("the new schema was given another id"));
-    }
-
+    let built = build(base, snapshot, &schema, &expired, offsets)?;
     let retired = retired(files, &built, &expired, &manifests).await?;
     let json = serde_json::to_vec(&built.metadata)
         .map_err(|error| Error::internal("write table metadata").with_source(error))?;
     let location = files.warehouse.url(&names.metadata);
-    written.push((names.metadata.clone(), json.into()));
-    let base = Base { location, metadata: built.metadata, manifests };
-    Ok(Planned { base, files: written, retired })
+    written.push((names.metadata, json.into()));
+    Ok(Planned { base: Base { location, metadata: built.metadata, manifests }, files: written, retired })
+}
+
+/// Writes the manifest of a new file. It takes the place of small manifests, once there are too many.
+async fn add_file(
+    files: &MetadataFiles,
+    base: &Base,
+    manifests: &mut Vec<ManifestFile>,
+    names: &Names,
+    snapshot_id: i64,
+    schema: SchemaRef,
+    added: DataFile,
+) -> Result<(String, Bytes)> {
+    let merged = take_manifests_to_merge(manifests);
+    let existing = entries_of(files, &merged).await?;
+    let url = &files.warehouse.url(&names.manifest);
+    let metadata = &base.metadata;
+    let new = NewManifest { url, snapshot_id, schema, metadata, added, existing };
+    let (bytes, manifest) = write_manifest(new).await?;
+    manifests.push(manifest);
+    Ok((names.manifest.clone(), bytes))
 }
 
 /// All small manifests, once there are too many of them. The rest stays in `manifests`, in order.
@@ -262,7 +262,7 @@ fn snapshots_to_expire(metadata: &TableMetadata) -> Vec<SnapshotRef> {
 fn build(
     base: &Base,
     snapshot: Snapshot,
-    schema: Schema,
+    schema: &Schema,
     expired: &[SnapshotRef],
     offsets: String,
 ) -> Result<TableMetadataBuildResult> {
@@ -276,15 +276,20 @@ fn build(
         .collect();
     let ids = base.metadata.schemas_iter().map(|schema| schema.schema_id());
     let unused_schemas: Vec<i32> = ids.filter(|id| !kept_schemas.contains(id)).collect();
-    base.metadata
+    let built = base
+        .metadata
         .clone()
         .into_builder(Some(base.location.clone()))
-        .add_current_schema(schema)
+        .add_current_schema(schema.clone())
         .and_then(|builder| builder.set_branch_snapshot(snapshot, MAIN_BRANCH))
         .and_then(|builder| builder.set_properties(HashMap::from([(OFFSETS.to_owned(), offsets)])))
         .and_then(|builder| builder.remove_snapshots(&expired_ids).remove_schemas(&unused_schemas))
         .and_then(TableMetadataBuilder::build)
-        .map_err(|error| iceberg_error(error, "build table metadata"))
+        .map_err(|error| iceberg_error(error, "build table metadata"))?;
+    if built.metadata.current_schema_id() != schema.schema_id() {
+        return Err(Error::internal("the new schema was given another id"));
+    }
+    Ok(built)
 }
 
 /// Files that only expired snapshots reference, and metadata files that fell off the log.

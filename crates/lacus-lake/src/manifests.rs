@@ -87,8 +87,8 @@ pub(crate) struct NewManifest<'a> {
     pub(crate) snapshot_id: i64,
     pub(crate) schema: SchemaRef,
     pub(crate) metadata: &'a TableMetadata,
-    /// The file that this commit adds, if it adds one.
-    pub(crate) added: Option<DataFile>,
+    /// The file that this commit adds.
+    pub(crate) added: DataFile,
     /// Entries of manifests that this one replaces.
     pub(crate) existing: Vec<ManifestEntryRef>,
 }
@@ -107,10 +107,8 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
         let file = entry.data_file().clone();
         writer.add_existing_file(file, snapshot, sequence, entry.file_sequence_number).map_err(failed)?;
     }
-    if let Some(file) = new.added {
-        // A negative number is left out and inherited from the commit.
-        writer.add_file(file, -1).map_err(failed)?;
-    }
+    // A negative number is left out and inherited from the commit.
+    writer.add_file(new.added, -1).map_err(failed)?;
     let manifest = writer.write_manifest_file().await.map_err(failed)?;
     let bytes = memory.new_input(new.url).map_err(failed)?.read().await.map_err(failed)?;
     Ok((bytes, manifest))
