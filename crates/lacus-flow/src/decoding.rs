@@ -29,8 +29,9 @@ pub(crate) struct Decoding {
     seen: Offsets,
     /// Everything before it is committed or frozen for a commit.
     frozen: Offsets,
-    /// Batches at the front of the tails (of table and quarantine) that are frozen.
-    frozen_batches: [usize; 2],
+    /// Batches at the end of the table's tail that are not frozen. The frozen ones before them go whenever their commit
+    /// ends, so batches are counted from the end.
+    pending_batches: usize,
     raw: RawWriter,
     /// Bytes of records between `frozen` and `seen`.
     pending_bytes: u64,
@@ -67,7 +68,7 @@ impl Decoding {
             schema: TableSchema::clone(&state.schema),
             seen: state.delivered.clone(),
             frozen: state.delivered.clone(),
-            frozen_batches: [0, 0],
+            pending_batches: 0,
             raw: RawWriter::default(),
             pending_bytes: 0,
             pending_since: None,
@@ -130,15 +131,10 @@ impl Decoding {
             .map(|(table, schema)| TableAppend { table: Arc::clone(table), schema, batches: table.state().tail.len() })
             .collect();
         let raw = self.raw.finish().context("end raw files")?;
-        self.frozen_batches = [tables[0].batches, tables[1].batches];
         self.frozen = self.seen.clone();
+        self.pending_batches = 0;
         (self.pending_bytes, self.pending_since) = (0, None);
         Ok(Frozen { delivered: self.seen.clone(), tables, raw })
-    }
-
-    /// The frozen batches were committed: the lake took them off the tails.
-    pub(crate) fn thaw(&mut self) {
-        self.frozen_batches = [0, 0];
     }
 
     fn read_new(&self) -> Result<Vec<Record>> {
@@ -180,9 +176,10 @@ impl Decoding {
         if widened {
             let mut batches = self.decode_pending_again()?;
             batches.push(tail_batch(rows));
-            self.table.replace_tail(&self.schema, self.frozen_batches[0], batches);
+            self.replace_last(self.pending_batches, batches);
         } else if rows.num_rows() > 0 {
             self.table.append_tail(&self.schema, tail_batch(rows));
+            self.pending_batches += 1;
             self.merge_small_batches()?;
         }
         Ok(())
@@ -210,28 +207,32 @@ impl Decoding {
     }
 
     /// Keeps the tail's batches of growing size, as in a log-structured merge: a row is copied O(log n) times.
-    fn merge_small_batches(&self) -> Result<()> {
+    fn merge_small_batches(&mut self) -> Result<()> {
         let state = self.table.state();
-        let tail = &state.tail[self.frozen_batches[0]..];
-        let mut from = tail.len();
-        let mut rows = 0;
-        for batch in tail.iter().rev() {
+        let (mut count, mut rows) = (0, 0);
+        for batch in state.tail.iter().rev().take(self.pending_batches) {
             let more = batch.rows.num_rows();
             if rows + more > MERGED_ROWS_MAX || (rows > 0 && more > 2 * rows) {
                 break;
             }
             rows += more;
-            from -= 1;
+            count += 1;
         }
-        if tail.len() - from < 2 {
+        if count < 2 {
             return Ok(());
         }
-        let batches = tail[from..].iter().map(|batch| conform(&batch.rows, &state.arrow_schema));
+        let batches = &state.tail[state.tail.len() - count..];
+        let batches = batches.iter().map(|batch| conform(&batch.rows, &state.arrow_schema));
         let batches = batches.collect::<Result<Vec<_>>>()?;
         let merged = concat_batches(&state.arrow_schema, &batches)
             .map_err(|error| Error::internal("merge batches of the tail").with_source(error))?;
-        self.table.replace_tail(&self.schema, self.frozen_batches[0] + from, vec![tail_batch(merged)]);
+        self.replace_last(count, vec![tail_batch(merged)]);
         Ok(())
+    }
+
+    fn replace_last(&mut self, count: usize, batches: Vec<TailBatch>) {
+        self.pending_batches = self.pending_batches - count + batches.len();
+        self.table.replace_end_of_tail(&self.schema, count, batches);
     }
 }
 

@@ -174,8 +174,7 @@ impl Delivery {
         match ended {
             Ok(report) => {
                 self.frozen = None;
-                if let Some(decoding) = &mut self.decoding {
-                    decoding.thaw();
+                if let Some(decoding) = &self.decoding {
                     tracing::info!(stream = %decoding.stream(), rows = report.rows, bytes = report.parquet_bytes, "committed");
                 }
                 self.tell_flushes(&report);

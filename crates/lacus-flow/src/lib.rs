@@ -7,6 +7,9 @@ mod decoding;
 mod delivery;
 mod progress;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -117,18 +117,6 @@ impl Table {
         });
     }
 
-    /// Puts other rows in place of the tail's batches from `from` on: they were decoded anew in a wider schema.
-    ///
-    /// `from` counts from the front as it is now. A commit that ends takes batches off the front: whoever runs one
-    /// beside this counts from the back with [`replace_end_of_tail`](Self::replace_end_of_tail).
-    pub fn replace_tail(&self, schema: &TableSchema, from: usize, batches: Vec<TailBatch>) {
-        self.change(|state| {
-            state.set_schema(schema);
-            state.tail.truncate(from);
-            state.tail.extend(batches.into_iter().map(Arc::new));
-        });
-    }
-
     /// Puts other rows in place of the last `count` batches of the tail. Commits take batches off the front only, so
     /// this means the same whether or not one ends meanwhile.
     pub fn replace_end_of_tail(&self, schema: &TableSchema, count: usize, batches: Vec<TailBatch>) {
