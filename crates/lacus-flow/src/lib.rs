@@ -68,6 +68,7 @@ impl Deliveries {
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
+        must_have_been_logged(&inner.log, &inner.lake)?;
         let deliveries = Self(Arc::new(inner));
         deliveries.start_new().await?;
         deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
@@ -152,8 +153,6 @@ impl Deliveries {
         let name = stream.name.table();
         let table = self.0.lake.create_table(&name, TableSchema::empty()).await?;
         let quarantine = self.0.lake.create_table(&name.quarantine(), TableSchema::quarantine()).await?;
-        let delivered = table.state().delivered.clone();
-        must_have_been_logged(stream, &delivered)?;
         Ok(Decoding::new(self.0.log.clone(), stream, table, quarantine))
     }
 
@@ -213,15 +212,20 @@ fn delivered(lake: &Lake, stream: &StreamName) -> Offsets {
 
 /// A log that ends before its table was once lost or replaced. Its next events would get offsets that the table
 /// already counts as delivered: acknowledged and never seen. So refuse to go on.
-fn must_have_been_logged(stream: &StreamInfo, delivered: &Offsets) -> Result<()> {
-    for (partition, next) in delivered.iter() {
-        let end = stream.end.next(partition);
-        if next > end {
-            return Err(Error::corrupt(format!(
-                "the table holds records of partition {} up to {}, but the log ends at {}: the log was lost or replaced",
-                partition.0, next.0, end.0
-            ))
-            .with_hint("restore .lacus/stream from the same time as .lacus/lake and .lacus/catalog.db"));
+fn must_have_been_logged(log: &Log, lake: &Lake) -> Result<()> {
+    for table in lake.tables().iter().filter(|table| !table.name().is_quarantine()) {
+        let end = log.stream(&table.name().stream()).map(|stream| stream.end).unwrap_or_default();
+        for (partition, next) in table.state().delivered.iter() {
+            if next > end.next(partition) {
+                return Err(Error::corrupt(format!(
+                    "table \"{}\" holds records of partition {} up to {}, but the log ends at {}: the log was lost or replaced",
+                    table.name(),
+                    partition.0,
+                    next.0,
+                    end.next(partition).0
+                ))
+                .with_hint("restore .lacus/stream from the same time as .lacus/lake and .lacus/catalog.db"));
+            }
         }
     }
     Ok(())
