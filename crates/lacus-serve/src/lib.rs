@@ -1,1 +1,5 @@
-//! Every way to ask: Postgres wire and HTTP.
+//! Every way to ask: the Postgres wire protocol and HTTP.
+//!
+//! Only this crate and collect know wire formats. Whoever asks gets rows as they come; nothing here holds an answer whole.
+
+pub mod http;

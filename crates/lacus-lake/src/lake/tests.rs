@@ -163,7 +163,7 @@ async fn rows_outside_of_a_commit_and_offsets_that_go_back_are_refused() {
     commit(&lake, &[(&main, &schema)], 5).await.unwrap();
     append(&main, &schema, 4..6);
     assert_eq!(commit(&lake, &[(&main, &schema)], 6).await.unwrap_err().kind(), Kind::Internal);
-    main.replace_tail(&schema, 0, Vec::new());
+    main.replace_end_of_tail(&schema, usize::MAX, Vec::new());
     assert_eq!(commit(&lake, &[(&main, &schema)], 4).await.unwrap_err().kind(), Kind::Internal);
     let twice = TableAppend { table: Arc::clone(&main), schema: schema.clone(), batches: 0 };
     let tables = vec![twice.clone(), twice];
@@ -201,7 +201,7 @@ async fn columns_grow_at_every_depth_and_old_rows_stay() {
     assert_eq!(commit(&lake, &[(&main, &old)], 21).await.unwrap_err().kind(), Kind::Internal);
     let mut other = new.clone();
     other.columns[0].kind = ColumnType::Double;
-    main.replace_tail(&other, 0, Vec::new());
+    main.replace_end_of_tail(&other, usize::MAX, Vec::new());
     append(&main, &other, 20..21);
     assert_eq!(commit(&lake, &[(&main, &other)], 21).await.unwrap_err().kind(), Kind::Internal);
 }
