@@ -176,7 +176,7 @@ fn not_packed(encoding: &str, error: io::Error) -> Refusal {
     let error = match error.kind() {
         // The one thing that zstd says only in words.
         _ if error.to_string().contains("too much memory") => {
-            Error::invalid("the zstd body asks for a window larger than the body may be")
+            Error::invalid("the zstd body asks for a window larger than a body may be")
                 .with_hint("compress it with level 19 or lower, without --long")
         }
         io::ErrorKind::UnexpectedEof => Error::invalid(format!("the {encoding} body breaks off")),

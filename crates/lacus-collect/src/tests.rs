@@ -1,5 +1,8 @@
 //! The door with a real log behind it, through its router.
 
+mod hostile;
+mod sockets;
+
 use std::sync::Arc;
 use std::time::Duration;
 
