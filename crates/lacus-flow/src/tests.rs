@@ -206,7 +206,8 @@ async fn a_commit_comes_by_itself_when_enough_bytes_wait() {
     project.settings.commit_bytes = ByteSize(1_000);
     let running = project.start().await.unwrap();
     running.send(&events(0..100)).await;
-    wait_until(|| running.table("clicks").state().files.len() == 1).await;
+    let clicks = TableName::new("clicks").unwrap();
+    wait_until(|| running.lake.table(&clicks).is_some_and(|table| table.state().files.len() == 1)).await;
     running.stop().await;
 
     project.settings.commit_bytes = ByteSize::mb(100);

@@ -93,6 +93,12 @@ impl Answer {
         self.command
     }
 
+    /// Whether it is of a kind that returns rows, though there may be none.
+    #[must_use]
+    pub fn returns_rows(&self) -> bool {
+        matches!(self.command, "SELECT" | "SHOW" | "EXPLAIN")
+    }
+
     /// The columns. None for a statement that returns no rows.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {

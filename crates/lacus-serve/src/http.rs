@@ -1,50 +1,76 @@
 //! Asking over HTTP: SQL, status, flush, health.
 //!
-//! Rows are streamed as they come, so an answer costs no more memory than a few batches. Nothing here authenticates:
-//! the settings let lacus listen on loopback only.
+//! | | |
+//! |---|---|
+//! | `POST /v1/sql` | a statement, and its answer as it comes (see [`sql`]) |
+//! | `POST /v1/tables/{table}/flush` | commits what was acknowledged, and says what was written |
+//! | `GET /v1/status` | deliveries, lake and log |
+//! | `GET /livez` | the process answers |
+//! | `GET /readyz` | it answers questions: what the log had at start is visible |
 
+mod refusal;
 mod sql;
-mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use lacus_core::{Error, TableName};
-use lacus_flow::Deliveries;
-use lacus_lake::Lake;
-use lacus_query::{Engine, SqlError};
+use lacus_core::{Clock, Error, StreamName, TableName, Timestamp};
+use lacus_flow::{Deliveries, DeliveryStatus};
+use lacus_lake::{CommitReport, Lake, LakeStats};
+use lacus_query::{Engine, SQL_BYTES_MAX};
+use lacus_stream::Log;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-/// The longest SQL request, in bytes.
-pub(crate) const SQL_BYTES_MAX: usize = 1 << 20;
-/// The most queries that run at once over HTTP; more are asked to come back.
+use crate::http::refusal::Refusal;
+
+/// Queries over HTTP that run at once; more wait a while for their turn.
 const QUERIES_MAX: usize = 64;
 
-/// What the routes answer from.
-#[derive(Clone)]
-struct Routes {
-    engine: Engine,
-    deliveries: Deliveries,
-    lake: Arc<Lake>,
-    queries: Arc<Semaphore>,
+/// What is asked about.
+pub struct Served {
+    /// Answers SQL.
+    pub engine: Engine,
+    /// Bring events to tables.
+    pub deliveries: Deliveries,
+    /// The tables.
+    pub lake: Arc<Lake>,
+    /// The log.
+    pub log: Log,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
-/// The routes for those who ask: `/v1/sql`, `/v1/status`, `/v1/tables/{table}/flush`, `/livez`, `/readyz`.
-#[must_use]
-pub fn router(engine: Engine, deliveries: Deliveries, lake: Arc<Lake>) -> Router {
-    let routes = Routes { engine, deliveries, lake, queries: Arc::new(Semaphore::new(QUERIES_MAX)) };
+struct Inner {
+    served: Served,
+    started: Timestamp,
+    queries: Arc<Semaphore>,
+    /// Set once, when everything that the log had at start is visible.
+    was_ready: AtomicBool,
+}
+
+type Shared = Arc<Inner>;
+
+/// The routes of this module.
+pub fn router(served: Served) -> Router {
+    let inner = Inner {
+        started: served.clock.now(),
+        served,
+        queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+        was_ready: AtomicBool::new(false),
+    };
     Router::new()
-        .route("/v1/sql", post(sql::answer).layer(DefaultBodyLimit::max(SQL_BYTES_MAX)))
-        .route("/v1/status", get(status::answer))
+        // JSON around the statement may take as much again.
+        .route("/v1/sql", post(sql::answer).layer(DefaultBodyLimit::max(2 * SQL_BYTES_MAX)))
         .route("/v1/tables/{table}/flush", post(flush))
-        .route("/livez", get(|| async { Json(Health { status: "live" }) }))
+        .route("/v1/status", get(status))
+        .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
-        .with_state(routes)
+        .with_state(Arc::new(inner))
 }
 
 #[derive(Serialize)]
@@ -52,74 +78,146 @@ struct Health {
     status: &'static str,
 }
 
-/// Ready means: what is acknowledged becomes visible. A delivery that fails is retried, and told here meanwhile.
-async fn ready(State(routes): State<Routes>) -> Response {
-    let failing = routes.deliveries.status().into_iter().find_map(|status| Some((status.stream, status.error?)));
-    match failing {
-        None => Json(Health { status: "ready" }).into_response(),
-        Some((stream, error)) => {
-            refused(&Error::unavailable(format!("stream \"{stream}\" is not delivered: {error}")).into())
+async fn ready(State(inner): State<Shared>) -> Result<Json<Health>, Refusal> {
+    if !inner.was_ready.load(Ordering::Relaxed) {
+        let behind: u64 = inner
+            .served
+            .deliveries
+            .status()
+            .iter()
+            .map(|delivery| delivery.acknowledged.saturating_sub(delivery.visible))
+            .sum();
+        if behind > 0 {
+            return Err(Error::unavailable(format!("{behind} events of the log are not visible yet")).into());
         }
+        inner.was_ready.store(true, Ordering::Relaxed);
     }
+    Ok(Json(Health { status: "ready" }))
 }
 
 #[derive(Serialize)]
 struct Flushed {
+    table: String,
     rows: u64,
     parquet_bytes: u64,
     raw_bytes: u64,
 }
 
-async fn flush(State(routes): State<Routes>, Path(table): Path<String>) -> Response {
-    let flushed = match TableName::new(&table) {
-        Ok(table) => routes.deliveries.flush(&table).await,
-        Err(error) => Err(error),
-    };
-    match flushed {
-        Ok(report) => Json(Flushed {
-            rows: report.rows,
-            parquet_bytes: report.parquet_bytes,
-            raw_bytes: report.raw_bytes,
-        })
-        .into_response(),
-        Err(error) => refused(&error.into()),
-    }
+async fn flush(
+    State(inner): State<Shared>,
+    table: Result<Path<String>, PathRejection>,
+) -> Result<Json<Flushed>, Refusal> {
+    let Path(table) = table.map_err(|error| Error::invalid(error.body_text()))?;
+    let table = TableName::new(&table)?;
+    let CommitReport { rows, parquet_bytes, raw_bytes } = inner.served.deliveries.flush(&table).await?;
+    Ok(Json(Flushed { table: table.to_string(), rows, parquet_bytes, raw_bytes }))
 }
 
 #[derive(Serialize)]
-struct Refusal<'a> {
-    error: RefusalBody<'a>,
+struct Status {
+    version: &'static str,
+    uptime_ms: u64,
+    streams: Vec<StreamStatus>,
+    lake: LakeStatus,
+    log: LogStatus,
 }
 
 #[derive(Serialize)]
-struct RefusalBody<'a> {
-    kind: &'static str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
-    sqlstate: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<usize>,
+struct StreamStatus {
+    stream: String,
+    acknowledged: u64,
+    visible: u64,
+    committed: u64,
+    freshness_p50_ms: f64,
+    freshness_p99_ms: f64,
+    files: u64,
+    file_bytes: u64,
+    tail_bytes: u64,
+    error: Option<String>,
 }
 
-/// An error as JSON: `{"error":{"kind","message","hint","sqlstate","position"}}`.
-fn refusal_json(error: &SqlError) -> String {
-    let body = RefusalBody {
-        kind: error.kind().as_str(),
-        message: error.message(),
-        hint: error.hint(),
-        sqlstate: error.sqlstate(),
-        position: error.position(),
-    };
-    serde_json::to_string(&Refusal { error: body }).expect("text and numbers are JSON")
+#[derive(Serialize)]
+struct LakeStatus {
+    tables: u64,
+    files: u64,
+    rows: u64,
+    bytes: u64,
+    raw_files: u64,
+    raw_bytes: u64,
+    raw_records: u64,
 }
 
-/// The answer to a request that can't be met: the status of the error's kind, and when to retry.
-fn refused(error: &SqlError) -> Response {
-    let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], refusal_json(error)).into_response();
-    if error.kind().is_retryable() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+#[derive(Serialize)]
+struct LogStatus {
+    records: u64,
+    bytes: u64,
+    groups: u64,
+    refused_groups: u64,
+    in_flight_bytes: u64,
+    segments: u64,
+    disk_bytes: u64,
+    sync_micros_p50: u64,
+    sync_micros_p99: u64,
+}
+
+async fn status(State(inner): State<Shared>) -> Json<Status> {
+    let Served { deliveries, lake, log, clock, .. } = &inner.served;
+    let streams = deliveries.status().into_iter().map(|delivery| {
+        let (files, file_bytes) = files(lake, &delivery.stream);
+        stream_status(delivery, files, file_bytes)
+    });
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_ms: clock.now().millis_since(inner.started),
+        streams: streams.collect(),
+        lake: lake.stats().into(),
+        log: log.stats().into(),
+    })
+}
+
+fn files(lake: &Lake, stream: &StreamName) -> (u64, u64) {
+    let Some(table) = lake.table(&stream.table()) else { return (0, 0) };
+    let state = table.state();
+    (state.files.len() as u64, state.files.iter().map(|file| file.bytes).sum())
+}
+
+fn stream_status(delivery: DeliveryStatus, files: u64, file_bytes: u64) -> StreamStatus {
+    StreamStatus {
+        stream: delivery.stream.to_string(),
+        acknowledged: delivery.acknowledged,
+        visible: delivery.visible,
+        committed: delivery.committed,
+        freshness_p50_ms: delivery.freshness_p50_ms,
+        freshness_p99_ms: delivery.freshness_p99_ms,
+        files,
+        file_bytes,
+        tail_bytes: delivery.tail_bytes,
+        error: delivery.error,
     }
-    response
 }
+
+impl From<LakeStats> for LakeStatus {
+    fn from(stats: LakeStats) -> Self {
+        let LakeStats { tables, files, rows, bytes, raw_files, raw_bytes, raw_records } = stats;
+        Self { tables, files, rows, bytes, raw_files, raw_bytes, raw_records }
+    }
+}
+
+impl From<lacus_stream::Stats> for LogStatus {
+    fn from(stats: lacus_stream::Stats) -> Self {
+        Self {
+            records: stats.records,
+            bytes: stats.bytes,
+            groups: stats.groups,
+            refused_groups: stats.refused_groups,
+            in_flight_bytes: stats.in_flight_bytes,
+            segments: stats.segments,
+            disk_bytes: stats.disk_bytes,
+            sync_micros_p50: stats.sync_micros_p50,
+            sync_micros_p99: stats.sync_micros_p99,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
-//! Every way to ask: the Postgres wire protocol and HTTP.
+//! Every way to ask: Postgres wire and HTTP.
 //!
-//! Only this crate and collect know wire formats. Whoever asks gets rows as they come; nothing here holds an answer whole.
+//! This crate knows wire formats and no SQL: statements go to [`lacus_query`] and answers are streamed out as they come.
+//! It opens no socket: whoever starts a server hands a listener in.
 
 pub mod http;
+pub mod postgres;

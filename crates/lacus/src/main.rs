@@ -1,1 +1,19 @@
-fn main() {}
+//! The event lake in one binary. Everything is built in [`run`] and handed down from there.
+
+mod answer;
+mod cli;
+mod commands;
+mod demo;
+mod door;
+mod http;
+mod lock;
+mod project;
+mod run;
+mod server;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run::main()
+}

@@ -1,186 +1,215 @@
-//! `POST /v1/sql`: one statement in, its rows out as they come.
+//! `POST /v1/sql`: one statement, and its answer as it comes.
 //!
-//! The request is SQL text, or JSON `{"sql":…,"dialect":…,"params":[…]}`. The answer is one JSON object with columns, rows
-//! and stats, or with `Accept: application/x-ndjson` one object per row. A query that fails before its first rows gets the
-//! status of its error; one that fails later ends with a member (or line) `error`.
+//! The body is the statement, or with `Content-Type: application/json` an object: `{"sql":"…","dialect":"athena",
+//! "params":[1,"x"]}`. The answer is one JSON object, `{"columns":[{"name","type"}],"rows":[[…]],"stats":{…}}`, or with
+//! `Accept: application/x-ndjson` one JSON object for each row. An error before the first rows has a status of its own;
+//! one after them ends the answer: as `"error"` in place of `"stats"`, or as a last line.
 
-use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::common::ScalarValue;
-use futures::stream::{self, Stream, StreamExt};
+use datafusion::scalar::ScalarValue;
+use futures::{Stream, StreamExt, stream};
 use lacus_core::{Error, Kind};
 use lacus_query::{Answer, Dialect, SqlError, json};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
-use super::{Routes, refusal_json, refused};
+use super::Shared;
+use super::refusal::{self, Refusal};
 
-const NDJSON: &str = "application/x-ndjson";
+/// How long a query may wait for its turn.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// A question as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct Asked {
     sql: String,
     #[serde(default)]
     dialect: Option<String>,
     #[serde(default)]
-    params: Vec<Parameter>,
+    params: Vec<Value>,
 }
 
-/// The value of `$1`, `$2` … in JSON.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Parameter {
-    Boolean(bool),
-    Long(i64),
-    Double(f64),
-    Text(String),
-    Null(()),
+/// How the rows are written.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// One JSON object with all of it.
+    Whole,
+    /// One JSON object for each row.
+    Lines,
 }
 
-impl From<Parameter> for ScalarValue {
-    fn from(parameter: Parameter) -> Self {
-        match parameter {
-            Parameter::Boolean(value) => value.into(),
-            Parameter::Long(value) => value.into(),
-            Parameter::Double(value) => value.into(),
-            Parameter::Text(value) => Self::Utf8(Some(value)),
-            Parameter::Null(()) => Self::Null,
-        }
-    }
-}
-
-/// A running answer whose first batch is known, and the permit that it runs with.
-struct Rows {
-    first: Option<RecordBatch>,
-    answer: Answer,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Rows {
-    async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        match self.first.take() {
-            Some(batch) => Some(Ok(batch)),
-            None => self.answer.next().await,
-        }
-    }
-}
-
-pub(super) async fn answer(State(routes): State<Routes>, headers: HeaderMap, body: Bytes) -> Response {
-    match ask(&routes, &headers, &body).await {
-        Ok(rows) if has(&headers, header::ACCEPT, NDJSON) => {
-            ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(objects(rows))).into_response()
-        }
-        Ok(rows) => ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(document(rows))).into_response(),
-        Err(error) => refused(&error),
-    }
-}
-
-async fn ask(routes: &Routes, headers: &HeaderMap, body: &[u8]) -> Result<Rows, SqlError> {
-    let permit = routes.queries.clone().try_acquire_owned().map_err(|_| {
-        SqlError::new(Kind::Limited, "53300", "too many queries run at once").with_hint("try again in a moment")
-    })?;
-    let question = read(headers, body)?;
-    let dialect = question.dialect.as_deref().map_or(Ok(Dialect::default()), str::parse)?;
-    let parameters: Vec<ScalarValue> = question.params.into_iter().map(ScalarValue::from).collect();
-    let mut answer = routes.engine.session(dialect).query(&question.sql, &parameters).await?;
+pub(super) async fn answer(
+    State(inner): State<Shared>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    let body = body.map_err(|error| Error::invalid(error.body_text()))?;
+    let asked = asked(&headers, &body)?;
+    let dialect = asked.dialect.map_or(Ok(Dialect::default()), |name| name.parse())?;
+    let params = asked.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
+    let turn = timeout(TURN_WAIT_MAX, std::sync::Arc::clone(&inner.queries).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(SqlError::new(Kind::Limited, "53300", "too many queries are running").into());
+    };
+    let mut answer = inner.served.engine.session(dialect).query(&asked.sql, &params).await?;
+    // A query that fails at once is told so by the status.
     let first = answer.next().await.transpose()?;
-    Ok(Rows { first, answer, _permit: permit })
+    let form = match headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) {
+        Some(accept) if accept.contains("ndjson") || accept.contains("jsonl") => Form::Lines,
+        _ => Form::Whole,
+    };
+    Ok(respond(answer, first, form, turn))
 }
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Question, SqlError> {
-    let text = std::str::from_utf8(body).map_err(|error| Error::invalid(format!("the request is no UTF-8: {error}")))?;
-    if has(headers, header::CONTENT_TYPE, "application/json") || text.trim_start().starts_with('{') {
-        return serde_json::from_str(text).map_err(|error| {
-            let error = Error::invalid(format!("the request is no question: {error}"));
-            error.with_hint("send SQL as text, or {\"sql\": \"SELECT 1\"}").into()
-        });
+fn asked(headers: &HeaderMap, body: &Bytes) -> Result<Asked, Error> {
+    let text = std::str::from_utf8(body).map_err(|_| Error::invalid("the body is not UTF-8"))?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/json") {
+        return Ok(Asked { sql: text.to_owned(), dialect: None, params: Vec::new() });
     }
-    Ok(Question { sql: text.to_owned(), dialect: None, params: Vec::new() })
+    serde_json::from_str(text).map_err(|error| {
+        Error::invalid(format!("the body is no question: {error}")).with_hint("send {\"sql\":\"select 1\"}")
+    })
 }
 
-fn has(headers: &HeaderMap, name: header::HeaderName, value: &str) -> bool {
-    headers.get(name).and_then(|header| header.to_str().ok()).is_some_and(|header| header.starts_with(value))
+fn parameter(value: &Value) -> Result<ScalarValue, Error> {
+    Ok(match value {
+        Value::Null => ScalarValue::Null,
+        Value::Bool(value) => ScalarValue::Boolean(Some(*value)),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => ScalarValue::Int64(Some(whole)),
+            None => ScalarValue::Float64(number.as_f64()),
+        },
+        Value::String(text) => ScalarValue::Utf8(Some(text.clone())),
+        Value::Array(_) | Value::Object(_) => {
+            return Err(Error::invalid("a parameter is a number, a text, a boolean or null"));
+        }
+    })
 }
 
-type Chunk = Result<Bytes, Infallible>;
+/// An answer that is being written.
+struct Writing {
+    answer: Answer,
+    form: Form,
+    step: Step,
+    /// Given back when the answer is written.
+    _turn: OwnedSemaphorePermit,
+}
 
-/// What comes next of a JSON document.
 enum Step {
-    Begin,
-    Rows { first: bool },
-    End,
+    /// The columns, and the first rows if there are any.
+    Begin(Option<RecordBatch>),
+    Rows {
+        first: bool,
+    },
+    Ended,
 }
 
-/// `{"columns":[…],"rows":[…],"stats":{…}}`.
-fn document(rows: Rows) -> impl Stream<Item = Chunk> {
-    stream::unfold((rows, Step::Begin), |(mut rows, step)| async move {
-        let (chunk, step) = match step {
-            Step::Begin => (beginning(&rows.answer), Step::Rows { first: true }),
-            Step::Rows { first } => match rows.next().await {
-                Some(Ok(batch)) => arrays(&rows.answer, &batch, first),
-                Some(Err(error)) => (ending(&rows.answer, Some(&error)), Step::End),
-                None => (ending(&rows.answer, None), Step::End),
-            },
-            Step::End => return None,
+fn respond(answer: Answer, first: Option<RecordBatch>, form: Form, turn: OwnedSemaphorePermit) -> Response {
+    let kind = match form {
+        Form::Whole => HeaderValue::from_static("application/json"),
+        Form::Lines => HeaderValue::from_static("application/x-ndjson"),
+    };
+    let headers: [(HeaderName, HeaderValue); 1] = [(header::CONTENT_TYPE, kind)];
+    let writing = Writing { answer, form, step: Step::Begin(first), _turn: turn };
+    (headers, Body::from_stream(pieces(writing))).into_response()
+}
+
+/// The body, batch by batch.
+fn pieces(writing: Writing) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
+    stream::unfold(writing, |mut writing| async move {
+        let piece = match std::mem::replace(&mut writing.step, Step::Ended) {
+            Step::Ended => return None,
+            Step::Begin(batch) => {
+                let mut piece = writing.head();
+                let first = batch.is_none();
+                writing.step = Step::Rows { first };
+                if let Some(batch) = batch {
+                    writing.add_rows(batch, true, &mut piece).await;
+                }
+                piece
+            }
+            Step::Rows { first } => {
+                let mut piece = Vec::new();
+                match writing.answer.next().await {
+                    Some(Ok(batch)) => {
+                        writing.step = Step::Rows { first: false };
+                        writing.add_rows(batch, first, &mut piece).await;
+                    }
+                    Some(Err(error)) => writing.fail(&error, &mut piece),
+                    None => writing.end(&mut piece),
+                }
+                piece
+            }
         };
-        Some((Ok(Bytes::from(chunk)), (rows, step)))
+        Some((Ok(Bytes::from(piece)), writing))
     })
 }
 
-fn arrays(answer: &Answer, batch: &RecordBatch, first: bool) -> (Vec<u8>, Step) {
-    let mut text = Vec::new();
-    match json::write_arrays(batch, first, &mut text) {
-        Ok(()) => (text, Step::Rows { first: first && batch.num_rows() == 0 }),
-        Err(error) => (ending(answer, Some(&error)), Step::End),
+impl Writing {
+    fn head(&self) -> Vec<u8> {
+        if self.form == Form::Lines {
+            return Vec::new();
+        }
+        let columns: Vec<Value> = json::columns(self.answer.schema())
+            .into_iter()
+            .map(|(name, kind)| Map::from_iter([("name".to_owned(), name.into()), ("type".to_owned(), kind.into())]))
+            .map(Value::Object)
+            .collect();
+        format!("{{\"columns\":{},\"rows\":[", Value::Array(columns)).into_bytes()
     }
-}
 
-fn beginning(answer: &Answer) -> Vec<u8> {
-    let columns: Vec<String> = json::columns(answer.schema())
-        .iter()
-        .map(|(name, kind)| format!("{{\"name\":{},\"type\":{}}}", json::quoted(name), json::quoted(kind)))
-        .collect();
-    format!("{{\"columns\":[{}],\"rows\":[", columns.join(",")).into_bytes()
-}
-
-fn ending(answer: &Answer, error: Option<&SqlError>) -> Vec<u8> {
-    let stats = answer.stats();
-    let mut text = format!(
-        "\n],\"stats\":{{\"rows\":{},\"bytes_scanned\":{},\"files_scanned\":{},\"elapsed_ms\":{:.3}}}",
-        stats.rows,
-        stats.bytes_scanned,
-        stats.files_scanned,
-        stats.elapsed.as_secs_f64() * 1_000.0
-    );
-    if let Some(error) = error {
-        // {"error":{…}} without its outer braces is the member.
-        let refusal = refusal_json(error);
-        text.push(',');
-        text.push_str(&refusal[1..refusal.len() - 1]);
+    /// Writes a batch, on a thread that may be busy for a while.
+    async fn add_rows(&mut self, batch: RecordBatch, first: bool, piece: &mut Vec<u8>) {
+        let form = self.form;
+        let written = tokio::task::spawn_blocking(move || {
+            let mut rows = Vec::new();
+            let written = match form {
+                Form::Whole => json::write_arrays(&batch, first, &mut rows),
+                Form::Lines => json::write_objects(&batch, &mut rows),
+            };
+            written.map(|()| rows)
+        });
+        match written.await {
+            Ok(Ok(rows)) => piece.extend(rows),
+            Ok(Err(error)) => self.fail(&error, piece),
+            Err(error) => {
+                let error = SqlError::new(Kind::Internal, "XX000", "writing the rows failed").with_source(error);
+                self.fail(&error, piece);
+            }
+        }
     }
-    text.push_str("}\n");
-    text.into_bytes()
-}
 
-/// One object per row.
-fn objects(rows: Rows) -> impl Stream<Item = Chunk> {
-    stream::unfold(Some(rows), |rows| async move {
-        let mut rows = rows?;
-        let mut text = Vec::new();
-        let written = match rows.next().await? {
-            Ok(batch) => json::write_objects(&batch, &mut text),
-            Err(error) => Err(error),
-        };
-        let Err(error) = written else { return Some((Ok(Bytes::from(text)), Some(rows))) };
-        text.extend_from_slice(refusal_json(&error).as_bytes());
-        text.push(b'\n');
-        Some((Ok(Bytes::from(text)), None))
-    })
+    fn fail(&mut self, error: &SqlError, piece: &mut Vec<u8>) {
+        self.step = Step::Ended;
+        let error = refusal::json(error);
+        match self.form {
+            // {"error":…} without its opening brace.
+            Form::Whole => piece.extend(format!("\n],{}\n", &error[1..]).into_bytes()),
+            Form::Lines => piece.extend(format!("{error}\n").into_bytes()),
+        }
+    }
+
+    fn end(&mut self, piece: &mut Vec<u8>) {
+        self.step = Step::Ended;
+        if self.form == Form::Whole {
+            let stats = self.answer.stats();
+            let stats = serde_json::json!({
+                "rows": stats.rows,
+                "bytes_scanned": stats.bytes_scanned,
+                "files_scanned": stats.files_scanned,
+                "elapsed_ms": stats.elapsed.as_secs_f64() * 1e3,
+            });
+            piece.extend(format!("\n],\"stats\":{stats}}}\n").into_bytes());
+        }
+    }
 }

@@ -1,0 +1,124 @@
+//! The Postgres protocol, as far as clients that read need it.
+//!
+//! Each connection has a session of its own. Rows are sent as the engine gives them, never collected. Cancel requests,
+//! a client that goes away, and shutdown stop the query itself. There is no authentication yet: listen on loopback.
+
+mod cancel;
+mod columns;
+mod connection;
+mod errors;
+mod numeric;
+mod parameters;
+mod startup;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lacus_core::{Error, Result};
+use lacus_query::Engine;
+use pgwire::tokio::process_socket;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::postgres::cancel::{Cancels, Running};
+use crate::postgres::connection::Connection;
+
+/// How long queries may go on after shutdown was asked for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a running query's client is looked after.
+const CLIENT_CHECK_EVERY: Duration = Duration::from_millis(500);
+
+/// Pause after the system refused to accept a connection (no file handles left), before trying again.
+const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Serves clients until `shutdown` is cancelled; then takes no new ones and gives running queries some seconds to end.
+/// At most `connections_max` clients are served at once; more wait to be accepted.
+///
+/// # Errors
+/// Never today: a connection that fails concerns nobody else.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Engine,
+    connections_max: u32,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let places = Arc::new(Semaphore::new(connections_max as usize));
+    let cancels = Arc::new(Cancels::default());
+    let connections = TaskTracker::new();
+    loop {
+        let place = tokio::select! {
+            () = shutdown.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place.map_err(|_| Error::internal("no places to serve"))?,
+        };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let connection = Connection::new(&engine, Arc::clone(&cancels));
+                let shutdown = shutdown.clone();
+                connections.spawn(async move {
+                    converse(socket, connection, shutdown).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "can't accept a postgres connection");
+                tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn converse(socket: TcpStream, connection: Connection, shutdown: CancellationToken) {
+    let running = connection.running();
+    let (socket, watched) = match watched(socket) {
+        Ok(both) => both,
+        Err(error) => return tracing::debug!(%error, "a postgres client went away"),
+    };
+    tokio::select! {
+        ended = process_socket(socket, None, connection) => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a postgres connection broke");
+            }
+        }
+        () = cancel_when_client_leaves(watched, Arc::clone(&running)) => {}
+        () = end_after_shutdown(shutdown, running) => {}
+    }
+}
+
+/// The socket, and a second handle to see whether the client still holds the other end.
+fn watched(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
+    let socket = socket.into_std()?;
+    let second = socket.try_clone()?;
+    Ok((TcpStream::from_std(socket)?, TcpStream::from_std(second)?))
+}
+
+/// While a query runs nobody reads the socket: the end of the client is seen here. Never ends by itself.
+async fn cancel_when_client_leaves(socket: TcpStream, running: Arc<Running>) {
+    loop {
+        running.busy().await;
+        tokio::time::sleep(CLIENT_CHECK_EVERY).await;
+        let mut byte = [0];
+        let seen = tokio::time::timeout(Duration::ZERO, socket.peek(&mut byte)).await;
+        if matches!(seen, Ok(Ok(0) | Err(_))) {
+            running.cancel();
+        }
+    }
+}
+
+async fn end_after_shutdown(shutdown: CancellationToken, running: Arc<Running>) {
+    shutdown.cancelled().await;
+    // Whether it ended or not, time is up.
+    let _ended = tokio::time::timeout(GRACE, running.idle()).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Stopping a query from outside: by the client's cancel request, or because the client is gone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use pgwire::api::RandomPidSecretKeyGenerator;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What one connection is doing.
+pub(crate) struct Running {
+    /// Cancelled to stop the query that runs now; replaced for each one.
+    query: Mutex<CancellationToken>,
+    /// Queries that run, suspended ones too.
+    count: watch::Sender<usize>,
+}
+
+/// A query that runs; until it is dropped.
+pub(crate) struct RunningQuery {
+    pub(crate) cancelled: CancellationToken,
+    running: Arc<Running>,
+}
+
+impl Running {
+    pub(crate) fn new() -> Self {
+        Self { query: Mutex::default(), count: watch::Sender::new(0) }
+    }
+
+    /// A query begins.
+    pub(crate) fn begin(self: &Arc<Self>) -> RunningQuery {
+        let cancelled = CancellationToken::new();
+        *self.query.lock().unwrap_or_else(PoisonError::into_inner) = cancelled.clone();
+        self.count.send_modify(|count| *count += 1);
+        RunningQuery { cancelled, running: Arc::clone(self) }
+    }
+
+    /// Stops the query that runs, if one does.
+    pub(crate) fn cancel(&self) {
+        self.query.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+    }
+
+    /// Waits until a query runs.
+    pub(crate) async fn busy(&self) {
+        let mut count = self.count.subscribe();
+        // The sender is here: it can't be gone.
+        let _changed = count.wait_for(|count| *count > 0).await;
+    }
+
+    /// Waits until no query runs.
+    pub(crate) async fn idle(&self) {
+        let mut count = self.count.subscribe();
+        let _changed = count.wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for RunningQuery {
+    fn drop(&mut self) {
+        self.running.count.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Connections by the key that cancel requests name them with.
+#[derive(Default)]
+pub(crate) struct Cancels {
+    /// Makes the keys.
+    pub(crate) keys: RandomPidSecretKeyGenerator,
+    connections: Mutex<HashMap<(i32, Bytes), Weak<Running>>>,
+}
+
+impl Cancels {
+    pub(crate) fn add(&self, key: (i32, Bytes), running: &Arc<Running>) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        // As many as there are connections, or fewer.
+        connections.retain(|_, running| running.strong_count() > 0);
+        connections.insert(key, Arc::downgrade(running));
+    }
+
+    /// Stops the query of a connection; a wrong key does nothing, and nobody is told.
+    pub(crate) fn cancel(&self, key: &(i32, Bytes)) {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = connections.get(key).and_then(Weak::upgrade) {
+            running.cancel();
+        }
+    }
+}

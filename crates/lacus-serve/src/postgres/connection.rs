@@ -1,0 +1,415 @@
+//! One connection: statements in, rows out, simple and extended.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::{Sink, SinkExt, Stream, StreamExt, stream};
+use lacus_query::{Answer, Dialect, Engine, Prepared, Session, SqlError, Statement};
+use pgwire::api::cancel::CancelHandler;
+use pgwire::api::portal::{Format, Portal, PortalExecutionState};
+use pgwire::api::query::{
+    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_partial_query_response,
+};
+use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::stmt::{QueryParser, StoredStatement};
+use pgwire::api::store::PortalStore;
+use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, PgWireServerHandlers, Type};
+use pgwire::error::{PgWireError, PgWireResult};
+use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::cancel::CancelRequest;
+use pgwire::messages::data::DataRow;
+use pgwire::messages::extendedquery::{
+    Close, CloseComplete, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_STATEMENT,
+};
+use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use pgwire::messages::startup::ParameterStatus;
+
+use crate::postgres::cancel::{Cancels, Running, RunningQuery};
+use crate::postgres::columns::Columns;
+use crate::postgres::errors::{aborted, info, wire};
+use crate::postgres::parameters;
+use crate::postgres::startup::REPORTED;
+
+/// Prepared statements that one connection may keep.
+const STATEMENTS_MAX: usize = 4096;
+
+/// One connection and its session.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    session: Session,
+    running: Arc<Running>,
+    cancels: Arc<Cancels>,
+    /// The variables that the client was told, with the values it was told.
+    told: Mutex<HashMap<String, String>>,
+    statements: Mutex<BTreeSet<String>>,
+}
+
+/// A statement that the client prepared; none if its text was empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept(Option<Arc<Prepared>>);
+
+impl Connection {
+    pub(crate) fn new(engine: &Engine, cancels: Arc<Cancels>) -> Self {
+        let inner = Inner {
+            session: engine.session(Dialect::Lacus),
+            running: Arc::new(Running::new()),
+            cancels,
+            told: Mutex::default(),
+            statements: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.inner.session
+    }
+
+    pub(crate) fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.inner.running)
+    }
+
+    pub(crate) fn cancels(&self) -> &Cancels {
+        &self.inner.cancels
+    }
+
+    /// The variables that the client has to be told, because they changed since it was told last.
+    pub(crate) fn newly_reported(&self) -> HashMap<String, String> {
+        let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut news = HashMap::new();
+        for name in REPORTED {
+            let value = self.session().variable(name).unwrap_or_default();
+            if told.get(name) != Some(&value) {
+                told.insert(name.to_owned(), value.clone());
+                news.insert(name.to_owned(), value);
+            }
+        }
+        news
+    }
+
+    /// Runs a statement until its first rows can be sent; cancelled if the client asks.
+    async fn run<C>(&self, client: &mut C, what: What<'_>, format: &Format) -> Result<Response, SqlError>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+    {
+        let statement = what.statement();
+        let failed = client.transaction_status() == TransactionStatus::Error;
+        if failed && !ends_transaction(statement) {
+            return Err(aborted());
+        }
+        let query = self.inner.running.begin();
+        let answer = tokio::select! {
+            () = query.cancelled.cancelled() => return Err(cancelled()),
+            answer = what.run(self.session()) => answer?,
+        };
+        if answer.returns_rows() {
+            let columns = Columns::new(answer.schema(), format);
+            let mut response = QueryResponse::new(Arc::clone(&columns.fields), rows(answer, columns, query));
+            response.set_command_tag(statement.command());
+            return Ok(Response::Query(response));
+        }
+        for (name, value) in self.newly_reported() {
+            let status = PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name, value));
+            if client.feed(status).await.is_err() {
+                return Err(cancelled());
+            }
+        }
+        let tag = Tag::new(if failed { "ROLLBACK" } else { answer.command() });
+        Ok(match answer.command() {
+            "BEGIN" => Response::TransactionStart(tag),
+            "COMMIT" | "ROLLBACK" => Response::TransactionEnd(tag),
+            _ => Response::Execution(tag),
+        })
+    }
+}
+
+/// What is to be run.
+enum What<'a> {
+    Statement(&'a Statement),
+    Prepared(&'a Prepared, Vec<datafusion::scalar::ScalarValue>),
+}
+
+impl What<'_> {
+    fn statement(&self) -> &Statement {
+        match self {
+            Self::Statement(statement) => statement,
+            Self::Prepared(prepared, _) => prepared.statement(),
+        }
+    }
+
+    async fn run(&self, session: &Session) -> Result<Answer, SqlError> {
+        match self {
+            Self::Statement(statement) => session.run(statement, &[]).await,
+            Self::Prepared(prepared, parameters) => session.run_prepared(prepared, parameters).await,
+        }
+    }
+}
+
+fn ends_transaction(statement: &Statement) -> bool {
+    matches!(statement.command(), "COMMIT" | "ROLLBACK")
+}
+
+fn cancelled() -> SqlError {
+    SqlError::cancelled("canceling statement due to user request")
+}
+
+/// The rows of an answer, one by one, until it ends or is cancelled.
+fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<Item = PgWireResult<DataRow>> + Send {
+    type Batch = Box<dyn Iterator<Item = PgWireResult<DataRow>> + Send>;
+    let nothing: Batch = Box::new(std::iter::empty());
+    stream::unfold(Some((answer, columns, query, nothing)), |state| async {
+        let (mut answer, columns, query, mut batch) = state?;
+        loop {
+            if query.cancelled.is_cancelled() {
+                return Some((Err(wire(&cancelled())), None));
+            }
+            match batch.next() {
+                Some(Ok(row)) => return Some((Ok(row), Some((answer, columns, query, batch)))),
+                Some(Err(error)) => return Some((Err(error), None)),
+                None => {}
+            }
+            let next = tokio::select! {
+                () = query.cancelled.cancelled() => continue,
+                next = answer.next() => next?,
+            };
+            match next.map_err(|error| wire(&error)).and_then(|rows| columns.rows(&rows)) {
+                Ok(rows) => batch = Box::new(rows),
+                Err(error) => return Some((Err(error), None)),
+            }
+        }
+    })
+}
+
+#[async_trait]
+impl SimpleQueryHandler for Connection {
+    async fn do_query<C>(&self, client: &mut C, sql: &str) -> PgWireResult<Vec<Response>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let statements = self.session().parse(sql).map_err(|error| wire(&error))?;
+        if statements.is_empty() {
+            return Ok(vec![Response::EmptyQuery]);
+        }
+        let mut responses = Vec::with_capacity(statements.len());
+        for statement in &statements {
+            match self.run(client, What::Statement(statement), &Format::UnifiedText).await {
+                Ok(response) => responses.push(response),
+                // What came before it is answered first.
+                Err(error) => {
+                    responses.push(Response::Error(Box::new(info(&error))));
+                    break;
+                }
+            }
+        }
+        Ok(responses)
+    }
+}
+
+#[async_trait]
+impl QueryParser for Connection {
+    type Statement = Kept;
+
+    async fn parse_sql<C>(&self, client: &C, sql: &str, _types: &[Option<Type>]) -> PgWireResult<Kept>
+    where
+        C: ClientInfo + Unpin + Send + Sync,
+    {
+        let mut statements = self.session().parse(sql).map_err(|error| wire(&error))?;
+        let Some(statement) = statements.pop() else {
+            return Ok(Kept(None));
+        };
+        if !statements.is_empty() {
+            return Err(wire(&SqlError::invalid("42601", "cannot insert multiple commands into a prepared statement")));
+        }
+        if client.transaction_status() == TransactionStatus::Error && !ends_transaction(&statement) {
+            return Err(wire(&aborted()));
+        }
+        let prepared = self.session().prepare(statement).await.map_err(|error| wire(&error))?;
+        Ok(Kept(Some(Arc::new(prepared))))
+    }
+
+    fn get_parameter_types(&self, kept: &Kept) -> PgWireResult<Vec<Type>> {
+        Ok(kept.parameter_types())
+    }
+
+    fn get_result_schema(&self, kept: &Kept, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
+        let Some(prepared) = &kept.0 else { return Ok(Vec::new()) };
+        let columns = Columns::new(prepared.schema(), format.unwrap_or(&Format::UnifiedText));
+        Ok(columns.fields.to_vec())
+    }
+}
+
+impl Kept {
+    fn parameter_types(&self) -> Vec<Type> {
+        let parameters = self.0.as_ref().map(|prepared| prepared.parameters()).unwrap_or_default();
+        let kinds = parameters.iter().map(|kind| match kind {
+            Some(kind) => arrow_pg::datatypes::into_pg_type(kind).unwrap_or(Type::TEXT),
+            None => Type::TEXT,
+        });
+        kinds.collect()
+    }
+}
+
+#[async_trait]
+impl ExtendedQueryHandler for Connection {
+    type Statement = Kept;
+    type QueryParser = Self;
+
+    fn query_parser(&self) -> Arc<Self> {
+        Arc::new(self.clone())
+    }
+
+    async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.keep(message.name.as_deref()).map_err(|error| wire(&error))?;
+        let statement = StoredStatement::parse(client, &message, self.query_parser()).await?;
+        client.portal_store().put_statement(Arc::new(statement));
+        client.send(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
+        Ok(())
+    }
+
+    async fn on_close<C>(&self, client: &mut C, message: Close) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        if message.target_type == TARGET_TYPE_BYTE_STATEMENT {
+            self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            client.portal_store().rm_statement(name);
+        } else {
+            client.portal_store().rm_portal(name);
+        }
+        client.send(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
+        Ok(())
+    }
+
+    /// Sends rows as they come; the library's own way would first collect them all.
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let portal =
+            client.portal_store().get_portal(name).ok_or_else(|| PgWireError::PortalNotFound(name.to_owned()))?;
+        let rows_max = usize::try_from(message.max_rows).unwrap_or(0);
+        let state = portal.state();
+        let mut state = state.lock().await;
+        if matches!(*state, PortalExecutionState::Initial) {
+            let response = ExtendedQueryHandler::do_query(self, client, &portal, rows_max).await?;
+            *state = match response {
+                Response::Query(response) => PortalExecutionState::Suspended(response),
+                done => {
+                    send_done(client, done).await?;
+                    client.set_state(PgWireConnectionState::ReadyForQuery);
+                    return Ok(());
+                }
+            };
+        }
+        let sent = match &mut *state {
+            PortalExecutionState::Suspended(response) => send_partial_query_response(client, response, rows_max).await,
+            _ => send_execution_response(client, Tag::new("SELECT").with_rows(0)).await.map(|()| false),
+        };
+        if !matches!(sent, Ok(true)) {
+            *state = PortalExecutionState::Finished;
+        }
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        sent.map(|_| ())
+    }
+
+    async fn do_query<C>(&self, client: &mut C, portal: &Portal<Kept>, _rows_max: usize) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let kept = &portal.statement.statement;
+        let Some(prepared) = &kept.0 else {
+            return Ok(Response::EmptyQuery);
+        };
+        let parameters = parameters::values(portal, &kept.parameter_types()).map_err(|error| wire(&error))?;
+        let what = What::Prepared(prepared, parameters);
+        self.run(client, what, &portal.result_column_format).await.map_err(|error| wire(&error))
+    }
+}
+
+impl Connection {
+    /// Counts a statement that the client wants kept.
+    fn keep(&self, name: Option<&str>) -> Result<(), SqlError> {
+        let Some(name) = name else { return Ok(()) };
+        let mut statements = self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        if statements.len() >= STATEMENTS_MAX && !statements.contains(name) {
+            let message = format!("this connection has {STATEMENTS_MAX} prepared statements");
+            return Err(SqlError::new(lacus_core::Kind::Limited, "53400", message).with_hint("close some"));
+        }
+        statements.insert(name.to_owned());
+        Ok(())
+    }
+}
+
+/// Answers a statement that returns no rows.
+async fn send_done<C>(client: &mut C, response: Response) -> PgWireResult<()>
+where
+    C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let status = client.transaction_status();
+    match response {
+        Response::TransactionStart(tag) => {
+            send_execution_response(client, tag).await?;
+            client.set_transaction_status(status.to_in_transaction_state());
+        }
+        Response::TransactionEnd(tag) => {
+            send_execution_response(client, tag).await?;
+            client.set_transaction_status(status.to_idle_state());
+        }
+        Response::Execution(tag) => send_execution_response(client, tag).await?,
+        _ => client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?,
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl CancelHandler for Connection {
+    async fn on_cancel_request(&self, request: CancelRequest) {
+        self.inner.cancels.cancel(&(request.pid, request.secret_key.to_bytes()));
+    }
+}
+
+impl PgWireServerHandlers for Connection {
+    fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
+        Arc::new(self.clone())
+    }
+
+    fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
+        Arc::new(self.clone())
+    }
+
+    fn startup_handler(&self) -> Arc<impl pgwire::api::auth::StartupHandler> {
+        Arc::new(self.clone())
+    }
+
+    fn cancel_handler(&self) -> Arc<impl CancelHandler> {
+        Arc::new(self.clone())
+    }
+}

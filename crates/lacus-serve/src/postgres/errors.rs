@@ -1,0 +1,39 @@
+//! Errors as the protocol sends them.
+
+use lacus_core::Kind;
+use lacus_query::SqlError;
+use pgwire::error::{ErrorInfo, PgWireError};
+
+/// The fields of an error.
+pub(crate) fn info(error: &SqlError) -> ErrorInfo {
+    if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
+        tracing::error!(error = ?error, "a query failed");
+    }
+    let mut info = plain("ERROR", error.sqlstate(), error.message());
+    info.hint = error.hint().map(str::to_owned);
+    info.position = error.position().map(|position| position.to_string());
+    info
+}
+
+/// An error that ends the statement.
+pub(crate) fn wire(error: &SqlError) -> PgWireError {
+    PgWireError::UserError(Box::new(info(error)))
+}
+
+/// An error that ends the connection.
+pub(crate) fn fatal(sqlstate: &str, message: &str, hint: &str) -> PgWireError {
+    let mut info = plain("FATAL", sqlstate, message);
+    info.hint = Some(hint.to_owned());
+    PgWireError::UserError(Box::new(info))
+}
+
+fn plain(severity: &str, sqlstate: &str, message: &str) -> ErrorInfo {
+    let mut info = ErrorInfo::new(severity.to_owned(), sqlstate.to_owned(), message.to_owned());
+    info.severity_nonlocalized = Some(severity.to_owned());
+    info
+}
+
+/// The error of a statement in a transaction that has failed before.
+pub(crate) fn aborted() -> SqlError {
+    SqlError::invalid("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+}

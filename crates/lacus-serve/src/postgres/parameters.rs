@@ -1,0 +1,247 @@
+//! Parameters of a statement, in text or binary, as values of the engine.
+//!
+//! Bytes come from the network: whatever they are, they become a value or an error.
+
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::scalar::ScalarValue;
+use lacus_query::SqlError;
+use pgwire::api::Type;
+use pgwire::api::portal::{Format, Portal};
+use postgres_types::Kind;
+
+use crate::postgres::numeric;
+
+/// Microseconds from 1970 to 2000, where Postgres counts from.
+const MICROS_TO_2000: i64 = 946_684_800_000_000;
+/// Days from 1970 to 2000.
+const DAYS_TO_2000: i32 = 10_957;
+
+/// The parameters of a portal, whose types the client was told are `types`.
+pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type]) -> Result<Vec<ScalarValue>, SqlError> {
+    let mut values = Vec::with_capacity(portal.parameters.len());
+    for (index, bytes) in portal.parameters.iter().enumerate() {
+        let declared = portal.statement.parameter_types.get(index).cloned().flatten();
+        let declared = declared.filter(|kind| *kind != Type::UNKNOWN);
+        let kind = declared.or_else(|| types.get(index).cloned()).unwrap_or(Type::TEXT);
+        let value = match bytes {
+            None => Some(ScalarValue::Null),
+            Some(bytes) if is_binary(&portal.parameter_format, index) => binary(&kind, bytes),
+            Some(bytes) => text(&kind, bytes),
+        };
+        values
+            .push(value.ok_or_else(|| {
+                SqlError::invalid("22P02", format!("parameter ${} is no {}", index + 1, kind.name()))
+            })?);
+    }
+    Ok(values)
+}
+
+/// A request may name fewer formats than there are parameters.
+fn is_binary(format: &Format, index: usize) -> bool {
+    match format {
+        Format::UnifiedText => false,
+        Format::UnifiedBinary => true,
+        Format::Individual(codes) => codes.get(index) == Some(&1),
+    }
+}
+
+fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    if let Kind::Array(element) = kind.kind() {
+        let items: Option<Vec<ScalarValue>> = array_items(text)?
+            .into_iter()
+            .map(|item| item.map_or(Some(ScalarValue::Null), |item| self::text(element, item.as_bytes())))
+            .collect();
+        return list(element, items?);
+    }
+    if *kind == Type::BYTEA {
+        return Some(ScalarValue::Binary(Some(match text.strip_prefix("\\x") {
+            Some(digits) => hexadecimal(digits)?,
+            None => bytes.to_vec(),
+        })));
+    }
+    let value = ScalarValue::Utf8(Some(text.to_owned()));
+    match arrow(kind) {
+        DataType::Utf8 => Some(value),
+        kind => value.cast_to(&kind).ok(),
+    }
+}
+
+fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
+    if let Kind::Array(element) = kind.kind() {
+        return binary_array(element, bytes);
+    }
+    Some(match *kind {
+        Type::BOOL => ScalarValue::Boolean(Some(*bytes.first()? != 0)),
+        Type::INT2 => ScalarValue::Int16(Some(i16::from_be_bytes(bytes.try_into().ok()?))),
+        Type::INT4 => ScalarValue::Int32(Some(i32::from_be_bytes(bytes.try_into().ok()?))),
+        Type::INT8 => ScalarValue::Int64(Some(i64::from_be_bytes(bytes.try_into().ok()?))),
+        Type::OID => ScalarValue::Int64(Some(u32::from_be_bytes(bytes.try_into().ok()?).into())),
+        Type::FLOAT4 => ScalarValue::Float32(Some(f32::from_be_bytes(bytes.try_into().ok()?))),
+        Type::FLOAT8 => ScalarValue::Float64(Some(f64::from_be_bytes(bytes.try_into().ok()?))),
+        Type::NUMERIC => decimal(&numeric::read(bytes)?)?,
+        Type::BYTEA => ScalarValue::Binary(Some(bytes.to_vec())),
+        Type::DATE => {
+            let days = i32::from_be_bytes(bytes.try_into().ok()?);
+            ScalarValue::Date32(Some(days.checked_add(DAYS_TO_2000)?))
+        }
+        Type::TIME => ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(bytes.try_into().ok()?))),
+        Type::TIMESTAMP | Type::TIMESTAMPTZ => {
+            let micros = i64::from_be_bytes(bytes.try_into().ok()?).checked_add(MICROS_TO_2000)?;
+            ScalarValue::TimestampMicrosecond(Some(micros), (*kind == Type::TIMESTAMPTZ).then(|| "+00:00".into()))
+        }
+        Type::UUID => ScalarValue::Utf8(Some(uuid(bytes)?)),
+        Type::JSONB => ScalarValue::Utf8(Some(std::str::from_utf8(bytes.strip_prefix(&[1])?).ok()?.to_owned())),
+        _ => ScalarValue::Utf8(Some(std::str::from_utf8(bytes).ok()?.to_owned())),
+    })
+}
+
+/// Dimensions, a flag, the element type; for each dimension its length and first index; then the elements.
+fn binary_array(element: &Type, bytes: &[u8]) -> Option<ScalarValue> {
+    let mut rest = bytes;
+    let mut number = || {
+        let (number, after) = rest.split_at_checked(4)?;
+        rest = after;
+        Some(i32::from_be_bytes(number.try_into().ok()?))
+    };
+    let (dimensions, _flag, _oid) = (number()?, number()?, number()?);
+    if dimensions == 0 {
+        return list(element, Vec::new());
+    }
+    if dimensions != 1 {
+        return None;
+    }
+    let (count, _first) = (usize::try_from(number()?).ok()?, number()?);
+    let mut items = Vec::with_capacity(count.min(bytes.len() / 4));
+    for _ in 0..count {
+        let (length, after) = rest.split_at_checked(4)?;
+        rest = after;
+        items.push(match usize::try_from(i32::from_be_bytes(length.try_into().ok()?)) {
+            Err(_) => ScalarValue::Null,
+            Ok(length) => {
+                let (item, after) = rest.split_at_checked(length)?;
+                rest = after;
+                binary(element, item)?
+            }
+        });
+    }
+    list(element, items)
+}
+
+fn list(element: &Type, items: Vec<ScalarValue>) -> Option<ScalarValue> {
+    let kind = items.iter().map(ScalarValue::data_type).find(|kind| *kind != DataType::Null);
+    let kind = kind.unwrap_or_else(|| arrow(element));
+    let items: Option<Vec<ScalarValue>> = items.into_iter().map(|item| item.cast_to(&kind).ok()).collect();
+    Some(ScalarValue::List(ScalarValue::new_list_nullable(&items?, &kind)))
+}
+
+/// `{a,"b c",NULL}`: the items, of one dimension.
+fn array_items(text: &str) -> Option<Vec<Option<String>>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut items = Vec::new();
+    let mut letters = inner.chars().peekable();
+    while letters.peek().is_some() {
+        let mut item = String::new();
+        let mut quoted = false;
+        let mut is_text = false;
+        loop {
+            match letters.next() {
+                Some('"') => (quoted, is_text) = (!quoted, true),
+                Some('\\') => item.push(letters.next()?),
+                Some('{') if !quoted => return None,
+                Some(',') if !quoted => break,
+                Some(letter) => item.push(letter),
+                None if quoted => return None,
+                None => break,
+            }
+        }
+        let is_null = !is_text && item.eq_ignore_ascii_case("null");
+        items.push((!is_null).then_some(item));
+    }
+    Some(items)
+}
+
+/// The engine's type for a Postgres type.
+fn arrow(kind: &Type) -> DataType {
+    if let Kind::Array(element) = kind.kind() {
+        return DataType::List(std::sync::Arc::new(Field::new_list_field(arrow(element), true)));
+    }
+    match *kind {
+        Type::BOOL => DataType::Boolean,
+        Type::INT2 => DataType::Int16,
+        Type::INT4 => DataType::Int32,
+        Type::INT8 | Type::OID => DataType::Int64,
+        Type::FLOAT4 => DataType::Float32,
+        Type::FLOAT8 => DataType::Float64,
+        Type::DATE => DataType::Date32,
+        Type::TIME => DataType::Time64(TimeUnit::Microsecond),
+        Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
+        Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        Type::NUMERIC => DataType::Decimal128(38, 10),
+        Type::BYTEA => DataType::Binary,
+        _ => DataType::Utf8,
+    }
+}
+
+/// A decimal with as many digits after the point as it is written with.
+fn decimal(text: &str) -> Option<ScalarValue> {
+    let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let kind = DataType::Decimal128(38, i8::try_from(scale).ok()?);
+    ScalarValue::Utf8(Some(text.to_owned())).cast_to(&kind).ok()
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    if !digits.is_ascii() || !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
+}
+
+fn uuid(bytes: &[u8]) -> Option<String> {
+    let number = u128::from_be_bytes(bytes.try_into().ok()?);
+    let digits = format!("{number:032x}");
+    Some([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn array_text_is_read_as_postgres_writes_it() {
+        let items = |text| {
+            array_items(text)
+                .map(|items| items.into_iter().map(|item| item.unwrap_or("-".into())).collect::<Vec<_>>().join("|"))
+        };
+        assert_eq!(items("{}").as_deref(), Some(""));
+        assert_eq!(items("{1,2}").as_deref(), Some("1|2"));
+        assert_eq!(items(r#"{"a,b",NULL,"NULL","q\"x"}"#).as_deref(), Some(r#"a,b|-|NULL|q"x"#));
+        assert_eq!(items("1,2"), None);
+        assert_eq!(items("{{1},{2}}"), None);
+        assert_eq!(items("{\"open}"), None);
+    }
+
+    #[test]
+    fn broken_bytes_are_no_value() {
+        for kind in [
+            Type::INT2,
+            Type::INT8,
+            Type::FLOAT8,
+            Type::NUMERIC,
+            Type::DATE,
+            Type::TIMESTAMPTZ,
+            Type::UUID,
+            Type::JSONB,
+            Type::INT4_ARRAY,
+        ] {
+            assert_eq!(binary(&kind, &[7]), None, "{kind}");
+        }
+        assert_eq!(
+            binary(&Type::INT4_ARRAY, &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 127, 255, 255, 255, 0, 0, 0, 1]),
+            None
+        );
+        assert_eq!(text(&Type::INT4, b"x"), None);
+        assert_eq!(text(&Type::TEXT, &[0xff]), None);
+        assert_eq!(text(&Type::BYTEA, b"\\x0"), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! One file per command. Each takes what it needs, writes to the terminal it is handed, and returns why it failed.
+
+pub(crate) mod doctor;
+pub(crate) mod init;
+pub(crate) mod sql;
+pub(crate) mod status;
+pub(crate) mod table;
+pub(crate) mod up;

@@ -1,0 +1,71 @@
+//! `lacus init`: a folder becomes a project.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use lacus_core::{Context, Error, Kind, Result};
+use serde_json::json;
+
+use crate::project::SETTINGS_FILE;
+use crate::run::Invocation;
+
+const SETTINGS: &str = include_str!("init/lacus.toml");
+const GITIGNORE: &str = "# The data of this project: the log, the lake and its catalog.\n.lacus/\n";
+
+/// Writes `lacus.toml` and `.gitignore`; overwrites nothing.
+pub(crate) fn run(dir: &Path, invocation: &Invocation) -> Result<()> {
+    let terminal = invocation.terminal;
+    fs::create_dir_all(dir).context(format_args!("make the folder {}", dir.display()))?;
+    let settings = dir.join(SETTINGS_FILE);
+    if !write_new(&settings, SETTINGS)? {
+        return Err(Error::new(Kind::Exists, format!("{} exists already", settings.display()))
+            .with_hint("it is a project; serve it with lacus up"));
+    }
+    let gitignore = dir.join(".gitignore");
+    let ignored = write_new(&gitignore, GITIGNORE)?;
+    if invocation.json {
+        return terminal.say(&json!({"project": dir, "settings": settings}).to_string());
+    }
+    terminal.say(&format!("Made {}: every setting is in it, with its default.", settings.display()))?;
+    if !ignored {
+        terminal.note(&format!("{} was there already: see that it has a line .lacus/", gitignore.display()))?;
+    }
+    terminal.say(&format!("Next: {}", invocation.in_folder(dir).command_line("up")))
+}
+
+/// Writes a file that is not there yet, durably, and says whether it was.
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<bool> {
+    let mut file = match File::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        created => created.context(format_args!("write {}", path.display()))?,
+    };
+    file.write_all(text.as_bytes()).context(format_args!("write {}", path.display()))?;
+    file.sync_all().context(format_args!("sync {}", path.display()))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use lacus_core::{Settings, settings};
+
+    use super::*;
+
+    #[test]
+    fn the_file_shows_every_setting_with_its_default() {
+        let is_setting = |line: &&str| line.starts_with("#[") || line.contains(" = ") && !line.starts_with("# ");
+        let shown: String = SETTINGS
+            .lines()
+            .filter(|line| line.starts_with('[') || is_setting(line))
+            .map(|line| format!("{}\n", line.trim_start_matches('#')))
+            .collect();
+        assert_eq!(Settings::load(SETTINGS, []).unwrap(), Settings::default());
+        let shown: toml::Table = shown.parse().unwrap();
+        let mut expected = toml::Table::try_from(Settings::default()).unwrap();
+        expected.insert("sources".to_owned(), shown["sources"].clone());
+        assert_eq!(shown, expected);
+        let source =
+            settings::Source { partition_key: Some("user_id".to_owned()), partitions: Some(1), ..Default::default() };
+        assert_eq!(shown["sources"]["clicks"], toml::Value::try_from(source).unwrap());
+    }
+}

@@ -1,0 +1,60 @@
+//! `lacus status`: how far each stream is.
+
+use lacus_core::units::human_bytes;
+use lacus_core::{Error, Result};
+
+use crate::answer::{Answer, Cell};
+use crate::door::Door;
+use crate::door::wire::StreamStatus;
+use crate::run::Invocation;
+
+/// Shows all streams.
+pub(crate) async fn run(invocation: &Invocation) -> Result<()> {
+    let door = Door::open(invocation).await?;
+    let status = door.status().await;
+    door.close().await?;
+    let streams = status?;
+    if invocation.json {
+        for stream in &streams {
+            let line = serde_json::to_string(stream).map_err(|error| Error::internal(error.to_string()))?;
+            invocation.terminal.say(&line)?;
+        }
+        return Ok(());
+    }
+    show(&streams, invocation)
+}
+
+fn show(streams: &[StreamStatus], invocation: &Invocation) -> Result<()> {
+    if streams.is_empty() {
+        return invocation
+            .terminal
+            .say("No events yet. The first one posted to /v1/events?source=NAME makes stream and table NAME.");
+    }
+    let columns =
+        ["stream", "acknowledged", "visible", "committed", "fresh ms (p50)", "(p99)", "files", "in files", "in memory"];
+    let row = |stream: &StreamStatus| {
+        vec![
+            Cell::Text(stream.stream.clone()),
+            Cell::count(stream.acknowledged),
+            Cell::count(stream.visible),
+            Cell::count(stream.committed),
+            Cell::Number(format!("{:.1}", stream.freshness_p50_ms)),
+            Cell::Number(format!("{:.1}", stream.freshness_p99_ms)),
+            Cell::count(stream.files),
+            Cell::Text(human_bytes(stream.file_bytes)),
+            Cell::Text(human_bytes(stream.tail_bytes)),
+        ]
+    };
+    let table = Answer {
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: streams.iter().map(row).collect(),
+        ..Answer::default()
+    };
+    invocation.terminal.write(&table.draw(invocation.terminal.width()))?;
+    for stream in streams {
+        if let Some(error) = &stream.error {
+            invocation.terminal.say(&format!("\n{}: the delivery is being retried: {error}", stream.stream))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! The JSON that `/v1` answers with, as this client reads it. Unknown fields are let be: a newer server may tell more.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use lacus_core::{Error, Kind, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::answer::{Answer, Cell};
+use crate::door::Refused;
+
+/// How far one stream and its table are.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StreamStatus {
+    pub(crate) stream: String,
+    pub(crate) acknowledged: u64,
+    pub(crate) visible: u64,
+    pub(crate) committed: u64,
+    pub(crate) freshness_p50_ms: f64,
+    pub(crate) freshness_p99_ms: f64,
+    pub(crate) files: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) tail_bytes: u64,
+    pub(crate) error: Option<String>,
+}
+
+/// What a flush wrote.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Flushed {
+    pub(crate) rows: u64,
+    pub(crate) parquet_bytes: u64,
+    pub(crate) raw_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct WireAnswer {
+    columns: Vec<WireColumn>,
+    rows: Vec<Vec<Box<RawValue>>>,
+    stats: WireStats,
+}
+
+#[derive(Deserialize)]
+struct WireColumn {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct WireStats {
+    bytes_scanned: u64,
+    elapsed_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct WireRefusal {
+    error: WireError,
+}
+
+#[derive(Deserialize)]
+struct WireError {
+    kind: String,
+    message: String,
+    hint: Option<String>,
+    position: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct WireStatus {
+    streams: Vec<StreamStatus>,
+}
+
+/// The answer of `/v1/sql`.
+pub(super) fn answer(body: &[u8]) -> Result<Answer> {
+    let answer: WireAnswer = read(body)?;
+    let cells = |row: &Vec<Box<RawValue>>| row.iter().map(|value| Cell::of(value)).collect();
+    Ok(Answer {
+        columns: answer.columns.into_iter().map(|column| column.name).collect(),
+        rows: answer.rows.iter().map(cells).collect(),
+        scanned_bytes: answer.stats.bytes_scanned,
+        elapsed: Duration::try_from_secs_f64(answer.stats.elapsed_ms / 1e3).unwrap_or_default(),
+    })
+}
+
+/// The answer of `/v1/status`.
+pub(super) fn status(body: &[u8]) -> Result<Vec<StreamStatus>> {
+    Ok(read::<WireStatus>(body)?.streams)
+}
+
+/// The answer of a flush.
+pub(super) fn flushed(body: &[u8]) -> Result<Flushed> {
+    read(body)
+}
+
+/// The error of any path.
+pub(super) fn refused(body: &[u8], status: StatusCode) -> Refused {
+    let Ok(WireRefusal { error: told }) = serde_json::from_slice(body) else {
+        let text = String::from_utf8_lossy(body);
+        return Error::internal(format!("the server answered {status}: {}", text.trim())).into();
+    };
+    let error = Error::new(kind(&told.kind, status), told.message);
+    let error = if let Some(hint) = told.hint { error.with_hint(hint) } else { error };
+    Refused { error, position: told.position }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::internal("the server gave an answer that this lacus does not know")
+            .with_source(error)
+            .with_hint("is the server of another version? lacus --version")
+    })
+}
+
+fn kind(told: &str, status: StatusCode) -> Kind {
+    const KINDS: [Kind; 9] = [
+        Kind::Invalid,
+        Kind::NotFound,
+        Kind::Exists,
+        Kind::Conflict,
+        Kind::Denied,
+        Kind::Limited,
+        Kind::Unavailable,
+        Kind::Corrupt,
+        Kind::Internal,
+    ];
+    let named = KINDS.into_iter().find(|kind| kind.as_str() == told);
+    named.unwrap_or(if status.is_client_error() { Kind::Invalid } else { Kind::Internal })
+}

@@ -1,0 +1,155 @@
+//! The composition root: the only place that reads the environment, builds the parts, binds sockets and hands them down.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use lacus_core::{Clock, Context, Error, Kind, Result, SystemClock};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, Table};
+use crate::commands;
+use crate::project::Project;
+use crate::terminal::{Terminal, is_closed_pipe};
+
+/// What is logged when neither `LACUS_LOG` nor `RUST_LOG` says.
+const LOG_DEFAULT: &str = "warn,lacus=info,lacus_collect=info,lacus_flow=info,lacus_lake=info,lacus_query=info,lacus_serve=info,lacus_stream=info";
+
+/// What every command is handed: where it runs and whom it talks to.
+#[derive(Clone)]
+pub(crate) struct Invocation {
+    /// The folder of the project.
+    pub(crate) folder: PathBuf,
+    /// Whether scripts read the output.
+    pub(crate) json: bool,
+    /// Where to write.
+    pub(crate) terminal: Terminal,
+    /// What time it is.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// How this program is called from here: `lacus`, or its path when it is not on the search path.
+    pub(crate) program: String,
+    environment: Arc<[(String, String)]>,
+}
+
+/// Runs the command that was asked for, and says with its exit code how it went.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // When nobody can be told, the exit code still tells.
+            drop(usage.print());
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    let environment = environment();
+    let set = |name: &str| environment.iter().any(|(key, value)| key == name && !value.is_empty());
+    let terminal = Terminal::new(!set("NO_COLOR"));
+    log_to_stderr(&environment, &cli.command);
+    let invocation = Invocation {
+        folder: cli.project,
+        json: cli.json,
+        terminal,
+        clock: Arc::new(SystemClock),
+        program: program(&environment),
+        environment: environment.into(),
+    };
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+        .and_then(|runtime| runtime.block_on(Box::pin(dispatch(cli.command, invocation))));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.report(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
+    match command {
+        Command::Init(init) => commands::init::run(&init.dir, &invocation),
+        Command::Up => commands::up::run(&invocation).await,
+        Command::Sql(sql) => commands::sql::run(sql.query, &invocation).await,
+        Command::Status => commands::status::run(&invocation).await,
+        Command::Doctor => commands::doctor::run(&invocation).await,
+        Command::Table(Table::Flush { table }) => commands::table::flush(&table, &invocation).await,
+        Command::Demo(demo) => crate::demo::run(demo, &invocation).await,
+    }
+}
+
+impl Invocation {
+    /// The project of the folder this runs in.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `Invalid` when its settings can't be.
+    pub(crate) fn project(&self) -> Result<Project> {
+        Project::open(&self.folder, self.environment.iter().cloned())
+    }
+
+    /// The same, in another folder.
+    pub(crate) fn in_folder(&self, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), ..self.clone() }
+    }
+
+    /// A command line that runs `command` for this folder.
+    pub(crate) fn command_line(&self, command: &str) -> String {
+        if self.folder == Path::new(".") {
+            return format!("{} {command}", self.program);
+        }
+        format!("{} -p {} {command}", self.program, self.folder.display())
+    }
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// `Unavailable` when another program listens there, with what to do about it.
+pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let failed = Error::new(Kind::Unavailable, format!("could not listen on {address}: {error}"));
+        let variable = setting.replace('.', "__").to_uppercase();
+        failed.with_source(error).with_hint(format!(
+            "another program may use this port: stop it, or set another one with {setting} in lacus.toml or LACUS__{variable}={}:0 (0 takes a free port)",
+            address.ip()
+        ))
+    })
+}
+
+/// The environment as text. What is no text can't be a setting of ours.
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
+
+fn log_to_stderr(environment: &[(String, String)], command: &Command) {
+    let asked = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let quiet = !matches!(command, Command::Up);
+    let default = if quiet { "warn" } else { LOG_DEFAULT };
+    let filter = EnvFilter::new(asked("LACUS_LOG").or_else(|| asked("RUST_LOG")).unwrap_or(default));
+    let colour = std::io::stderr().is_terminal() && asked("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
+}
+
+/// How this program was called, so that what we tell a user to type works when typed.
+fn program(environment: &[(String, String)]) -> String {
+    let Ok(path) = std::env::current_exe() else {
+        return "lacus".to_owned();
+    };
+    let search = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+    if path.parent().is_some_and(|folder| std::env::split_paths(search).any(|searched| searched == folder)) {
+        return "lacus".to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    match path.strip_prefix(&here) {
+        Ok(below) => Path::new(".").join(below).display().to_string(),
+        Err(_) => path.display().to_string(),
+    }
+}

@@ -1,0 +1,159 @@
+//! An open project, and one that is served: its parts built in order, and closed in the opposite order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use lacus_collect::Collect;
+use lacus_core::{Clock, Context, Kind, Result};
+use lacus_flow::Deliveries;
+use lacus_lake::Lake;
+use lacus_query::Engine;
+use lacus_serve::http::Served;
+use lacus_stream::Log;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::lock::{Lock, ServerAddress};
+use crate::project::Project;
+use crate::{http, run};
+
+/// An open project. Only the holder of its lock can have one.
+pub(crate) struct Parts {
+    /// The durable log.
+    pub(crate) log: Log,
+    /// The tables.
+    pub(crate) lake: Arc<Lake>,
+    /// What brings the log to the tables.
+    pub(crate) deliveries: Deliveries,
+    /// Every HTTP route.
+    pub(crate) router: Router,
+    engine: Engine,
+    lock: Lock,
+}
+
+/// The sockets of a server.
+pub(crate) struct Sockets {
+    http: TcpListener,
+    postgres: TcpListener,
+}
+
+/// A project that is served.
+pub(crate) struct Server {
+    /// Where.
+    pub(crate) address: ServerAddress,
+    parts: Parts,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Parts {
+    /// Opens the log, the lake and the deliveries of a project.
+    ///
+    /// # Errors
+    /// If one of them can't be opened.
+    pub(crate) async fn open(project: &Project, lock: Lock, clock: &Arc<dyn Clock>) -> Result<Self> {
+        let settings = &project.settings;
+        let log = Log::open(&project.stream(), &settings.stream, Arc::clone(clock))?;
+        let lake = Lake::open(&project.data(), Arc::clone(clock)).await?;
+        let lake = Arc::new(lake);
+        let deliveries =
+            Deliveries::start(log.clone(), Arc::clone(&lake), settings.delivery.clone(), Arc::clone(clock)).await?;
+        let engine = Engine::new(Arc::clone(&lake), &settings.query)?;
+        let router = lacus_collect::router(Collect::new(log.clone(), Arc::new(settings.clone())))
+            .merge(lacus_serve::http::router(Served {
+                engine: engine.clone(),
+                deliveries: deliveries.clone(),
+                lake: Arc::clone(&lake),
+                log: log.clone(),
+                clock: Arc::clone(clock),
+            }))
+            .fallback(lacus_collect::not_found);
+        Ok(Self { log, lake, deliveries, router, engine, lock })
+    }
+
+    /// Ends the deliveries and closes the log. The lock is free after it.
+    ///
+    /// # Errors
+    /// If the last write of the log fails.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.deliveries.stop().await;
+        self.log.close().await.context("close the log")?;
+        self.lock.withdraw()
+    }
+}
+
+impl Sockets {
+    /// Listens where the settings say.
+    ///
+    /// # Errors
+    /// If another program listens there.
+    pub(crate) async fn bind(project: &Project) -> Result<Self> {
+        let server = &project.settings.server;
+        Ok(Self {
+            http: run::bind(server.http, "server.http").await?,
+            postgres: run::bind(server.postgres, "server.postgres").await?,
+        })
+    }
+
+    /// The same, but on any free port where another program has the one of the settings.
+    ///
+    /// # Errors
+    /// If there is no free port either.
+    pub(crate) async fn bind_or_any(project: &Project) -> Result<Self> {
+        let server = &project.settings.server;
+        Ok(Self {
+            http: bind_or_any(server.http, "server.http").await?,
+            postgres: bind_or_any(server.postgres, "server.postgres").await?,
+        })
+    }
+}
+
+impl Server {
+    /// Opens the project and serves it on `sockets`.
+    ///
+    /// # Errors
+    /// If the project can't be opened.
+    pub(crate) async fn start(project: &Project, lock: Lock, sockets: Sockets, clock: &Arc<dyn Clock>) -> Result<Self> {
+        let address = ServerAddress {
+            pid: std::process::id(),
+            http: sockets.http.local_addr()?,
+            postgres: sockets.postgres.local_addr()?,
+        };
+        let parts = Parts::open(project, lock, clock).await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let connections_max = project.settings.server.connections_max;
+        tasks.spawn(http::serve(sockets.http, parts.router.clone(), connections_max, stop.clone()));
+        tasks.spawn(lacus_serve::postgres::serve(
+            sockets.postgres,
+            parts.engine.clone(),
+            connections_max,
+            stop.clone(),
+        ));
+        tasks.close();
+        parts.lock.announce(&address)?;
+        Ok(Self { address, parts, stop, tasks })
+    }
+
+    /// The open project.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Takes no more requests, lets running ones finish for a bounded time, and closes the project.
+    ///
+    /// # Errors
+    /// If the log can't be closed.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        self.tasks.wait().await;
+        self.parts.close().await
+    }
+}
+async fn bind_or_any(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    match run::bind(address, setting).await {
+        Err(error) if error.kind() == Kind::Unavailable => run::bind(SocketAddr::new(address.ip(), 0), setting).await,
+        bound => bound,
+    }
+}

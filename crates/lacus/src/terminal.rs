@@ -1,0 +1,122 @@
+//! The one place that writes to stdout and stderr.
+//!
+//! Answers go to stdout, everything about them to stderr. Colour only where a terminal shows it.
+
+use std::error::Error as _;
+use std::io::{self, IsTerminal, Write};
+
+use lacus_core::{Error, Result};
+
+/// Columns when nobody says how wide the terminal is.
+const WIDTH_DEFAULT: usize = 80;
+/// Tables are not drawn narrower than this: their borders need some room.
+const WIDTH_MIN: usize = 40;
+
+/// Where a person (or a script) reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terminal {
+    out_is_terminal: bool,
+    err_is_terminal: bool,
+    colour: bool,
+}
+
+impl Terminal {
+    /// The terminal of this process; without colour if asked so.
+    pub(crate) fn new(colour: bool) -> Self {
+        Self { out_is_terminal: io::stdout().is_terminal(), err_is_terminal: io::stderr().is_terminal(), colour }
+    }
+
+    /// Whether a person looks at stdout.
+    pub(crate) fn is_live(self) -> bool {
+        self.out_is_terminal
+    }
+
+    /// Columns of the terminal, none when stdout is none: then tables are as wide as they need.
+    pub(crate) fn width(self) -> Option<usize> {
+        self.out_is_terminal.then(|| {
+            let width = terminal_size::terminal_size().map_or(WIDTH_DEFAULT, |(width, _)| usize::from(width.0));
+            width.max(WIDTH_MIN)
+        })
+    }
+
+    /// Writes to stdout as it is.
+    ///
+    /// # Errors
+    /// If stdout is closed or full.
+    pub(crate) fn write(self, text: &str) -> Result<()> {
+        self.write_bytes(text.as_bytes())
+    }
+
+    /// The same for bytes.
+    ///
+    /// # Errors
+    /// If stdout is closed or full.
+    pub(crate) fn write_bytes(self, bytes: &[u8]) -> Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        Ok(out.flush()?)
+    }
+
+    /// Writes a line to stdout.
+    ///
+    /// # Errors
+    /// If stdout is closed or full.
+    pub(crate) fn say(self, line: &str) -> Result<()> {
+        self.write(&format!("{line}\n"))
+    }
+
+    /// Writes a line about an answer to stderr.
+    ///
+    /// # Errors
+    /// If stderr is closed or full.
+    pub(crate) fn note(self, line: &str) -> Result<()> {
+        let line = paint(self.err_is_terminal && self.colour, "2", line);
+        Ok(writeln!(io::stderr().lock(), "{line}")?)
+    }
+
+    /// `text` in bold, where stdout shows it.
+    pub(crate) fn bold(self, text: &str) -> String {
+        paint(self.out_is_terminal && self.colour, "1", text)
+    }
+
+    /// `text` in a fainter colour, where stdout shows it.
+    pub(crate) fn dim(self, text: &str) -> String {
+        paint(self.out_is_terminal && self.colour, "2", text)
+    }
+
+    /// Reports why a command failed, and what to do about it.
+    pub(crate) fn report(self, error: &Error) {
+        let coloured = self.err_is_terminal && self.colour;
+        let mut text = format!("{} {}\n", paint(coloured, "1;31", "error:"), with_causes(error));
+        if let Some(hint) = error.hint() {
+            text.push_str(&format!("{} {hint}\n", paint(coloured, "1", "hint:")));
+        }
+        // When even stderr is gone there is nobody left to tell; the exit code still does.
+        drop(io::stderr().lock().write_all(text.as_bytes()));
+    }
+}
+
+/// Whether a command failed only because its reader has seen enough (`lacus sql … | head`).
+pub(crate) fn is_closed_pipe(error: &Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn paint(coloured: bool, style: &str, text: &str) -> String {
+    if coloured { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// The message, and each cause that it does not tell already.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.message().to_owned();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,268 @@
+//! What a user types and reads.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lacus_testkit::{Finished, Http, Project, run_for};
+use serde_json::{Value, json};
+
+const LACUS: &str = env!("CARGO_BIN_EXE_lacus");
+const SETTINGS: &str = "[server]\nhttp = \"127.0.0.1:0\"\npostgres = \"127.0.0.1:0\"\n";
+const COMMAND_MAX: Duration = Duration::from_secs(120);
+
+fn lacus(arguments: &[&str]) -> Finished {
+    run_for(Command::new(LACUS).args(arguments).env_remove("RUST_LOG"), COMMAND_MAX)
+}
+
+fn code(finished: &Finished) -> Option<i32> {
+    finished.status.and_then(|status| status.code())
+}
+
+#[track_caller]
+fn succeeded(finished: &Finished) -> &str {
+    assert_eq!(code(finished), Some(0), "stdout: {}\nstderr: {}", finished.stdout, finished.stderr);
+    &finished.stdout
+}
+
+/// The error a command ends with; paths of this test are written as `DIR`.
+#[track_caller]
+fn refused(finished: &Finished, expected_code: i32, project: &Project) -> String {
+    assert_eq!(code(finished), Some(expected_code), "stdout: {}\nstderr: {}", finished.stdout, finished.stderr);
+    finished.stderr.replace(&project.directory().display().to_string(), "DIR")
+}
+
+fn post(http: &mut Http, events: &[Value]) {
+    let body = Value::from(events).to_string();
+    let json = [("content-type", "application/json")];
+    let reply = http.post("/v1/events?source=clicks", &json, body.as_bytes()).expect("the server answers");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+fn clicks() -> [Value; 3] {
+    [
+        json!({"event_name": "Search", "user_id": "35", "additional_data": {"price": 417.97, "product_id": 557_246}}),
+        json!({"event_name": "Purchase", "user_id": "35", "additional_data": {"price": 417.97, "product_id": 557_246}}),
+        json!({"event_name": "Search", "user_id": "7", "big": 9_007_199_254_740_993_i64}),
+    ]
+}
+
+#[test]
+fn help_texts() {
+    let commands = ["", "init", "up", "sql", "status", "doctor", "table", "table flush", "demo"];
+    let help = commands.map(|command| {
+        let mut arguments: Vec<&str> = command.split_whitespace().collect();
+        arguments.push("--help");
+        format!("$ lacus {}\n{}", arguments.join(" "), succeeded(&lacus(&arguments)))
+    });
+    insta::assert_snapshot!(help.join("\n"));
+}
+
+#[test]
+fn init_makes_a_project_and_overwrites_nothing() {
+    let project = Project::new(LACUS, "# mine\n");
+    let made = lacus(&["init", project.directory().join("shop").to_str().unwrap()]);
+    let told = succeeded(&made).replace(&project.directory().display().to_string(), "DIR").replace(LACUS, "lacus");
+    insta::assert_snapshot!(told, @r"
+    Made DIR/shop/lacus.toml: every setting is in it, with its default.
+    Next: lacus -p DIR/shop up
+    ");
+    assert!(fs::read_to_string(project.directory().join("shop/.gitignore")).unwrap().contains(".lacus/"));
+
+    let again = lacus(&["init", project.directory().to_str().unwrap()]);
+    insta::assert_snapshot!(refused(&again, 2, &project), @r"
+    error: DIR/lacus.toml exists already
+    hint: it is a project; serve it with lacus up
+    ");
+    assert_eq!(fs::read_to_string(project.directory().join("lacus.toml")).unwrap(), "# mine\n");
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    let project = Project::new(LACUS, "[server]\nhtpp = \"127.0.0.1:0\"\n");
+    insta::assert_snapshot!(refused(&project.run(&["up"]), 2, &project), @r#"
+    error: lacus.toml line 2: there is no setting "htpp" here
+    hint: did you mean "http"?
+    "#);
+    fs::remove_file(project.directory().join("lacus.toml")).unwrap();
+    insta::assert_snapshot!(refused(&project.run(&["status"]), 2, &project), @r"
+    error: there is no project in DIR: no lacus.toml
+    hint: make one with lacus init DIR, or name another folder with --project
+    ");
+    let project = Project::new(LACUS, "[server]\nhttp = \"0.0.0.0:0\"\n");
+    let told = refused(&project.run(&["up"]), 2, &project);
+    assert!(told.starts_with("error: refusing to listen on 0.0.0.0:0"), "{told}");
+    assert!(!project.directory().join(".lacus").try_exists().unwrap());
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let project = Project::new(LACUS, &format!("[server]\npostgres = \"{address}\"\nhttp = \"127.0.0.1:0\"\n"));
+    let told = refused(&project.run(&["up"]), 75, &project).replace(&address.to_string(), "ADDRESS");
+    assert!(told.starts_with("error: could not listen on ADDRESS: Address already in use"), "{told}");
+    assert!(told.contains("server.postgres in lacus.toml or LACUS__SERVER__POSTGRES"), "{told}");
+}
+
+#[test]
+fn a_second_server_is_refused_with_the_address_of_the_first() {
+    let project = Project::new(LACUS, SETTINGS);
+    let server = project.start();
+    let told = refused(&project.run(&["up"]), 2, &project);
+    let expected = format!(
+        "error: this project is served already (pid {}): HTTP on {}, Postgres on {}\n",
+        server.pid(),
+        server.http_address(),
+        server.postgres_address()
+    );
+    assert!(told.starts_with(&expected), "{told}");
+    assert!(server.stop().success());
+    assert!(!project.directory().join(".lacus/server.json").try_exists().unwrap());
+}
+
+#[test]
+fn server_and_folder_give_the_same_answers() {
+    let project = Project::new(LACUS, SETTINGS);
+    let server = project.start();
+    post(&mut server.http(), &clicks());
+    let all = "SELECT event_name, user_id, additional_data, big FROM clicks ORDER BY _partition, _offset";
+    let commands: [&[&str]; 3] = [
+        &["sql", all],
+        &["sql", "--json", all],
+        &["sql", "SELECT sum(additional_data.price) AS total FROM lake.main.clicks"],
+    ];
+    wait_for_rows(&project, 3);
+    let served = commands.map(|command| succeeded(&project.run(command)).to_owned());
+    assert!(server.stop().success());
+    let from_folder = commands.map(|command| succeeded(&project.run(command)).to_owned());
+    assert_eq!(served, from_folder);
+    insta::assert_snapshot!(served.join("\n"), @r#"
+     event_name   user_id   additional_data                                     big
+    ────────────────────────────────────────────────────────────────────────────────
+     Search       35        {"price":417.97,"product_id":557246}               NULL
+     Purchase     35        {"price":417.97,"product_id":557246}               NULL
+     Search       7         NULL                                   9007199254740993
+
+    {"event_name":"Search","user_id":"35","additional_data":{"price":417.97,"product_id":557246},"big":null}
+    {"event_name":"Purchase","user_id":"35","additional_data":{"price":417.97,"product_id":557246},"big":null}
+    {"event_name":"Search","user_id":"7","additional_data":null,"big":9007199254740993}
+
+      total
+    ────────
+     835.94
+    "#);
+}
+
+#[test]
+fn what_is_wrong_with_sql_is_pointed_at() {
+    let project = Project::new(LACUS, SETTINGS);
+    let told = |project: &Project| refused(&project.run(&["sql", "SELECT 1,\n  nonsense(2)"]), 2, project);
+    let from_folder = told(&project);
+    insta::assert_snapshot!(from_folder, @r"
+    error: function nonsense() does not exist
+    line 2:   nonsense(2)
+              ^
+    ");
+    let _server = project.start();
+    assert_eq!(told(&project), from_folder);
+    insta::assert_snapshot!(refused(&project.run(&["sql", "SELECT * FROM clicks"]), 2, &project), @r#"
+    error: there is no table "clicks" in database "main"
+    line 1: SELECT * FROM clicks
+                          ^
+    "#);
+}
+
+#[test]
+fn sql_is_read_from_stdin() {
+    let project = Project::new(LACUS, SETTINGS);
+    let file = project.directory().join("question.sql");
+    fs::write(&file, "SELECT 1 AS one").unwrap();
+    let shell = format!("exec {LACUS} -p {} sql - < {}", project.directory().display(), file.display());
+    let answered = run_for(Command::new("sh").args(["-c", &shell]), COMMAND_MAX);
+    assert!(succeeded(&answered).contains("one"), "{}", answered.stdout);
+}
+
+#[test]
+fn flush_makes_files_and_status_says_so() {
+    let project = Project::new(LACUS, SETTINGS);
+    let server = project.start();
+    post(&mut server.http(), &clicks());
+    let flushed: Value =
+        serde_json::from_str(succeeded(&project.run(&["table", "flush", "clicks", "--json"]))).unwrap();
+    assert_eq!(flushed["rows"], 3);
+    let served: Value = serde_json::from_str(succeeded(&project.run(&["status", "--json"]))).unwrap();
+    for count in ["acknowledged", "visible", "committed"] {
+        assert_eq!(served[count], 3, "{served}");
+    }
+    assert_eq!(served["stream"], "clicks");
+    let unknown = refused(&project.run(&["table", "flush", "orders"]), 2, &project);
+    assert!(unknown.contains("orders"), "{unknown}");
+    assert!(server.stop().success());
+    let from_folder: Value = serde_json::from_str(succeeded(&project.run(&["status", "--json"]))).unwrap();
+    for count in ["acknowledged", "visible", "committed", "files", "file_bytes"] {
+        assert_eq!(served[count], from_folder[count], "{count}");
+    }
+    assert!(succeeded(&project.run(&["status"])).contains("clicks"));
+}
+
+#[test]
+fn a_damaged_log_is_found() {
+    let project = Project::new(LACUS, SETTINGS);
+    let server = project.start();
+    for _ in 0..2 {
+        post(&mut server.http(), &clicks());
+    }
+    assert!(server.stop().success());
+    let segment = project.directory().join(".lacus/stream/segments/00000000000000000001.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    let place = bytes.windows(8).position(|window| window == b"Purchase").unwrap();
+    bytes[place] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let looked = project.run(&["doctor"]);
+    assert_eq!(code(&looked), Some(70), "{}", looked.stdout);
+    assert!(looked.stdout.contains("✗ log"), "{}", looked.stdout);
+}
+
+#[test]
+fn the_doctor_finds_a_healthy_project_healthy() {
+    let project = Project::new(LACUS, SETTINGS);
+    let server = project.start();
+    post(&mut server.http(), &clicks());
+    let served = project.run(&["doctor"]);
+    assert!(succeeded(&served).contains("serves the project"), "{}", served.stdout);
+    assert!(server.stop().success());
+    let closed = project.run(&["doctor"]);
+    assert!(succeeded(&closed).contains("3 records"), "{}", closed.stdout);
+    assert!(!closed.stdout.contains('✗'), "{}", closed.stdout);
+}
+
+#[test]
+fn the_demo_answers_its_questions_and_continues() {
+    let project = Project::new(LACUS, SETTINGS);
+    let folder = project.directory().join("demo");
+    let run = || {
+        let arguments = ["demo", folder.to_str().unwrap(), "--exit", "--seconds", "2", "--rate", "1000"];
+        let environment = [("LACUS__SERVER__HTTP", "127.0.0.1:0"), ("LACUS__SERVER__POSTGRES", "127.0.0.1:0")];
+        run_for(Command::new(LACUS).args(arguments).envs(environment).env_remove("RUST_LOG"), COMMAND_MAX)
+    };
+    let first = run();
+    for expected in ["ViewContent", "revenue", "purchases", "furthest_percent", "Stopped."] {
+        assert!(succeeded(&first).contains(expected), "{}", first.stdout);
+    }
+    assert_eq!(first.stderr, "");
+    let second = run();
+    assert!(succeeded(&second).contains("events of earlier runs are still here"), "{}", second.stdout);
+}
+
+/// Waits until SQL sees what was acknowledged.
+fn wait_for_rows(project: &Project, rows: u64) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let counted = project.run(&["sql", "--json", "SELECT count(*) AS rows FROM clicks"]);
+        if counted.stdout.trim() == format!("{{\"rows\":{rows}}}") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{} {}", counted.stdout, counted.stderr);
+    }
+}
