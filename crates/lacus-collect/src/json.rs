@@ -156,8 +156,13 @@ fn is_doubtful(value: &[u8]) -> bool {
 /// Whether there is an escape like `\ud83d`.
 fn has_surrogate(value: &[u8]) -> bool {
     let Some(last) = value.len().checked_sub(2) else { return false };
-    let triples = value[..last].iter().zip(&value[1..]).zip(&value[2..]);
-    triples.fold(false, |found, ((a, b), c)| found | ((*a == b'\\') & (*b == b'u') & (*c | 0x20 == b'd')))
+    let (first, second, third) = (&value[..last], &value[1..=last], &value[2..]);
+    let mut found = 0;
+    for index in 0..last {
+        let is_escape = u8::from(first[index] == b'\\') & u8::from(second[index] == b'u');
+        found |= is_escape & u8::from(third[index] | 0x20 == b'd');
+    }
+    found > 0
 }
 
 /// How many brackets open. Counted in blocks whose sums fit a byte: then one instruction looks at many bytes.
