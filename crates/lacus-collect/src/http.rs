@@ -4,7 +4,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing;
 use lacus_core::{Error, Kind};
@@ -15,6 +15,9 @@ use crate::refusal::{Refusal, WireError};
 use crate::request::{Encoding, Target, says_lines};
 use crate::stats::Reason;
 use crate::{Collect, body};
+
+/// So much of a host name is repeated to a sender.
+const HOST_CHARS_MAX: usize = 100;
 
 pub(crate) fn router(collect: Collect) -> Router {
     Router::new().route("/v1/events", routing::post(post_events).fallback(wrong_method)).with_state(collect)
@@ -121,8 +124,11 @@ fn none_accepted(receipt: &Receipt) -> Error {
     }
 }
 
-async fn wrong_method(State(collect): State<Collect>, method: Method) -> Response {
-    let address = collect.inner.settings.server.http;
+async fn wrong_method(State(collect): State<Collect>, method: Method, headers: HeaderMap) -> Response {
+    let address = match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
+        Some(host) => host.chars().take(HOST_CHARS_MAX).collect(),
+        None => collect.inner.settings.server.http.to_string(),
+    };
     let error = Error::invalid(format!("/v1/events takes POST, not {method}"))
         .with_hint(format!("curl 'http://{address}/v1/events?source=clicks' -d '{{\"event_name\":\"Search\"}}'"));
     let refusal = Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, reason: Reason::Parameter };

@@ -1,6 +1,7 @@
 //! The door with a real log behind it, through its router.
 
 mod hostile;
+mod reference;
 mod sockets;
 
 use std::sync::Arc;

@@ -270,6 +270,13 @@ async fn methods_that_send_nothing_are_shown_how() {
 }
 
 #[tokio::test]
+async fn the_example_names_the_host_that_was_asked() {
+    let request = Request::get("/v1/events").header("host", "lake.example:80").body(Body::empty()).unwrap();
+    let reply = Door::new().send(request).await;
+    assert!(reply.text.contains("curl 'http://lake.example:80/v1/events?"), "{}", reply.text);
+}
+
+#[tokio::test]
 async fn content_types_say_nothing_except_that_there_are_lines() {
     let door = Hostile::new();
     let path = "/v1/events?source=clicks";
