@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::answer::{Answer, Cell};
-use crate::door::wire::{Flushed, StreamStatus};
+use crate::door::wire::{Flushed, Status};
 use crate::lock::{Attempt, Lock};
 use crate::run::Invocation;
 use crate::server::Parts;
@@ -85,7 +85,7 @@ impl Door {
     /// Why it was refused, and where.
     pub(crate) async fn ask(&self, sql: &str) -> Result<Answer, Refused> {
         let response = self.send(Method::POST, "/v1/sql", "application/json", sql.to_owned()).await?;
-        Ok(wire::answer(&whole(response).await?)?)
+        wire::answer(&whole(response).await?)
     }
 
     /// Asks a question whose answer is one number.
@@ -106,11 +106,11 @@ impl Door {
         self.send(Method::POST, "/v1/sql", "application/x-ndjson", sql.to_owned()).await
     }
 
-    /// How far each stream is.
+    /// How far each stream is, and what the lake holds.
     ///
     /// # Errors
     /// Why it was refused.
-    pub(crate) async fn status(&self) -> Result<Vec<StreamStatus>> {
+    pub(crate) async fn status(&self) -> Result<Status> {
         let response = self.send(Method::GET, "/v1/status", "application/json", String::new()).await?;
         wire::status(&whole(response).await?)
     }

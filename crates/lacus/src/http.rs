@@ -142,6 +142,8 @@ mod tests {
         second.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         let settings = read(&mut second).await;
         assert_eq!(settings[3], 4, "an HTTP/2 server begins with its settings: {settings:?}");
+        // A real client answers the server's farewell; this one hangs up.
+        drop(second);
         running.stop().await;
     }
 

@@ -7,6 +7,7 @@ use axum::http::Response;
 use futures::TryStreamExt;
 use lacus_core::{Context, Error, Result};
 
+use crate::door::wire::late_error;
 use crate::door::{Door, Refused};
 use crate::run::Invocation;
 
@@ -29,7 +30,7 @@ async fn answer(door: &Door, sql: &str, invocation: &Invocation) -> Result<()> {
     let terminal = invocation.terminal;
     if invocation.json {
         let response = door.rows(sql).await.map_err(|refused| point_at(sql, refused))?;
-        return stream(response, invocation).await;
+        return stream(response, sql, invocation).await;
     }
     let answer = door.ask(sql).await.map_err(|refused| point_at(sql, refused))?;
     if !answer.columns.is_empty() {
@@ -38,13 +39,21 @@ async fn answer(door: &Door, sql: &str, invocation: &Invocation) -> Result<()> {
     terminal.note(&answer.footer())
 }
 
-/// Writes rows as they come.
-async fn stream(response: Response<Body>, invocation: &Invocation) -> Result<()> {
+/// Writes rows as they come. The last line is held back until it is known that it is a row.
+async fn stream(response: Response<Body>, sql: &str, invocation: &Invocation) -> Result<()> {
     let mut rows = response.into_body().into_data_stream();
+    let mut held = Vec::new();
     while let Some(bytes) = next(&mut rows).await? {
-        invocation.terminal.write_bytes(&bytes)?;
+        held.extend_from_slice(&bytes);
+        let end_of_line = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole_lines = end_of_line(&held).and_then(|end| end_of_line(&held[..end])).map_or(0, |end| end + 1);
+        invocation.terminal.write_bytes(&held[..whole_lines])?;
+        held.drain(..whole_lines);
     }
-    Ok(())
+    match late_error(&held) {
+        Some(refused) => Err(point_at(sql, refused)),
+        None => invocation.terminal.write_bytes(&held),
+    }
 }
 
 async fn next(rows: &mut axum::body::BodyDataStream) -> Result<Option<Bytes>> {

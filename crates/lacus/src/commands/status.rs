@@ -1,11 +1,11 @@
 //! `lacus status`: how far each stream is.
 
-use lacus_core::units::human_bytes;
+use lacus_core::units::{human_bytes, human_count};
 use lacus_core::{Error, Result};
 
 use crate::answer::{Answer, Cell};
 use crate::door::Door;
-use crate::door::wire::StreamStatus;
+use crate::door::wire::{Status, StreamStatus};
 use crate::run::Invocation;
 
 /// Shows all streams.
@@ -13,18 +13,19 @@ pub(crate) async fn run(invocation: &Invocation) -> Result<()> {
     let door = Door::open(invocation).await?;
     let status = door.status().await;
     door.close().await?;
-    let streams = status?;
+    let status = status?;
     if invocation.json {
-        for stream in &streams {
+        for stream in &status.streams {
             let line = serde_json::to_string(stream).map_err(|error| Error::internal(error.to_string()))?;
             invocation.terminal.say(&line)?;
         }
         return Ok(());
     }
-    show(&streams, invocation)
+    show(&status, invocation)
 }
 
-fn show(streams: &[StreamStatus], invocation: &Invocation) -> Result<()> {
+fn show(status: &Status, invocation: &Invocation) -> Result<()> {
+    let Status { streams, lake } = status;
     if streams.is_empty() {
         return invocation
             .terminal
@@ -51,6 +52,13 @@ fn show(streams: &[StreamStatus], invocation: &Invocation) -> Result<()> {
         ..Answer::default()
     };
     invocation.terminal.write(&table.draw(invocation.terminal.width()))?;
+    invocation.terminal.say(&invocation.terminal.dim(&format!(
+        "the lake: {} rows in {} files, {} of Parquet, {} of raw JSON",
+        human_count(lake.rows),
+        human_count(lake.files),
+        human_bytes(lake.bytes),
+        human_bytes(lake.raw_bytes),
+    )))?;
     for stream in streams {
         if let Some(error) = &stream.error {
             invocation.terminal.say(&format!("\n{}: the delivery is being retried: {error}", stream.stream))?;

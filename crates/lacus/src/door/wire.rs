@@ -26,6 +26,22 @@ pub(crate) struct StreamStatus {
     pub(crate) error: Option<String>,
 }
 
+/// What all tables together hold.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LakeStatus {
+    pub(crate) files: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) raw_bytes: u64,
+}
+
+/// All that a project tells of itself.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) streams: Vec<StreamStatus>,
+    pub(crate) lake: LakeStatus,
+}
+
 /// What a flush wrote.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Flushed {
@@ -39,6 +55,8 @@ struct WireAnswer {
     columns: Vec<WireColumn>,
     rows: Vec<Vec<Box<RawValue>>>,
     stats: WireStats,
+    /// Why the rows end before the last one.
+    error: Option<WireError>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +71,7 @@ struct WireStats {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireRefusal {
     error: WireError,
 }
@@ -62,17 +81,16 @@ struct WireError {
     kind: String,
     message: String,
     hint: Option<String>,
+    sqlstate: Option<String>,
     position: Option<usize>,
 }
 
-#[derive(Deserialize)]
-struct WireStatus {
-    streams: Vec<StreamStatus>,
-}
-
 /// The answer of `/v1/sql`.
-pub(super) fn answer(body: &[u8]) -> Result<Answer> {
+pub(super) fn answer(body: &[u8]) -> Result<Answer, Refused> {
     let answer: WireAnswer = read(body)?;
+    if let Some(told) = answer.error {
+        return Err(told.into());
+    }
     let cells = |row: &Vec<Box<RawValue>>| row.iter().map(|value| Cell::of(value)).collect();
     Ok(Answer {
         columns: answer.columns.into_iter().map(|column| column.name).collect(),
@@ -83,8 +101,8 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer> {
 }
 
 /// The answer of `/v1/status`.
-pub(super) fn status(body: &[u8]) -> Result<Vec<StreamStatus>> {
-    Ok(read::<WireStatus>(body)?.streams)
+pub(super) fn status(body: &[u8]) -> Result<Status> {
+    read(body)
 }
 
 /// The answer of a flush.
@@ -98,9 +116,21 @@ pub(super) fn refused(body: &[u8], status: StatusCode) -> Refused {
         let text = String::from_utf8_lossy(body);
         return Error::internal(format!("the server answered {status}: {}", text.trim())).into();
     };
-    let error = Error::new(kind(&told.kind, status), told.message);
-    let error = if let Some(hint) = told.hint { error.with_hint(hint) } else { error };
-    Refused { error, position: told.position }
+    told.into()
+}
+
+/// The error that rows as NDJSON end with, if this last line is one: a query can fail after its first rows.
+pub(crate) fn late_error(last_line: &[u8]) -> Option<Refused> {
+    let refusal: WireRefusal = serde_json::from_slice(last_line).ok()?;
+    refusal.error.sqlstate.is_some().then(|| refusal.error.into())
+}
+
+impl From<WireError> for Refused {
+    fn from(told: WireError) -> Self {
+        let error = Error::new(kind(&told.kind), told.message);
+        let error = if let Some(hint) = told.hint { error.with_hint(hint) } else { error };
+        Self { error, position: told.position }
+    }
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
@@ -111,7 +141,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     })
 }
 
-fn kind(told: &str, status: StatusCode) -> Kind {
+fn kind(told: &str) -> Kind {
     const KINDS: [Kind; 9] = [
         Kind::Invalid,
         Kind::NotFound,
@@ -123,6 +153,5 @@ fn kind(told: &str, status: StatusCode) -> Kind {
         Kind::Corrupt,
         Kind::Internal,
     ];
-    let named = KINDS.into_iter().find(|kind| kind.as_str() == told);
-    named.unwrap_or(if status.is_client_error() { Kind::Invalid } else { Kind::Internal })
+    KINDS.into_iter().find(|kind| kind.as_str() == told).unwrap_or(Kind::Internal)
 }

@@ -170,6 +170,7 @@ fn what_is_wrong_with_sql_is_pointed_at() {
     error: there is no table "clicks" in database "main"
     line 1: SELECT * FROM clicks
                           ^
+    hint: there are no tables yet: a source's first event makes its table
     "#);
 }
 
