@@ -1,12 +1,16 @@
 //! The `_rescued` column: what did not fit, as JSON text by path.
 //!
 //! `{"price":"n/a","items[2].sku":7}`: keys are paths of column names, values are the exact text that came. A path
-//! comes twice if an object had the same key three times.
+//! comes twice if an object had the same key three times. When the paths would take many times the room of the
+//! record, the whole record is there instead, under `$`: a record can't make itself bigger at will.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
+
+/// The most that the misfits of a row may take, as a multiple of the record.
+const GROWTH_MAX: usize = 8;
 
 /// Collects misfits, row by row.
 #[derive(Default)]
@@ -15,7 +19,15 @@ pub(super) struct Rescued {
     path: String,
     /// The misfits of this row so far, without the closing brace.
     row: String,
+    /// The longest that `row` may become. A row that is longer holds no more than one misfit too many.
+    row_bytes_max: usize,
     column: StringBuilder,
+}
+
+/// How things were before an object or array was entered.
+pub(super) struct Outside {
+    path_bytes: usize,
+    row_bytes: usize,
 }
 
 /// A place in an object or array.
@@ -31,37 +43,57 @@ impl Rescued {
         self.path.is_empty()
     }
 
-    /// Goes into the object or array at `place`. Returns what [`leave`](Self::leave) takes to come back.
-    pub(super) fn enter(&mut self, place: Place<'_>) -> usize {
-        let before = self.path.len();
-        push_place(&mut self.path, place);
-        before
+    /// Begins the row of a record.
+    pub(super) fn begin_row(&mut self, record: &str) {
+        self.row_bytes_max = GROWTH_MAX * record.len();
     }
 
-    /// Comes back.
-    pub(super) fn leave(&mut self, before: usize) {
-        self.path.truncate(before);
+    /// Goes into the object or array at `place`.
+    pub(super) fn enter(&mut self, place: Place<'_>) -> Outside {
+        let outside = Outside { path_bytes: self.path.len(), row_bytes: self.row.len() };
+        push_place(&mut self.path, place);
+        outside
+    }
+
+    /// Comes back. Returns whether there were misfits inside.
+    pub(super) fn leave(&mut self, outside: &Outside) -> bool {
+        self.path.truncate(outside.path_bytes);
+        self.row.len() > outside.row_bytes
+    }
+
+    /// Forgets the misfits that were found inside.
+    pub(super) fn drop_since(&mut self, outside: &Outside) {
+        self.row.truncate(outside.row_bytes);
     }
 
     /// Keeps the text of a misfit.
     pub(super) fn add(&mut self, place: Place<'_>, json: &str) {
-        let before = self.enter(place);
+        if self.row.len() > self.row_bytes_max {
+            return;
+        }
+        let path_bytes = self.path.len();
+        push_place(&mut self.path, place);
         self.row.push(if self.row.is_empty() { '{' } else { ',' });
         push_json_string(&mut self.row, &self.path);
         self.row.push(':');
         self.row.push_str(json);
-        self.leave(before);
+        self.path.truncate(path_bytes);
     }
 
-    /// Ends the row.
-    pub(super) fn end_row(&mut self) {
+    /// Ends the row of a record.
+    pub(super) fn end_row(&mut self, record: &str) {
         if self.row.is_empty() {
             self.column.append_null();
-        } else {
-            self.row.push('}');
-            self.column.append_value(&self.row);
-            self.row.clear();
+            return;
         }
+        if self.row.len() > self.row_bytes_max {
+            self.row.clear();
+            self.row.push_str("{\"$\":");
+            self.row.push_str(record.trim());
+        }
+        self.row.push('}');
+        self.column.append_value(&self.row);
+        self.row.clear();
     }
 
     /// The column.

@@ -40,10 +40,11 @@ pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<(Decode
             }
         };
         let json = Jiter::with_tape(text.as_bytes(), mem::take(&mut tape));
+        rescued.begin_row(text);
         let mut reader = Reader { json, text, rescued: &mut rescued, growth: &mut growth };
         reader.record(&mut table, positions.rows()).map_err(|error| not_as_checked(record, error))?;
         tape = reader.json.into_tape();
-        rescued.end_row();
+        rescued.end_row(text);
         positions.push(record)?;
     }
     let schema = TableSchema { columns: table.columns(), last_id: growth.last_id };
@@ -174,7 +175,8 @@ impl<'json> Reader<'json, '_> {
         Ok(stored)
     }
 
-    /// Goes into an object or array, so that paths of misfits in it begin with its own.
+    /// Reads an object or array. If nothing of it can be stored it is rescued as a whole, not in pieces: so it does not
+    /// matter whether its column was known when it came.
     fn container(
         &mut self,
         node: &mut Node,
@@ -182,10 +184,16 @@ impl<'json> Reader<'json, '_> {
         index: Option<usize>,
         read: impl FnOnce(&mut Self, &mut Node, usize) -> Result<Option<bool>, JiterError>,
     ) -> Result<bool, JiterError> {
+        let start = self.json.current_index();
         let outside = self.rescued.enter(place(node, index));
         let stored = read(self, node, row)?;
-        self.rescued.leave(outside);
-        stored.map_or_else(|| self.misfit(place(node, index)), Ok)
+        let has_misfits = self.rescued.leave(&outside);
+        let Some(stored) = stored else { return self.misfit(place(node, index)) };
+        if has_misfits && !stored {
+            self.rescued.drop_since(&outside);
+            self.rescued.add(place(node, index), &self.text[start..self.json.current_index()]);
+        }
+        Ok(stored)
     }
 
     /// Reads an object; none if the column is for something else.

@@ -8,6 +8,8 @@ use lacus_core::{Offset, Partition, Position, Timestamp};
 use super::*;
 use crate::schema::{Column, ColumnType, RESCUED};
 
+mod properties;
+
 fn records<B: AsRef<[u8]>>(lines: &[B]) -> Vec<Record> {
     let record = |(index, line): (usize, &B)| Record {
         position: Position { partition: Partition(3), offset: Offset(index as u64) },
@@ -264,7 +266,7 @@ fn names_that_no_column_can_have_are_rescued() {
     5:o {6:_offset Long}, 7:a_b Long
     o={_offset:5} a_b=6 | {"":1,"a\u000ab":2,"xxx…":3,"_Offset":4,"_rescued":{"a":1},"o.":[1]}
 
-    | {"o.":1}
+    | {"o":{"":1}}
     "#);
 }
 
@@ -277,9 +279,34 @@ fn paths_of_misfits_lead_to_them() {
     ]), @r#"
     5:a [6:element {7:b {8:c [9:element [10:element Long]]}}], 11:q"\ Long
     a=[{b:{c:[[1],[2]]}}]
-    a=[null,{b:{c:[[1],null,null]}},null] q"\=1 | {"a[1].b.c[1][0]":"x","a[1].b.c[1][1]":{"y":1},"a[1].b.c[2]":7,"a[2]":true}
+    a=[null,{b:{c:[[1],null,null]}},null] q"\=1 | {"a[1].b.c[1]":["x",{"y":1}],"a[1].b.c[2]":7,"a[2]":true}
     | {"q\"\\":{"x":"\u0000"}}
     "#);
+}
+
+#[test]
+fn what_is_lost_as_a_whole_is_rescued_as_a_whole() {
+    insta::assert_snapshot!(check_new(&[
+        r#"{"a":{"":1},"l":[[],{"":2}]}"#,
+        r#"{"a":{"b":1},"l":[{"b":1}]}"#,
+        r#"{"a":{"b":"x", "": {}},"l":[{"":3},{"b":1}]}"#,
+        r#"{"a":{"b":"x","c":2},"l":["x", {"b":[1]}]}"#,
+    ]), @r#"
+    5:a {6:b Long, 10:c Long}, 7:l [8:element {9:b Long}]
+    | {"a":{"":1},"l":[[],{"":2}]}
+    a={b:1,c:null} l=[{b:1}]
+    l=[null,{b:1}] | {"a":{"b":"x", "": {}},"l[0]":{"":3}}
+    a={b:null,c:2} | {"a.b":"x","l":["x", {"b":[1]}]}
+    "#);
+}
+
+#[test]
+fn misfits_take_no_more_room_than_their_record() {
+    let path = "x".repeat(200);
+    let line = format!(r#" {{"{path}":{{"l":[1{}]}}}} "#, r#","""#.repeat(100));
+    let rows = decoded(&[&line], &TableSchema::empty()).rows;
+    assert_eq!(rows.column(1).as_string::<i32>().value(0), format!(r#"{{"$":{}}}"#, line.trim()));
+    assert_eq!(rows.column(0).as_struct().column(0).as_list::<i32>().value_length(0), 101);
 }
 
 #[test]
@@ -362,8 +389,8 @@ fn columns_are_bounded() {
     assert_eq!(decoded.schema.last_id, 4 + 2_001);
     let rows: Vec<_> = (1..3).map(|row| show_row(&decoded.rows, row)).collect();
     insta::assert_snapshot!(rows.join("\n"), @r#"
-    x={a:1} | {"x.b":2,"z[0]":1}
-    x={a:3} | {"z.e":true}
+    x={a:1} | {"x.b":2,"z":[1,null]}
+    x={a:3} | {"z":{"e":true}}
     "#);
 }
 
