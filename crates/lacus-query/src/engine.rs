@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider};
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -14,9 +15,12 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::scalar::ScalarValue;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use lacus_core::{Error, Result, settings};
 use lacus_lake::Lake;
 use object_store::ObjectStore;
@@ -28,6 +32,7 @@ use crate::dialect::Dialect;
 use crate::error::Names;
 use crate::session::Session;
 use crate::table::STORE_URL;
+use crate::variables::SERVER_VERSION;
 
 /// The catalog that every session starts in.
 pub(crate) const CATALOG: &str = "lake";
@@ -47,6 +52,8 @@ pub(crate) struct Shared {
     /// What a session is copied from.
     template: SessionState,
     database: Arc<dyn SchemaProvider>,
+    /// Reads what Postgres clients ask about tables.
+    pub(crate) postgres: PostgresCompatibilityParser,
     pub(crate) timeout: Duration,
     pub(crate) workers: Workers,
 }
@@ -72,7 +79,15 @@ impl Engine {
         let template = template(&database, runtime, threads).map_err(no_engine)?;
         let workers = Workers::start(threads)?;
         let timeout = settings.timeout.duration();
-        Ok(Self { shared: Arc::new(Shared { template, database, timeout, workers }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                template,
+                database,
+                postgres: PostgresCompatibilityParser::new(),
+                timeout,
+                workers,
+            }),
+        })
     }
 
     /// A session: one for each connection.
@@ -135,7 +150,15 @@ fn template(
     catalog.register_schema(DATABASE, Arc::clone(database))?;
     context.register_catalog(CATALOG, Arc::new(catalog));
     setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
+    context.register_udf(version());
     Ok(context.state())
+}
+
+/// `version()`: drivers read the number behind "PostgreSQL".
+fn version() -> ScalarUDF {
+    let text = ScalarValue::Utf8(Some(format!("PostgreSQL {SERVER_VERSION}")));
+    let answer = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(text.clone()));
+    create_udf("version", Vec::new(), DataType::Utf8, Volatility::Stable, Arc::new(answer))
 }
 
 /// The only place that a plan can read from: the lake. There is no local file system behind it.

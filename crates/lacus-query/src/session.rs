@@ -76,7 +76,7 @@ impl Session {
     /// # Errors
     /// For what is no SQL, and for statements that lacus does not do.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>, SqlError> {
-        parse(sql, &*self.shared)
+        parse(sql, &self.shared.postgres, &*self.shared)
     }
 
     /// Answers one statement given as text.

@@ -4,9 +4,14 @@
 //! one state anyway, and nothing is written. All else is refused by name; what slips through the parser in a form not
 //! named here is refused again when its plan would write or define something.
 
+use std::collections::VecDeque;
+
+use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Set, Statement as Ast, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use crate::error::{Names, SqlError, explain};
 use crate::rewrite::rewrite;
@@ -55,16 +60,18 @@ impl Statement {
 }
 
 /// Reads statements. An empty text has none.
-pub(crate) fn parse(sql: &str, names: &dyn Names) -> Result<Vec<Statement>, SqlError> {
+pub(crate) fn parse(
+    sql: &str,
+    postgres: &PostgresCompatibilityParser,
+    names: &dyn Names,
+) -> Result<Vec<Statement>, SqlError> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
-    let parsed = DFParserBuilder::new(sql)
-        .with_dialect(&GenericDialect)
-        .with_recursion_limit(DEPTH_MAX)
-        .build()
-        .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| explain(error, sql, names))?;
+    let parsed = match catalog_question(sql, postgres) {
+        Some(parsed) => parsed,
+        None => read(sql).map_err(|error| explain(error, sql, names))?,
+    };
     let sql: std::sync::Arc<str> = sql.into();
     parsed
         .into_iter()
@@ -74,6 +81,25 @@ pub(crate) fn parse(sql: &str, names: &dyn Names) -> Result<Vec<Statement>, SqlE
         })
         .collect()
 }
+
+fn read(sql: &str) -> Result<VecDeque<Parsed>, DataFusionError> {
+    let parser = DFParserBuilder::new(sql).with_dialect(&GenericDialect).with_recursion_limit(DEPTH_MAX).build();
+    parser?.parse_statements()
+}
+
+/// What Postgres clients ask `pg_catalog` is rewritten until the engine understands it. That loses the positions of
+/// mistakes, so nothing else goes this way.
+fn catalog_question(sql: &str, postgres: &PostgresCompatibilityParser) -> Option<VecDeque<Parsed>> {
+    let lower = sql.to_ascii_lowercase();
+    if !POSTGRES_WORDS.iter().any(|word| lower.contains(word)) {
+        return None;
+    }
+    let statements = postgres.parse(sql).ok()?;
+    Some(statements.into_iter().map(|statement| Parsed::Statement(Box::new(statement))).collect())
+}
+
+/// What questions to `pg_catalog` have in them, and others hardly ever.
+const POSTGRES_WORDS: [&str; 5] = ["pg_", "::reg", "current_user", "session_user", "current_schema"];
 
 fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
     match parsed {

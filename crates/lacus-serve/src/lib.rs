@@ -5,3 +5,6 @@
 
 pub mod http;
 pub mod postgres;
+
+#[cfg(test)]
+mod testing;

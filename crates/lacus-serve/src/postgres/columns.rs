@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use arrow_pg::datatypes::into_pg_type;
 use arrow_pg::encoder::encode_value;
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, SchemaRef, TimeUnit};
 use lacus_query::{SqlError, json};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
@@ -18,7 +18,7 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::data::DataRow;
 
 use crate::postgres::errors::wire;
-use crate::postgres::numeric::Numeric;
+use crate::postgres::numeric::{Float, Numeric};
 
 /// The columns of an answer.
 #[derive(Clone)]
@@ -82,6 +82,7 @@ fn format_of(format: &Format, column: usize) -> pgwire::api::results::FieldForma
 struct Column {
     values: ArrayRef,
     field: Field,
+    /// Whether the values are texts of decimals.
     is_numeric: bool,
 }
 
@@ -100,6 +101,9 @@ impl Column {
     fn encode(&self, row: usize, field: &FieldInfo, out: &mut DataRowEncoder) -> PgWireResult<()> {
         if self.values.is_null(row) {
             return out.encode_field(&None::<i8>);
+        }
+        if let Some(floats) = self.values.as_primitive_opt::<Float64Type>() {
+            return out.encode_field(&Float(floats.value(row)));
         }
         if !self.is_numeric {
             return encode_value(out, &self.values, row, &self.field, field);

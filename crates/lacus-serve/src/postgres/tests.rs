@@ -1,1 +1,232 @@
+//! A real client over a real socket.
 
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, pin_mut};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use crate::testing::TestServer;
+
+/// Takes hours, and reads no table.
+const ENDLESS: &str = "select count(*) from generate_series(1, 10000000) a, generate_series(1, 10000000) b where a.value % 7 = b.value % 5";
+
+async fn connect(server: &TestServer) -> Client {
+    connect_to(server, "dbname=lake").await.unwrap()
+}
+
+async fn connect_to(server: &TestServer, options: &str) -> Result<Client, tokio_postgres::Error> {
+    let target = format!("host=127.0.0.1 port={} user=lacus {options}", server.postgres.port());
+    let (client, connection) = tokio_postgres::connect(&target, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// The rows as text, columns separated by `|`, null as `-`.
+async fn ask(client: &Client, sql: &str) -> String {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let mut lines = Vec::new();
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            let values: Vec<&str> = (0..row.len()).map(|column| row.get(column).unwrap_or("-")).collect();
+            lines.push(values.join("|"));
+        }
+    }
+    lines.join("\n")
+}
+
+async fn refused(client: &Client, sql: &str) -> tokio_postgres::error::DbError {
+    let error = client.simple_query(sql).await.err().unwrap_or_else(|| panic!("{sql} was answered"));
+    error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error:?}")).clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn structs_are_json_and_lists_are_arrays() {
+    let server = TestServer::with_clicks().await;
+    let client = connect(&server).await;
+    let sql = "select additional_data, tags, ok, additional_data.items from clicks order by _offset";
+    let expected = r#"{"query":"shoes"}|-|-|-
+{"price":9.5,"items":[{"id":7,"tags":["a","b"]}]}|{x,"y z"}|t|[{"id":7,"tags":["a","b"]}]
+{"price":2.5}|-|-|-"#;
+    assert_eq!(ask(&client, sql).await, expected);
+    let rows = client.query(sql, &[]).await.unwrap();
+    let kinds: Vec<&Type> = rows[1].columns().iter().map(tokio_postgres::Column::type_).collect();
+    assert_eq!(kinds, [&Type::JSON, &Type::TEXT_ARRAY, &Type::BOOL, &Type::JSON]);
+    let data: serde_json::Value = rows[1].get(0);
+    assert_eq!(data["items"][0]["tags"][1], "b");
+    assert_eq!(rows[1].get::<_, Vec<String>>(1), ["x", "y z"]);
+    assert!(rows[1].get::<_, bool>(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scalar_has_its_text() {
+    let server = TestServer::start().await;
+    let client = connect(&server).await;
+    for (sql, expected) in [
+        ("select 1, -2::smallint, 3::bigint, 1.5::real, 2.0::double precision", "1|-2|3|1.5|2"),
+        ("select 18446744073709551615::bigint unsigned", "18446744073709551615"),
+        ("select '12345678901234567890123456789.123'::decimal(38,3)", "12345678901234567890123456789.123"),
+        ("select true, null, 'é', ''", "t|-|é|"),
+        ("select date '2026-11-20', timestamp '2026-11-20 19:30:00.5'", "2026-11-20|2026-11-20 19:30:00.500000"),
+        ("select to_timestamp_micros(1626091318732726) at time zone '+00:00'", "2021-07-12 12:01:58.732726+00"),
+        ("select arrow_cast('abc', 'Binary'), interval '1 day'", "\\x616263|1 day"),
+        ("select array[1,2,null], array['a','b,c'], array[array[1],array[2]]", "{1,2,NULL}|{a,\"b,c\"}|[[1],[2]]"),
+        ("select named_struct('a', 1, 'b', null, 'c', [named_struct('d', 'x')])", r#"{"a":1,"c":[{"d":"x"}]}"#),
+        ("select null::interval, null::decimal(10,2) b, null::date c, null::text[] d", "-|-|-|-"),
+        ("select 'NaN'::double precision, 1e300::double precision", "NaN|1e+300"),
+    ] {
+        assert_eq!(ask(&client, sql).await, expected, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn binary_parameters_and_results() {
+    let server = TestServer::with_clicks().await;
+    let client = connect(&server).await;
+    let sql = "select event_name, user_id, additional_data.price, _received_at, _partition from clicks where user_id = $1 and additional_data.price > $2 and event_name <> $3";
+    let statement = client.prepare(sql).await.unwrap();
+    assert_eq!(statement.params(), [Type::INT8, Type::FLOAT8, Type::TEXT]);
+    for _ in 0..2 {
+        let rows = client.query(&statement, &[&1_i64, &1.0_f64, &"Search"]).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].get::<_, &str>(0), "Purchase");
+        assert_eq!(rows[0].get::<_, i64>(1), 1);
+        assert!((rows[0].get::<_, f64>(2) - 2.5).abs() < f64::EPSILON);
+        assert!(rows[0].get::<_, std::time::SystemTime>(3).elapsed().unwrap() < Duration::from_secs(3600));
+        assert_eq!(rows[0].get::<_, i32>(4), 0);
+    }
+    let nothing: Option<i64> = None;
+    assert_eq!(client.query("select 1 from clicks where user_id = $1", &[&nothing]).await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_statement_sees_new_rows_and_refuses_new_columns() {
+    let server = TestServer::with_clicks().await;
+    let client = connect(&server).await;
+    let count = client.prepare("select count(*) from clicks").await.unwrap();
+    let all = client.prepare("select * from clicks").await.unwrap();
+    server.send("clicks", r#"{"event_name":"Search","brand_new":1}"#).await;
+    assert_eq!(client.query_one(&count, &[]).await.unwrap().get::<_, i64>(0), 4);
+    let error = client.query(&all, &[]).await.err().unwrap();
+    assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
+    assert_eq!(client.query("select * from clicks", &[]).await.unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_have_all_their_fields() {
+    let server = TestServer::with_clicks().await;
+    let client = connect(&server).await;
+    let error = refused(&client, "select event_nam from clicks").await;
+    assert_eq!(
+        (error.severity(), error.code(), error.message()),
+        ("ERROR", &SqlState::UNDEFINED_COLUMN, "column \"event_nam\" does not exist")
+    );
+    assert_eq!(error.hint(), Some("did you mean \"event_name\"?"));
+    assert_eq!(error.position(), Some(&tokio_postgres::error::ErrorPosition::Original(8)));
+    assert_eq!(*refused(&client, "select * from click").await.code(), SqlState::UNDEFINED_TABLE);
+    assert_eq!(*refused(&client, "selec 1").await.code(), SqlState::SYNTAX_ERROR);
+    assert_eq!(*refused(&client, "select 1/(user_id-user_id) from clicks").await.code(), SqlState::DIVISION_BY_ZERO);
+    let error = client.query("select nofunction($1)", &[&1_i32]).await.err().unwrap();
+    assert_eq!(error.code(), Some(&SqlState::UNDEFINED_FUNCTION));
+    assert_eq!(ask(&client, "select 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_lake_can_be_connected_to() {
+    let server = TestServer::start().await;
+    let error = connect_to(&server, "dbname=postgres").await.err().unwrap();
+    assert_eq!(error.code(), Some(&SqlState::UNDEFINED_DATABASE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_fail_and_end_as_in_postgres() {
+    let server = TestServer::with_clicks().await;
+    let mut client = connect(&server).await;
+    let transaction = client.transaction().await.unwrap();
+    assert_eq!(transaction.query("select 1", &[]).await.unwrap().len(), 1);
+    assert!(transaction.query("select nope", &[]).await.is_err());
+    let error = transaction.query("select 1", &[]).await.err().unwrap();
+    assert_eq!(error.code(), Some(&SqlState::IN_FAILED_SQL_TRANSACTION));
+    transaction.rollback().await.unwrap();
+    assert_eq!(ask(&client, "begin; select 1; select 2; commit").await, "1\n2");
+    let error = refused(&client, "select 1; select nope; select 3").await;
+    assert_eq!(*error.code(), SqlState::UNDEFINED_COLUMN);
+    assert_eq!(ask(&client, "select 4").await, "4");
+    assert_eq!(ask(&client, " ;; ").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_connection_has_its_own_session() {
+    let server = TestServer::start().await;
+    let (one, two) =
+        (connect(&server).await, connect_to(&server, "dbname=lake options='-c dialect=redshift'").await.unwrap());
+    ask(&one, "set dialect = 'athena'").await;
+    assert_eq!(ask(&one, "show dialect").await, "athena");
+    assert_eq!(ask(&two, "show dialect").await, "redshift");
+    ask(&two, "set search_path = main, public").await;
+    assert_eq!(ask(&one, "show search_path").await, "main");
+    assert!(ask(&one, "show server_version").await.starts_with("15.0 (lacus "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_request_stops_the_query() {
+    let server = TestServer::start().await;
+    let client = connect(&server).await;
+    let token = client.cancel_token();
+    let started = Instant::now();
+    let query = client.simple_query(ENDLESS);
+    pin_mut!(query);
+    let answer = loop {
+        // The first one may come before the query has begun.
+        token.cancel_query(NoTls).await.unwrap();
+        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(100), &mut query).await {
+            break answer;
+        }
+    };
+    assert_eq!(answer.err().unwrap().code(), Some(&SqlState::QUERY_CANCELED));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    // The last one may come after the query has ended.
+    while let Err(error) = client.simple_query("select 1").await {
+        assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_streamed_and_portals_fetch_some_at_a_time() {
+    let server = TestServer::start().await;
+    let mut client = connect(&server).await;
+    {
+        let rows =
+            client.query_raw("select value from generate_series(1, 1000000000000)", Vec::<i32>::new()).await.unwrap();
+        pin_mut!(rows);
+        assert_eq!(rows.next().await.unwrap().unwrap().get::<_, i64>(0), 1);
+        client.cancel_token().cancel_query(NoTls).await.unwrap();
+        let mut last = rows.next().await.unwrap();
+        while last.is_ok() {
+            last = rows.next().await.unwrap();
+        }
+        assert_eq!(last.err().unwrap().code(), Some(&SqlState::QUERY_CANCELED));
+    }
+    let transaction = client.transaction().await.unwrap();
+    let portal = transaction.bind("select value from generate_series(1, 7)", &[]).await.unwrap();
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        counts.push(transaction.query_portal(&portal, 3).await.unwrap().len());
+    }
+    assert_eq!(counts, [3, 3, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_ends_idle_connections() {
+    let server = TestServer::start().await;
+    let client = connect(&server).await;
+    assert_eq!(ask(&client, "select 1").await, "1");
+    server.shutdown.cancel();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !client.is_closed() {
+        assert!(Instant::now() < deadline, "the connection is still open");
+        tokio::task::yield_now().await;
+    }
+}

@@ -54,8 +54,6 @@ pub(crate) struct Flushed {
 struct WireAnswer {
     columns: Vec<WireColumn>,
     rows: Vec<Vec<Box<RawValue>>>,
-    /// Not told of a query that failed.
-    #[serde(default)]
     stats: WireStats,
     /// Why the rows end before the last one.
     error: Option<WireError>,
@@ -66,7 +64,7 @@ struct WireColumn {
     name: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct WireStats {
     bytes_scanned: u64,
     elapsed_ms: f64,
