@@ -47,8 +47,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let environment = environment();
-    let set = |name: &str| environment.iter().any(|(key, value)| key == name && !value.is_empty());
-    let terminal = Terminal::new(!set("NO_COLOR"));
+    let terminal = Terminal::new(variable(&environment, "NO_COLOR").is_none());
     log_to_stderr(&environment, &cli.command);
     let invocation = Invocation {
         folder: cli.project,
@@ -130,12 +129,17 @@ fn environment() -> Vec<(String, String)> {
 }
 
 fn log_to_stderr(environment: &[(String, String)], command: &Command) {
-    let asked = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let quiet = !matches!(command, Command::Up);
-    let default = if quiet { "warn" } else { LOG_DEFAULT };
-    let filter = EnvFilter::new(asked("LACUS_LOG").or_else(|| asked("RUST_LOG")).unwrap_or(default));
-    let colour = std::io::stderr().is_terminal() && asked("NO_COLOR").is_none();
+    let default = if matches!(command, Command::Up) { LOG_DEFAULT } else { "warn" };
+    let asked = variable(environment, "LACUS_LOG").or_else(|| variable(environment, "RUST_LOG"));
+    let filter = EnvFilter::new(asked.unwrap_or(default));
+    let colour = std::io::stderr().is_terminal() && variable(environment, "NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
+}
+
+/// A variable that is set and not empty.
+fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = environment.iter().find(|(key, _)| key == name);
+    found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
 
 /// How this program was called, so that what we tell a user to type works when typed.
@@ -143,13 +147,12 @@ fn program(environment: &[(String, String)]) -> String {
     let Ok(path) = std::env::current_exe() else {
         return "lacus".to_owned();
     };
-    let search = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
-    if path.parent().is_some_and(|folder| std::env::split_paths(search).any(|searched| searched == folder)) {
+    let searched = variable(environment, "PATH").unwrap_or_default();
+    if path.parent().is_some_and(|folder| std::env::split_paths(searched).any(|searched| searched == folder)) {
         return "lacus".to_owned();
     }
-    let here = std::env::current_dir().unwrap_or_default();
-    match path.strip_prefix(&here) {
-        Ok(below) => Path::new(".").join(below).display().to_string(),
-        Err(_) => path.display().to_string(),
-    }
+    let below = |folder: &Path, written: &str| Some(Path::new(written).join(path.strip_prefix(folder).ok()?));
+    let here = std::env::current_dir().ok().and_then(|here| below(&here, "."));
+    let shortest = here.or_else(|| below(Path::new(variable(environment, "HOME")?), "~"));
+    shortest.unwrap_or(path.clone()).display().to_string()
 }

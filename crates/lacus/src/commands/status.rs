@@ -31,19 +31,16 @@ fn show(status: &Status, invocation: &Invocation) -> Result<()> {
             .terminal
             .say("No events yet. The first one posted to /v1/events?source=NAME makes stream and table NAME.");
     }
-    let columns =
-        ["stream", "acknowledged", "visible", "committed", "fresh ms (p50)", "(p99)", "files", "in files", "in memory"];
+    let columns = ["stream", "acknowledged", "visible", "committed", "freshness", "files", "in files"];
     let row = |stream: &StreamStatus| {
         vec![
             Cell::Text(stream.stream.clone()),
             Cell::count(stream.acknowledged),
             Cell::count(stream.visible),
             Cell::count(stream.committed),
-            Cell::Number(format!("{:.1}", stream.freshness_p50_ms)),
-            Cell::Number(format!("{:.1}", stream.freshness_p99_ms)),
+            Cell::Text(format!("{:.0} ms", stream.freshness_p50_ms)),
             Cell::count(stream.files),
             Cell::Text(human_bytes(stream.file_bytes)),
-            Cell::Text(human_bytes(stream.tail_bytes)),
         ]
     };
     let table = Answer {

@@ -54,6 +54,8 @@ pub(crate) struct Flushed {
 struct WireAnswer {
     columns: Vec<WireColumn>,
     rows: Vec<Vec<Box<RawValue>>>,
+    /// Not told of a query that failed.
+    #[serde(default)]
     stats: WireStats,
     /// Why the rows end before the last one.
     error: Option<WireError>,
@@ -64,7 +66,7 @@ struct WireColumn {
     name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct WireStats {
     bytes_scanned: u64,
     elapsed_ms: f64,
