@@ -12,13 +12,11 @@ check:     ## Format, lints and the fast tests: minutes.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo nextest run --workspace --no-fail-fast --lib --bins -E 'not binary(it)'
-	cargo run --quiet --package xtask -- tidy
 
 test:      ## Install what the tests need, then run all that guard data and contracts.
 	tests/install.sh
 	cargo nextest run --workspace --no-fail-fast
 	cargo test --workspace --doc --quiet
-	cargo run --quiet --package xtask -- tidy
 
 prove:     ## The long proofs: hundreds of kills, a fault at every I/O operation. Results go to docs/bench/.
 	tests/install.sh
