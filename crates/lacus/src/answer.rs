@@ -82,15 +82,19 @@ impl Cell {
 impl Answer {
     /// As a table at most `width` wide, or one row after the other if it can't be.
     pub(crate) fn draw(&self, width: Option<usize>) -> String {
-        let table = self.table();
-        let needed: usize = table.column_max_content_widths().iter().map(|cells| usize::from(*cells) + PADDING).sum();
         match width {
-            Some(width) if needed > width => self.expanded(width),
-            _ => lines(&table),
+            Some(width) if !self.fits(Some(width)) => self.expanded(width),
+            _ => lines(&self.table()),
         }
     }
 
-    /// As a table, with a bar for each number of the last column.
+    fn fits(&self, width: Option<usize>) -> bool {
+        let cells = self.table().column_max_content_widths();
+        let needed: usize = cells.iter().map(|cells| usize::from(*cells) + PADDING).sum();
+        width.is_none_or(|width| needed <= width)
+    }
+
+    /// As a table, with a bar for each number of the last column if there is room.
     pub(crate) fn draw_with_bars(&self, width: Option<usize>) -> String {
         let last: Option<Vec<f64>> = self.rows.iter().map(|row| row.last().and_then(Cell::number)).collect();
         let Some(last) = last else {
@@ -102,7 +106,7 @@ impl Answer {
         for (row, number) in with_bars.rows.iter_mut().zip(last) {
             row.push(Cell::Text(bar(number, most)));
         }
-        with_bars.draw(width)
+        if with_bars.fits(width) { with_bars.draw(width) } else { self.draw(width) }
     }
 
     /// Rows, bytes and time, for the line below.
@@ -230,5 +234,6 @@ mod tests {
          Search       {"price":417.970,"tags":["a"]}       20   ████████████████████████
          NULL         日本\u{1b}[31m                        7   ████████▍
         "#);
+        assert_eq!(answer.draw_with_bars(Some(70)), answer.draw(Some(70)));
     }
 }

@@ -6,8 +6,10 @@ pub(crate) mod wire;
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{Method, Request, Response, header};
+use futures::TryStreamExt;
+use lacus_core::units::human_bytes;
 use lacus_core::{Context, Error, Result, TableName};
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -177,12 +179,25 @@ impl From<Error> for Refused {
 }
 
 /// The whole body of an answer.
+async fn whole(response: Response<Body>) -> Result<Vec<u8>> {
+    let mut body = response.into_body().into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = next(&mut body).await? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(Error::invalid(format!("the answer has more than {}", human_bytes(ANSWER_BYTES_MAX as u64)))
+                .with_hint("ask for less with LIMIT, or take the rows as they come with --json"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// What comes next of a body.
 ///
 /// # Errors
-/// If the connection ends before, or the answer is too long.
-pub(crate) async fn whole(response: Response<Body>) -> Result<Bytes> {
-    let bytes = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await;
-    bytes.map_err(|error| Error::unavailable("the answer broke off").with_source(error))
+/// If the connection ends before the body does.
+pub(crate) async fn next(body: &mut BodyDataStream) -> Result<Option<Bytes>> {
+    body.try_next().await.map_err(|error| Error::unavailable("the answer broke off").with_source(error))
 }
 
 fn unreachable(url: &str, error: reqwest::Error) -> Error {

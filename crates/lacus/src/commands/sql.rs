@@ -2,13 +2,12 @@
 
 use std::io::{IsTerminal, Read};
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::Response;
-use futures::TryStreamExt;
 use lacus_core::{Context, Error, Result};
 
 use crate::door::wire::late_error;
-use crate::door::{Door, Refused};
+use crate::door::{Door, Refused, next};
 use crate::run::Invocation;
 
 /// The longest SQL read from stdin.
@@ -54,10 +53,6 @@ async fn stream(response: Response<Body>, sql: &str, invocation: &Invocation) ->
         Some(refused) => Err(point_at(sql, refused)),
         None => invocation.terminal.write_bytes(&held),
     }
-}
-
-async fn next(rows: &mut axum::body::BodyDataStream) -> Result<Option<Bytes>> {
-    rows.try_next().await.map_err(|error| Error::unavailable("the answer broke off").with_source(error))
 }
 
 fn from_stdin(asked: bool) -> Result<String> {

@@ -173,7 +173,7 @@ async fn verify_lake(lake: &Lake) -> Result<String> {
     }
     let stats = lake.stats();
     let held = format!(
-        "{} rows in {} files, {} of Parquet, {} of raw JSON: catalog, metadata and files agree",
+        "{} rows in {} files, {}, and {} raw: catalog and files agree",
         human_count(stats.rows),
         human_count(stats.files),
         human_bytes(stats.bytes),
