@@ -42,8 +42,9 @@ pub(super) enum Values {
 #[derive(Default)]
 pub(super) struct Fields {
     pub(super) nodes: Vec<Node>,
-    /// Where the field of a lowercase name is in `nodes`.
+    /// Where the field of a lowercase name is in `nodes`; of the first `indexed` ones, the rest follows when needed.
     by_lowercase: HashMap<String, usize>,
+    indexed: usize,
     /// The field expected next: events of one source mostly have the same keys in the same order.
     next: usize,
     validity: Validity,
@@ -127,12 +128,10 @@ impl Node {
         }
     }
 
-    /// The values of `rows` rows.
-    pub(super) fn finish(self, rows: usize) -> ArrayRef {
+    /// The values of `rows` rows, as an array of `kind`: the type of its [`column`](Self::column).
+    pub(super) fn finish(self, rows: usize, kind: &DataType) -> ArrayRef {
         let missing = rows - self.len();
         match self.values {
-            Values::Unknown => unreachable!("a column is kept only once it has a type"),
-            Values::Binary => new_null_array(&DataType::Binary, rows),
             Values::Boolean(mut values) => {
                 values.append_nulls(missing);
                 Arc::new(values.finish())
@@ -143,8 +142,9 @@ impl Node {
                 values.append_nulls(missing);
                 Arc::new(values.finish())
             }
-            Values::Struct(fields) => fields.finish(rows),
-            Values::List(elements) => elements.finish(rows),
+            Values::Struct(fields) => fields.finish(rows, kind),
+            Values::List(elements) => elements.finish(rows, kind),
+            Values::Unknown | Values::Binary => new_null_array(kind, rows),
         }
     }
 }
@@ -152,16 +152,11 @@ impl Node {
 impl Fields {
     /// These columns, with room for `rows` rows.
     pub(super) fn new(columns: &[Column], rows: usize) -> Self {
-        let mut fields = Self::default();
-        for column in columns {
-            fields.add(Node::new(column, rows));
-        }
-        fields
+        Self { nodes: columns.iter().map(|column| Node::new(column, rows)).collect(), ..Self::default() }
     }
 
     /// Adds a field.
     pub(super) fn add(&mut self, node: Node) {
-        self.by_lowercase.insert(lowercase(&node.name).into_owned(), self.nodes.len());
         self.nodes.push(node);
     }
 
@@ -186,6 +181,7 @@ impl Fields {
         }
         // `.` separates names in paths and in SQL.
         let name = if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) };
+        self.index();
         match self.by_lowercase.get(&*lowercase(&name)) {
             None => Key::New(name.into_owned()),
             Some(&index) if self.nodes[index].name == name => {
@@ -196,15 +192,22 @@ impl Fields {
         }
     }
 
+    fn index(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate().skip(self.indexed) {
+            self.by_lowercase.insert(lowercase(&node.name).into_owned(), index);
+        }
+        self.indexed = self.nodes.len();
+    }
+
     /// Says that row `row` is an object of which something was stored.
     pub(super) fn store(&mut self, row: usize) {
         self.validity.store(row);
     }
 
-    fn finish(self, rows: usize) -> ArrayRef {
-        let fields = self.nodes.iter().map(|node| node.column().arrow()).collect();
-        let arrays = self.nodes.into_iter().map(|node| node.finish(rows)).collect();
-        Arc::new(StructArray::new(fields, arrays, self.validity.finish(rows)))
+    fn finish(self, rows: usize, kind: &DataType) -> ArrayRef {
+        let DataType::Struct(fields) = kind else { unreachable!("an object's column is a struct") };
+        let arrays = self.nodes.into_iter().zip(fields).map(|(node, field)| node.finish(rows, field.data_type()));
+        Arc::new(StructArray::new(fields.clone(), arrays.collect(), self.validity.finish(rows)))
     }
 }
 
@@ -227,12 +230,13 @@ impl Elements {
         self.validity.store(row);
     }
 
-    fn finish(mut self, rows: usize) -> ArrayRef {
-        let elements = self.end();
+    fn finish(mut self, rows: usize, kind: &DataType) -> ArrayRef {
+        let DataType::List(field) = kind else { unreachable!("an array's column is a list") };
+        let end = self.end();
+        let elements = self.node.finish(end, field.data_type());
         self.ends.resize(rows + 1, self.ends.last().copied().unwrap_or(0));
-        let field = Arc::new(self.node.column().arrow());
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        Arc::new(ListArray::new(field, offsets, self.node.finish(elements), self.validity.finish(rows)))
+        Arc::new(ListArray::new(Arc::clone(field), offsets, elements, self.validity.finish(rows)))
     }
 }
 

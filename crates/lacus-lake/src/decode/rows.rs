@@ -48,10 +48,14 @@ pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<(Decode
         positions.push(record)?;
     }
     let schema = TableSchema { columns: table.columns(), last_id: growth.last_id };
-    let rows = positions.rows();
-    let columns = table.nodes.into_iter().map(|node| node.finish(rows));
-    let columns = columns.chain([rescued.finish()]).chain(positions.finish()).collect();
-    let rows = RecordBatch::try_new(schema.arrow(), columns)
+    let (rows, arrow) = (positions.rows(), schema.arrow());
+    let columns = table.nodes.into_iter().zip(arrow.fields());
+    let columns = columns
+        .map(|(node, field)| node.finish(rows, field.data_type()))
+        .chain([rescued.finish()])
+        .chain(positions.finish())
+        .collect();
+    let rows = RecordBatch::try_new(arrow, columns)
         .map_err(|error| Error::internal("put decoded columns together").with_source(error))?;
     Ok((Decoded { rows, schema, rejected, widened: false }, growth.widened))
 }
