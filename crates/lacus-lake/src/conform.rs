@@ -90,4 +90,4 @@ fn broken(error: arrow::error::ArrowError) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -49,6 +49,16 @@ fn check_conformed(rows: &RecordBatch) {
     assert_eq!(tag.column(1).as_ref(), &Int64Array::from(vec![Some(1), None, None, Some(3)]) as &dyn Array);
 }
 
+/// The rows as a reader gets them from a file.
+pub(crate) fn through_parquet(rows: &RecordBatch) -> RecordBatch {
+    let mut file = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut file, rows.schema(), None).unwrap();
+    writer.write(rows).unwrap();
+    writer.close().unwrap();
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap().build().unwrap();
+    reader.next().unwrap().unwrap()
+}
+
 #[test]
 fn columns_are_matched_by_id_at_every_depth() {
     let rows = conform(&older_rows(), &newer().arrow()).unwrap();
@@ -59,12 +69,7 @@ fn columns_are_matched_by_id_at_every_depth() {
 #[test]
 fn rows_read_back_from_parquet_conform_too() {
     let rows = older_rows();
-    let mut file = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut file, rows.schema(), None).unwrap();
-    writer.write(&rows).unwrap();
-    writer.close().unwrap();
-    let mut reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap().build().unwrap();
-    let read = reader.next().unwrap().unwrap();
+    let read = through_parquet(&rows);
     assert_eq!(conform(&read, &older().arrow()).unwrap(), rows);
     check_conformed(&conform(&read, &newer().arrow()).unwrap());
 }

@@ -17,6 +17,9 @@ use super::rescued::{Place, Rescued};
 use super::{Decoded, Rejected, json, numbers};
 use crate::schema::{TableSchema, UTC, is_system_name};
 
+/// How deep columns may lie in each other, the table's own included. Objects and arrays further inside are rescued:
+/// readers of Parquet, Arrow and Iceberg's JSON give up on deeper schemas, so one such event would spoil the table.
+const LEVELS_MAX: usize = 32;
 /// The most leaf columns of a table. Values of further names are rescued.
 const LEAVES_MAX: usize = 2_000;
 /// The longest name of a column, in bytes. Values with longer names are rescued.
@@ -41,7 +44,7 @@ pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<(Decode
         };
         let json = Jiter::with_tape(text.as_bytes(), mem::take(&mut tape));
         rescued.begin_row(text);
-        let mut reader = Reader { json, text, rescued: &mut rescued, growth: &mut growth };
+        let mut reader = Reader { json, text, levels: 1, rescued: &mut rescued, growth: &mut growth };
         reader.record(&mut table, positions.rows()).map_err(|error| not_as_checked(record, error))?;
         tape = reader.json.into_tape();
         rescued.end_row(text);
@@ -75,6 +78,8 @@ struct Growth {
 struct Reader<'json, 'batch> {
     json: Jiter<'json>,
     text: &'json str,
+    /// How many objects and arrays the reader is in.
+    levels: usize,
     rescued: &'batch mut Rescued,
     growth: &'batch mut Growth,
 }
@@ -188,9 +193,14 @@ impl<'json> Reader<'json, '_> {
         index: Option<usize>,
         read: impl FnOnce(&mut Self, &mut Node, usize) -> Result<Option<bool>, JiterError>,
     ) -> Result<bool, JiterError> {
+        if self.levels == LEVELS_MAX {
+            return self.misfit(place(node, index));
+        }
         let start = self.json.current_index();
         let outside = self.rescued.enter(place(node, index));
+        self.levels += 1;
         let stored = read(self, node, row)?;
+        self.levels -= 1;
         let has_misfits = self.rescued.leave(&outside);
         let Some(stored) = stored else { return self.misfit(place(node, index)) };
         if has_misfits && !stored {

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use lacus_core::{Offset, Partition, Position, Timestamp};
 
 use super::*;
+use crate::conform::conform;
+use crate::conform::tests::through_parquet;
 use crate::schema::{Column, ColumnType, RESCUED};
 
 mod properties;
@@ -377,6 +379,27 @@ fn depth_is_bounded_also_in_what_is_rescued() {
     assert_eq!(decoded.rows.num_rows(), 2);
     let rejected: Vec<_> = decoded.rejected.iter().map(|r| (r.index, r.reason.as_str())).collect();
     assert_eq!(rejected, [1, 3, 4].map(|index| (index, "nested deeper than 64 levels")));
+}
+
+#[test]
+fn events_as_deep_as_allowed_leave_files_and_metadata_readable() {
+    let events = |levels: usize| {
+        let objects = format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let arrays = format!(r#"{{"l":{}1{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1));
+        let mixed = format!("{}1{}", r#"{"m":["#.repeat(levels / 2), "]}".repeat(levels / 2));
+        [objects, arrays, mixed]
+    };
+    let lines = [events(64), events(32)].concat();
+    let Decoded { rows, schema, rejected, .. } = decoded(&lines, &TableSchema::empty());
+    assert_eq!((rows.num_rows(), schema.columns.len(), rejected.len()), (6, 3, 0));
+    let rescued = rows.column_by_name(RESCUED).unwrap();
+    assert_eq!(properties::json_of(rescued), lines[..3]);
+    assert_eq!(conform(&through_parquet(&rows), &rows.schema()).unwrap(), rows);
+    // As deep as a schema is in the metadata of a table.
+    let metadata = serde_json::json!({"schemas": [schema.iceberg(0).unwrap()]}).to_string();
+    let mut read: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let read: iceberg::spec::Schema = serde_json::from_value(read["schemas"][0].take()).unwrap();
+    assert_eq!(read, schema.iceberg(0).unwrap());
 }
 
 #[test]

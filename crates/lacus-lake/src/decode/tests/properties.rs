@@ -136,7 +136,7 @@ fn stored(column: &dyn Array) -> usize {
     }
 }
 
-fn json_of(rescued: &dyn Array) -> Vec<String> {
+pub(super) fn json_of(rescued: &dyn Array) -> Vec<String> {
     rescued.as_string::<i32>().iter().flatten().map(str::to_owned).collect()
 }
 
