@@ -83,12 +83,11 @@ impl FileAdapter {
                 Some(DataType::Struct(fields)) => find(fields, next),
                 _ => None,
             };
-            let Some((_, field)) = have else {
-                return null(wanted).map(Some);
-            };
-            names.push(Arc::new(Literal::new(ScalarValue::from(field.name().as_str()))));
+            if let Some((_, field)) = have {
+                names.push(Arc::new(Literal::new(ScalarValue::from(field.name().as_str()))));
+            }
         }
-        let Some((_, have)) = have else { return Ok(None) };
+        let Some((_, have)) = have else { return null(wanted).map(Some) };
         let get_field = datafusion::functions::core::get_field();
         let read = ScalarFunctionExpr::try_new(get_field, names, &self.file, Arc::new(ConfigOptions::default()))?;
         Ok(Some(conformed(Arc::new(read), have, wanted)))

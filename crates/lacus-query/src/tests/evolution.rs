@@ -16,7 +16,9 @@ fn old() -> SchemaRef {
 fn new() -> SchemaRef {
     let author = record(vec![field(11, "name", DataType::Utf8)]);
     let commit = record(vec![field(8, "sha", DataType::Utf8), field(10, "author", author)]);
-    let payload = record(vec![field(7, "commits", list(field(9, "", commit))), field(12, "size", DataType::Int64)]);
+    let head = record(vec![field(15, "sha", DataType::Utf8)]);
+    let commits = field(7, "commits", list(field(9, "", commit)));
+    let payload = record(vec![commits, field(12, "size", DataType::Int64), field(14, "head", head)]);
     schema(vec![
         field(5, "id", DataType::Int64),
         field(6, "payload", payload),
@@ -28,7 +30,7 @@ fn new() -> SchemaRef {
 
 const OLD: &str = r#"{"id":1,"payload":{"commits":[{"sha":"a"},{"sha":"b"}]},"gone":"old","_offset":0}
                      {"id":2,"_offset":1}"#;
-const NEW: &str = r#"{"id":3,"payload":{"commits":[{"sha":"c","author":{"name":"Ada"}}],"size":1},"actor":"ada","gone":"new","_offset":2}"#;
+const NEW: &str = r#"{"id":3,"payload":{"commits":[{"sha":"c","author":{"name":"Ada"}}],"size":1,"head":{"sha":"c"}},"actor":"ada","gone":"new","_offset":2}"#;
 
 /// Old rows in a file, in the tail, or in both; new rows in a file.
 fn lakes() -> Vec<TestLake> {
@@ -54,9 +56,11 @@ async fn check(sql: &str, expected: &str) {
 async fn what_a_file_lacks_is_null_at_every_depth() {
     check("select id, actor from events order by id", "1|-\n2|-\n3|ada").await;
     check("select id, payload.size from events order by id", "1|-\n2|-\n3|1").await;
+    check("select payload.head.sha from events order by id", "-\n-\nc").await;
+    check("select count(payload.head.sha) from events", "1").await;
     check("select payload.commits[1].author.name from events order by id", "-\n-\nAda").await;
     check("select payload.commits[2].sha from events order by id", "b\n-\n-").await;
-    let all = "{commits: [{sha: a, author: -}, {sha: b, author: -}], size: -}\n-\n{commits: [{sha: c, author: {name: Ada}}], size: 1}";
+    let all = "{commits: [{sha: a, author: -}, {sha: b, author: -}], size: -, head: -}\n-\n{commits: [{sha: c, author: {name: Ada}}], size: 1, head: {sha: c}}";
     check("select payload from events order by id", all).await;
     check("select count(*) from (select * from events)", "3").await;
 }
@@ -67,6 +71,7 @@ async fn filters_on_new_columns_find_new_rows_only() {
     check("select id from events where actor is null order by id", "1\n2").await;
     check("select id from events where payload.size = 1", "3").await;
     check("select id from events where payload.size is null order by id", "1\n2").await;
+    check("select id from events where payload.head.sha = 'c'", "3").await;
     check("select id from events where payload.commits[1].author.name = 'Ada'", "3").await;
     check("select id from events where payload is not null order by id", "1\n3").await;
     check("select id from events where payload.commits[1].sha = 'a'", "1").await;
