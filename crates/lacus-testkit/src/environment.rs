@@ -3,6 +3,7 @@
 //! `LACUS_SEED=17` repeats a run, `LACUS_PROVE=1` asks for everything (`make prove`) instead of a sample (`make test`).
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,17 @@ pub fn prove() -> bool {
 pub fn seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     setting("LACUS_SEED", now.as_secs() ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id()) << 32)
+}
+
+/// The Python that has the clients: of the virtual environment that `tests/install.sh` makes beside the target directory.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn python() -> PathBuf {
+    let program = std::env::current_exe().expect("a program knows its own path");
+    let python = program.ancestors().map(|directory| directory.join("venv/bin/python")).find(|path| path.is_file());
+    python.expect("there is no venv beside the target directory: run tests/install.sh")
 }
 
 /// Numbers that look random and are the same for the same seed (SplitMix64).

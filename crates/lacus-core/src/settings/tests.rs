@@ -1,3 +1,5 @@
+//! What a settings file may say, and what a person reads when it says something else.
+
 use super::*;
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings> {

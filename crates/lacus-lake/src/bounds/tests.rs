@@ -1,3 +1,5 @@
+//! What column bounds promise, for every type and for values that have none.
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};

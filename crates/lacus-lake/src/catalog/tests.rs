@@ -1,3 +1,5 @@
+//! What the catalog holds after openings, commits, refusals and damage.
+
 use tempfile::TempDir;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Rows of an older schema, read in a newer one.
+
 use arrow::array::{Float64Array, Int64Array, StringArray};
 use arrow::datatypes::Float64Type;
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! What a Parquet file of ours holds, read back by others' readers.
+
 use iceberg::spec::Datum;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 

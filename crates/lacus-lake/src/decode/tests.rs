@@ -1,3 +1,5 @@
+//! JSON lines in; columns, rescued values and rejected records out.
+
 use std::fmt::Write as _;
 
 use arrow::array::{Array, AsArray};

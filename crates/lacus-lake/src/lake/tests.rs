@@ -1,3 +1,5 @@
+//! Commits against a model of what a lake should hold.
+
 use lacus_core::{Kind, Offset, Partition, SystemClock};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;

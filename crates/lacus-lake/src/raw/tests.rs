@@ -1,3 +1,5 @@
+//! What a raw file holds, line by line.
+
 use lacus_core::{Offset, Partition, Position};
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Table schemas in their Arrow and Iceberg forms, and back.
+
 use super::*;
 
 fn column(id: i32, name: &str, kind: ColumnType) -> Column {

@@ -1,3 +1,5 @@
+//! Files that are on disk when the store says so.
+
 use object_store::ObjectStoreExt;
 
 use super::*;
