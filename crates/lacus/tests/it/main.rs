@@ -1,3 +1,9 @@
 //! Stories of the real binary: real processes, real files, real sockets on free ports.
 
+mod bad_input;
 mod cli;
+mod clients;
+mod faults;
+mod freshness;
+mod kill;
+mod raw_zone;

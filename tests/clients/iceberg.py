@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""pyiceberg and DuckDB read a lacus table from its metadata, and agree with lacus row for row.
+
+Usage: iceberg.py --project DIR [--events FILE]
+
+A lacus server must be serving the project. Without --events, clickstream events are sent to one table, and to another
+made-up events in three commits, each of which brings new columns at the top and inside structs and lists. With --events,
+the JSON lines of FILE are sent instead. As many rows must come out. Every value of every column is compared, nested ones
+included, in three answers: lacus over HTTP, pyiceberg's StaticTable, and DuckDB's iceberg_scan.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import random
+import sys
+import urllib.error
+import urllib.request
+
+import duckdb
+import pyarrow
+from duckdb_extensions import import_extension
+from pyiceberg.table import StaticTable
+
+BATCH_LINES = 200
+
+
+class Lacus:
+    """A server, over HTTP."""
+
+    def __init__(self, project):
+        self.data = pathlib.Path(project).resolve() / ".lacus"
+        server = json.loads((self.data / "server.json").read_text(encoding="utf-8"))
+        self.base = f"http://{server['http']}"
+
+    def post(self, path, body, content_type):
+        request = urllib.request.Request(self.base + path, body.encode(), {"content-type": content_type})
+        try:
+            with urllib.request.urlopen(request, timeout=120) as reply:
+                return reply.read().decode()
+        except urllib.error.HTTPError as error:
+            sys.exit(f"POST {path}: {error.code} {error.read().decode()}")
+
+    def send(self, table, lines):
+        acknowledged = 0
+        for start in range(0, len(lines), BATCH_LINES):
+            body = "".join(line + "\n" for line in lines[start : start + BATCH_LINES])
+            reply = json.loads(self.post(f"/v1/events?source={table}", body, "application/x-ndjson"))
+            acknowledged += reply["accepted"]
+        assert acknowledged == len(lines), f"{acknowledged} of {len(lines)} events were acknowledged"
+
+    def commit(self, table):
+        return json.loads(self.post(f"/v1/tables/{table}/flush", "", "application/json"))
+
+    def sql(self, query):
+        answer = json.loads(self.post("/v1/sql", query, "text/plain"))
+        names = [column["name"] for column in answer["columns"]]
+        return [dict(zip(names, row)) for row in answer["rows"]]
+
+    def metadata(self, table):
+        """The newest metadata file: its name begins with its number."""
+        files = (self.data / "lake/main" / table / "metadata").glob("*.metadata.json")
+        return str(max(files, key=lambda file: int(file.name.split("-")[0])))
+
+
+def clicks():
+    """Two commits of clickstream events."""
+    chance = random.Random(17)
+    names = ["Search", "ViewContent", "AddToCart", "Purchase"]
+    lines = []
+    for number in range(1000):
+        time = f"2021-07-12 12:{number // 60 % 60:02}:{number % 60:02}.{chance.randrange(10**6):06}"
+        event = {
+            "timestamp": time,
+            "user_id": str(chance.randrange(50)),
+            "pixel_id": "wjgao4w1oi",
+            "click_id": f"{chance.getrandbits(128):032x}",
+            "event_name": chance.choice(names),
+            "user_ip": ".".join(str(chance.randrange(1, 255)) for _ in range(4)),
+            "additional_data": {
+                "time_on_data": chance.randrange(100),
+                "percent_viewed": round(chance.random() * 100, 1),
+                "product_id": chance.randrange(100000, 999999),
+                "price": round(chance.random() * 1000, 2),
+            },
+        }
+        lines.append(json.dumps(event))
+    return [lines[:400], lines[400:]]
+
+
+def growing():
+    """Three commits, each with columns that the ones before did not have."""
+    first = [{"id": n, "name": f"n{n}", "data": {"price": n + 0.25, "list": [n, n + 1]}} for n in range(300)]
+    second = [
+        {"id": 300 + n, "ok": n % 2 == 0, "data": {"list": [], "deep": {"er": {"x": n}}}, "who": [{"a": n}, {"a": None}]}
+        for n in range(300)
+    ]
+    third = [
+        {
+            "id": 600 + n,
+            "name": None if n % 3 else "日本 \"quoted\" \n line",
+            "data": {"price": "misfit" if n % 7 == 0 else 1e-3 * n, "deep": {"er": {"y": [[n], []]}, "z": 2**62 + n}},
+            "who": [{"a": 1, "b": {"c": f"c{n}"}}],
+            "big": 123456789012345678901234567890 + n,
+            "empty": {},
+        }
+        for n in range(300)
+    ]
+    return [[json.dumps(event) for event in commit] for commit in (first, second, third)]
+
+
+def plain(value):
+    """A value as JSON has it: the three answers differ in how they write times, and in writing nulls of structs."""
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def same_times(row):
+    """lacus may write fewer digits of a second."""
+    time = datetime.datetime.fromisoformat(row["_received_at"].replace("Z", "+00:00"))
+    return {**row, "_received_at": plain(time)}
+
+
+def ordered(rows):
+    return sorted((plain(row) for row in rows), key=lambda row: (row["_partition"], row["_offset"]))
+
+
+def through_duckdb(metadata):
+    connection = duckdb.connect()
+    for extension in ("avro", "iceberg"):
+        connection.load_extension(extension)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection.execute("SELECT * FROM iceberg_scan(?)", [str(metadata)]).to_arrow_table()
+
+
+def compare(name, ours, theirs):
+    assert len(ours) == len(theirs), f"lacus has {len(ours)} rows, {name} {len(theirs)}"
+    for mine, other in zip(ours, theirs):
+        for column in sorted(mine.keys() | other.keys()):
+            if mine.get(column) != other.get(column):
+                place = f"row {mine['_partition']}/{mine['_offset']}, column {column}"
+                sys.exit(f"{place}: lacus has {mine.get(column)!r}, {name} {other.get(column)!r}")
+
+
+def check(lacus, table):
+    metadata = lacus.metadata(table)
+    ours = [same_times(row) for row in ordered(lacus.sql(f"SELECT * FROM {table}"))]
+    iceberg = StaticTable.from_metadata(str(metadata)).scan().to_arrow()
+    compare("pyiceberg", ours, ordered(iceberg.to_pylist()))
+    compare("DuckDB", ours, ordered(through_duckdb(metadata).to_pylist()))
+    leaves = sum(1 for _ in leaf_fields(iceberg.schema))
+    print(f"{table}: {len(ours)} rows, {leaves} leaf columns: lacus, pyiceberg and DuckDB agree")
+    return len(ours), iceberg.schema
+
+
+def leaf_fields(fields, path=()):
+    for field in fields:
+        if pyarrow.types.is_struct(field.type):
+            yield from leaf_fields(field.type, (*path, field.name))
+        else:
+            yield (*path, field.name)
+
+
+def check_paths(lacus, table, schema):
+    """Every leaf that structs lead to can be asked for by its path."""
+    for path in leaf_fields(schema):
+        column = "".join(f"['{name}']" for name in path[1:])
+        lacus.sql(f"SELECT count(\"{path[0]}\"{column}) AS n FROM {table}")
+
+
+def send_and_check(lacus, table, commits):
+    sent = 0
+    for lines in commits:
+        lacus.send(table, lines)
+        lacus.commit(table)
+        sent += len(lines)
+        rows, schema = check(lacus, table)
+        assert rows == sent, f"{sent} events went in, {rows} rows came out"
+    check_paths(lacus, table, schema)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--project", required=True)
+    arguments.add_argument("--events")
+    arguments = arguments.parse_args()
+    for extension in ("avro", "iceberg"):
+        import_extension(extension)
+    lacus = Lacus(arguments.project)
+    if arguments.events:
+        lines = pathlib.Path(arguments.events).read_text(encoding="utf-8").splitlines()
+        send_and_check(lacus, "given", [lines])
+    else:
+        send_and_check(lacus, "clicks", clicks())
+        send_and_check(lacus, "growing", growing())
+
+
+if __name__ == "__main__":
+    main()
