@@ -47,6 +47,8 @@ pub(super) struct Fields {
     indexed: usize,
     /// The field expected next: events of one source mostly have the same keys in the same order.
     next: usize,
+    /// The fields that stay null in this object, whatever comes for them later.
+    taken: Vec<usize>,
     validity: Validity,
 }
 
@@ -171,6 +173,17 @@ impl Fields {
     /// Begins another object: its first key is expected to be the first field.
     pub(super) fn begin(&mut self) {
         self.next = 0;
+        self.taken.clear();
+    }
+
+    /// Whether the field has its value in row `row`: the first of a key that comes twice.
+    pub(super) fn is_taken(&self, index: usize, row: usize) -> bool {
+        self.nodes[index].len() > row || self.taken.contains(&index)
+    }
+
+    /// Keeps the field null in this object.
+    pub(super) fn take(&mut self, index: usize) {
+        self.taken.push(index);
     }
 
     /// The field that `key` stands for.

@@ -84,46 +84,68 @@ struct Reader<'json, 'batch> {
     growth: &'batch mut Growth,
 }
 
-/// Every method that reads a value returns whether something of it was stored in a column.
+/// What the columns keep of a value, from least to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    /// Nothing: another value of the same key may still come.
+    Nothing,
+    /// Its place: it is rescued, and so is another value of the same key. This is for whole numbers that a Long holds and
+    /// a Double doesn't: which value of a key counts must not depend on whether the column was widened already.
+    Place,
+    /// Something of it.
+    Value,
+}
+
+/// Every method that reads a value returns what the columns keep of it.
 impl<'json> Reader<'json, '_> {
     fn record(&mut self, table: &mut Fields, row: usize) -> Result<(), JiterError> {
         self.json.peek()?;
         self.object(table, row).map(drop)
     }
 
-    fn object(&mut self, fields: &mut Fields, row: usize) -> Result<bool, JiterError> {
-        let mut stored = false;
+    fn object(&mut self, fields: &mut Fields, row: usize) -> Result<Kept, JiterError> {
+        let mut kept = Kept::Nothing;
         fields.begin();
         let mut key = self.json.known_object()?;
         while let Some(name) = key {
-            stored |= match fields.find(name) {
-                Key::Known(index) => self.field(&mut fields.nodes[index], row)?,
+            kept = kept.max(match fields.find(name) {
+                Key::Known(index) => self.field(fields, index, row)?,
                 Key::New(name) => self.new_field(fields, name, row)?,
                 Key::Variant(name) => self.misfit(Place::Field(&name))?,
-            };
+            });
             key = self.json.next_key()?;
         }
-        Ok(stored)
+        Ok(kept)
     }
 
-    fn field(&mut self, node: &mut Node, row: usize) -> Result<bool, JiterError> {
-        // The first value of a key that comes twice is kept.
-        let is_taken = node.len() > row;
-        if is_taken { self.misfit(Place::Field(&node.name)) } else { self.value(node, row, None) }
+    fn field(&mut self, fields: &mut Fields, index: usize, row: usize) -> Result<Kept, JiterError> {
+        let is_taken = fields.is_taken(index, row);
+        let node = &mut fields.nodes[index];
+        if is_taken {
+            return self.misfit(Place::Field(&node.name));
+        }
+        let kept = self.value(node, row, None)?;
+        if kept == Kept::Place {
+            fields.take(index);
+        }
+        Ok(kept)
     }
 
-    fn new_field(&mut self, fields: &mut Fields, name: String, row: usize) -> Result<bool, JiterError> {
+    fn new_field(&mut self, fields: &mut Fields, name: String, row: usize) -> Result<Kept, JiterError> {
         if !self.is_allowed(&name) {
             return self.misfit(Place::Field(&name));
         }
         let mut node = Node::undecided(self.growth.next_id(), name);
-        let stored = self.value(&mut node, row, None)?;
+        let kept = self.value(&mut node, row, None)?;
         if matches!(node.values, Values::Unknown) {
             self.growth.take_back(node.id);
-        } else {
-            fields.add(node);
+            return Ok(kept);
         }
-        Ok(stored)
+        fields.add(node);
+        if kept == Kept::Place {
+            fields.take(fields.nodes.len() - 1);
+        }
+        Ok(kept)
     }
 
     fn is_allowed(&self, name: &str) -> bool {
@@ -133,9 +155,9 @@ impl<'json> Reader<'json, '_> {
     }
 
     /// Reads the next value into row `row` of `node`; as an element, with its `index` in the array.
-    fn value(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<bool, JiterError> {
+    fn value(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<Kept, JiterError> {
         match self.json.peek()? {
-            Peek::Null => self.json.known_null().map(|()| false),
+            Peek::Null => self.json.known_null().map(|()| Kept::Nothing),
             Peek::String => self.string(node, row, index),
             Peek::Object => self.container(node, row, index, Self::object_value),
             Peek::Array => self.container(node, row, index, Self::array_value),
@@ -144,16 +166,16 @@ impl<'json> Reader<'json, '_> {
         }
     }
 
-    fn string(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<bool, JiterError> {
+    fn string(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<Kept, JiterError> {
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = Values::Text(StringBuilder::with_capacity(row + 1, 0));
         }
         let Values::Text(values) = &mut node.values else { return self.misfit(place(node, index)) };
         store_text(values, row, self.json.known_str()?);
-        Ok(true)
+        Ok(Kept::Value)
     }
 
-    fn boolean(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<bool, JiterError> {
+    fn boolean(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<Kept, JiterError> {
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = Values::Boolean(BooleanBuilder::with_capacity(row + 1));
         }
@@ -164,10 +186,10 @@ impl<'json> Reader<'json, '_> {
             }
             _ => return self.misfit(place(node, index)),
         }
-        Ok(true)
+        Ok(Kept::Value)
     }
 
-    fn number(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<bool, JiterError> {
+    fn number(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<Kept, JiterError> {
         let start = self.json.current_index();
         self.json.known_number_bytes(peek)?;
         let literal = &self.text[start..self.json.current_index()];
@@ -177,11 +199,11 @@ impl<'json> Reader<'json, '_> {
         if matches!(node.values, Values::Long(_)) && !node.committed && !numbers::is_whole(literal) {
             self.growth.widen(node);
         }
-        let stored = store_literal(&mut node.values, row, literal);
-        if !stored {
+        let kept = store_literal(&mut node.values, row, literal);
+        if kept != Kept::Value {
             self.rescued.add(place(node, index), literal);
         }
-        Ok(stored)
+        Ok(kept)
     }
 
     /// Reads an object or array. If nothing of it can be stored it is rescued as a whole, not in pieces: so it does not
@@ -191,75 +213,75 @@ impl<'json> Reader<'json, '_> {
         node: &mut Node,
         row: usize,
         index: Option<usize>,
-        read: impl FnOnce(&mut Self, &mut Node, usize) -> Result<Option<bool>, JiterError>,
-    ) -> Result<bool, JiterError> {
+        read: impl FnOnce(&mut Self, &mut Node, usize) -> Result<Option<Kept>, JiterError>,
+    ) -> Result<Kept, JiterError> {
         if self.levels == LEVELS_MAX {
             return self.misfit(place(node, index));
         }
         let start = self.json.current_index();
         let outside = self.rescued.enter(place(node, index));
         self.levels += 1;
-        let stored = read(self, node, row)?;
+        let kept = read(self, node, row)?;
         self.levels -= 1;
         let has_misfits = self.rescued.leave(&outside);
-        let Some(stored) = stored else { return self.misfit(place(node, index)) };
-        if has_misfits && !stored {
+        let Some(kept) = kept else { return self.misfit(place(node, index)) };
+        if has_misfits && kept != Kept::Value {
             self.rescued.drop_since(&outside);
             self.rescued.add(place(node, index), &self.text[start..self.json.current_index()]);
         }
-        Ok(stored)
+        Ok(kept)
     }
 
     /// Reads an object; none if the column is for something else.
-    fn object_value(&mut self, node: &mut Node, row: usize) -> Result<Option<bool>, JiterError> {
+    fn object_value(&mut self, node: &mut Node, row: usize) -> Result<Option<Kept>, JiterError> {
         let is_new = matches!(node.values, Values::Unknown);
         if is_new {
             node.values = Values::Struct(Fields::default());
         }
         let Values::Struct(fields) = &mut node.values else { return Ok(None) };
-        let stored = self.object(fields, row)?;
-        if stored {
+        let kept = self.object(fields, row)?;
+        if kept == Kept::Value {
             fields.store(row);
         }
         if is_new && fields.nodes.is_empty() {
             node.values = Values::Unknown;
         }
-        Ok(Some(stored))
+        Ok(Some(kept))
     }
 
     /// Reads an array; none if the column is for something else.
-    fn array_value(&mut self, node: &mut Node, row: usize) -> Result<Option<bool>, JiterError> {
+    fn array_value(&mut self, node: &mut Node, row: usize) -> Result<Option<Kept>, JiterError> {
         let is_new = matches!(node.values, Values::Unknown);
         if is_new {
             let element = Node::undecided(self.growth.next_id(), "element".to_owned());
             node.values = Values::List(Box::new(Elements::new(element)));
         }
         let Values::List(elements) = &mut node.values else { return Ok(None) };
-        let stored = self.array(elements, row)?;
+        let kept = self.array(elements, row)?;
         if is_new && matches!(elements.node.values, Values::Unknown) {
             self.growth.take_back(elements.node.id);
             node.values = Values::Unknown;
         }
-        Ok(Some(stored))
+        Ok(Some(kept))
     }
 
-    fn array(&mut self, elements: &mut Elements, row: usize) -> Result<bool, JiterError> {
+    fn array(&mut self, elements: &mut Elements, row: usize) -> Result<Kept, JiterError> {
         let start = elements.end();
-        let (mut count, mut stored) = (0, false);
+        let (mut count, mut kept) = (0, Kept::Nothing);
         let mut next = self.json.known_array()?;
         while next.is_some() {
-            stored |= self.value(&mut elements.node, start + count, Some(count))?;
+            kept = kept.max(self.value(&mut elements.node, start + count, Some(count))?);
             count += 1;
             next = self.json.array_step()?;
         }
-        if stored {
+        if kept == Kept::Value {
             elements.store(row, count);
         }
-        Ok(stored)
+        Ok(kept)
     }
 
     /// Rescues the next value, if it has content.
-    fn misfit(&mut self, place: Place<'_>) -> Result<bool, JiterError> {
+    fn misfit(&mut self, place: Place<'_>) -> Result<Kept, JiterError> {
         let peek = self.json.peek()?;
         let start = self.json.current_index();
         let has_content = match json::skip(&mut self.json, peek) {
@@ -270,7 +292,7 @@ impl<'json> Reader<'json, '_> {
         if has_content {
             self.rescued.add(place, &self.text[start..self.json.current_index()]);
         }
-        Ok(false)
+        Ok(Kept::Nothing)
     }
 }
 
@@ -318,21 +340,26 @@ fn number_values(literal: &str, rows: usize) -> Values {
 }
 
 /// Stores a number if the column can hold it exactly.
-fn store_literal(values: &mut Values, row: usize, literal: &str) -> bool {
+fn store_literal(values: &mut Values, row: usize, literal: &str) -> Kept {
     match values {
         Values::Text(values) => store_text(values, row, literal),
         Values::Long(values) => {
-            let whole = literal.parse().ok().or_else(|| numbers::as_integral(literal));
-            let Some(value) = whole else { return false };
+            let Some(value) = as_long(literal) else { return Kept::Nothing };
             store_number(values, row, value);
         }
         Values::Double(values) => {
-            let Some(value) = numbers::as_double(literal) else { return false };
+            let Some(value) = numbers::as_double(literal) else {
+                return if as_long(literal).is_some() { Kept::Place } else { Kept::Nothing };
+            };
             store_number(values, row, value);
         }
-        _ => return false,
+        _ => return Kept::Nothing,
     }
-    true
+    Kept::Value
+}
+
+fn as_long(literal: &str) -> Option<i64> {
+    literal.parse().ok().or_else(|| numbers::as_integral(literal))
 }
 
 /// The system columns that say where a row came from.

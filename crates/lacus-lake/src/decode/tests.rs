@@ -247,6 +247,16 @@ fn of_equal_keys_the_first_value_is_kept() {
 }
 
 #[test]
+fn which_of_equal_keys_is_kept_does_not_depend_on_widening() {
+    let line = r#"{"o":{"n":9007199254740993},"o":{"m":1},"l":[9007199254740993],"l":[2]}"#;
+    insta::assert_snapshot!(check_new(&[line, r#"{"o":{"n":0.5},"l":[0.5]}"#]), @r#"
+    5:o {6:n Double}, 7:l [8:element Double]
+    | {"o":{"n":9007199254740993},"o":{"m":1},"l":[9007199254740993],"l":[2]}
+    o={n:0.5} l=[0.5]
+    "#);
+}
+
+#[test]
 fn names_that_differ_by_case_only_are_rescued() {
     insta::assert_snapshot!(check_new(&[
         r#"{"userId":1,"UserID":2,"o":{"É":1,"é":2}}"#,
