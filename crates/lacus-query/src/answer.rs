@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt};
 use lacus_core::Kind;
@@ -82,8 +82,8 @@ impl Answer {
         Self { command, schema, rows, count: 0, started: Instant::now(), elapsed: None }
     }
 
-    pub(crate) fn running(command: &'static str, started: Instant, running: Running) -> Self {
-        let schema = running.plan.schema();
+    /// The answer of a plan that runs, with the columns named as in `schema`.
+    pub(crate) fn running(command: &'static str, schema: SchemaRef, started: Instant, running: Running) -> Self {
         Self { command, schema, rows: Rows::Running(running), count: 0, started, elapsed: None }
     }
 
@@ -118,6 +118,19 @@ impl Answer {
         stats
     }
 
+    /// The batch with the names of the answer's columns. Its types are its own: the engine is not exact about what may
+    /// be null.
+    fn named(&self, batch: RecordBatch) -> Result<RecordBatch, SqlError> {
+        let have = batch.schema();
+        let fields = have.fields().iter().zip(self.schema.fields());
+        let fields: Vec<Field> =
+            fields.map(|(field, named)| field.as_ref().clone().with_name(named.name()).with_nullable(true)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), batch.columns().to_vec(), &options).map_err(
+            |error| SqlError::new(Kind::Internal, "XX000", "the rows are not what was planned").with_source(error),
+        )
+    }
+
     /// All batches at once: for answers known to be small.
     ///
     /// # Errors
@@ -145,6 +158,7 @@ impl Stream for Answer {
                 None => ready!(running.end(context)),
             },
         };
+        let next = next.map(|batch| batch.and_then(|batch| self.named(batch)));
         match &next {
             Some(Ok(batch)) => self.count += batch.num_rows() as u64,
             Some(Err(_)) | None => self.elapsed = Some(self.started.elapsed()),

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Value, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Ident, SelectItem, SetExpr, Statement as Ast, Value, VisitMut, VisitorMut,
+};
 
 /// Rewrites a statement as the engine wants it.
 pub(crate) fn rewrite(statement: &mut Parsed) {
@@ -13,6 +15,32 @@ pub(crate) fn rewrite(statement: &mut Parsed) {
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
         }
         Parsed::Explain(explain) => rewrite(&mut explain.statement),
+        _ => {}
+    }
+}
+
+/// The engine wants columns of different names: gives each one without a name a name of its own, which the answer does
+/// not show.
+pub(crate) fn tell_columns_apart(statement: &mut Parsed) {
+    if let Parsed::Statement(ast) = statement
+        && let Ast::Query(query) = ast.as_mut()
+    {
+        tell_apart(&mut query.body);
+    }
+}
+
+fn tell_apart(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            for (index, item) in select.projection.iter_mut().enumerate().skip(1) {
+                if let SelectItem::UnnamedExpr(expr) = item {
+                    let alias = Ident::with_quote('"', format!("{expr}#{}", index + 1));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        SetExpr::Query(query) => tell_apart(&mut query.body),
+        SetExpr::SetOperation { left, .. } => tell_apart(left),
         _ => {}
     }
 }

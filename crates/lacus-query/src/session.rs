@@ -3,12 +3,12 @@
 //! A statement is planned when it runs, so that it sees the tables as they are then; a prepared statement is planned
 //! once more each time, and refused if its columns have changed since it was described.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::internal_err;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
@@ -25,6 +25,9 @@ use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
+use crate::parameters;
+use crate::rewrite::tell_columns_apart;
+use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind, parse};
 use crate::variables::Variables;
 
@@ -115,19 +118,18 @@ impl Session {
     /// # Errors
     /// What is wrong with it.
     pub async fn prepare(&self, statement: Statement) -> Result<Prepared, SqlError> {
-        let StatementKind::Query { parsed, .. } = &statement.kind else {
+        let StatementKind::Query { .. } = &statement.kind else {
             let schema = match &statement.kind {
                 StatementKind::Show(name) => self.show(name.as_deref())?.schema().clone(),
                 _ => Arc::new(Schema::empty()),
             };
             return Ok(Prepared { statement, parameters: Vec::new(), schema });
         };
-        let state = self.state_now();
-        let parsed = Parsed::clone(parsed);
+        let (state, statement_now) = (self.state_now(), statement.clone());
         let (tell, told) = oneshot::channel();
         let task = StopOnDrop(self.shared.workers.spawn(async move {
             // Nobody listens once the session is gone.
-            let _gone = tell.send(plan(&state, parsed).await);
+            let _gone = tell.send(plan(&state, &statement_now).await);
         }));
         let planned = told.await;
         drop(task);
@@ -135,9 +137,9 @@ impl Session {
         let plan = planned
             .map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))?
             .map_err(explained)?;
-        let types = plan.get_parameter_types().map_err(explained)?;
-        let schema = Arc::clone(plan.schema().inner());
-        Ok(Prepared { parameters: in_order(types.into_iter().collect()), schema, statement })
+        let parameters = parameters::types(&plan).map_err(explained)?;
+        let schema = statement.names.apply(plan.schema().inner());
+        Ok(Prepared { parameters, schema, statement })
     }
 
     /// The value of a session variable.
@@ -163,9 +165,7 @@ impl Session {
         expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
         match &statement.kind {
-            StatementKind::Query { command, parsed } => {
-                self.run_query(command, parsed, &statement.sql, parameters, expected).await
-            }
+            StatementKind::Query { command, .. } => self.run_query(command, statement, parameters, expected).await,
             StatementKind::Set { name, value } => {
                 self.variables().set(name, value.as_deref())?;
                 Ok(Answer::done(statement.command()))
@@ -182,8 +182,7 @@ impl Session {
     async fn run_query(
         &self,
         command: &'static str,
-        parsed: &Parsed,
-        sql: &Arc<str>,
+        statement: &Statement,
         parameters: &[ScalarValue],
         expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
@@ -195,15 +194,18 @@ impl Session {
         let job = Job {
             shared: Arc::clone(&self.shared),
             state: self.state_now(),
-            parsed: parsed.clone(),
-            sql: Arc::clone(sql),
+            statement: statement.clone(),
             parameters: parameters.to_vec(),
             expected: expected.cloned(),
             deadline: (started + limit).into(),
         };
         let mut task = StopOnDrop(self.shared.workers.spawn(job.run(begin, send)));
         match begun.await {
-            Ok(plan) => Ok(Answer::running(command, started, Running { plan: plan?, batches, task })),
+            Ok(plan) => {
+                let plan = plan?;
+                let schema = statement.names.apply(&plan.schema());
+                Ok(Answer::running(command, schema, started, Running { plan, batches, task }))
+            }
             Err(_) => Err(match (&mut task.0).await {
                 Err(error) => crashed(error),
                 Ok(()) => SqlError::new(Kind::Internal, "XX000", "the query ended before it began"),
@@ -246,8 +248,7 @@ impl Session {
 struct Job {
     shared: Arc<Shared>,
     state: SessionState,
-    parsed: Parsed,
-    sql: Arc<str>,
+    statement: Statement,
     parameters: Vec<ScalarValue>,
     expected: Option<SchemaRef>,
     deadline: tokio::time::Instant,
@@ -264,7 +265,7 @@ impl Job {
         };
         tell(begin, Ok(Arc::clone(&plan)));
         let failure = match timeout_at(self.deadline, self.execute(plan, &send)).await {
-            Ok(ended) => ended.err().map(|error| explain(error, &self.sql, &*self.shared)),
+            Ok(ended) => ended.err().map(|error| explain(error, &self.statement.sql, &*self.shared)),
             Err(_) => Some(took_too_long()),
         };
         if let Some(error) = failure {
@@ -274,10 +275,10 @@ impl Job {
     }
 
     async fn plan(&self) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        let explained = |error| explain(error, &self.sql, &*self.shared);
-        let plan = plan(&self.state, self.parsed.clone()).await.map_err(explained)?;
+        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
+        let plan = plan(&self.state, &self.statement).await.map_err(explained)?;
         if let Some(expected) = &self.expected
-            && !same_columns(expected, plan.schema().inner())
+            && !same_columns(expected, &self.statement.names.apply(plan.schema().inner()))
         {
             return Err(SqlError::invalid(
                 "0A000",
@@ -285,7 +286,7 @@ impl Job {
             )
             .with_hint("prepare it again"));
         }
-        let plan = with_parameters(plan, &self.parameters).map_err(explained)??;
+        let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
         self.state.create_physical_plan(&plan).await.map_err(explained)
     }
 
@@ -312,51 +313,39 @@ fn took_too_long() -> SqlError {
 }
 
 /// Plans a statement; refuses what would write or define anything, in whatever form it came.
-async fn plan(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
-    let plan = state.statement_to_plan(parsed).await?;
+async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
+    let StatementKind::Query { parsed, .. } = &statement.kind else {
+        return internal_err!("only queries have plans");
+    };
+    let spellings = spellings(state, parsed).await?;
+    let mut parsed = match statement.spelled(&spellings)? {
+        Some(spelled) => spelled,
+        None => Parsed::clone(parsed),
+    };
+    let plan = match state.statement_to_plan(parsed.clone()).await {
+        Err(error) if error.strip_backtrace().contains("require unique expression names") => {
+            tell_columns_apart(&mut parsed);
+            state.statement_to_plan(parsed).await?
+        }
+        planned => planned?,
+    };
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reads_only.verify_plan(&plan)?;
     Ok(plan)
 }
 
-/// Puts values in place of `$1`, `$2` …, as the types that the statement asks for.
-fn with_parameters(
-    plan: LogicalPlan,
-    values: &[ScalarValue],
-) -> Result<Result<LogicalPlan, SqlError>, DataFusionError> {
-    let types = in_order(plan.get_parameter_types()?.into_iter().collect());
-    if types.len() > values.len() {
-        let message = format!("there is no value for parameter ${}", values.len() + 1);
-        return Ok(Err(SqlError::invalid("08P01", message)));
-    }
-    if types.is_empty() {
-        return Ok(Ok(plan));
-    }
-    let mut cast = Vec::with_capacity(types.len());
-    for (value, kind) in values.iter().zip(types) {
-        cast.push(match kind {
-            Some(kind) if kind != value.data_type() => value.cast_to(&kind)?,
-            _ => value.clone(),
-        });
-    }
-    plan.with_param_values(cast).map(Ok)
-}
-
-/// The types of `$1`, `$2` … in order; none for those that the statement does not name or does not tell.
-fn in_order(types: BTreeMap<String, Option<DataType>>) -> Vec<Option<DataType>> {
-    let numbered = |name: &str| name.trim_start_matches('$').parse::<usize>().ok().filter(|number| *number > 0);
-    let count = types.keys().filter_map(|name| numbered(name)).max().unwrap_or(0).min(PARAMETERS_MAX);
-    let mut ordered = vec![None; count];
-    for (name, kind) in types {
-        if let Some(slot) = numbered(&name).and_then(|number| ordered.get_mut(number - 1)) {
-            *slot = kind;
+/// The names of columns of the tables that a statement reads.
+async fn spellings(state: &SessionState, parsed: &Parsed) -> Result<Spellings, DataFusionError> {
+    let mut schemas = Vec::new();
+    for name in state.resolve_table_references(parsed)? {
+        if let Ok(database) = state.schema_for_ref(name.clone())
+            && let Some(table) = database.table(name.table()).await?
+        {
+            schemas.push(table.schema());
         }
     }
-    ordered
+    Ok(Spellings::of(&schemas))
 }
-
-/// The most parameters of a statement, as in Postgres.
-const PARAMETERS_MAX: usize = 65_535;
 
 fn same_columns(a: &Schema, b: &Schema) -> bool {
     a.fields().len() == b.fields().len()

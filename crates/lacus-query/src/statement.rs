@@ -5,16 +5,21 @@
 //! named here is refused again when its plan would write or define something.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
-use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
+use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Set, Statement as Ast, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use crate::error::{Names, SqlError, explain};
+use crate::naming::ColumnNames;
 use crate::rewrite::rewrite;
+use crate::spelling::Spellings;
 
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
@@ -27,7 +32,13 @@ const DEPTH_MAX: usize = 64;
 pub struct Statement {
     pub(crate) kind: StatementKind,
     /// The whole text it was read from: positions count in it.
-    pub(crate) sql: std::sync::Arc<str>,
+    pub(crate) sql: Arc<str>,
+    /// Its place among the statements of that text.
+    index: usize,
+    /// What the columns of its answer are called.
+    pub(crate) names: ColumnNames,
+    /// Whether it went through the rewriting of questions to `pg_catalog`.
+    is_catalog_question: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +68,24 @@ impl Statement {
             StatementKind::Show(_) => "SHOW",
         }
     }
+
+    /// The statement with names as the tables spell them; nothing if it has none to replace.
+    pub(crate) fn spelled(&self, spellings: &Spellings) -> Result<Option<Parsed>, DataFusionError> {
+        if spellings.is_empty() || self.is_catalog_question {
+            return Ok(None);
+        }
+        let mut parser = parser(&self.sql)?;
+        let mut tokens = Tokenizer::new(&GenericDialect, &self.sql)
+            .tokenize_with_location()
+            .map_err(|error| DataFusionError::SQL(Box::new(error.into()), None))?;
+        if !spellings.apply(&mut tokens) {
+            return Ok(None);
+        }
+        parser.parser = Parser::new(&GenericDialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+        let mut spelled = parser.parse_statements()?.into_iter().nth(self.index);
+        spelled.iter_mut().for_each(rewrite);
+        Ok(spelled)
+    }
 }
 
 /// Reads statements. An empty text has none.
@@ -68,23 +97,29 @@ pub(crate) fn parse(
     if sql.len() > SQL_BYTES_MAX {
         return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
-    let parsed = match catalog_question(sql, postgres) {
+    let question = catalog_question(sql, postgres);
+    let is_catalog_question = question.is_some();
+    let parsed = match question {
         Some(parsed) => parsed,
         None => read(sql).map_err(|error| explain(error, sql, names))?,
     };
-    let sql: std::sync::Arc<str> = sql.into();
-    parsed
-        .into_iter()
-        .map(|mut parsed| {
-            rewrite(&mut parsed);
-            Ok(Statement { kind: classify(parsed)?, sql: sql.clone() })
-        })
-        .collect()
+    let sql: Arc<str> = sql.into();
+    let mut statements = Vec::with_capacity(parsed.len());
+    for (index, mut parsed) in parsed.into_iter().enumerate() {
+        let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed) };
+        rewrite(&mut parsed);
+        let kind = classify(parsed)?;
+        statements.push(Statement { kind, sql: Arc::clone(&sql), index, names, is_catalog_question });
+    }
+    Ok(statements)
 }
 
 fn read(sql: &str) -> Result<VecDeque<Parsed>, DataFusionError> {
-    let parser = DFParserBuilder::new(sql).with_dialect(&GenericDialect).with_recursion_limit(DEPTH_MAX).build();
-    parser?.parse_statements()
+    parser(sql)?.parse_statements()
+}
+
+fn parser(sql: &str) -> Result<DFParser<'_>, DataFusionError> {
+    DFParserBuilder::new(sql).with_dialect(&GenericDialect).with_recursion_limit(DEPTH_MAX).build()
 }
 
 /// What Postgres clients ask `pg_catalog` is rewritten until the engine understands it. That loses the positions of

@@ -3,5 +3,6 @@
 mod errors;
 mod evolution;
 mod lake;
+mod names;
 mod reading;
 mod sessions;

@@ -111,7 +111,7 @@ fn unknown_column(field: &Column, valid: &[Column]) -> SqlError {
         return error.with_hint(format!("did you mean \"{0}\"? write it in double quotes: \"{0}\"", column.name));
     }
     match nearest(&field.name, valid.iter().map(|column| column.name.as_str())) {
-        Some(name) => error.with_hint(format!("did you mean {}?", quoted_if_needed(name))),
+        Some(name) => error.with_hint(format!("did you mean \"{name}\"?")),
         None if valid.is_empty() => error.with_hint("text goes in single quotes: 'text'"),
         None => error.with_hint(format!("columns here: {}", listed(valid))),
     }
@@ -122,7 +122,7 @@ fn listed(columns: &[Column]) -> String {
     let mut text = String::new();
     for (index, column) in columns.iter().take(SHOWN_MAX).enumerate() {
         let comma = if index == 0 { "" } else { ", " };
-        write!(text, "{comma}{}", quoted_if_needed(&column.name)).expect("a string takes all text");
+        write!(text, "{comma}{}", column.name).expect("a string takes all text");
     }
     if columns.len() > SHOWN_MAX {
         text.push_str(", …");
@@ -143,18 +143,29 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
     if let Some(rest) = text.strip_prefix("Error during planning: ") {
         return planning(rest, sql, names);
     }
-    let code = if text.contains("must be in GROUP BY")
-        || text.contains("must appear in the GROUP BY")
-        || text.contains("aggregate functions are not allowed")
+    if let Some(column) = between(text, "column \"", "\" must appear in the GROUP BY") {
+        let column = column.rsplit('.').next().unwrap_or(column);
+        let message = format!("column \"{column}\" must appear in GROUP BY or be used in an aggregate function");
+        return SqlError::invalid("42803", message).with_position(word(column, sql));
+    }
+    if let Some((function, kind)) = between(text, "Function '", "'").zip(between(text, "but received ", " (DataType")) {
+        let message = format!("function {function}() does not take {}", kind.to_lowercase());
+        return SqlError::invalid("42883", message).with_hint("cast it, as in x::double precision");
+    }
+    if let Some(field) = between(text, "Field ", " not found in struct") {
+        let error = SqlError::invalid("42703", format!("there is no field \"{field}\" in this column"));
+        return error.with_position(word(field, sql));
+    }
+    if let Some((_, kind)) =
+        text.split_once("non-boolean predicate ").and_then(|(_, rest)| rest.split_once(" returning "))
     {
+        return SqlError::invalid("42804", format!("WHERE needs a condition, not a value of type {}", readable(kind)));
+    }
+    let code = if text.contains("aggregate functions are not allowed") {
         "42803"
-    } else if text.contains("not found in struct") || text.contains("No field named") {
-        "42703"
-    } else if text.contains("Cannot coerce")
-        || text.contains("Cannot infer common")
-        || text.contains("No function matches")
-        || text.contains("coercion from")
-        || text.contains("coerce")
+    } else if ["coerce", "coercion", "Cannot infer common", "No function matches", "automatically convert"]
+        .iter()
+        .any(|part| text.contains(part))
     {
         "42883"
     } else if text.contains("not supported") || text.contains("Unsupported") || text.contains("not implemented") {
@@ -193,6 +204,9 @@ fn unknown_function(name: &str, sql: &str, names: &dyn Names) -> SqlError {
 }
 
 fn running(text: &str) -> SqlError {
+    if let Some(error) = bad_text(text) {
+        return error;
+    }
     let lower = text.to_lowercase();
     let code = if lower.contains("divide by zero") || lower.contains("division by zero") {
         return division_by_zero();
@@ -211,7 +225,9 @@ fn running(text: &str) -> SqlError {
 fn arrow_error(error: &ArrowError, sql: &str, names: &dyn Names, span: &mut Option<Span>) -> SqlError {
     match error {
         ArrowError::DivideByZero => division_by_zero(),
-        ArrowError::CastError(text) | ArrowError::ParseError(text) => SqlError::invalid("22P02", cleaned(text)),
+        ArrowError::CastError(text) | ArrowError::ParseError(text) => {
+            bad_text(text).unwrap_or_else(|| SqlError::invalid("22P02", cleaned(text)))
+        }
         ArrowError::ArithmeticOverflow(text) => SqlError::invalid("22003", cleaned(text)),
         ArrowError::ExternalError(other) => external(other.as_ref(), sql, names, span),
         ArrowError::ParquetError(text) => damaged(text),
@@ -219,6 +235,14 @@ fn arrow_error(error: &ArrowError, sql: &str, names: &dyn Names, span: &mut Opti
         ArrowError::NotYetImplemented(text) => not_supported(text),
         other => running(&other.to_string()),
     }
+}
+
+/// A text that is no number, date, …
+fn bad_text(text: &str) -> Option<SqlError> {
+    let value = between(text, "Cannot cast string '", "' to value of ")?;
+    let kind = between(text, "' to value of ", " type")?;
+    let message = format!("\"{value}\" is no {}", readable(kind));
+    Some(SqlError::invalid("22P02", message).with_hint("try_cast(x as …) makes it null instead"))
 }
 
 fn division_by_zero() -> SqlError {
@@ -279,7 +303,21 @@ fn cleaned(text: &str) -> String {
     .filter(|at| *at > 0)
     .min();
     let text = end.map_or(text, |end| &text[..end]).trim_end_matches(['.', ' ', '\n']);
-    lowercase_first(text)
+    readable(&lowercase_first(text))
+}
+
+/// Types by their SQL names.
+fn readable(text: &str) -> String {
+    const TYPES: [(&str, &str); 7] = [
+        ("Int64", "bigint"),
+        ("Int32", "integer"),
+        ("Float64", "double precision"),
+        ("Utf8View", "text"),
+        ("Utf8", "text"),
+        ("Boolean", "boolean"),
+        ("Interval(MonthDayNano)", "interval"),
+    ];
+    TYPES.iter().fold(text.to_owned(), |text, (engine, sql)| text.replace(engine, sql))
 }
 
 /// Lowercases the first letter, unless the word is all capitals.
@@ -291,11 +329,6 @@ fn lowercase_first(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
-}
-
-fn quoted_if_needed(name: &str) -> String {
-    let plain = name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
-    if plain { format!("\"{name}\"") } else { format!("\"{name}\" (with the double quotes)") }
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

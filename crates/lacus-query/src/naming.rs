@@ -1,0 +1,126 @@
+//! What the columns of an answer are called.
+//!
+//! A column without a name of its own is called as it was asked for: `actor.login` is `login`, unless another column is
+//! called that too; `sum(additional_data.price)` is just that. The engine's own names (`events.actor[login]`) stay
+//! inside. Only the outermost `SELECT` is looked at, and only the answer is renamed: the plan keeps its names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, SelectItem, SetExpr, Statement as Ast, Value};
+
+/// The longest name that is taken from the statement, in characters.
+const NAME_LETTERS_MAX: usize = 60;
+
+/// The names of an answer's columns, as far as the statement tells.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ColumnNames {
+    /// From the first column on; none keeps the engine's name.
+    first: Vec<Option<Name>>,
+    /// Up to the last column, when there is a `*` in between.
+    last: Vec<Option<Name>>,
+}
+
+#[derive(Debug, Clone)]
+struct Name {
+    short: String,
+    long: String,
+}
+
+impl ColumnNames {
+    pub(crate) fn of(statement: &Parsed) -> Self {
+        let Parsed::Statement(ast) = statement else { return Self::default() };
+        let Ast::Query(query) = ast.as_ref() else { return Self::default() };
+        let mut body = query.body.as_ref();
+        let select = loop {
+            match body {
+                SetExpr::Select(select) => break select,
+                SetExpr::Query(query) => body = query.body.as_ref(),
+                SetExpr::SetOperation { left, .. } => body = left.as_ref(),
+                _ => return Self::default(),
+            }
+        };
+        let mut groups = select.projection.split(is_wildcard).map(|items| items.iter().map(name).collect());
+        let first = groups.next().unwrap_or_default();
+        let last = groups.next().unwrap_or_default();
+        // With two wildcards nobody knows which column is which.
+        if groups.next().is_some() { Self::default() } else { Self { first, last } }
+    }
+
+    /// The schema with these names.
+    pub(crate) fn apply(&self, schema: &SchemaRef) -> SchemaRef {
+        let count = schema.fields().len();
+        if self.first.len() + self.last.len() > count {
+            return Arc::clone(schema);
+        }
+        let mut names: Vec<Option<&Name>> = vec![None; count];
+        for (slot, name) in names.iter_mut().zip(&self.first) {
+            *slot = name.as_ref();
+        }
+        for (slot, name) in names.iter_mut().rev().zip(self.last.iter().rev()) {
+            *slot = name.as_ref();
+        }
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        for (field, name) in schema.fields().iter().zip(&names) {
+            *uses.entry(name.map_or(field.name(), |name| &name.short)).or_default() += 1;
+        }
+        let fields = schema.fields().iter().zip(names).map(|(field, name)| match name {
+            Some(name) if uses[name.short.as_str()] == 1 => renamed(field, &name.short),
+            Some(name) => renamed(field, &name.long),
+            None => field.as_ref().clone(),
+        });
+        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+    }
+}
+
+fn renamed(field: &Field, name: &str) -> Field {
+    field.clone().with_name(name)
+}
+
+fn is_wildcard(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+}
+
+fn name(item: &SelectItem) -> Option<Name> {
+    let SelectItem::UnnamedExpr(expr) = item else { return None };
+    let long = match expr {
+        Expr::Identifier(_) => return None,
+        Expr::CompoundIdentifier(words) => words.iter().map(plain).collect::<Vec<_>>().join("."),
+        other => other.to_string(),
+    };
+    let short = last_field(expr).unwrap_or_else(|| long.clone());
+    Some(Name { short: shortened(&short), long: shortened(&long) })
+}
+
+/// `login` for `actor.login`, `actor['login']` and `commits[1].author.login`.
+fn last_field(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::CompoundIdentifier(words) => words.last().map(plain),
+        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            AccessExpr::Dot(Expr::Identifier(word)) => Some(plain(word)),
+            AccessExpr::Dot(Expr::Value(value)) => match &value.value {
+                Value::SingleQuotedString(text) => Some(text.clone()),
+                _ => None,
+            },
+            AccessExpr::Subscript(subscript) => {
+                let text = subscript.to_string();
+                text.strip_prefix('\'')?.strip_suffix('\'').map(str::to_owned)
+            }
+            AccessExpr::Dot(_) => None,
+        },
+        _ => None,
+    }
+}
+
+fn plain(word: &Ident) -> String {
+    if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() }
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= NAME_LETTERS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(NAME_LETTERS_MAX - 1).chain(['…']).collect()
+}

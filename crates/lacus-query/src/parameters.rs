@@ -1,0 +1,85 @@
+//! `$1`, `$2` …: their types, and values in their place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::scalar::ScalarValue;
+
+use crate::error::SqlError;
+
+/// The most parameters of a statement, as in Postgres.
+const PARAMETERS_MAX: usize = 65_535;
+
+/// The types of `$1`, `$2` … in order; none where the statement does not tell.
+pub(crate) fn types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, DataFusionError> {
+    let mut types: BTreeMap<String, Option<DataType>> = plan.get_parameter_types()?.into_iter().collect();
+    if types.values().any(Option::is_none) {
+        add_lists(plan, &mut types)?;
+    }
+    let numbered = |name: &str| name.trim_start_matches('$').parse::<usize>().ok().filter(|number| *number > 0);
+    let count = types.keys().filter_map(|name| numbered(name)).max().unwrap_or(0).min(PARAMETERS_MAX);
+    let mut ordered = vec![None; count];
+    for (name, kind) in types {
+        if let Some(slot) = numbered(&name).and_then(|number| ordered.get_mut(number - 1)) {
+            *slot = kind;
+        }
+    }
+    Ok(ordered)
+}
+
+/// Puts values in place of the parameters, as the types that the statement asks for.
+pub(crate) fn fill(
+    plan: LogicalPlan,
+    values: &[ScalarValue],
+) -> Result<Result<LogicalPlan, SqlError>, DataFusionError> {
+    let types = types(&plan)?;
+    if types.len() > values.len() {
+        let message = format!("there is no value for parameter ${}", values.len() + 1);
+        return Ok(Err(SqlError::invalid("08P01", message)));
+    }
+    if types.is_empty() {
+        return Ok(Ok(plan));
+    }
+    let mut cast = Vec::with_capacity(types.len());
+    for (value, kind) in values.iter().zip(types) {
+        cast.push(match kind {
+            Some(kind) if kind != value.data_type() => value.cast_to(&kind)?,
+            _ => value.clone(),
+        });
+    }
+    plan.with_param_values(cast).map(Ok)
+}
+
+/// In `x = any($1)` the parameter is a list of what `x` is: the engine knows, but does not tell.
+fn add_lists(plan: &LogicalPlan, types: &mut BTreeMap<String, Option<DataType>>) -> Result<(), DataFusionError> {
+    plan.apply_with_subqueries(|node| {
+        for input in node.inputs() {
+            node.apply_expressions(|expr| {
+                expr.apply(|part| {
+                    if let Some((parameter, element)) = any_parameter(part)
+                        && let Ok(kind) = element.get_type(input.schema())
+                    {
+                        let list = DataType::List(Arc::new(Field::new_list_field(kind, true)));
+                        types.insert(parameter.id.clone(), Some(list));
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+fn any_parameter(expr: &Expr) -> Option<(&Placeholder, &Expr)> {
+    let Expr::ScalarFunction(function) = expr else { return None };
+    match (function.name(), function.args.as_slice()) {
+        ("array_has", [Expr::Placeholder(parameter), element]) => Some((parameter, element)),
+        _ => None,
+    }
+}
