@@ -120,7 +120,7 @@ impl Answer {
 
     /// The batch with the names of the answer's columns. Its types are its own: the engine is not exact about what may
     /// be null.
-    fn named(&self, batch: RecordBatch) -> Result<RecordBatch, SqlError> {
+    fn named(&self, batch: &RecordBatch) -> Result<RecordBatch, SqlError> {
         let have = batch.schema();
         let fields = have.fields().iter().zip(self.schema.fields());
         let fields: Vec<Field> =
@@ -158,7 +158,7 @@ impl Stream for Answer {
                 None => ready!(running.end(context)),
             },
         };
-        let next = next.map(|batch| batch.and_then(|batch| self.named(batch)));
+        let next = next.map(|batch| batch.and_then(|batch| self.named(&batch)));
         match &next {
             Some(Ok(batch)) => self.count += batch.num_rows() as u64,
             Some(Err(_)) | None => self.elapsed = Some(self.started.elapsed()),
