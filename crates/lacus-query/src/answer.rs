@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use lacus_core::Kind;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 
 use crate::error::SqlError;
 
@@ -60,6 +61,8 @@ pub(crate) struct Running {
     pub(crate) plan: Arc<dyn ExecutionPlan>,
     pub(crate) batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
     pub(crate) task: StopOnDrop,
+    /// The task stops itself too, but only where its operators give way, which can be much later.
+    pub(crate) deadline: Pin<Box<Sleep>>,
 }
 
 /// A task that ends with its owner.
@@ -153,10 +156,7 @@ impl Stream for Answer {
         }
         let next = match &mut self.rows {
             Rows::Ready(batches) => batches.next().map(Ok),
-            Rows::Running(running) => match ready!(running.batches.poll_recv(context)) {
-                Some(batch) => Some(batch),
-                None => ready!(running.end(context)),
-            },
+            Rows::Running(running) => ready!(running.next(context)),
         };
         let next = next.map(|batch| batch.and_then(|batch| self.named(&batch)));
         match &next {
@@ -168,10 +168,27 @@ impl Stream for Answer {
 }
 
 impl Running {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
+        match self.batches.poll_recv(context) {
+            Poll::Ready(Some(batch)) => Poll::Ready(Some(batch)),
+            Poll::Ready(None) => self.end(context),
+            Poll::Pending => self.deadline.as_mut().poll(context).map(|()| {
+                self.task.0.abort();
+                Some(Err(took_too_long()))
+            }),
+        }
+    }
+
     /// How the task ended: a panic in it must not look like the end of the rows.
     fn end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
         Pin::new(&mut self.task.0).poll(context).map(|ended| ended.err().map(|error| Err(crashed(error))))
     }
+}
+
+/// The error of a query that met its deadline.
+pub(crate) fn took_too_long() -> SqlError {
+    SqlError::cancelled("the query took longer than query.timeout or statement_timeout allows")
+        .with_hint("read less, or raise query.timeout in lacus.toml")
 }
 
 /// The error of a query whose task did not end by itself.

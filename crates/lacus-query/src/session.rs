@@ -19,9 +19,9 @@ use datafusion::sql::parser::Statement as Parsed;
 use futures::StreamExt;
 use lacus_core::Kind;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout_at;
+use tokio::time::{sleep_until, timeout_at};
 
-use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed};
+use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
@@ -189,6 +189,7 @@ impl Session {
         let started = Instant::now();
         let session_limit = self.variables().statement_timeout();
         let limit = session_limit.map_or(self.shared.timeout, |limit| limit.min(self.shared.timeout));
+        let deadline = (started + limit).into();
         let (begin, begun) = oneshot::channel();
         let (send, batches) = mpsc::channel(BATCHES_AHEAD);
         let job = Job {
@@ -197,14 +198,15 @@ impl Session {
             statement: statement.clone(),
             parameters: parameters.to_vec(),
             expected: expected.cloned(),
-            deadline: (started + limit).into(),
+            deadline,
         };
         let mut task = StopOnDrop(self.shared.workers.spawn(job.run(begin, send)));
-        match begun.await {
+        match timeout_at(deadline, begun).await.map_err(|_| took_too_long())? {
             Ok(plan) => {
                 let plan = plan?;
                 let schema = statement.names.apply(&plan.schema());
-                Ok(Answer::running(command, schema, started, Running { plan, batches, task }))
+                let running = Running { plan, batches, task, deadline: Box::pin(sleep_until(deadline)) };
+                Ok(Answer::running(command, schema, started, running))
             }
             Err(_) => Err(match (&mut task.0).await {
                 Err(error) => crashed(error),
@@ -305,11 +307,6 @@ impl Job {
 fn tell<T>(begin: oneshot::Sender<T>, what: T) {
     // Nobody listens once the answer is dropped.
     let _gone = begin.send(what);
-}
-
-fn took_too_long() -> SqlError {
-    SqlError::cancelled("the query took longer than query.timeout or statement_timeout allows")
-        .with_hint("read less, or raise query.timeout in lacus.toml")
 }
 
 /// Plans a statement; refuses what would write or define anything, in whatever form it came.
