@@ -1,21 +1,27 @@
 //! One turn of a delivery: read what is new in the log, decode it, make it visible.
 //!
 //! Blocking and CPU-bound; it runs off the async threads. Rows become visible in the order of the log within a
-//! partition, and a record is in the tail exactly once: [`Decoding::seen`] moves in the same step.
+//! partition, and a record is in the tail exactly once: a turn first does all that can fail, and then shows its rows and
+//! moves [`Decoding::seen`]. A turn that fails has changed nothing.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Record, Result, StreamName, Timestamp};
 use lacus_lake::conform::conform;
 use lacus_lake::decode::{Decoded, Rejected, decode, quarantine_rows};
 use lacus_lake::{RawFile, RawWriter, Table, TableAppend, TableSchema, TailBatch};
 use lacus_stream::{Log, StreamInfo};
 
-/// Bytes of records that one turn reads, over all partitions of the stream.
+/// Bytes of records after which a turn reads no further partition. Each of a partition's reads gives one record at least.
 const TURN_BYTES_MAX: usize = 4 << 20;
 /// Small tail batches are merged up to this many rows, so that a scan meets few batches.
 const MERGED_ROWS_MAX: usize = 65_536;
+/// And up to this much memory: copying more than that would delay what comes next.
+const MERGED_BYTES_MAX: usize = 64 << 20;
 
 /// What a delivery has read and not committed.
 pub(crate) struct Decoding {
@@ -27,6 +33,8 @@ pub(crate) struct Decoding {
     schema: TableSchema,
     /// Everything before it is visible.
     seen: Offsets,
+    /// Where the next turn begins to read, when the last one ended before it came to all partitions.
+    first_partition: u32,
     /// Everything before it is committed or frozen for a commit.
     frozen: Offsets,
     /// Batches at the end of the table's tail that are not frozen. The frozen ones before them go whenever their commit
@@ -35,8 +43,8 @@ pub(crate) struct Decoding {
     raw: RawWriter,
     /// Bytes of records between `frozen` and `seen`.
     pending_bytes: u64,
-    /// When the first record between `frozen` and `seen` was received.
-    pending_since: Option<Timestamp>,
+    /// When the first record between `frozen` and `seen` became visible.
+    pending_since: Option<Instant>,
 }
 
 /// What one turn did.
@@ -67,6 +75,7 @@ impl Decoding {
             partitions: stream.partitions,
             schema: TableSchema::clone(&state.schema),
             seen: state.delivered.clone(),
+            first_partition: 0,
             frozen: state.delivered.clone(),
             pending_batches: 0,
             raw: RawWriter::default(),
@@ -89,7 +98,7 @@ impl Decoding {
         self.pending_bytes
     }
 
-    pub(crate) fn pending_since(&self) -> Option<Timestamp> {
+    pub(crate) fn pending_since(&self) -> Option<Instant> {
         self.pending_since
     }
 
@@ -108,16 +117,21 @@ impl Decoding {
         let records = self.read_new()?;
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Turn::default()) };
         let received_at = vec![first.received_at, last.received_at];
-        let decoded = decode(&records, &self.schema).context(format_args!("decode stream \"{}\"", self.stream))?;
-        self.keep_raw(&records, &decoded.rejected)?;
-        self.publish_rejected(&records, &decoded.rejected)?;
-        self.publish(decoded)?;
+        let Decoded { rows, schema, rejected, widened } =
+            decode(&records, &self.schema).context(format_args!("decode stream \"{}\"", self.stream))?;
+        let rejected_rows = rejected_rows(&records, &rejected)?;
+        let decoded_again = if widened { Some(self.decode_pending_again(&schema)?) } else { None };
+        self.keep_raw(&records, &rejected)?;
+        if let Some(rows) = rejected_rows {
+            self.quarantine.append_tail(&TableSchema::quarantine(), tail_batch(rows));
+        }
+        self.publish(schema, rows, decoded_again);
         for record in &records {
             self.seen.advance(record.position.partition, record.position.offset.plus(1));
         }
         let bytes = records.iter().map(|record| record.value.len() as u64).sum();
         self.pending_bytes += bytes;
-        self.pending_since = self.pending_since.or_else(|| records.iter().map(|record| record.received_at).min());
+        self.pending_since = self.pending_since.or_else(|| Some(Instant::now()));
         let end = self.log.stream(&self.stream).map(|stream| stream.end.total());
         Ok(Turn { received_at, bytes, is_behind: end > Some(self.seen.total()) })
     }
@@ -137,13 +151,19 @@ impl Decoding {
         Ok(Frozen { delivered: self.seen.clone(), tables, raw })
     }
 
-    fn read_new(&self) -> Result<Vec<Record>> {
+    fn read_new(&mut self) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         let bytes_each = TURN_BYTES_MAX / self.partitions as usize;
-        for partition in (0..self.partitions).map(Partition) {
+        let mut bytes = 0;
+        for partition in (0..self.partitions).map(|step| Partition((self.first_partition + step) % self.partitions)) {
+            if bytes >= TURN_BYTES_MAX {
+                self.first_partition = partition.0;
+                break;
+            }
             let read = self.log.read(&self.stream, partition, self.seen.next(partition), bytes_each);
             let read = read.context(format_args!("read stream \"{}\"", self.stream))?;
             must_continue(&read, self.seen.next(partition))?;
+            bytes += read.iter().map(|record| record.value.len()).sum::<usize>();
             records.extend(read);
         }
         Ok(records)
@@ -159,34 +179,21 @@ impl Decoding {
         Ok(())
     }
 
-    fn publish_rejected(&mut self, records: &[Record], rejected: &[Rejected]) -> Result<()> {
-        if rejected.is_empty() {
-            return Ok(());
-        }
-        let pairs: Vec<_> = rejected.iter().map(|reject| (&records[reject.index], reject.reason.as_str())).collect();
-        let rows = quarantine_rows(&pairs)?;
-        let bytes = rows.get_array_memory_size();
-        self.quarantine.append_tail(&TableSchema::quarantine(), TailBatch { rows, bytes });
-        Ok(())
-    }
-
-    fn publish(&mut self, decoded: Decoded) -> Result<()> {
-        let Decoded { rows, schema, widened, .. } = decoded;
+    /// Shows rows; with all pending rows decoded again if a column became wider.
+    fn publish(&mut self, schema: TableSchema, rows: RecordBatch, decoded_again: Option<Vec<TailBatch>>) {
         self.schema = schema;
-        if widened {
-            let mut batches = self.decode_pending_again()?;
+        if let Some(mut batches) = decoded_again {
             batches.push(tail_batch(rows));
             self.replace_last(self.pending_batches, batches);
         } else if rows.num_rows() > 0 {
             self.table.append_tail(&self.schema, tail_batch(rows));
             self.pending_batches += 1;
-            self.merge_small_batches()?;
+            self.merge_small_batches();
         }
-        Ok(())
     }
 
     /// A column became wider: what was decoded before and is not frozen is read and decoded again.
-    fn decode_pending_again(&self) -> Result<Vec<TailBatch>> {
+    fn decode_pending_again(&self, schema: &TableSchema) -> Result<Vec<TailBatch>> {
         let mut batches = Vec::new();
         for (partition, end) in self.seen.iter() {
             let mut next = self.frozen.next(partition);
@@ -196,8 +203,8 @@ impl Decoding {
                 records.retain(|record| record.position.offset < end);
                 let last = records.last().ok_or_else(|| gap(partition, next))?;
                 next = last.position.offset.plus(1);
-                let decoded = decode(&records, &self.schema)?;
-                if decoded.schema != self.schema {
+                let decoded = decode(&records, schema)?;
+                if decoded.schema != *schema {
                     return Err(Error::internal("decoding the same records again found other columns"));
                 }
                 batches.push(tail_batch(decoded.rows));
@@ -207,27 +214,26 @@ impl Decoding {
     }
 
     /// Keeps the tail's batches of growing size, as in a log-structured merge: a row is copied O(log n) times.
-    fn merge_small_batches(&mut self) -> Result<()> {
+    fn merge_small_batches(&mut self) {
         let state = self.table.state();
-        let (mut count, mut rows) = (0, 0);
+        let (mut count, mut rows, mut bytes) = (0, 0, 0);
         for batch in state.tail.iter().rev().take(self.pending_batches) {
             let more = batch.rows.num_rows();
-            if rows + more > MERGED_ROWS_MAX || (rows > 0 && more > 2 * rows) {
+            let is_full = rows + more > MERGED_ROWS_MAX || bytes + batch.bytes > MERGED_BYTES_MAX;
+            if is_full || (rows > 0 && more > 2 * rows) {
                 break;
             }
             rows += more;
+            bytes += batch.bytes;
             count += 1;
         }
         if count < 2 {
-            return Ok(());
+            return;
         }
-        let batches = &state.tail[state.tail.len() - count..];
-        let batches = batches.iter().map(|batch| conform(&batch.rows, &state.arrow_schema));
-        let batches = batches.collect::<Result<Vec<_>>>()?;
-        let merged = concat_batches(&state.arrow_schema, &batches)
-            .map_err(|error| Error::internal("merge batches of the tail").with_source(error))?;
-        self.replace_last(count, vec![tail_batch(merged)]);
-        Ok(())
+        match merged(&state.tail[state.tail.len() - count..], &state.arrow_schema) {
+            Ok(merged) => self.replace_last(count, vec![tail_batch(merged)]),
+            Err(error) => tracing::warn!(error = %error.chain(), "batches of the tail stay as they are"),
+        }
     }
 
     fn replace_last(&mut self, count: usize, batches: Vec<TailBatch>) {
@@ -236,7 +242,20 @@ impl Decoding {
     }
 }
 
-fn tail_batch(rows: arrow::array::RecordBatch) -> TailBatch {
+fn rejected_rows(records: &[Record], rejected: &[Rejected]) -> Result<Option<RecordBatch>> {
+    if rejected.is_empty() {
+        return Ok(None);
+    }
+    let pairs: Vec<_> = rejected.iter().map(|reject| (&records[reject.index], reject.reason.as_str())).collect();
+    quarantine_rows(&pairs).map(Some)
+}
+
+fn merged(batches: &[Arc<TailBatch>], schema: &SchemaRef) -> Result<RecordBatch> {
+    let batches = batches.iter().map(|batch| conform(&batch.rows, schema)).collect::<Result<Vec<_>>>()?;
+    concat_batches(schema, &batches).map_err(|error| Error::internal("merge batches of the tail").with_source(error))
+}
+
+fn tail_batch(rows: RecordBatch) -> TailBatch {
     TailBatch { bytes: rows.get_array_memory_size(), rows }
 }
 

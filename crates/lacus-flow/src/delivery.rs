@@ -17,6 +17,10 @@ use crate::progress::{Progress, TailShare};
 const PACE: Duration = Duration::from_millis(10);
 /// A turn of at least this many bytes is followed by the next one at once.
 const BIG_TURN_BYTES: u64 = 256 << 10;
+/// Commands that wait side by side; further ones wait in the inbox.
+const WAITING_MAX: usize = 1_024;
+/// With nothing to do we look again after this long.
+const IDLE: Duration = Duration::from_secs(3_600);
 /// While memory is exhausted we look this often whether a commit made room.
 const ROOM_CHECK: Duration = Duration::from_millis(50);
 /// The first wait after a failure; it doubles up to [`RETRY_AFTER_MAX`].
@@ -29,6 +33,16 @@ pub(crate) enum Command {
     CaughtUp { target: Offsets, reply: oneshot::Sender<Result<()>> },
     /// Answer when everything before `target` is committed.
     Flush { target: Offsets, report: CommitReport, reply: oneshot::Sender<Result<CommitReport>> },
+}
+
+impl Command {
+    /// Whether nobody waits for the answer any more.
+    fn is_forgotten(&self) -> bool {
+        match self {
+            Self::CaughtUp { reply, .. } => reply.is_closed(),
+            Self::Flush { reply, .. } => reply.is_closed(),
+        }
+    }
 }
 
 pub(crate) struct Delivery {
@@ -110,7 +124,7 @@ impl Delivery {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => {}
-                Some(command) = inbox.recv() => self.waiting.push(command),
+                Some(command) = inbox.recv(), if self.waiting.len() < WAITING_MAX => self.waiting.push(command),
                 ended = ended(&mut self.committing) => self.commit_ended(ended),
                 changed = changes.changed(), if again_after.is_none() && !self.retry.must_wait() => match changed {
                     Ok(()) => tokio::time::sleep(PACE).await,
@@ -127,7 +141,10 @@ impl Delivery {
         if self.retry.must_wait() {
             return Ok(None);
         }
-        let again_after = if self.share.is_exhausted() { Some(ROOM_CHECK) } else { self.turn().await? };
+        // A stream that can't commit must not take the memory of those that can.
+        let is_stuck = self.retry.failures > 0 && self.share.has_its_part();
+        let must_wait_for_room = is_stuck || self.share.is_exhausted();
+        let again_after = if must_wait_for_room { Some(ROOM_CHECK) } else { self.turn().await? };
         self.start_commit_if_due().await?;
         self.answer_waiting();
         Ok(again_after)
@@ -165,7 +182,7 @@ impl Delivery {
         let flush_waits = self.waiting.iter().any(|command| matches!(command, Command::Flush { .. }));
         flush_waits
             || decoding.pending_bytes() >= self.settings.commit_bytes.0
-            || self.clock.now().millis_since(since) >= self.settings.commit_after.0
+            || since.elapsed() >= self.settings.commit_after.duration()
             || self.share.is_pressing()
     }
 
@@ -205,6 +222,7 @@ impl Delivery {
         let (seen, committed) = (decoding.seen(), decoding.committed());
         for command in std::mem::take(&mut self.waiting) {
             match command {
+                command if command.is_forgotten() => {}
                 Command::CaughtUp { target, reply } if reaches(seen, &target) => drop(reply.send(Ok(()))),
                 Command::Flush { target, report, reply } if reaches(&committed, &target) => {
                     drop(reply.send(Ok(report)));
@@ -241,8 +259,8 @@ impl Delivery {
             return now + wait;
         }
         let since = self.decoding.as_ref().and_then(Decoding::pending_since);
-        let due = since.map(|since| self.settings.commit_after.0.saturating_sub(self.clock.now().millis_since(since)));
-        now + Duration::from_millis(due.unwrap_or(3_600_000).clamp(1, 3_600_000))
+        let due = since.map(|since| self.settings.commit_after.duration().saturating_sub(since.elapsed()));
+        now + due.unwrap_or(IDLE).clamp(Duration::from_millis(1), IDLE)
     }
 
     /// Runs CPU-bound work on the decoding, off the async threads.

@@ -124,6 +124,11 @@ impl TailShare {
         total >= self.budget.bytes_max / 2 && self.bytes * self.budget.shares.load(Ordering::Relaxed) >= total
     }
 
+    /// Whether this delivery alone holds as much as falls to each.
+    pub(crate) fn has_its_part(&self) -> bool {
+        self.bytes * self.budget.shares.load(Ordering::Relaxed).max(1) >= self.budget.bytes_max
+    }
+
     /// Whether decoding has to wait until commits make room. The log keeps what waits.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.budget.bytes.load(Ordering::Relaxed) >= self.budget.bytes_max
@@ -152,6 +157,7 @@ mod tests {
         assert!(big.is_pressing() && !small.is_pressing() && !small.is_exhausted());
         big.set(95);
         assert!(small.is_exhausted());
+        assert!(big.has_its_part() && !small.has_its_part());
         drop(big);
         assert!(!small.is_exhausted());
     }

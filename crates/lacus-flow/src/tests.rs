@@ -17,6 +17,7 @@ use super::*;
 struct Project {
     directory: TempDir,
     settings: settings::Delivery,
+    stream: settings::Stream,
 }
 
 struct Running {
@@ -27,13 +28,16 @@ struct Running {
 
 impl Project {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), settings: settings::Delivery::default() }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            settings: settings::Delivery::default(),
+            stream: settings::Stream::default(),
+        }
     }
 
     async fn start(&self) -> Result<Running> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let stream = settings::Stream::default();
-        let log = Log::open(&self.directory.path().join("stream"), &stream, Arc::clone(&clock))?;
+        let log = Log::open(&self.directory.path().join("stream"), &self.stream, Arc::clone(&clock))?;
         let lake = Arc::new(Lake::open(self.directory.path(), Arc::clone(&clock)).await?);
         let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), self.settings.clone(), clock).await?;
         Ok(Running { log, lake, deliveries })
@@ -93,6 +97,16 @@ impl Running {
 fn read_parquet(path: &Path) -> Vec<RecordBatch> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap().build().unwrap();
     reader.collect::<Result<_, _>>().unwrap()
+}
+
+/// How many events there are in the files under a directory of the raw zone.
+fn raw_lines(directory: &Path) -> usize {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let lines = |path: &Path| {
+        let text = zstd::decode_all(File::open(path).unwrap()).unwrap();
+        text.iter().filter(|byte| **byte == b'\n').count()
+    };
+    entries.map(|path| if path.is_dir() { raw_lines(&path) } else { lines(&path) }).sum()
 }
 
 fn events(ids: std::ops::Range<u32>) -> Vec<String> {
@@ -171,6 +185,44 @@ async fn whole_numbers_become_fractions_in_rows_that_were_visible_already() {
     let batches = running.batches("clicks", &project);
     let rescued = batches.last().unwrap().column_by_name("_rescued").unwrap().as_string::<i32>();
     assert_eq!(rescued.value(rescued.len() - 1), r#"{"id":5.5}"#);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_fails_changes_nothing() {
+    let mut project = Project::new();
+    project.stream.segment_bytes_max = ByteSize(100); // a file of the log for each append
+    let running = project.start().await.unwrap();
+    running.send(&[r#"{"id":9007199254740993}"#.to_owned()]).await;
+    for id in 0..20 {
+        running.send(&events(id..id + 1)).await;
+    }
+    running.deliveries.caught_up().await.unwrap();
+
+    // To widen the column all events are decoded again, and the first file can't be read.
+    let segments = project.directory.path().join("stream/segments");
+    let names = std::fs::read_dir(&segments).unwrap().map(|entry| entry.unwrap().path());
+    let first = names.filter(|path| path.extension().is_some_and(|extension| extension == "log")).min().unwrap();
+    let away = project.directory.path().join("away");
+    std::fs::rename(&first, &away).unwrap();
+    running.send(&["no object".to_owned(), r#"{"id":1.5}"#.to_owned()]).await;
+    wait_until(|| running.deliveries.status()[0].error.is_some()).await;
+    assert_eq!(running.positions("clicks", &project).len(), 21);
+    std::fs::rename(&away, &first).unwrap();
+
+    wait_until(|| running.positions("clicks", &project).len() == 22).await;
+    assert_eq!(running.positions("clicks__quarantine", &project).len(), 1);
+    let rescued: Vec<String> = running
+        .batches("clicks", &project)
+        .iter()
+        .flat_map(|batch| {
+            let rescued = batch.column_by_name("_rescued").unwrap().as_string::<i32>();
+            rescued.iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(rescued, [r#"{"id":9007199254740993}"#]);
+    running.flush().await;
+    assert_eq!(raw_lines(&project.directory.path().join("lake/raw")), 22, "each event is in the raw zone once");
     running.stop().await;
 }
 

@@ -42,13 +42,22 @@ pub(crate) async fn sweep(lake: &Inner) {
     }
 }
 
-/// Deletes files and then their records. A file that does not exist is deleted.
+/// Deletes files and then their records. A file that does not exist is deleted; one that can't be deleted now stays on
+/// record, and does not keep others from being deleted.
 async fn delete(lake: &Inner, paths: &[String]) -> Result<()> {
+    let mut gone = Vec::with_capacity(paths.len());
+    let mut failed = Ok(());
     for some in paths.chunks(FILES_AT_ONCE) {
         let deleted = join_all(some.iter().map(|path| delete_file(lake, path))).await;
-        deleted.into_iter().collect::<Result<Vec<()>>>()?;
+        for (path, deleted) in some.iter().zip(deleted) {
+            match deleted {
+                Ok(()) => gone.push(path.clone()),
+                Err(error) => failed = Err(error),
+            }
+        }
     }
-    lake.catalog.forget(paths.to_vec()).await
+    lake.catalog.forget(gone).await?;
+    failed
 }
 
 async fn delete_file(lake: &Inner, path: &str) -> Result<()> {

@@ -58,7 +58,15 @@ impl Inner {
     fn write(&self, path: &FilePath, payload: &PutPayload) -> io::Result<()> {
         let parent = path.parent().ok_or_else(|| io::Error::other("an object needs a directory"))?;
         self.make_directory(parent)?;
-        let mut file = File::create_new(path)?;
+        let mut file = match File::create_new(path) {
+            // Someone removed a directory that was there: it is made again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.synced().clear();
+                self.make_directory(parent)?;
+                File::create_new(path)?
+            }
+            created => created?,
+        };
         let written =
             write_all(&mut file, payload).and_then(|()| file.sync_all()).and_then(|()| sync_directory(parent));
         if written.is_err() {

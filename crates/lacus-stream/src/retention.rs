@@ -41,12 +41,26 @@ pub(crate) fn retain(
 }
 
 fn take_first(shared: &Shared, older_than: Timestamp, delivered: &dyn Fn(&StreamName) -> Offsets) -> Option<Finished> {
-    let next = second(&shared.state())?;
-    if next.last_received_at >= older_than || !all_delivered(shared, &next, delivered) {
+    let next = {
+        let state = shared.state();
+        let next = second(&state)?;
+        if !is_older(&state, older_than) {
+            return None;
+        }
+        next
+    };
+    if !all_delivered(shared, &next, delivered) {
         return None;
     }
     // Only the holder of `retaining` takes from the front, so the first is still the same.
     shared.state_mut().finished.pop_front()
+}
+
+/// Whether the first file ended before `older_than`: so says the header of any file behind it. Looking at the next one
+/// only would keep files forever that were written while the clock was ahead.
+fn is_older(state: &State, older_than: Timestamp) -> bool {
+    let behind = state.finished.iter().skip(1).map(|finished| &finished.segment).chain([&state.active.segment]);
+    behind.into_iter().any(|segment| segment.last_received_at < older_than)
 }
 
 /// The file behind the first one: its header tells how far the first one goes.

@@ -26,6 +26,8 @@ pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
 
 /// A group takes no further append when it has this many bytes.
 const GROUP_BYTES_ENOUGH: u64 = 8 << 20;
+/// How far the clock may be set back before stamps follow it.
+const STEP_BACK_MAX_MICROS: i64 = 60_000_000;
 
 /// What the writer is told.
 pub(crate) enum Command {
@@ -109,7 +111,7 @@ impl Writer {
             self.must_begin = true;
             self.begin_segment()?;
         }
-        self.last_received_at = self.last_received_at.max(self.clock.now());
+        self.last_received_at = received_at(self.last_received_at, self.clock.now());
         self.lay_out(requests, group);
         let written = self.file.write_all_at(&group.bytes, self.length).and_then(|()| self.sync());
         if written.is_err() {
@@ -234,4 +236,11 @@ fn reply(request: Request, answer: Result<Vec<Offset>>) {
     drop(request.reserved);
     // A sender that went away needs no answer.
     request.answer.send(answer).ok();
+}
+
+/// Stamps don't go back when the clock is set back a little. When it is set back by much it was wrong before, and what
+/// comes now must not be stamped so too.
+fn received_at(last: Timestamp, now: Timestamp) -> Timestamp {
+    let ahead = last.as_micros().saturating_sub(now.as_micros());
+    if ahead > STEP_BACK_MAX_MICROS { now } else { last.max(now) }
 }

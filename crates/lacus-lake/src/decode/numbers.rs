@@ -5,11 +5,19 @@ pub(super) fn is_whole(literal: &str) -> bool {
     !literal.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
 }
 
-/// The number as a double: a whole number only if a double holds it exactly, a fraction as the nearest double, but
-/// nothing as infinity and nothing but zero as zero.
+/// Up to here every whole number is a double.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// The number as a double: a whole number, `9007199254740993.0` too, only if a double holds it exactly; a fraction as the
+/// nearest double, but nothing as infinity and nothing but zero as zero.
 pub(super) fn as_double(literal: &str) -> Option<f64> {
     let value: f64 = literal.parse().ok()?;
     if !is_whole(literal) {
+        if value.abs() >= EXACT_MAX
+            && as_integral(literal).is_some_and(|whole| format!("{value:.0}") != whole.to_string())
+        {
+            return None;
+        }
         return (value.is_finite() && (value != 0.0 || is_zero(literal))).then_some(value);
     }
     // Up to 15 digits every whole number is a double; of longer ones the exact decimal text of the double tells.
@@ -64,7 +72,13 @@ mod tests {
             ("5e-324", Some(5e-324)),
             ("0.00e-400", Some(0.0)),
             ("0.1", Some(0.1)),
-            ("9007199254740993.0", Some(9_007_199_254_740_992.0)),
+            ("9007199254740992.0", Some(9_007_199_254_740_992.0)),
+            ("9007199254740993.0", None),
+            ("9007199254740993e0", None),
+            ("9007199254740994.00", Some(9_007_199_254_740_994.0)),
+            ("9007199254740993.5", Some(9_007_199_254_740_994.0)),
+            ("1e18", Some(1e18)),
+            ("9223372036854775807.0", None),
         ] {
             assert_eq!(as_double(literal), expected, "{literal}");
         }

@@ -91,3 +91,18 @@ async fn readers_go_on_while_files_roll_and_go() {
     }
     tokio::task::spawn_blocking(|| reader.join().unwrap()).await.unwrap();
 }
+
+#[tokio::test]
+async fn files_written_while_the_clock_was_ahead_go_too() {
+    let directory = TempDir::new().unwrap();
+    let clock = Arc::new(TestClock::default());
+    let log = Log::open(directory.path(), &settings(100), Arc::<TestClock>::clone(&clock)).unwrap();
+    log.create_stream(&clicks(), 1).unwrap();
+    for second in [10, 4_000_000_000, 20, 30] {
+        clock.set_ms(second * 1_000);
+        log.append(&clicks(), vec![record(None, format!("at {second}"))]).await.unwrap();
+    }
+    clock.set_ms(60_000);
+    log.retain(&delivered(4)).unwrap();
+    assert_eq!(values(&read_all(&log)[0]), ["at 30"]);
+}
