@@ -30,7 +30,7 @@ impl Machine {
         Self {
             cores: available_parallelism().map_or(1, usize::from),
             processor: field(&read("/proc/cpuinfo"), "model name"),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kernel: read("/proc/sys/kernel/osrelease").split('-').next().unwrap_or_default().trim().to_owned(),
             memory_gb: memory.trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / f64::from(1 << 20),
             fdatasync_ms: fdatasync_ms(directory),
         }

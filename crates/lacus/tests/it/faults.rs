@@ -63,7 +63,7 @@ fn send(server: &Server) -> Promises {
     for turn in 0..20 {
         let numbers = first..first + if turn % 2 == 0 { 1 } else { 10 };
         first = numbers.end;
-        let lines: String = numbers.clone().map(|n| format!("{{\"n\":{n},\"in_turn_{}\":true}}\n", turn / 7)).collect();
+        let lines: String = numbers.clone().map(|n| event(n, turn)).collect();
         let reply =
             http.post("/v1/events?source=events", &[("content-type", "application/x-ndjson")], lines.as_bytes());
         match reply.map(|reply| reply.status) {
@@ -75,6 +75,12 @@ fn send(server: &Server) -> Promises {
         }
     }
     promises
+}
+
+/// An event whose amount is a whole number at first and gets fractions, between commits and across them.
+fn event(n: u64, turn: u64) -> String {
+    let fraction = if n % 40 == 39 { ".5" } else { "" };
+    format!("{{\"n\":{n},\"in_turn_{}\":true,\"amount_{}\":{n}{fraction}}}\n", turn / 7, turn / 10)
 }
 
 /// Commits, or fails to: both are fine while the disk is bad.
