@@ -27,8 +27,9 @@ bench:     ## Measure side by side with peers on this machine and write docs/ben
 	cargo build --workspace --release
 	$(CARGO_TARGET_DIR)/release/xtask bench
 
-install:   ## Install the optimised binary into ~/.cargo/bin.
-	cargo install --path crates/lacus --locked
+install:   ## Build the optimised binary and put it where cargo puts programs: ~/.cargo/bin.
+	cargo build --workspace --release --locked
+	install -D -m 755 $(CARGO_TARGET_DIR)/release/lacus $(or $(CARGO_HOME),$(HOME)/.cargo)/bin/lacus
 
 clean-demo: ## Forget the demo's data.
 	rm -rf examples/clickstream/.lacus
