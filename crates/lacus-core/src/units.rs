@@ -113,6 +113,12 @@ pub fn human_count(count: u64) -> String {
     text
 }
 
+/// So many of something, for a person: `1 row`, `1,234 rows`.
+#[must_use]
+pub fn human_count_of(count: u64, one: &str) -> String {
+    format!("{} {one}{}", human_count(count), if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

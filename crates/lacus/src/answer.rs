@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
-use lacus_core::units::{human_bytes, human_count};
+use lacus_core::units::{human_bytes, human_count_of};
 use serde_json::value::RawValue;
 
 /// Cells of the longest bar.
@@ -111,10 +111,9 @@ impl Answer {
 
     /// Rows, bytes and time, for the line below.
     pub(crate) fn footer(&self) -> String {
-        let rows = if self.rows.len() == 1 { "row" } else { "rows" };
         format!(
-            "{} {rows} · {} scanned · {} ms",
-            human_count(self.rows.len() as u64),
+            "{} · {} scanned · {} ms",
+            human_count_of(self.rows.len() as u64, "row"),
             human_bytes(self.scanned_bytes),
             self.elapsed.as_millis()
         )

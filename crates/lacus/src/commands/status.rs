@@ -1,6 +1,6 @@
 //! `lacus status`: how far each stream is.
 
-use lacus_core::units::{human_bytes, human_count};
+use lacus_core::units::{human_bytes, human_count_of};
 use lacus_core::{Error, Result};
 
 use crate::answer::{Answer, Cell};
@@ -50,9 +50,9 @@ fn show(status: &Status, invocation: &Invocation) -> Result<()> {
     };
     invocation.terminal.write(&table.draw(invocation.terminal.width()))?;
     invocation.terminal.say(&invocation.terminal.dim(&format!(
-        "the lake: {} rows in {} files, {} of Parquet, {} of raw JSON",
-        human_count(lake.rows),
-        human_count(lake.files),
+        "the lake: {} in {}, {} of Parquet, {} of raw JSON",
+        human_count_of(lake.rows, "row"),
+        human_count_of(lake.files, "file"),
         human_bytes(lake.bytes),
         human_bytes(lake.raw_bytes),
     )))?;

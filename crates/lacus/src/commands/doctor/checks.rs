@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lacus_core::units::{human_bytes, human_count};
+use lacus_core::units::{human_bytes, human_count, human_count_of};
 use lacus_core::{Context, Error, Kind, Partition, Result};
 use lacus_lake::Lake;
 use lacus_stream::{Log, StreamInfo};
@@ -173,9 +173,9 @@ async fn verify_lake(lake: &Lake) -> Result<String> {
     }
     let stats = lake.stats();
     let held = format!(
-        "{} rows in {} files, {}, and {} raw: catalog and files agree",
-        human_count(stats.rows),
-        human_count(stats.files),
+        "{} in {}, {}, and {} raw: catalog and files agree",
+        human_count_of(stats.rows, "row"),
+        human_count_of(stats.files, "file"),
         human_bytes(stats.bytes),
         human_bytes(stats.raw_bytes),
     );
