@@ -42,7 +42,8 @@ pub struct Server {
     pub postgres: SocketAddr,
     /// The most bytes a request may have, before and after decompression.
     pub body_bytes_max: ByteSize,
-    /// The most connections served at once, each protocol; more wait to be accepted.
+    /// The most connections served at once, each protocol; more wait to be accepted. One takes a file handle (HTTP) or two
+    /// (Postgres): the default leaves some of the 1,024 that Linux gives a process for the log and the lake.
     pub connections_max: u32,
 }
 
@@ -113,7 +114,7 @@ impl Default for Server {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8484)),
             postgres: SocketAddr::from((Ipv4Addr::LOCALHOST, 5484)),
             body_bytes_max: ByteSize::mb(10),
-            connections_max: 1024,
+            connections_max: 256,
         }
     }
 }
