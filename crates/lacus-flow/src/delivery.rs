@@ -56,6 +56,8 @@ pub(crate) struct Delivery {
     /// The part of the tail that is being committed, until it is.
     frozen: Option<Frozen>,
     committing: Option<JoinHandle<Result<CommitReport>>>,
+    /// As far as commits have ended and told their numbers. The table shows a commit a moment earlier.
+    committed: Offsets,
     waiting: Vec<Command>,
     retry: Retry,
 }
@@ -89,6 +91,7 @@ impl Delivery {
         share: TailShare,
     ) -> Self {
         Self {
+            committed: decoding.committed(),
             decoding: Some(decoding),
             lake,
             settings,
@@ -190,7 +193,9 @@ impl Delivery {
         self.committing = None;
         match ended {
             Ok(report) => {
-                self.frozen = None;
+                if let Some(frozen) = self.frozen.take() {
+                    self.committed = frozen.delivered;
+                }
                 if let Some(decoding) = &self.decoding {
                     tracing::info!(stream = %decoding.stream(), rows = report.rows, bytes = report.parquet_bytes, "committed");
                 }
@@ -219,12 +224,12 @@ impl Delivery {
 
     fn answer_waiting(&mut self) {
         let Some(decoding) = &self.decoding else { return };
-        let (seen, committed) = (decoding.seen(), decoding.committed());
+        let seen = decoding.seen();
         for command in std::mem::take(&mut self.waiting) {
             match command {
                 command if command.is_forgotten() => {}
                 Command::CaughtUp { target, reply } if reaches(seen, &target) => drop(reply.send(Ok(()))),
-                Command::Flush { target, report, reply } if reaches(&committed, &target) => {
+                Command::Flush { target, report, reply } if reaches(&self.committed, &target) => {
                     drop(reply.send(Ok(report)));
                 }
                 command => self.waiting.push(command),

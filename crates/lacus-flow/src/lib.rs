@@ -124,29 +124,39 @@ impl Deliveries {
     }
 
     async fn ask(&self, stream: &StreamInfo, command: Command) -> Result<()> {
-        if self.handle(&stream.name).is_none() {
-            self.start_new().await?;
-        }
-        let handle = self.handle(&stream.name).ok_or_else(stopping)?;
-        handle.commands.send(command).await.map_err(|_| stopping())
+        let handle = match self.handle(&stream.name) {
+            Some(handle) => handle,
+            None => {
+                let started = self.start_new().await;
+                let handle = self.handle(&stream.name);
+                handle.ok_or_else(|| started.err().unwrap_or_else(stopping))?
+            }
+        };
+        let ended = |_| if self.0.cancel.is_cancelled() { stopping() } else { ended_unexpectedly(&stream.name) };
+        handle.commands.send(command).await.map_err(ended)
     }
 
     fn handle(&self, stream: &StreamName) -> Option<Handle> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner).get(stream).cloned()
     }
 
-    /// Starts what is not running yet.
+    /// Starts what is not running yet. A stream that can't be delivered keeps no other from it.
     async fn start_new(&self) -> Result<()> {
+        let mut failed = Ok(());
         for stream in self.0.log.streams() {
             if self.handle(&stream.name).is_some() || self.0.cancel.is_cancelled() {
                 continue;
             }
             let name = stream.name.clone();
-            let decoding = self.prepare(&stream).await.context(format_args!("deliver stream \"{name}\""))?;
-            let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.entry(name).or_insert_with_key(|name| self.spawn(name, decoding));
+            match self.prepare(&stream).await.context(format_args!("deliver stream \"{name}\"")) {
+                Ok(decoding) => {
+                    let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+                    running.entry(name).or_insert_with_key(|name| self.spawn(name, decoding));
+                }
+                Err(error) => failed = Err(error),
+            }
         }
-        Ok(())
+        failed
     }
 
     async fn prepare(&self, stream: &StreamInfo) -> Result<Decoding> {
@@ -229,6 +239,11 @@ fn must_have_been_logged(log: &Log, lake: &Lake) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn ended_unexpectedly(stream: &StreamName) -> Error {
+    Error::internal(format!("the delivery of stream \"{stream}\" ended unexpectedly"))
+        .with_hint("restart lacus: everything acknowledged is in the log, and is delivered from there")
 }
 
 fn stopping() -> Error {
