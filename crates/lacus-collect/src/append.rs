@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lacus_core::settings::InvalidEvents;
 use lacus_core::units::{ByteSize, human_count};
 use lacus_core::{Error, Kind, NewRecord, StreamName};
+use lacus_stream::NewStream;
 
 use crate::Inner;
 use crate::body;
@@ -116,7 +117,7 @@ async fn create_stream(inner: &Inner, source: &StreamName) -> Result<(), Refusal
         return Err(error.into());
     }
     let (log, name, partitions) = (inner.log.clone(), source.clone(), inner.settings.partitions_of(source));
-    let task = tokio::task::spawn_blocking(move || log.create_stream(&name, partitions));
+    let task = tokio::task::spawn_blocking(move || log.create_stream(&name, &NewStream::of_shards(partitions)));
     task.await.map_err(|error| Error::internal("making a stream ended early").with_source(error))??;
     Ok(())
 }
@@ -192,7 +193,7 @@ impl Checker {
         let value = text.slice(piece.range.clone());
         let path = self.partition_key.as_ref().filter(|_| is_event);
         let key = self.order.target.key.clone().or_else(|| json::key(&value, path?));
-        NewRecord { key, value }
+        NewRecord { key, ..NewRecord::of(value) }
     }
 }
 

@@ -12,6 +12,7 @@ mod body;
 mod budget;
 mod http;
 mod json;
+mod keys;
 mod refusal;
 mod request;
 mod split;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use lacus_core::Settings;
+use lacus_core::{Clock, Settings};
 use lacus_stream::Log;
 use tokio::sync::Semaphore;
 
@@ -32,6 +33,7 @@ use crate::budget::Budget;
 use crate::stats::Counters;
 
 pub use crate::http::not_found;
+pub use crate::keys::{CreatedKey, Grant, Key, KeyInfo, Keyring, NewKey};
 pub use crate::stats::{CollectStats, SourceStats};
 
 /// The most bytes of bodies in memory at once, over all requests. Senders beyond it are asked to slow down.
@@ -57,6 +59,8 @@ pub struct Collect {
 pub(crate) struct Inner {
     log: Log,
     settings: Arc<Settings>,
+    keyring: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
     counters: Counters,
     budget: Budget,
     /// Large bodies are unpacked and checked on this many threads at once.
@@ -67,15 +71,23 @@ pub(crate) struct Inner {
 impl Collect {
     /// Doors to `log`.
     #[must_use]
-    pub fn new(log: Log, settings: Arc<Settings>) -> Self {
-        Self::with_limits(log, settings, LIMITS)
+    pub fn new(log: Log, settings: Arc<Settings>, keyring: Arc<Keyring>, clock: Arc<dyn Clock>) -> Self {
+        Self::with_limits(log, settings, keyring, clock, LIMITS)
     }
 
-    fn with_limits(log: Log, settings: Arc<Settings>, limits: Limits) -> Self {
+    fn with_limits(
+        log: Log,
+        settings: Arc<Settings>,
+        keyring: Arc<Keyring>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let inner = Inner {
             log,
             settings,
+            keyring,
+            clock,
             counters: Counters::default(),
             budget: Budget::new(BODIES_BYTES_MAX),
             heavy: Arc::new(Semaphore::new(threads)),

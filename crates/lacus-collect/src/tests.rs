@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use lacus_core::{Offset, Partition, Settings, StreamName, SystemClock};
-use lacus_stream::Log;
+use lacus_core::{Offset, Settings, StreamName, SystemClock};
+use lacus_stream::{Log, NewStream};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::{Collect, Limits};
+use crate::{Collect, Keyring, Limits};
 
 const LIMITS: Limits = Limits { body_wait_max: Duration::from_secs(1), streams_by_request_max: 10 };
 
@@ -42,7 +42,13 @@ impl Door {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::load(toml, []).unwrap();
         let log = Log::open(directory.path(), &settings.stream, Arc::new(SystemClock)).unwrap();
-        let collect = Collect::with_limits(log.clone(), Arc::new(settings), LIMITS);
+        let collect = Collect::with_limits(
+            log.clone(),
+            Arc::new(settings),
+            Arc::new(Keyring::default()),
+            Arc::new(SystemClock),
+            LIMITS,
+        );
         Self { collect, log, _directory: directory }
     }
 
@@ -63,7 +69,7 @@ impl Door {
         let Some(info) = self.log.stream(&name) else { return Vec::new() };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut found = Vec::new();
-        for partition in (0..info.partitions).map(Partition) {
+        for partition in info.shards.iter().map(|shard| shard.partition) {
             let mut next = Offset(0);
             while next < info.end.next(partition) {
                 let records = self.log.read(&name, partition, next, 1 << 20).unwrap();
@@ -148,7 +154,7 @@ async fn the_key_parameter_is_the_partition_key_of_all_events() {
         door.post("/v1/events?source=clicks&key=a%20b", r#"[{"user":{"id":1}},{}]"#).await.status,
         StatusCode::OK
     );
-    assert_eq!(door.log.streams()[0].partitions, 8);
+    assert_eq!(door.log.streams()[0].shards.len(), 8);
     let keys: Vec<_> = door.records("clicks").into_iter().map(|(key, _)| key.unwrap()).collect();
     assert_eq!(keys, ["a b", "a b"]);
 }
@@ -177,7 +183,7 @@ async fn a_source_with_quarantine_keeps_what_is_no_event() {
 async fn requests_make_so_many_streams_and_the_settings_any_other() {
     let door = Door::with_settings("[sources.meant]");
     for number in 0..LIMITS.streams_by_request_max {
-        door.log.create_stream(&StreamName::new(&format!("s{number}")).unwrap(), 1).unwrap();
+        door.log.create_stream(&StreamName::new(&format!("s{number}")).unwrap(), &NewStream::of_shards(1)).unwrap();
     }
     let reply = door.post("/v1/events?source=invented", "{}").await;
     insta::assert_snapshot!(reply.text, @r#"{"error":{"kind":"limited","message":"there are 10 streams, so a request can't make \"invented\"","hint":"if it is meant, add [sources.invented] to lacus.toml and start lacus again"}}"#);

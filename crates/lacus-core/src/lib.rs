@@ -12,6 +12,6 @@ pub mod units;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Context, Error, Kind, Result};
-pub use names::{StreamName, TableName};
-pub use record::{NewRecord, Offset, Offsets, Partition, Position, Record};
+pub use names::{MAIN_DATABASE, StreamName, TableName};
+pub use record::{MessageId, NewRecord, Offset, Offsets, Partition, Position, Record};
 pub use settings::Settings;

@@ -39,37 +39,72 @@ impl StreamName {
         &self.0
     }
 
-    /// The table that this stream is delivered to.
+    /// The name nearest to `text` that can be one: `My-Stream` gives `my_stream`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) when nothing of `text` can be in a name.
+    pub fn nearest(text: &str) -> Result<Self> {
+        Self::new(&closest_valid(text))
+    }
+
+    /// The table that this stream is delivered to when it has one table: of its own name, in database `main`.
     #[must_use]
     pub fn table(&self) -> TableName {
         TableName(Arc::clone(&self.0))
     }
+
+    /// A table of the database that this stream has for itself: `web.tracks`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) if `table` can't be a name.
+    pub fn table_in(&self, table: &str) -> Result<TableName> {
+        TableName::new(&format!("{}.{table}", self.0))
+    }
 }
 
-/// The name of a table in database `main`: a stream's name, or one that lacus derived from it.
+/// The name of a table. `clicks` is in database `main` and is fed by stream `clicks`; `web.tracks` is in database `web`,
+/// whose tables are all fed by stream `web`. Either may have a `…__quarantine` beside it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName(Arc<str>);
 
+/// The database of tables whose stream has one table.
+pub const MAIN_DATABASE: &str = "main";
+
 impl TableName {
-    /// Checks a name: as for a stream, and the derived `…__quarantine` too.
+    /// Checks a name: each part as for a stream, and the derived `…__quarantine` too.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::Kind::Invalid).
     pub fn new(name: &str) -> Result<Self> {
-        StreamName::new(name.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(name))?;
-        Ok(Self(name.into()))
+        let (database, table) = name.split_once('.').map_or((None, name), |(database, table)| (Some(database), table));
+        database.map(StreamName::new).transpose()?;
+        StreamName::new(table.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(table))?;
+        if database == Some(MAIN_DATABASE) { Ok(Self(table.into())) } else { Ok(Self(name.into())) }
     }
 
-    /// The name as text.
+    /// The whole name as text, with its database unless that is `main`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Its database.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        self.0.split_once('.').map_or(MAIN_DATABASE, |(database, _)| database)
+    }
+
+    /// Its name within its database.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        self.0.split_once('.').map_or(&*self.0, |(_, table)| table)
+    }
+
     /// The stream that feeds this table.
     #[must_use]
     pub fn stream(&self) -> StreamName {
-        StreamName(self.0.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(&self.0).into())
+        let owner = self.0.split_once('.').map_or(&*self.0, |(database, _)| database);
+        StreamName(owner.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(owner).into())
     }
 
     /// The table that keeps what this table could not: `clicks` has `clicks__quarantine`.
@@ -159,5 +194,22 @@ mod tests {
         assert!(TableName::new("clicks__quarantine").unwrap().is_quarantine());
         assert_eq!(clicks.quarantine().stream().as_str(), "clicks");
         assert!(TableName::new("clicks__other").is_err());
+    }
+
+    #[test]
+    fn a_stream_may_have_a_database_of_tables() {
+        let tracks = StreamName::new("web").unwrap().table_in("tracks").unwrap();
+        assert_eq!((tracks.as_str(), tracks.database(), tracks.table()), ("web.tracks", "web", "tracks"));
+        assert_eq!(tracks.quarantine().as_str(), "web.tracks__quarantine");
+        assert_eq!(tracks.quarantine().stream().as_str(), "web");
+        assert_eq!(TableName::new("main.clicks").unwrap().as_str(), "clicks");
+        assert_eq!(TableName::new("clicks").unwrap().database(), "main");
+        assert!(TableName::new("a.b.c").is_err());
+    }
+
+    #[test]
+    fn other_systems_names_have_a_nearest_one() {
+        assert_eq!(StreamName::nearest("My-Stream.v2").unwrap().as_str(), "my_stream_v2");
+        assert!(StreamName::nearest("---").is_err());
     }
 }

@@ -78,13 +78,42 @@ impl FromIterator<(Partition, Offset)> for Offsets {
     }
 }
 
+/// The identity that a sender gave a message, as a 128-bit digest of its text. Of records with the same id, tables keep
+/// the first one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u128);
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MessageId({:032x})", self.0)
+    }
+}
+
 /// A record on its way into a stream: the bytes as the sender gave them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewRecord {
     /// Records of one key go to one partition and stay in order. Without a key any partition will do.
     pub key: Option<Bytes>,
+    /// Where among the hash keys of the shards it goes, instead of where its key says. Not kept.
+    pub hash_key: Option<u128>,
+    /// Who it is, if its sender said so. Without a key, records with the same id go to one partition.
+    pub id: Option<MessageId>,
     /// The bytes. The stream does not look inside.
     pub value: Bytes,
+}
+
+impl NewRecord {
+    /// A record of these bytes, with neither key nor id.
+    #[must_use]
+    pub fn of(value: impl Into<Bytes>) -> Self {
+        Self { value: value.into(), ..Self::default() }
+    }
+
+    /// The same with a partition key.
+    #[must_use]
+    pub fn with_key(self, key: impl Into<Bytes>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
 }
 
 /// A record of a stream.
@@ -96,6 +125,8 @@ pub struct Record {
     pub received_at: Timestamp,
     /// The key it was sent with.
     pub key: Option<Bytes>,
+    /// Who it is, if its sender said so.
+    pub id: Option<MessageId>,
     /// The bytes as the sender gave them.
     pub value: Bytes,
 }

@@ -72,7 +72,7 @@ impl Decoding {
         Self {
             log,
             stream: stream.name.clone(),
-            partitions: stream.partitions,
+            partitions: u32::try_from(stream.shards.len()).unwrap_or(u32::MAX),
             schema: TableSchema::clone(&state.schema),
             seen: state.delivered.clone(),
             first_partition: 0,

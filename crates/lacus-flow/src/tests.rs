@@ -47,11 +47,11 @@ impl Project {
 impl Running {
     async fn send(&self, events: &[String]) {
         let clicks = StreamName::new("clicks").unwrap();
-        self.log.create_stream(&clicks, 3).unwrap();
-        let records = events.iter().enumerate().map(|(index, event)| NewRecord {
-            key: Some(Bytes::from(format!("{}", index % 7))),
-            value: Bytes::from(event.clone()),
-        });
+        self.log.create_stream(&clicks, &NewStream::of_shards(3)).unwrap();
+        let records = events
+            .iter()
+            .enumerate()
+            .map(|(index, event)| NewRecord::of(event.clone()).with_key(format!("{}", index % 7)));
         self.log.append(&clicks, records.collect()).await.unwrap();
     }
 

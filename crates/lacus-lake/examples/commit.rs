@@ -119,6 +119,7 @@ fn raw_of(first: u64) -> Result<Vec<lacus_lake::RawFile>> {
             position: Position { partition: Partition(0), offset: Offset(number) },
             received_at: SystemClock.now(),
             key: None,
+            id: None,
             value: format!("{{\"n\":{number}}}").into(),
         })?;
     }

@@ -63,6 +63,7 @@ fn record(index: u64) -> Record {
         position: Position { partition: Partition(0), offset: Offset(index) },
         received_at: Timestamp::from_micros(index.cast_signed()),
         key: None,
+        id: None,
         value: Bytes::from(value),
     }
 }

@@ -147,7 +147,9 @@ pub(crate) fn raw(partition: u32, offsets: Range<u64>) -> Vec<RawFile> {
     for offset in offsets {
         let position = Position { partition: Partition(partition), offset: Offset(offset) };
         let received_at = Timestamp::from_micros(1_700_000_000_000_000);
-        writer.add(&Record { position, received_at, key: None, value: format!("{{\"n\":{offset}}}").into() }).unwrap();
+        writer
+            .add(&Record { position, received_at, key: None, id: None, value: format!("{{\"n\":{offset}}}").into() })
+            .unwrap();
     }
     writer.finish().unwrap()
 }

@@ -8,7 +8,7 @@ use lacus_core::{Clock, NewRecord, StreamName, SystemClock, settings};
 use lacus_flow::Deliveries;
 use lacus_lake::Lake;
 use lacus_query::Engine;
-use lacus_stream::Log;
+use lacus_stream::{Log, NewStream};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -50,11 +50,9 @@ impl TestServer {
     /// Sends events, one on each line, and waits until they are visible.
     pub(crate) async fn send(&self, source: &str, events: &str) {
         let stream = StreamName::new(source).unwrap();
-        self.log.create_stream(&stream, 1).unwrap();
-        let records: Vec<NewRecord> = events
-            .lines()
-            .map(|line| NewRecord { key: None, value: Bytes::copy_from_slice(line.trim().as_bytes()) })
-            .collect();
+        self.log.create_stream(&stream, &NewStream::of_shards(1)).unwrap();
+        let records: Vec<NewRecord> =
+            events.lines().map(|line| NewRecord::of(Bytes::copy_from_slice(line.trim().as_bytes()))).collect();
         self.log.append(&stream, records).await.unwrap();
         self.deliveries.caught_up().await.unwrap();
     }

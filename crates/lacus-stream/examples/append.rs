@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use lacus_core::units::ByteSize;
-use lacus_core::{Error, NewRecord, Offset, Partition, Result, StreamName, SystemClock, settings};
-use lacus_stream::Log;
+use lacus_core::{Error, NewRecord, Offset, Result, StreamName, SystemClock, settings};
+use lacus_stream::{Log, NewStream};
 use tokio::task::JoinSet;
 
 /// Appends under way at once, so that groups form.
@@ -46,7 +46,7 @@ async fn append(directory: &Path, count: &str, at_once: usize) -> Result<()> {
     let count: u64 = count.parse().map_err(|_| Error::invalid(format!("\"{count}\" is no number of records")))?;
     let stream = StreamName::new("t")?;
     let log = again(|| open(directory))?;
-    again(|| log.create_stream(&stream, PARTITIONS))?;
+    again(|| log.create_stream(&stream, &NewStream::of_shards(PARTITIONS)))?;
     let mut appends = JoinSet::new();
     for number in 0..count {
         if appends.len() == at_once {
@@ -77,14 +77,14 @@ fn report(done: Option<std::result::Result<(u64, Result<()>), tokio::task::JoinE
 fn record(number: u64) -> NewRecord {
     // About half a kilobyte, so that log files fill.
     let value = format!("{number} {}", "x".repeat(500));
-    NewRecord { key: Some((number % KEYS).to_string().into()), value: value.into() }
+    NewRecord::of(value).with_key((number % KEYS).to_string())
 }
 
 fn verify(directory: &Path) -> Result<()> {
     let log = open(directory)?;
     let stream = StreamName::new("t")?;
     let info = log.stream(&stream).ok_or_else(|| Error::not_found("stream \"t\" was not made"))?;
-    for partition in (0..info.partitions).map(Partition) {
+    for partition in info.shards.iter().map(|shard| shard.partition) {
         let mut next = info.start.next(partition);
         while next < info.end.next(partition) {
             for record in log.read(&stream, partition, next, 1 << 20)? {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacus_core::{NewRecord, Result, StreamName, SystemClock, settings, units};
-use lacus_stream::Log;
+use lacus_stream::{Log, NewStream};
 use tokio::task::JoinSet;
 
 const SENDERS: u32 = 64;
@@ -34,7 +34,7 @@ async fn measure(directory: PathBuf, records: usize, time: Duration) -> Result<(
     }
     let log = Log::open(&directory, &settings::Stream::default(), Arc::new(SystemClock))?;
     let stream = StreamName::new("bench")?;
-    log.create_stream(&stream, PARTITIONS)?;
+    log.create_stream(&stream, &NewStream::of_shards(PARTITIONS))?;
     let begun = Instant::now();
     let mut senders = JoinSet::new();
     for sender in 0..SENDERS {
@@ -71,7 +71,7 @@ async fn measure(directory: PathBuf, records: usize, time: Duration) -> Result<(
 
 /// Appends until `end`, and gives the microseconds that each append took.
 async fn send(log: Log, stream: StreamName, sender: u32, records: usize, end: Instant) -> Result<Vec<u128>> {
-    let record = NewRecord { key: Some(sender.to_string().into()), value: vec![b'x'; RECORD_BYTES].into() };
+    let record = NewRecord::of(vec![b'x'; RECORD_BYTES]).with_key(sender.to_string());
     let mut micros = Vec::new();
     while Instant::now() < end {
         let begun = Instant::now();

@@ -81,15 +81,15 @@ pub(crate) fn encode(stream: &Stream, records: &[NewRecord]) -> Encoded {
     let mut keyless = None;
     let mut bytes_left: usize = records.iter().map(frame::encoded_length).sum();
     for record in records {
-        let partition = match &record.key {
-            Some(key) => partitioning::of_key(key, stream.partitions),
-            None => *keyless.get_or_insert_with(|| partitioning::of_turn(&stream.turn, stream.partitions)),
+        let partition = match partitioning::hash_key(record) {
+            Some(hash_key) => partitioning::owner(&stream.open, hash_key),
+            None => *keyless.get_or_insert_with(|| partitioning::of_turn(&stream.turn, &stream.open)),
         };
         let length = frame::encoded_length(record);
         let at = match growing.get(&partition) {
             Some(at) if !encoded.frames[*at].is_full() => *at,
             _ => {
-                let capacity = if stream.partitions == 1 { bytes_left } else { length };
+                let capacity = if stream.open.len() == 1 { bytes_left } else { length };
                 let capacity = capacity.min(frame::BODY_BYTES_ENOUGH).max(length);
                 encoded.frames.push(Body::new(PartitionId { stream: stream.id, partition }, capacity));
                 growing.insert(partition, encoded.frames.len() - 1);

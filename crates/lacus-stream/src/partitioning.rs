@@ -1,57 +1,83 @@
-//! Which partition a record goes to.
+//! Which shard a record goes to.
 //!
-//! With a key: `hash(key) mod partitions`, where `hash` is 64-bit FNV-1a over the bytes of the key, its bits then mixed
-//! by the finaliser of MurmurHash3 (`fmix64`). This is a promise kept across versions and restarts: a key that moved to
-//! another partition would lose its order. Without a key: all such records of one append go to one partition, in order,
-//! and the next append takes the next partition.
+//! Every open shard of a stream owns a range of hash keys; the ranges cover 0 to 2¹²⁸ − 1 without gaps. A record goes
+//! to the shard that owns its hash key: the one it was given, else the MD5 of its partition key as a big-endian number
+//! (as Kinesis does it, so that producers may compute it), else its message id. This is a promise kept across versions
+//! and restarts: a key that moved to another shard without a reshard would lose its order. Records with none of these
+//! go to one shard together, another one for each append.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lacus_core::Partition;
+use lacus_core::{NewRecord, Partition};
+use md5::{Digest, Md5};
 
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+use crate::streams::Shard;
 
-/// The partition, of `partitions`, that records with `key` go to.
-pub(crate) fn of_key(key: &[u8], partitions: u32) -> Partition {
-    let remainder = hash(key) % u64::from(partitions.max(1));
-    Partition(u32::try_from(remainder).expect("less than a u32"))
+/// The hash key of a record, if it has one.
+pub(crate) fn hash_key(record: &NewRecord) -> Option<u128> {
+    let of_key = |key: &[u8]| u128::from_be_bytes(Md5::digest(key).into());
+    record.hash_key.or_else(|| record.key.as_deref().map(of_key)).or_else(|| record.id.map(|id| id.0))
 }
 
-/// The partition for the records of one append that have no key.
-pub(crate) fn of_turn(turn: &AtomicU32, partitions: u32) -> Partition {
-    Partition(turn.fetch_add(1, Ordering::Relaxed) % partitions.max(1))
+/// The shard, among the open ones in order of their ranges, that owns `hash_key`.
+pub(crate) fn owner(open: &[Shard], hash_key: u128) -> Partition {
+    let after = open.partition_point(|shard| shard.hash_start <= hash_key);
+    open[after - 1].partition
 }
 
-fn hash(key: &[u8]) -> u64 {
-    let mut hash = key.iter().fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME));
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
+/// The shard for the records of one append that have no hash key.
+pub(crate) fn of_turn(turn: &AtomicU32, open: &[Shard]) -> Partition {
+    open[turn.fetch_add(1, Ordering::Relaxed) as usize % open.len()].partition
+}
+
+/// The first and the last hash key of the `index`-th of `count` equal ranges.
+pub(crate) fn even_range(index: u32, count: u32) -> (u128, u128) {
+    let width = u128::MAX / u128::from(count);
+    let start = width * u128::from(index);
+    let end = if index + 1 == count { u128::MAX } else { start + width - 1 };
+    (start, end)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shards(count: u32) -> Vec<Shard> {
+        (0..count).map(|index| Shard::new(Partition(index), even_range(index, count))).collect()
+    }
+
+    fn of_key(key: &str, count: u32) -> u32 {
+        let record = NewRecord::of("").with_key(key.to_owned());
+        owner(&shards(count), hash_key(&record).unwrap()).0
+    }
+
     /// Fixed for ever: a key that moves loses its order.
     #[test]
-    fn keys_stay_in_their_partition() {
-        for (key, expected) in [("", 342), ("a", 315), ("user-1", 477), ("user-2", 635), ("Zürich", 776)] {
-            assert_eq!(of_key(key.as_bytes(), 1000), Partition(expected), "{key}");
+    fn keys_stay_in_their_shard() {
+        for (key, expected) in [("", 831), ("a", 47), ("user-1", 0), ("user-2", 0), ("Zürich", 0)] {
+            assert_eq!(of_key(key, 1000), expected, "{key}");
         }
     }
 
     #[test]
     fn keys_and_turns_spread_evenly() {
-        for partitions in [2, 3, 8] {
-            let mut counts = vec![0; partitions as usize];
-            (0..8_000).for_each(|key: u32| counts[of_key(key.to_string().as_bytes(), partitions).0 as usize] += 1);
-            let fair = 8_000 / partitions;
+        for count in [2, 3, 8] {
+            let mut counts = vec![0; count as usize];
+            (0..8_000).for_each(|key: u32| counts[of_key(&key.to_string(), count) as usize] += 1);
+            let fair = 8_000 / count;
             assert!(counts.iter().all(|count| (fair * 9 / 10..fair * 11 / 10).contains(count)), "{counts:?}");
         }
         let turn = AtomicU32::new(0);
-        let turns: Vec<u32> = (0..5).map(|_| of_turn(&turn, 3).0).collect();
+        let turns: Vec<u32> = (0..5).map(|_| of_turn(&turn, &shards(3)).0).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn ranges_have_no_gaps() {
+        for count in [1, 2, 3, 7, 1024] {
+            let ranges: Vec<_> = (0..count).map(|index| even_range(index, count)).collect();
+            assert_eq!((ranges[0].0, ranges[count as usize - 1].1), (0, u128::MAX));
+            assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0), "{count}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lacus_core::{Context, Error, Offset, Position, Record, Result};
 
-use crate::frame::{self, HEADER_BYTES, Header, PartitionId};
+use crate::frame::{self, HEADER_BYTES, Header, PartitionId, Taken};
 use crate::index::{FrameRef, Index};
 use crate::scan;
 use crate::segment::{Segment, damaged};
@@ -177,7 +177,7 @@ fn read_frame(found: &Found, id: PartitionId, frame: &FrameRef, bytes: &Bytes, b
         return Err(wrong("the body of a frame does not match its checksum"));
     }
     for index in 0..header.records {
-        let (key, value) =
+        let Taken { key, id: message, value } =
             frame::take_record(&mut body).ok_or_else(|| wrong("a frame has fewer records than it says"))?;
         let offset = header.base.plus(u64::from(index));
         if offset < batch.next {
@@ -187,7 +187,7 @@ fn read_frame(found: &Found, id: PartitionId, frame: &FrameRef, bytes: &Bytes, b
             break;
         }
         let position = Position { partition: id.partition, offset };
-        batch.push(Record { position, received_at: header.received_at, key, value });
+        batch.push(Record { position, received_at: header.received_at, key, id: message, value });
     }
     Ok(())
 }

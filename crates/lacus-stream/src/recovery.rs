@@ -19,7 +19,7 @@ use crate::index;
 use crate::scan::{self, Scan};
 use crate::segment::{self, Segment, damaged};
 use crate::state::{Active, Finished, State};
-use crate::streams::Streams;
+use crate::streams::{Shard, Streams};
 
 const SEGMENTS: &str = "segments";
 
@@ -168,8 +168,9 @@ fn rewrite_last_group(file: &File, scan: &Scan) -> std::io::Result<()> {
 
 /// Frames are bound to streams by number: a number that `streams.json` does not know is lost data.
 fn check_streams(active: &Segment, streams: &Streams, ends: &HashMap<PartitionId, Offset>) -> Result<()> {
-    let partitions: HashMap<_, _> = streams.iter().map(|stream| (stream.id, stream.partitions)).collect();
-    let is_known = |id: &PartitionId| partitions.get(&id.stream).is_some_and(|count| id.partition.0 < *count);
+    let shards: HashMap<_, _> = streams.iter().map(|stream| (stream.id, &stream.shards)).collect();
+    let has = |shards: &[Shard], partition| shards.iter().any(|shard| shard.partition == partition);
+    let is_known = |id: &PartitionId| shards.get(&id.stream).is_some_and(|shards| has(shards, id.partition));
     match ends.keys().find(|id| !is_known(id)) {
         None => Ok(()),
         Some(id) => Err(Error::corrupt(format!(

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use lacus_core::{Offset, Offsets, Partition};
+use lacus_core::{Offset, Offsets};
 use tokio::sync::watch;
 
 use crate::StreamInfo;
@@ -139,7 +139,7 @@ impl State {
     /// A stream as it is now.
     pub(crate) fn describe(&self, stream: &Stream) -> StreamInfo {
         let offsets = |of: &dyn Fn(PartitionId) -> Offset| -> Offsets {
-            let partitions = (0..stream.partitions).map(Partition);
+            let partitions = stream.shards.iter().map(|shard| shard.partition);
             partitions
                 .map(|partition| (partition, of(PartitionId { stream: stream.id, partition })))
                 .filter(|(_, offset)| *offset > Offset(0))
@@ -147,7 +147,10 @@ impl State {
         };
         StreamInfo {
             name: stream.name.clone(),
-            partitions: stream.partitions,
+            shards: stream.shards.clone(),
+            attributes: stream.attributes.clone(),
+            retention: None,
+            created_at: lacus_core::Timestamp::from_micros(0),
             start: offsets(&|id| self.start(id)),
             end: offsets(&|id| self.end(id)),
         }

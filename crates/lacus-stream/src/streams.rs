@@ -1,4 +1,4 @@
-//! The streams of a log: their names, ids and partitions, in `streams.json`.
+//! The streams of a log: their names, ids and shards, in `streams.json`.
 //!
 //! The file is replaced whole and durably, before a stream is first used. An id is never used twice. A file that does
 //! not match its checksum is not believed: frames are bound to streams by these ids alone.
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use lacus_core::{Context, Error, Kind, Result, StreamName, settings};
+use lacus_core::{Context, Error, Kind, Partition, Result, StreamName, settings};
 use serde::{Deserialize, Serialize};
 
-use crate::disk;
+use crate::{disk, partitioning};
 
 /// The most streams of a log.
 pub const STREAMS_MAX: usize = 10_000;
@@ -26,13 +26,46 @@ const FORMAT: u32 = 1;
 #[serde(transparent)]
 pub(crate) struct StreamId(pub(crate) u32);
 
+/// A shard of a stream: a partition that owns a range of hash keys while it is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Its number in the stream, which is the partition of its records. Never used twice.
+    pub partition: Partition,
+    /// The first hash key it owns.
+    #[serde(with = "hash_key_text")]
+    pub hash_start: u128,
+    /// The last hash key it owns.
+    #[serde(with = "hash_key_text")]
+    pub hash_end: u128,
+    /// The shards it was split or merged from: their records come before its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<Partition>,
+    /// When it was closed by a reshard, µs since the epoch; an open one takes records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<i64>,
+}
+
+/// What a new stream should be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewStream {
+    /// How many shards it begins with, each with an equal range of hash keys.
+    pub shards: u32,
+    /// What others want to remember about it. The log does not look inside.
+    pub attributes: BTreeMap<String, String>,
+}
+
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) name: StreamName,
-    pub(crate) partitions: u32,
-    /// Counts the appends without a key.
+    /// All shards it ever had, by number.
+    pub(crate) shards: Vec<Shard>,
+    /// Those that take records, in order of their ranges.
+    pub(crate) open: Vec<Shard>,
+    pub(crate) attributes: BTreeMap<String, String>,
+    /// Counts the appends without a hash key.
     pub(crate) turn: AtomicU32,
 }
 
@@ -57,7 +90,9 @@ struct StoredStreams {
 struct StoredStream {
     id: StreamId,
     name: String,
-    partitions: u32,
+    shards: Vec<Shard>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, String>,
 }
 
 impl Streams {
@@ -84,7 +119,7 @@ impl Streams {
         let mut by_name = BTreeMap::new();
         for stream in stored.streams {
             let name = StreamName::new(&stream.name).map_err(|_| damaged(&path, "a stream's name can't be"))?;
-            by_name.insert(name.clone(), Arc::new(Stream::new(stream.id, name, stream.partitions)));
+            by_name.insert(name.clone(), Arc::new(Stream::new(stream.id, name, stream.shards, stream.attributes)));
         }
         Ok(Self { path, by_name })
     }
@@ -105,18 +140,19 @@ impl Streams {
     }
 
     /// These streams and one more, not stored yet.
-    pub(crate) fn with(&self, name: &StreamName, partitions: u32) -> Result<(Self, Arc<Stream>)> {
+    pub(crate) fn with(&self, name: &StreamName, new: &NewStream) -> Result<(Self, Arc<Stream>)> {
+        let partitions = new.shards;
         if !(1..=settings::PARTITIONS_MAX).contains(&partitions) {
             let most = settings::PARTITIONS_MAX;
             return Err(Error::invalid(format!(
-                "stream \"{name}\" can't have {partitions} partitions: 1 to {most} can be"
+                "stream \"{name}\" can't have {partitions} shards: 1 to {most} can be"
             )));
         }
         if self.by_name.len() >= STREAMS_MAX {
             return Err(Error::new(Kind::Limited, format!("there are {STREAMS_MAX} streams already")));
         }
         let id = StreamId(self.iter().map(|stream| stream.id.0 + 1).max().unwrap_or(0));
-        let stream = Arc::new(Stream::new(id, name.clone(), partitions));
+        let stream = Arc::new(Stream::new(id, name.clone(), Shard::even(partitions), new.attributes.clone()));
         let mut by_name = self.by_name.clone();
         by_name.insert(name.clone(), Arc::clone(&stream));
         Ok((Self { path: self.path.clone(), by_name }, stream))
@@ -134,13 +170,59 @@ impl Streams {
 
 impl StoredStream {
     fn of(stream: &Stream) -> Self {
-        Self { id: stream.id, name: stream.name.as_str().to_owned(), partitions: stream.partitions }
+        Self {
+            id: stream.id,
+            name: stream.name.as_str().to_owned(),
+            shards: stream.shards.clone(),
+            attributes: stream.attributes.clone(),
+        }
     }
 }
 
 impl Stream {
-    fn new(id: StreamId, name: StreamName, partitions: u32) -> Self {
-        Self { id, name, partitions, turn: AtomicU32::new(0) }
+    fn new(id: StreamId, name: StreamName, shards: Vec<Shard>, attributes: BTreeMap<String, String>) -> Self {
+        let mut open: Vec<Shard> = shards.iter().filter(|shard| shard.is_open()).cloned().collect();
+        open.sort_by_key(|shard| shard.hash_start);
+        Self { id, name, shards, open, attributes, turn: AtomicU32::new(0) }
+    }
+}
+
+impl Shard {
+    /// An open shard that owns this range.
+    pub(crate) fn new(partition: Partition, (hash_start, hash_end): (u128, u128)) -> Self {
+        Self { partition, hash_start, hash_end, parents: Vec::new(), closed_at: None }
+    }
+
+    /// Whether it takes records.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.closed_at.is_none()
+    }
+
+    fn even(count: u32) -> Vec<Self> {
+        (0..count).map(|index| Self::new(Partition(index), partitioning::even_range(index, count))).collect()
+    }
+}
+
+impl NewStream {
+    /// A stream of `shards` shards.
+    #[must_use]
+    pub fn of_shards(shards: u32) -> Self {
+        Self { shards, attributes: BTreeMap::new() }
+    }
+}
+
+/// Hash keys as decimal text: JSON readers lose digits of numbers of this size.
+mod hash_key_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    pub(super) fn serialize<S: Serializer>(key: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(key)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<u128, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -60,18 +60,18 @@ fn open(directory: &Path) -> Log {
 fn new_log(partitions: u32, segment_bytes_max: u64) -> (TempDir, Log) {
     let directory = TempDir::new().unwrap();
     let log = try_open(directory.path(), segment_bytes_max).unwrap();
-    log.create_stream(&clicks(), partitions).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(partitions)).unwrap();
     (directory, log)
 }
 
 fn record(key: Option<&str>, value: impl Into<Vec<u8>>) -> NewRecord {
-    NewRecord { key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())), value: Bytes::from(value.into()) }
+    NewRecord { key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())), ..NewRecord::of(value.into()) }
 }
 
 /// Everything in stream `clicks`, by partition, read in small batches. Offsets must be dense.
 fn read_all(log: &Log) -> Vec<Vec<Record>> {
     let info = log.stream(&clicks()).unwrap();
-    (0..info.partitions).map(|partition| read_partition(log, &info, Partition(partition))).collect()
+    info.shards.iter().map(|shard| read_partition(log, &info, shard.partition)).collect()
 }
 
 fn read_partition(log: &Log, info: &StreamInfo, partition: Partition) -> Vec<Record> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use lacus_collect::Collect;
+use lacus_collect::{Collect, Keyring};
 use lacus_core::{Clock, Context, Kind, Result};
 use lacus_flow::Deliveries;
 use lacus_lake::Lake;
@@ -61,15 +61,20 @@ impl Parts {
         let deliveries =
             Deliveries::start(log.clone(), Arc::clone(&lake), settings.delivery.clone(), Arc::clone(clock)).await?;
         let engine = Engine::new(Arc::clone(&lake), &settings.query)?;
-        let router = lacus_collect::router(Collect::new(log.clone(), Arc::new(settings.clone())))
-            .merge(lacus_serve::http::router(Served {
-                engine: engine.clone(),
-                deliveries: deliveries.clone(),
-                lake: Arc::clone(&lake),
-                log: log.clone(),
-                clock: Arc::clone(clock),
-            }))
-            .fallback(lacus_collect::not_found);
+        let router = lacus_collect::router(Collect::new(
+            log.clone(),
+            Arc::new(settings.clone()),
+            Arc::new(Keyring::default()),
+            Arc::clone(clock),
+        ))
+        .merge(lacus_serve::http::router(Served {
+            engine: engine.clone(),
+            deliveries: deliveries.clone(),
+            lake: Arc::clone(&lake),
+            log: log.clone(),
+            clock: Arc::clone(clock),
+        }))
+        .fallback(lacus_collect::not_found);
         Ok(Self { log, lake, deliveries, router, engine, lock })
     }
 

@@ -19,6 +19,7 @@ fn records<B: AsRef<[u8]>>(lines: &[B]) -> Vec<Record> {
         position: Position { partition: Partition(3), offset: Offset(index as u64) },
         received_at: Timestamp::from_micros(1_000_000 + index as i64),
         key: None,
+        id: None,
         value: Bytes::copy_from_slice(line.as_ref()),
     };
     lines.iter().enumerate().map(record).collect()

@@ -13,6 +13,7 @@ fn record(value: &str, offset: u64, micros: i64) -> Record {
         position: Position { partition: Partition(3), offset: Offset(offset) },
         received_at: Timestamp::from_micros(micros),
         key: None,
+        id: None,
         value: Bytes::copy_from_slice(value.as_bytes()),
     }
 }

@@ -22,7 +22,7 @@ async fn records_come_back_as_they_were_sent_also_after_reopening() {
     assert_eq!(offsets, [0, 1, 2, 3, 4, 5]);
     let back = |log: &Log| -> Vec<NewRecord> {
         let records = read_all(log).remove(0).into_iter();
-        records.map(|record| NewRecord { key: record.key, value: record.value }).collect()
+        records.map(|record| NewRecord { key: record.key, ..NewRecord::of(record.value) }).collect()
     };
     assert_eq!(back(&log), sent);
     drop(log);
@@ -95,7 +95,7 @@ async fn stamps_stay_when_the_clock_is_set_back_a_little_and_follow_it_far() {
     let mut stamps = Vec::new();
     for times in [[50, 40], [30, 60], [9_000_000, 70], [80, 75]] {
         let log = Log::open(directory.path(), &settings(100), Arc::<TestClock>::clone(&clock)).unwrap();
-        log.create_stream(&clicks(), 1).unwrap();
+        log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
         for time in times {
             clock.set_ms(time);
             log.append(&clicks(), vec![record(None, "a")]).await.unwrap();
@@ -110,7 +110,7 @@ async fn waiters_wake_for_records_and_streams() {
     let directory = TempDir::new().unwrap();
     let log = open(directory.path());
     let mut changes = log.changes();
-    log.create_stream(&clicks(), 1).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
     changes.changed().await.unwrap();
     let clicks = clicks();
     let (appended, changed) = tokio::join!(log.append(&clicks, vec![record(None, "a")]), changes.changed());
@@ -123,8 +123,8 @@ async fn waiters_wake_for_records_and_streams() {
 async fn streams_are_there_after_reopening_with_their_first_partitions() {
     let (directory, log) = new_log(3, 64 << 10);
     let orders = StreamName::new("orders").unwrap();
-    log.create_stream(&orders, 1).unwrap();
-    assert_eq!(log.create_stream(&clicks(), 8).unwrap().partitions, 3);
+    log.create_stream(&orders, &NewStream::of_shards(1)).unwrap();
+    assert_eq!(log.create_stream(&clicks(), &NewStream::of_shards(8)).unwrap().shards.len(), 3);
     log.append(&orders, vec![record(None, "order")]).await.unwrap();
     let before = log.streams();
     drop(log);
@@ -139,7 +139,7 @@ async fn unknown_names_are_not_found() {
     let directory = TempDir::new().unwrap();
     let log = open(directory.path());
     assert_eq!(log.append(&clicks(), vec![record(None, "a")]).await.unwrap_err().kind(), Kind::NotFound);
-    log.create_stream(&clicks(), 2).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(2)).unwrap();
     assert_eq!(log.read(&clicks(), Partition(2), Offset(0), 1).unwrap_err().kind(), Kind::NotFound);
     assert_eq!(log.read(&clicks(), Partition(1), Offset(0), 1).unwrap(), []);
     assert_eq!(log.append(&clicks(), vec![]).await.unwrap(), []);

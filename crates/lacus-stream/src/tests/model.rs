@@ -52,7 +52,7 @@ proptest! {
 async fn run(steps: Vec<Step>) -> TestCaseResult {
     let mut directory = TempDir::new().unwrap();
     let mut log = try_open(directory.path(), SEGMENT_BYTES_MAX).unwrap();
-    log.create_stream(&clicks(), PARTITIONS).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(PARTITIONS)).unwrap();
     let mut model = vec![Vec::new(); PARTITIONS as usize];
     for step in steps {
         match step {
@@ -86,7 +86,7 @@ async fn run(steps: Vec<Step>) -> TestCaseResult {
 }
 
 fn contents(log: &Log) -> Vec<Vec<NewRecord>> {
-    let new = |record: Record| NewRecord { key: record.key, value: record.value };
+    let new = |record: Record| NewRecord { key: record.key, ..NewRecord::of(record.value) };
     read_all(log).into_iter().map(|records| records.into_iter().map(new).collect()).collect()
 }
 

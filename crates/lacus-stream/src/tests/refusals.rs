@@ -10,7 +10,7 @@ async fn too_long_and_too_many_are_refused() {
     let directory = TempDir::new().unwrap();
     let small = settings::Stream { in_flight_bytes_max: ByteSize(1_000), ..settings(64 << 10) };
     let log = Log::open(directory.path(), &small, Arc::new(SystemClock)).unwrap();
-    log.create_stream(&clicks(), 1).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
 
     let error = log.append(&clicks(), vec![record(None, vec![b'x'; RECORD_BYTES_MAX + 1])]).await.unwrap_err();
     assert_eq!(error.message(), "a record of 10,485,761 bytes is too long: 10,485,760 are the most");
@@ -43,7 +43,7 @@ async fn partitions_that_cannot_be_are_refused() {
     let directory = TempDir::new().unwrap();
     let log = open(directory.path());
     for partitions in [0, 1_025] {
-        assert_eq!(log.create_stream(&clicks(), partitions).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(log.create_stream(&clicks(), &NewStream::of_shards(partitions)).unwrap_err().kind(), Kind::Invalid);
     }
     assert_eq!(log.streams(), []);
 }
@@ -136,7 +136,7 @@ fn padded(number: &str) -> String {
 async fn child_with_a_full_disk() {
     let Some(directory) = std::env::var_os(FULL_DISK_DIRECTORY).map(PathBuf::from) else { return };
     let log = try_open(&directory, 1 << 20).unwrap();
-    log.create_stream(&clicks(), 1).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
     let mut acknowledged = String::new();
     let mut refused = 0;
     for number in 0..300 {

@@ -6,7 +6,7 @@ use super::*;
 async fn five_files(clock: &Arc<TestClock>) -> (TempDir, Log) {
     let directory = TempDir::new().unwrap();
     let log = Log::open(directory.path(), &settings(100), Arc::<TestClock>::clone(clock)).unwrap();
-    log.create_stream(&clicks(), 1).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
     for second in [10, 20, 30, 40, 50] {
         clock.set_ms(second * 1_000);
         log.append(&clicks(), vec![record(None, format!("at {second}"))]).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_partition_whose_records_are_all_gone_goes_on_counting() {
     let clock = Arc::new(TestClock::default());
     let (directory, log) = five_files(&clock).await;
     let orders = StreamName::new("orders").unwrap();
-    log.create_stream(&orders, 1).unwrap();
+    log.create_stream(&orders, &NewStream::of_shards(1)).unwrap();
     log.append(&orders, vec![record(None, "order")]).await.unwrap();
     log.retain(&delivered(5)).unwrap();
     let info = log.stream(&clicks()).unwrap();
@@ -97,7 +97,7 @@ async fn files_written_while_the_clock_was_ahead_go_too() {
     let directory = TempDir::new().unwrap();
     let clock = Arc::new(TestClock::default());
     let log = Log::open(directory.path(), &settings(100), Arc::<TestClock>::clone(&clock)).unwrap();
-    log.create_stream(&clicks(), 1).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
     for second in [10, 4_000_000_000, 20, 30] {
         clock.set_ms(second * 1_000);
         log.append(&clicks(), vec![record(None, format!("at {second}"))]).await.unwrap();

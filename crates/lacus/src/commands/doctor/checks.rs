@@ -136,7 +136,7 @@ async fn port_free(address: SocketAddr, setting: &str) -> Result<String> {
 fn read_log(log: &Log) -> Result<String> {
     let (mut records, mut bytes) = (0_u64, 0_u64);
     for stream in &log.streams() {
-        for partition in (0..stream.partitions).map(Partition) {
+        for partition in stream.shards.iter().map(|shard| shard.partition) {
             let read = read_partition(log, stream, partition);
             let read =
                 read.context(format_args!("read partition {} of stream {}", partition.0, stream.name.as_str()))?;
