@@ -262,3 +262,17 @@ impl Key {
             .with_hint("send it again a little later"))
     }
 }
+
+#[cfg(test)]
+impl Keyring {
+    /// A keyring with one AWS key, for signatures that are the same in every run.
+    pub(crate) fn with_access_key(id: &str, secret: &str) -> Self {
+        let keyring = Self::empty(Arc::new(lacus_core::SystemClock));
+        let kind = StoredKind::Aws { secret: String::new() };
+        let stored = StoredKey { id: id.to_owned(), name: String::new(), created_at: 0, events_per_second: None, kind };
+        let mut keys = keyring.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.add(&stored, Some(secret.to_owned()), &keyring.clock).unwrap();
+        drop(keys);
+        keyring
+    }
+}

@@ -15,6 +15,7 @@ mod json;
 mod keys;
 mod refusal;
 mod request;
+mod sigv4;
 mod split;
 mod stats;
 

@@ -62,7 +62,8 @@ impl MasterKey {
     /// # Errors
     /// `Invalid` for anything else.
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong = || Error::invalid("a master key is 64 hexadecimal digits").with_hint("openssl rand -hex 32 makes one");
+        let wrong =
+            || Error::invalid("a master key is 64 hexadecimal digits").with_hint("openssl rand -hex 32 makes one");
         let digits = text.trim().as_bytes();
         let mut key = [0; MASTER_BYTES];
         if digits.len() != 2 * MASTER_BYTES {
@@ -137,6 +138,7 @@ fn letters<const COUNT: usize>(alphabet: &[u8]) -> Result<String> {
 
 fn random<const COUNT: usize>() -> Result<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
-    getrandom::fill(&mut bytes).map_err(|error| Error::unavailable(format!("no randomness from the machine: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::unavailable(format!("no randomness from the machine: {error}")))?;
     Ok(bytes)
 }
