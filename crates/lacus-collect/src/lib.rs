@@ -11,6 +11,7 @@ mod append;
 mod aws;
 mod body;
 mod budget;
+mod cors;
 mod http;
 mod json;
 mod keys;
@@ -18,6 +19,7 @@ mod keys_http;
 mod message_id;
 mod refusal;
 mod request;
+mod segment;
 mod sigv4;
 mod split;
 mod stats;
@@ -125,5 +127,8 @@ impl Collect {
 
 /// The routes of all doors.
 pub fn router(collect: Collect) -> Router {
-    http::router(collect.clone()).merge(aws::router(collect.clone())).merge(keys_http::router(collect))
+    http::router(collect.clone())
+        .merge(segment::router(collect.clone()))
+        .merge(aws::router(collect.clone()))
+        .merge(keys_http::router(collect))
 }
