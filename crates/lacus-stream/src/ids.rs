@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use fjall::config::{CompressionPolicy, PinningPolicy};
+use fjall::config::{CompressionPolicy, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use lacus_core::{Context, Error, MessageId, Offset, Offsets, Partition, Position, Result, StreamName, Timestamp};
 use sha2::{Digest, Sha256};
@@ -226,10 +226,10 @@ impl Open {
 fn options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .max_memtable_size(MEMTABLE_BYTES)
-        // Digests don't compress, and filters in memory would grow with the number of ids.
+        // Digests don't compress, and whole filters in memory would grow with the number of ids.
         .data_block_compression_policy(CompressionPolicy::disabled())
-        .filter_block_pinning_policy(PinningPolicy::all(false))
-        .index_block_pinning_policy(PinningPolicy::all(false))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 fn name(bucket: i64) -> String {
