@@ -1,6 +1,7 @@
 //! The lake: its tables, and the commit that publishes data and offsets together.
 //!
-//! A project's data directory has `catalog.db` and `lake/`, with `lake/main/<table>/` (Iceberg tables) and `lake/raw/`.
+//! A project's data directory has `catalog.db` and `lake/`, with `lake/<database>/<table>/` (Iceberg tables; database `main`
+//! unless a stream has one of its own) and `lake/raw/`.
 //! There is one writer: opening takes the right to write from whoever had it, and every catalog transaction checks it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -278,8 +279,7 @@ async fn create_table(inner: &Inner, name: TableName, schema: &TableSchema) -> R
 }
 
 async fn write_table(inner: &Inner, name: &TableName, schema: &TableSchema) -> Result<String> {
-    let url = inner.files.warehouse.url(&format!("main/{name}"));
-    let (path, metadata) = plan_table(name, url, schema)?;
+    let (path, metadata) = plan_table(&inner.files.warehouse, name, schema)?;
     let json = serde_json::to_vec(&metadata).map_err(|error| Error::internal("write metadata").with_source(error))?;
     let now = inner.clock.now();
     let location = inner.files.warehouse.url(&path);
