@@ -1,13 +1,38 @@
 //! The keyring: who may send, and as what.
+//!
+//! A write key sends events of one source and nothing else; it may stand in a browser. An AWS key signs requests as AWS
+//! clients do. Keys live in `.lacus/keys.json`, replaced whole with each change: of a write key there is its digest only,
+//! the secret of an AWS key is encrypted (see `secret`). Any number of keys may be for one source, so that a new one
+//! is handed out before an old one is revoked.
 
-use std::sync::Arc;
+mod rate;
+mod secret;
+mod store;
 
-use lacus_core::{Error, Result, StreamName, Timestamp};
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use lacus_core::{Clock, Error, Kind, Result, StreamName, Timestamp};
+
+use self::rate::Bucket;
+use self::secret::Digest;
+use self::store::{Store, StoredKey, StoredKind};
+
+pub use self::secret::MasterKey;
+
+/// The most keys of a project.
+pub const KEYS_MAX: usize = 10_000;
+/// The longest name of a key, in bytes.
+const NAME_BYTES_MAX: usize = 100;
 
 /// What a key is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
-    /// Sends events of one source, and nothing else. Safe to put in a browser.
+    /// Sends events of one source, and nothing else.
     Write {
         /// The source.
         source: StreamName,
@@ -54,56 +79,200 @@ pub struct CreatedKey {
 pub struct Key {
     /// The key.
     pub info: KeyInfo,
-}
-
-impl Key {
-    /// Counts `events` against the key's rate.
-    ///
-    /// # Errors
-    /// `Limited` if they are too many by now.
-    pub(crate) fn admit(&self, events: u64) -> Result<()> {
-        let _ = events;
-        Ok(())
-    }
+    /// The secret access key of an AWS key; none when the master key does not open it.
+    secret: Option<String>,
+    rate: Option<Mutex<Bucket>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// All keys of a project.
+pub struct Keyring {
+    store: Option<Mutex<Store>>,
+    clock: Arc<dyn Clock>,
+    keys: RwLock<Keys>,
+}
+
 #[derive(Default)]
-pub struct Keyring {}
+struct Keys {
+    write: BTreeMap<Digest, Arc<Key>>,
+    aws: BTreeMap<String, Arc<Key>>,
+}
 
 impl Keyring {
-    /// The key with this write key.
-    pub(crate) fn find_write_key(&self, write_key: &str) -> Option<Arc<Key>> {
-        let _ = write_key;
-        None
+    /// Opens the keys in `directory` (`.lacus`). Secrets are encrypted under `master_key`; without one, under a key that is
+    /// made and kept beside them.
+    ///
+    /// # Errors
+    /// If the files can't be read, or are damaged.
+    pub fn open(directory: &Path, master_key: Option<MasterKey>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Store::open(directory, master_key)?;
+        let mut keys = Keys::default();
+        for stored in store.keys() {
+            keys.add(stored, store.reveal(stored), &clock)?;
+        }
+        Ok(Self { store: Some(Mutex::new(store)), clock, keys: RwLock::new(keys) })
     }
 
-    /// The AWS key with this access key id, and its secret access key.
-    pub(crate) fn find_access_key(&self, access_key_id: &str) -> Option<(Arc<Key>, String)> {
-        let _ = access_key_id;
-        None
+    /// A keyring without keys, that none can be added to.
+    #[must_use]
+    pub fn empty(clock: Arc<dyn Clock>) -> Self {
+        Self { store: None, clock, keys: RwLock::default() }
     }
 
     /// Makes a key, durably. Blocks on the disk.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// `Invalid` for a name that is too long, `Limited` for more than [`KEYS_MAX`] keys, or if it can't be written.
     pub fn create(&self, new: NewKey) -> Result<CreatedKey> {
-        let _ = new;
-        Err(Error::unavailable("no keys yet"))
+        if new.name.len() > NAME_BYTES_MAX || new.name.chars().any(char::is_control) {
+            return Err(Error::invalid(format!("the name of a key has {NAME_BYTES_MAX} bytes of text at most")));
+        }
+        let mut store = self.store()?;
+        if store.keys().len() >= KEYS_MAX {
+            return Err(Error::new(Kind::Limited, format!("there are {KEYS_MAX} keys already"))
+                .with_hint("revoke some that are not used any more"));
+        }
+        let (id, secret, kind) = match new.grant {
+            Grant::Write { source } => {
+                let secret = secret::write_key()?;
+                let digest = Digest::of(&secret);
+                (secret::key_id()?, secret, StoredKind::Write { source: source.to_string(), sha256: digest })
+            }
+            Grant::Aws => {
+                let (id, secret) = (secret::access_key_id()?, secret::secret_access_key()?);
+                let sealed = store.seal(&id, &secret)?;
+                (id, secret, StoredKind::Aws { secret: sealed })
+            }
+        };
+        let NewKey { name, events_per_second, .. } = new;
+        let created_at = self.clock.now().as_micros();
+        let stored = StoredKey { id, name, created_at, events_per_second, kind };
+        store.add(stored.clone())?;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let info = keys.add(&stored, Some(secret.clone()), &self.clock)?;
+        Ok(CreatedKey { info, secret })
     }
 
     /// All keys, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<KeyInfo> {
-        Vec::new()
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<KeyInfo> = keys.write.values().chain(keys.aws.values()).map(|key| key.info.clone()).collect();
+        all.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        all
     }
 
     /// Takes a key away, durably; requests that come later are refused. Blocks on the disk.
     ///
     /// # Errors
-    /// `NotFound` for an unknown id.
+    /// `NotFound` for an unknown id, or if it can't be written: then it is still good.
     pub fn revoke(&self, id: &str) -> Result<KeyInfo> {
-        Err(Error::not_found(format!("there is no key \"{id}\"")))
+        let found = self.list().into_iter().find(|key| key.id == id);
+        let found = found.ok_or_else(|| {
+            let shown: String = id.chars().take(60).collect();
+            Error::not_found(format!("there is no key \"{shown}\"")).with_hint("lacus key list shows all")
+        })?;
+        self.store()?.remove(id)?;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.write.retain(|_, key| key.info.id != id);
+        keys.aws.remove(id);
+        Ok(found)
+    }
+
+    /// The key with this write key.
+    pub(crate) fn find_write_key(&self, write_key: &str) -> Option<Arc<Key>> {
+        // Looked up by digest: how long it takes tells nothing about the keys there are.
+        let digest = Digest::of(write_key);
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).write.get(&digest).cloned()
+    }
+
+    /// The AWS key with this access key id.
+    pub(crate) fn find_access_key(&self, access_key_id: &str) -> Option<Arc<Key>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).aws.get(access_key_id).cloned()
+    }
+
+    fn store(&self) -> Result<std::sync::MutexGuard<'_, Store>> {
+        let store = self.store.as_ref().ok_or_else(|| Error::unavailable("keys can't be changed here"))?;
+        Ok(store.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Keys {
+    fn add(&mut self, stored: &StoredKey, secret: Option<String>, clock: &Arc<dyn Clock>) -> Result<KeyInfo> {
+        let grant = match &stored.kind {
+            StoredKind::Write { source, .. } => Grant::Write { source: StreamName::new(source)? },
+            StoredKind::Aws { .. } => Grant::Aws,
+        };
+        let info = KeyInfo {
+            id: stored.id.clone(),
+            name: stored.name.clone(),
+            grant,
+            events_per_second: stored.events_per_second,
+            created_at: Timestamp::from_micros(stored.created_at),
+        };
+        let rate = info.events_per_second.map(|rate| Mutex::new(Bucket::new(rate, clock.now())));
+        let mut key = Key { info: info.clone(), secret: None, rate, clock: Arc::clone(clock) };
+        match &stored.kind {
+            StoredKind::Write { sha256, .. } => {
+                self.write.insert(*sha256, Arc::new(key));
+            }
+            StoredKind::Aws { .. } => {
+                key.secret = secret;
+                self.aws.insert(info.id.clone(), Arc::new(key));
+            }
+        }
+        Ok(info)
+    }
+}
+
+impl Key {
+    /// The source of a write key.
+    pub(crate) fn source(&self) -> Option<&StreamName> {
+        match &self.info.grant {
+            Grant::Write { source } => Some(source),
+            Grant::Aws => None,
+        }
+    }
+
+    /// The secret access key of an AWS key.
+    ///
+    /// # Errors
+    /// `Unavailable` when the master key does not open it.
+    pub(crate) fn secret_access_key(&self) -> Result<&str> {
+        self.secret.as_deref().ok_or_else(|| {
+            Error::unavailable(format!("the secret of key {} can't be decrypted with this master key", self.info.id))
+                .with_hint("start lacus with the LACUS_MASTER_KEY that the key was made with, or make a new key")
+        })
+    }
+
+    /// Counts `events` against the key's rate.
+    ///
+    /// # Errors
+    /// `Limited` if they are too many by now.
+    pub(crate) fn admit(&self, events: u64) -> Result<()> {
+        let Some(bucket) = &self.rate else { return Ok(()) };
+        let now = self.clock.now();
+        let admitted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(events, now);
+        if admitted {
+            return Ok(());
+        }
+        let rate = self.info.events_per_second.unwrap_or_default();
+        let id = &self.info.id;
+        Err(Error::new(Kind::Limited, format!("key {id} may send {rate} events per second, these are too many"))
+            .with_hint("send it again a little later"))
+    }
+}
+
+#[cfg(test)]
+impl Keyring {
+    /// A keyring with one AWS key, for signatures that are the same in every run.
+    pub(crate) fn with_access_key(id: &str, secret: &str) -> Self {
+        let keyring = Self::empty(Arc::new(lacus_core::SystemClock));
+        let kind = StoredKind::Aws { secret: String::new() };
+        let stored = StoredKey { id: id.to_owned(), name: String::new(), created_at: 0, events_per_second: None, kind };
+        let mut keys = keyring.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.add(&stored, Some(secret.to_owned()), &keyring.clock).unwrap();
+        drop(keys);
+        keyring
     }
 }

@@ -15,6 +15,7 @@ mod json;
 mod keys;
 mod refusal;
 mod request;
+mod sigv4;
 mod split;
 mod stats;
 
@@ -33,7 +34,7 @@ use crate::budget::Budget;
 use crate::stats::Counters;
 
 pub use crate::http::not_found;
-pub use crate::keys::{CreatedKey, Grant, Key, KeyInfo, Keyring, NewKey};
+pub use crate::keys::{CreatedKey, Grant, KEYS_MAX, Key, KeyInfo, Keyring, MasterKey, NewKey};
 pub use crate::stats::{CollectStats, SourceStats};
 
 /// The most bytes of bodies in memory at once, over all requests. Senders beyond it are asked to slow down.

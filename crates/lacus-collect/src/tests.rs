@@ -45,7 +45,7 @@ impl Door {
         let collect = Collect::with_limits(
             log.clone(),
             Arc::new(settings),
-            Arc::new(Keyring::default()),
+            Arc::new(Keyring::open(directory.path(), None, Arc::new(SystemClock)).unwrap()),
             Arc::new(SystemClock),
             LIMITS,
         );

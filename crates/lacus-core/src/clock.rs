@@ -1,10 +1,13 @@
 //! Time, as a value that is handed in, so that a test can replay a run.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, the unit of Iceberg's `timestamptz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -67,6 +70,19 @@ impl Timestamp {
     }
 }
 
+/// Reads RFC 3339 with any offset: `2026-11-20T19:30:00Z`, `2026-11-20 20:30:00.5+01:00`.
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
+            let shown: String = text.chars().take(60).collect();
+            Error::invalid(format!("\"{shown}\" is no time: {error}")).with_hint("write it as 2026-11-20T19:30:00Z")
+        })?;
+        Ok(Self(time.timestamp_micros()))
+    }
+}
+
 /// RFC 3339 in UTC with microseconds: `2026-11-20T19:30:00.000001Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,6 +117,8 @@ mod tests {
         let time = Timestamp::from_micros(1_626_091_318_732_726);
         assert_eq!(time.to_string(), "2021-07-12T12:01:58.732726Z");
         assert_eq!(time.hour(), Hour { year: 2021, month: 7, day: 12, hour: 12 });
+        assert_eq!("2021-07-12T14:01:58.732726+02:00".parse::<Timestamp>().unwrap(), time);
+        assert!("yesterday".parse::<Timestamp>().is_err());
         assert_eq!(time.plus_ms(1_500).millis_since(time), 1_500);
         assert_eq!(time.millis_since(time.plus_ms(1)), 0);
     }

@@ -57,6 +57,10 @@ pub struct Stream {
     pub segment_bytes_max: ByteSize,
     /// How long delivered records stay in the log. Undelivered records always stay.
     pub retention: Millis,
+    /// The most bytes of log: delivered records go earlier when there is more. Without it only their age counts.
+    pub retention_bytes: Option<ByteSize>,
+    /// Events are refused while the disk has less free than this: the tables need room to take over what the log holds.
+    pub disk_reserve: ByteSize,
     /// The most bytes waiting for the disk at once; senders beyond it are asked to slow down.
     pub in_flight_bytes_max: ByteSize,
 }
@@ -125,6 +129,8 @@ impl Default for Stream {
             partitions: 1,
             segment_bytes_max: ByteSize::mb(64),
             retention: Millis::seconds(7 * 24 * 3600),
+            retention_bytes: None,
+            disk_reserve: ByteSize::mb(512),
             in_flight_bytes_max: ByteSize::mb(64),
         }
     }

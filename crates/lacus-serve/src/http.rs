@@ -5,11 +5,13 @@
 //! | `POST /v1/sql` | a statement, and its answer as it comes (see [`sql`]) |
 //! | `POST /v1/tables/{table}/flush` | commits what was acknowledged, and says what was written |
 //! | `GET /v1/status` | deliveries, lake and log |
+//! | `/v1/streams/…` | streams: make, reshard, read, follow (see [`streams`]) |
 //! | `GET /livez` | the process answers |
 //! | `GET /readyz` | it answers questions: what the log had at start is visible |
 
 mod refusal;
 mod sql;
+mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +70,7 @@ pub fn router(served: Served) -> Router {
         .route("/v1/sql", post(sql::answer).layer(DefaultBodyLimit::max(2 * SQL_BYTES_MAX)))
         .route("/v1/tables/{table}/flush", post(flush))
         .route("/v1/status", get(status))
+        .merge(streams::routes())
         .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
         .with_state(Arc::new(inner))

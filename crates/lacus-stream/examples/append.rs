@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 const APPENDS_AT_ONCE: usize = 4;
 const PARTITIONS: u32 = 3;
 const KEYS: u64 = 7;
+/// Shards split and merge after so many appends.
+const RESHARD_EVERY: u64 = 50;
 /// What a fault makes fail on opening is tried again this often.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -52,6 +54,9 @@ async fn append(directory: &Path, count: &str, at_once: usize) -> Result<()> {
         if appends.len() == at_once {
             report(appends.join_next().await);
         }
+        if number % RESHARD_EVERY == RESHARD_EVERY - 1 {
+            change(&log, &stream, number);
+        }
         let (log, stream) = (log.clone(), stream.clone());
         appends.spawn(async move { (number, log.append(&stream, vec![record(number)]).await.map(drop)) });
     }
@@ -59,6 +64,16 @@ async fn append(directory: &Path, count: &str, at_once: usize) -> Result<()> {
         report(Some(done));
     }
     log.close().await
+}
+
+/// Reshards and moves a cursor while appends run; a fault may refuse either.
+fn change(log: &Log, stream: &StreamName, number: u64) {
+    let count = 1 + u32::try_from(number / RESHARD_EVERY % 4).unwrap_or_default();
+    let read = log.stream(stream).map(|info| info.end).unwrap_or_default();
+    let changed = log.set_shard_count(stream, count).and_then(|_| log.set_cursor(stream, "reader", Some(&read)));
+    if let Err(error) = changed {
+        eprintln!("append: {}", error.chain());
+    }
 }
 
 /// A line at once: standard output writes each line as it ends.

@@ -18,10 +18,20 @@ use crate::streams::Stream;
 /// What the writer is asked to put on disk.
 pub(crate) struct Request {
     pub(crate) frames: Vec<Body>,
+    /// What [`Shared::generation`] was when its shards were chosen.
+    pub(crate) generation: u64,
     /// Takes the offset of the first record of each frame, or why nothing was written.
-    pub(crate) answer: oneshot::Sender<Result<Vec<Offset>>>,
+    pub(crate) answer: oneshot::Sender<Result<Vec<Offset>, Refusal>>,
     /// Freed with the request.
     pub(crate) reserved: Reservation,
+}
+
+/// Why the writer did not write a request.
+pub(crate) enum Refusal {
+    /// One of its shards was closed meanwhile: choose again.
+    Resharded,
+    /// The disk.
+    Failed(Error),
 }
 
 /// Records as frames, and where each one is in them.

@@ -4,13 +4,14 @@
 //!
 //! All streams and partitions share one journal, so that one write and one sync serve all senders that wait: `append`
 //! encodes on the sender's task, `writer` puts what waits on disk as one group, `state` is what readers see then.
-//! The files: `streams.json` (see `streams`), and in `segments/` numbered log files (see `segment`, `frame`) with an
+//! The files: `streams.json` (see `streams`), `cursors.json` (see `cursors`), and in `segments/` numbered log files (see `segment`, `frame`) with an
 //! index beside each finished one (see `index`). `recovery` opens them after any crash.
 //!
 //! The log must never acknowledge what a power cut could take, show what is not on disk, or pass over damaged bytes in
-//! silence. That a directory is opened once at a time is the caller's to hold.
+//! silence. A directory is opened by one process at a time: it holds a lock on the file `lock`.
 
 mod append;
+mod cursors;
 mod disk;
 mod frame;
 mod index;
@@ -18,6 +19,7 @@ mod partitioning;
 mod reading;
 mod recovery;
 mod retention;
+mod room;
 mod scan;
 mod segment;
 mod state;
@@ -41,17 +43,20 @@ use lacus_core::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::append::Request;
+use crate::append::{Refusal, Request};
 use crate::frame::PartitionId;
 use crate::recovery::Recovered;
+use crate::retention::Limits;
+use crate::room::Room;
 use crate::state::{Shared, lock};
 use crate::stats::Counters;
-use crate::streams::Stream;
+use crate::streams::{StoredStream, Streams};
 use crate::writer::{Command, Writer};
 
+pub use crate::cursors::{READER_BYTES_MAX, READERS_MAX};
 pub use crate::frame::RECORD_BYTES_MAX;
 pub use crate::stats::Stats;
-pub use crate::streams::{NewStream, STREAMS_MAX, Shard};
+pub use crate::streams::{NewStream, SHARDS_EVER_MAX, STREAMS_MAX, Shard};
 
 /// A log of streams in one directory. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
@@ -74,6 +79,10 @@ pub struct StreamInfo {
     pub name: StreamName,
     /// All shards it ever had, by number; those that a reshard closed keep their records.
     pub shards: Vec<Shard>,
+    /// Shards below this number are from before the stream was last deleted: only deliveries still read them.
+    pub first_shard: u32,
+    /// Whether it was deleted: it takes no more records, what it has is still delivered.
+    pub is_deleted: bool,
     /// For how long its delivered records stay, if not as the settings say.
     pub retention: Option<Millis>,
     /// When it was made.
@@ -84,6 +93,13 @@ pub struct StreamInfo {
     pub start: Offsets,
     /// The next record to come, by partition: everything before it is on disk.
     pub end: Offsets,
+}
+
+impl StreamInfo {
+    /// The shards since the stream was made, or made again.
+    pub fn current_shards(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter().filter(|shard| shard.partition.0 >= self.first_shard)
+    }
 }
 
 impl Log {
@@ -115,30 +131,27 @@ impl Log {
     /// `Invalid` for a number of shards that can't be, `Limited` if there are [`STREAMS_MAX`], or if it can't be
     /// written.
     pub fn create_stream(&self, name: &StreamName, new: &NewStream) -> Result<StreamInfo> {
-        let shared = &self.inner.shared;
         if let Some(info) = self.stream(name) {
             return Ok(info);
         }
-        let _alone = lock(&shared.creating);
+        let now = self.inner.clock.now();
         // Another caller may have made it meanwhile.
-        if let Some(info) = self.stream(name) {
-            return Ok(info);
-        }
-        let (streams, stream) = shared.streams().with(name, new)?;
-        streams.store().context(format!("make stream \"{name}\""))?;
-        *shared.streams_mut() = streams;
-        shared.changed();
-        Ok(shared.state().describe(&stream))
+        let made = self.change_streams(|streams| match streams.live(name) {
+            Ok(_) => Ok(None),
+            Err(_) => streams.with(name, new, now).map(Some),
+        });
+        made.context(format!("make stream \"{name}\""))?;
+        self.describe(name)
     }
 
-    /// The stream of this name.
+    /// The stream of this name, unless it was deleted.
     #[must_use]
     pub fn stream(&self, name: &StreamName) -> Option<StreamInfo> {
-        let stream = self.find(name).ok()?;
+        let stream = Arc::clone(self.inner.shared.streams().live(name).ok()?);
         Some(self.inner.shared.state().describe(&stream))
     }
 
-    /// All streams, by name.
+    /// All streams, by name; the deleted ones too, as what they have is still delivered.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamInfo> {
         let shared = &self.inner.shared;
@@ -158,20 +171,26 @@ impl Log {
     /// may ever wait, `Limited` when too many bytes wait for the disk, `Unavailable` when the disk refuses or the log
     /// is closed: then nothing is acknowledged and the sender should retry.
     pub async fn append(&self, stream: &StreamName, records: Vec<NewRecord>) -> Result<Vec<Position>> {
-        let stream = self.find(stream)?;
-        if records.is_empty() {
-            return Ok(Vec::new());
-        }
         let inner = &*self.inner;
-        let reserved = append::reserve(&inner.shared, &records, inner.settings.in_flight_bytes_max.0)?;
-        let (frames, positions) = append::encode(&stream, &records).split();
-        drop(records);
-        let (answer, answered) = oneshot::channel();
-        let commands = inner.commands.as_ref().expect("taken only when the last handle is dropped");
-        let request = Request { frames, answer, reserved };
-        commands.send(Command::Append(request)).await.map_err(|_| closed())?;
-        let bases = answered.await.map_err(|_| closed())??;
-        Ok(positions(&bases))
+        loop {
+            // Read before the shards: a change in between shows as an old generation.
+            let generation = inner.shared.generation.load(Ordering::Acquire);
+            let stream = Arc::clone(inner.shared.streams().live(stream)?);
+            if records.is_empty() {
+                return Ok(Vec::new());
+            }
+            let reserved = append::reserve(&inner.shared, &records, inner.settings.in_flight_bytes_max.0)?;
+            let (frames, positions) = append::encode(&stream, &records).split();
+            let (answer, answered) = oneshot::channel();
+            let commands = inner.commands.as_ref().expect("taken only when the last handle is dropped");
+            let request = Request { frames, generation, answer, reserved };
+            commands.send(Command::Append(request)).await.map_err(|_| closed())?;
+            match answered.await.map_err(|_| closed())? {
+                Ok(bases) => return Ok(positions(&bases)),
+                Err(Refusal::Resharded) => {}
+                Err(Refusal::Failed(error)) => return Err(error),
+            }
+        }
     }
 
     /// Divides an open shard at `hash_key`, which becomes the first hash key of the second child. Records that are
@@ -181,8 +200,9 @@ impl Log {
     /// `NotFound` for an unknown stream or shard, `Invalid` for a closed shard or a hash key that gives an empty child,
     /// `Limited` when the stream would have too many shards, `Unavailable` when it can't be written.
     pub fn split_shard(&self, stream: &StreamName, shard: Partition, hash_key: u128) -> Result<StreamInfo> {
-        let _ = (stream, shard, hash_key);
-        Err(closed())
+        let now = self.inner.clock.now();
+        self.change_stream(stream, |stream| stream.split(shard, hash_key, now))
+            .context(format!("split shard {} of stream \"{stream}\"", shard.0))
     }
 
     /// Joins two open shards with adjacent ranges into one. Blocks on the disk.
@@ -190,8 +210,9 @@ impl Log {
     /// # Errors
     /// As for [`Log::split_shard`]; `Invalid` for shards that are not adjacent.
     pub fn merge_shards(&self, stream: &StreamName, shard: Partition, adjacent: Partition) -> Result<StreamInfo> {
-        let _ = (stream, shard, adjacent);
-        Err(closed())
+        let now = self.inner.clock.now();
+        self.change_stream(stream, |stream| stream.merge(shard, adjacent, now))
+            .context(format!("merge shards {} and {} of stream \"{stream}\"", shard.0, adjacent.0))
     }
 
     /// Splits and merges until the stream has `count` open shards with equal ranges, in one step. Blocks on the disk.
@@ -199,8 +220,8 @@ impl Log {
     /// # Errors
     /// As for [`Log::split_shard`].
     pub fn set_shard_count(&self, stream: &StreamName, count: u32) -> Result<StreamInfo> {
-        let _ = (stream, count);
-        Err(closed())
+        let now = self.inner.clock.now();
+        self.change_stream(stream, |stream| stream.spread(count, now)).context(format!("reshard stream \"{stream}\""))
     }
 
     /// Replaces the attributes of a stream by what `change` makes of them. Blocks on the disk.
@@ -212,8 +233,7 @@ impl Log {
         stream: &StreamName,
         change: &mut dyn FnMut(&mut BTreeMap<String, String>) -> Result<()>,
     ) -> Result<StreamInfo> {
-        let _ = (stream, change);
-        Err(closed())
+        self.change_stream(stream, |stream| change(stream.attributes()))
     }
 
     /// Sets for how long delivered records of one stream stay; `None` for what the settings say. Blocks on the disk.
@@ -221,8 +241,10 @@ impl Log {
     /// # Errors
     /// `NotFound` for an unknown stream, `Unavailable` when it can't be written.
     pub fn set_retention(&self, stream: &StreamName, retention: Option<Millis>) -> Result<StreamInfo> {
-        let _ = (stream, retention);
-        Err(closed())
+        self.change_stream(stream, |stream| {
+            stream.set_retention(retention);
+            Ok(())
+        })
     }
 
     /// Ends a stream: it takes no more records and is found under its name no more. What it has is delivered all the
@@ -231,8 +253,17 @@ impl Log {
     /// # Errors
     /// `NotFound` for an unknown stream, `Unavailable` when it can't be written.
     pub fn delete_stream(&self, stream: &StreamName) -> Result<()> {
-        let _ = stream;
-        Err(closed())
+        let now = self.inner.clock.now();
+        let id = self.inner.shared.streams().live(stream)?.id;
+        lock(&self.inner.shared.cursors).forget(id)?;
+        let deleted = self.change_streams(|streams| {
+            let changed = streams.changed(stream, |stream| {
+                stream.delete(now);
+                Ok(())
+            });
+            changed.map(Some)
+        });
+        deleted.context(format!("delete stream \"{stream}\""))
     }
 
     /// The first record of a shard that was received at or after `time`; the end if there is none. Blocks on the disk.
@@ -240,8 +271,9 @@ impl Log {
     /// # Errors
     /// As for [`Log::read`].
     pub fn find_time(&self, stream: &StreamName, shard: Partition, time: Timestamp) -> Result<Offset> {
-        let _ = (stream, shard, time);
-        Err(closed())
+        let id = self.partition_id(stream, shard)?;
+        reading::find_time(&self.inner.shared, id, time)
+            .context(format!("look for a time in shard {} of stream \"{stream}\"", shard.0))
     }
 
     /// How far a named reader says it has come: its cursor. Empty for one that never said.
@@ -249,8 +281,8 @@ impl Log {
     /// # Errors
     /// `NotFound` for an unknown stream.
     pub fn cursor(&self, stream: &StreamName, reader: &str) -> Result<Offsets> {
-        let _ = (stream, reader);
-        Err(closed())
+        let id = self.inner.shared.streams().live(stream)?.id;
+        Ok(lock(&self.inner.shared.cursors).get(id, reader))
     }
 
     /// Remembers, durably, how far a named reader has come. `None` forgets the reader. Blocks on the disk.
@@ -259,8 +291,8 @@ impl Log {
     /// `NotFound` for an unknown stream, `Invalid` for a reader's name that is empty or long, `Limited` when there are
     /// too many readers, `Unavailable` when it can't be written.
     pub fn set_cursor(&self, stream: &StreamName, reader: &str, offsets: Option<&Offsets>) -> Result<()> {
-        let _ = (stream, reader, offsets);
-        Err(closed())
+        let id = self.inner.shared.streams().live(stream)?.id;
+        lock(&self.inner.shared.cursors).set((id, stream), reader, offsets)
     }
 
     /// Reads records of one partition in order, from `from` on: about `bytes_max` bytes, one record at least if there
@@ -277,11 +309,7 @@ impl Log {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Record>> {
-        let found = self.find(stream)?;
-        if !found.shards.iter().any(|shard| shard.partition == partition) {
-            return Err(Error::not_found(format!("stream \"{stream}\" has no shard {}", partition.0)));
-        }
-        let id = PartitionId { stream: found.id, partition };
+        let id = self.partition_id(stream, partition)?;
         reading::read(&self.inner.shared, id, from, bytes_max)
             .context(format!("read stream \"{stream}\" at {}/{}", partition.0, from.0))
     }
@@ -292,16 +320,15 @@ impl Log {
         self.inner.shared.changes.subscribe()
     }
 
-    /// Removes whole log files that are older than the retention and whose records all lie before `delivered`.
-    /// Returns the bytes freed. Blocks on the disk.
+    /// Removes whole log files, oldest first, whose records all lie before `delivered` and are older than the retention of
+    /// their streams, or too many for `retention_bytes`. Returns the bytes freed. Blocks on the disk.
     ///
     /// # Errors
     /// If a file can't be removed.
     pub fn retain(&self, delivered: &dyn Fn(&StreamName) -> Offsets) -> Result<u64> {
-        let retention_ms = i64::try_from(self.inner.settings.retention.0).unwrap_or(i64::MAX);
-        let now = self.inner.clock.now().as_micros();
-        let older_than = Timestamp::from_micros(now.saturating_sub(retention_ms.saturating_mul(1_000)));
-        retention::retain(&self.inner.shared, older_than, delivered).context("remove old log files")
+        let Inner { shared, settings, clock, .. } = &*self.inner;
+        let limits = Limits { now: clock.now(), retention: settings.retention, bytes_max: settings.retention_bytes };
+        retention::retain(shared, &limits, delivered).context("remove old log files")
     }
 
     /// What the log did since it was opened.
@@ -331,9 +358,40 @@ impl Log {
         self.inner.join()
     }
 
-    fn find(&self, name: &StreamName) -> Result<Arc<Stream>> {
-        let found = self.inner.shared.streams().get(name).cloned();
-        found.ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))
+    /// A shard of a stream, deleted or not.
+    fn partition_id(&self, name: &StreamName, partition: Partition) -> Result<PartitionId> {
+        let streams = self.inner.shared.streams();
+        let stream = streams.get(name).ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))?;
+        if !stream.shards.iter().any(|shard| shard.partition == partition) {
+            return Err(Error::not_found(format!("stream \"{name}\" has no shard {}", partition.0)));
+        }
+        Ok(PartitionId { stream: stream.id, partition })
+    }
+
+    fn describe(&self, name: &StreamName) -> Result<StreamInfo> {
+        self.stream(name).ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))
+    }
+
+    fn change_stream(
+        &self,
+        name: &StreamName,
+        change: impl FnOnce(&mut StoredStream) -> Result<()>,
+    ) -> Result<StreamInfo> {
+        self.change_streams(|streams| streams.changed(name, change).map(Some))?;
+        self.describe(name)
+    }
+
+    /// Replaces the list of streams, on disk and then in memory. No group is written meanwhile: what comes after it finds
+    /// the new shards, or is sent back to choose again.
+    fn change_streams(&self, change: impl FnOnce(&Streams) -> Result<Option<Streams>>) -> Result<()> {
+        let shared = &self.inner.shared;
+        let _placing = lock(&shared.placing);
+        let Some(streams) = change(&shared.streams())? else { return Ok(()) };
+        streams.store()?;
+        *shared.streams_mut() = streams;
+        shared.generation.fetch_add(1, Ordering::Release);
+        shared.changed();
+        Ok(())
     }
 }
 
@@ -357,7 +415,7 @@ impl Drop for Inner {
 }
 
 fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clock>) -> (Arc<Shared>, Writer) {
-    let Recovered { segments, streams, state, last_received_at } = recovered;
+    let Recovered { segments, streams, cursors, state, last_received_at, guard } = recovered;
     let (segment, file) = (Arc::clone(&state.active.segment), Arc::clone(&state.active.file));
     let (length, ends) = (state.active.length, state.ends.clone());
     tracing::info!(
@@ -367,6 +425,7 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         "log opened"
     );
     let shared = Arc::new(Shared {
+        _guard: guard,
         segments,
         streams: RwLock::new(streams),
         state: RwLock::new(state),
@@ -374,9 +433,12 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         in_flight_bytes: AtomicU64::new(0),
         counters: Mutex::new(Counters::default()),
         changes: watch::Sender::new(0),
-        creating: Mutex::new(()),
+        placing: Mutex::new(()),
+        generation: AtomicU64::new(0),
+        cursors: Mutex::new(cursors),
         retaining: Mutex::new(()),
     });
+    let room = Room::new(shared.segments.clone(), settings.disk_reserve);
     let writer = Writer {
         shared: Arc::clone(&shared),
         clock: Arc::clone(clock),
@@ -387,6 +449,7 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         ends,
         last_received_at,
         must_begin: false,
+        room,
     };
     (shared, writer)
 }

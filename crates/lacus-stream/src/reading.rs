@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lacus_core::{Context, Error, Offset, Position, Record, Result};
+use lacus_core::{Context, Error, Offset, Position, Record, Result, Timestamp};
 
 use crate::frame::{self, HEADER_BYTES, Header, PartitionId, Taken};
 use crate::index::{FrameRef, Index};
@@ -46,6 +46,26 @@ pub(crate) fn read(shared: &Shared, id: PartitionId, from: Offset, bytes_max: us
         }
     }
     Ok(batch.records)
+}
+
+/// The first record of a partition that was received at or after `time`, or the end.
+pub(crate) fn find_time(shared: &Shared, id: PartitionId, time: Timestamp) -> Result<Offset> {
+    let (mut next, end) = {
+        let state = shared.state();
+        let segments = state.finished.iter().map(|finished| &finished.segment).chain([&state.active.segment]);
+        // All records before a file were received when its header says, or earlier.
+        let before = segments.take_while(|segment| segment.last_received_at < time).last();
+        (before.map_or(state.start(id), |segment| segment.start(id)).max(state.start(id)), state.end(id))
+    };
+    while next < end {
+        for record in read(shared, id, next, SPAN_BYTES_MAX as usize)? {
+            if record.received_at >= time {
+                return Ok(record.position.offset);
+            }
+            next = record.position.offset.plus(1);
+        }
+    }
+    Ok(end)
 }
 
 /// What was read so far.

@@ -6,13 +6,14 @@
 //! is whole may be in the kernel's memory only; it is written and synced once more before anybody sees it.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacus_core::{Clock, Context, Error, Offset, Result, Timestamp};
 
+use crate::cursors::Cursors;
 use crate::disk;
 use crate::frame::PartitionId;
 use crate::index;
@@ -22,13 +23,19 @@ use crate::state::{Active, Finished, State};
 use crate::streams::{Shard, Streams};
 
 const SEGMENTS: &str = "segments";
+const LOCK: &str = "lock";
+/// What the name of a copy of cut bytes ends with.
+const CUT: &str = "cut";
 
 /// A log as it was found, repaired.
 pub(crate) struct Recovered {
     pub(crate) segments: PathBuf,
     pub(crate) streams: Streams,
+    pub(crate) cursors: Cursors,
     pub(crate) state: State,
     pub(crate) last_received_at: Timestamp,
+    /// Locked against other processes until it is dropped.
+    pub(crate) guard: File,
 }
 
 /// Opens or begins the log in `directory`.
@@ -37,7 +44,9 @@ pub(crate) fn recover(directory: &Path, clock: &dyn Clock) -> Result<Recovered> 
     for made in [directory, &segments] {
         disk::make_directory(made).context(format!("make the directory {}", made.display()))?;
     }
+    let guard = take(directory)?;
     let streams = Streams::load(directory)?;
+    let cursors = Cursors::load(directory)?;
     let mut numbers = segment::numbers(&segments).context(format!("list {}", segments.display()))?;
     tidy(directory, &segments, &numbers)?;
     if numbers.is_empty() {
@@ -52,7 +61,22 @@ pub(crate) fn recover(directory: &Path, clock: &dyn Clock) -> Result<Recovered> 
     let Scan { index, ends, length, last_received_at, .. } = scan;
     let active = Active { segment: Arc::new(active), file: Arc::new(file), index, length };
     let finished = finished_with_lengths(finished, &active.segment)?;
-    Ok(Recovered { segments, streams, state: State { finished, active, ends }, last_received_at })
+    Ok(Recovered { segments, streams, cursors, state: State { finished, active, ends }, last_received_at, guard })
+}
+
+/// Locks the log against other processes: two that write one journal would each overwrite what the other acknowledged.
+fn take(directory: &Path) -> Result<File> {
+    let path = directory.join(LOCK);
+    let doing = || format!("lock {}", path.display());
+    let file = File::options().create(true).truncate(false).write(true).open(&path).context(doing())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("another process has the log in {} open", directory.display());
+            Err(Error::unavailable(message).with_hint("stop it first: one log has one writer"))
+        }
+        Err(TryLockError::Error(error)) => Err(error).context(doing()),
+    }
 }
 
 fn begin(segments: &Path, streams: &Streams, now: Timestamp) -> Result<()> {
@@ -139,21 +163,31 @@ fn repair(active: &Segment, file: &File) -> Result<Scan> {
         if later.is_some() {
             return Err(damaged(&active.path, position, problem));
         }
-        report_cut(active, &scan, file_length, intact);
+        report_cut(active, file, &scan, file_length, intact)?;
     }
     rewrite_last_group(file, &scan).map_err(Error::from).context(doing())?;
     Ok(scan)
 }
 
-fn report_cut(active: &Segment, scan: &Scan, file_length: u64, intact: Option<u64>) {
-    let (file, position, bytes) = (active.path.display(), scan.length, file_length - scan.length);
-    let problem = scan.problem.unwrap_or_default();
-    match intact {
-        None => tracing::info!(%file, position, bytes, problem, "cut off a write that was not finished"),
-        Some(intact) => {
-            tracing::warn!(%file, position, bytes, intact, problem, "cut off the last group of writes, part of it intact");
-        }
-    }
+/// Says what is cut off. Bytes that a crash alone need not explain are kept beside the file: if the disk garbled a group
+/// that was acknowledged, they are all there is of it.
+fn report_cut(active: &Segment, file: &File, scan: &Scan, file_length: u64, intact: Option<u64>) -> Result<()> {
+    let (position, bytes) = (scan.length, file_length - scan.length);
+    let (shown, problem) = (active.path.display(), scan.problem.unwrap_or_default());
+    let Some(intact) = intact else {
+        tracing::info!(file = %shown, position, bytes, problem, "cut off a write that was not finished");
+        return Ok(());
+    };
+    let copy = active.path.with_extension(format!("{position}.{CUT}"));
+    let keep = || -> std::io::Result<()> {
+        let mut cut = vec![0; usize::try_from(bytes).map_err(std::io::Error::other)?];
+        file.read_exact_at(&mut cut, position)?;
+        disk::replace(&copy, &cut).map(drop)
+    };
+    keep().context(format!("keep what is cut off in {}", copy.display()))?;
+    let copy = copy.display();
+    tracing::warn!(file = %shown, position, bytes, intact, problem, %copy, "cut off the last group of writes, part of it intact, and kept a copy");
+    Ok(())
 }
 
 /// The same bytes once more: a kernel that failed to write them may call them clean, so a sync alone proves nothing.

@@ -1,26 +1,33 @@
 //! Removing old log files, whole and oldest first: only files whose records were all delivered and are old enough.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::sync::Arc;
 
+use lacus_core::units::{ByteSize, Millis};
 use lacus_core::{Context, Error, Offsets, Result, StreamName, Timestamp};
 
 use crate::disk;
 use crate::index::Index;
 use crate::segment::Segment;
 use crate::state::{Finished, Shared, State, lock};
+use crate::streams::{Stream, StreamId};
 
-/// Removes the files whose records were all received before `older_than` and lie before what was delivered. Gives the
-/// bytes freed.
-pub(crate) fn retain(
-    shared: &Shared,
-    older_than: Timestamp,
-    delivered: &dyn Fn(&StreamName) -> Offsets,
-) -> Result<u64> {
+/// What says that a file may go.
+pub(crate) struct Limits {
+    pub(crate) now: Timestamp,
+    /// For streams that don't say themselves.
+    pub(crate) retention: Millis,
+    /// Delivered files go, however young, while the log is larger.
+    pub(crate) bytes_max: Option<ByteSize>,
+}
+
+/// Removes delivered files that are old enough or too many. Gives the bytes freed.
+pub(crate) fn retain(shared: &Shared, limits: &Limits, delivered: &dyn Fn(&StreamName) -> Offsets) -> Result<u64> {
     let _alone = lock(&shared.retaining);
     let mut freed = 0;
-    while let Some(finished) = take_first(shared, older_than, delivered) {
+    while let Some(finished) = take_first(shared, limits, delivered) {
         let path = &finished.segment.path;
         let length = fs::metadata(path).map_or(finished.length, |metadata| metadata.len());
         match fs::remove_file(path) {
@@ -40,20 +47,38 @@ pub(crate) fn retain(
     Ok(freed)
 }
 
-fn take_first(shared: &Shared, older_than: Timestamp, delivered: &dyn Fn(&StreamName) -> Offsets) -> Option<Finished> {
+fn take_first(shared: &Shared, limits: &Limits, delivered: &dyn Fn(&StreamName) -> Offsets) -> Option<Finished> {
+    let streams: Vec<_> = shared.streams().iter().cloned().collect();
     let next = {
         let state = shared.state();
         let next = second(&state)?;
-        if !is_older(&state, older_than) {
+        if !is_too_large(&state, limits) && !is_older(&state, limits.older_than(&streams, state.first(), &next)) {
             return None;
         }
         next
     };
-    if !all_delivered(shared, &next, delivered) {
+    if !all_delivered(&streams, &next, delivered) {
         return None;
     }
     // Only the holder of `retaining` takes from the front, so the first is still the same.
     shared.state_mut().finished.pop_front()
+}
+
+impl Limits {
+    /// The time before which all records of a file must have come: a file goes with the last stream that wants it.
+    fn older_than(&self, streams: &[Arc<Stream>], segment: &Segment, next: &Segment) -> Timestamp {
+        let in_it = next.starts.iter().filter(|(id, end)| segment.start(*id) < *end).map(|(id, _)| id.stream);
+        let in_it: HashSet<StreamId> = in_it.collect();
+        let retentions = streams.iter().filter(|stream| in_it.contains(&stream.id)).map(|stream| stream.retention);
+        let longest = retentions.map(|own| own.unwrap_or(self.retention)).max().unwrap_or(self.retention);
+        let longest = i64::try_from(longest.0).unwrap_or(i64::MAX).saturating_mul(1_000);
+        Timestamp::from_micros(self.now.as_micros().saturating_sub(longest))
+    }
+}
+
+fn is_too_large(state: &State, limits: &Limits) -> bool {
+    let bytes: u64 = state.finished.iter().map(|finished| finished.length).sum::<u64>() + state.active.length;
+    limits.bytes_max.is_some_and(|most| bytes > most.0)
 }
 
 /// Whether the first file ended before `older_than`: so says the header of any file behind it. Looking at the next one
@@ -70,8 +95,7 @@ fn second(state: &State) -> Option<Arc<Segment>> {
     Some(Arc::clone(second))
 }
 
-fn all_delivered(shared: &Shared, next: &Segment, delivered: &dyn Fn(&StreamName) -> Offsets) -> bool {
-    let streams: Vec<_> = shared.streams().iter().cloned().collect();
+fn all_delivered(streams: &[Arc<Stream>], next: &Segment, delivered: &dyn Fn(&StreamName) -> Offsets) -> bool {
     streams.iter().all(|stream| {
         let delivered = delivered(&stream.name);
         let mut ends = next.starts.iter().filter(|(id, _)| id.stream == stream.id);

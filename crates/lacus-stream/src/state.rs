@@ -13,6 +13,7 @@ use lacus_core::{Offset, Offsets};
 use tokio::sync::watch;
 
 use crate::StreamInfo;
+use crate::cursors::Cursors;
 use crate::frame::PartitionId;
 use crate::index::Index;
 use crate::segment::Segment;
@@ -24,6 +25,8 @@ const FINISHED_OPEN_MAX: usize = 8;
 
 /// What handles of the log and its writer share.
 pub(crate) struct Shared {
+    /// Locked as long as the log is open.
+    pub(crate) _guard: File,
     /// Where the log files are.
     pub(crate) segments: PathBuf,
     pub(crate) streams: RwLock<Streams>,
@@ -34,8 +37,11 @@ pub(crate) struct Shared {
     pub(crate) in_flight_bytes: AtomicU64,
     pub(crate) counters: Mutex<Counters>,
     pub(crate) changes: watch::Sender<u64>,
-    /// Held while a stream is made.
-    pub(crate) creating: Mutex<()>,
+    /// Held while a group is written, and while streams change: no record goes to a shard that was closed.
+    pub(crate) placing: Mutex<()>,
+    /// Counts the changes of streams. It moves under `placing` only.
+    pub(crate) generation: AtomicU64,
+    pub(crate) cursors: Mutex<Cursors>,
     /// Held while old files are removed.
     pub(crate) retaining: Mutex<()>,
 }
@@ -149,8 +155,10 @@ impl State {
             name: stream.name.clone(),
             shards: stream.shards.clone(),
             attributes: stream.attributes.clone(),
-            retention: None,
-            created_at: lacus_core::Timestamp::from_micros(0),
+            first_shard: stream.first_shard,
+            retention: stream.retention,
+            created_at: stream.created_at,
+            is_deleted: stream.is_deleted(),
             start: offsets(&|id| self.start(id)),
             end: offsets(&|id| self.end(id)),
         }

@@ -3,20 +3,25 @@
 //! The file is replaced whole and durably, before a stream is first used. An id is never used twice. A file that does
 //! not match its checksum is not believed: frames are bound to streams by these ids alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use lacus_core::{Context, Error, Kind, Partition, Result, StreamName, settings};
+use lacus_core::units::Millis;
+use lacus_core::{Context, Error, Kind, Partition, Result, StreamName, Timestamp, settings};
 use serde::{Deserialize, Serialize};
 
+use crate::frame::PartitionId;
 use crate::{disk, partitioning};
 
 /// The most streams of a log.
 pub const STREAMS_MAX: usize = 10_000;
+
+/// The most shards that a stream may have in its life, closed ones included.
+pub const SHARDS_EVER_MAX: usize = 8_192;
 
 const FILE: &str = "streams.json";
 const FORMAT: u32 = 1;
@@ -64,6 +69,10 @@ pub(crate) struct Stream {
     pub(crate) shards: Vec<Shard>,
     /// Those that take records, in order of their ranges.
     pub(crate) open: Vec<Shard>,
+    /// Shards below this number are from before the stream was last deleted.
+    pub(crate) first_shard: u32,
+    pub(crate) created_at: Timestamp,
+    pub(crate) retention: Option<Millis>,
     pub(crate) attributes: BTreeMap<String, String>,
     /// Counts the appends without a hash key.
     pub(crate) turn: AtomicU32,
@@ -87,10 +96,16 @@ struct StoredStreams {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredStream {
+pub(crate) struct StoredStream {
     id: StreamId,
     name: String,
     shards: Vec<Shard>,
+    #[serde(default)]
+    first_shard: u32,
+    /// µs since the epoch.
+    created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retention_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<String, String>,
 }
@@ -119,7 +134,10 @@ impl Streams {
         let mut by_name = BTreeMap::new();
         for stream in stored.streams {
             let name = StreamName::new(&stream.name).map_err(|_| damaged(&path, "a stream's name can't be"))?;
-            by_name.insert(name.clone(), Arc::new(Stream::new(stream.id, name, stream.shards, stream.attributes)));
+            if stream.shards.iter().zip(0..).any(|(shard, number)| shard.partition.0 != number) {
+                return Err(damaged(&path, "the shards of a stream are not in order"));
+            }
+            by_name.insert(name.clone(), Arc::new(Stream::new(name, stream)));
         }
         Ok(Self { path, by_name })
     }
@@ -134,28 +152,69 @@ impl Streams {
         self.by_name.values()
     }
 
+    /// All shards that take no more records.
+    pub(crate) fn closed(&self) -> HashSet<PartitionId> {
+        let closed = |stream: &Arc<Stream>| {
+            let id = stream.id;
+            let closed = stream.shards.iter().filter(|shard| !shard.is_open());
+            closed.map(move |shard| PartitionId { stream: id, partition: shard.partition }).collect::<Vec<_>>()
+        };
+        self.iter().flat_map(closed).collect()
+    }
+
     /// The file they are kept in.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// These streams and one more, not stored yet.
-    pub(crate) fn with(&self, name: &StreamName, new: &NewStream) -> Result<(Self, Arc<Stream>)> {
-        let partitions = new.shards;
-        if !(1..=settings::PARTITIONS_MAX).contains(&partitions) {
-            let most = settings::PARTITIONS_MAX;
-            return Err(Error::invalid(format!(
-                "stream \"{name}\" can't have {partitions} shards: 1 to {most} can be"
-            )));
-        }
-        if self.by_name.len() >= STREAMS_MAX {
+    /// These streams and one more, not stored yet. One that was deleted goes on with new shard numbers, so that what was
+    /// said about its old ones stays true.
+    pub(crate) fn with(&self, name: &StreamName, new: &NewStream, now: Timestamp) -> Result<Self> {
+        check_count(name, new.shards)?;
+        let before = self.by_name.get(name);
+        if before.is_none() && self.by_name.len() >= STREAMS_MAX {
             return Err(Error::new(Kind::Limited, format!("there are {STREAMS_MAX} streams already")));
         }
-        let id = StreamId(self.iter().map(|stream| stream.id.0 + 1).max().unwrap_or(0));
-        let stream = Arc::new(Stream::new(id, name.clone(), Shard::even(partitions), new.attributes.clone()));
+        let next_id = || StreamId(self.iter().map(|stream| stream.id.0 + 1).max().unwrap_or(0));
+        let mut shards = before.map(|stream| stream.shards.clone()).unwrap_or_default();
+        let first_shard = number_of(shards.len());
+        add_even(&mut shards, new.shards, &[]);
+        check_total(name, &shards)?;
+        let stored = StoredStream {
+            id: before.map_or_else(next_id, |stream| stream.id),
+            name: name.as_str().to_owned(),
+            shards,
+            first_shard,
+            created_at: now.as_micros(),
+            retention_ms: None,
+            attributes: new.attributes.clone(),
+        };
+        Ok(self.replacing(name, stored))
+    }
+
+    /// These streams with one of them changed, not stored yet.
+    pub(crate) fn changed(
+        &self,
+        name: &StreamName,
+        change: impl FnOnce(&mut StoredStream) -> Result<()>,
+    ) -> Result<Self> {
+        let stream = self.live(name)?;
+        let mut stored = StoredStream::of(stream);
+        change(&mut stored)?;
+        check_total(name, &stored.shards)?;
+        Ok(self.replacing(name, stored))
+    }
+
+    fn replacing(&self, name: &StreamName, stored: StoredStream) -> Self {
         let mut by_name = self.by_name.clone();
-        by_name.insert(name.clone(), Arc::clone(&stream));
-        Ok((Self { path: self.path.clone(), by_name }, stream))
+        by_name.insert(name.clone(), Arc::new(Stream::new(name.clone(), stored)));
+        Self { path: self.path.clone(), by_name }
+    }
+
+    /// The stream of this name, unless it was deleted.
+    pub(crate) fn live(&self, name: &StreamName) -> Result<&Arc<Stream>> {
+        let found = self.by_name.get(name).filter(|stream| !stream.is_deleted());
+        found.ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))
     }
 
     /// Replaces the file, durably.
@@ -174,16 +233,115 @@ impl StoredStream {
             id: stream.id,
             name: stream.name.as_str().to_owned(),
             shards: stream.shards.clone(),
+            first_shard: stream.first_shard,
+            created_at: stream.created_at.as_micros(),
+            retention_ms: stream.retention.map(|retention| retention.0),
             attributes: stream.attributes.clone(),
         }
+    }
+
+    /// Keeps delivered records for this long; `None`: as the settings say.
+    pub(crate) fn set_retention(&mut self, retention: Option<Millis>) {
+        self.retention_ms = retention.map(|retention| retention.0);
+    }
+
+    /// What others remember about it.
+    pub(crate) fn attributes(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.attributes
+    }
+
+    /// Closes all shards: nothing goes to them any more.
+    pub(crate) fn delete(&mut self, now: Timestamp) {
+        self.shards.iter_mut().filter(|shard| shard.is_open()).for_each(|shard| shard.close(now));
+        self.attributes.clear();
+        self.retention_ms = None;
+    }
+
+    /// Divides a shard at `hash_key`, the first one of the second child.
+    pub(crate) fn split(&mut self, shard: Partition, hash_key: u128, now: Timestamp) -> Result<()> {
+        let parent = self.take_open(shard, now)?;
+        if hash_key <= parent.hash_start || hash_key > parent.hash_end {
+            return Err(Error::invalid(format!("hash key {hash_key} does not divide shard {}", shard.0))
+                .with_hint(format!("give one above {} and up to {}", parent.hash_start, parent.hash_end)));
+        }
+        self.add((parent.hash_start, hash_key - 1), vec![shard]);
+        self.add((hash_key, parent.hash_end), vec![shard]);
+        Ok(())
+    }
+
+    /// Joins two shards.
+    pub(crate) fn merge(&mut self, one: Partition, other: Partition, now: Timestamp) -> Result<()> {
+        let (one, other) = (self.take_open(one, now)?, self.take_open(other, now)?);
+        let (low, high) = if one.hash_start < other.hash_start { (one, other) } else { (other, one) };
+        if low.hash_end.checked_add(1) != Some(high.hash_start) {
+            return Err(Error::invalid(format!(
+                "shards {} and {} are not adjacent",
+                low.partition.0, high.partition.0
+            ))
+            .with_hint("merge two whose ranges of hash keys follow each other"));
+        }
+        self.add((low.hash_start, high.hash_end), vec![low.partition, high.partition]);
+        Ok(())
+    }
+
+    /// Puts `count` shards with equal ranges in place of the open ones.
+    pub(crate) fn spread(&mut self, count: u32, now: Timestamp) -> Result<()> {
+        check_count(&self.name, count)?;
+        let open: Vec<Shard> = self.shards.iter().filter(|shard| shard.is_open()).cloned().collect();
+        let is_same = |index: u32| {
+            let range = partitioning::even_range(index, count);
+            open.iter().any(|shard| (shard.hash_start, shard.hash_end) == range)
+        };
+        if open.len() == count as usize && (0..count).all(is_same) {
+            return Ok(());
+        }
+        self.shards.iter_mut().filter(|shard| shard.is_open()).for_each(|shard| shard.close(now));
+        add_even(&mut self.shards, count, &open);
+        Ok(())
+    }
+
+    /// Closes an open shard, and gives it as it was.
+    fn take_open(&mut self, shard: Partition, now: Timestamp) -> Result<Shard> {
+        let found = self.shards.iter_mut().find(|candidate| candidate.partition == shard);
+        let Some(found) = found else {
+            return Err(Error::not_found(format!("stream \"{}\" has no shard {}", self.name, shard.0)));
+        };
+        if !found.is_open() {
+            return Err(Error::invalid(format!("shard {} of stream \"{}\" is closed", shard.0, self.name))
+                .with_hint("only open shards can be split or merged"));
+        }
+        let before = found.clone();
+        found.close(now);
+        Ok(before)
+    }
+
+    fn add(&mut self, range: (u128, u128), parents: Vec<Partition>) {
+        let partition = Partition(number_of(self.shards.len()));
+        self.shards.push(Shard { parents, ..Shard::new(partition, range) });
     }
 }
 
 impl Stream {
-    fn new(id: StreamId, name: StreamName, shards: Vec<Shard>, attributes: BTreeMap<String, String>) -> Self {
+    fn new(name: StreamName, stored: StoredStream) -> Self {
+        let StoredStream { id, shards, first_shard, created_at, retention_ms, attributes, .. } = stored;
         let mut open: Vec<Shard> = shards.iter().filter(|shard| shard.is_open()).cloned().collect();
         open.sort_by_key(|shard| shard.hash_start);
-        Self { id, name, shards, open, attributes, turn: AtomicU32::new(0) }
+        Self {
+            id,
+            name,
+            shards,
+            open,
+            first_shard,
+            created_at: Timestamp::from_micros(created_at),
+            retention: retention_ms.map(Millis),
+            attributes,
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether it ended: a stream without an open shard.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.open.is_empty()
     }
 }
 
@@ -199,9 +357,47 @@ impl Shard {
         self.closed_at.is_none()
     }
 
-    fn even(count: u32) -> Vec<Self> {
-        (0..count).map(|index| Self::new(Partition(index), partitioning::even_range(index, count))).collect()
+    fn close(&mut self, now: Timestamp) {
+        self.closed_at = Some(now.as_micros());
     }
+}
+
+/// Adds `count` shards with equal ranges. Their parents are those of `before` that they overlap.
+fn add_even(shards: &mut Vec<Shard>, count: u32, before: &[Shard]) {
+    for index in 0..count {
+        let (start, end) = partitioning::even_range(index, count);
+        let overlaps = |shard: &&Shard| shard.hash_start <= end && start <= shard.hash_end;
+        let parents = before.iter().filter(overlaps).map(|shard| shard.partition).collect();
+        let partition = Partition(number_of(shards.len()));
+        shards.push(Shard { parents, ..Shard::new(partition, (start, end)) });
+    }
+}
+
+fn number_of(shards: usize) -> u32 {
+    u32::try_from(shards).expect("check_total bounds them")
+}
+
+fn check_count(name: impl std::fmt::Display, shards: u32) -> Result<()> {
+    if (1..=settings::PARTITIONS_MAX).contains(&shards) {
+        return Ok(());
+    }
+    let most = settings::PARTITIONS_MAX;
+    Err(Error::invalid(format!("stream \"{name}\" can't have {shards} shards: 1 to {most} can be open")))
+}
+
+fn check_total(name: &StreamName, shards: &[Shard]) -> Result<()> {
+    let open = shards.iter().filter(|shard| shard.is_open()).count();
+    if open > settings::PARTITIONS_MAX as usize || shards.len() > SHARDS_EVER_MAX {
+        return Err(Error::new(
+            Kind::Limited,
+            format!(
+                "stream \"{name}\" would have {open} open shards and {} in its life: {} and {SHARDS_EVER_MAX} are the most",
+                shards.len(),
+                settings::PARTITIONS_MAX
+            ),
+        ));
+    }
+    Ok(())
 }
 
 impl NewStream {

@@ -5,6 +5,7 @@ mod damage;
 mod formats;
 mod model;
 mod refusals;
+mod resharding;
 mod retaining;
 mod tails;
 

@@ -10,14 +10,16 @@ use std::io;
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use lacus_core::{Clock, Error, Offset, Result, Timestamp};
+use lacus_core::{Clock, Error, Offset, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::append::Request;
+use crate::append::{Refusal, Request};
 use crate::frame::PartitionId;
 use crate::index::{FrameRef, Index};
+use crate::room::Room;
 use crate::segment::Segment;
 use crate::state::{Active, Finished, OpenSegment, Shared, lock};
 
@@ -50,6 +52,7 @@ pub(crate) struct Writer {
     pub(crate) last_received_at: Timestamp,
     /// The file can't be written to any more: a new one must be begun.
     pub(crate) must_begin: bool,
+    pub(crate) room: Room,
 }
 
 /// A group as bytes.
@@ -86,9 +89,42 @@ impl Writer {
                 self.serve(requests, &mut group);
             }
         }
+        if !closing.is_empty() {
+            self.seal();
+        }
+    }
+
+    /// Ends the file, so that the header of the next one vouches for its length: what is wrong with it later is damage,
+    /// and not taken for a write that a crash cut short.
+    fn seal(&mut self) {
+        if self.length > self.segment.header_length() && !self.must_begin {
+            if let Err(error) = self.begin_segment() {
+                tracing::warn!(%error, "could not end the last log file; it is checked at next start");
+            }
+        }
+    }
+
+    /// Sends back what was meant for shards that were closed since.
+    fn without_resharded(&self, requests: Vec<Request>) -> Vec<Request> {
+        let generation = self.shared.generation.load(Ordering::Relaxed);
+        if requests.iter().all(|request| request.generation == generation) {
+            return requests;
+        }
+        let closed = self.shared.streams().closed();
+        let is_open = |request: &Request| request.frames.iter().all(|frame| !closed.contains(&frame.id));
+        let (open, resharded) = requests.into_iter().partition(is_open);
+        let resharded: Vec<Request> = resharded;
+        resharded.into_iter().for_each(|request| reply(request, Err(Refusal::Resharded)));
+        open
     }
 
     fn serve(&mut self, requests: Vec<Request>, group: &mut Group) {
+        let shared = Arc::clone(&self.shared);
+        let _placing = lock(&shared.placing);
+        let requests = self.without_resharded(requests);
+        if requests.is_empty() {
+            return;
+        }
         match self.write(&requests, group) {
             Ok(()) => {
                 self.publish(group);
@@ -105,6 +141,7 @@ impl Writer {
     }
 
     fn write(&mut self, requests: &[Request], group: &mut Group) -> io::Result<()> {
+        self.room.check(self.clock.now())?;
         let bytes: usize = requests.iter().flat_map(|request| &request.frames).map(|frame| frame.frame_length()).sum();
         let full = self.length > self.segment.header_length() && self.length + bytes as u64 > self.segment_bytes_max;
         if self.must_begin || full {
@@ -227,11 +264,11 @@ fn refuse(requests: Vec<Request>, error: &io::Error) {
     for request in requests {
         let refusal = Error::unavailable(format!("could not write to the log: {error}"))
             .with_hint("nothing was acknowledged: send it again");
-        reply(request, Err(refusal));
+        reply(request, Err(Refusal::Failed(refusal)));
     }
 }
 
-fn reply(request: Request, answer: Result<Vec<Offset>>) {
+fn reply(request: Request, answer: Result<Vec<Offset>, Refusal>) {
     // Its bytes wait no more: whoever was answered has the room to send again.
     drop(request.reserved);
     // A sender that went away needs no answer.

@@ -66,6 +66,8 @@ Examples:
   lacus doctor --json             one JSON object per check")]
     Doctor,
     #[command(subcommand)]
+    Stream(Stream),
+    #[command(subcommand)]
     Table(Table),
     Demo(Demo),
 }
@@ -97,6 +99,108 @@ Examples:
 pub(crate) struct Sql {
     /// The SQL, or - to read it from stdin
     pub(crate) query: Option<String>,
+}
+
+/// Look at streams, and change their shards
+///
+/// A stream is what events come in by: durable, and divided into shards. Events with the same partition key go to one shard
+/// and stay in order. Streams make themselves when the first event arrives.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  lacus stream list
+  lacus stream tail clicks        see events as they come")]
+pub(crate) enum Stream {
+    /// Make a stream
+    #[command(after_help = "\
+Examples:
+  lacus stream create clicks
+  lacus stream create clicks --shards 4")]
+    Create {
+        /// The stream
+        stream: String,
+        /// Its number of shards
+        #[arg(long, default_value_t = 1)]
+        shards: u32,
+    },
+    /// Show all streams
+    #[command(after_help = "\
+Examples:
+  lacus stream list
+  lacus stream list --json        one JSON object per stream")]
+    List,
+    /// Show the shards of a stream
+    #[command(after_help = "\
+Examples:
+  lacus stream describe clicks")]
+    Describe {
+        /// The stream
+        stream: String,
+    },
+    Reshard(Reshard),
+    Tail(Tail),
+}
+
+/// Split and merge shards while events come and go
+///
+/// Events with one key stay in order: a shard is closed, and its children take over where it ends. Readers read it to its end
+/// before them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lacus stream reshard clicks --shards 4         equal shards
+  lacus stream reshard clicks --split 0          halve shard 0
+  lacus stream reshard clicks --merge 1 2        join two neighbours")]
+#[group(id = "how", required = true, multiple = false)]
+pub(crate) struct Reshard {
+    /// The stream
+    pub(crate) stream: String,
+    /// As many shards of equal size
+    #[arg(long, group = "how", value_name = "COUNT")]
+    pub(crate) shards: Option<u32>,
+    /// Divide this shard
+    #[arg(long, group = "how", value_name = "SHARD")]
+    pub(crate) split: Option<u32>,
+    /// Join these two adjacent shards
+    #[arg(long, group = "how", num_args = 2, value_names = ["SHARD", "ADJACENT"])]
+    pub(crate) merge: Option<Vec<u32>>,
+    /// The hash key at which to divide; default: the middle
+    #[arg(long, requires = "split", value_name = "HASH_KEY")]
+    pub(crate) at: Option<String>,
+}
+
+/// Show the events of a stream as they come
+///
+/// One line per event: when it was received, its place (shard/offset), its key, its JSON. Ends with Ctrl-C, after --limit
+/// events, or at the end with --no-follow. Without a running server it shows what is there and ends.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lacus stream tail clicks
+  lacus stream tail clicks --where event_name=Purchase
+  lacus stream tail clicks --from start --limit 10 --json
+  lacus stream tail clicks --from 2026-11-20T19:30:00Z --no-follow")]
+pub(crate) struct Tail {
+    /// The stream
+    pub(crate) stream: String,
+    /// Where to begin: now, start, a time, or with --shard an offset
+    #[arg(long, default_value = "now", value_name = "WHERE")]
+    pub(crate) from: String,
+    /// One shard only
+    #[arg(long)]
+    pub(crate) shard: Option<u32>,
+    /// Only events whose field has this value
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) r#where: Option<String>,
+    /// Only events that contain this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) contains: Option<String>,
+    /// End after so many events
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// End when there are no more for now
+    #[arg(long)]
+    pub(crate) no_follow: bool,
 }
 
 /// Act on a table

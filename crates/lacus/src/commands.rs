@@ -4,5 +4,6 @@ pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod sql;
 pub(crate) mod status;
+pub(crate) mod stream;
 pub(crate) mod table;
 pub(crate) mod up;

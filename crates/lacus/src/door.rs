@@ -11,6 +11,8 @@ use axum::http::{Method, Request, Response, header};
 use futures::TryStreamExt;
 use lacus_core::units::human_bytes;
 use lacus_core::{Context, Error, Result, TableName};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -127,6 +129,24 @@ impl Door {
         wire::flushed(&whole(response).await?)
     }
 
+    /// Sends `body` as JSON, if there is one, and reads JSON.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> Result<T> {
+        let body = body.map_or_else(String::new, |body| body.to_string());
+        let response = self.send(method, path, "application/json", body).await?;
+        wire::read(&whole(response).await?)
+    }
+
+    /// Asks for lines of JSON, and leaves them to the caller as they come.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub(crate) async fn lines(&self, path: &str) -> Result<Response<Body>> {
+        Ok(self.send(Method::GET, path, "application/x-ndjson", String::new()).await?)
+    }
+
     /// Whether it takes events and answers queries.
     ///
     /// # Errors
@@ -148,15 +168,19 @@ impl Door {
     }
 
     async fn send(&self, method: Method, path: &str, accept: &str, body: String) -> Result<Response<Body>, Refused> {
+        // SQL goes as it is, everything else as JSON.
+        let content_type = if path == "/v1/sql" { "application/sql" } else { "application/json" };
         let response = match self {
             Self::Server { client, base } => {
                 let url = format!("{base}{path}");
-                let request = client.request(method, &url).header(header::ACCEPT, accept).body(body);
+                let request = client.request(method, &url).header(header::ACCEPT, accept);
+                let request = request.header(header::CONTENT_TYPE, content_type).body(body);
                 let response = request.send().await.map_err(|error| unreachable(&url, error))?;
                 Response::<reqwest::Body>::from(response).map(Body::new)
             }
             Self::Folder { parts } => {
                 let request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
+                let request = request.header(header::CONTENT_TYPE, content_type);
                 let request = request.body(Body::from(body)).expect("our paths are valid");
                 let Ok(response) = parts.router.clone().oneshot(request).await;
                 response

@@ -79,6 +79,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(sql.query, &invocation).await,
         Command::Status => commands::status::run(&invocation).await,
         Command::Doctor => commands::doctor::run(&invocation).await,
+        Command::Stream(stream) => commands::stream::run(stream, &invocation).await,
         Command::Table(Table::Flush { table }) => commands::table::flush(&table, &invocation).await,
         Command::Demo(demo) => crate::demo::run(demo, &invocation).await,
     }

@@ -86,7 +86,8 @@ async fn readers_go_on_while_files_roll_and_go() {
         log.append(&clicks(), vec![record(None, number.to_string())]).await.unwrap();
         if number % 50 == 49 {
             // As if all were old: the retention of the tests is a second, which nobody wants to wait for.
-            retention::retain(&log.inner.shared, Timestamp::from_micros(i64::MAX), &delivered(number)).unwrap();
+            let limits = Limits { now: Timestamp::from_micros(i64::MAX), retention: Millis(1_000), bytes_max: None };
+            retention::retain(&log.inner.shared, &limits, &delivered(number)).unwrap();
         }
     }
     tokio::task::spawn_blocking(|| reader.join().unwrap()).await.unwrap();

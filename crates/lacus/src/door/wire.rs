@@ -135,7 +135,8 @@ impl From<WireError> for Refused {
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+/// An answer as JSON.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| {
         Error::internal("the server gave an answer that this lacus does not know")
             .with_source(error)

@@ -1,0 +1,55 @@
+//! A token bucket: so many events per second on average, a few seconds' worth at once.
+
+use lacus_core::Timestamp;
+
+/// A bucket holds this many seconds' worth.
+const BURST_SECONDS: f64 = 5.0;
+
+/// Events that may still be sent now.
+pub(super) struct Bucket {
+    per_second: f64,
+    tokens: f64,
+    filled_at: Timestamp,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub(super) fn new(per_second: u32, now: Timestamp) -> Self {
+        let per_second = f64::from(per_second);
+        Self { per_second, tokens: per_second * BURST_SECONDS, filled_at: now }
+    }
+
+    /// Takes `events` out, if there is any left: a large request may overdraw it once, and others wait for that. Refusing it
+    /// whenever it is larger than the bucket would refuse it for ever.
+    #[expect(clippy::cast_precision_loss, reason = "counts of events in one request")]
+    pub(super) fn take(&mut self, events: u64, now: Timestamp) -> bool {
+        let seconds = now.millis_since(self.filled_at) as f64 / 1e3;
+        if seconds > 0.0 {
+            self.tokens = (self.tokens + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
+            self.filled_at = now;
+        }
+        let is_open = self.tokens > 0.0;
+        if is_open {
+            self.tokens -= events as f64;
+        }
+        is_open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_a_burst_and_then_its_rate() {
+        let at = |ms: u64| Timestamp::from_micros(0).plus_ms(ms);
+        let mut bucket = Bucket::new(10, at(0));
+        assert!((0..50).all(|_| bucket.take(1, at(0))));
+        assert!(!bucket.take(1, at(0)));
+        assert!(!bucket.take(1, at(0)), "a refused one costs nothing");
+        assert!(bucket.take(1, at(100)) && !bucket.take(1, at(100)));
+        assert!((0..50).all(|_| bucket.take(1, at(3_600_000))) && !bucket.take(1, at(3_600_000)));
+        assert!(bucket.take(1_000, at(3_601_000)), "one large request passes");
+        assert!(!bucket.take(1, at(3_602_000)), "and is paid for after");
+    }
+}

@@ -1,0 +1,140 @@
+//! The keyring on disk: `keys.json`, replaced whole and durably, readable by its owner only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use lacus_core::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::secret::{Digest, MasterKey};
+
+const KEYS_FILE: &str = "keys.json";
+const MASTER_FILE: &str = "master.key";
+const FORMAT: u32 = 1;
+/// Of the owner, and of nobody else.
+const PRIVATE: u32 = 0o600;
+
+/// The stored keys.
+pub(super) struct Store {
+    directory: PathBuf,
+    master: Option<MasterKey>,
+    keys: Vec<StoredKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKeys {
+    format: u32,
+    keys: Vec<StoredKey>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredKey {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// µs since the epoch.
+    pub(super) created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) events_per_second: Option<u32>,
+    #[serde(flatten)]
+    pub(super) kind: StoredKind,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(super) enum StoredKind {
+    Write { source: String, sha256: Digest },
+    Aws { secret: String },
+}
+
+impl Store {
+    pub(super) fn open(directory: &Path, master: Option<MasterKey>) -> Result<Self> {
+        let path = directory.join(KEYS_FILE);
+        let keys = match fs::read(&path) {
+            Ok(text) => read(&path, &text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).context(format!("read {}", path.display())),
+        };
+        let master = match master {
+            Some(master) => Some(master),
+            None => stored_master(directory)?,
+        };
+        Ok(Self { directory: directory.to_owned(), master, keys })
+    }
+
+    pub(super) fn keys(&self) -> &[StoredKey] {
+        &self.keys
+    }
+
+    /// Encrypts the secret of a key.
+    pub(super) fn seal(&mut self, id: &str, secret: &str) -> Result<String> {
+        if self.master.is_none() {
+            let master = MasterKey::new()?;
+            replace(&self.directory.join(MASTER_FILE), master.to_hex().as_bytes())?;
+            self.master = Some(master);
+        }
+        self.master.as_ref().expect("made above").seal(id, secret)
+    }
+
+    /// The secret of a key, if the master key opens it.
+    pub(super) fn reveal(&self, key: &StoredKey) -> Option<String> {
+        let StoredKind::Aws { secret } = &key.kind else { return None };
+        self.master.as_ref()?.open(&key.id, secret)
+    }
+
+    pub(super) fn add(&mut self, key: StoredKey) -> Result<()> {
+        let mut keys = self.keys.clone();
+        keys.push(key);
+        self.replace(keys)
+    }
+
+    pub(super) fn remove(&mut self, id: &str) -> Result<()> {
+        let keys = self.keys.iter().filter(|key| key.id != id).cloned().collect();
+        self.replace(keys)
+    }
+
+    fn replace(&mut self, keys: Vec<StoredKey>) -> Result<()> {
+        let stored = StoredKeys { format: FORMAT, keys };
+        let text = serde_json::to_vec_pretty(&stored).map_err(|error| Error::internal(error.to_string()))?;
+        replace(&self.directory.join(KEYS_FILE), &text)?;
+        self.keys = stored.keys;
+        Ok(())
+    }
+}
+
+fn read(path: &Path, text: &[u8]) -> Result<Vec<StoredKey>> {
+    let stored: StoredKeys = serde_json::from_slice(text).map_err(|error| {
+        Error::corrupt(format!("{} is damaged", path.display()))
+            .with_source(error)
+            .with_hint("restore it from a backup, or remove it and make new keys")
+    })?;
+    if stored.format != FORMAT {
+        let message = format!("{} has format {}, this lacus knows {FORMAT}", path.display(), stored.format);
+        return Err(Error::invalid(message).with_hint("open it with the lacus that wrote it, or a newer one"));
+    }
+    Ok(stored.keys)
+}
+
+fn stored_master(directory: &Path) -> Result<Option<MasterKey>> {
+    let path = directory.join(MASTER_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => MasterKey::parse(&text).context(format!("read {}", path.display())).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(format!("read {}", path.display())),
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unfinished = path.with_added_extension("tmp");
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(PRIVATE).open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().context(format!("write {}", path.display()))
+}

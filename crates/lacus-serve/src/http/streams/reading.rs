@@ -1,0 +1,295 @@
+//! Records of a stream as lines of JSON, once or as they come.
+//!
+//! Each line is `{"shard","offset","received_at","key","event"}`; a record that is no JSON has `"data"` (base64) in place
+//! of `"event"`. Within a shard lines come in order, and a shard's records after those of its parents.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::stream;
+use lacus_core::{Error, Kind, Offset, Partition, Record, Result, Timestamp};
+use lacus_stream::{Log, Shard, StreamInfo};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use super::super::Shared;
+use super::super::refusal::Refusal;
+use super::find;
+
+/// Bytes of records read from a shard at once.
+const READ_BYTES_MAX: usize = 256 << 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// `start`, `now`, a time or an offset; absent: `start`, or where the reader is.
+    from: Option<String>,
+    /// A reader whose cursor says where to begin.
+    reader: Option<String>,
+    /// One shard only.
+    shard: Option<u32>,
+    /// End after so many records.
+    limit: Option<u64>,
+    /// Go on when the end is reached.
+    #[serde(default)]
+    follow: bool,
+    /// `path=value`: only events whose field has this value.
+    r#where: Option<String>,
+    /// Only records that contain this text.
+    contains: Option<String>,
+}
+
+/// Where to begin in a shard.
+enum From {
+    Start,
+    Now,
+    Time(Timestamp),
+    Offset(Offset),
+    /// Where a reader is; at the start of shards that it has not begun.
+    Cursor(lacus_core::Offsets),
+}
+
+/// Which records are wanted.
+#[derive(Default)]
+struct Filter {
+    field: Option<(Vec<String>, String)>,
+    contains: Option<Vec<u8>>,
+}
+
+/// A reader at work.
+struct Tail {
+    log: Log,
+    stream: StreamInfo,
+    from: From,
+    only: Option<Partition>,
+    filter: Filter,
+    left: u64,
+    follow: bool,
+    next: BTreeMap<Partition, Offset>,
+    changes: watch::Receiver<u64>,
+}
+
+pub(super) async fn records(
+    State(inner): State<Shared>,
+    path: Result<Path<String>, PathRejection>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let stream = find(&inner, path)?;
+    let Query(asked) = asked.map_err(|error| Error::invalid(error.body_text()))?;
+    let tail = Tail::new(inner.served.log.clone(), stream, asked)?;
+    // What can't be read at all is told by the status.
+    let first = tail.advance().await?;
+    let lines = stream::unfold(first, |(lines, tail)| async move {
+        if let Some(lines) = lines {
+            return Some((Ok::<Bytes, Infallible>(lines), (None, tail)));
+        }
+        let (lines, tail) = tail?.advance().await.unwrap_or_else(|error| (Some(last_words(&error)), None));
+        lines.map(|lines| (Ok(lines), (None, tail)))
+    });
+    let content_type = HeaderValue::from_static("application/x-ndjson");
+    Ok(([(header::CONTENT_TYPE, content_type)], Body::from_stream(lines)).into_response())
+}
+
+impl Tail {
+    fn new(log: Log, stream: StreamInfo, asked: Asked) -> Result<Self> {
+        let from = match (asked.from.as_deref(), asked.reader.as_deref()) {
+            (Some(_), Some(_)) => return Err(Error::invalid("\"from\" and \"reader\" both say where to begin")),
+            (None, Some(reader)) => From::Cursor(log.cursor(&stream.name, reader)?),
+            (from, None) => from.unwrap_or("start").parse()?,
+        };
+        let only = asked.shard.map(Partition);
+        if let Some(shard) = only.filter(|only| stream.shards.iter().all(|shard| shard.partition != *only)) {
+            return Err(Error::not_found(format!("stream \"{}\" has no shard {}", stream.name, shard.0)));
+        }
+        if matches!(from, From::Offset(_)) && only.is_none() {
+            return Err(Error::invalid("an offset needs its shard").with_hint("add shard=0"));
+        }
+        let changes = log.changes();
+        // Shards that a reshard makes later are read from their start.
+        let next = match from {
+            From::Now => {
+                stream.shards.iter().map(|shard| (shard.partition, stream.end.next(shard.partition))).collect()
+            }
+            _ => BTreeMap::new(),
+        };
+        Ok(Self {
+            filter: Filter::new(asked.r#where.as_deref(), asked.contains)?,
+            left: asked.limit.unwrap_or(u64::MAX),
+            follow: asked.follow,
+            next,
+            only,
+            from,
+            log,
+            stream,
+            changes,
+        })
+    }
+
+    /// The next lines, and who reads on after them. No lines: it is the end.
+    async fn advance(mut self) -> Result<(Option<Bytes>, Option<Self>)> {
+        loop {
+            self.changes.mark_unchanged();
+            let turn = tokio::task::spawn_blocking(move || self.read().map(|read| (read, self)));
+            let ended = |error| Err(Error::internal("the read ended early").with_source(error));
+            let ((lines, is_at_end), tail) = turn.await.unwrap_or_else(ended)?;
+            self = tail;
+            let is_over = self.left == 0 || (is_at_end && !self.follow);
+            if is_over {
+                return Ok(((!lines.is_empty()).then(|| lines.into()), None));
+            }
+            if !lines.is_empty() {
+                return Ok((Some(lines.into()), Some(self)));
+            }
+            if is_at_end && self.changes.changed().await.is_err() {
+                return Ok((None, None));
+            }
+        }
+    }
+
+    /// Reads once from each shard whose parents are read. Tells whether there was nothing to read.
+    fn read(&mut self) -> Result<(Vec<u8>, bool)> {
+        self.stream = self.log.stream(&self.stream.name).unwrap_or_else(|| self.stream.clone());
+        let (mut lines, mut is_at_end) = (Vec::new(), true);
+        for shard in self.stream.shards.clone() {
+            let is_wanted = self.only.is_none_or(|only| only == shard.partition);
+            if !is_wanted || !self.parents_are_read(&shard) {
+                continue;
+            }
+            let from = self.position(shard.partition)?;
+            let records = match self.log.read(&self.stream.name, shard.partition, from, READ_BYTES_MAX) {
+                // Retention was faster.
+                Err(error) if error.kind() == Kind::NotFound => {
+                    is_at_end = false;
+                    self.next.insert(shard.partition, self.stream.start.next(shard.partition));
+                    continue;
+                }
+                read => read?,
+            };
+            for record in &records {
+                is_at_end = false;
+                self.next.insert(shard.partition, record.position.offset.plus(1));
+                if self.left > 0 && self.filter.wants(&record.value) {
+                    self.left -= 1;
+                    write_line(record, &mut lines);
+                }
+                if self.left == 0 {
+                    return Ok((lines, is_at_end));
+                }
+            }
+        }
+        Ok((lines, is_at_end))
+    }
+
+    /// One shard alone is read whatever its parents; among all of them order is kept.
+    fn parents_are_read(&self, shard: &Shard) -> bool {
+        let is_read =
+            |parent: &Partition| self.next.get(parent).is_some_and(|next| *next >= self.stream.end.next(*parent));
+        self.only.is_some() || shard.parents.iter().all(is_read)
+    }
+
+    fn position(&mut self, shard: Partition) -> Result<Offset> {
+        if let Some(next) = self.next.get(&shard) {
+            return Ok(*next);
+        }
+        let start = self.stream.start.next(shard);
+        let next = match &self.from {
+            From::Start | From::Now => start,
+            From::Time(time) => self.log.find_time(&self.stream.name, shard, *time)?,
+            From::Offset(offset) => (*offset).max(start),
+            From::Cursor(cursor) => cursor.next(shard).max(start),
+        };
+        self.next.insert(shard, next);
+        Ok(next)
+    }
+}
+
+impl FromStr for From {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "start" => Ok(Self::Start),
+            "now" => Ok(Self::Now),
+            text => match text.parse() {
+                Ok(offset) => Ok(Self::Offset(Offset(offset))),
+                Err(_) => Ok(Self::Time(text.parse().map_err(|error: Error| {
+                    error.with_hint("begin at start, now, a time such as 2026-11-20T19:30:00Z, or an offset")
+                })?)),
+            },
+        }
+    }
+}
+
+impl Filter {
+    fn new(field: Option<&str>, contains: Option<String>) -> Result<Self> {
+        let field = field.map(|text| {
+            let (path, value) = text.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
+                Error::invalid(format!("\"{text}\" is no filter")).with_hint("write event_name=Purchase or user.id=7")
+            })?;
+            Ok::<_, Error>((path.split('.').map(str::to_owned).collect(), value.to_owned()))
+        });
+        Ok(Self { field: field.transpose()?, contains: contains.map(String::into_bytes) })
+    }
+
+    fn wants(&self, value: &[u8]) -> bool {
+        let contains = |text: &Vec<u8>| text.is_empty() || value.windows(text.len()).any(|window| window == &text[..]);
+        self.contains.as_ref().is_none_or(contains) && self.field.as_ref().is_none_or(|field| has(value, field))
+    }
+}
+
+fn has(event: &[u8], (path, wanted): &(Vec<String>, String)) -> bool {
+    let Ok(event) = serde_json::from_slice::<Value>(event) else { return false };
+    let found = path.iter().try_fold(&event, |value, name| value.get(name));
+    match found {
+        Some(Value::String(text)) => text == wanted,
+        Some(value) => value.to_string() == *wanted,
+        None => false,
+    }
+}
+
+#[derive(Serialize)]
+struct WireRecord<'a> {
+    shard: u32,
+    offset: u64,
+    received_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
+}
+
+fn write_line(record: &Record, lines: &mut Vec<u8>) {
+    // An event that was printed over many lines is one line here all the same.
+    let event = serde_json::from_slice::<&RawValue>(&record.value).ok().filter(|raw| !raw.get().contains('\n'));
+    let compact = if event.is_none() { serde_json::from_slice::<Value>(&record.value).ok() } else { None };
+    let compact = compact.and_then(|value| serde_json::value::to_raw_value(&value).ok());
+    let event = event.or(compact.as_deref());
+    let line = WireRecord {
+        shard: record.position.partition.0,
+        offset: record.position.offset.0,
+        received_at: record.received_at.to_string(),
+        key: record.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned()),
+        data: event.is_none().then(|| BASE64.encode(&record.value)),
+        event,
+    };
+    // Writing to memory can't fail, and its fields are text and numbers.
+    serde_json::to_writer(&mut *lines, &line).ok();
+    lines.push(b'\n');
+}
+
+/// The last line of an answer that can't go on.
+fn last_words(error: &Error) -> Bytes {
+    format!("{}\n", serde_json::json!({"error": {"kind": error.kind().as_str(), "message": error.chain()}})).into()
+}
