@@ -53,7 +53,8 @@ pub struct Commit {
     pub stream: StreamName,
     /// Everything before these offsets is in the tables once this commit succeeds.
     pub delivered: Offsets,
-    /// The tables, with the part of their tail to commit.
+    /// The tables, with the part of their tail to commit. The first one records the stream's progress: it moves even
+    /// without rows, the others don't.
     pub tables: Vec<TableAppend>,
     /// The same events for the raw zone.
     pub raw: Vec<RawFile>,
@@ -174,8 +175,6 @@ impl Lake {
 
     /// Publishes rows, raw events and offsets. After an error nothing of it is visible and it may be tried again, with
     /// the same batches and offsets. Dropping the future does not stop the commit.
-    ///
-    /// A quarantine without rows is left as it is: the stream's own table says what was delivered.
     ///
     /// # Errors
     /// `Unavailable` when the store or the catalog refuses, `Conflict` when another process took over.
