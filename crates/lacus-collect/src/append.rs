@@ -4,6 +4,7 @@
 //! disk and those were refused; or nothing was accepted. A sender that goes away is not answered; what it sent may then
 //! be on disk, as after any lost answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::BodyDataStream;
@@ -11,10 +12,9 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use lacus_core::settings::InvalidEvents;
 use lacus_core::units::{ByteSize, human_count};
-use lacus_core::{Error, Kind, NewRecord, StreamName};
-use lacus_stream::NewStream;
+use lacus_core::{Error, Kind, NewRecord, Position, StreamName};
+use lacus_stream::{NewStream, StreamInfo};
 
-use crate::Inner;
 use crate::body;
 use crate::budget::Share;
 use crate::json::{self, EVENT_BYTES_MAX, Fault, Flaw};
@@ -22,6 +22,7 @@ use crate::refusal::Refusal;
 use crate::request::{Encoding, Target};
 use crate::split::{EVENTS_MAX, Halt, Piece, split};
 use crate::stats::{Reason, SourceCounters, SourceStats};
+use crate::{FORMAT_ATTRIBUTE, Inner, SEGMENT_FORMAT};
 
 /// So many refused events are explained one by one; the others are counted.
 pub(crate) const EXPLAINED_MAX: usize = 100;
@@ -74,11 +75,52 @@ pub(crate) async fn receive(inner: &Inner, order: Order, body: &mut BodyDataStre
         inner.counters.refuse(*reason, 1);
     }
     if !batch.records.is_empty() {
-        let counters = ready_stream(inner, &source).await?;
-        inner.log.append(&source, batch.records).await?;
-        counters.count(batch.receipt.tally);
+        store(inner, &source, batch.records, batch.receipt.tally).await?;
     }
     Ok(batch.receipt)
+}
+
+/// Brings records to disk, and counts them. Makes the stream if it is new.
+///
+/// # Errors
+/// Why nothing was accepted.
+pub(crate) async fn store(
+    inner: &Inner,
+    source: &StreamName,
+    records: Vec<NewRecord>,
+    tally: SourceStats,
+) -> Result<Vec<Position>, Refusal> {
+    store_as(inner, source, Format::Json, records, tally).await
+}
+
+/// The same for a stream of this format.
+///
+/// # Errors
+/// Why nothing was accepted; `Invalid` if the stream has another format.
+pub(crate) async fn store_as(
+    inner: &Inner,
+    source: &StreamName,
+    format: Format,
+    records: Vec<NewRecord>,
+    tally: SourceStats,
+) -> Result<Vec<Position>, Refusal> {
+    let counters = ready_stream(inner, source, format).await?;
+    let appended = inner.log.append(source, records).await;
+    // It was deleted since we last looked: the sender is asked to try again, which makes it anew.
+    if appended.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
+        inner.counters.forget(source);
+    }
+    let positions = appended?;
+    counters.count(tally);
+    Ok(positions)
+}
+
+/// The events in bytes that may hold several, one after the other; what is none is one piece as it is.
+pub(crate) fn pieces_of(data: &Bytes) -> Vec<Bytes> {
+    match split(data, false) {
+        Ok(pieces) => pieces.into_iter().map(|piece| data.slice(piece.range)).collect(),
+        Err(_) => vec![data.clone()],
+    }
 }
 
 /// Unpacks and checks a body: here if that is quick, else on a thread that may take its time.
@@ -95,18 +137,28 @@ async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share)
         .unwrap_or_else(|error| Err(Error::internal("the check of the body ended early").with_source(error).into()))
 }
 
-/// Makes sure that the stream exists.
-async fn ready_stream(inner: &Inner, source: &StreamName) -> Result<Arc<SourceCounters>, Refusal> {
-    if let Some(counters) = inner.counters.known(source) {
+/// Makes sure that the stream exists and takes events of this format.
+async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<Arc<SourceCounters>, Refusal> {
+    if let Some(counters) = inner.counters.known(source).filter(|counters| counters.format == format) {
         return Ok(counters);
     }
     if inner.log.stream(source).is_none() {
-        create_stream(inner, source).await?;
+        create_stream(inner, source, format).await?;
     }
-    Ok(inner.counters.know(source))
+    let stream = inner.log.stream(source).ok_or_else(|| Error::unavailable("the stream was deleted just now"))?;
+    if Format::of(&stream) != format {
+        let error = match format {
+            Format::Json => Error::invalid(format!("source \"{source}\" takes messages of the Segment API only"))
+                .with_hint("post events to another source, or send them with a Segment SDK"),
+            Format::Segment => Error::invalid(format!("source \"{source}\" takes plain events, no Segment messages"))
+                .with_hint("make a write key for another source: lacus key create --source NAME"),
+        };
+        return Err(Refusal::invalid(Reason::Parameter, error));
+    }
+    Ok(inner.counters.know(source, format))
 }
 
-async fn create_stream(inner: &Inner, source: &StreamName) -> Result<(), Refusal> {
+async fn create_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
     let is_meant = inner.settings.sources.contains_key(source.as_str());
     let most = inner.limits.streams_by_request_max;
     if !is_meant && inner.log.streams().len() >= most {
@@ -116,10 +168,35 @@ async fn create_stream(inner: &Inner, source: &StreamName) -> Result<(), Refusal
                 .with_hint(format!("if it is meant, add [sources.{source}] to lacus.toml and start lacus again"));
         return Err(error.into());
     }
-    let (log, name, partitions) = (inner.log.clone(), source.clone(), inner.settings.partitions_of(source));
-    let task = tokio::task::spawn_blocking(move || log.create_stream(&name, &NewStream::of_shards(partitions)));
+    let (log, name, shards) = (inner.log.clone(), source.clone(), inner.settings.partitions_of(source));
+    let new = NewStream { shards, attributes: format.attributes() };
+    let task = tokio::task::spawn_blocking(move || log.create_stream(&name, &new));
     task.await.map_err(|error| Error::internal("making a stream ended early").with_source(error))??;
     Ok(())
+}
+
+/// What the records of a stream are: how they become rows depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Format {
+    /// JSON objects: rows of the stream's table.
+    #[default]
+    Json,
+    /// Messages of the Segment API: rows of several tables.
+    Segment,
+}
+
+impl Format {
+    fn of(stream: &StreamInfo) -> Self {
+        let is_segment = stream.attributes.get(FORMAT_ATTRIBUTE).is_some_and(|format| format == SEGMENT_FORMAT);
+        if is_segment { Self::Segment } else { Self::Json }
+    }
+
+    fn attributes(self) -> BTreeMap<String, String> {
+        match self {
+            Self::Json => BTreeMap::new(),
+            Self::Segment => [(FORMAT_ATTRIBUTE.to_owned(), SEGMENT_FORMAT.to_owned())].into(),
+        }
+    }
 }
 
 impl Checker {

@@ -16,6 +16,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use lacus_core::{Clock, Error, Kind, Result, StreamName, Timestamp};
 
 use self::rate::Bucket;
@@ -195,6 +199,20 @@ impl Keyring {
         let store = self.store.as_ref().ok_or_else(|| Error::unavailable("keys can't be changed here"))?;
         Ok(store.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The write key that a request presents: `Authorization: Bearer KEY`, or `Basic` with the key as the user, as SDKs do.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<String> {
+    let (scheme, value) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(value.trim()).ok()?).ok()?;
+    let (user, _) = decoded.split_once(':').unwrap_or((&decoded, ""));
+    Some(user.to_owned())
 }
 
 impl Keys {

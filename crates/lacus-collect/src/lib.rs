@@ -8,13 +8,18 @@
 //! `budget`, `split` and `json` take them apart, `append` hands them to the log, `stats` counts.
 
 mod append;
+mod aws;
 mod body;
 mod budget;
+mod cors;
 mod http;
 mod json;
 mod keys;
+mod keys_http;
+mod message_id;
 mod refusal;
 mod request;
+mod segment;
 mod sigv4;
 mod split;
 mod stats;
@@ -23,6 +28,7 @@ mod stats;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -39,6 +45,11 @@ pub use crate::stats::{CollectStats, SourceStats};
 
 /// The most bytes of bodies in memory at once, over all requests. Senders beyond it are asked to slow down.
 pub const BODIES_BYTES_MAX: usize = 128 << 20;
+
+/// The attribute of a stream that says what its records are; without it they are JSON objects.
+pub const FORMAT_ATTRIBUTE: &str = "format";
+/// [`FORMAT_ATTRIBUTE`] of a stream of messages of the Segment API.
+pub const SEGMENT_FORMAT: &str = "segment";
 
 /// The bounds of what senders may ask for that no setting names.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +78,15 @@ pub(crate) struct Inner {
     /// Large bodies are unpacked and checked on this many threads at once.
     heavy: Arc<Semaphore>,
     limits: Limits,
+    requests: AtomicU64,
+}
+
+impl Inner {
+    /// A name for a request that its sender is told, to be found again in logs on both sides.
+    fn request_id(&self) -> String {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}-{count:012x}", self.clock.now().as_micros())
+    }
 }
 
 impl Collect {
@@ -93,6 +113,7 @@ impl Collect {
             budget: Budget::new(BODIES_BYTES_MAX),
             heavy: Arc::new(Semaphore::new(threads)),
             limits,
+            requests: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -104,7 +125,10 @@ impl Collect {
     }
 }
 
-/// The routes of the native door: `POST /v1/events`.
+/// The routes of all doors.
 pub fn router(collect: Collect) -> Router {
-    http::router(collect)
+    http::router(collect.clone())
+        .merge(segment::router(collect.clone()))
+        .merge(aws::router(collect.clone()))
+        .merge(keys_http::router(collect))
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lacus_core::StreamName;
 
+use crate::append::Format;
 use crate::json::Flaw;
 
 /// What the doors counted since the start.
@@ -56,13 +57,15 @@ pub(crate) enum Reason {
     Slow,
     /// A body that broke off.
     BrokenOff,
+    /// No key, a wrong one, or a wrong signature.
+    Denied,
     /// More than can be taken now.
     Overloaded,
     /// The log can't write.
     Unavailable,
 }
 
-const REASONS: [(Reason, &str); 11] = [
+const REASONS: [(Reason, &str); 12] = [
     (Reason::Malformed, "malformed"),
     (Reason::NotAnObject, "not_an_object"),
     (Reason::TooDeep, "too_deep"),
@@ -72,6 +75,7 @@ const REASONS: [(Reason, &str); 11] = [
     (Reason::Empty, "empty"),
     (Reason::Slow, "slow"),
     (Reason::BrokenOff, "broken_off"),
+    (Reason::Denied, "denied"),
     (Reason::Overloaded, "overloaded"),
     (Reason::Unavailable, "unavailable"),
 ];
@@ -96,6 +100,8 @@ pub(crate) struct Counters {
 
 #[derive(Default)]
 pub(crate) struct SourceCounters {
+    /// What the records of the stream are.
+    pub(crate) format: Format,
     requests: AtomicU64,
     accepted: AtomicU64,
     quarantined: AtomicU64,
@@ -115,9 +121,15 @@ impl Counters {
     }
 
     /// Remembers that the stream of a source exists.
-    pub(crate) fn know(&self, source: &StreamName) -> Arc<SourceCounters> {
+    pub(crate) fn know(&self, source: &StreamName, format: Format) -> Arc<SourceCounters> {
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(sources.entry(source.clone()).or_default())
+        let counters = || Arc::new(SourceCounters { format, ..SourceCounters::default() });
+        Arc::clone(sources.entry(source.clone()).or_insert_with(counters))
+    }
+
+    /// Forgets a source whose stream is gone.
+    pub(crate) fn forget(&self, source: &StreamName) {
+        self.sources.write().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
     pub(crate) fn stats(&self) -> CollectStats {

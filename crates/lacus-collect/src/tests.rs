@@ -2,6 +2,7 @@
 
 mod hostile;
 mod reference;
+mod segment;
 mod sockets;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use lacus_stream::{Log, NewStream};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::{Collect, Keyring, Limits};
+use crate::{Collect, Grant, Keyring, Limits, NewKey};
 
 const LIMITS: Limits = Limits { body_wait_max: Duration::from_secs(1), streams_by_request_max: 10 };
 
@@ -57,6 +58,13 @@ impl Door {
         let (head, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         Reply { status: head.status, headers: head.headers, text: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    /// A new write key of a source.
+    pub(crate) fn write_key(&self, source: &str) -> String {
+        let grant = Grant::Write { source: StreamName::new(source).unwrap() };
+        let new = NewKey { name: String::new(), grant, events_per_second: None };
+        self.collect.inner.keyring.create(new).unwrap().secret
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Reply {

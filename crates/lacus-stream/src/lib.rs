@@ -14,6 +14,7 @@ mod append;
 mod cursors;
 mod disk;
 mod frame;
+mod ids;
 mod index;
 mod partitioning;
 mod reading;
@@ -55,6 +56,7 @@ use crate::writer::{Command, Writer};
 
 pub use crate::cursors::{READER_BYTES_MAX, READERS_MAX};
 pub use crate::frame::RECORD_BYTES_MAX;
+pub use crate::ids::{MessageIds, Seen};
 pub use crate::stats::Stats;
 pub use crate::streams::{NewStream, SHARDS_EVER_MAX, STREAMS_MAX, Shard};
 

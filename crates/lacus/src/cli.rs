@@ -66,6 +66,8 @@ Examples:
   lacus doctor --json             one JSON object per check")]
     Doctor,
     #[command(subcommand)]
+    Key(Key),
+    #[command(subcommand)]
     Stream(Stream),
     #[command(subcommand)]
     Table(Table),
@@ -99,6 +101,58 @@ Examples:
 pub(crate) struct Sql {
     /// The SQL, or - to read it from stdin
     pub(crate) query: Option<String>,
+}
+
+/// Make and revoke the keys that senders have
+///
+/// A write key sends the events of one source and nothing else: it may stand in a browser. An AWS key lets AWS clients sign
+/// their requests. Several keys may be for one source: hand out a new one, then revoke the old one.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  lacus key create --source web
+  lacus key create --aws
+  lacus key list")]
+pub(crate) enum Key {
+    Create(CreateKey),
+    /// Show all keys, without their secrets
+    #[command(after_help = "\
+Examples:
+  lacus key list
+  lacus key list --json           one JSON object per key")]
+    List,
+    /// Take a key away: requests with it are refused from now on
+    #[command(after_help = "\
+Examples:
+  lacus key revoke key_4fJq0ZtYwB1mXc7R")]
+    Revoke {
+        /// The id of the key, as lacus key list shows it
+        id: String,
+    },
+}
+
+/// Make a key; its secret is shown this once
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lacus key create --source web --name \"web site\"      for a Segment SDK, or events over HTTP
+  lacus key create --aws --name producers              for Kinesis and Firehose clients
+  lacus key create --source web --events-per-second 500
+  lacus key create --aws --json                        for scripts")]
+#[group(id = "grant", required = true, multiple = false)]
+pub(crate) struct CreateKey {
+    /// A write key for this source
+    #[arg(long, group = "grant", value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+    /// An access key for AWS clients
+    #[arg(long, group = "grant")]
+    pub(crate) aws: bool,
+    /// What people call it
+    #[arg(long, default_value = "")]
+    pub(crate) name: String,
+    /// The most events per second, on average over a few seconds
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) events_per_second: Option<u32>,
 }
 
 /// Look at streams, and change their shards

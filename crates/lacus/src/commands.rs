@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod stream;

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lacus_collect::MasterKey;
 use lacus_core::{Context, Error, Kind, Result, Settings};
 
 /// The file with the settings.
@@ -19,6 +20,8 @@ pub(crate) struct Project {
     root: PathBuf,
     /// What `lacus.toml` and the environment set.
     pub(crate) settings: Settings,
+    /// What secrets on disk are encrypted under, if the environment says.
+    pub(crate) master_key: Option<MasterKey>,
 }
 
 impl Project {
@@ -26,7 +29,11 @@ impl Project {
     ///
     /// # Errors
     /// `NotFound` when there is none, `Invalid` when its settings can't be.
-    pub(crate) fn open(root: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+    pub(crate) fn open(
+        root: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+        master_key: Option<MasterKey>,
+    ) -> Result<Self> {
         let path = root.join(SETTINGS_FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -34,7 +41,7 @@ impl Project {
             Err(error) => return Err(error).context(format_args!("read {}", path.display())),
         };
         let settings = Settings::load(&text, environment)?;
-        Ok(Self { root: root.to_owned(), settings })
+        Ok(Self { root: root.to_owned(), settings, master_key })
     }
 
     /// The file with its settings.

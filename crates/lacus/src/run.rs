@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use lacus_collect::MasterKey;
 use lacus_core::{Clock, Context, Error, Kind, Result, SystemClock};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -35,6 +36,9 @@ pub(crate) struct Invocation {
     pub(crate) program: String,
     environment: Arc<[(String, String)]>,
 }
+
+/// The variable with the key that secrets on disk are encrypted under.
+const MASTER_KEY: &str = "LACUS_MASTER_KEY";
 
 /// Runs the command that was asked for, and says with its exit code how it went.
 pub(crate) fn main() -> ExitCode {
@@ -79,6 +83,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(sql.query, &invocation).await,
         Command::Status => commands::status::run(&invocation).await,
         Command::Doctor => commands::doctor::run(&invocation).await,
+        Command::Key(key) => commands::key::run(key, &invocation).await,
         Command::Stream(stream) => commands::stream::run(stream, &invocation).await,
         Command::Table(Table::Flush { table }) => commands::table::flush(&table, &invocation).await,
         Command::Demo(demo) => crate::demo::run(demo, &invocation).await,
@@ -91,7 +96,9 @@ impl Invocation {
     /// # Errors
     /// `NotFound` when there is none, `Invalid` when its settings can't be.
     pub(crate) fn project(&self) -> Result<Project> {
-        Project::open(&self.folder, self.environment.iter().cloned())
+        let master_key = variable(&self.environment, MASTER_KEY).map(MasterKey::parse).transpose();
+        let master_key = master_key.context(MASTER_KEY)?;
+        Project::open(&self.folder, self.environment.iter().cloned(), master_key)
     }
 
     /// The same, in another folder.

@@ -61,20 +61,17 @@ impl Parts {
         let deliveries =
             Deliveries::start(log.clone(), Arc::clone(&lake), settings.delivery.clone(), Arc::clone(clock)).await?;
         let engine = Engine::new(Arc::clone(&lake), &settings.query)?;
-        let router = lacus_collect::router(Collect::new(
-            log.clone(),
-            Arc::new(settings.clone()),
-            Arc::new(Keyring::default()),
-            Arc::clone(clock),
-        ))
-        .merge(lacus_serve::http::router(Served {
-            engine: engine.clone(),
-            deliveries: deliveries.clone(),
-            lake: Arc::clone(&lake),
-            log: log.clone(),
-            clock: Arc::clone(clock),
-        }))
-        .fallback(lacus_collect::not_found);
+        let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
+        let collect = Collect::new(log.clone(), Arc::new(settings.clone()), Arc::new(keyring), Arc::clone(clock));
+        let router = lacus_collect::router(collect)
+            .merge(lacus_serve::http::router(Served {
+                engine: engine.clone(),
+                deliveries: deliveries.clone(),
+                lake: Arc::clone(&lake),
+                log: log.clone(),
+                clock: Arc::clone(clock),
+            }))
+            .fallback(lacus_collect::not_found);
         Ok(Self { log, lake, deliveries, router, engine, lock })
     }
 

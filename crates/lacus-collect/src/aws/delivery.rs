@@ -1,0 +1,112 @@
+//! The other end of Firehose: `POST /v1/firehose/{source}`, for a Firehose in the cloud that delivers to lacus.
+//!
+//! The "HTTP endpoint delivery request and response specification" of the Firehose developer guide. The access key is a
+//! write key of the source. Firehose sends a request again, with the same id, until it reads a 200 that repeats the id: events
+//! of a request that came before are known by it, and stored once.
+
+use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use lacus_core::{Error, NewRecord, StreamName};
+use serde::{Deserialize, Serialize};
+
+use super::wire::Blob;
+use crate::append;
+use crate::message_id::message_id;
+use crate::refusal::Refusal;
+use crate::request::Encoding;
+use crate::stats::{Reason, SourceStats};
+use crate::{Collect, Inner, body};
+
+/// Firehose buffers up to 64 MB for an endpoint; a project may allow less.
+const REQUEST_ID: &str = "x-amz-firehose-request-id";
+const ACCESS_KEY: &str = "x-amz-firehose-access-key";
+
+pub(super) fn routes() -> Router<Collect> {
+    Router::new().route("/v1/firehose/{source}", post(deliver))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    request_id: String,
+    records: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    data: Blob,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply {
+    request_id: String,
+    /// ms since the epoch.
+    timestamp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<String>,
+}
+
+async fn deliver(State(collect): State<Collect>, Path(source): Path<String>, request: Request) -> Response {
+    let inner = &*collect.inner;
+    let (head, body) = request.into_parts();
+    let stored = store(inner, &source, &head, body).await;
+    let (status, error_message) = match stored {
+        Ok(()) => (StatusCode::OK, None),
+        Err(refusal) => {
+            inner.counters.refuse(refusal.reason, 1);
+            (refusal.status, Some(refusal.error.chain()))
+        }
+    };
+    let request_id = text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
+    let timestamp = inner.clock.now().as_millis();
+    (status, Json(Reply { request_id, timestamp, error_message })).into_response()
+}
+
+async fn store(inner: &Inner, source: &str, head: &Parts, body: axum::body::Body) -> Result<(), Refusal> {
+    let source = StreamName::new(source).map_err(|error| Refusal::invalid(Reason::Parameter, error))?;
+    let key = text(&head.headers, ACCESS_KEY).and_then(|key| inner.keyring.find_write_key(key));
+    let key = key.filter(|key| key.source() == Some(&source)).ok_or_else(|| {
+        let error = Error::invalid(format!("the access key is no write key of source \"{source}\""))
+            .with_hint(format!("make one with lacus key create --source {source}"));
+        Refusal::invalid(Reason::Denied, error).with_status(StatusCode::UNAUTHORIZED)
+    })?;
+    let most = inner.settings.server.body_bytes_max;
+    body::check_length(&body, most)?;
+    let mut share = inner.budget.share();
+    let packed = body::read(&mut body.into_data_stream(), most, inner.limits.body_wait_max, &mut share).await?;
+    let unpacked = body::unpack(packed, Encoding::of(&head.headers)?, most, &mut share)?;
+    share.cover(2 * unpacked.len())?;
+    let delivery: Delivery = serde_json::from_slice(&unpacked).map_err(|error| {
+        let error = Error::invalid(format!("the body is no delivery of Firehose: {error}"));
+        Refusal::invalid(Reason::Malformed, error)
+    })?;
+    let id = delivery.request_id;
+    if text(&head.headers, REQUEST_ID) != Some(&*id) {
+        let error = Error::invalid("the request id of the body is not the one of the header");
+        return Err(Refusal::invalid(Reason::Parameter, error));
+    }
+    let events = delivery.records.iter().flat_map(|entry| append::pieces_of(&entry.data.0));
+    let with_id = |(index, event): (usize, _)| NewRecord {
+        id: Some(message_id("firehose", &[id.as_bytes(), index.to_string().as_bytes()])),
+        ..NewRecord::of(event)
+    };
+    let records: Vec<NewRecord> = events.enumerate().map(with_id).collect();
+    key.admit(records.len() as u64)?;
+    let tally = SourceStats {
+        requests: 1,
+        accepted: records.len() as u64,
+        bytes: records.iter().map(|record| record.value.len() as u64).sum(),
+        ..SourceStats::default()
+    };
+    append::store(inner, &source, records, tally).await?;
+    Ok(())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

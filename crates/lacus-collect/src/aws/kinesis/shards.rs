@@ -1,0 +1,205 @@
+//! Shards: listed, split, merged.
+
+use lacus_core::Timestamp;
+use lacus_stream::{Shard, StreamInfo};
+use serde::{Deserialize, Serialize};
+
+use super::super::wire::{AwsError, Time};
+use super::super::{Call, aws_name};
+use super::numbers::{find_shard, sequence_number, shard_id};
+use super::{HashKeyRange, Named, stream_arn};
+
+/// Shards of one answer of `ListShards`.
+const LIST_MAX: usize = 1_000;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct WireShard {
+    shard_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_shard_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adjacent_parent_shard_id: Option<String>,
+    hash_key_range: HashKeyRange,
+    sequence_number_range: SequenceNumberRange,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SequenceNumberRange {
+    starting_sequence_number: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending_sequence_number: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ChildShard {
+    shard_id: String,
+    parent_shards: Vec<String>,
+    hash_key_range: HashKeyRange,
+}
+
+impl ChildShard {
+    pub(super) fn of(shard: &Shard) -> Self {
+        Self {
+            shard_id: shard_id(shard.partition),
+            parent_shards: shard.parents.iter().map(|parent| shard_id(*parent)).collect(),
+            hash_key_range: range(shard),
+        }
+    }
+}
+
+fn range(shard: &Shard) -> HashKeyRange {
+    HashKeyRange { starting_hash_key: shard.hash_start.to_string(), ending_hash_key: shard.hash_end.to_string() }
+}
+
+/// A shard as clients see it. A shard may have more than two parents here; two can be told.
+pub(super) fn wire_shard(stream: &StreamInfo, shard: &Shard) -> WireShard {
+    let listed = |parent: &&lacus_core::Partition| parent.0 >= stream.first_shard;
+    let mut parents = shard.parents.iter().filter(listed).map(|parent| shard_id(*parent));
+    let end = stream.end.next(shard.partition);
+    let last = lacus_core::Offset(end.0.saturating_sub(1));
+    WireShard {
+        shard_id: shard_id(shard.partition),
+        parent_shard_id: parents.next(),
+        adjacent_parent_shard_id: parents.next(),
+        hash_key_range: range(shard),
+        sequence_number_range: SequenceNumberRange {
+            starting_sequence_number: sequence_number(shard.partition, lacus_core::Offset(0)),
+            ending_sequence_number: (!shard.is_open()).then(|| sequence_number(shard.partition, last)),
+        },
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListShards {
+    #[serde(flatten)]
+    stream: Named,
+    next_token: Option<String>,
+    exclusive_start_shard_id: Option<String>,
+    max_results: Option<usize>,
+    shard_filter: Option<ShardFilter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShardFilter {
+    r#type: String,
+    shard_id: Option<String>,
+    timestamp: Option<Time>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedShards {
+    shards: Vec<WireShard>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+pub(super) fn list(call: &Call<'_>, mut asked: ListShards) -> Result<ListedShards, AwsError> {
+    // A token is the name of the stream and the last shard that was told: "orders/shardId-000000000007".
+    if let Some((name, last)) = asked.next_token.as_deref().and_then(|token| token.rsplit_once('/')) {
+        asked.exclusive_start_shard_id = Some(last.to_owned());
+        asked.stream = Named { name: Some(name.to_owned()), arn: None };
+    }
+    let stream = asked.stream.find(call)?;
+    let after = asked.exclusive_start_shard_id.as_deref().map(|id| find_shard(&stream, id)).transpose()?;
+    let after = after.map(|shard| shard.partition);
+    let filter = asked.shard_filter.as_ref();
+    let wanted = |shard: &&Shard| filter.is_none_or(|filter| filter.wants(shard));
+    let mut shards: Vec<&Shard> =
+        stream.current_shards().filter(|shard| after < Some(shard.partition)).filter(wanted).collect();
+    if let Some(from) =
+        filter.filter(|filter| filter.r#type == "AFTER_SHARD_ID").and_then(|filter| filter.shard_id.as_deref())
+    {
+        let from = find_shard(&stream, from)?.partition;
+        shards.retain(|shard| shard.partition > from);
+    }
+    let most = asked.max_results.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
+    let more = shards.len() > most;
+    shards.truncate(most);
+    let last = shards.last().filter(|_| more);
+    Ok(ListedShards {
+        next_token: last.map(|last| format!("{}/{}", aws_name(&stream), shard_id(last.partition))),
+        shards: shards.into_iter().map(|shard| wire_shard(&stream, shard)).collect(),
+    })
+}
+
+impl ShardFilter {
+    fn wants(&self, shard: &Shard) -> bool {
+        let closed_at = shard.closed_at.map(Timestamp::from_micros);
+        match (self.r#type.as_str(), self.timestamp) {
+            ("AT_LATEST", _) => shard.is_open(),
+            ("AT_TIMESTAMP" | "FROM_TIMESTAMP", Some(time)) => closed_at.is_none_or(|closed| closed >= time.0),
+            _ => true,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SplitShard {
+    #[serde(flatten)]
+    stream: Named,
+    shard_to_split: String,
+    new_starting_hash_key: String,
+}
+
+pub(super) async fn split(call: &Call<'_>, asked: SplitShard) -> Result<(), AwsError> {
+    let stream = asked.stream.find(call)?;
+    let shard = find_shard(&stream, &asked.shard_to_split)?.partition;
+    let at = asked.new_starting_hash_key.parse();
+    let at = at.map_err(|_| AwsError::invalid("NewStartingHashKey must be a number from 0 to 2^128-1."))?;
+    call.with_log(move |log| log.split_shard(&stream.name, shard, at)).await?;
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MergeShards {
+    #[serde(flatten)]
+    stream: Named,
+    shard_to_merge: String,
+    adjacent_shard_to_merge: String,
+}
+
+pub(super) async fn merge(call: &Call<'_>, asked: MergeShards) -> Result<(), AwsError> {
+    let stream = asked.stream.find(call)?;
+    let one = find_shard(&stream, &asked.shard_to_merge)?.partition;
+    let other = find_shard(&stream, &asked.adjacent_shard_to_merge)?.partition;
+    call.with_log(move |log| log.merge_shards(&stream.name, one, other)).await?;
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateShardCount {
+    #[serde(flatten)]
+    stream: Named,
+    target_shard_count: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdatedShardCount {
+    stream_name: String,
+    #[serde(rename = "StreamARN")]
+    stream_arn: String,
+    current_shard_count: usize,
+    target_shard_count: u32,
+}
+
+pub(super) async fn update_count(call: &Call<'_>, asked: UpdateShardCount) -> Result<UpdatedShardCount, AwsError> {
+    let stream = asked.stream.find(call)?;
+    let (name, target) = (stream.name.clone(), asked.target_shard_count);
+    call.with_log(move |log| log.set_shard_count(&name, target)).await?;
+    Ok(UpdatedShardCount {
+        stream_name: aws_name(&stream).to_owned(),
+        stream_arn: stream_arn(call, &stream),
+        current_shard_count: stream.shards.iter().filter(|shard| shard.is_open()).count(),
+        target_shard_count: target,
+    })
+}

@@ -1,0 +1,1 @@
+//! Requests as AWS clients make them.

@@ -1,0 +1,137 @@
+//! `/v1/keys`: the keyring over HTTP.
+//!
+//! | | |
+//! |---|---|
+//! | `POST /v1/keys` | `{"source":"web"}` or `{"aws":true}`, and `name`, `events_per_second`: makes a key, and tells its secret this once |
+//! | `GET /v1/keys` | all keys, without their secrets |
+//! | `DELETE /v1/keys/{id}` | revokes one |
+
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, post};
+use axum::{Json, Router};
+use lacus_core::{Error, Kind, Result, StreamName};
+use serde::{Deserialize, Serialize};
+
+use crate::Collect;
+use crate::keys::{CreatedKey, Grant, KeyInfo, Keyring, NewKey};
+use crate::refusal::Refusal;
+use crate::stats::Reason;
+
+pub(crate) fn router(collect: Collect) -> Router {
+    Router::new().route("/v1/keys", post(create).get(list)).route("/v1/keys/{id}", delete(revoke)).with_state(collect)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    #[serde(default)]
+    name: String,
+    source: Option<String>,
+    #[serde(default)]
+    aws: bool,
+    events_per_second: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct WireKey {
+    id: String,
+    name: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_per_second: Option<u32>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_access_key: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WireKeys {
+    keys: Vec<WireKey>,
+}
+
+async fn create(
+    State(collect): State<Collect>,
+    asked: Result<Json<Asked>, JsonRejection>,
+) -> Result<Json<WireKey>, Refusal> {
+    let Json(asked) = asked.map_err(|error| refused(Error::invalid(error.body_text())))?;
+    let grant = match (asked.source, asked.aws) {
+        (Some(source), false) => Grant::Write { source: StreamName::new(&source).map_err(refused)? },
+        (None, true) => Grant::Aws,
+        _ => {
+            return Err(refused(
+                Error::invalid("a key is for a source or for AWS clients")
+                    .with_hint("send {\"source\":\"web\"} or {\"aws\":true}"),
+            ));
+        }
+    };
+    if asked.events_per_second == Some(0) {
+        return Err(refused(Error::invalid("events_per_second is 1 at least")));
+    }
+    let new = NewKey { name: asked.name, grant, events_per_second: asked.events_per_second };
+    let made = change(&collect, move |keyring| keyring.create(new)).await?;
+    let CreatedKey { info, secret } = made;
+    let key = wire(info);
+    Ok(Json(match key.kind {
+        "write" => WireKey { write_key: Some(secret), ..key },
+        _ => WireKey { access_key_id: Some(key.id.clone()), secret_access_key: Some(secret), ..key },
+    }))
+}
+
+async fn list(State(collect): State<Collect>) -> Json<WireKeys> {
+    Json(WireKeys { keys: collect.inner.keyring.list().into_iter().map(wire).collect() })
+}
+
+async fn revoke(
+    State(collect): State<Collect>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<WireKey>, Refusal> {
+    let Path(id) = id.map_err(|error| refused(Error::invalid(error.body_text())))?;
+    let revoked = change(&collect, move |keyring| keyring.revoke(&id)).await?;
+    Ok(Json(wire(revoked)))
+}
+
+/// Changes the keyring off the async threads: it waits for the disk.
+async fn change<T: Send + 'static>(
+    collect: &Collect,
+    change: impl FnOnce(&Keyring) -> Result<T> + Send + 'static,
+) -> Result<T, Refusal> {
+    let keyring = std::sync::Arc::clone(&collect.inner.keyring);
+    let changed = tokio::task::spawn_blocking(move || change(&keyring)).await;
+    let changed = changed.unwrap_or_else(|error| Err(Error::internal("the change ended early").with_source(error)));
+    changed.map_err(refused)
+}
+
+/// What a person asked for and can't have; unlike with events, nobody has to try again.
+fn refused(error: Error) -> Refusal {
+    match error.kind() {
+        Kind::NotFound => Refusal::invalid(Reason::Parameter, error).with_status(StatusCode::NOT_FOUND),
+        Kind::Invalid => Refusal::invalid(Reason::Parameter, error),
+        _ => error.into(),
+    }
+}
+
+fn wire(info: KeyInfo) -> WireKey {
+    let (kind, source) = match info.grant {
+        Grant::Write { source } => ("write", Some(source.to_string())),
+        Grant::Aws => ("aws", None),
+    };
+    WireKey {
+        id: info.id,
+        name: info.name,
+        kind,
+        source,
+        events_per_second: info.events_per_second,
+        created_at: info.created_at.to_string(),
+        write_key: None,
+        access_key_id: None,
+        secret_access_key: None,
+    }
+}

@@ -1,0 +1,116 @@
+//! `lacus key …`: makes, shows and revokes the keys of senders.
+
+use axum::http::Method;
+use lacus_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::answer::{Answer, Cell};
+use crate::cli::{CreateKey, Key};
+use crate::door::Door;
+use crate::run::Invocation;
+
+/// A key as `/v1/keys` tells it; its secret only when it is made.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    id: String,
+    name: String,
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_per_second: Option<u32>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_access_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Keys {
+    keys: Vec<Told>,
+}
+
+/// Runs one of the commands.
+pub(crate) async fn run(command: Key, invocation: &Invocation) -> Result<()> {
+    let door = Door::open(invocation).await?;
+    let done = match command {
+        Key::Create(key) => create(&door, key, invocation).await,
+        Key::List => list(&door, invocation).await,
+        Key::Revoke { id } => revoke(&door, &id, invocation).await,
+    };
+    door.close().await?;
+    done
+}
+
+async fn create(door: &Door, key: CreateKey, invocation: &Invocation) -> Result<()> {
+    let CreateKey { source, aws, name, events_per_second } = key;
+    let asked = json!({"name": name, "source": source, "aws": aws, "events_per_second": events_per_second});
+    let made: Told = door.call(Method::POST, "/v1/keys", Some(asked)).await?;
+    if invocation.json {
+        return say_json(&made, invocation);
+    }
+    let base = match door {
+        Door::Server { base, .. } => base.clone(),
+        Door::Folder { .. } => format!("http://{}", invocation.project()?.settings.server.http),
+    };
+    invocation.terminal.say(&how_to_use(&made, &base))?;
+    invocation.terminal.note("The secret is not shown again. Revoke the key with lacus key revoke.")
+}
+
+fn how_to_use(key: &Told, base: &str) -> String {
+    if let (Some(id), Some(secret)) = (&key.access_key_id, &key.secret_access_key) {
+        return format!(
+            "export AWS_ACCESS_KEY_ID={id}\nexport AWS_SECRET_ACCESS_KEY={secret}\nexport AWS_DEFAULT_REGION=us-east-1\nexport AWS_ENDPOINT_URL_KINESIS={base}\nexport AWS_ENDPOINT_URL_FIREHOSE={base}"
+        );
+    }
+    let write_key = key.write_key.as_deref().unwrap_or_default();
+    let source = key.source.as_deref().unwrap_or_default();
+    format!(
+        "write key   {write_key}\nsource      {source}\n\nSegment SDK  writeKey: {write_key}, host: {base}\nHTTP         curl {base}/v1/events -H 'authorization: Bearer {write_key}' -d '{{\"event_name\":\"Search\"}}'"
+    )
+}
+
+async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
+    let Keys { keys } = door.call(Method::GET, "/v1/keys", None).await?;
+    if invocation.json {
+        return keys.iter().try_for_each(|key| say_json(key, invocation));
+    }
+    if keys.is_empty() {
+        return invocation.terminal.say("No keys yet. Make one with lacus key create.");
+    }
+    let columns = ["id", "kind", "source", "name", "events/s", "made"];
+    let row = |key: &Told| {
+        vec![
+            Cell::Text(key.id.clone()),
+            Cell::Text(key.kind.clone()),
+            Cell::Text(key.source.clone().unwrap_or_default()),
+            Cell::Text(key.name.clone()),
+            key.events_per_second.map_or(Cell::Text(String::new()), |rate| Cell::count(rate.into())),
+            Cell::Text(key.created_at.get(..19).unwrap_or_default().replace('T', " ")),
+        ]
+    };
+    let rows = keys.iter().map(row).collect();
+    let table = Answer { columns: columns.map(str::to_owned).to_vec(), rows, ..Answer::default() };
+    invocation.terminal.write(&table.draw(invocation.terminal.width()))
+}
+
+async fn revoke(door: &Door, id: &str, invocation: &Invocation) -> Result<()> {
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_id {
+        return Err(Error::invalid(format!("\"{id}\" is no id of a key")).with_hint("lacus key list shows all"));
+    }
+    let revoked: Told = door.call(Method::DELETE, &format!("/v1/keys/{id}"), None).await?;
+    if invocation.json {
+        return say_json(&revoked, invocation);
+    }
+    invocation.terminal.say(&format!("Revoked {id}: requests with it are refused from now on."))
+}
+
+fn say_json(key: &Told, invocation: &Invocation) -> Result<()> {
+    let line = serde_json::to_string(key).map_err(|error| Error::internal(error.to_string()))?;
+    invocation.terminal.say(&line)
+}
