@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use lacus_core::{Context, Error, Offsets, Partition, Record, Result, StreamName, TableName, Timestamp};
 use lacus_lake::decode::{Decoded, Rejected, decode, quarantine_rows};
 use lacus_lake::{RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
@@ -16,7 +17,7 @@ use lacus_stream::Log;
 use crate::hints::Hints;
 use crate::pending::tail_batch;
 use crate::reading;
-use crate::routing::{Refused, Routed};
+use crate::routing::{Format, Refused, Routed};
 use crate::tables::{EVENT_TABLES_MAX, Tables};
 
 /// What a delivery has read and not committed.
@@ -36,6 +37,8 @@ pub(crate) struct Decoding {
     pending_bytes: u64,
     /// When the first record between `frozen` and `seen` became visible.
     pending_since: Option<Instant>,
+    /// Whether nothing more is read before what is pending is committed.
+    must_commit: bool,
 }
 
 /// What one turn did.
@@ -80,6 +83,7 @@ impl Decoding {
             raw: RawWriter::default(),
             pending_bytes: 0,
             pending_since: None,
+            must_commit: false,
         }
     }
 
@@ -103,6 +107,10 @@ impl Decoding {
         self.pending_since
     }
 
+    pub(crate) fn must_commit(&self) -> bool {
+        self.must_commit
+    }
+
     pub(crate) fn committed(&self) -> Offsets {
         self.tables.committed()
     }
@@ -115,8 +123,13 @@ impl Decoding {
     pub(crate) fn turn(&mut self) -> Result<Turn> {
         let stream = reading::describe(&self.log, &self.stream)?;
         self.hints = Hints::of(&stream.attributes);
+        let format = Format::of(&stream)?;
+        let is_other = |shard: Partition| format != self.tables.format() && shard.0 >= stream.first_shard;
         let mut first_shard = self.first_shard;
-        let records = reading::read_new(&self.log, &stream, &self.seen, &mut first_shard)?;
+        let records = reading::read_new(&self.log, &stream, &self.seen, |shard| !is_other(shard), &mut first_shard)?;
+        if records.is_empty() && format != self.tables.format() {
+            return self.change_format(format);
+        }
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Turn::default()) };
         let received_at = vec![first.received_at, last.received_at];
         let (ready, refused) = self.decode(&records)?;
@@ -144,12 +157,22 @@ impl Decoding {
         Ok(Turn { received_at, bytes, is_behind: end.total() > self.seen.total() })
     }
 
+    /// The stream was deleted, and another one made of its name: what it had is delivered. What is pending of it must be
+    /// committed first, as the next commit records progress in another table.
+    fn change_format(&mut self, format: Format) -> Result<Turn> {
+        self.must_commit = self.pending_since.is_some();
+        if !self.must_commit {
+            self.tables = self.tables.of_format(format)?;
+        }
+        Ok(Turn { is_behind: true, ..Turn::default() })
+    }
+
     /// Ends the part of the tails that the next commit takes.
     pub(crate) fn freeze(&mut self) -> Result<Frozen> {
         let raw = self.raw.finish().context("end raw files")?;
         let tables = self.tables.freeze();
         self.frozen = self.seen.clone();
-        (self.pending_bytes, self.pending_since) = (0, None);
+        (self.pending_bytes, self.pending_since, self.must_commit) = (0, None, false);
         Ok(Frozen { delivered: self.seen.clone(), tables, raw })
     }
 
@@ -236,6 +259,23 @@ fn refused_rows(records: &[Record], refused: &[Refused]) -> Result<Option<Record
     if refused.is_empty() {
         return Ok(None);
     }
-    let pairs: Vec<_> = refused.iter().map(|refused| (&records[refused.index], refused.reason.as_str())).collect();
-    quarantine_rows(&pairs).map(Some)
+    let original = |refused: &Refused| {
+        let record = &records[refused.index];
+        match rejected_by_door(&record.value) {
+            Some((reason, value)) => (Record { value, ..record.clone() }, reason),
+            None => (record.clone(), refused.reason.clone()),
+        }
+    };
+    let originals: Vec<_> = refused.iter().map(original).collect();
+    let rows: Vec<_> = originals.iter().map(|(record, reason)| (record, reason.as_str())).collect();
+    quarantine_rows(&rows).map(Some)
+}
+
+/// What a door found wrong with an event that it took all the same, and the event's own bytes:
+/// `\0rejected <reason>\n<bytes>`. The first byte makes sure that nothing takes it for an event.
+fn rejected_by_door(value: &Bytes) -> Option<(String, Bytes)> {
+    let rest = value.strip_prefix(b"\0rejected ")?;
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let reason = String::from_utf8_lossy(&rest[..end]).into_owned();
+    Some((reason, value.slice_ref(&rest[end + 1..])))
 }

@@ -184,6 +184,7 @@ impl Delivery {
         let Some(since) = decoding.pending_since() else { return false };
         let flush_waits = self.waiting.iter().any(|command| matches!(command, Command::Flush { .. }));
         flush_waits
+            || decoding.must_commit()
             || decoding.pending_bytes() >= decoding.hints().commit_bytes(&self.settings)
             || since.elapsed() >= decoding.hints().commit_after(&self.settings)
             || self.share.is_pressing()

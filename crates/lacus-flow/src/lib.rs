@@ -32,7 +32,8 @@ use crate::delivery::{Command, Delivery};
 pub use crate::progress::DeliveryStatus;
 use crate::progress::{Progress, TailBudget};
 use crate::routing::Format;
-use crate::tables::{Tables, delivered};
+use crate::tables::Tables;
+pub use crate::tables::delivered;
 
 /// Requests that may wait for one delivery at once.
 const COMMANDS_MAX: usize = 64;
@@ -102,24 +103,25 @@ impl Deliveries {
     /// # Errors
     /// `NotFound` for a table that no stream feeds; why the commit failed.
     pub async fn flush(&self, table: &TableName) -> Result<CommitReport> {
-        let stream = self.0.log.stream(&table.stream());
-        let stream = stream.ok_or_else(|| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
+        let stream = reading::describe(&self.0.log, &table.stream());
+        let stream = stream.map_err(|_| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
         let (reply, answer) = oneshot::channel();
         self.ask(&stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply })
             .await?;
         answer.await.map_err(|_| stopping())?
     }
 
-    /// How far each delivery is, by stream name.
+    /// How far each delivery is, by stream name. Deleted streams are there until all they had is committed.
     #[must_use]
     pub fn status(&self) -> Vec<DeliveryStatus> {
         let mut statuses = Vec::new();
         for stream in self.0.log.streams() {
             let handle = self.handle(&stream.name);
-            statuses.push(match handle {
-                Some(handle) => handle.progress.status(stream.name, stream.end.total()),
-                None => Progress::default().status(stream.name, stream.end.total()),
-            });
+            let progress = handle.map(|handle| handle.progress).unwrap_or_default();
+            let status = progress.status(stream.name, stream.end.total());
+            if !stream.is_deleted || status.committed < status.acknowledged {
+                statuses.push(status);
+            }
         }
         statuses
     }

@@ -9,10 +9,17 @@ use lacus_stream::{Log, Shard, StreamInfo};
 /// Bytes of records after which a turn reads no further shard. Each of a shard's reads gives one record at least.
 pub(crate) const TURN_BYTES_MAX: usize = 4 << 20;
 
-/// Reads what is new. `first` is the shard to begin with; when not all were come to, it is left at the next one.
-pub(crate) fn read_new(log: &Log, stream: &StreamInfo, seen: &Offsets, first: &mut Partition) -> Result<Vec<Record>> {
+/// Reads what is new in some shards. `first` is the shard to begin with; when not all were come to, it is left at the
+/// next one.
+pub(crate) fn read_new(
+    log: &Log,
+    stream: &StreamInfo,
+    seen: &Offsets,
+    is_meant: impl Fn(Partition) -> bool,
+    first: &mut Partition,
+) -> Result<Vec<Record>> {
     let mut records = Vec::new();
-    let mut news: Vec<Partition> = with_news(stream, seen).collect();
+    let mut news: Vec<Partition> = with_news(stream, seen).filter(|shard| is_meant(*shard)).collect();
     let Some(bytes_each) = TURN_BYTES_MAX.checked_div(news.len()) else { return Ok(records) };
     let begin = news.partition_point(|shard| shard < first) % news.len();
     news.rotate_left(begin);

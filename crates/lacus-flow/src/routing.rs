@@ -7,12 +7,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use lacus_core::{Error, Record, Result, StreamName, TableName};
-use lacus_stream::StreamInfo;
+use lacus_stream::{FORMAT_ATTRIBUTE, StreamInfo};
 
 use crate::segment::{self, TRACKS};
-
-/// The attribute of a stream that says what its records are; without it they are plain JSON.
-const FORMAT: &str = "format";
 
 /// What the records of a stream are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +41,12 @@ pub(crate) struct Refused {
 }
 
 impl Format {
-    /// What the stream says of itself.
+    /// What the stream says of itself; plain JSON if it says nothing.
     ///
     /// # Errors
     /// `Invalid` for a format that this lacus does not know.
     pub(crate) fn of(stream: &StreamInfo) -> Result<Self> {
-        match stream.attributes.get(FORMAT).map(String::as_str) {
+        match stream.attributes.get(FORMAT_ATTRIBUTE).map(String::as_str) {
             None => Ok(Self::Plain),
             Some("segment") => Ok(Self::Segment),
             Some(other) => {

@@ -16,6 +16,8 @@
 //! Arrays stay JSON text, numbers keep their exact text, strings are never cut, and ids are text even if sent as
 //! numbers. Where two keys make one column, the first one has it and the next ones have `…_2`, `…_3`, unless they say the
 //! same; a property or trait never has a common column, whether or not the message says it.
+//!
+//! A message without type, of an unknown type, without any id of a user, or that lacks what its type is about has no rows.
 
 mod flatten;
 pub(crate) mod names;
@@ -68,16 +70,23 @@ const COMMON: [(&str, &str); 7] = [
 /// The rows of a message, or why it has none, for a person.
 pub(crate) fn rows(message: &[u8]) -> Result<Vec<RowOf>, String> {
     let message = Message::read(object_text(message)?)?;
-    let kind = message.kind.ok_or("the message has no \"type\"")?;
-    match text_of(kind)?.as_str() {
+    let kind = text_of(message.kind.ok_or("the message has no \"type\"")?)?;
+    message.must_say_who()?;
+    match kind.as_str() {
         "track" => message.tracks(),
         "identify" => message.row("identifies", &[], message.traits),
         "page" => message.row("pages", &[("name", message.name), ("category", message.category)], message.properties),
         "screen" => {
             message.row("screens", &[("name", message.name), ("category", message.category)], message.properties)
         }
-        "group" => message.row("groups", &[("group_id", message.group_id)], message.traits),
-        "alias" => message.row("aliases", &[("previous_id", message.previous_id)], None),
+        "group" => {
+            let group = message.group_id.ok_or("the group message has no \"groupId\"")?;
+            message.row("groups", &[("group_id", Some(group))], message.traits)
+        }
+        "alias" => {
+            let previous = message.previous_id.ok_or("the alias message has no \"previousId\"")?;
+            message.row("aliases", &[("previous_id", Some(previous))], None)
+        }
         other => Err(format!("\"{}\" is no type of message", other.chars().take(60).collect::<String>())),
     }
 }
@@ -123,8 +132,18 @@ impl<'json> Message<'json> {
         })
     }
 
+    fn must_say_who(&self) -> Result<(), String> {
+        let ids = COMMON.iter().zip(self.common).filter(|((member, _), _)| ["anonymousId", "userId"].contains(member));
+        let mut ids = ids.filter_map(|(_, id)| id);
+        if ids.any(|id| id != "\"\"") {
+            Ok(())
+        } else {
+            Err("the message has neither \"userId\" nor \"anonymousId\"".to_owned())
+        }
+    }
+
     fn tracks(&self) -> Result<Vec<RowOf>, String> {
-        let event = self.event.ok_or("the track message has no \"event\"")?;
+        let event = self.event.filter(|event| event.starts_with('"')).ok_or("the track message has no \"event\"")?;
         let table = names::event_table(&text_of(event)?);
         let mut row = self.begin_row()?;
         row.add_text("event", &format!("\"{table}\""));

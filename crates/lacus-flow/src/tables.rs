@@ -47,6 +47,14 @@ impl Tables {
         Ok(Self { lake: Arc::clone(lake), stream: stream.clone(), format, primary, quarantine, pending, events })
     }
 
+    /// The tables of the same stream when its records are something else. Only for threads that may block.
+    ///
+    /// # Errors
+    /// As for [`Tables::open`].
+    pub(crate) fn of_format(&self, format: Format) -> Result<Self> {
+        Handle::current().block_on(Self::open(&self.lake, &self.stream, format))
+    }
+
     pub(crate) fn format(&self) -> Format {
         self.format
     }
@@ -107,7 +115,8 @@ impl Tables {
 /// What is committed of a stream: nothing beyond it may leave the log. A stream that was deleted and made again may have
 /// had another format before; its shards have other numbers since, so both tables that may have recorded progress are
 /// right.
-pub(crate) fn delivered(lake: &Lake, stream: &StreamName) -> Offsets {
+#[must_use]
+pub fn delivered(lake: &Lake, stream: &StreamName) -> Offsets {
     let mut delivered = Offsets::default();
     for name in [Ok(stream.table()), stream.table_in(TRACKS)].into_iter().flatten() {
         let Some(table) = lake.table(&name) else { continue };

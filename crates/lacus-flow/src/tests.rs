@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod messages;
+mod streams;
+
 struct Project {
     directory: TempDir,
     settings: settings::Delivery,

@@ -83,25 +83,28 @@ fn other_messages_have_tables_of_their_own() {
       address_city = "Ulm"
       plan_name = "pro"
     "#);
-    let page = r#"{"type":"page","messageId":"m3","name":"Home","category":"Docs","properties":{"name":"Home","url":"https://a/","category":"Other"}}"#;
+    let page = r#"{"type":"page","messageId":"m3","anonymousId":"a","name":"Home","category":"Docs","properties":{"name":"Home","url":"https://a/","category":"Other"}}"#;
     assert_snapshot!(shown(page), @r#"
     pages
       id = "m3"
+      anonymous_id = "a"
       name = "Home"
       category = "Docs"
       url = "https://a/"
       category_2 = "Other"
     "#);
-    let screen = r#"{"type":"screen","messageId":"m4","properties":{"name":"Home"}}"#;
+    let screen = r#"{"type":"screen","messageId":"m4","anonymousId":"a","properties":{"name":"Home"}}"#;
     assert_snapshot!(shown(screen), @r#"
     screens
       id = "m4"
+      anonymous_id = "a"
       name = "Home"
     "#);
-    let group = r#"{"type":"group","messageId":"m5","groupId":12,"traits":{"name":"Initech","employees":329}}"#;
+    let group = r#"{"type":"group","messageId":"m5","anonymousId":"a","groupId":12,"traits":{"name":"Initech","employees":329}}"#;
     assert_snapshot!(shown(group), @r#"
     groups
       id = "m5"
+      anonymous_id = "a"
       group_id = "12"
       name = "Initech"
       employees = 329
@@ -117,16 +120,18 @@ fn other_messages_have_tables_of_their_own() {
 
 #[test]
 fn keys_that_make_one_column_are_all_kept() {
-    let message = r#"{"type":"track","messageId":"m1","event":"e","context":{"ip":"1"},"properties":
+    let message = r#"{"type":"track","messageId":"m1","anonymousId":"a","event":"e","context":{"ip":"1"},"properties":
         {"id":"mine","user_id":5,"Price":1,"price":2,"PRICE":1,"price_2":3,"context":{"ip":"9","page":"p"},"a":{"b":1},"a_b":[2],"1st":1,"":0,"价格":7,"价 格":8,"_":9}}"#;
     assert_snapshot!(shown(message), @r#"
     tracks
       id = "m1"
+      anonymous_id = "a"
       context_ip = "1"
       event = "e"
       event_text = "e"
     e
       id = "m1"
+      anonymous_id = "a"
       context_ip = "1"
       event = "e"
       event_text = "e"
@@ -145,10 +150,12 @@ fn keys_that_make_one_column_are_all_kept() {
       价 格 = 8
       _ = 9
     "#);
-    let not_objects = r#"{"type":"identify","messageId":"m1","context":"none","traits":[1, {"a":"b"}]}"#;
+    let not_objects =
+        r#"{"type":"identify","messageId":"m1","anonymousId":"a","context":"none","traits":[1, {"a":"b"}]}"#;
     assert_snapshot!(shown(not_objects), @r#"
     identifies
       id = "m1"
+      anonymous_id = "a"
       context = "none"
       traits = "[1, {\"a\":\"b\"}]"
     "#);
@@ -161,8 +168,12 @@ fn what_is_no_message_is_refused_with_the_reason() {
         ("{\"type\":", "EOF while parsing a value at byte 8"),
         ("{}", "the message has no \"type\""),
         (r#"{"type":null}"#, "the message has no \"type\""),
-        (r#"{"type":"video"}"#, "\"video\" is no type of message"),
-        (r#"{"type":"track","event":null}"#, "the track message has no \"event\""),
+        (r#"{"type":"track","userId":"","event":"a"}"#, "the message has neither \"userId\" nor \"anonymousId\""),
+        (r#"{"type":"video","userId":"u"}"#, "\"video\" is no type of message"),
+        (r#"{"type":"track","userId":"u","event":null}"#, "the track message has no \"event\""),
+        (r#"{"type":"track","userId":"u","event":5}"#, "the track message has no \"event\""),
+        (r#"{"type":"group","userId":"u"}"#, "the group message has no \"groupId\""),
+        (r#"{"type":"alias","userId":"u"}"#, "the alias message has no \"previousId\""),
     ] {
         assert_eq!(rows(message.as_bytes()), Err(reason.to_owned()), "{message}");
     }
@@ -197,7 +208,7 @@ fn every_event_has_a_table() {
         ("Event", "event"),
         ("2 Fast", "event_2_fast"),
         ("", "event_cbf29ce484222325"),
-        ("购买", "event_16dc8c5cb5ffb2cb"),
+        ("购买", "event_b591923ee77a5329"),
     ] {
         assert_eq!(event_table(event), expected);
     }
