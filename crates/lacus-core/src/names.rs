@@ -56,9 +56,11 @@ impl StreamName {
     /// A table of the database that this stream has for itself: `web.tracks`.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) if `table` can't be a name.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) if `table` can't be a name, or the stream's can't be that of a database:
+    /// `main` and a few others are taken.
     pub fn table_in(&self, table: &str) -> Result<TableName> {
-        TableName::new(&format!("{}.{table}", self.0))
+        let name = TableName::new(&format!("{}.{table}", self.0))?;
+        if self.as_str() == MAIN_DATABASE { Err(taken_database(MAIN_DATABASE)) } else { Ok(name) }
     }
 }
 
@@ -70,6 +72,9 @@ pub struct TableName(Arc<str>);
 /// The database of tables whose stream has one table.
 pub const MAIN_DATABASE: &str = "main";
 
+/// Names that a stream's own database can't have: SQL has databases of its own, and `lake/raw/` is the raw zone.
+const TAKEN_DATABASES: [&str; 3] = ["information_schema", "pg_catalog", "raw"];
+
 impl TableName {
     /// Checks a name: each part as for a stream, and the derived `…__quarantine` too.
     ///
@@ -78,6 +83,9 @@ impl TableName {
     pub fn new(name: &str) -> Result<Self> {
         let (database, table) = name.split_once('.').map_or((None, name), |(database, table)| (Some(database), table));
         database.map(StreamName::new).transpose()?;
+        if let Some(taken) = database.filter(|database| TAKEN_DATABASES.contains(database)) {
+            return Err(taken_database(taken));
+        }
         StreamName::new(table.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(table))?;
         if database == Some(MAIN_DATABASE) { Ok(Self(table.into())) } else { Ok(Self(name.into())) }
     }
@@ -118,6 +126,11 @@ impl TableName {
     pub fn is_quarantine(&self) -> bool {
         self.0.ends_with(QUARANTINE_SUFFIX)
     }
+}
+
+fn taken_database(name: &str) -> Error {
+    Error::invalid(format!("no stream can have a database \"{name}\" of its own: the name is taken"))
+        .with_hint("give the stream another name")
 }
 
 fn is_valid(name: &str) -> bool {
@@ -205,6 +218,9 @@ mod tests {
         assert_eq!(TableName::new("main.clicks").unwrap().as_str(), "clicks");
         assert_eq!(TableName::new("clicks").unwrap().database(), "main");
         assert!(TableName::new("a.b.c").is_err());
+        for taken in ["main", "raw", "pg_catalog", "information_schema"] {
+            assert!(StreamName::new(taken).unwrap().table_in("tracks").is_err(), "{taken}");
+        }
     }
 
     #[test]

@@ -184,8 +184,9 @@ impl Delivery {
         let Some(since) = decoding.pending_since() else { return false };
         let flush_waits = self.waiting.iter().any(|command| matches!(command, Command::Flush { .. }));
         flush_waits
-            || decoding.pending_bytes() >= self.settings.commit_bytes.0
-            || since.elapsed() >= self.settings.commit_after.duration()
+            || decoding.must_commit()
+            || decoding.pending_bytes() >= decoding.hints().commit_bytes(&self.settings)
+            || since.elapsed() >= decoding.hints().commit_after(&self.settings)
             || self.share.is_pressing()
     }
 
@@ -263,8 +264,10 @@ impl Delivery {
         if let Some(wait) = again_after {
             return now + wait;
         }
-        let since = self.decoding.as_ref().and_then(Decoding::pending_since);
-        let due = since.map(|since| self.settings.commit_after.duration().saturating_sub(since.elapsed()));
+        let due = self.decoding.as_ref().and_then(|decoding| {
+            let wait = decoding.hints().commit_after(&self.settings);
+            Some(wait.saturating_sub(decoding.pending_since()?.elapsed()))
+        });
         now + due.unwrap_or(IDLE).clamp(Duration::from_millis(1), IDLE)
     }
 

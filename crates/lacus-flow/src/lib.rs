@@ -5,7 +5,13 @@
 
 mod decoding;
 mod delivery;
+mod hints;
+mod pending;
 mod progress;
+mod reading;
+mod routing;
+mod segment;
+mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -14,8 +20,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, StreamName, TableName, settings};
-use lacus_lake::{CommitReport, Lake, TableSchema};
+use lacus_core::{Clock, Context, Error, Kind, Result, StreamName, TableName, settings};
+use lacus_lake::{CommitReport, Lake};
 use lacus_stream::{Log, StreamInfo};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +31,9 @@ use crate::decoding::Decoding;
 use crate::delivery::{Command, Delivery};
 pub use crate::progress::DeliveryStatus;
 use crate::progress::{Progress, TailBudget};
+use crate::routing::Format;
+use crate::tables::Tables;
+pub use crate::tables::delivered;
 
 /// Requests that may wait for one delivery at once.
 const COMMANDS_MAX: usize = 64;
@@ -94,24 +103,25 @@ impl Deliveries {
     /// # Errors
     /// `NotFound` for a table that no stream feeds; why the commit failed.
     pub async fn flush(&self, table: &TableName) -> Result<CommitReport> {
-        let stream = self.0.log.stream(&table.stream());
-        let stream = stream.ok_or_else(|| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
+        let stream = reading::describe(&self.0.log, &table.stream());
+        let stream = stream.map_err(|_| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
         let (reply, answer) = oneshot::channel();
         self.ask(&stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply })
             .await?;
         answer.await.map_err(|_| stopping())?
     }
 
-    /// How far each delivery is, by stream name.
+    /// How far each delivery is, by stream name. Deleted streams are there until all they had is committed.
     #[must_use]
     pub fn status(&self) -> Vec<DeliveryStatus> {
         let mut statuses = Vec::new();
         for stream in self.0.log.streams() {
             let handle = self.handle(&stream.name);
-            statuses.push(match handle {
-                Some(handle) => handle.progress.status(stream.name, stream.end.total()),
-                None => Progress::default().status(stream.name, stream.end.total()),
-            });
+            let progress = handle.map(|handle| handle.progress).unwrap_or_default();
+            let status = progress.status(stream.name, stream.end.total());
+            if !stream.is_deleted || status.committed < status.acknowledged {
+                statuses.push(status);
+            }
         }
         statuses
     }
@@ -160,10 +170,8 @@ impl Deliveries {
     }
 
     async fn prepare(&self, stream: &StreamInfo) -> Result<Decoding> {
-        let name = stream.name.table();
-        let table = self.0.lake.create_table(&name, TableSchema::empty()).await?;
-        let quarantine = self.0.lake.create_table(&name.quarantine(), TableSchema::quarantine()).await?;
-        Ok(Decoding::new(self.0.log.clone(), stream, table, quarantine))
+        let tables = Tables::open(&self.0.lake, &stream.name, Format::of(stream)?).await?;
+        Ok(Decoding::new(self.0.log.clone(), stream.name.clone(), tables))
     }
 
     fn spawn(&self, stream: &StreamName, decoding: Decoding) -> Handle {
@@ -215,16 +223,12 @@ impl Deliveries {
     }
 }
 
-/// What the committed table of a stream includes: nothing beyond it may leave the log.
-fn delivered(lake: &Lake, stream: &StreamName) -> Offsets {
-    lake.table(&stream.table()).map(|table| table.state().delivered.clone()).unwrap_or_default()
-}
-
 /// A log that ends before its table was once lost or replaced. Its next events would get offsets that the table
 /// already counts as delivered: acknowledged and never seen. So refuse to go on.
 fn must_have_been_logged(log: &Log, lake: &Lake) -> Result<()> {
+    let ends: BTreeMap<_, _> = log.streams().into_iter().map(|stream| (stream.name, stream.end)).collect();
     for table in lake.tables().iter().filter(|table| !table.name().is_quarantine()) {
-        let end = log.stream(&table.name().stream()).map(|stream| stream.end).unwrap_or_default();
+        let end = ends.get(&table.name().stream()).cloned().unwrap_or_default();
         for (partition, next) in table.state().delivered.iter() {
             if next > end.next(partition) {
                 return Err(Error::corrupt(format!(

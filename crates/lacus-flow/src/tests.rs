@@ -6,13 +6,16 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
-use bytes::Bytes;
 use lacus_core::units::{ByteSize, Millis};
 use lacus_core::{NewRecord, SystemClock};
+use lacus_stream::NewStream;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
 use super::*;
+
+mod messages;
+mod streams;
 
 struct Project {
     directory: TempDir,

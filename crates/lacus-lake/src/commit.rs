@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
 use object_store::ObjectStoreExt;
@@ -34,6 +33,10 @@ use crate::table::{Committed, Table};
 const QUESTIONS_MAX: u32 = 5;
 /// The wait before asking again; it doubles.
 const QUESTION_WAIT: Duration = Duration::from_millis(50);
+/// Tables whose rows a commit encodes and writes side by side.
+const TABLES_AT_ONCE: usize = 8;
+/// Metadata files that a commit writes side by side.
+const METADATA_FILES_AT_ONCE: usize = 16;
 /// Raw files that a commit writes side by side.
 const RAW_FILES_AT_ONCE: usize = 8;
 
@@ -158,17 +161,17 @@ async fn lock(stream: &StreamName, tables: &[TableAppend]) -> Result<Vec<OwnedMu
     Ok(locks)
 }
 
-/// The tables that change. A quarantine without rows does not: progress lives in the stream's own table.
+/// The tables that change: those with rows, and the first one when progress moves.
 fn parts(tables: Vec<TableAppend>, delivered: &Offsets) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
-    for TableAppend { table, schema, batches } in tables {
+    for (index, TableAppend { table, schema, batches }) in tables.into_iter().enumerate() {
         let state = table.state();
         let tail = state.tail.get(..batches).ok_or_else(|| {
             Error::internal(format!("the tail of table \"{}\" has fewer than {batches} batches", table.name()))
         })?;
         let rows: Vec<_> = tail.iter().map(|batch| batch.rows.clone()).filter(|rows| rows.num_rows() > 0).collect();
         must_move_forward(table.name(), &state.delivered, delivered)?;
-        let moves = state.delivered != *delivered && !table.name().is_quarantine();
+        let moves = index == 0 && state.delivered != *delivered;
         if moves || !rows.is_empty() {
             let base = table.base();
             let names = Names::after(table.name(), &base.location);
@@ -211,7 +214,8 @@ async fn run(
     let pointers = parts.iter().map(|part| (part.table.name().clone(), part.base.location.clone())).collect();
     lake.catalog.begin(pointers, attempt.paths.clone(), attempt.now).await?;
     // Every write is awaited even when another one failed: a file must not appear after its name was taken off record.
-    let rows = join_all(parts.iter().map(|part| write_rows(lake, part, &attempt.delivered)));
+    let rows: Vec<_> = parts.iter().map(|part| write_rows(lake, part, &attempt.delivered)).collect();
+    let rows = stream::iter(rows).buffered(TABLES_AT_ONCE).collect::<Vec<_>>();
     let raw = stream::iter(raw.into_iter().map(|(path, file)| put(lake, path, file.bytes)));
     let (rows, raw) = futures::join!(rows, raw.buffer_unordered(RAW_FILES_AT_ONCE).collect::<Vec<_>>());
     let encoded = rows.into_iter().collect::<Result<Vec<_>>>()?;
@@ -269,7 +273,8 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Option<Encode
         publication.moves.push(planned.pointer);
         effect.tables.push((table, planned.committed));
     }
-    let writes = join_all(writes.into_iter().map(|(path, bytes)| put(lake, path, bytes))).await;
+    let writes = stream::iter(writes.into_iter().map(|(path, bytes)| put(lake, path, bytes)));
+    let writes = writes.buffer_unordered(METADATA_FILES_AT_ONCE).collect::<Vec<_>>().await;
     writes.into_iter().collect::<Result<Vec<()>>>()?;
 
     let moves = publication.moves.clone();

@@ -20,6 +20,7 @@ mod quarantine;
 mod rescued;
 mod rows;
 
+pub use json::object_text;
 pub use quarantine::quarantine_rows;
 
 /// The most bytes of records decoded at once: Arrow counts the bytes of a text column in 31 bits.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
 use crate::schema::TableSchema;
+use crate::warehouse::Warehouse;
 
 /// Snapshots that a table keeps, for readers that hold an older one.
 pub(crate) const SNAPSHOTS_MAX: usize = 100;
@@ -74,11 +75,12 @@ impl Names {
     pub(crate) fn after(table: &TableName, location: &str) -> Self {
         let id = Uuid::now_v7();
         let version = version_of(location) + 1;
+        let directory = directory_of(table);
         Self {
-            data: format!("main/{table}/data/{id}.parquet"),
-            manifest: format!("main/{table}/metadata/{id}-m0.avro"),
-            list: format!("main/{table}/metadata/snap-{id}.avro"),
-            metadata: format!("main/{table}/metadata/{version:05}-{id}.metadata.json"),
+            data: format!("{directory}/data/{id}.parquet"),
+            manifest: format!("{directory}/metadata/{id}-m0.avro"),
+            list: format!("{directory}/metadata/snap-{id}.avro"),
+            metadata: format!("{directory}/metadata/{version:05}-{id}.metadata.json"),
         }
     }
 
@@ -145,12 +147,18 @@ fn must_keep_columns(current: &Schema, wanted: &Schema) -> Result<()> {
     Ok(())
 }
 
+/// Where the files of a table are: in its database's directory, one of its own.
+fn directory_of(table: &TableName) -> String {
+    format!("{}/{}", table.database(), table.table())
+}
+
 /// The metadata of a new table, ready to be written.
 pub(crate) fn plan_table(
+    warehouse: &Warehouse,
     table: &TableName,
-    table_url: String,
     schema: &TableSchema,
 ) -> Result<(String, TableMetadata)> {
+    let table_url = warehouse.url(&directory_of(table));
     let failed = |error| iceberg_error(error, "make table metadata");
     // The builder gives new ids to the fields of a first schema, so the first one has no fields and does not stay.
     let nothing = Schema::builder().build().map_err(failed)?;
@@ -167,7 +175,7 @@ pub(crate) fn plan_table(
             .and_then(TableMetadataBuilder::build)
             .map_err(failed)?
             .metadata;
-    let path = format!("main/{table}/metadata/00000-{}.metadata.json", Uuid::now_v7());
+    let path = format!("{}/metadata/00000-{}.metadata.json", directory_of(table), Uuid::now_v7());
     Ok((path, metadata))
 }
 

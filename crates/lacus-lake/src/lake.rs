@@ -1,6 +1,7 @@
 //! The lake: its tables, and the commit that publishes data and offsets together.
 //!
-//! A project's data directory has `catalog.db` and `lake/`, with `lake/main/<table>/` (Iceberg tables) and `lake/raw/`.
+//! A project's data directory has `catalog.db` and `lake/`, with `lake/<database>/<table>/` (Iceberg tables; database `main`
+//! unless a stream has one of its own) and `lake/raw/`.
 //! There is one writer: opening takes the right to write from whoever had it, and every catalog transaction checks it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,7 +53,8 @@ pub struct Commit {
     pub stream: StreamName,
     /// Everything before these offsets is in the tables once this commit succeeds.
     pub delivered: Offsets,
-    /// The tables, with the part of their tail to commit.
+    /// The tables, with the part of their tail to commit. The first one records the stream's progress: it moves even
+    /// without rows, the others don't.
     pub tables: Vec<TableAppend>,
     /// The same events for the raw zone.
     pub raw: Vec<RawFile>,
@@ -174,8 +176,6 @@ impl Lake {
     /// Publishes rows, raw events and offsets. After an error nothing of it is visible and it may be tried again, with
     /// the same batches and offsets. Dropping the future does not stop the commit.
     ///
-    /// A quarantine without rows is left as it is: the stream's own table says what was delivered.
-    ///
     /// # Errors
     /// `Unavailable` when the store or the catalog refuses, `Conflict` when another process took over.
     pub async fn commit(&self, commit: Commit) -> Result<CommitReport> {
@@ -278,8 +278,7 @@ async fn create_table(inner: &Inner, name: TableName, schema: &TableSchema) -> R
 }
 
 async fn write_table(inner: &Inner, name: &TableName, schema: &TableSchema) -> Result<String> {
-    let url = inner.files.warehouse.url(&format!("main/{name}"));
-    let (path, metadata) = plan_table(name, url, schema)?;
+    let (path, metadata) = plan_table(&inner.files.warehouse, name, schema)?;
     let json = serde_json::to_vec(&metadata).map_err(|error| Error::internal("write metadata").with_source(error))?;
     let now = inner.clock.now();
     let location = inner.files.warehouse.url(&path);

@@ -97,7 +97,7 @@ impl Table {
         Self { name, state, committed: Mutex::new(Arc::new(base)), committing: Arc::default() }
     }
 
-    /// Its name in database `main`.
+    /// Its name, with its database unless that is `main`.
     #[must_use]
     pub fn name(&self) -> &TableName {
         &self.name

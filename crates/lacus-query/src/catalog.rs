@@ -1,46 +1,86 @@
-//! The tables of the lake as SQL finds them: catalog `lake`, database `main`.
+//! The tables of the lake as SQL finds them: catalog `lake`, with a database for each of the lake's.
 //!
 //! Looking a table up takes its state as it is at that instant; the engine looks each table up once per statement, so
-//! a statement sees every table in one state however often it names it.
+//! a statement sees every table in one state however often it names it. A database is there as soon as its first table
+//! is; `main` always is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
-use lacus_core::TableName;
+use lacus_core::{MAIN_DATABASE, TableName};
 use lacus_lake::Lake;
 
 use crate::table::LakeTable;
 
-/// Database `main`.
-pub(crate) struct MainDatabase {
+/// Catalog `lake`.
+pub(crate) struct LakeCatalog {
     lake: Arc<Lake>,
+    /// Databases that are not the lake's: what Postgres clients ask about.
+    others: MemoryCatalogProvider,
 }
 
-impl MainDatabase {
+/// One database of the lake.
+struct Database {
+    lake: Arc<Lake>,
+    name: String,
+}
+
+impl LakeCatalog {
     pub(crate) fn new(lake: Arc<Lake>) -> Self {
-        Self { lake }
+        Self { lake, others: MemoryCatalogProvider::new() }
+    }
+
+    fn is_database(&self, name: &str) -> bool {
+        name == MAIN_DATABASE || self.lake.tables().iter().any(|table| table.name().database() == name)
     }
 }
 
-impl fmt::Debug for MainDatabase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MainDatabase")
+impl CatalogProvider for LakeCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let tables = self.lake.tables();
+        let databases = tables.iter().map(|table| table.name().database()).chain([MAIN_DATABASE]);
+        let databases: BTreeSet<&str> = databases.collect();
+        databases.into_iter().map(str::to_owned).chain(self.others.schema_names()).collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if !self.is_database(name) {
+            return self.others.schema(name);
+        }
+        Some(Arc::new(Database { lake: Arc::clone(&self.lake), name: name.to_owned() }))
+    }
+
+    fn register_schema(
+        &self,
+        name: &str,
+        schema: Arc<dyn SchemaProvider>,
+    ) -> Result<Option<Arc<dyn SchemaProvider>>, DataFusionError> {
+        self.others.register_schema(name, schema)
+    }
+}
+
+impl Database {
+    fn find(&self, name: &str) -> Option<Arc<lacus_lake::Table>> {
+        let name = TableName::new(&format!("{}.{name}", self.name)).ok()?;
+        self.lake.table(&name)
     }
 }
 
 #[async_trait]
-impl SchemaProvider for MainDatabase {
+impl SchemaProvider for Database {
     fn table_names(&self) -> Vec<String> {
-        self.lake.tables().iter().map(|table| table.name().to_string()).collect()
+        let tables = self.lake.tables();
+        let names = tables.iter().map(|table| table.name()).filter(|name| name.database() == self.name);
+        names.map(|name| name.table().to_owned()).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let table = TableName::new(name).ok().and_then(|name| self.lake.table(&name));
-        Ok(table.map(|table| Arc::new(LakeTable::new(table.state())) as Arc<dyn TableProvider>))
+        Ok(self.find(name).map(|table| Arc::new(LakeTable::new(table.state())) as Arc<dyn TableProvider>))
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
@@ -48,6 +88,18 @@ impl SchemaProvider for MainDatabase {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        TableName::new(name).is_ok_and(|name| self.lake.table(&name).is_some())
+        self.find(name).is_some()
+    }
+}
+
+impl fmt::Debug for LakeCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LakeCatalog")
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Database").field(&self.name).finish()
     }
 }

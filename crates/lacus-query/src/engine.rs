@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider};
+use datafusion::catalog::CatalogProvider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -21,13 +21,13 @@ use datafusion::scalar::ScalarValue;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
-use lacus_core::{Error, Result, settings};
+use lacus_core::{Error, MAIN_DATABASE, Result, settings};
 use lacus_lake::Lake;
 use object_store::ObjectStore;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use crate::catalog::MainDatabase;
+use crate::catalog::LakeCatalog;
 use crate::dialect::Dialect;
 use crate::error::Names;
 use crate::session::Session;
@@ -36,8 +36,8 @@ use crate::variables::SERVER_VERSION;
 
 /// The catalog that every session starts in.
 pub(crate) const CATALOG: &str = "lake";
-/// The database that every session starts in.
-pub(crate) const DATABASE: &str = "main";
+/// The database that the tables are in which Postgres clients ask about.
+const POSTGRES_DATABASE: &str = "pg_catalog";
 
 /// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
 const SPILL_FACTOR: u64 = 16;
@@ -51,7 +51,7 @@ pub struct Engine {
 pub(crate) struct Shared {
     /// What a session is copied from.
     template: SessionState,
-    database: Arc<dyn SchemaProvider>,
+    catalog: Arc<dyn CatalogProvider>,
     /// Reads what Postgres clients ask about tables.
     pub(crate) postgres: PostgresCompatibilityParser,
     pub(crate) timeout: Duration,
@@ -65,24 +65,24 @@ impl Engine {
     /// If there are no threads or no place for temporary files.
     pub fn new(lake: Arc<Lake>, settings: &settings::Query) -> Result<Self> {
         let store = lake.store();
-        Self::over(Arc::new(MainDatabase::new(lake)), store, settings)
+        Self::over(Arc::new(LakeCatalog::new(lake)), store, settings)
     }
 
-    /// An engine for the tables of `database`, with their files in `store`.
+    /// An engine for the tables of `catalog`, with their files in `store`.
     pub(crate) fn over(
-        database: Arc<dyn SchemaProvider>,
+        catalog: Arc<dyn CatalogProvider>,
         store: Arc<dyn ObjectStore>,
         settings: &settings::Query,
     ) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let runtime = runtime(store, settings).map_err(no_engine)?;
-        let template = template(&database, runtime, threads).map_err(no_engine)?;
+        let template = template(&catalog, runtime, threads).map_err(no_engine)?;
         let workers = Workers::start(threads)?;
         let timeout = settings.timeout.duration();
         Ok(Self {
             shared: Arc::new(Shared {
                 template,
-                database,
+                catalog,
                 postgres: PostgresCompatibilityParser::new(),
                 timeout,
                 workers,
@@ -105,7 +105,13 @@ impl fmt::Debug for Engine {
 
 impl Names for Shared {
     fn tables(&self) -> Vec<String> {
-        self.database.table_names()
+        let mut names = Vec::new();
+        for database in self.catalog.schema_names().into_iter().filter(|name| name != POSTGRES_DATABASE) {
+            let tables = self.catalog.schema(&database).map(|database| database.table_names()).unwrap_or_default();
+            let is_main = database == MAIN_DATABASE;
+            names.extend(tables.into_iter().map(|table| if is_main { table } else { format!("{database}.{table}") }));
+        }
+        names
     }
 
     fn functions(&self) -> Vec<String> {
@@ -131,12 +137,12 @@ fn runtime(store: Arc<dyn ObjectStore>, settings: &settings::Query) -> Result<Ar
 }
 
 fn template(
-    database: &Arc<dyn SchemaProvider>,
+    catalog: &Arc<dyn CatalogProvider>,
     runtime: Arc<RuntimeEnv>,
     threads: usize,
 ) -> Result<SessionState, DataFusionError> {
     let mut config = SessionConfig::new()
-        .with_default_catalog_and_schema(CATALOG, DATABASE)
+        .with_default_catalog_and_schema(CATALOG, MAIN_DATABASE)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
         .with_target_partitions(threads);
@@ -146,9 +152,7 @@ fn template(
     let state =
         SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
     let context = SessionContext::new_with_state(state);
-    let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema(DATABASE, Arc::clone(database))?;
-    context.register_catalog(CATALOG, Arc::new(catalog));
+    context.register_catalog(CATALOG, Arc::clone(catalog));
     setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
     context.register_udf(version());
     Ok(context.state())

@@ -1,5 +1,6 @@
 //! SQL over table states made by hand: files written by the Parquet writer, tails of Arrow batches.
 
+mod databases;
 mod errors;
 mod evolution;
 mod lake;

@@ -58,7 +58,7 @@ pub use crate::cursors::{READER_BYTES_MAX, READERS_MAX};
 pub use crate::frame::RECORD_BYTES_MAX;
 pub use crate::ids::{MessageIds, Seen};
 pub use crate::stats::Stats;
-pub use crate::streams::{NewStream, SHARDS_EVER_MAX, STREAMS_MAX, Shard};
+pub use crate::streams::{FORMAT_ATTRIBUTE, NewStream, SHARDS_EVER_MAX, STREAMS_MAX, Shard};
 
 /// A log of streams in one directory. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]

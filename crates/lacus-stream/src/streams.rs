@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::frame::PartitionId;
 use crate::{disk, partitioning};
 
+/// The attribute that says what the records of a stream are. It outlasts the stream's end, as they are still delivered.
+pub const FORMAT_ATTRIBUTE: &str = "format";
+
 /// The most streams of a log.
 pub const STREAMS_MAX: usize = 10_000;
 
@@ -253,7 +256,7 @@ impl StoredStream {
     /// Closes all shards: nothing goes to them any more.
     pub(crate) fn delete(&mut self, now: Timestamp) {
         self.shards.iter_mut().filter(|shard| shard.is_open()).for_each(|shard| shard.close(now));
-        self.attributes.clear();
+        self.attributes.retain(|name, _| name == FORMAT_ATTRIBUTE);
         self.retention_ms = None;
     }
 

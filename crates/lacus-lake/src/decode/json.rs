@@ -19,8 +19,11 @@ impl From<JiterError> for Fault {
     }
 }
 
-/// The text of a record that is one JSON object; otherwise why it is none, for a person.
-pub(super) fn object_text(bytes: &[u8]) -> Result<&str, String> {
+/// The text of a record that is one JSON object.
+///
+/// # Errors
+/// Why it is none, for a person.
+pub fn object_text(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
     let mut json = Jiter::new(bytes);
     let Ok(first) = json.peek() else { return Err("the record is empty".to_owned()) };

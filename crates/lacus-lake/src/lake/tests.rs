@@ -559,3 +559,25 @@ proptest! {
         Runtime::new().unwrap().block_on(run_model(steps));
     }
 }
+
+#[tokio::test]
+async fn a_database_has_a_directory_of_its_own() {
+    let place = Place::new();
+    let (web, schema) = (StreamName::new("web").unwrap(), nested());
+    {
+        let lake = place.open().await;
+        let tracks = lake.create_table(&web.table_in("tracks").unwrap(), schema.clone()).await.unwrap();
+        lake.create_table(&web.table(), schema.clone()).await.unwrap();
+        append(&tracks, &schema, 0..3);
+        let tables = vec![TableAppend { table: tracks, schema, batches: 1 }];
+        lake.commit(Commit { stream: web.clone(), delivered: offsets(&[3]), tables, raw: Vec::new() }).await.unwrap();
+        check_sound(&lake.check().await.unwrap());
+    }
+    let lake = place.open().await;
+    let names: Vec<String> = lake.tables().iter().map(|table| table.name().to_string()).collect();
+    assert_eq!(names, ["web", "web.tracks"]);
+    let tracks = lake.table(&web.table_in("tracks").unwrap()).unwrap();
+    assert_eq!((rows_of(&lake, &tracks).len(), &tracks.state().delivered), (3, &offsets(&[3])));
+    assert!(tracks.state().metadata_location.contains("/lake/web/tracks/metadata/"));
+    assert_eq!(files_below(&place.directory.path().join("lake/web/tracks/data")).len(), 1);
+}

@@ -9,13 +9,13 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
-use lacus_core::{Error, Kind};
+use lacus_core::{Error, Kind, MAIN_DATABASE};
 
 use super::{SqlError, nearest};
 
 /// Names that exist, for "did you mean".
 pub(crate) trait Names {
-    /// Tables of database `main`.
+    /// Tables, with their database unless that is `main`.
     fn tables(&self) -> Vec<String>;
     /// Functions.
     fn functions(&self) -> Vec<String>;
@@ -179,19 +179,16 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
 fn unknown_table(name: &str, tables: &[String]) -> SqlError {
     let parts: Vec<&str> = name.split('.').collect();
     let table = parts.last().copied().unwrap_or(name);
-    let schema = if parts.len() > 1 { parts[parts.len() - 2] } else { "main" };
+    let schema = if parts.len() > 1 { parts[parts.len() - 2] } else { MAIN_DATABASE };
     let error =
         SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\" in database \"{schema}\""));
-    if schema == "main" {
-        return match nearest(table, tables.iter().map(String::as_str)) {
-            Some(nearest) => error.with_hint(format!("did you mean \"{nearest}\"?")),
-            None if tables.is_empty() => {
-                error.with_hint("there are no tables yet: a source's first event makes its table")
-            }
-            None => error.with_hint("SHOW TABLES lists them"),
-        };
+    let whole = if schema == MAIN_DATABASE { table.to_owned() } else { format!("{schema}.{table}") };
+    let elsewhere = || tables.iter().find(|name| name.rsplit('.').next() == Some(table)).map(String::as_str);
+    match nearest(&whole, tables.iter().map(String::as_str)).or_else(elsewhere) {
+        Some(nearest) => error.with_hint(format!("did you mean \"{nearest}\"?")),
+        None if tables.is_empty() => error.with_hint("there are no tables yet: a source's first event makes its table"),
+        None => error.with_hint("SHOW TABLES lists them"),
     }
-    error.with_hint("tables are in database \"main\"")
 }
 
 fn unknown_function(name: &str, sql: &str, names: &dyn Names) -> SqlError {

@@ -7,8 +7,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
-use lacus_core::{Offsets, settings};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use lacus_core::{MAIN_DATABASE, Offsets, settings};
 use lacus_lake::{LiveFile, TableSchema, TableState, TailBatch};
 use object_store::local::LocalFileSystem;
 use parquet::arrow::ArrowWriter;
@@ -20,12 +20,15 @@ use crate::{Dialect, Engine, LakeTable, QueryStats, Session, SqlError};
 /// Tables and their files.
 pub(super) struct TestLake {
     directory: TempDir,
+    catalog: Arc<MemoryCatalogProvider>,
     database: Arc<MemorySchemaProvider>,
 }
 
 impl TestLake {
     pub(super) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), database: Arc::new(MemorySchemaProvider::new()) }
+        let (catalog, database) = (MemoryCatalogProvider::new(), Arc::new(MemorySchemaProvider::new()));
+        catalog.register_schema(MAIN_DATABASE, Arc::clone(&database) as _).unwrap();
+        Self { directory: tempfile::tempdir().unwrap(), catalog: Arc::new(catalog), database }
     }
 
     /// Writes rows as a file of the lake.
@@ -60,7 +63,7 @@ impl TestLake {
 
     pub(super) fn engine_with(&self, settings: &settings::Query) -> Engine {
         let store = Arc::new(LocalFileSystem::new_with_prefix(self.directory.path()).unwrap());
-        Engine::over(Arc::clone(&self.database) as _, store, settings).unwrap()
+        Engine::over(Arc::clone(&self.catalog) as _, store, settings).unwrap()
     }
 
     pub(super) fn session(&self) -> Session {

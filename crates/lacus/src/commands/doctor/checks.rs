@@ -182,18 +182,17 @@ async fn verify_lake(lake: &Lake) -> Result<String> {
     Ok(std::iter::once(held).chain(told).collect::<Vec<_>>().join("; "))
 }
 
-/// No table has more of a stream than the log ever had.
+/// No stream's tables have more of it than the log ever had.
 fn progress(log: &Log, lake: &Lake) -> Result<String> {
     let mut behind = 0;
     for stream in log.streams() {
-        let Some(table) = lake.table(&stream.name.table()) else { continue };
-        let delivered = table.state().delivered.clone();
+        let delivered = lacus_flow::delivered(lake, &stream.name);
         for (partition, next) in delivered.iter() {
             let end = stream.end.next(partition);
             if next > end {
                 return Err(Error::corrupt(format!(
-                    "table {} has {} records of partition {}, and the log only {}: the log lost some",
-                    table.name().as_str(),
+                    "the tables of stream {} have {} records of partition {}, and the log only {}: the log lost some",
+                    stream.name.as_str(),
                     next.0,
                     partition.0,
                     end.0

@@ -1,0 +1,35 @@
+//! What a stream says itself about its commits, instead of the settings: Firehose's buffering hints are such.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lacus_core::settings;
+
+/// Attribute: commit when this many bytes wait.
+const COMMIT_BYTES: &str = "commit_bytes";
+/// Attribute: commit when the oldest event has waited this long.
+const COMMIT_AFTER_MS: &str = "commit_after_ms";
+
+/// The attributes of a stream that are about its commits. What is no whole number is as if it was not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Hints {
+    commit_bytes: Option<u64>,
+    commit_after_ms: Option<u64>,
+}
+
+impl Hints {
+    pub(crate) fn of(attributes: &BTreeMap<String, String>) -> Self {
+        let number = |name: &str| attributes.get(name)?.parse().ok();
+        Self { commit_bytes: number(COMMIT_BYTES), commit_after_ms: number(COMMIT_AFTER_MS) }
+    }
+
+    /// How many bytes of events may wait for a commit.
+    pub(crate) fn commit_bytes(&self, settings: &settings::Delivery) -> u64 {
+        self.commit_bytes.unwrap_or(settings.commit_bytes.0)
+    }
+
+    /// How long events may wait for one.
+    pub(crate) fn commit_after(&self, settings: &settings::Delivery) -> Duration {
+        self.commit_after_ms.map_or_else(|| settings.commit_after.duration(), Duration::from_millis)
+    }
+}

@@ -1,0 +1,110 @@
+//! One table's rows that are visible and not frozen for a commit.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use lacus_core::{Error, Result};
+use lacus_lake::conform::conform;
+use lacus_lake::{Table, TableAppend, TableSchema, TailBatch};
+
+/// Small tail batches are merged up to this many rows, so that a scan meets few batches.
+const MERGED_ROWS_MAX: usize = 65_536;
+/// And up to this much memory: copying more than that would delay what comes next.
+const MERGED_BYTES_MAX: usize = 64 << 20;
+
+/// A table with the rows that a delivery has made visible.
+pub(crate) struct Pending {
+    table: Arc<Table>,
+    schema: TableSchema,
+    /// Batches at the end of the table's tail that are not frozen. The frozen ones before them go whenever their commit
+    /// ends, so batches are counted from the end.
+    batches: usize,
+}
+
+impl Pending {
+    /// A table whose tail is empty.
+    pub(crate) fn new(table: Arc<Table>) -> Self {
+        let schema = TableSchema::clone(&table.state().schema);
+        Self { table, schema, batches: 0 }
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The columns that the next rows are decoded with.
+    pub(crate) fn schema(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// Memory of all uncommitted rows, frozen ones too.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.table.state().tail.iter().map(|batch| batch.bytes as u64).sum()
+    }
+
+    /// Shows rows; with all pending rows decoded again if a column became wider.
+    pub(crate) fn show(&mut self, schema: TableSchema, rows: RecordBatch, decoded_again: Option<Vec<TailBatch>>) {
+        self.schema = schema;
+        if let Some(mut batches) = decoded_again {
+            batches.push(tail_batch(rows));
+            self.replace_last(self.batches, batches);
+        } else if rows.num_rows() > 0 {
+            self.table.append_tail(&self.schema, tail_batch(rows));
+            self.batches += 1;
+            self.merge_small_batches();
+        }
+    }
+
+    /// Ends the part of the tail that the next commit takes. From here on its column types stay.
+    pub(crate) fn freeze(&mut self) -> TableAppend {
+        self.schema.pin();
+        self.batches = 0;
+        let batches = self.table.state().tail.len();
+        TableAppend { table: Arc::clone(&self.table), schema: self.schema.clone(), batches }
+    }
+
+    /// Whether a commit would have rows of it.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.batches > 0
+    }
+
+    /// Keeps the tail's batches of growing size, as in a log-structured merge: a row is copied O(log n) times.
+    fn merge_small_batches(&mut self) {
+        let state = self.table.state();
+        let (mut count, mut rows, mut bytes) = (0, 0, 0);
+        for batch in state.tail.iter().rev().take(self.batches) {
+            let more = batch.rows.num_rows();
+            let is_full = rows + more > MERGED_ROWS_MAX || bytes + batch.bytes > MERGED_BYTES_MAX;
+            if is_full || (rows > 0 && more > 2 * rows) {
+                break;
+            }
+            rows += more;
+            bytes += batch.bytes;
+            count += 1;
+        }
+        if count < 2 {
+            return;
+        }
+        match merged(&state.tail[state.tail.len() - count..], &state.arrow_schema) {
+            Ok(merged) => self.replace_last(count, vec![tail_batch(merged)]),
+            Err(error) => tracing::warn!(error = %error.chain(), "batches of the tail stay as they are"),
+        }
+    }
+
+    fn replace_last(&mut self, count: usize, batches: Vec<TailBatch>) {
+        self.batches = self.batches - count + batches.len();
+        self.table.replace_end_of_tail(&self.schema, count, batches);
+    }
+}
+
+fn merged(batches: &[Arc<TailBatch>], schema: &SchemaRef) -> Result<RecordBatch> {
+    let batches = batches.iter().map(|batch| conform(&batch.rows, schema)).collect::<Result<Vec<_>>>()?;
+    concat_batches(schema, &batches).map_err(|error| Error::internal("merge batches of the tail").with_source(error))
+}
+
+/// Rows as a batch of the tail.
+pub(crate) fn tail_batch(rows: RecordBatch) -> TailBatch {
+    TailBatch { bytes: rows.get_array_memory_size(), rows }
+}

@@ -1,0 +1,96 @@
+//! What is new in the log, in an order that keeps that of each key.
+//!
+//! Within a shard records come in order. A shard that came of others by a reshard is read only once those are closed and
+//! read to their end: a key's records before the reshard come before those after it.
+
+use lacus_core::{Context, Error, Offset, Offsets, Partition, Record, Result, StreamName};
+use lacus_stream::{Log, Shard, StreamInfo};
+
+/// Bytes of records after which a turn reads no further shard. Each of a shard's reads gives one record at least.
+pub(crate) const TURN_BYTES_MAX: usize = 4 << 20;
+
+/// Reads what is new in some shards. `first` is the shard to begin with; when not all were come to, it is left at the
+/// next one.
+pub(crate) fn read_new(
+    log: &Log,
+    stream: &StreamInfo,
+    seen: &Offsets,
+    is_meant: impl Fn(Partition) -> bool,
+    first: &mut Partition,
+) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    let mut news: Vec<Partition> = with_news(stream, seen).filter(|shard| is_meant(*shard)).collect();
+    let Some(bytes_each) = TURN_BYTES_MAX.checked_div(news.len()) else { return Ok(records) };
+    let begin = news.partition_point(|shard| shard < first) % news.len();
+    news.rotate_left(begin);
+    let mut bytes = 0;
+    for shard in news {
+        if bytes >= TURN_BYTES_MAX {
+            *first = shard;
+            break;
+        }
+        let next = seen.next(shard);
+        let read = log.read(&stream.name, shard, next, bytes_each)?;
+        must_continue(&read, next)?;
+        bytes += read.iter().map(|record| record.value.len()).sum::<usize>();
+        records.extend(read);
+    }
+    Ok(records)
+}
+
+/// Shards with unread records that may be read now, by number.
+fn with_news<'a>(stream: &'a StreamInfo, seen: &'a Offsets) -> impl Iterator<Item = Partition> + 'a {
+    let is_read = |shard: Partition| seen.next(shard) >= stream.end.next(shard);
+    let may_begin = move |shard: &Shard| {
+        seen.next(shard.partition) > Offset(0) || shard.parents.iter().all(|parent| is_read(*parent))
+    };
+    let shards = stream.shards.iter().filter(move |shard| !is_read(shard.partition) && may_begin(shard));
+    shards.map(|shard| shard.partition)
+}
+
+/// Reads records again that lie from `from` to before `end`, in pieces of about [`TURN_BYTES_MAX`].
+pub(crate) fn read_again(
+    log: &Log,
+    stream: &StreamName,
+    from: &Offsets,
+    end: &Offsets,
+    mut each: impl FnMut(Vec<Record>) -> Result<()>,
+) -> Result<()> {
+    for (shard, end) in end.iter() {
+        let mut next = from.next(shard);
+        while next < end {
+            let mut records = log.read(stream, shard, next, TURN_BYTES_MAX)?;
+            must_continue(&records, next)?;
+            records.retain(|record| record.position.offset < end);
+            let last = records.last().ok_or_else(|| gap(shard, next))?;
+            next = last.position.offset.plus(1);
+            each(records)?;
+        }
+    }
+    Ok(())
+}
+
+/// The stream as it is now, deleted or not.
+pub(crate) fn describe(log: &Log, name: &StreamName) -> Result<StreamInfo> {
+    let deleted = || log.streams().into_iter().find(|stream| stream.name == *name);
+    log.stream(name)
+        .or_else(deleted)
+        .ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))
+        .context("read the log")
+}
+
+/// Offsets have no gaps: one would be an acknowledged record that is never delivered.
+fn must_continue(records: &[Record], mut next: Offset) -> Result<()> {
+    for record in records {
+        if record.position.offset != next {
+            return Err(gap(record.position.partition, next));
+        }
+        next = next.plus(1);
+    }
+    Ok(())
+}
+
+fn gap(partition: Partition, missing: Offset) -> Error {
+    Error::corrupt(format!("the log has no record {} of partition {}", missing.0, partition.0))
+        .with_hint("run `lacus doctor`; restore .lacus/stream from a backup")
+}

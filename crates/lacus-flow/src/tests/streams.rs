@@ -1,0 +1,124 @@
+//! Streams that change while they are delivered: reshards, deletions, hints.
+
+use super::*;
+
+fn clicks() -> StreamName {
+    StreamName::new("clicks").unwrap()
+}
+
+async fn commit_of(running: &Running, rows: u64) {
+    let committed = || {
+        let table = running.lake.table(&clicks().table());
+        table.map_or(0, |table| table.state().files.iter().map(|file| file.rows).sum::<u64>())
+    };
+    wait_until(|| committed() == rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reshards_lose_nothing_and_keep_the_order_of_each_key() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    for round in 0..12 {
+        running.send(&events(round * 50..round * 50 + 50)).await;
+        let log = running.log.clone();
+        log.set_shard_count(&clicks(), 1 + round % 4).unwrap();
+    }
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 600);
+    // Of each key, ids were sent in ascending order, and that is the order they became visible in.
+    let mut last = [None; 7];
+    for batch in running.batches("clicks", &project) {
+        for id in batch.column_by_name("id").unwrap().as_primitive::<Int64Type>().values() {
+            let key = usize::try_from(id % 50 % 7).unwrap();
+            assert!(last[key] < Some(*id), "{id} after {:?}", last[key]);
+            last[key] = Some(*id);
+        }
+    }
+    assert_eq!(running.flush().await.rows, 600);
+    running.stop().await;
+
+    let running = project.start().await.unwrap();
+    running.send(&events(600..650)).await;
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 650);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_stream_drains_and_one_of_its_name_goes_on() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.send(&events(0..100)).await;
+    running.log.delete_stream(&clicks()).unwrap();
+    wait_until(|| {
+        running.lake.table(&clicks().table()).is_some_and(|_| running.positions("clicks", &project).len() == 100)
+    })
+    .await;
+    assert_eq!(running.flush().await.rows, 100, "a deleted stream can be flushed");
+    assert_eq!(running.deliveries.status(), [], "nothing is left of it to tell");
+    running.stop().await;
+
+    let running = project.start().await.unwrap();
+    running.send(&events(100..150)).await;
+    assert_eq!(running.log.stream(&clicks()).unwrap().first_shard, 3);
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 150);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_format_of_a_deleted_stream_still_counts_while_it_drains() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.send_messages(&[messages::track(1, "Bought", "{}")]).await;
+    running.deliveries.stop().await;
+    let web = StreamName::new("web").unwrap();
+    running.log.append(&web, vec![NewRecord::of(messages::track(2, "Bought", "{}"))]).await.unwrap();
+    running.log.delete_stream(&web).unwrap();
+    running.log.close().await.unwrap();
+    drop(running);
+
+    let running = project.start().await.unwrap();
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("web.bought", &project).len(), 2);
+    // One of the same name may have another format: what the first one delivered is not delivered again.
+    running.log.create_stream(&web, &NewStream::of_shards(1)).unwrap();
+    running.log.append(&web, vec![NewRecord::of(r#"{"plain":1}"#)]).await.unwrap();
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("web", &project).len(), 1);
+    assert_eq!(running.flush_table("web").await.rows, 1);
+    running.stop().await;
+    let running = project.start().await.unwrap();
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("web", &project).len(), 1);
+    assert_eq!(running.positions("web.tracks", &project).len(), 2);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streams_own_hints_say_when_to_commit() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.send(&events(0..10)).await;
+    running.deliveries.caught_up().await.unwrap();
+    // The settings say five minutes; it changes while events wait.
+    let set = |name: &str, value: &str| {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        let mut change = |attributes: &mut std::collections::BTreeMap<String, String>| {
+            attributes.insert(name.clone(), value.clone());
+            Ok(())
+        };
+        running.log.change_attributes(&clicks(), &mut change).unwrap();
+    };
+    set("commit_after_ms", "50");
+    commit_of(&running, 10).await;
+    set("commit_after_ms", "3600000");
+    set("commit_bytes", "200");
+    running.send(&events(10..30)).await;
+    commit_of(&running, 30).await;
+    set("commit_bytes", "many");
+    running.send(&events(30..31)).await;
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 31, "what is no number is as if it was not said");
+    running.stop().await;
+}

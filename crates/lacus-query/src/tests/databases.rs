@@ -1,0 +1,102 @@
+//! Databases beside `main`: streams that have tables of their own.
+
+use std::sync::Arc;
+
+use lacus_core::{Offset, Partition, Position, Record, SystemClock, TableName, Timestamp, settings};
+use lacus_lake::decode::decode;
+use lacus_lake::{Lake, TableSchema, TailBatch};
+use tempfile::TempDir;
+
+use super::lake::ask;
+use crate::{Dialect, Engine, Session};
+
+/// A real lake, whose rows are all in tails.
+pub(super) struct Filled {
+    lake: Arc<Lake>,
+    _directory: TempDir,
+}
+
+impl Filled {
+    pub(super) async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(directory.path(), Arc::new(SystemClock)).await.unwrap();
+        Self { lake: Arc::new(lake), _directory: directory }
+    }
+
+    /// Adds events, one on each line, to a table.
+    pub(super) async fn add(&self, table: &str, events: &str) {
+        let name = TableName::new(table).unwrap();
+        let table = self.lake.create_table(&name, TableSchema::empty()).await.unwrap();
+        let first = table.state().tail.iter().map(|batch| batch.rows.num_rows() as u64).sum();
+        let record = |(event, offset): (&str, u64)| Record {
+            position: Position { partition: Partition(0), offset: Offset(offset) },
+            received_at: Timestamp::from_micros(i64::try_from(offset).unwrap()),
+            key: None,
+            id: None,
+            value: event.trim().to_owned().into(),
+        };
+        let records: Vec<Record> = events.lines().zip(first..).map(record).collect();
+        let decoded = decode(&records, &table.state().schema).unwrap();
+        table.append_tail(&decoded.schema, TailBatch { bytes: 0, rows: decoded.rows });
+    }
+
+    pub(super) fn session(&self) -> Session {
+        Engine::new(Arc::clone(&self.lake), &settings::Query::default()).unwrap().session(Dialect::Lacus)
+    }
+}
+
+async fn two_databases() -> Filled {
+    let lake = Filled::new().await;
+    lake.add("clicks", r#"{"n":1}"#).await;
+    lake.add("web.tracks", "{\"event\":\"a\"}\n{\"event\":\"b\"}").await;
+    lake.add("web.tracks__quarantine", r#"{"reason":"none"}"#).await;
+    lake
+}
+
+#[tokio::test]
+async fn tables_are_found_in_their_database() {
+    let lake = two_databases().await;
+    let session = lake.session();
+    for (sql, expected) in [
+        ("select count(*) from web.tracks", "2"),
+        ("select count(*) from Web.TRACKS", "2"),
+        ("select count(*) from lake.web.tracks", "2"),
+        ("select tracks.event from web.tracks where event = 'a'", "a"),
+        ("select web.tracks.event from web.tracks where event = 'a'", "a"),
+        ("select count(*) from clicks c join web.tracks t on t.event = 'b' where c.n = 1", "1"),
+        ("select count(*) from main.clicks", "1"),
+        ("select reason from web.tracks__quarantine", "none"),
+    ] {
+        assert_eq!(ask(&session, sql).await, expected, "{sql}");
+    }
+    let error = session.query("select 1 from web.track", &[]).await.err().unwrap();
+    assert_eq!(error.hint(), Some("did you mean \"web.tracks\"?"));
+    let error = session.query("select 1 from tracks", &[]).await.err().unwrap();
+    assert_eq!(error.message(), "there is no table \"tracks\" in database \"main\"");
+    assert_eq!(error.hint(), Some("did you mean \"web.tracks\"?"));
+}
+
+#[tokio::test]
+async fn clients_are_told_of_all_databases() {
+    let lake = two_databases().await;
+    let session = lake.session();
+    let listed = "select table_schema || '.' || table_name from information_schema.tables
+                  where table_schema in ('main', 'web') order by 1";
+    assert_eq!(ask(&session, listed).await, "main.clicks\nweb.tracks\nweb.tracks__quarantine");
+    let columns =
+        "select column_name from information_schema.columns where table_schema = 'web' and table_name = 'tracks'
+                   and column_name not like '\\_%'";
+    assert_eq!(ask(&session, columns).await, "event");
+    // What psql asks for \dn and \dt.
+    let namespaces = "SELECT n.nspname FROM pg_catalog.pg_namespace n
+                      WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1";
+    assert_eq!(ask(&session, namespaces).await, "main\nweb");
+    let relations = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
+                     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                     WHERE c.relkind IN ('r','p','') AND n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_toast'
+                     AND n.nspname <> 'information_schema' AND pg_catalog.pg_table_is_visible(c.oid) ORDER BY 1,2";
+    assert_eq!(ask(&session, relations).await, "main|clicks\nweb|tracks\nweb|tracks__quarantine");
+    assert_eq!(ask(&session, "show tables").await.matches("|web|tracks|").count(), 1);
+    lake.add("app.tracks", r#"{"event":"c"}"#).await;
+    assert_eq!(ask(&session, "select count(*) from app.tracks").await, "1", "a database that came meanwhile");
+}
