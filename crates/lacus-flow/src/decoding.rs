@@ -5,26 +5,39 @@
 //! moves [`Decoding::seen`]. A turn that fails has changed nothing (but tables without rows may have been made).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use lacus_core::{Context, Error, Offsets, Partition, Record, Result, StreamName, TableName, Timestamp};
 use lacus_lake::decode::{Decoded, Rejected, decode, quarantine_rows};
-use lacus_lake::{RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
-use lacus_stream::Log;
+use lacus_lake::{Lake, RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
+use lacus_stream::{Log, MessageIds};
+use tokio::task::spawn_blocking;
 
 use crate::hints::Hints;
+use crate::judging::Judge;
 use crate::pending::tail_batch;
 use crate::reading;
 use crate::routing::{Format, Refused, Routed};
 use crate::tables::{EVENT_TABLES_MAX, Tables};
+
+/// What a delivery works on.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) log: Log,
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) ids: Arc<MessageIds>,
+    pub(crate) stream: StreamName,
+}
 
 /// What a delivery has read and not committed.
 pub(crate) struct Decoding {
     log: Log,
     stream: StreamName,
     tables: Tables,
+    judge: Judge,
     hints: Hints,
     /// Everything before it is visible.
     seen: Offsets,
@@ -48,6 +61,8 @@ pub(crate) struct Turn {
     pub(crate) received_at: Vec<Timestamp>,
     /// Bytes of the records that became visible.
     pub(crate) bytes: u64,
+    /// Records that were left out because the stream had them already.
+    pub(crate) duplicates: u64,
     /// Whether the log holds more already.
     pub(crate) is_behind: bool,
 }
@@ -70,12 +85,30 @@ struct Ready {
 }
 
 impl Decoding {
-    pub(crate) fn new(log: Log, stream: StreamName, tables: Tables) -> Self {
+    /// Begins after the last commit. The tails of the stream's tables must be empty.
+    ///
+    /// # Errors
+    /// If a table can't be made, or the index of messages or the log can't be read.
+    pub(crate) async fn open(source: &Source) -> Result<Self> {
+        let Source { log, lake, ids, stream } = source.clone();
+        let info = reading::describe(&log, &stream)?;
+        let tables = Tables::open(&lake, &stream, Format::of(&info)?).await?;
+        let committed = tables.committed();
+        spawn_blocking(move || {
+            let judge = Judge::open(&ids, &log, &info, &committed)?;
+            Ok(Self::new(log, stream, tables, judge))
+        })
+        .await
+        .map_err(|error| Error::internal("beginning a delivery ended unexpectedly").with_source(error))?
+    }
+
+    fn new(log: Log, stream: StreamName, tables: Tables, judge: Judge) -> Self {
         let committed = tables.committed();
         Self {
             log,
             stream,
             tables,
+            judge,
             hints: Hints::default(),
             seen: committed.clone(),
             first_shard: Partition(0),
@@ -85,10 +118,6 @@ impl Decoding {
             pending_since: None,
             must_commit: false,
         }
-    }
-
-    pub(crate) fn stream(&self) -> &StreamName {
-        &self.stream
     }
 
     pub(crate) fn seen(&self) -> &Offsets {
@@ -123,15 +152,25 @@ impl Decoding {
     pub(crate) fn turn(&mut self) -> Result<Turn> {
         let stream = reading::describe(&self.log, &self.stream)?;
         self.hints = Hints::of(&stream.attributes);
+        if self.judge.catch_up(&self.log, &stream, &self.seen)? {
+            return Ok(Turn { is_behind: true, ..Turn::default() });
+        }
         let format = Format::of(&stream)?;
         let is_other = |shard: Partition| format != self.tables.format() && shard.0 >= stream.first_shard;
         let mut first_shard = self.first_shard;
-        let records = reading::read_new(&self.log, &stream, &self.seen, |shard| !is_other(shard), &mut first_shard)?;
+        let mut records =
+            reading::read_new(&self.log, &stream, &self.seen, |shard| !is_other(shard), &mut first_shard)?;
         if records.is_empty() && format != self.tables.format() {
             return self.change_format(format);
         }
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Turn::default()) };
         let received_at = vec![first.received_at, last.received_at];
+        let bytes = records.iter().map(|record| record.value.len() as u64).sum();
+        let mut seen = self.seen.clone();
+        for record in &records {
+            seen.advance(record.position.partition, record.position.offset.plus(1));
+        }
+        let duplicates = self.judge.take_out_duplicates(&mut records)?;
         let (ready, refused) = self.decode(&records)?;
         let mut decoded_again = self.decode_pending_again(&ready)?;
         let refused_rows = refused_rows(&records, &refused)?;
@@ -146,15 +185,12 @@ impl Decoding {
                 pending.show(schema, rows, again);
             }
         }
-        for record in &records {
-            self.seen.advance(record.position.partition, record.position.offset.plus(1));
-        }
+        self.seen = seen;
         self.first_shard = first_shard;
-        let bytes = records.iter().map(|record| record.value.len() as u64).sum();
         self.pending_bytes += bytes;
         self.pending_since = self.pending_since.or_else(|| Some(Instant::now()));
         let end = reading::describe(&self.log, &self.stream)?.end;
-        Ok(Turn { received_at, bytes, is_behind: end.total() > self.seen.total() })
+        Ok(Turn { received_at, bytes, duplicates, is_behind: end.total() > self.seen.total() })
     }
 
     /// The stream was deleted, and another one made of its name: what it had is delivered. What is pending of it must be
@@ -169,6 +205,7 @@ impl Decoding {
 
     /// Ends the part of the tails that the next commit takes.
     pub(crate) fn freeze(&mut self) -> Result<Frozen> {
+        self.judge.sync()?;
         let raw = self.raw.finish().context("end raw files")?;
         let tables = self.tables.freeze();
         self.frozen = self.seen.clone();
@@ -178,6 +215,8 @@ impl Decoding {
 
     /// The rows of records by table, and what goes to quarantine, by its place among the records.
     fn decode(&mut self, records: &[Record]) -> Result<(Vec<Ready>, Vec<Refused>)> {
+        #[cfg(test)]
+        records.iter().for_each(crate::tests::panic_if_asked_to);
         let Routed { rows, mut refused } = self.tables.format().route(&self.stream, records)?;
         let mut ready = Vec::with_capacity(rows.len());
         for (table, rows) in rows {
@@ -197,7 +236,7 @@ impl Decoding {
     }
 
     /// A column became wider: what its table shows and is not frozen is read and decoded again.
-    fn decode_pending_again(&self, ready: &[Ready]) -> Result<BTreeMap<TableName, Vec<TailBatch>>> {
+    fn decode_pending_again(&mut self, ready: &[Ready]) -> Result<BTreeMap<TableName, Vec<TailBatch>>> {
         let widened: BTreeMap<&TableName, &TableSchema> =
             ready.iter().filter(|ready| ready.widened).map(|ready| (&ready.table, &ready.schema)).collect();
         let mut decoded_again: BTreeMap<TableName, Vec<TailBatch>> = BTreeMap::new();
@@ -207,8 +246,10 @@ impl Decoding {
         for table in widened.keys() {
             decoded_again.insert((*table).clone(), Vec::new());
         }
-        reading::read_again(&self.log, &self.stream, &self.frozen, &self.seen, |records| {
-            for (table, rows) in self.tables.format().route(&self.stream, &records)?.rows {
+        let (judge, tables) = (&mut self.judge, &self.tables);
+        reading::read_again(&self.log, &self.stream, &self.frozen, &self.seen, |mut records| {
+            judge.take_out_duplicates(&mut records)?;
+            for (table, rows) in tables.format().route(&self.stream, &records)?.rows {
                 let (Some(schema), Some(batches)) = (widened.get(&table), decoded_again.get_mut(&table)) else {
                     continue;
                 };

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lacus_core::{Clock, Error, Kind, Offsets, Result, settings};
-use lacus_lake::{Commit, CommitReport, Lake};
+use lacus_lake::{Commit, CommitReport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::decoding::{Decoding, Frozen, Turn};
+use crate::decoding::{Decoding, Frozen, Source, Turn};
 use crate::progress::{Progress, TailShare};
 
 /// After a change, or a small turn, we wait this long before reading, so that many small appends make one turn.
@@ -46,9 +46,9 @@ impl Command {
 }
 
 pub(crate) struct Delivery {
-    /// Away while a turn runs on a blocking thread, and for good when such a turn panicked.
+    source: Source,
+    /// Away while a turn runs on a blocking thread, and when such a turn panicked.
     decoding: Option<Decoding>,
-    lake: Arc<Lake>,
     settings: settings::Delivery,
     clock: Arc<dyn Clock>,
     progress: Arc<Progress>,
@@ -83,8 +83,8 @@ impl Retry {
 
 impl Delivery {
     pub(crate) fn new(
+        source: Source,
         decoding: Decoding,
-        lake: Arc<Lake>,
         settings: settings::Delivery,
         clock: Arc<dyn Clock>,
         progress: Arc<Progress>,
@@ -92,8 +92,8 @@ impl Delivery {
     ) -> Self {
         Self {
             committed: decoding.committed(),
+            source,
             decoding: Some(decoding),
-            lake,
             settings,
             clock,
             progress,
@@ -120,9 +120,6 @@ impl Delivery {
                     None
                 }
             };
-            if self.decoding.is_none() {
-                break;
-            }
             let wake = self.wake_at(again_after);
             tokio::select! {
                 biased;
@@ -144,6 +141,9 @@ impl Delivery {
         if self.retry.must_wait() {
             return Ok(None);
         }
+        if self.decoding.is_none() {
+            self.begin_again().await?;
+        }
         // A stream that can't commit must not take the memory of those that can.
         let is_stuck = self.retry.failures > 0 && self.share.has_its_part();
         let must_wait_for_room = is_stuck || self.share.is_exhausted();
@@ -153,11 +153,32 @@ impl Delivery {
         Ok(again_after)
     }
 
+    /// A turn panicked, and what it worked on is lost: forgets what is not committed, and reads it again from the log.
+    async fn begin_again(&mut self) -> Result<()> {
+        if self.committing.is_some() {
+            let committed = ended(&mut self.committing).await;
+            self.commit_ended(committed);
+        }
+        let Source { lake, stream, .. } = &self.source;
+        // A commit that is shown later would take rows off the tail that it does not have.
+        lake.settle().await?;
+        self.frozen = None;
+        for table in lake.tables().iter().filter(|table| table.name().stream() == *stream) {
+            table.forget_tail()?;
+        }
+        let decoding = Decoding::open(&self.source).await?;
+        self.committed = decoding.committed();
+        self.decoding = Some(decoding);
+        tracing::warn!(stream = %self.source.stream, "reading again what was not committed when a turn panicked");
+        Ok(())
+    }
+
     async fn turn(&mut self) -> Result<Option<Duration>> {
-        let Turn { received_at, bytes, is_behind } = self.with_decoding(Decoding::turn).await?;
+        let Turn { received_at, bytes, duplicates, is_behind } = self.with_decoding(Decoding::turn).await?;
         let now = self.clock.now();
         let ages = received_at.iter().map(|time| u64::try_from(now.as_micros() - time.as_micros()).unwrap_or(0));
         self.progress.became_visible_after(&ages.collect::<Vec<_>>());
+        self.progress.had_duplicates(duplicates);
         self.report_progress();
         Ok(is_behind.then_some(if bytes >= BIG_TURN_BYTES { Duration::ZERO } else { PACE }))
     }
@@ -169,10 +190,10 @@ impl Delivery {
         if self.frozen.is_none() && self.commit_is_due() {
             self.frozen = Some(self.with_decoding(Decoding::freeze).await?);
         }
-        if let (Some(frozen), Some(decoding)) = (self.frozen.clone(), &self.decoding) {
-            let stream = decoding.stream().clone();
+        if let Some(frozen) = self.frozen.clone() {
+            let stream = self.source.stream.clone();
             let Frozen { delivered, tables, raw } = frozen;
-            let lake = Arc::clone(&self.lake);
+            let lake = Arc::clone(&self.source.lake);
             let commit = Commit { stream, delivered, tables, raw };
             self.committing = Some(tokio::spawn(async move { lake.commit(commit).await }));
         }
@@ -197,9 +218,8 @@ impl Delivery {
                 if let Some(frozen) = self.frozen.take() {
                     self.committed = frozen.delivered;
                 }
-                if let Some(decoding) = &self.decoding {
-                    tracing::info!(stream = %decoding.stream(), rows = report.rows, bytes = report.parquet_bytes, "committed");
-                }
+                let CommitReport { rows, parquet_bytes, .. } = report;
+                tracing::info!(stream = %self.source.stream, rows, bytes = parquet_bytes, "committed");
                 self.tell_flushes(&report);
                 self.retry = Retry::default();
                 self.progress.set_error(None);
@@ -212,7 +232,7 @@ impl Delivery {
     /// Tells whoever waits, and tries again later: everything is still in the log.
     fn failed(&mut self, error: &Error) {
         self.retry.failed();
-        tracing::error!(error = %error.chain(), failures = self.retry.failures, "delivery failed; trying again");
+        tracing::error!(stream = %self.source.stream, error = %error.chain(), failures = self.retry.failures, "delivery failed; trying again");
         self.progress.set_error(Some(error.chain()));
         for command in self.waiting.drain(..) {
             let again = || copy_of(error);
@@ -282,7 +302,7 @@ impl Delivery {
             (decoding, result)
         })
         .await
-        .map_err(|error| Error::internal("decoding ended unexpectedly").with_source(error))?;
+        .map_err(|error| Error::internal("a turn of the delivery panicked").with_source(error))?;
         self.decoding = Some(decoding);
         result
     }

@@ -6,6 +6,7 @@
 mod decoding;
 mod delivery;
 mod hints;
+mod judging;
 mod pending;
 mod progress;
 mod reading;
@@ -22,17 +23,15 @@ use std::time::Duration;
 
 use lacus_core::{Clock, Context, Error, Kind, Result, StreamName, TableName, settings};
 use lacus_lake::{CommitReport, Lake};
-use lacus_stream::{Log, StreamInfo};
+use lacus_stream::{Log, MessageIds, StreamInfo};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::decoding::Decoding;
+use crate::decoding::{Decoding, Source};
 use crate::delivery::{Command, Delivery};
 pub use crate::progress::DeliveryStatus;
 use crate::progress::{Progress, TailBudget};
-use crate::routing::Format;
-use crate::tables::Tables;
 pub use crate::tables::delivered;
 
 /// Requests that may wait for one delivery at once.
@@ -47,6 +46,7 @@ pub struct Deliveries(Arc<Inner>);
 struct Inner {
     log: Log,
     lake: Arc<Lake>,
+    ids: Arc<MessageIds>,
     settings: settings::Delivery,
     clock: Arc<dyn Clock>,
     budget: Arc<TailBudget>,
@@ -66,11 +66,18 @@ impl Deliveries {
     ///
     /// # Errors
     /// `Corrupt` if a table holds more of a stream than the log ever had; `Unavailable` if a table can't be made.
-    pub async fn start(log: Log, lake: Arc<Lake>, settings: settings::Delivery, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub async fn start(
+        log: Log,
+        lake: Arc<Lake>,
+        ids: Arc<MessageIds>,
+        settings: settings::Delivery,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let inner = Inner {
             budget: Arc::new(TailBudget::new(settings.tail_bytes_max)),
             log,
             lake,
+            ids,
             settings,
             clock,
             running: Mutex::default(),
@@ -158,10 +165,11 @@ impl Deliveries {
                 continue;
             }
             let name = stream.name.clone();
-            match self.prepare(&stream).await.context(format_args!("deliver stream \"{name}\"")) {
+            let source = self.source(&name);
+            match Decoding::open(&source).await.context(format_args!("deliver stream \"{name}\"")) {
                 Ok(decoding) => {
                     let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-                    running.entry(name).or_insert_with_key(|name| self.spawn(name, decoding));
+                    running.entry(name).or_insert_with(|| self.spawn(source, decoding));
                 }
                 Err(error) => failed = Err(error),
             }
@@ -169,23 +177,23 @@ impl Deliveries {
         failed
     }
 
-    async fn prepare(&self, stream: &StreamInfo) -> Result<Decoding> {
-        let tables = Tables::open(&self.0.lake, &stream.name, Format::of(stream)?).await?;
-        Ok(Decoding::new(self.0.log.clone(), stream.name.clone(), tables))
+    fn source(&self, stream: &StreamName) -> Source {
+        let Inner { log, lake, ids, .. } = &*self.0;
+        Source { log: log.clone(), lake: Arc::clone(lake), ids: Arc::clone(ids), stream: stream.clone() }
     }
 
-    fn spawn(&self, stream: &StreamName, decoding: Decoding) -> Handle {
+    fn spawn(&self, source: Source, decoding: Decoding) -> Handle {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let progress = Arc::new(Progress::default());
+        tracing::info!(stream = %source.stream, "delivering");
         let delivery = Delivery::new(
+            source,
             decoding,
-            Arc::clone(&self.0.lake),
             self.0.settings.clone(),
             Arc::clone(&self.0.clock),
             Arc::clone(&progress),
             self.0.budget.share(),
         );
-        tracing::info!(%stream, "delivering");
         self.0.tasks.spawn(delivery.run(self.0.log.changes(), inbox, self.0.cancel.clone()));
         Handle { commands, progress }
     }

@@ -21,6 +21,8 @@ pub struct DeliveryStatus {
     pub visible: u64,
     /// Records in committed files.
     pub committed: u64,
+    /// Records that were left out since the process started, because the stream had one with their id already.
+    pub duplicates: u64,
     /// Memory that visible, uncommitted rows take.
     pub tail_bytes: u64,
     /// Time from acknowledgement to visibility of recent records: median, in milliseconds.
@@ -39,6 +41,7 @@ pub(crate) struct Progress(Mutex<Numbers>);
 struct Numbers {
     visible: u64,
     committed: u64,
+    duplicates: u64,
     tail_bytes: u64,
     freshness_micros: VecDeque<u64>,
     error: Option<String>,
@@ -48,6 +51,10 @@ impl Progress {
     pub(crate) fn moved(&self, visible: u64, committed: u64, tail_bytes: u64) {
         let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (numbers.visible, numbers.committed, numbers.tail_bytes) = (visible, committed, tail_bytes);
+    }
+
+    pub(crate) fn had_duplicates(&self, more: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).duplicates += more;
     }
 
     pub(crate) fn became_visible_after(&self, micros: &[u64]) {
@@ -73,6 +80,7 @@ impl Progress {
             acknowledged,
             visible: numbers.visible,
             committed: numbers.committed,
+            duplicates: numbers.duplicates,
             tail_bytes: numbers.tail_bytes,
             freshness_p50_ms: percentile_ms(&samples, 50),
             freshness_p99_ms: percentile_ms(&samples, 99),

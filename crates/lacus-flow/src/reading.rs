@@ -59,15 +59,26 @@ pub(crate) fn read_again(
     for (shard, end) in end.iter() {
         let mut next = from.next(shard);
         while next < end {
-            let mut records = log.read(stream, shard, next, TURN_BYTES_MAX)?;
-            must_continue(&records, next)?;
-            records.retain(|record| record.position.offset < end);
-            let last = records.last().ok_or_else(|| gap(shard, next))?;
-            next = last.position.offset.plus(1);
+            let records = read_until(log, stream, shard, next, end)?;
+            next = records.last().ok_or_else(|| gap(shard, next))?.position.offset.plus(1);
             each(records)?;
         }
     }
     Ok(())
+}
+
+/// Reads a piece of a shard from `next` on, at least one record and none at or after `end`.
+pub(crate) fn read_until(
+    log: &Log,
+    stream: &StreamName,
+    shard: Partition,
+    next: Offset,
+    end: Offset,
+) -> Result<Vec<Record>> {
+    let mut records = log.read(stream, shard, next, TURN_BYTES_MAX)?;
+    must_continue(&records, next)?;
+    records.retain(|record| record.position.offset < end);
+    if records.is_empty() { Err(gap(shard, next)) } else { Ok(records) }
 }
 
 /// The stream as it is now, deleted or not.

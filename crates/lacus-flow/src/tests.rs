@@ -14,7 +14,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod duplicates;
 mod messages;
+mod panics;
 mod streams;
 
 struct Project {
@@ -42,7 +44,9 @@ impl Project {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let log = Log::open(&self.directory.path().join("stream"), &self.stream, Arc::clone(&clock))?;
         let lake = Arc::new(Lake::open(self.directory.path(), Arc::clone(&clock)).await?);
-        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), self.settings.clone(), clock).await?;
+        let ids = Arc::new(MessageIds::open(&self.directory.path().join("ids"))?);
+        let settings = self.settings.clone();
+        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, settings, clock).await?;
         Ok(Running { log, lake, deliveries })
     }
 }
@@ -305,4 +309,11 @@ async fn wait_until(condition: impl Fn() -> bool) {
         assert!(std::time::Instant::now() < deadline, "it did not happen within 20 s");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// A bug that is there until a file is: `{"panic_until":"<path>"}`.
+pub(crate) fn panic_if_asked_to(record: &lacus_core::Record) {
+    let text = String::from_utf8_lossy(&record.value);
+    let path = text.strip_prefix(r#"{"panic_until":""#).and_then(|rest| rest.strip_suffix("\"}"));
+    assert!(path.is_none_or(|path| Path::new(path).is_file()), "asked to panic");
 }

@@ -183,6 +183,15 @@ impl Lake {
         detached(commit::commit(inner, commit)).await
     }
 
+    /// Finds out what became of a commit whose answer was lost, if there is one: after it, what tables show is what is
+    /// committed.
+    ///
+    /// # Errors
+    /// `Unavailable` while the catalog can't tell.
+    pub async fn settle(&self) -> Result<()> {
+        commit::begin_publishing(&self.inner).await.map(drop)
+    }
+
     /// Where the files are. Paths in it are those of [`crate::LiveFile`].
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {

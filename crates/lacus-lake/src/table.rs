@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use lacus_core::{Offsets, TableName};
+use lacus_core::{Offsets, Result, TableName};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::kernel::Base;
@@ -125,6 +125,20 @@ impl Table {
             state.tail.truncate(state.tail.len().saturating_sub(count));
             state.tail.extend(batches.into_iter().map(Arc::new));
         });
+    }
+
+    /// Forgets the rows that are not committed, and the columns they brought. No commit of them may be on its way.
+    ///
+    /// # Errors
+    /// If the committed schema can't be read.
+    pub fn forget_tail(&self) -> Result<()> {
+        let base = self.lock();
+        let schema = TableSchema::from_iceberg(base.metadata.current_schema(), base.metadata.last_column_id())?;
+        let mut state = TableState::clone(&self.state.load());
+        state.set_schema(&schema);
+        state.tail.clear();
+        self.state.store(Arc::new(state));
+        Ok(())
     }
 
     /// What the next commit builds on.

@@ -8,7 +8,7 @@ use lacus_core::{Clock, NewRecord, StreamName, SystemClock, settings};
 use lacus_flow::Deliveries;
 use lacus_lake::Lake;
 use lacus_query::Engine;
-use lacus_stream::{Log, NewStream};
+use lacus_stream::{Log, MessageIds, NewStream};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,9 @@ impl TestServer {
             Log::open(&directory.path().join("stream"), &settings::Stream::default(), Arc::clone(&clock)).unwrap();
         let lake = Arc::new(Lake::open(directory.path(), Arc::clone(&clock)).await.unwrap());
         let delivery = settings::Delivery::default();
-        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), delivery, Arc::clone(&clock)).await.unwrap();
+        let ids = Arc::new(MessageIds::open(&directory.path().join("ids")).unwrap());
+        let deliveries =
+            Deliveries::start(log.clone(), Arc::clone(&lake), ids, delivery, Arc::clone(&clock)).await.unwrap();
         let engine = Engine::new(Arc::clone(&lake), query).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let postgres = listener.local_addr().unwrap();

@@ -59,6 +59,11 @@ impl Project {
         self.data().join("stream")
     }
 
+    /// Which messages were there already: derived from the log, made again when it is missing.
+    pub(crate) fn message_ids(&self) -> PathBuf {
+        self.data().join("ids")
+    }
+
     /// Who has the project open.
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.data().join("lock")

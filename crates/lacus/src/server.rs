@@ -10,7 +10,7 @@ use lacus_flow::Deliveries;
 use lacus_lake::Lake;
 use lacus_query::Engine;
 use lacus_serve::http::Served;
-use lacus_stream::Log;
+use lacus_stream::{Log, MessageIds};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,8 +58,9 @@ impl Parts {
         let log = Log::open(&project.stream(), &settings.stream, Arc::clone(clock))?;
         let lake = Lake::open(&project.data(), Arc::clone(clock)).await?;
         let lake = Arc::new(lake);
-        let deliveries =
-            Deliveries::start(log.clone(), Arc::clone(&lake), settings.delivery.clone(), Arc::clone(clock)).await?;
+        let ids = Arc::new(MessageIds::open(&project.message_ids())?);
+        let delivery = settings.delivery.clone();
+        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, delivery, Arc::clone(clock)).await?;
         let engine = Engine::new(Arc::clone(&lake), &settings.query)?;
         let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
         let collect = Collect::new(log.clone(), Arc::new(settings.clone()), Arc::new(keyring), Arc::clone(clock));
