@@ -129,9 +129,22 @@ impl MessageIds {
     }
 }
 
+/// Whether an index can't be opened for what it holds, and not because the machine refuses for now.
+fn is_damage(error: &fjall::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidData, NotFound, UnexpectedEof};
+    if matches!(error, fjall::Error::Locked) {
+        return false;
+    }
+    let first: &(dyn std::error::Error + 'static) = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
+    let machine = causes.into_iter().find_map(|cause| cause.downcast_ref::<io::Error>());
+    // What a start that was cut short leaves behind shows as files that are there or missing.
+    machine.is_none_or(|error| matches!(error.kind(), AlreadyExists | InvalidData | NotFound | UnexpectedEof))
+}
+
 /// Begins an empty index where one can't be opened: what it knew is in the log.
 fn begin_anew(directory: &Path, error: &fjall::Error) -> Result<Open> {
-    if let fjall::Error::Io(_) | fjall::Error::Locked = error {
+    if !is_damage(error) {
         return Err(failed(error)).context(format!("open the index of messages in {}", directory.display()));
     }
     tracing::warn!(directory = %directory.display(), %error, "the index of messages is made again from the log");
