@@ -2,7 +2,7 @@
 //!
 //! Looking a table up takes its state as it is at that instant; the engine looks each table up once per statement, so
 //! a statement sees every table in one state however often it names it. A database is there as soon as its first table
-//! is; `main` always is.
+//! is; `main` always is. The table `users` of a database is computed (see [`crate::users`]).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,9 +13,10 @@ use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 use lacus_core::{MAIN_DATABASE, TableName};
-use lacus_lake::Lake;
+use lacus_lake::{Lake, Table};
 
 use crate::table::LakeTable;
+use crate::users::{IDENTIFIES, USERS, has_users, users};
 
 /// Catalog `lake`.
 pub(crate) struct LakeCatalog {
@@ -65,9 +66,17 @@ impl CatalogProvider for LakeCatalog {
 }
 
 impl Database {
-    fn find(&self, name: &str) -> Option<Arc<lacus_lake::Table>> {
+    fn find(&self, name: &str) -> Option<Arc<Table>> {
         let name = TableName::new(&format!("{}.{name}", self.name)).ok()?;
         self.lake.table(&name)
+    }
+
+    /// What `users` is computed from. A table called so in `main` is what its stream says it is.
+    fn identifies(&self) -> Option<Arc<Table>> {
+        if self.name == MAIN_DATABASE || self.find(USERS).is_some() {
+            return None;
+        }
+        self.find(IDENTIFIES).filter(|identifies| has_users(identifies))
     }
 }
 
@@ -76,19 +85,25 @@ impl SchemaProvider for Database {
     fn table_names(&self) -> Vec<String> {
         let tables = self.lake.tables();
         let names = tables.iter().map(|table| table.name()).filter(|name| name.database() == self.name);
-        names.map(|name| name.table().to_owned()).collect()
+        let computed = self.identifies().map(|_| USERS.to_owned());
+        names.map(|name| name.table().to_owned()).chain(computed).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        Ok(self.find(name).map(|table| Arc::new(LakeTable::new(table.state())) as Arc<dyn TableProvider>))
+        if let Some(table) = self.find(name) {
+            return Ok(Some(Arc::new(LakeTable::new(table.state()))));
+        }
+        let identifies = self.identifies().filter(|_| name == USERS);
+        identifies.map(|identifies| users(identifies.state())).transpose()
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        Ok(self.table_exist(name).then_some(TableType::Base))
+        let is_computed = self.find(name).is_none();
+        Ok(self.table_exist(name).then_some(if is_computed { TableType::View } else { TableType::Base }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.find(name).is_some()
+        self.find(name).is_some() || (name == USERS && self.identifies().is_some())
     }
 }
 

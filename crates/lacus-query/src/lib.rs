@@ -21,6 +21,7 @@ mod spelling;
 mod statement;
 mod table;
 mod tail;
+mod users;
 mod variables;
 
 #[cfg(test)]

@@ -100,3 +100,36 @@ async fn clients_are_told_of_all_databases() {
     lake.add("app.tracks", r#"{"event":"c"}"#).await;
     assert_eq!(ask(&session, "select count(*) from app.tracks").await, "1", "a database that came meanwhile");
 }
+
+#[tokio::test]
+async fn users_have_the_latest_of_what_is_known_of_them() {
+    let lake = two_databases().await;
+    let session = lake.session();
+    assert!(session.query("select 1 from web.users", &[]).await.is_err(), "nobody was identified");
+    lake.add("web.identifies", r#"{"id":"m0","anonymous_id":"x"}"#).await;
+    assert!(session.query("select 1 from web.users", &[]).await.is_err(), "nobody was identified by an id");
+    lake.add(
+        "web.identifies",
+        r#"{"id":"m1","received_at":"t1","user_id":"a","email":"old","plan":"free","Größe":1}
+           {"id":"m2","received_at":"t2","user_id":"b","email":"b@b"}
+           {"id":"m3","received_at":"t3","user_id":"a","email":"new","logins":2.5}
+           {"id":"m4","received_at":"t4","user_id":"a","plan":null}"#,
+    )
+    .await;
+    let users = "select id, received_at, email, plan, logins, \"größe\" from web.users order by id";
+    let users = users.replace("größe", "Größe");
+    assert_eq!(ask(&session, &users).await, "a|t4|new|free|2.5|1\nb|t2|b@b|-|-|-");
+    assert_eq!(ask(&session, "select count(*), count(distinct user_id) from web.users").await, "2|2");
+    lake.add("web.identifies", r#"{"id":"m5","received_at":"t5","user_id":"b","email":"c@c"}"#).await;
+    assert_eq!(ask(&session, "select email from Web.Users where user_id = 'b'").await, "c@c", "always fresh");
+    let of_users = "select t.event, u.email from web.tracks t join web.users u on u.id = 'a' where t.event = 'a'";
+    assert_eq!(ask(&session, of_users).await, "a|new");
+    let columns =
+        "select column_name from information_schema.columns where table_schema = 'web' and table_name = 'users'";
+    assert_eq!(ask(&session, columns).await, "id\nuser_id\nanonymous_id\nreceived_at\nemail\nplan\nGröße\nlogins");
+    let views = "SELECT c.relname, c.relkind FROM pg_catalog.pg_class c
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'web' AND c.relkind = 'v'";
+    assert_eq!(ask(&session, views).await, "users|v");
+    assert_eq!(lake.add("shop.users", r#"{"n":1}"#).await, ());
+    assert_eq!(ask(&session, "select n from shop.users").await, "1");
+}
