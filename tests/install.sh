@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests need and the machine lacks: a C compiler, psql, Python with venv, cargo-nextest.
-# The Python packages of the client tests go into a virtual environment beside the build output.
+# Installs what the tests need and the machine lacks: a C compiler, psql, Python with venv, Node, Chromium, cargo-nextest.
+# The packages of the client tests go into folders beside the build output.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,6 +11,8 @@ command -v cc >/dev/null || missing="$missing gcc libc6-dev"
 command -v psql >/dev/null || missing="$missing postgresql-client"
 command -v python3 >/dev/null || missing="$missing python3"
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+command -v npm >/dev/null || missing="$missing nodejs npm"
+command -v chromium >/dev/null || missing="$missing chromium"
 if [ -n "$missing" ]; then
   echo "installing$missing"
   sudo=
@@ -29,4 +31,14 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --requirement "$requirements"
   cp "$requirements" "$venv/installed.txt"
+fi
+
+node=$(dirname "$target")/node
+mkdir -p "$node"
+cp "$here"/clients/node/*.mjs "$node"
+if ! cmp -s "$here/clients/node/package-lock.json" "$node/installed.json"; then
+  echo "installing the JavaScript clients into $node"
+  cp "$here/clients/node/package.json" "$here/clients/node/package-lock.json" "$node"
+  (cd "$node" && npm ci --no-audit --no-fund --silent)
+  cp "$here/clients/node/package-lock.json" "$node/installed.json"
 fi

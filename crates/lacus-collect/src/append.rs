@@ -14,10 +14,12 @@ use lacus_core::settings::InvalidEvents;
 use lacus_core::units::{ByteSize, human_count};
 use lacus_core::{Error, Kind, NewRecord, Position, StreamName};
 use lacus_stream::{NewStream, StreamInfo};
+use sha2::{Digest, Sha256};
 
 use crate::body;
 use crate::budget::Share;
 use crate::json::{self, EVENT_BYTES_MAX, Fault, Flaw};
+use crate::message_id::message_id;
 use crate::refusal::Refusal;
 use crate::request::{Encoding, Target};
 use crate::split::{EVENTS_MAX, Halt, Piece, split};
@@ -32,6 +34,8 @@ const LIGHT_BYTES_MAX: usize = 256 << 10;
 /// What a request asks for.
 pub(crate) struct Order {
     pub(crate) target: Target,
+    /// What makes the events the same when the request comes again.
+    pub(crate) idempotency_key: Option<Bytes>,
     pub(crate) encoding: Encoding,
     pub(crate) says_lines: bool,
 }
@@ -56,6 +60,8 @@ struct Batch {
 struct Checker {
     order: Order,
     partition_key: Option<String>,
+    /// The field that is an event's identity.
+    id: Option<String>,
     keeps_invalid: bool,
     body_bytes_max: ByteSize,
 }
@@ -69,10 +75,14 @@ pub(crate) async fn receive(inner: &Inner, order: Order, body: &mut BodyDataStre
     let mut share = inner.budget.share();
     let packed = body::read(body, most, inner.limits.body_wait_max, &mut share).await?;
     let source = order.target.source.clone();
+    let write_key = order.target.write_key.clone();
     let checker = Checker::new(inner, order, &source);
     let (batch, _share) = check(inner, checker, packed, share).await?;
     for reason in &batch.reasons {
         inner.counters.refuse(*reason, 1);
+    }
+    if let Some(key) = write_key {
+        key.admit(batch.records.len() as u64)?;
     }
     if !batch.records.is_empty() {
         store(inner, &source, batch.records, batch.receipt.tally).await?;
@@ -205,6 +215,7 @@ impl Checker {
         Self {
             order,
             partition_key: settings.partition_key,
+            id: settings.id,
             keeps_invalid: settings.invalid == InvalidEvents::Quarantine,
             body_bytes_max: inner.settings.server.body_bytes_max,
         }
@@ -256,21 +267,34 @@ impl Checker {
         let mut batch =
             Batch { records: Vec::with_capacity(pieces.len()), receipt: Receipt::default(), reasons: Vec::new() };
         let mut places = Places::new(text);
+        let request_id = self.request_id(text);
         for (index, piece) in pieces.into_iter().enumerate() {
             match piece.fault {
                 Some(fault) if !self.keeps(fault.flaw) => batch.refuse(index, &fault, &mut places),
-                fault => batch.accept(self.record(text, &piece, fault.is_none()), fault.is_none()),
+                fault => {
+                    let record = self.record(text, &piece, fault.is_none());
+                    let id = request_id.as_ref().map(|request| message_id("request", &[request, &index.to_le_bytes()]));
+                    batch.accept(NewRecord { id: id.or(record.id), ..record }, fault.is_none());
+                }
             }
         }
         batch.receipt.tally.requests = 1;
         batch
     }
 
+    /// What the events of a request that comes again share: its key and its bytes. The same key with other bytes is another
+    /// request: of two that differ none may be dropped.
+    fn request_id(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let key = self.order.idempotency_key.as_ref()?;
+        Some([&Sha256::digest(text)[..], key].concat())
+    }
+
     fn record(&self, text: &Bytes, piece: &Piece, is_event: bool) -> NewRecord {
         let value = text.slice(piece.range.clone());
-        let path = self.partition_key.as_ref().filter(|_| is_event);
-        let key = self.order.target.key.clone().or_else(|| json::key(&value, path?));
-        NewRecord { key, ..NewRecord::of(value) }
+        let path = |path: &'_ Option<String>| path.clone().filter(|_| is_event);
+        let key = self.order.target.key.clone().or_else(|| json::key(&value, &path(&self.partition_key)?));
+        let id = path(&self.id).and_then(|path| json::value(&value, &path)).map(|id| message_id("event", &[&id]));
+        NewRecord { key, id, ..NewRecord::of(value) }
     }
 }
 

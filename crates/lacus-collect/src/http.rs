@@ -6,21 +6,24 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing;
+use axum::{middleware, routing};
 use lacus_core::{Error, Kind};
 use serde::Serialize;
 
 use crate::append::{Order, Receipt, receive};
 use crate::refusal::{Refusal, WireError};
-use crate::request::{Encoding, Target, says_lines};
+use crate::request::{Encoding, Target, idempotency_key, says_lines};
 use crate::stats::Reason;
-use crate::{Collect, body};
+use crate::{Collect, Inner, body, cors};
 
 /// So much of a host name is repeated to a sender.
 const HOST_CHARS_MAX: usize = 100;
 
 pub(crate) fn router(collect: Collect) -> Router {
-    Router::new().route("/v1/events", routing::post(post_events).fallback(wrong_method)).with_state(collect)
+    Router::new()
+        .route("/v1/events", routing::post(post_events).fallback(wrong_method))
+        .layer(middleware::from_fn(cors::allow))
+        .with_state(collect)
 }
 
 /// Answers a request for a path that no route has: 404 and where to look. For the router that has all routes.
@@ -34,7 +37,7 @@ pub async fn not_found(uri: Uri) -> Response {
 async fn post_events(State(collect): State<Collect>, request: Request) -> Response {
     let inner = &*collect.inner;
     let (head, body) = request.into_parts();
-    let order = order(&head).and_then(|order| {
+    let order = order(&head, inner).and_then(|order| {
         body::check_length(&body, inner.settings.server.body_bytes_max)?;
         Ok(order)
     });
@@ -58,9 +61,10 @@ async fn post_events(State(collect): State<Collect>, request: Request) -> Respon
     }
 }
 
-fn order(head: &Parts) -> Result<Order, Refusal> {
+fn order(head: &Parts, inner: &Inner) -> Result<Order, Refusal> {
     Ok(Order {
-        target: Target::of(&head.uri)?,
+        target: Target::of(head, &inner.keyring, inner.settings.server.require_key)?,
+        idempotency_key: idempotency_key(&head.headers)?,
         encoding: Encoding::of(&head.headers)?,
         says_lines: says_lines(&head.headers),
     })

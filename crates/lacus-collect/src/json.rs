@@ -213,6 +213,13 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
 /// booleans their JSON. There is none if the field is missing, null, an object or an array. Of two fields with one name
 /// the first counts, as it does in the table.
 pub(crate) fn key(event: &[u8], path: &str) -> Option<Bytes> {
+    let value = value(event, path)?;
+    let length = value.len().min(KEY_BYTES_MAX);
+    Some(value.slice(..length))
+}
+
+/// The value of a field, if it is text, a number or a boolean: the text itself, the digits as they were sent.
+pub(crate) fn value(event: &[u8], path: &str) -> Option<Bytes> {
     let mut parser = Jiter::new(event);
     for name in path.split('.') {
         enter(&mut parser, name)?;
@@ -224,7 +231,7 @@ pub(crate) fn key(event: &[u8], path: &str) -> Option<Bytes> {
         peek if peek.is_num() => parser.known_number_bytes(peek).ok()?,
         _ => return None,
     };
-    Some(Bytes::copy_from_slice(&bytes[..bytes.len().min(KEY_BYTES_MAX)]))
+    Some(Bytes::copy_from_slice(bytes))
 }
 
 /// Moves the parser from before an object to the value of its field `name`.

@@ -1,23 +1,31 @@
 //! Where a request wants its events to go, read from the address and the headers before a byte of the body.
 
+use std::sync::Arc;
+
 use axum::extract::Query;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use lacus_core::{Error, StreamName};
+use lacus_core::{Error, Kind, StreamName};
 
 use crate::json::KEY_BYTES_MAX;
+use crate::keys::{Key, Keyring, presented};
 use crate::refusal::Refusal;
 use crate::stats::Reason;
+
+/// The longest idempotency key.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 const SOURCE_HINT: &str = "post to /v1/events?source=clicks: the events become rows of table clicks";
 
 /// Where the events of a request go.
-#[derive(Debug)]
 pub(crate) struct Target {
     /// The stream.
     pub(crate) source: StreamName,
     /// The partition key of all events of the request, if the sender gave one.
     pub(crate) key: Option<Bytes>,
+    /// The write key that the sender proved to have.
+    pub(crate) write_key: Option<Arc<Key>>,
 }
 
 /// How a body is compressed.
@@ -29,40 +37,86 @@ pub(crate) enum Encoding {
 }
 
 impl Target {
-    /// Reads `?source=clicks&key=…`.
+    /// Reads `?source=clicks&key=…`. With a write key its source is meant, and the parameter need not say it.
     ///
     /// # Errors
-    /// A missing or impossible source, an unknown parameter, a key that is too long.
-    pub(crate) fn of(uri: &Uri) -> Result<Self, Refusal> {
+    /// A missing or impossible source, an unknown parameter, a key that is too long; a write key that is unknown, for
+    /// another source, or missing where one is required.
+    pub(crate) fn of(head: &Parts, keyring: &Keyring, key_is_required: bool) -> Result<Self, Refusal> {
+        let uri = &head.uri;
         let refused = |error| Refusal::invalid(Reason::Parameter, error);
         let Ok(Query(parameters)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
             return Err(refused(Error::invalid("the parameters can't be read").with_hint(SOURCE_HINT)));
         };
-        let (mut source, mut key) = (None, None);
+        let (mut source, mut key, mut write_key) = (None, None, None);
         for (name, value) in parameters {
             let place = match name.as_str() {
                 "source" => &mut source,
                 "key" => &mut key,
+                "write_key" => &mut write_key,
                 _ => return Err(refused(unknown(&name))),
             };
             if place.replace(value).is_some() {
                 return Err(refused(Error::invalid(format!("parameter \"{name}\" is given twice"))));
             }
         }
-        let Some(source) = source else {
+        let write_key = presented(&head.headers).or(write_key);
+        let write_key = authenticate(write_key, source.as_deref(), keyring, key_is_required)?;
+        let of_key = || write_key.as_ref().and_then(|key| key.source()).map(|source| source.as_str().to_owned());
+        let Some(source) = source.or_else(of_key) else {
             return Err(refused(Error::invalid("the request does not say its source").with_hint(SOURCE_HINT)));
         };
         let source = StreamName::new(&source).map_err(refused)?;
         if key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
             return Err(refused(Error::invalid("parameter \"key\" is longer than 1,024 bytes")));
         }
-        Ok(Self { source, key: key.map(Bytes::from) })
+        Ok(Self { source, key: key.map(Bytes::from), write_key })
     }
+}
+
+/// The write key that a request presents, which must be one of its source.
+fn authenticate(
+    presented: Option<String>,
+    source: Option<&str>,
+    keyring: &Keyring,
+    is_required: bool,
+) -> Result<Option<Arc<Key>>, Refusal> {
+    let denied = |message: String| {
+        let error = Error::new(Kind::Denied, message).with_hint("lacus key create --source NAME makes a write key");
+        Refusal { status: StatusCode::UNAUTHORIZED, error, reason: Reason::Denied }
+    };
+    let Some(presented) = presented else {
+        return match is_required {
+            true => Err(denied("events need a write key here: send authorization: Bearer KEY".to_owned())),
+            false => Ok(None),
+        };
+    };
+    let key = keyring.find_write_key(&presented);
+    let key = key.ok_or_else(|| denied("this write key is unknown, or was revoked".to_owned()))?;
+    match source {
+        Some(source) if key.source().is_none_or(|own| own.as_str() != source) => {
+            Err(denied("this write key is for another source".to_owned()))
+        }
+        _ => Ok(Some(key)),
+    }
+}
+
+/// The key that makes a request the same when it comes again.
+///
+/// # Errors
+/// For one that is empty or too long.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Bytes>, Refusal> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    if value.is_empty() || value.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        let error = Error::invalid(format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"));
+        return Err(Refusal::invalid(Reason::Parameter, error));
+    }
+    Ok(Some(Bytes::copy_from_slice(value.as_bytes())))
 }
 
 fn unknown(name: &str) -> Error {
     let name: String = name.chars().take(60).collect();
-    Error::invalid(format!("there is no parameter \"{name}\"")).with_hint("parameters here: source, key")
+    Error::invalid(format!("there is no parameter \"{name}\"")).with_hint("parameters here: source, key, write_key")
 }
 
 impl Encoding {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use lacus_core::{Offset, Settings, StreamName, SystemClock};
+use lacus_core::{MessageId, Offset, Settings, StreamName, SystemClock};
 use lacus_stream::{Log, NewStream};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -86,6 +86,14 @@ impl Door {
             }
         }
         found
+    }
+
+    /// The message ids of all records of a stream.
+    pub(crate) fn ids(&self, stream: &str) -> Vec<Option<MessageId>> {
+        let name = StreamName::new(stream).unwrap();
+        let shards = self.log.stream(&name).unwrap().shards;
+        let read = |shard: &lacus_stream::Shard| self.log.read(&name, shard.partition, Offset(0), 1 << 20).unwrap();
+        shards.iter().flat_map(read).map(|record| record.id).collect()
     }
 
     pub(crate) fn values(&self, stream: &str) -> Vec<String> {
@@ -185,6 +193,53 @@ async fn a_source_with_quarantine_keeps_what_is_no_event() {
     assert_eq!(door.post(path, &b"{\"a\":\"\xff\"}"[..]).await.text, r#"{"accepted":1,"quarantined":1}"#);
     assert_eq!(door.values("clicks"), ["{\"id\":7}", "nope", "[{},{\"b\":}]", "1", "{}", "{\"a\":\"\u{fffd}\"}"]);
     assert_eq!(door.records("clicks")[0].0.as_deref(), Some("7"));
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_has_the_same_ids() {
+    let door = Door::new();
+    let post = |key: &'static str, body: &'static str| {
+        Request::post("/v1/events?source=clicks").header("idempotency-key", key).body(Body::from(body)).unwrap()
+    };
+    for (key, body) in [("a", "[{},{}]"), ("a", "[{},{}]"), ("b", "[{},{}]"), ("a", "[{},{ }]")] {
+        assert_eq!(door.send(post(key, body)).await.status, StatusCode::OK);
+    }
+    let ids = door.ids("clicks");
+    assert_eq!(ids[..2], ids[2..4], "a retry");
+    let different: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(different.len(), 6, "two events of one request, another key, another body");
+    assert_eq!(door.send(post("", "{}")).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_source_may_say_which_field_is_the_identity() {
+    let door = Door::with_settings("[sources.clicks]\nid = \"meta.id\"");
+    let long = "x".repeat(2_000);
+    let body = format!(
+        r#"[{{"meta":{{"id":"e1"}}}},{{"meta":{{"id":"e1"}},"n":2}},{{"meta":{{"id":"{long}1"}}}},{{"meta":{{"id":"{long}2"}}}},{{}}]"#
+    );
+    assert_eq!(door.post("/v1/events?source=clicks", body).await.status, StatusCode::OK);
+    let ids = door.ids("clicks");
+    assert_eq!((ids[0], ids[4]), (ids[1], None));
+    assert_ne!(ids[2], ids[3], "of a long id every byte counts");
+}
+
+#[tokio::test]
+async fn a_write_key_says_the_source_and_nothing_else_may_be_sent_with_it() {
+    let door = Door::with_settings("[server]\nrequire_key = true");
+    let key = door.write_key("clicks");
+    let send = async |path: &str, key: &str| {
+        let request = Request::post(path).header("authorization", format!("Bearer {key}")).body("{}".into()).unwrap();
+        door.send(request).await.status
+    };
+    assert_eq!(send("/v1/events", &key).await, StatusCode::OK);
+    assert_eq!(send("/v1/events?source=clicks", &key).await, StatusCode::OK);
+    assert_eq!(send("/v1/events?source=orders", &key).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(send("/v1/events?source=clicks", "wk_no").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(door.post(&format!("/v1/events?write_key={key}"), "{}").await.status, StatusCode::OK);
+    let reply = door.post("/v1/events?source=clicks", "{}").await;
+    insta::assert_snapshot!(reply.text, @r#"{"error":{"kind":"denied","message":"events need a write key here: send authorization: Bearer KEY","hint":"lacus key create --source NAME makes a write key"}}"#);
+    assert_eq!(door.values("clicks").len(), 3);
 }
 
 #[tokio::test]

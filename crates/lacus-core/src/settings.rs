@@ -42,6 +42,8 @@ pub struct Server {
     pub postgres: SocketAddr,
     /// The most bytes a request may have, before and after decompression.
     pub body_bytes_max: ByteSize,
+    /// Whether events over HTTP need a write key (`lacus key create`). Segment and AWS clients always do.
+    pub require_key: bool,
     /// The most connections served at once, each protocol; more wait to be accepted. One takes a file handle (HTTP) or two
     /// (Postgres): the default leaves some of the 1,024 that Linux gives a process for the log and the lake.
     pub connections_max: u32,
@@ -95,6 +97,9 @@ pub struct Source {
     /// The field of an event whose value is its partition key: `user_id`, or a path such as `user.id`. Without it,
     /// events are spread over all partitions.
     pub partition_key: Option<String>,
+    /// The field of an event whose value is its identity: of events with the same one, the first that came within a day is
+    /// kept. A sender may then send again whenever it is not sure.
+    pub id: Option<String>,
     /// Partitions, when the stream is created by its first event. Default: `stream.partitions`.
     pub partitions: Option<u32>,
     /// What happens to an event that is no JSON object.
@@ -118,6 +123,7 @@ impl Default for Server {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8484)),
             postgres: SocketAddr::from((Ipv4Addr::LOCALHOST, 5484)),
             body_bytes_max: ByteSize::mb(10),
+            require_key: false,
             connections_max: 256,
         }
     }

@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use fjall::config::{CompressionPolicy, PinningPolicy};
+use fjall::config::{CompressionPolicy, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use lacus_core::{Context, Error, MessageId, Offset, Offsets, Partition, Position, Result, StreamName, Timestamp};
 use sha2::{Digest, Sha256};
@@ -129,9 +129,22 @@ impl MessageIds {
     }
 }
 
+/// Whether an index can't be opened for what it holds, and not because the machine refuses for now.
+fn is_damage(error: &fjall::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidData, NotFound, UnexpectedEof};
+    if matches!(error, fjall::Error::Locked) {
+        return false;
+    }
+    let first: &(dyn std::error::Error + 'static) = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
+    let machine = causes.into_iter().find_map(|cause| cause.downcast_ref::<io::Error>());
+    // What a start that was cut short leaves behind shows as files that are there or missing.
+    machine.is_none_or(|error| matches!(error.kind(), AlreadyExists | InvalidData | NotFound | UnexpectedEof))
+}
+
 /// Begins an empty index where one can't be opened: what it knew is in the log.
 fn begin_anew(directory: &Path, error: &fjall::Error) -> Result<Open> {
-    if let fjall::Error::Io(_) | fjall::Error::Locked = error {
+    if !is_damage(error) {
         return Err(failed(error)).context(format!("open the index of messages in {}", directory.display()));
     }
     tracing::warn!(directory = %directory.display(), %error, "the index of messages is made again from the log");
@@ -226,10 +239,10 @@ impl Open {
 fn options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .max_memtable_size(MEMTABLE_BYTES)
-        // Digests don't compress, and filters in memory would grow with the number of ids.
+        // Digests don't compress, and whole filters in memory would grow with the number of ids.
         .data_block_compression_policy(CompressionPolicy::disabled())
-        .filter_block_pinning_policy(PinningPolicy::all(false))
-        .index_block_pinning_policy(PinningPolicy::all(false))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 fn name(bucket: i64) -> String {

@@ -47,6 +47,18 @@ pub fn python() -> PathBuf {
     python.expect("there is no venv beside the target directory: run tests/install.sh")
 }
 
+/// The folder with the packages of the clients in JavaScript, which `tests/install.sh` makes beside the target directory.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn node_folder() -> PathBuf {
+    let program = std::env::current_exe().expect("a program knows its own path");
+    let folder =
+        program.ancestors().map(|directory| directory.join("node")).find(|path| path.join("node_modules").is_dir());
+    folder.expect("there is no node folder beside the target directory: run tests/install.sh")
+}
+
 /// Numbers that look random and are the same for the same seed (SplitMix64).
 #[derive(Debug, Clone)]
 pub struct Random(u64);

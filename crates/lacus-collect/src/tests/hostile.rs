@@ -247,7 +247,7 @@ async fn addresses_that_say_no_stream() {
         .await;
     let escape = "/v1/events?source=../../etc/passwd";
     door.address(escape, &invalid(400, &format!("\"../../etc/passwd\" {rule}"), "try \"etc_passwd\"")).await;
-    let known = "parameters here: source, key";
+    let known = "parameters here: source, key, write_key";
     door.address("/v1/events?sourc=clicks", &invalid(400, "there is no parameter \"sourc\"", known)).await;
     let reply = door.0.post("/v1/events?source=a&source=b", "{}").await;
     insta::assert_snapshot!(reply.text, @r#"{"error":{"kind":"invalid","message":"parameter \"source\" is given twice"}}"#);

@@ -7,3 +7,4 @@ mod faults;
 mod freshness;
 mod kill;
 mod raw_zone;
+mod senders;
