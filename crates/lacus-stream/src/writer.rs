@@ -97,10 +97,9 @@ impl Writer {
     /// Ends the file, so that the header of the next one vouches for its length: what is wrong with it later is damage,
     /// and not taken for a write that a crash cut short.
     fn seal(&mut self) {
-        if self.length > self.segment.header_length() && !self.must_begin {
-            if let Err(error) = self.begin_segment() {
-                tracing::warn!(%error, "could not end the last log file; it is checked at next start");
-            }
+        let has_records = self.length > self.segment.header_length() && !self.must_begin;
+        if let Some(Err(error)) = has_records.then(|| self.begin_segment()) {
+            tracing::warn!(%error, "could not end the last log file; it is checked at next start");
         }
     }
 

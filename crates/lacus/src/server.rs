@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::lock::{Lock, ServerAddress};
 use crate::project::Project;
-use crate::{http, run};
+use crate::{http, metrics, run};
 
 /// An open project. Only the holder of its lock can have one.
 pub(crate) struct Parts {
@@ -64,7 +64,14 @@ impl Parts {
         let engine = Engine::new(Arc::clone(&lake), &settings.query)?;
         let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
         let collect = Collect::new(log.clone(), Arc::new(settings.clone()), Arc::new(keyring), Arc::clone(clock));
+        let numbers = metrics::Sources {
+            collect: collect.clone(),
+            log: log.clone(),
+            deliveries: deliveries.clone(),
+            lake: Arc::clone(&lake),
+        };
         let router = lacus_collect::router(collect)
+            .merge(metrics::router(numbers))
             .merge(lacus_serve::http::router(Served {
                 engine: engine.clone(),
                 deliveries: deliveries.clone(),
