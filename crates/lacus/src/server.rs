@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
 use lacus_collect::{Collect, Keyring};
 use lacus_core::{Clock, Context, Kind, Result};
 use lacus_flow::Deliveries;
@@ -18,6 +20,9 @@ use tokio_util::task::TaskTracker;
 use crate::lock::{Lock, ServerAddress};
 use crate::project::Project;
 use crate::{http, metrics, run};
+
+/// The HTTP interface, for clients that read it. `tests/clients/openapi.py` holds the server to it.
+const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// An open project. Only the holder of its lock can have one.
 pub(crate) struct Parts {
@@ -72,6 +77,7 @@ impl Parts {
         };
         let router = lacus_collect::router(collect)
             .merge(metrics::router(numbers))
+            .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
             .merge(lacus_serve::http::router(Served {
                 engine: engine.clone(),
                 deliveries: deliveries.clone(),
