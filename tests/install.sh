@@ -39,6 +39,7 @@ cp "$here"/clients/node/*.mjs "$node"
 if ! cmp -s "$here/clients/node/package-lock.json" "$node/installed.json"; then
   echo "installing the JavaScript clients into $node"
   cp "$here/clients/node/package.json" "$here/clients/node/package-lock.json" "$node"
-  (cd "$node" && npm ci --no-audit --no-fund --silent)
+  # Not `npm ci`: it insists on optional packages for machines of other kinds being locked too.
+  (cd "$node" && npm install --no-save --no-audit --no-fund --silent)
   cp "$here/clients/node/package-lock.json" "$node/installed.json"
 fi

@@ -46,8 +46,8 @@ kinesis.put_record(StreamName=stream, Data=event("single"), PartitionKey="user-1
 aggregator = aws_kinesis_agg.aggregator.RecordAggregator()
 for number in range(10):
     aggregator.add_user_record(f"user-{number % 7}", event(f"packed-{number}"))
-key, hash_key, data = aggregator.clear_and_get().get_contents()
-kinesis.put_record(StreamName=stream, Data=data, PartitionKey=key, ExplicitHashKey=hash_key)
+key, _, data = aggregator.clear_and_get().get_contents()
+kinesis.put_record(StreamName=stream, Data=data, PartitionKey=key)
 
 command = [
     os.path.join(os.path.dirname(sys.executable), "aws"), "kinesis", "put-record", "--stream-name", stream,

@@ -23,6 +23,8 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SKEW_MAX_MS: u64 = 15 * 60 * 1_000;
 /// The services that requests may be signed for.
 const SERVICES: [&str; 2] = ["kinesis", "firehose"];
+/// What HTTP/2 has in place of the header `host`.
+const AUTHORITY: &str = ":authority";
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 /// A request whose signature is right.
@@ -152,7 +154,7 @@ fn check_scope(authorization: &Authorization<'_>, time: NaiveDateTime) -> Result
         let message = format!("Credential should be scoped to one of the services: {}.", SERVICES.join(", "));
         return Err(Denial::new("InvalidSignatureException", message));
     }
-    if !authorization.signed_headers.iter().any(|name| name.eq_ignore_ascii_case("host")) {
+    if !authorization.signed_headers.iter().any(|name| name.eq_ignore_ascii_case("host") || *name == AUTHORITY) {
         return Err(Denial::new("InvalidSignatureException", "'Host' must be a signed header."));
     }
     Ok(())
@@ -190,17 +192,21 @@ fn canonical_request(head: &Parts, body: &[u8], authorization: &Authorization<'_
     Ok(text)
 }
 
-/// All values of a header, each without needless spaces. HTTP/2 has the host in its address.
+/// All values of a header, each without needless spaces. HTTP/2 has the host in its address, and some clients sign it by the
+/// name it has there.
 fn signed_header(head: &Parts, name: &str) -> Result<String, Denial> {
     let missing = || Denial::new("InvalidSignatureException", "a signed header is missing from the request");
+    let authority = || head.uri.authority().map(|authority| authority.as_str().to_owned());
+    if name == AUTHORITY {
+        return authority().ok_or_else(missing);
+    }
     let name = HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).map_err(|_| missing())?;
     let values: Vec<String> =
         head.headers.get_all(&name).iter().map(|value| trimmed(&String::from_utf8_lossy(value.as_bytes()))).collect();
     if !values.is_empty() {
         return Ok(values.join(","));
     }
-    let authority = head.uri.authority().filter(|_| name == "host");
-    authority.map(|authority| authority.as_str().to_owned()).ok_or_else(missing)
+    authority().filter(|_| name == "host").ok_or_else(missing)
 }
 
 fn trimmed(value: &str) -> String {

@@ -272,7 +272,7 @@ impl Delivery {
         let Some(decoding) = &self.decoding else { return };
         let tail_bytes = decoding.tail_bytes();
         self.share.set(tail_bytes);
-        self.progress.moved(decoding.seen().total(), decoding.committed().total(), tail_bytes);
+        self.progress.moved(decoding.seen().clone(), decoding.committed(), tail_bytes);
     }
 
     /// When to look again without being asked.

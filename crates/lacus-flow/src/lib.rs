@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::decoding::{Decoding, Source};
 use crate::delivery::{Command, Delivery};
-pub use crate::progress::DeliveryStatus;
+pub use crate::progress::{DeliveryStatus, ShardStatus};
 use crate::progress::{Progress, TailBudget};
 pub use crate::tables::delivered;
 
@@ -125,7 +125,7 @@ impl Deliveries {
         for stream in self.0.log.streams() {
             let handle = self.handle(&stream.name);
             let progress = handle.map(|handle| handle.progress).unwrap_or_default();
-            let status = progress.status(stream.name, stream.end.total());
+            let status = progress.status(&stream);
             if !stream.is_deleted || status.committed < status.acknowledged {
                 statuses.push(status);
             }

@@ -30,10 +30,6 @@ impl Pending {
         Self { table, schema, batches: 0 }
     }
 
-    pub(crate) fn table(&self) -> &Table {
-        &self.table
-    }
-
     /// The columns that the next rows are decoded with.
     pub(crate) fn schema(&self) -> &TableSchema {
         &self.schema

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lacus_core::StreamName;
 use lacus_core::units::ByteSize;
+use lacus_core::{Offsets, Partition, StreamName};
+use lacus_stream::StreamInfo;
 
 /// Freshness is told over this many recent samples.
 const SAMPLES_MAX: usize = 1024;
@@ -29,8 +30,25 @@ pub struct DeliveryStatus {
     pub freshness_p50_ms: f64,
     /// The same, 99th percentile.
     pub freshness_p99_ms: f64,
+    /// The same counts for each shard that is open or has something to commit, by number.
+    pub shards: Vec<ShardStatus>,
     /// Why the last attempt failed, while it is being retried.
     pub error: Option<String>,
+}
+
+/// How far the delivery of one shard is, in records since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardStatus {
+    /// Its number.
+    pub shard: Partition,
+    /// Whether it takes records: a reshard or a deletion closes it.
+    pub is_open: bool,
+    /// Records on disk in the log.
+    pub acknowledged: u64,
+    /// Records that SQL sees, or that were left out or are in quarantine.
+    pub visible: u64,
+    /// Records in committed files.
+    pub committed: u64,
 }
 
 /// The numbers of one delivery, written by its loop.
@@ -39,8 +57,8 @@ pub(crate) struct Progress(Mutex<Numbers>);
 
 #[derive(Default)]
 struct Numbers {
-    visible: u64,
-    committed: u64,
+    visible: Offsets,
+    committed: Offsets,
     duplicates: u64,
     tail_bytes: u64,
     freshness_micros: VecDeque<u64>,
@@ -48,7 +66,7 @@ struct Numbers {
 }
 
 impl Progress {
-    pub(crate) fn moved(&self, visible: u64, committed: u64, tail_bytes: u64) {
+    pub(crate) fn moved(&self, visible: Offsets, committed: Offsets, tail_bytes: u64) {
         let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (numbers.visible, numbers.committed, numbers.tail_bytes) = (visible, committed, tail_bytes);
     }
@@ -71,21 +89,35 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).error = error;
     }
 
-    pub(crate) fn status(&self, stream: StreamName, acknowledged: u64) -> DeliveryStatus {
+    pub(crate) fn status(&self, stream: &StreamInfo) -> DeliveryStatus {
         let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut samples: Vec<u64> = numbers.freshness_micros.iter().copied().collect();
         samples.sort_unstable();
         DeliveryStatus {
-            stream,
-            acknowledged,
-            visible: numbers.visible,
-            committed: numbers.committed,
+            stream: stream.name.clone(),
+            acknowledged: stream.end.total(),
+            visible: numbers.visible.total(),
+            committed: numbers.committed.total(),
             duplicates: numbers.duplicates,
             tail_bytes: numbers.tail_bytes,
             freshness_p50_ms: percentile_ms(&samples, 50),
             freshness_p99_ms: percentile_ms(&samples, 99),
+            shards: numbers.shards(stream),
             error: numbers.error.clone(),
         }
+    }
+}
+
+impl Numbers {
+    fn shards(&self, stream: &StreamInfo) -> Vec<ShardStatus> {
+        let shards = stream.shards.iter().map(|shard| ShardStatus {
+            shard: shard.partition,
+            is_open: shard.is_open(),
+            acknowledged: stream.end.next(shard.partition).0,
+            visible: self.visible.next(shard.partition).0,
+            committed: self.committed.next(shard.partition).0,
+        });
+        shards.filter(|shard| shard.is_open || shard.committed < shard.acknowledged).collect()
     }
 }
 
@@ -174,7 +206,9 @@ mod tests {
     fn freshness_is_told_over_recent_samples() {
         let progress = Progress::default();
         progress.became_visible_after(&(1..=5_000).collect::<Vec<_>>());
-        let status = progress.status(StreamName::new("clicks").unwrap(), 0);
-        assert_eq!((status.freshness_p50_ms, status.freshness_p99_ms), (4.488, 4.989));
+        let numbers = progress.0.lock().unwrap();
+        let mut samples: Vec<u64> = numbers.freshness_micros.iter().copied().collect();
+        samples.sort_unstable();
+        assert_eq!([50, 99].map(|percent| percentile_ms(&samples, percent)), [4.488, 4.989]);
     }
 }

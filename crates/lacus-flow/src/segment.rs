@@ -43,6 +43,8 @@ pub(crate) const TABLES: [&str; 7] = [TRACKS, "aliases", "groups", "identifies",
 /// The members of a message that become columns, each as its JSON text. What is null is absent.
 #[derive(Default)]
 struct Message<'json> {
+    /// Its length.
+    bytes: usize,
     kind: Option<&'json str>,
     /// In the order of [`COMMON`].
     common: [Option<&'json str>; COMMON.len()],
@@ -93,7 +95,7 @@ pub(crate) fn rows(message: &[u8]) -> Result<Vec<RowOf>, String> {
 
 impl<'json> Message<'json> {
     fn read(text: &'json str) -> Result<Self, String> {
-        let mut message = Self::default();
+        let mut message = Self { bytes: text.len(), ..Self::default() };
         let mut json = Jiter::new(text.as_bytes());
         message
             .read_members(&mut json, text)
@@ -167,7 +169,7 @@ impl<'json> Message<'json> {
 
     /// The common columns.
     fn begin_row(&self) -> Result<Row, String> {
-        let mut row = Row::default();
+        let mut row = Row::with_room(self.bytes);
         for ((_, column), value) in COMMON.iter().zip(self.common) {
             if let Some(value) = value {
                 row.add_text(column, value);

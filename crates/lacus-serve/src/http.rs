@@ -131,12 +131,23 @@ struct StreamStatus {
     acknowledged: u64,
     visible: u64,
     committed: u64,
+    duplicates: u64,
     freshness_p50_ms: f64,
     freshness_p99_ms: f64,
     files: u64,
     file_bytes: u64,
     tail_bytes: u64,
+    shards: Vec<ShardStatus>,
     error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShardStatus {
+    shard: u32,
+    open: bool,
+    acknowledged: u64,
+    visible: u64,
+    committed: u64,
 }
 
 #[derive(Serialize)]
@@ -178,10 +189,15 @@ async fn status(State(inner): State<Shared>) -> Json<Status> {
     })
 }
 
+/// Files and their bytes, over all tables of a stream.
 fn files(lake: &Lake, stream: &StreamName) -> (u64, u64) {
-    let Some(table) = lake.table(&stream.table()) else { return (0, 0) };
-    let state = table.state();
-    (state.files.len() as u64, state.files.iter().map(|file| file.bytes).sum())
+    let (mut files, mut bytes) = (0, 0);
+    for table in lake.tables().iter().filter(|table| table.name().stream() == *stream) {
+        let state = table.state();
+        files += state.files.len() as u64;
+        bytes += state.files.iter().map(|file| file.bytes).sum::<u64>();
+    }
+    (files, bytes)
 }
 
 fn stream_status(delivery: DeliveryStatus, files: u64, file_bytes: u64) -> StreamStatus {
@@ -190,12 +206,21 @@ fn stream_status(delivery: DeliveryStatus, files: u64, file_bytes: u64) -> Strea
         acknowledged: delivery.acknowledged,
         visible: delivery.visible,
         committed: delivery.committed,
+        duplicates: delivery.duplicates,
         freshness_p50_ms: delivery.freshness_p50_ms,
         freshness_p99_ms: delivery.freshness_p99_ms,
         files,
         file_bytes,
         tail_bytes: delivery.tail_bytes,
+        shards: delivery.shards.into_iter().map(ShardStatus::from).collect(),
         error: delivery.error,
+    }
+}
+
+impl From<lacus_flow::ShardStatus> for ShardStatus {
+    fn from(status: lacus_flow::ShardStatus) -> Self {
+        let lacus_flow::ShardStatus { shard, is_open, acknowledged, visible, committed } = status;
+        Self { shard: shard.0, open: is_open, acknowledged, visible, committed }
     }
 }
 

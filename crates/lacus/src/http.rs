@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -13,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tracing::{debug, warn};
 
 /// A client sends the head of its next request within this time, or is disconnected.
@@ -42,8 +46,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, connections_max
             () = stop.cancelled() => break,
             accepted = accepted => accepted,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -56,7 +60,11 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, connections_max
             if stop.run_until_cancelled(speaks(&socket)).await != Some(true) {
                 return;
             }
-            let service = TowerToHyperService::new(router);
+            let from_peer = router.map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                request
+            });
+            let service = TowerToHyperService::new(from_peer);
             let connection = server.serve_connection(TokioIo::new(socket), service);
             if let Err(error) = watcher.watch(connection).await {
                 debug!(%error, "connection ended early");

@@ -9,8 +9,10 @@ use jiter::{Jiter, JiterError, Peek};
 use super::COMMON;
 use super::names::push_snake_case;
 
+/// Room for this many columns is made at once.
+const COLUMNS_USUAL: usize = 56;
+
 /// A row that grows.
-#[derive(Default)]
 pub(super) struct Row {
     /// `{"a":1,"b":"x"`: the closing brace is missing.
     text: String,
@@ -34,6 +36,15 @@ enum Source {
 }
 
 impl Row {
+    /// An empty row, with room for a message of this many bytes.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self {
+            text: String::with_capacity(bytes + 256),
+            columns: HashMap::with_capacity(COLUMNS_USUAL),
+            path: String::new(),
+        }
+    }
+
     /// The row so far as JSON.
     pub(super) fn json(&self) -> String {
         if self.text.is_empty() { "{}".to_owned() } else { format!("{}}}", self.text) }
@@ -43,9 +54,9 @@ impl Row {
     pub(super) fn add_text(&mut self, column: &str, value: &str) {
         self.path.push_str(column);
         if value.starts_with('"') {
-            self.add(value, Source::Envelope)
+            self.add(value, Source::Envelope);
         } else {
-            self.add_as_text(value, Source::Envelope)
+            self.add_as_text(value, Source::Envelope);
         }
         self.path.clear();
     }

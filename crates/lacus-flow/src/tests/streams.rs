@@ -1,5 +1,7 @@
 //! Streams that change while they are delivered: reshards, deletions, hints.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn clicks() -> StreamName {
@@ -104,7 +106,7 @@ async fn a_streams_own_hints_say_when_to_commit() {
     // The settings say five minutes; it changes while events wait.
     let set = |name: &str, value: &str| {
         let (name, value) = (name.to_owned(), value.to_owned());
-        let mut change = |attributes: &mut std::collections::BTreeMap<String, String>| {
+        let mut change = |attributes: &mut BTreeMap<String, String>| {
             attributes.insert(name.clone(), value.clone());
             Ok(())
         };

@@ -18,6 +18,7 @@ pub(crate) struct StreamStatus {
     pub(crate) acknowledged: u64,
     pub(crate) visible: u64,
     pub(crate) committed: u64,
+    pub(crate) duplicates: u64,
     pub(crate) freshness_p50_ms: f64,
     pub(crate) freshness_p99_ms: f64,
     pub(crate) files: u64,
