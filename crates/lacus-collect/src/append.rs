@@ -8,63 +8,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::BodyDataStream;
-use axum::http::StatusCode;
 use bytes::Bytes;
-use lacus_core::settings::InvalidEvents;
-use lacus_core::units::{ByteSize, human_count};
+use lacus_core::units::human_count;
 use lacus_core::{Error, Kind, NewRecord, Position, StreamName};
 use lacus_stream::{NewStream, StreamInfo};
-use sha2::{Digest, Sha256};
 
 use crate::body;
 use crate::budget::Share;
-use crate::json::{self, EVENT_BYTES_MAX, Fault, Flaw};
-use crate::message_id::message_id;
+use crate::check::{Batch, Checker, Order, Receipt};
 use crate::refusal::Refusal;
-use crate::request::{Encoding, Target};
-use crate::split::{EVENTS_MAX, Halt, Piece, split};
+use crate::request::Encoding;
+use crate::split::split;
 use crate::stats::{Reason, SourceCounters, SourceStats};
 use crate::{FORMAT_ATTRIBUTE, Inner, SEGMENT_FORMAT};
 
-/// So many refused events are explained one by one; the others are counted.
-pub(crate) const EXPLAINED_MAX: usize = 100;
 /// Bodies up to this size, not packed, are taken apart on the async thread: it takes a quarter of a millisecond.
 const LIGHT_BYTES_MAX: usize = 256 << 10;
-
-/// What a request asks for.
-pub(crate) struct Order {
-    pub(crate) target: Target,
-    /// What makes the events the same when the request comes again.
-    pub(crate) idempotency_key: Option<Bytes>,
-    pub(crate) encoding: Encoding,
-    pub(crate) says_lines: bool,
-}
-
-/// What became of the events of a request.
-#[derive(Debug, Default)]
-pub(crate) struct Receipt {
-    pub(crate) tally: SourceStats,
-    /// The first [`EXPLAINED_MAX`] refused events: which of the body, counted from zero, and why.
-    pub(crate) refused: Vec<(usize, String)>,
-}
-
-/// The checked events of a request.
-struct Batch {
-    records: Vec<NewRecord>,
-    receipt: Receipt,
-    /// What was refused, to be counted.
-    reasons: Vec<Reason>,
-}
-
-/// What a body is checked with.
-struct Checker {
-    order: Order,
-    partition_key: Option<String>,
-    /// The field that is an event's identity.
-    id: Option<String>,
-    keeps_invalid: bool,
-    body_bytes_max: ByteSize,
-}
+/// The same where a schema looks into each event.
+const LIGHT_CHECKED_BYTES_MAX: usize = 16 << 10;
 
 /// Reads a body, checks its events and brings the good ones to disk.
 ///
@@ -74,6 +35,14 @@ pub(crate) async fn receive(inner: &Inner, order: Order, body: &mut BodyDataStre
     let most = inner.settings.server.body_bytes_max;
     let mut share = inner.budget.share();
     let packed = body::read(body, most, inner.limits.body_wait_max, &mut share).await?;
+    take(inner, order, packed, share).await
+}
+
+/// The same for a body that was read.
+///
+/// # Errors
+/// Why nothing at all was accepted.
+pub(crate) async fn take(inner: &Inner, order: Order, packed: Bytes, share: Share) -> Result<Receipt, Refusal> {
     let source = order.target.source.clone();
     let write_key = order.target.write_key.clone();
     let checker = Checker::new(inner, order, &source);
@@ -133,15 +102,29 @@ pub(crate) fn pieces_of(data: &Bytes) -> Vec<Bytes> {
     }
 }
 
-/// Unpacks and checks a body: here if that is quick, else on a thread that may take its time.
+/// Unpacks and checks a body.
 async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share) -> Result<(Batch, Share), Refusal> {
-    if checker.order.encoding == Encoding::Identity && packed.len() <= LIGHT_BYTES_MAX {
-        return Ok((checker.batch(packed, &mut share)?, share));
+    let light_max = if checker.has_schema() { LIGHT_CHECKED_BYTES_MAX } else { LIGHT_BYTES_MAX };
+    let is_light = checker.encoding() == Encoding::Identity && packed.len() <= light_max;
+    aside(inner, is_light, move || Ok((checker.batch(packed, &mut share)?, share))).await
+}
+
+/// Works on the bytes of a request: here if that is quick, else on a thread that may take its time.
+///
+/// # Errors
+/// Those of the work.
+pub(crate) async fn aside<T: Send + 'static>(
+    inner: &Inner,
+    is_light: bool,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if is_light {
+        return work();
     }
     let turn = Arc::clone(&inner.heavy).acquire_owned().await;
     let task = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        Ok((checker.batch(packed, &mut share)?, share))
+        work()
     });
     task.await
         .unwrap_or_else(|error| Err(Error::internal("the check of the body ended early").with_source(error).into()))
@@ -206,145 +189,5 @@ impl Format {
             Self::Json => BTreeMap::new(),
             Self::Segment => [(FORMAT_ATTRIBUTE.to_owned(), SEGMENT_FORMAT.to_owned())].into(),
         }
-    }
-}
-
-impl Checker {
-    fn new(inner: &Inner, order: Order, source: &StreamName) -> Self {
-        let settings = inner.settings.source(source);
-        Self {
-            order,
-            partition_key: settings.partition_key,
-            id: settings.id,
-            keeps_invalid: settings.invalid == InvalidEvents::Quarantine,
-            body_bytes_max: inner.settings.server.body_bytes_max,
-        }
-    }
-
-    fn batch(&self, packed: Bytes, share: &mut Share) -> Result<Batch, Refusal> {
-        let packed_bytes = packed.len();
-        let text = body::unpack(packed, self.order.encoding, self.body_bytes_max, share)?;
-        body::check_unpacked(&text)?;
-        let text = without_mark(text);
-        let pieces = self.pieces(&text)?;
-        if pieces.is_empty() {
-            let error = Error::invalid("the body has no event")
-                .with_hint("send a JSON object, an array of them, or one on each line");
-            return Err(Refusal::invalid(Reason::Empty, error));
-        }
-        share.cover(packed_bytes + text.len() + pieces.len() * (size_of::<Piece>() + size_of::<NewRecord>()))?;
-        Ok(self.sort(&text, pieces))
-    }
-
-    fn pieces(&self, text: &[u8]) -> Result<Vec<Piece>, Refusal> {
-        match split(text, self.order.says_lines) {
-            Ok(pieces) => Ok(pieces),
-            Err(Halt::Broken(fault)) if self.keeps(fault.flaw) && text.len() <= EVENT_BYTES_MAX => {
-                Ok(vec![Piece { range: 0..text.len(), fault: Some(fault) }])
-            }
-            Err(Halt::Broken(fault)) => {
-                let place = Places::new(text).of(&fault);
-                let error = Error::invalid(format!("the body is not well-formed JSON: {place}"))
-                    .with_hint("nothing of it was accepted");
-                Err(Refusal::invalid(fault.flaw.into(), error))
-            }
-            Err(Halt::TooMany) => {
-                let most = human_count(EVENTS_MAX as u64);
-                let error = Error::invalid(format!("the body has more than {most} events"))
-                    .with_hint("send fewer events at once");
-                Err(Refusal::invalid(Reason::TooLarge, error).with_status(StatusCode::PAYLOAD_TOO_LARGE))
-            }
-        }
-    }
-
-    /// Whether bytes with this flaw are kept for the quarantine.
-    fn keeps(&self, flaw: Flaw) -> bool {
-        self.keeps_invalid && flaw != Flaw::TooLong
-    }
-
-    /// The good events as records, and why the others are none.
-    fn sort(&self, text: &Bytes, pieces: Vec<Piece>) -> Batch {
-        let mut batch =
-            Batch { records: Vec::with_capacity(pieces.len()), receipt: Receipt::default(), reasons: Vec::new() };
-        let mut places = Places::new(text);
-        let request_id = self.request_id(text);
-        for (index, piece) in pieces.into_iter().enumerate() {
-            match piece.fault {
-                Some(fault) if !self.keeps(fault.flaw) => batch.refuse(index, &fault, &mut places),
-                fault => {
-                    let record = self.record(text, &piece, fault.is_none());
-                    let id = request_id.as_ref().map(|request| message_id("request", &[request, &index.to_le_bytes()]));
-                    batch.accept(NewRecord { id: id.or(record.id), ..record }, fault.is_none());
-                }
-            }
-        }
-        batch.receipt.tally.requests = 1;
-        batch
-    }
-
-    /// What the events of a request that comes again share: its key and its bytes. The same key with other bytes is another
-    /// request: of two that differ none may be dropped.
-    fn request_id(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let key = self.order.idempotency_key.as_ref()?;
-        Some([&Sha256::digest(text)[..], key].concat())
-    }
-
-    fn record(&self, text: &Bytes, piece: &Piece, is_event: bool) -> NewRecord {
-        let value = text.slice(piece.range.clone());
-        let path = |path: &'_ Option<String>| path.clone().filter(|_| is_event);
-        let key = self.order.target.key.clone().or_else(|| json::key(&value, &path(&self.partition_key)?));
-        let id = path(&self.id).and_then(|path| json::value(&value, &path)).map(|id| message_id("event", &[&id]));
-        NewRecord { key, id, ..NewRecord::of(value) }
-    }
-}
-
-impl Batch {
-    fn accept(&mut self, record: NewRecord, is_event: bool) {
-        let tally = &mut self.receipt.tally;
-        tally.accepted += 1;
-        tally.quarantined += u64::from(!is_event);
-        tally.bytes += record.value.len() as u64;
-        self.records.push(record);
-    }
-
-    fn refuse(&mut self, index: usize, fault: &Fault, places: &mut Places<'_>) {
-        self.receipt.tally.refused += 1;
-        self.reasons.push(fault.flaw.into());
-        if self.receipt.refused.len() < EXPLAINED_MAX {
-            self.receipt.refused.push((index, places.of(fault)));
-        }
-    }
-}
-
-/// A byte order mark is no part of JSON; some senders put one first.
-fn without_mark(text: Bytes) -> Bytes {
-    if text.starts_with(b"\xef\xbb\xbf") { text.slice(3..) } else { text }
-}
-
-/// Finds lines and columns of faults, which come in order, in one pass over the text.
-struct Places<'a> {
-    text: &'a [u8],
-    /// Everything before this byte is counted.
-    at: usize,
-    line: usize,
-    line_start: usize,
-}
-
-impl<'a> Places<'a> {
-    fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, line: 1, line_start: 0 }
-    }
-
-    /// `line 3 column 14: expected a value`, both counted from one, the column in bytes.
-    fn of(&mut self, fault: &Fault) -> String {
-        let at = fault.at.clamp(self.at, self.text.len());
-        for (index, byte) in self.text.iter().enumerate().take(at).skip(self.at) {
-            if *byte == b'\n' {
-                self.line += 1;
-                self.line_start = index + 1;
-            }
-        }
-        self.at = at;
-        format!("line {} column {}: {}", self.line, at - self.line_start + 1, fault.flaw)
     }
 }

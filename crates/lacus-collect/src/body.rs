@@ -7,7 +7,8 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, HttpBody};
-use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
 use futures::StreamExt;
@@ -86,9 +87,18 @@ async fn next(body: &mut BodyDataStream) -> Result<Option<Bytes>, Refusal> {
     })
 }
 
+/// Lets a refused sender read why.
+pub(crate) fn dismiss(head: &Parts, body: BodyDataStream, refusal: &Refusal) {
+    // A sender that waits to be told "100 continue" has not begun, and asking it to would be silly.
+    let is_sending = !head.headers.contains_key(header::EXPECT) && refusal.reason != Reason::Slow;
+    if is_sending {
+        tokio::spawn(linger(body));
+    }
+}
+
 /// Takes and forgets what a refused sender still sends. A sender that is cut off while it sends sees a broken connection
 /// instead of the reason.
-pub(crate) async fn linger(mut body: BodyDataStream) {
+async fn linger(mut body: BodyDataStream) {
     let forget = async {
         let mut left = LINGER_BYTES_MAX;
         while let Some(Ok(piece)) = body.next().await {

@@ -1,16 +1,16 @@
 //! The routes of the native door and what they answer. See docs/reference/http.md.
 
-use axum::Json;
-use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::{middleware, routing};
-use lacus_core::{Error, Kind};
+use axum::{Json, Router, middleware, routing};
+use lacus_core::Error;
 use serde::Serialize;
 
-use crate::append::{Order, Receipt, receive};
+use crate::append::receive;
+use crate::check::{Identity, Order, Receipt};
 use crate::refusal::{Refusal, WireError};
 use crate::request::{Encoding, Target, idempotency_key, says_lines};
 use crate::stats::Reason;
@@ -18,6 +18,8 @@ use crate::{Collect, Inner, body, cors};
 
 /// So much of a host name is repeated to a sender.
 const HOST_CHARS_MAX: usize = 100;
+/// So much of a path is.
+const PATH_CHARS_MAX: usize = 200;
 
 pub(crate) fn router(collect: Collect) -> Router {
     Router::new()
@@ -28,7 +30,7 @@ pub(crate) fn router(collect: Collect) -> Router {
 
 /// Answers a request for a path that no route has: 404 and where to look. For the router that has all routes.
 pub async fn not_found(uri: Uri) -> Response {
-    let path: String = uri.path().chars().take(200).collect();
+    let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
     let error =
         Error::not_found(format!("there is no \"{path}\" here")).with_hint("post events to /v1/events?source=clicks");
     Refusal { status: StatusCode::NOT_FOUND, error, reason: Reason::Parameter }.into_response()
@@ -37,7 +39,13 @@ pub async fn not_found(uri: Uri) -> Response {
 async fn post_events(State(collect): State<Collect>, request: Request) -> Response {
     let inner = &*collect.inner;
     let (head, body) = request.into_parts();
-    let order = order(&head, inner).and_then(|order| {
+    let order = order(&head, inner);
+    answer(inner, &head, body, order).await
+}
+
+/// Answers a request whose events go where `order` says, if it can be followed.
+pub(crate) async fn answer(inner: &Inner, head: &Parts, body: Body, order: Result<Order, Refusal>) -> Response {
+    let order = order.and_then(|order| {
         body::check_length(&body, inner.settings.server.body_bytes_max)?;
         Ok(order)
     });
@@ -50,12 +58,8 @@ async fn post_events(State(collect): State<Collect>, request: Request) -> Respon
         Ok(receipt) => reply(receipt),
         Err(refusal) => {
             inner.counters.refuse(refusal.reason, 1);
-            // A sender that waits to be told "100 continue" has not begun, and asking it to would be silly.
-            let is_sending = !head.headers.contains_key(header::EXPECT) && refusal.reason != Reason::Slow;
-            if is_sending {
-                tokio::spawn(body::linger(body));
-            }
-            report(&refusal);
+            body::dismiss(head, body, &refusal);
+            refusal.report();
             refusal.into_response()
         }
     }
@@ -64,17 +68,13 @@ async fn post_events(State(collect): State<Collect>, request: Request) -> Respon
 fn order(head: &Parts, inner: &Inner) -> Result<Order, Refusal> {
     Ok(Order {
         target: Target::of(head, &inner.keyring, inner.settings.server.require_key)?,
-        idempotency_key: idempotency_key(&head.headers)?,
+        identity: idempotency_key(&head.headers)?.map(Identity::IdempotencyKey),
         encoding: Encoding::of(&head.headers)?,
         says_lines: says_lines(&head.headers),
+        // Senders post JSON as a form without meaning it: curl does.
+        says_form: false,
+        signature: None,
     })
-}
-
-/// Only what is wrong with lacus is a matter for its log.
-fn report(refusal: &Refusal) {
-    if matches!(refusal.error.kind(), Kind::Corrupt | Kind::Internal) {
-        tracing::error!(error = %refusal.error.chain(), "could not append events");
-    }
 }
 
 #[derive(Serialize)]
@@ -128,15 +128,28 @@ fn none_accepted(receipt: &Receipt) -> Error {
     }
 }
 
-async fn wrong_method(State(collect): State<Collect>, method: Method, headers: HeaderMap) -> Response {
+/// Answers a request with a method that its path does not have.
+pub(crate) async fn wrong_method(
+    State(collect): State<Collect>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let address = match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
         Some(host) => host.chars().take(HOST_CHARS_MAX).collect(),
         None => collect.inner.settings.server.http.to_string(),
     };
-    let error = Error::invalid(format!("/v1/events takes POST, not {method}"))
-        .with_hint(format!("curl 'http://{address}/v1/events?source=clicks' -d '{{\"event_name\":\"Search\"}}'"));
+    let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
+    let (allowed, hint) = match path.as_str() {
+        "/v1/events" => {
+            ("POST", format!("curl 'http://{address}/v1/events?source=clicks' -d '{{\"event_name\":\"Search\"}}'"))
+        }
+        "/v1/pixel.gif" => ("GET", format!("curl 'http://{address}/v1/pixel.gif?source=mails&event_name=Opened'")),
+        _ => ("POST", "see docs/reference/http.md".to_owned()),
+    };
+    let error = Error::invalid(format!("{path} takes {allowed}, not {method}")).with_hint(hint);
     let refusal = Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, reason: Reason::Parameter };
     let mut response = refusal.into_response();
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }

@@ -4,25 +4,31 @@
 //! when the log has them on disk, and never before. It knows wire formats and no tables; it must never panic on, or
 //! grow without bound with, what comes from the network.
 //!
-//! `http` has the routes and answers, `request` reads where to and in what form, `body` brings the bytes in within
-//! `budget`, `split` and `json` take them apart, `append` hands them to the log, `stats` counts.
+//! `http`, `webhook`, `pixel`, `segment` and `aws` have the routes and answers, `request` reads where to and in what form,
+//! `body` brings the bytes in within `budget`, `split`, `json` and `check` take them apart, `append` hands them to the log,
+//! `stats` counts.
 
 mod append;
 mod aws;
 mod body;
 mod budget;
+mod check;
 mod cors;
+mod form;
 mod http;
 mod json;
 mod keys;
 mod keys_http;
 mod message_id;
+mod pixel;
 mod refusal;
 mod request;
+mod schemas;
 mod segment;
 mod sigv4;
 mod split;
 mod stats;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +47,7 @@ use crate::stats::Counters;
 
 pub use crate::http::not_found;
 pub use crate::keys::{CreatedKey, Grant, KEYS_MAX, Key, KeyInfo, Keyring, MasterKey, NewKey};
+pub use crate::schemas::Schemas;
 pub use crate::stats::{CollectStats, SourceStats};
 
 /// The most bytes of bodies in memory at once, over all requests. Senders beyond it are asked to slow down.
@@ -71,6 +78,7 @@ pub struct Collect {
 pub(crate) struct Inner {
     log: Log,
     settings: Arc<Settings>,
+    schemas: Schemas,
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
     counters: Counters,
@@ -90,15 +98,22 @@ impl Inner {
 }
 
 impl Collect {
-    /// Doors to `log`.
+    /// Doors to `log`. `schemas` are those that `settings` name.
     #[must_use]
-    pub fn new(log: Log, settings: Arc<Settings>, keyring: Arc<Keyring>, clock: Arc<dyn Clock>) -> Self {
-        Self::with_limits(log, settings, keyring, clock, LIMITS)
+    pub fn new(
+        log: Log,
+        settings: Arc<Settings>,
+        schemas: Schemas,
+        keyring: Arc<Keyring>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self::with_limits(log, settings, schemas, keyring, clock, LIMITS)
     }
 
     fn with_limits(
         log: Log,
         settings: Arc<Settings>,
+        schemas: Schemas,
         keyring: Arc<Keyring>,
         clock: Arc<dyn Clock>,
         limits: Limits,
@@ -107,6 +122,7 @@ impl Collect {
         let inner = Inner {
             log,
             settings,
+            schemas,
             keyring,
             clock,
             counters: Counters::default(),
@@ -130,5 +146,7 @@ pub fn router(collect: Collect) -> Router {
     http::router(collect.clone())
         .merge(segment::router(collect.clone()))
         .merge(aws::router(collect.clone()))
+        .merge(webhook::router(collect.clone()))
+        .merge(pixel::router(collect.clone()))
         .merge(keys_http::router(collect))
 }

@@ -41,6 +41,13 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, error, reason }
     }
 
+    /// Only what is wrong with lacus is a matter for its log.
+    pub(crate) fn report(&self) {
+        if matches!(self.error.kind(), Kind::Corrupt | Kind::Internal) {
+            tracing::error!(error = %self.error.chain(), "could not append events");
+        }
+    }
+
     /// The same with another status.
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }

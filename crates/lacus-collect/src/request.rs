@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Query;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use bytes::Bytes;
 use lacus_core::{Error, Kind, StreamName};
 
@@ -15,6 +15,8 @@ use crate::stats::Reason;
 
 /// The longest idempotency key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+const PARAMETERS: [&str; 3] = ["source", "key", "write_key"];
 
 const SOURCE_HINT: &str = "post to /v1/events?source=clicks: the events become rows of table clicks";
 
@@ -43,24 +45,40 @@ impl Target {
     /// A missing or impossible source, an unknown parameter, a key that is too long; a write key that is unknown, for
     /// another source, or missing where one is required.
     pub(crate) fn of(head: &Parts, keyring: &Keyring, key_is_required: bool) -> Result<Self, Refusal> {
-        let uri = &head.uri;
+        let mut parameters = parameters(&head.uri)?;
+        if let Some((name, _)) = parameters.iter().find(|(name, _)| !PARAMETERS.contains(&name.as_str())) {
+            return Err(Refusal::invalid(Reason::Parameter, unknown(name)));
+        }
+        Self::take(&mut parameters, &head.headers, keyring, key_is_required)
+    }
+
+    /// The same where other parameters mean something else: they are left.
+    ///
+    /// # Errors
+    /// As [`Target::of`], but for unknown parameters.
+    pub(crate) fn take(
+        parameters: &mut Vec<(String, String)>,
+        headers: &HeaderMap,
+        keyring: &Keyring,
+        key_is_required: bool,
+    ) -> Result<Self, Refusal> {
         let refused = |error| Refusal::invalid(Reason::Parameter, error);
-        let Ok(Query(parameters)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
-            return Err(refused(Error::invalid("the parameters can't be read").with_hint(SOURCE_HINT)));
-        };
         let (mut source, mut key, mut write_key) = (None, None, None);
-        for (name, value) in parameters {
+        for (name, value) in std::mem::take(parameters) {
             let place = match name.as_str() {
                 "source" => &mut source,
                 "key" => &mut key,
                 "write_key" => &mut write_key,
-                _ => return Err(refused(unknown(&name))),
+                _ => {
+                    parameters.push((name, value));
+                    continue;
+                }
             };
             if place.replace(value).is_some() {
                 return Err(refused(Error::invalid(format!("parameter \"{name}\" is given twice"))));
             }
         }
-        let write_key = presented(&head.headers).or(write_key);
+        let write_key = presented(headers).or(write_key);
         let write_key = authenticate(write_key, source.as_deref(), keyring, key_is_required)?;
         let of_key = || write_key.as_ref().and_then(|key| key.source()).map(|source| source.as_str().to_owned());
         let Some(source) = source.or_else(of_key) else {
@@ -72,6 +90,17 @@ impl Target {
         }
         Ok(Self { source, key: key.map(Bytes::from), write_key })
     }
+}
+
+/// The parameters of an address.
+///
+/// # Errors
+/// If they can't be read.
+pub(crate) fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Refusal> {
+    let parameters = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    parameters.map(|Query(parameters)| parameters).map_err(|_| {
+        Refusal::invalid(Reason::Parameter, Error::invalid("the parameters can't be read").with_hint(SOURCE_HINT))
+    })
 }
 
 /// The write key that a request presents, which must be one of its source.
@@ -116,7 +145,8 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Bytes>, Refu
 
 fn unknown(name: &str) -> Error {
     let name: String = name.chars().take(60).collect();
-    Error::invalid(format!("there is no parameter \"{name}\"")).with_hint("parameters here: source, key, write_key")
+    Error::invalid(format!("there is no parameter \"{name}\""))
+        .with_hint(format!("parameters here: {}", PARAMETERS.join(", ")))
 }
 
 impl Encoding {
@@ -145,7 +175,16 @@ impl Encoding {
 /// Whether the content type says that there is one event on each line. All other content types say nothing: senders
 /// post JSON as text/plain or as a form.
 pub(crate) fn says_lines(headers: &HeaderMap) -> bool {
+    matches!(media_type(headers).as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl")
+}
+
+/// Whether the content type says that the body is a form.
+pub(crate) fn says_form(headers: &HeaderMap) -> bool {
+    media_type(headers) == "application/x-www-form-urlencoded"
+}
+
+/// The content type without its parameters.
+fn media_type(headers: &HeaderMap) -> String {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    matches!(name.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl")
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -28,7 +28,7 @@ pub struct SourceStats {
     pub requests: u64,
     /// Events that are on disk.
     pub accepted: u64,
-    /// Those of them that are no JSON objects, kept because the source says `invalid = "quarantine"`.
+    /// Those of them that are no JSON objects, or against the schema, kept because the source says `invalid = "quarantine"`.
     pub quarantined: u64,
     /// Events that were refused in the same requests.
     pub refused: u64,
@@ -43,6 +43,8 @@ pub(crate) enum Reason {
     Malformed,
     /// JSON, but no object.
     NotAnObject,
+    /// Against the schema of its source.
+    Schema,
     /// Nested too deep.
     TooDeep,
     /// An event, a body or a request that is too large.
@@ -65,9 +67,10 @@ pub(crate) enum Reason {
     Unavailable,
 }
 
-const REASONS: [(Reason, &str); 12] = [
+const REASONS: [(Reason, &str); 13] = [
     (Reason::Malformed, "malformed"),
     (Reason::NotAnObject, "not_an_object"),
+    (Reason::Schema, "schema"),
     (Reason::TooDeep, "too_deep"),
     (Reason::TooLarge, "too_large"),
     (Reason::Parameter, "parameter"),
@@ -123,8 +126,13 @@ impl Counters {
     /// Remembers that the stream of a source exists.
     pub(crate) fn know(&self, source: &StreamName, format: Format) -> Arc<SourceCounters> {
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
-        let counters = || Arc::new(SourceCounters { format, ..SourceCounters::default() });
-        Arc::clone(sources.entry(source.clone()).or_insert_with(counters))
+        // A stream that was deleted may have been made anew with another format.
+        let known = sources.get(source).filter(|counters| counters.format == format).cloned();
+        known.unwrap_or_else(|| {
+            let counters = Arc::new(SourceCounters { format, ..SourceCounters::default() });
+            sources.insert(source.clone(), Arc::clone(&counters));
+            counters
+        })
     }
 
     /// Forgets a source whose stream is gone.

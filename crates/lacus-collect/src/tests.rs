@@ -1,5 +1,6 @@
 //! The door with a real log behind it, through its router.
 
+mod checked;
 mod hostile;
 mod reference;
 mod segment;
@@ -15,9 +16,16 @@ use lacus_stream::{Log, NewStream};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::{Collect, Grant, Keyring, Limits, NewKey};
+use crate::{Collect, Grant, Keyring, Limits, NewKey, Schemas};
 
 const LIMITS: Limits = Limits { body_wait_max: Duration::from_secs(1), streams_by_request_max: 10 };
+
+/// The file `clicks.json` beside the log of each door.
+const CLICKS_SCHEMA: &str = r#"{
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"enum": ["Search", "Purchase"]}, "price": {"type": "number"}, "tags": {"uniqueItems": true}}
+}"#;
 
 /// A door, its log, and the directory they live in.
 pub(crate) struct Door {
@@ -42,10 +50,13 @@ impl Door {
     pub(crate) fn with_settings(toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::load(toml, []).unwrap();
+        std::fs::write(directory.path().join("clicks.json"), CLICKS_SCHEMA).unwrap();
+        let schemas = Schemas::load(&settings, directory.path()).unwrap();
         let log = Log::open(directory.path(), &settings.stream, Arc::new(SystemClock)).unwrap();
         let collect = Collect::with_limits(
             log.clone(),
             Arc::new(settings),
+            schemas,
             Arc::new(Keyring::open(directory.path(), None, Arc::new(SystemClock)).unwrap()),
             Arc::new(SystemClock),
             LIMITS,

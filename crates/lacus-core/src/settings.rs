@@ -3,6 +3,8 @@
 //! The doc comment on each field is its reference text. Unknown keys are errors that name the nearest right one.
 //! Settings are values a user may set; stores, clocks and catalogs are built from them and never live here.
 
+mod source;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::units::{ByteSize, Millis};
+
+pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook};
 
 /// What an environment variable starts with to override a setting: `LACUS__SERVER__HTTP=127.0.0.1:9000`.
 pub const ENVIRONMENT_PREFIX: &str = "LACUS__";
@@ -91,33 +95,6 @@ pub struct Query {
     pub timeout: Millis,
 }
 
-/// One source of events.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Source {
-    /// The field of an event whose value is its partition key: `user_id`, or a path such as `user.id`. Without it,
-    /// events are spread over all partitions.
-    pub partition_key: Option<String>,
-    /// The field of an event whose value is its identity: of events with the same one, the first that came within a day is
-    /// kept. A sender may then send again whenever it is not sure.
-    pub id: Option<String>,
-    /// Partitions, when the stream is created by its first event. Default: `stream.partitions`.
-    pub partitions: Option<u32>,
-    /// What happens to an event that is no JSON object.
-    pub invalid: InvalidEvents,
-}
-
-/// What happens to an event that is no JSON object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InvalidEvents {
-    /// The sender is told, and nothing of the event is kept.
-    #[default]
-    Refuse,
-    /// The event is acknowledged and goes, with the reason, to `<table>__quarantine`.
-    Quarantine,
-}
-
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -189,8 +166,9 @@ impl Settings {
     }
 
     fn checked(self) -> Result<Self> {
-        for name in self.sources.keys() {
+        for (name, source) in &self.sources {
             StreamName::new(name)?;
+            source.check(name)?;
         }
         let partitions = self.sources.values().filter_map(|source| source.partitions).chain([self.stream.partitions]);
         if let Some(wrong) = partitions.into_iter().find(|count| !(1..=PARTITIONS_MAX).contains(count)) {
@@ -233,9 +211,15 @@ fn lay_over(table: &mut toml::Table, name: &str, value: &str) -> Result<()> {
             .as_table_mut()
             .ok_or_else(|| Error::invalid(format!("{name} overrides nothing: \"{section}\" is no section")))?;
     }
-    let value = value.parse::<i64>().map_or_else(|_| toml::Value::String(value.to_owned()), toml::Value::Integer);
-    table.insert((*last).to_owned(), value);
+    table.insert((*last).to_owned(), read_variable(value));
     Ok(())
+}
+
+/// A variable has no type: what reads like a number, or like true and false, is one.
+fn read_variable(value: &str) -> toml::Value {
+    let number = value.parse::<i64>().ok().filter(|number| number.to_string() == value);
+    let text = || toml::Value::String(value.to_owned());
+    number.map(toml::Value::Integer).or_else(|| value.parse().ok().map(toml::Value::Boolean)).unwrap_or_else(text)
 }
 
 fn readable(error: &toml::de::Error, place: &str, text: &str) -> Error {

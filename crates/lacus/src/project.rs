@@ -44,6 +44,11 @@ impl Project {
         Ok(Self { root: root.to_owned(), settings, master_key })
     }
 
+    /// The folder that it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The file with its settings.
     pub(crate) fn settings_file(&self) -> PathBuf {
         self.root.join(SETTINGS_FILE)

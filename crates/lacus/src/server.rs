@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use lacus_collect::{Collect, Keyring};
+use lacus_collect::{Collect, Keyring, Schemas};
 use lacus_core::{Clock, Context, Kind, Result};
 use lacus_flow::Deliveries;
 use lacus_lake::Lake;
@@ -60,6 +60,7 @@ impl Parts {
     /// If one of them can't be opened.
     pub(crate) async fn open(project: &Project, lock: Lock, clock: &Arc<dyn Clock>) -> Result<Self> {
         let settings = &project.settings;
+        let schemas = Schemas::load(settings, project.root())?;
         let log = Log::open(&project.stream(), &settings.stream, Arc::clone(clock))?;
         let lake = Lake::open(&project.data(), Arc::clone(clock)).await?;
         let lake = Arc::new(lake);
@@ -68,7 +69,8 @@ impl Parts {
         let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, delivery, Arc::clone(clock)).await?;
         let engine = Engine::new(Arc::clone(&lake), &settings.query)?;
         let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
-        let collect = Collect::new(log.clone(), Arc::new(settings.clone()), Arc::new(keyring), Arc::clone(clock));
+        let collect =
+            Collect::new(log.clone(), Arc::new(settings.clone()), schemas, Arc::new(keyring), Arc::clone(clock));
         let numbers = metrics::Sources {
             collect: collect.clone(),
             log: log.clone(),

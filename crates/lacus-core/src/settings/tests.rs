@@ -62,3 +62,55 @@ fn values_that_cannot_be_are_refused() {
     assert!(error.message().starts_with("refusing to listen on 0.0.0.0:8484"), "{error}");
     assert!(load("[sources.\"No Good\"]\n", &[]).is_err());
 }
+
+#[test]
+fn variables_are_read_as_what_they_look_like() {
+    let environment = [
+        ("LACUS__SERVER__REQUIRE_KEY", "true"),
+        ("LACUS__STREAM__PARTITIONS", "3"),
+        ("LACUS__SOURCES__A__WEBHOOK__SECRET", "0123"),
+        ("LACUS__SOURCES__B__WEBHOOK__SECRET", "123"),
+    ];
+    let text = "[sources.a.webhook]\nheader = \"x-signature\"\n[sources.b.webhook]\nheader = \"x-signature\"\n";
+    let settings = load(text, &environment).unwrap();
+    assert!(settings.server.require_key);
+    assert_eq!(settings.stream.partitions, 3);
+    let secret = |name: &str| settings.sources[name].webhook.as_ref().unwrap().secret.reveal().to_owned();
+    assert_eq!((secret("a"), secret("b")), ("0123".to_owned(), "123".to_owned()));
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let settings = load("[sources.a.webhook]\nheader = \"x-signature\"\nsecret = \"hush\"\n", &[]).unwrap();
+    assert!(!format!("{settings:?}").contains("hush"));
+    assert!(!toml::to_string(&settings).unwrap().contains("hush"));
+}
+
+#[test]
+fn a_webhook_says_how_it_is_signed() {
+    check_refused(
+        "[sources.hub.webhook]\nheader = \"x-hub-signature-256\"\n",
+        &[],
+        "[sources.hub] webhook has no secret | set LACUS__SOURCES__HUB__WEBHOOK__SECRET in the environment",
+    );
+    check_refused(
+        "[sources.hub.webhook]\nsecret = \"s\"\n",
+        &[],
+        "[sources.hub] webhook does not say the header with the signature | the sender's manual names it: header = \"x-hub-signature-256\"",
+    );
+    check_refused(
+        "[sources.hub.webhook]\nsecret = \"s\"\nheader = \"h\"\nsigned = \"{timestamp}\"\n",
+        &[],
+        "[sources.hub] webhook signs no {body} | signed = \"{timestamp}.{body}\"",
+    );
+    check_refused(
+        "[sources.hub.webhook]\nsecret = \"s\"\nheader = \"h\"\ntimestamp_header = \"t\"\n",
+        &[],
+        "[sources.hub] webhook names a header with the timestamp, and does not say where it is signed | signed = \"{timestamp}.{body}\"",
+    );
+    check_refused(
+        "[sources.hub.webhook]\nsecrt = \"s\"\n",
+        &[],
+        "lacus.toml line 2: there is no setting \"secrt\" here | did you mean \"secret\"?",
+    );
+}

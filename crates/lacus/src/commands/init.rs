@@ -47,6 +47,7 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use lacus_core::units::ByteSize;
     use lacus_core::{Settings, settings};
 
     use super::*;
@@ -61,15 +62,32 @@ mod tests {
             .collect();
         assert_eq!(Settings::load(SETTINGS, []).unwrap(), Settings::default());
         let shown: toml::Table = shown.parse().unwrap();
-        let mut expected = toml::Table::try_from(Settings::default()).unwrap();
-        expected.insert("sources".to_owned(), shown["sources"].clone());
-        assert_eq!(shown, expected);
-        let source = settings::Source {
-            partition_key: Some("user_id".to_owned()),
-            id: Some("event_id".to_owned()),
+        // What has no default is shown with an example.
+        let mut expected = Settings::default();
+        expected.stream.retention_bytes = Some(ByteSize(100 << 30));
+        let text = |text: &str| Some(text.to_owned());
+        let clicks = settings::Source {
+            partition_key: text("user_id"),
+            id: text("event_id"),
             partitions: Some(1),
+            schema: text("schemas/clicks.json"),
             ..Default::default()
         };
-        assert_eq!(shown["sources"]["clicks"], toml::Value::try_from(source).unwrap());
+        let webhook = settings::Webhook {
+            header: "x-hub-signature-256".to_owned(),
+            prefix: "sha256=".to_owned(),
+            signed: text("{timestamp}.{body}"),
+            timestamp_header: text("x-timestamp"),
+            id_header: text("x-github-delivery"),
+            ..Default::default()
+        };
+        let github = settings::Source { webhook: Some(webhook), ..Default::default() };
+        expected.sources = [("clicks".to_owned(), clicks), ("github".to_owned(), github)].into();
+        let mut expected = toml::Table::try_from(expected).unwrap();
+        // A secret is not written, and of a source that is shown for its webhook the rest is not.
+        let mut shown = shown;
+        shown["sources"]["github"]["webhook"]["secret"] = "***".into();
+        expected["sources"]["github"].as_table_mut().unwrap().remove("invalid");
+        assert_eq!(shown, expected);
     }
 }

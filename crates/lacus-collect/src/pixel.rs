@@ -1,0 +1,115 @@
+//! `GET /v1/pixel.gif`: an event from where nothing but an image can be asked for, such as a mail.
+//!
+//! The parameters of the address are the fields of the event. Who asks gets the image when the event is on disk, else why
+//! not: then no browser keeps an answer, and one that asks again tries again.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use lacus_core::Error;
+use serde_json::{Map, Value};
+
+use crate::append::take;
+use crate::check::{Order, Receipt};
+use crate::refusal::Refusal;
+use crate::request::{Encoding, Target, parameters};
+use crate::stats::Reason;
+use crate::{Collect, Inner, form, http};
+
+/// One transparent point.
+const GIF: [u8; 43] = [
+    b'G', b'I', b'F', b'8', b'9', b'a', // with a colour that may be transparent
+    1, 0, 1, 0, 0x80, 0, 0, // one by one, two colours:
+    0, 0, 0, 0xff, 0xff, 0xff, // black, white
+    0x21, 0xf9, 4, 1, 0, 0, 0, 0, // the first one is transparent
+    0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0, // an image that fills all
+    2, 2, 0x44, 1, 0, // of one point of the first colour
+    0x3b,
+];
+
+pub(crate) fn router(collect: Collect) -> Router {
+    // A look at the headers is no event.
+    Router::new().route("/v1/pixel.gif", get(answer).head(gif).fallback(http::wrong_method)).with_state(collect)
+}
+
+/// The image.
+pub(crate) async fn gif() -> Response {
+    let headers = [(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")];
+    (headers, &GIF[..]).into_response()
+}
+
+/// Why there is no image.
+pub(crate) fn no_gif(refusal: Refusal) -> Response {
+    let mut response = refusal.into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Where a browser is, as it or its proxy says.
+pub(crate) fn address(head: &Parts) -> Option<String> {
+    let forwarded = text(&head.headers, "x-forwarded-for").and_then(|list| list.split(',').next());
+    let peer = || head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
+    forwarded.map(|ip| ip.trim().to_owned()).or_else(peer)
+}
+
+/// What a browser is.
+pub(crate) fn user_agent(head: &Parts) -> Option<String> {
+    text(&head.headers, "user-agent").map(str::to_owned)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn answer(State(collect): State<Collect>, request: Request) -> Response {
+    let inner = &*collect.inner;
+    let (head, _) = request.into_parts();
+    match store(inner, &head).await {
+        Ok(()) => gif().await,
+        Err(refusal) => {
+            inner.counters.refuse(refusal.reason, 1);
+            refusal.report();
+            no_gif(refusal)
+        }
+    }
+}
+
+async fn store(inner: &Inner, head: &Parts) -> Result<(), Refusal> {
+    let mut fields = parameters(&head.uri)?;
+    let target = Target::take(&mut fields, &head.headers, &inner.keyring, inner.settings.server.require_key)?;
+    let mut event = form::object(fields)?;
+    let received_at = inner.clock.now().to_string();
+    let seen = [("receivedAt", Some(received_at)), ("ip", address(head)), ("userAgent", user_agent(head))];
+    add_missing(&mut event, seen);
+    let order = Order {
+        target,
+        identity: None,
+        encoding: Encoding::Identity,
+        says_lines: false,
+        says_form: false,
+        signature: None,
+    };
+    let Receipt { refused, .. } =
+        take(inner, order, Value::Object(event).to_string().into(), inner.budget.share()).await?;
+    match refused.into_iter().next() {
+        None => Ok(()),
+        // It was counted already.
+        Some((_, why)) => {
+            Err(Refusal::invalid(Reason::Schema, Error::invalid(format!("the event was refused: {why}"))))
+        }
+    }
+}
+
+/// What the sender says itself, counts.
+fn add_missing<const N: usize>(event: &mut Map<String, Value>, fields: [(&str, Option<String>); N]) {
+    for (name, value) in fields {
+        if let Some(value) = value {
+            event.entry(name).or_insert_with(|| value.into());
+        }
+    }
+}
