@@ -1,6 +1,7 @@
 //! The door with a real log behind it, through its router.
 
 mod hostile;
+mod keys;
 mod reference;
 mod segment;
 mod sockets;
