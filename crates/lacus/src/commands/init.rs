@@ -64,8 +64,12 @@ mod tests {
         let mut expected = toml::Table::try_from(Settings::default()).unwrap();
         expected.insert("sources".to_owned(), shown["sources"].clone());
         assert_eq!(shown, expected);
-        let source =
-            settings::Source { partition_key: Some("user_id".to_owned()), partitions: Some(1), ..Default::default() };
+        let source = settings::Source {
+            partition_key: Some("user_id".to_owned()),
+            id: Some("event_id".to_owned()),
+            partitions: Some(1),
+            ..Default::default()
+        };
         assert_eq!(shown["sources"]["clicks"], toml::Value::try_from(source).unwrap());
     }
 }
