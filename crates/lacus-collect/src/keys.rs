@@ -114,6 +114,10 @@ impl Keyring {
         for stored in store.keys() {
             keys.add(stored, store.reveal(stored), &clock)?;
         }
+        let sealed = keys.aws.values().filter(|key| key.secret.is_none()).count();
+        if sealed > 0 {
+            tracing::warn!(keys = sealed, "the master key is not the one that these AWS keys were made with");
+        }
         Ok(Self { store: Some(Mutex::new(store)), clock, keys: RwLock::new(keys) })
     }
 
@@ -126,10 +130,16 @@ impl Keyring {
     /// Makes a key, durably. Blocks on the disk.
     ///
     /// # Errors
-    /// `Invalid` for a name that is too long, `Limited` for more than [`KEYS_MAX`] keys, or if it can't be written.
+    /// `Invalid` for a name that is too long or a rate of nothing, `Limited` for more than [`KEYS_MAX`] keys, or if it
+    /// can't be written.
     pub fn create(&self, new: NewKey) -> Result<CreatedKey> {
         if new.name.len() > NAME_BYTES_MAX || new.name.chars().any(char::is_control) {
             return Err(Error::invalid(format!("the name of a key has {NAME_BYTES_MAX} bytes of text at most")));
+        }
+        if new.events_per_second == Some(0) {
+            return Err(
+                Error::invalid("a key may send 1 event per second at least").with_hint("revoke a key to stop it")
+            );
         }
         let mut store = self.store()?;
         if store.keys().len() >= KEYS_MAX {
@@ -202,17 +212,21 @@ impl Keyring {
 }
 
 /// The write key that a request presents: `Authorization: Bearer KEY`, or `Basic` with the key as the user, as SDKs do.
+/// What can't be read is presented as it is, and so refused: a sender that means to have a key is not taken for one that
+/// has none.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<String> {
     let (scheme, value) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(value.trim().to_owned());
+        return Some(value.to_owned());
     }
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = String::from_utf8(BASE64.decode(value.trim()).ok()?).ok()?;
-    let (user, _) = decoded.split_once(':').unwrap_or((&decoded, ""));
-    Some(user.to_owned())
+    let decoded = BASE64.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let user = decoded.as_deref().map_or(value, |decoded| decoded.split_once(':').map_or(decoded, |(user, _)| user));
+    // A browser that keeps its key in the body says this.
+    Some(user.to_owned()).filter(|user| !user.is_empty())
 }
 
 impl Keys {
@@ -266,18 +280,17 @@ impl Key {
     /// Counts `events` against the key's rate.
     ///
     /// # Errors
-    /// `Limited` if they are too many by now.
+    /// `Limited` if they are too many by now, with when to come again.
     pub(crate) fn admit(&self, events: u64) -> Result<()> {
         let Some(bucket) = &self.rate else { return Ok(()) };
         let now = self.clock.now();
-        let admitted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(events, now);
-        if admitted {
-            return Ok(());
-        }
-        let rate = self.info.events_per_second.unwrap_or_default();
-        let id = &self.info.id;
-        Err(Error::new(Kind::Limited, format!("key {id} may send {rate} events per second, these are too many"))
-            .with_hint("send it again a little later"))
+        let taken = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(events, now);
+        taken.map_err(|seconds| {
+            let rate = self.info.events_per_second.unwrap_or_default();
+            let id = &self.info.id;
+            Error::new(Kind::Limited, format!("key {id} may send {rate} events per second, these are too many"))
+                .with_hint(format!("send it again in {} s", seconds.ceil()))
+        })
     }
 }
 
@@ -285,11 +298,20 @@ impl Key {
 impl Keyring {
     /// A keyring with one AWS key, for signatures that are the same in every run.
     pub(crate) fn with_access_key(id: &str, secret: &str) -> Self {
+        Self::with_stored_key(id, Some(secret.to_owned()))
+    }
+
+    /// The same, with a master key that does not open it.
+    pub(crate) fn with_sealed_access_key(id: &str) -> Self {
+        Self::with_stored_key(id, None)
+    }
+
+    fn with_stored_key(id: &str, secret: Option<String>) -> Self {
         let keyring = Self::empty(Arc::new(lacus_core::SystemClock));
         let kind = StoredKind::Aws { secret: String::new() };
         let stored = StoredKey { id: id.to_owned(), name: String::new(), created_at: 0, events_per_second: None, kind };
         let mut keys = keyring.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.add(&stored, Some(secret.to_owned()), &keyring.clock).unwrap();
+        keys.add(&stored, secret, &keyring.clock).unwrap();
         drop(keys);
         keyring
     }

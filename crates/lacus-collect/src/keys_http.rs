@@ -72,9 +72,6 @@ async fn create(
             ));
         }
     };
-    if asked.events_per_second == Some(0) {
-        return Err(refused(Error::invalid("events_per_second is 1 at least")));
-    }
     let new = NewKey { name: asked.name, grant, events_per_second: asked.events_per_second };
     let made = change(&collect, move |keyring| keyring.create(new)).await?;
     let CreatedKey { info, secret } = made;

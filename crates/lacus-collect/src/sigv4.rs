@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use hmac::{Hmac, KeyInit, Mac};
 use lacus_core::{Error, Timestamp};
 use sha2::{Digest, Sha256};
@@ -20,11 +20,13 @@ use crate::keys::{Key, Keyring};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far the time of a request may be from ours.
-const SKEW_MAX_MS: u64 = 15 * 60 * 1_000;
+const SKEW_MAX: TimeDelta = TimeDelta::minutes(15);
 /// The services that requests may be signed for.
 const SERVICES: [&str; 2] = ["kinesis", "firehose"];
 /// What HTTP/2 has in place of the header `host`.
 const AUTHORITY: &str = ":authority";
+/// Which operation is asked for.
+const TARGET: &str = "x-amz-target";
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 /// A request whose signature is right.
@@ -66,6 +68,7 @@ pub(crate) fn verify(head: &Parts, body: &[u8], keyring: &Keyring, now: Timestam
     let authorization = Authorization::parse(header)?;
     let time = header_time(&head.headers)?;
     check_scope(&authorization, time)?;
+    check_signed_headers(&authorization, &head.headers)?;
     let key = keyring.find_access_key(authorization.access_key_id).ok_or_else(|| {
         Denial::new("UnrecognizedClientException", "The security token included in the request is invalid.")
     })?;
@@ -89,14 +92,18 @@ impl Denial {
     }
 
     fn mismatch() -> Self {
-        Self::new(
-            "InvalidSignatureException",
+        Self::invalid(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
         )
     }
 
+    fn invalid(message: impl Into<String>) -> Self {
+        Self::new("InvalidSignatureException", message)
+    }
+
     fn ours(error: &Error) -> Self {
-        Self::new("InternalFailure", error.to_string())
+        let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        Self::new("InternalFailure", format!("{}{hint}", error.message()))
     }
 }
 
@@ -134,44 +141,67 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// What the signature is made with; the header of HTTP will do where there is no other.
 fn header_time(headers: &HeaderMap) -> Result<NaiveDateTime, Denial> {
-    let text = header(headers, "x-amz-date").unwrap_or_default();
-    NaiveDateTime::parse_from_str(text, TIME_FORMAT).map_err(|_| {
+    let compact = |text| NaiveDateTime::parse_from_str(text, TIME_FORMAT).ok();
+    let time = match header(headers, "x-amz-date") {
+        Some(text) => compact(text),
+        None => header(headers, "date").and_then(|text| {
+            compact(text).or_else(|| DateTime::parse_from_rfc2822(text).ok().map(|time| time.naive_utc()))
+        }),
+    };
+    time.ok_or_else(|| {
         Denial::incomplete(
-            "Authorization header requires existence of an 'X-Amz-Date' header such as 20261120T193000Z.",
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header, such as 20261120T193000Z.",
         )
     })
 }
 
 fn check_scope(authorization: &Authorization<'_>, time: NaiveDateTime) -> Result<(), Denial> {
     if authorization.date != time.format("%Y%m%d").to_string() {
-        return Err(Denial::new(
-            "InvalidSignatureException",
-            "Date in Credential scope does not match the date of the request.",
-        ));
+        return Err(Denial::invalid("Date in Credential scope does not match the date of the request."));
     }
     if !SERVICES.contains(&authorization.service) {
         let message = format!("Credential should be scoped to one of the services: {}.", SERVICES.join(", "));
-        return Err(Denial::new("InvalidSignatureException", message));
-    }
-    if !authorization.signed_headers.iter().any(|name| name.eq_ignore_ascii_case("host") || *name == AUTHORITY) {
-        return Err(Denial::new("InvalidSignatureException", "'Host' must be a signed header."));
+        return Err(Denial::invalid(message));
     }
     Ok(())
 }
 
-/// In words that clients look for: some set their clock by it.
-fn check_time(time: NaiveDateTime, now: Timestamp) -> Result<(), Denial> {
-    let at = Timestamp::from_micros(time.and_utc().timestamp_micros());
-    let shown = |time: Timestamp| time.to_string();
-    if now.millis_since(at) > SKEW_MAX_MS {
-        let message = format!("Signature expired: {} is now earlier than {} (- 15 min.)", shown(at), shown(now));
-        return Err(Denial::new("InvalidSignatureException", message));
+/// The operation is signed with the rest: a signature for one is none for another. No header is signed twice, so what is
+/// signed is never longer than the request.
+fn check_signed_headers(authorization: &Authorization<'_>, headers: &HeaderMap) -> Result<(), Denial> {
+    let mut signed: Vec<String> = authorization.signed_headers.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let is_signed = |name: &str| signed.iter().any(|signed| signed == name);
+    if !is_signed("host") && !is_signed(AUTHORITY) {
+        return Err(Denial::invalid("'Host' must be a signed header."));
     }
-    if at.millis_since(now) > SKEW_MAX_MS {
-        let message =
-            format!("Signature not yet current: {} is still later than {} (+ 15 min.)", shown(at), shown(now));
-        return Err(Denial::new("InvalidSignatureException", message));
+    if headers.contains_key(TARGET) && !is_signed(TARGET) {
+        return Err(Denial::invalid("'X-Amz-Target' must be a signed header."));
+    }
+    let count = signed.len();
+    signed.sort_unstable();
+    signed.dedup();
+    if signed.len() < count {
+        return Err(Denial::incomplete("'SignedHeaders' names a header twice."));
+    }
+    Ok(())
+}
+
+/// In words that clients look for: some set their clock by the time in brackets.
+fn check_time(time: NaiveDateTime, now: Timestamp) -> Result<(), Denial> {
+    let now = DateTime::from_timestamp_micros(now.as_micros()).unwrap_or_default().naive_utc();
+    let shown = |time: NaiveDateTime| time.format(TIME_FORMAT).to_string();
+    if now - time > SKEW_MAX {
+        let (time, limit, now) = (shown(time), shown(now - SKEW_MAX), shown(now));
+        return Err(Denial::invalid(format!(
+            "Signature expired: {time} is now earlier than {limit} ({now} - 15 min.)"
+        )));
+    }
+    if time - now > SKEW_MAX {
+        let (time, limit, now) = (shown(time), shown(now + SKEW_MAX), shown(now));
+        let message = format!("Signature not yet current: {time} is still later than {limit} ({now} + 15 min.)");
+        return Err(Denial::invalid(message));
     }
     Ok(())
 }
@@ -195,22 +225,23 @@ fn canonical_request(head: &Parts, body: &[u8], authorization: &Authorization<'_
 /// All values of a header, each without needless spaces. HTTP/2 has the host in its address, and some clients sign it by the
 /// name it has there.
 fn signed_header(head: &Parts, name: &str) -> Result<String, Denial> {
-    let missing = || Denial::new("InvalidSignatureException", "a signed header is missing from the request");
+    let missing = || Denial::invalid("a signed header is missing from the request");
     let authority = || head.uri.authority().map(|authority| authority.as_str().to_owned());
     if name == AUTHORITY {
         return authority().ok_or_else(missing);
     }
     let name = HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).map_err(|_| missing())?;
-    let values: Vec<String> =
-        head.headers.get_all(&name).iter().map(|value| trimmed(&String::from_utf8_lossy(value.as_bytes()))).collect();
+    let values = head.headers.get_all(&name).iter().map(|value| std::str::from_utf8(value.as_bytes()).map(trimmed));
+    let values: Vec<String> = values.collect::<Result<_, _>>().map_err(|_| Denial::mismatch())?;
     if !values.is_empty() {
         return Ok(values.join(","));
     }
     authority().filter(|_| name == "host").ok_or_else(missing)
 }
 
+/// Without space around it, and with one space wherever there are more.
 fn trimmed(value: &str) -> String {
-    value.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ").trim().to_owned()
+    value.trim().split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// The parameters, decoded and encoded again in one way, in order.

@@ -2,6 +2,7 @@
 
 mod checked;
 mod hostile;
+mod keys;
 mod reference;
 mod segment;
 mod sockets;

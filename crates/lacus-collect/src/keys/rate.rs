@@ -21,18 +21,21 @@ impl Bucket {
 
     /// Takes `events` out, if there is any left: a large request may overdraw it once, and others wait for that. Refusing it
     /// whenever it is larger than the bucket would refuse it for ever.
+    ///
+    /// # Errors
+    /// The seconds after which there is some left again, if nobody else takes it.
     #[expect(clippy::cast_precision_loss, reason = "counts of events in one request")]
-    pub(super) fn take(&mut self, events: u64, now: Timestamp) -> bool {
+    pub(super) fn take(&mut self, events: u64, now: Timestamp) -> Result<(), f64> {
         let seconds = now.millis_since(self.filled_at) as f64 / 1e3;
         if seconds > 0.0 {
             self.tokens = (self.tokens + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
             self.filled_at = now;
         }
-        let is_open = self.tokens > 0.0;
-        if is_open {
-            self.tokens -= events as f64;
+        if self.tokens <= 0.0 {
+            return Err((1.0 - self.tokens) / self.per_second);
         }
-        is_open
+        self.tokens -= events as f64;
+        Ok(())
     }
 }
 
@@ -44,12 +47,13 @@ mod tests {
     fn a_bucket_gives_a_burst_and_then_its_rate() {
         let at = |ms: u64| Timestamp::from_micros(0).plus_ms(ms);
         let mut bucket = Bucket::new(10, at(0));
-        assert!((0..50).all(|_| bucket.take(1, at(0))));
-        assert!(!bucket.take(1, at(0)));
-        assert!(!bucket.take(1, at(0)), "a refused one costs nothing");
-        assert!(bucket.take(1, at(100)) && !bucket.take(1, at(100)));
-        assert!((0..50).all(|_| bucket.take(1, at(3_600_000))) && !bucket.take(1, at(3_600_000)));
-        assert!(bucket.take(1_000, at(3_601_000)), "one large request passes");
-        assert!(!bucket.take(1, at(3_602_000)), "and is paid for after");
+        assert!((0..50).all(|_| bucket.take(1, at(0)).is_ok()));
+        assert_eq!(bucket.take(1, at(0)), Err(0.1));
+        assert_eq!(bucket.take(1, at(0)), Err(0.1), "a refused one costs nothing");
+        assert!(bucket.take(1, at(100)).is_ok() && bucket.take(1, at(100)).is_err());
+        assert!((0..50).all(|_| bucket.take(1, at(3_600_000)).is_ok()) && bucket.take(1, at(3_600_000)).is_err());
+        assert!(bucket.take(1_000, at(3_601_000)).is_ok(), "one large request passes");
+        assert_eq!(bucket.take(1, at(3_602_000)), Err(98.1), "and is paid for after");
+        assert!(bucket.take(1, at(0)).is_err(), "a clock that is set back gives nothing");
     }
 }

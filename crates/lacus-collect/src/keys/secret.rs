@@ -57,23 +57,17 @@ impl MasterKey {
         random().map(Self)
     }
 
-    /// Reads 64 hexadecimal digits.
+    /// Reads 32 bytes, written as 64 hexadecimal digits or in base64.
     ///
     /// # Errors
     /// `Invalid` for anything else.
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong =
-            || Error::invalid("a master key is 64 hexadecimal digits").with_hint("openssl rand -hex 32 makes one");
-        let digits = text.trim().as_bytes();
-        let mut key = [0; MASTER_BYTES];
-        if digits.len() != 2 * MASTER_BYTES {
-            return Err(wrong());
-        }
-        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(key))
+        let text = text.trim();
+        let bytes = if text.len() == 2 * MASTER_BYTES { from_hex(text) } else { BASE64.decode(text).ok() };
+        bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or_else(|| {
+            Error::invalid("a master key is 64 hexadecimal digits, or 32 bytes in base64")
+                .with_hint("openssl rand -hex 32 makes one")
+        })
     }
 
     /// As it is written in a file.
@@ -124,9 +118,16 @@ pub(super) fn secret_access_key() -> Result<String> {
     letters::<40>(LETTERS)
 }
 
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, _) = digits.as_bytes().as_chunks::<2>();
+    pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
+}
+
+/// Letters from the randomness of the operating system, each as likely as any other.
 fn letters<const COUNT: usize>(alphabet: &[u8]) -> Result<String> {
     let mut text = String::with_capacity(COUNT);
-    // What is beyond the last whole alphabet is thrown away: each letter is as likely as any other.
+    // What is beyond the last whole alphabet is thrown away: the first letters would come more often.
     let fair = 256 / alphabet.len() * alphabet.len();
     while text.len() < COUNT {
         let bytes: [u8; COUNT] = random()?;

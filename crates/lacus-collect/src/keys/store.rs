@@ -1,4 +1,6 @@
 //! The keyring on disk: `keys.json`, replaced whole and durably, readable by its owner only.
+//!
+//! A file that does not match its checksum is not believed: a digest with a flipped bit would be a key that nobody has.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -27,7 +29,15 @@ pub(super) struct Store {
 #[serde(deny_unknown_fields)]
 struct StoredKeys {
     format: u32,
+    /// CRC-32 of `keys` as compact JSON.
+    crc32: u32,
     keys: Vec<StoredKey>,
+}
+
+/// What files of every format have.
+#[derive(Deserialize)]
+struct AnyFormat {
+    format: u32,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -96,7 +106,7 @@ impl Store {
     }
 
     fn replace(&mut self, keys: Vec<StoredKey>) -> Result<()> {
-        let stored = StoredKeys { format: FORMAT, keys };
+        let stored = StoredKeys { format: FORMAT, crc32: checksum(&keys)?, keys };
         let text = serde_json::to_vec_pretty(&stored).map_err(|error| Error::internal(error.to_string()))?;
         replace(&self.directory.join(KEYS_FILE), &text)?;
         self.keys = stored.keys;
@@ -105,22 +115,35 @@ impl Store {
 }
 
 fn read(path: &Path, text: &[u8]) -> Result<Vec<StoredKey>> {
-    let stored: StoredKeys = serde_json::from_slice(text).map_err(|error| {
-        Error::corrupt(format!("{} is damaged", path.display()))
-            .with_source(error)
+    let damaged = |how: &str| {
+        Error::corrupt(format!("{} is damaged: {how}", path.display()))
             .with_hint("restore it from a backup, or remove it and make new keys")
-    })?;
-    if stored.format != FORMAT {
-        let message = format!("{} has format {}, this lacus knows {FORMAT}", path.display(), stored.format);
+    };
+    // Not with the error of the parser: it may show what it found, and that may be a secret.
+    let AnyFormat { format } = serde_json::from_slice(text).map_err(|_| damaged("it is no keyring"))?;
+    if format != FORMAT {
+        let message = format!("{} has format {format}, this lacus knows {FORMAT}", path.display());
         return Err(Error::invalid(message).with_hint("open it with the lacus that wrote it, or a newer one"));
     }
+    let stored: StoredKeys = serde_json::from_slice(text).map_err(|_| damaged("it is no list of keys"))?;
+    if stored.crc32 != checksum(&stored.keys)? {
+        return Err(damaged("its checksum does not match"));
+    }
     Ok(stored.keys)
+}
+
+fn checksum(keys: &[StoredKey]) -> Result<u32> {
+    let text = serde_json::to_vec(keys).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(crc32fast::hash(&text))
 }
 
 fn stored_master(directory: &Path) -> Result<Option<MasterKey>> {
     let path = directory.join(MASTER_FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => MasterKey::parse(&text).context(format!("read {}", path.display())).map(Some),
+        Ok(text) => MasterKey::parse(&text).map(Some).map_err(|_| {
+            Error::corrupt(format!("{} is damaged: it is no master key", path.display()))
+                .with_hint("restore it from a backup; if there is none, remove it and make new AWS keys")
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context(format!("read {}", path.display())),
     }
