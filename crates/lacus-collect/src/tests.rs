@@ -2,9 +2,11 @@
 
 mod checked;
 mod hostile;
+mod pixels;
 mod reference;
 mod segment;
 mod sockets;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
