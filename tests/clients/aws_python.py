@@ -1,6 +1,5 @@
 """Produces and consumes with boto3, aws-kinesis-agg and awscli; Firehose with boto3. Endpoint and keys come from the environment."""
 
-import base64
 import json
 import os
 import subprocess
@@ -51,7 +50,7 @@ kinesis.put_record(StreamName=stream, Data=data, PartitionKey=key)
 
 command = [
     os.path.join(os.path.dirname(sys.executable), "aws"), "kinesis", "put-record", "--stream-name", stream,
-    "--partition-key", "user-1", "--data", base64.b64encode(event("cli")).decode(),
+    "--partition-key", "user-1", "--data", event("cli").decode(),
 ]
 told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 assert told["ShardId"].startswith("shardId-"), told

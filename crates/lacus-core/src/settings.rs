@@ -63,7 +63,8 @@ pub struct Stream {
     pub segment_bytes_max: ByteSize,
     /// How long delivered records stay in the log. Undelivered records always stay.
     pub retention: Millis,
-    /// The most bytes of log: delivered records go earlier when there is more. Without it only their age counts.
+    /// The most bytes of log: delivered records go earlier when there is more. Without it, or with 0, only their age
+    /// counts. Undelivered records stay however many they are.
     pub retention_bytes: Option<ByteSize>,
     /// Events are refused while the disk has less free than this: the tables need room to take over what the log holds.
     pub disk_reserve: ByteSize,

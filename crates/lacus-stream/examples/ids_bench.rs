@@ -8,6 +8,7 @@ use lacus_stream::{MessageIds, Seen};
 
 const BATCH: u64 = 10_000;
 
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let directory = arguments.first().map_or("ids-bench", String::as_str);

@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use lacus_core::Error;
+
 /// What an unfinished file adds to its name. Such files mean nothing and are removed at open.
 pub(crate) const UNFINISHED: &str = "tmp";
 
@@ -33,21 +35,34 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Puts a file with these bytes at `path`, durably, in place of what is there. The file stays open to read and write.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    replace_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`replace`], with the bytes that `write` writes.
+pub(crate) fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let file = replace_unsynced(path, bytes, File::sync_all)?;
+    let file = replace_unsynced(path, |file| write(file).and_then(|()| file.sync_all()))?;
     sync_directory(directory)?;
     Ok(file)
 }
 
 /// Puts a file with these bytes at `path` without waiting for the disk: for what can be derived again.
 pub(crate) fn replace_derived(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_unsynced(path, bytes, |_| Ok(())).map(drop)
+    replace_unsynced(path, |file| file.write_all(bytes)).map(drop)
 }
 
-fn replace_unsynced(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> io::Result<()>) -> io::Result<File> {
+/// The error for a file that could not be replaced. Whatever the disk said, the sender may try again: a folder that is away
+/// or may not be written to is no name that the sender got wrong.
+pub(crate) fn refused(path: &Path, error: io::Error) -> Error {
+    Error::unavailable(format!("could not write {}: {error}", path.display()))
+        .with_source(error)
+        .with_hint("try again when the disk takes writes: is it full, or read-only?")
+}
+
+fn replace_unsynced(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let unfinished = unfinished_name(path);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&unfinished)?;
-    let done = file.write_all(bytes).and_then(|()| sync(&file)).and_then(|()| fs::rename(&unfinished, path));
+    let done = write(&mut file).and_then(|()| fs::rename(&unfinished, path));
     if let Err(error) = done {
         // The first error is the one that counts. What stays behind is removed at the next open.
         fs::remove_file(&unfinished).ok();

@@ -100,7 +100,8 @@ impl Header {
             received_at: Timestamp::from_micros(u64_at(fields, 32).cast_signed()),
             group_start: u64_at(fields, 40),
         };
-        (header.body_length as usize <= BODY_BYTES_MAX).then_some(header)
+        let has_offsets = header.base.0.checked_add(u64::from(header.records)).is_some();
+        (has_offsets && header.body_length as usize <= BODY_BYTES_MAX).then_some(header)
     }
 
     /// The length of header and body.

@@ -53,10 +53,10 @@ pub struct Seen {
 pub struct MessageIds {
     directory: PathBuf,
     /// None after a failed write: the store does not trust itself then, and is opened again.
-    open: RwLock<Option<Open>>,
+    open: RwLock<Option<Store>>,
 }
 
-struct Open {
+struct Store {
     database: Database,
     meta: Keyspace,
     buckets: RwLock<HashMap<i64, Keyspace>>,
@@ -68,7 +68,7 @@ impl MessageIds {
     /// # Errors
     /// `Unavailable` if the directory can't be used.
     pub fn open(directory: &Path) -> Result<Self> {
-        let open = Open::open(directory).or_else(|error| begin_anew(directory, &error))?;
+        let open = Store::open(directory).or_else(|error| begin_anew(directory, &error))?;
         Ok(Self { directory: directory.to_owned(), open: RwLock::new(Some(open)) })
     }
 
@@ -94,7 +94,7 @@ impl MessageIds {
     /// # Errors
     /// `Unavailable` when the disk refuses.
     pub fn sync(&self) -> Result<()> {
-        self.with(|open| Ok(open.database.persist(PersistMode::SyncData)?)).context("sync the index of messages")
+        self.with(|store| store.database.persist(PersistMode::SyncData)).context("sync the index of messages")
     }
 
     /// Bytes on disk.
@@ -104,7 +104,7 @@ impl MessageIds {
         open.as_ref().and_then(|open| open.database.disk_space().ok()).unwrap_or(0)
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Open) -> fjall::Result<T>) -> Result<T> {
+    fn with<T>(&self, work: impl FnOnce(&Store) -> fjall::Result<T>) -> Result<T> {
         self.open_again()?;
         let done = {
             let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +123,7 @@ impl MessageIds {
         }
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if open.is_none() {
-            *open = Some(Open::open(&self.directory).or_else(|error| begin_anew(&self.directory, &error))?);
+            *open = Some(Store::open(&self.directory).or_else(|error| begin_anew(&self.directory, &error))?);
         }
         Ok(())
     }
@@ -143,7 +143,7 @@ fn is_damage(error: &fjall::Error) -> bool {
 }
 
 /// Begins an empty index where one can't be opened: what it knew is in the log.
-fn begin_anew(directory: &Path, error: &fjall::Error) -> Result<Open> {
+fn begin_anew(directory: &Path, error: &fjall::Error) -> Result<Store> {
     if !is_damage(error) {
         return Err(failed(error)).context(format!("open the index of messages in {}", directory.display()));
     }
@@ -154,7 +154,7 @@ fn begin_anew(directory: &Path, error: &fjall::Error) -> Result<Open> {
         }
         _ => {}
     }
-    Open::open(directory).map_err(|error| failed(&error)).context("begin the index of messages")
+    Store::open(directory).map_err(|error| failed(&error)).context("begin the index of messages")
 }
 
 fn failed(error: &fjall::Error) -> Error {
@@ -162,7 +162,7 @@ fn failed(error: &fjall::Error) -> Error {
         .with_hint("is the disk full? lacus goes on by itself when there is room")
 }
 
-impl Open {
+impl Store {
     fn open(directory: &Path) -> fjall::Result<Self> {
         let database = Database::builder(directory)
             .cache_size(CACHE_BYTES)

@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut};
 use lacus_core::{Offset, Partition};
 
 use crate::disk;
-use crate::frame::{Header, PartitionId};
+use crate::frame::{HEADER_BYTES as FRAME_HEADER_BYTES, Header, PartitionId};
 use crate::segment::Segment;
 use crate::streams::StreamId;
 
@@ -147,7 +147,24 @@ impl Index {
             index.frames.insert(id, frames.chunks_exact(FRAME_BYTES).map(decode_frame).collect());
             fields = rest;
         }
-        fields.is_empty().then_some(index)
+        (fields.is_empty() && index.can_be(segment, length)).then_some(index)
+    }
+}
+
+impl Index {
+    /// Whether a file of this length may have frames there: of each partition, records without gaps.
+    fn can_be(&self, segment: &Segment, length: u64) -> bool {
+        self.frames.iter().all(|(id, frames)| {
+            let (mut next, mut position) = (segment.start(*id), segment.header_length());
+            frames.iter().all(|frame| {
+                let follows =
+                    frame.base == next && frame.position >= position && frame.length as usize >= FRAME_HEADER_BYTES;
+                let ends = frame.base.0.checked_add(u64::from(frame.records));
+                let position_after = frame.position.checked_add(u64::from(frame.length));
+                (next, position) = (Offset(ends.unwrap_or(0)), position_after.unwrap_or(u64::MAX));
+                follows && frame.records > 0 && ends.is_some() && position <= length
+            })
+        })
     }
 }
 

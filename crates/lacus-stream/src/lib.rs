@@ -4,11 +4,15 @@
 //!
 //! All streams and partitions share one journal, so that one write and one sync serve all senders that wait: `append`
 //! encodes on the sender's task, `writer` puts what waits on disk as one group, `state` is what readers see then.
-//! The files: `streams.json` (see `streams`), `cursors.json` (see `cursors`), and in `segments/` numbered log files (see `segment`, `frame`) with an
-//! index beside each finished one (see `index`). `recovery` opens them after any crash.
+//! The files: `streams.json` (see `streams`), `cursors/` (see `cursors`), and in `segments/` numbered log files (see
+//! `segment`, `frame`) with an index beside each finished one (see `index`). `recovery` opens them after any crash.
+//!
+//! Shards split and merge while records come (see `streams`): a group is written, or the shards change, never both at once
+//! ([`Shared::place`](state::Shared::place)). What was encoded for a shard that was closed meanwhile is sent back and
+//! encoded again, so that no record comes into a parent once a child may have one. docs/decisions/008-shards.md says why.
 //!
 //! The log must never acknowledge what a power cut could take, show what is not on disk, or pass over damaged bytes in
-//! silence. A directory is opened by one process at a time: it holds a lock on the file `lock`.
+//! silence. A directory is opened by one process at a time: it is locked as long as the log is open.
 
 mod append;
 mod cursors;
@@ -23,6 +27,7 @@ mod retention;
 mod room;
 mod scan;
 mod segment;
+mod shards;
 mod state;
 mod stats;
 mod streams;
@@ -52,13 +57,14 @@ use crate::room::Room;
 use crate::state::{Shared, lock};
 use crate::stats::Counters;
 use crate::streams::{StoredStream, Streams};
-use crate::writer::{Command, Writer};
+use crate::writer::{Command, Trouble, Writer};
 
 pub use crate::cursors::{READER_BYTES_MAX, READERS_MAX};
 pub use crate::frame::RECORD_BYTES_MAX;
 pub use crate::ids::{MessageIds, Seen};
+pub use crate::shards::Shard;
 pub use crate::stats::Stats;
-pub use crate::streams::{FORMAT_ATTRIBUTE, NewStream, SHARDS_EVER_MAX, STREAMS_MAX, Shard};
+pub use crate::streams::{FORMAT_ATTRIBUTE, NewStream, SHARDS_EVER_MAX, STREAMS_MAX};
 
 /// A log of streams in one directory. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
@@ -138,9 +144,15 @@ impl Log {
         }
         let now = self.inner.clock.now();
         // Another caller may have made it meanwhile.
-        let made = self.change_streams(|streams| match streams.live(name) {
-            Ok(_) => Ok(None),
-            Err(_) => streams.with(name, new, now).map(Some),
+        let made = self.change_streams(|streams| {
+            if streams.live(name).is_ok() {
+                return Ok(None);
+            }
+            // Readers of a deleted stream of this name are none of this one's, even if a crash kept them.
+            if let Some(deleted) = streams.get(name) {
+                self.inner.shared.cursors.forget(deleted.id)?;
+            }
+            streams.with(name, new, now).map(Some)
         });
         made.context(format!("make stream \"{name}\""))?;
         self.describe(name)
@@ -257,7 +269,6 @@ impl Log {
     pub fn delete_stream(&self, stream: &StreamName) -> Result<()> {
         let now = self.inner.clock.now();
         let id = self.inner.shared.streams().live(stream)?.id;
-        lock(&self.inner.shared.cursors).forget(id)?;
         let deleted = self.change_streams(|streams| {
             let changed = streams.changed(stream, |stream| {
                 stream.delete(now);
@@ -265,7 +276,12 @@ impl Log {
             });
             changed.map(Some)
         });
-        deleted.context(format!("delete stream \"{stream}\""))
+        deleted.context(format!("delete stream \"{stream}\""))?;
+        // The stream is gone, whatever becomes of its cursors: nobody finds them, and they go before it is made again.
+        if let Err(error) = self.inner.shared.cursors.forget(id) {
+            tracing::warn!(%stream, error = %error.chain(), "could not remove the cursors of a deleted stream");
+        }
+        Ok(())
     }
 
     /// The first record of a shard that was received at or after `time`; the end if there is none. Blocks on the disk.
@@ -284,17 +300,20 @@ impl Log {
     /// `NotFound` for an unknown stream.
     pub fn cursor(&self, stream: &StreamName, reader: &str) -> Result<Offsets> {
         let id = self.inner.shared.streams().live(stream)?.id;
-        Ok(lock(&self.inner.shared.cursors).get(id, reader))
+        Ok(self.inner.shared.cursors.get(id, reader))
     }
 
     /// Remembers, durably, how far a named reader has come. `None` forgets the reader. Blocks on the disk.
     ///
     /// # Errors
-    /// `NotFound` for an unknown stream, `Invalid` for a reader's name that is empty or long, `Limited` when there are
-    /// too many readers, `Unavailable` when it can't be written.
+    /// `NotFound` for an unknown stream or shard, `Invalid` for a reader's name that is empty or long, `Limited` when
+    /// there are too many readers, `Unavailable` when it can't be written.
     pub fn set_cursor(&self, stream: &StreamName, reader: &str, offsets: Option<&Offsets>) -> Result<()> {
-        let id = self.inner.shared.streams().live(stream)?.id;
-        lock(&self.inner.shared.cursors).set((id, stream), reader, offsets)
+        let found = Arc::clone(self.inner.shared.streams().live(stream)?);
+        if let Some((shard, _)) = offsets.and_then(|offsets| offsets.iter().find(|(shard, _)| !found.has(*shard))) {
+            return Err(no_shard(stream, shard));
+        }
+        self.inner.shared.cursors.set((found.id, stream), reader, offsets)
     }
 
     /// Reads records of one partition in order, from `from` on: about `bytes_max` bytes, one record at least if there
@@ -364,8 +383,8 @@ impl Log {
     fn partition_id(&self, name: &StreamName, partition: Partition) -> Result<PartitionId> {
         let streams = self.inner.shared.streams();
         let stream = streams.get(name).ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))?;
-        if !stream.shards.iter().any(|shard| shard.partition == partition) {
-            return Err(Error::not_found(format!("stream \"{name}\" has no shard {}", partition.0)));
+        if !stream.has(partition) {
+            return Err(no_shard(name, partition));
         }
         Ok(PartitionId { stream: stream.id, partition })
     }
@@ -387,7 +406,7 @@ impl Log {
     /// the new shards, or is sent back to choose again.
     fn change_streams(&self, change: impl FnOnce(&Streams) -> Result<Option<Streams>>) -> Result<()> {
         let shared = &self.inner.shared;
-        let _placing = lock(&shared.placing);
+        let _placing = shared.place();
         let Some(streams) = change(&shared.streams())? else { return Ok(()) };
         streams.store()?;
         *shared.streams_mut() = streams;
@@ -437,7 +456,8 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         changes: watch::Sender::new(0),
         placing: Mutex::new(()),
         generation: AtomicU64::new(0),
-        cursors: Mutex::new(cursors),
+        turn: Mutex::new(()),
+        cursors,
         retaining: Mutex::new(()),
     });
     let room = Room::new(shared.segments.clone(), settings.disk_reserve);
@@ -452,8 +472,13 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         last_received_at,
         must_begin: false,
         room,
+        trouble: Trouble::default(),
     };
     (shared, writer)
+}
+
+fn no_shard(stream: &StreamName, shard: Partition) -> Error {
+    Error::not_found(format!("stream \"{stream}\" has no shard {}", shard.0))
 }
 
 fn closed() -> Error {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use lacus_core::{NewRecord, Partition};
 use md5::{Digest, Md5};
 
-use crate::streams::Shard;
+use crate::shards::Shard;
 
 /// The hash key of a record, if it has one.
 pub(crate) fn hash_key(record: &NewRecord) -> Option<u128> {

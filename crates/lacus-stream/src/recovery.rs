@@ -4,28 +4,34 @@
 //! cut off. Bytes before the last group were acknowledged: when they are wrong, that is damage, it is named, and the
 //! log does not open. Every frame tells where its group begins, which is how the two are told apart. A last group that
 //! is whole may be in the kernel's memory only; it is written and synced once more before anybody sees it.
+//!
+//! A disk that garbled the last group looks like a crash while it was written. So what is cut off is kept in a file beside,
+//! unless it can only be of a write that was stopped; and a log that was closed has no last group to cut: see
+//! `Writer::seal`.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacus_core::{Clock, Context, Error, Offset, Result, Timestamp};
 
-use crate::cursors::Cursors;
+use crate::cursors::{self, Cursors};
 use crate::disk;
-use crate::frame::PartitionId;
+use crate::frame::{Header, PartitionId};
 use crate::index;
-use crate::scan::{self, Scan};
+use crate::scan::{self, Problem, Scan};
 use crate::segment::{self, Segment, damaged};
 use crate::state::{Active, Finished, State};
-use crate::streams::{Shard, Streams};
+use crate::streams::Streams;
 
 const SEGMENTS: &str = "segments";
-const LOCK: &str = "lock";
 /// What the name of a copy of cut bytes ends with.
 const CUT: &str = "cut";
+/// Bytes that are looked at, at once.
+const COPY_BYTES: usize = 64 << 10;
 
 /// A log as it was found, repaired.
 pub(crate) struct Recovered {
@@ -41,7 +47,7 @@ pub(crate) struct Recovered {
 /// Opens or begins the log in `directory`.
 pub(crate) fn recover(directory: &Path, clock: &dyn Clock) -> Result<Recovered> {
     let segments = directory.join(SEGMENTS);
-    for made in [directory, &segments] {
+    for made in [directory, &segments, &directory.join(cursors::FOLDER)] {
         disk::make_directory(made).context(format!("make the directory {}", made.display()))?;
     }
     let guard = take(directory)?;
@@ -64,11 +70,11 @@ pub(crate) fn recover(directory: &Path, clock: &dyn Clock) -> Result<Recovered> 
     Ok(Recovered { segments, streams, cursors, state: State { finished, active, ends }, last_received_at, guard })
 }
 
-/// Locks the log against other processes: two that write one journal would each overwrite what the other acknowledged.
+/// Locks the log against other processes: two that write one journal would each overwrite what the other acknowledged. It
+/// is the directory that is locked: a file for it could be removed, and made and locked again.
 fn take(directory: &Path) -> Result<File> {
-    let path = directory.join(LOCK);
-    let doing = || format!("lock {}", path.display());
-    let file = File::options().create(true).truncate(false).write(true).open(&path).context(doing())?;
+    let doing = || format!("lock {}", directory.display());
+    let file = File::open(directory).context(doing())?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -91,7 +97,7 @@ fn begin(segments: &Path, streams: &Streams, now: Timestamp) -> Result<()> {
 
 /// Removes what means nothing: unfinished files, and indexes of files that are gone.
 fn tidy(directory: &Path, segments: &Path, numbers: &[u64]) -> Result<()> {
-    for folder in [directory, segments] {
+    for folder in [directory, segments, &directory.join(cursors::FOLDER)] {
         for entry in folder.read_dir().context(format!("list {}", folder.display()))? {
             let path = entry.context(format!("list {}", folder.display()))?.path();
             let is_useless = match path.extension().and_then(|extension| extension.to_str()) {
@@ -154,45 +160,88 @@ fn repair(active: &Segment, file: &File) -> Result<Scan> {
     let file_length = file.metadata().map_err(Error::from).context(doing())?.len();
     let scan = scan::scan(active, file, file_length)?;
     if let Some(problem) = scan.problem {
-        let position = scan.length;
-        let intact =
-            scan::find_frame(active, file, position, file_length, |_| true).map_err(Error::from).context(doing())?;
-        let later = scan::find_frame(active, file, position, file_length, |header| header.group_start > position)
-            .map_err(Error::from)
-            .context(doing())?;
-        if later.is_some() {
-            return Err(damaged(&active.path, position, problem));
+        let cut = Cut { active, file, position: scan.length, end: file_length, problem };
+        let is_damage = cut.has_frame(|header| header.group_start > cut.position).context(doing())?;
+        if is_damage {
+            return Err(damaged(&active.path, cut.position, problem.as_str()));
         }
-        report_cut(active, file, &scan, file_length, intact)?;
+        cut.report().context(doing())?;
     }
     rewrite_last_group(file, &scan).map_err(Error::from).context(doing())?;
     Ok(scan)
 }
 
-/// Says what is cut off. Bytes that a crash alone need not explain are kept beside the file: if the disk garbled a group
-/// that was acknowledged, they are all there is of it.
-fn report_cut(active: &Segment, file: &File, scan: &Scan, file_length: u64, intact: Option<u64>) -> Result<()> {
-    let (position, bytes) = (scan.length, file_length - scan.length);
-    let (shown, problem) = (active.path.display(), scan.problem.unwrap_or_default());
-    let Some(intact) = intact else {
-        tracing::info!(file = %shown, position, bytes, problem, "cut off a write that was not finished");
-        return Ok(());
-    };
-    let copy = active.path.with_extension(format!("{position}.{CUT}"));
-    let keep = || -> std::io::Result<()> {
-        let mut cut = vec![0; usize::try_from(bytes).map_err(std::io::Error::other)?];
-        file.read_exact_at(&mut cut, position)?;
-        disk::replace(&copy, &cut).map(drop)
-    };
-    keep().context(format!("keep what is cut off in {}", copy.display()))?;
-    let copy = copy.display();
-    tracing::warn!(file = %shown, position, bytes, intact, problem, %copy, "cut off the last group of writes, part of it intact, and kept a copy");
-    Ok(())
+/// Bytes of the last group that are no frames.
+struct Cut<'a> {
+    active: &'a Segment,
+    file: &'a File,
+    position: u64,
+    end: u64,
+    problem: Problem,
+}
+
+impl Cut<'_> {
+    /// Whether a frame that `wanted` accepts lies behind the first byte that is wrong.
+    fn has_frame(&self, wanted: impl Fn(&Header) -> bool) -> io::Result<bool> {
+        Ok(scan::find_frame(self.active, self.file, self.position, self.end, wanted)?.is_some())
+    }
+
+    /// Says what is cut off. What a crash need not explain is kept beside the file: if the disk garbled a group that was
+    /// acknowledged, these bytes are all there is of it.
+    fn report(&self) -> io::Result<()> {
+        let (file, position, bytes) = (self.active.path.display(), self.position, self.end - self.position);
+        let problem = self.problem.as_str();
+        if self.is_unfinished()? {
+            tracing::info!(%file, position, bytes, problem, "cut off a write that was not finished");
+            return Ok(());
+        }
+        let copy = self.keep()?;
+        let copy = copy.display();
+        tracing::warn!(
+            %file, position, bytes, problem, %copy,
+            "cut off the last group of writes, which may have been acknowledged, and kept a copy"
+        );
+        Ok(())
+    }
+
+    /// Whether it is what a crash leaves: a write that ends early with nothing whole behind, or room that was never written.
+    fn is_unfinished(&self) -> io::Result<bool> {
+        let ends_early = self.problem.is_short() && !self.has_frame(|_| true)?;
+        Ok(ends_early || self.is_zero()?)
+    }
+
+    fn is_zero(&self) -> io::Result<bool> {
+        let mut bytes = vec![0; COPY_BYTES];
+        let mut at = self.position;
+        while at < self.end {
+            let left = usize::try_from(self.end - at).unwrap_or(usize::MAX);
+            let piece = &mut bytes[..COPY_BYTES.min(left)];
+            self.file.read_exact_at(piece, at)?;
+            if piece.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += piece.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// Copies the bytes to a file of a name that no earlier copy has.
+    fn keep(&self) -> io::Result<PathBuf> {
+        let name = |count: u32| self.active.path.with_extension(format!("{}-{count}.{CUT}", self.position));
+        let mut count = 1;
+        while name(count).try_exists()? {
+            count += 1;
+        }
+        let mut from = self.file;
+        from.seek(SeekFrom::Start(self.position))?;
+        disk::replace_with(&name(count), |copy| io::copy(&mut from.take(self.end - self.position), copy).map(drop))?;
+        Ok(name(count))
+    }
 }
 
 /// The same bytes once more: a kernel that failed to write them may call them clean, so a sync alone proves nothing.
-fn rewrite_last_group(file: &File, scan: &Scan) -> std::io::Result<()> {
-    let length = usize::try_from(scan.length - scan.last_group).map_err(std::io::Error::other)?;
+fn rewrite_last_group(file: &File, scan: &Scan) -> io::Result<()> {
+    let length = usize::try_from(scan.length - scan.last_group).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, scan.last_group)?;
     file.set_len(scan.length)?;
@@ -202,9 +251,8 @@ fn rewrite_last_group(file: &File, scan: &Scan) -> std::io::Result<()> {
 
 /// Frames are bound to streams by number: a number that `streams.json` does not know is lost data.
 fn check_streams(active: &Segment, streams: &Streams, ends: &HashMap<PartitionId, Offset>) -> Result<()> {
-    let shards: HashMap<_, _> = streams.iter().map(|stream| (stream.id, &stream.shards)).collect();
-    let has = |shards: &[Shard], partition| shards.iter().any(|shard| shard.partition == partition);
-    let is_known = |id: &PartitionId| shards.get(&id.stream).is_some_and(|shards| has(shards, id.partition));
+    let by_id: HashMap<_, _> = streams.iter().map(|stream| (stream.id, stream)).collect();
+    let is_known = |id: &PartitionId| by_id.get(&id.stream).is_some_and(|stream| stream.has(id.partition));
     match ends.keys().find(|id| !is_known(id)) {
         None => Ok(()),
         Some(id) => Err(Error::corrupt(format!(

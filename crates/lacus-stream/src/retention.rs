@@ -1,4 +1,8 @@
 //! Removing old log files, whole and oldest first: only files whose records were all delivered and are old enough.
+//!
+//! All streams share the files. A file goes when its records are older than the retention of each stream that has some in
+//! it: a stream with a short retention beside one with a long one keeps its records for as long as the other. When there
+//! are more bytes than are wanted, delivered files go however young. Undelivered records stay, whatever the limits.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,7 +23,7 @@ pub(crate) struct Limits {
     pub(crate) now: Timestamp,
     /// For streams that don't say themselves.
     pub(crate) retention: Millis,
-    /// Delivered files go, however young, while the log is larger.
+    /// Delivered files go, however young, while the log is larger. None and zero: never.
     pub(crate) bytes_max: Option<ByteSize>,
 }
 
@@ -78,7 +82,7 @@ impl Limits {
 
 fn is_too_large(state: &State, limits: &Limits) -> bool {
     let bytes: u64 = state.finished.iter().map(|finished| finished.length).sum::<u64>() + state.active.length;
-    limits.bytes_max.is_some_and(|most| bytes > most.0)
+    limits.bytes_max.is_some_and(|most| most.0 > 0 && bytes > most.0)
 }
 
 /// Whether the first file ended before `older_than`: so says the header of any file behind it. Looking at the next one

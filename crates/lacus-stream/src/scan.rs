@@ -30,7 +30,32 @@ pub(crate) struct Scan {
     pub(crate) last_group: u64,
     pub(crate) last_received_at: Timestamp,
     /// What is wrong with the bytes at `length`; none if the file ends there.
-    pub(crate) problem: Option<&'static str>,
+    pub(crate) problem: Option<Problem>,
+}
+
+/// What is wrong with bytes that should be a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Problem {
+    ShortHeader,
+    ShortBody,
+    WrongHeader,
+    WrongBody,
+}
+
+impl Problem {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::ShortHeader => "the file ends in the middle of a frame's header",
+            Self::ShortBody => "the file ends in the middle of a frame",
+            Self::WrongHeader => "the header of a frame does not match its checksum",
+            Self::WrongBody => "the body of a frame does not match its checksum",
+        }
+    }
+
+    /// Whether the file ends too early: so does every write that was stopped, and none that the disk garbled.
+    pub(crate) fn is_short(self) -> bool {
+        matches!(self, Self::ShortHeader | Self::ShortBody)
+    }
 }
 
 /// Scans the first `file_length` bytes of `segment`.
@@ -63,7 +88,7 @@ pub(crate) fn scan(segment: &Segment, file: &File, file_length: u64) -> Result<S
 pub(crate) fn scan_finished(segment: &Segment, file: &File, length: u64) -> Result<Scan> {
     let scan = scan(segment, file, length)?;
     match scan.problem {
-        Some(problem) => Err(damaged(&segment.path, scan.length, problem)),
+        Some(problem) => Err(damaged(&segment.path, scan.length, problem.as_str())),
         None => Ok(scan),
     }
 }
@@ -118,20 +143,20 @@ impl Scan {
 }
 
 /// The header of the frame at `position`, its body checked too, or what is wrong there.
-fn next_frame(window: &mut Window<'_>, salt: u32, position: u64) -> io::Result<Result<Header, &'static str>> {
+fn next_frame(window: &mut Window<'_>, salt: u32, position: u64) -> io::Result<Result<Header, Problem>> {
     if position + HEADER_BYTES as u64 > window.file_length {
-        return Ok(Err("the file ends in the middle of a frame's header"));
+        return Ok(Err(Problem::ShortHeader));
     }
     let Some(header) = Header::decode(window.at_least(position, HEADER_BYTES)?, salt, position) else {
-        return Ok(Err("the header of a frame does not match its checksum"));
+        return Ok(Err(Problem::WrongHeader));
     };
     if position + header.frame_length() > window.file_length {
-        return Ok(Err("the file ends in the middle of a frame"));
+        return Ok(Err(Problem::ShortBody));
     }
     let length = HEADER_BYTES + header.body_length as usize;
     let body = &window.at_least(position, length)?[HEADER_BYTES..length];
     if crc32fast::hash(body) != header.body_crc {
-        return Ok(Err("the body of a frame does not match its checksum"));
+        return Ok(Err(Problem::WrongBody));
     }
     Ok(Ok(header))
 }

@@ -1,7 +1,7 @@
 //! What everybody knows about the log: its streams, its files, and how far it is on disk.
 //!
-//! Only the writer moves the ends, and only after a sync. Locks are held for look-ups in memory, never over a read, a
-//! write or an `.await`.
+//! Only the writer moves the ends, and only after a sync. Readers and senders wait for look-ups in memory, never for the
+//! disk: the locks that are held over a write (`placing`, `retaining`) are none of theirs.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -25,7 +25,7 @@ const FINISHED_OPEN_MAX: usize = 8;
 
 /// What handles of the log and its writer share.
 pub(crate) struct Shared {
-    /// Locked as long as the log is open.
+    /// The log's directory, locked as long as the log is open.
     pub(crate) _guard: File,
     /// Where the log files are.
     pub(crate) segments: PathBuf,
@@ -39,9 +39,11 @@ pub(crate) struct Shared {
     pub(crate) changes: watch::Sender<u64>,
     /// Held while a group is written, and while streams change: no record goes to a shard that was closed.
     pub(crate) placing: Mutex<()>,
+    /// Held by the one who waits for `placing`: a busy writer must not take it again and again.
+    pub(crate) turn: Mutex<()>,
     /// Counts the changes of streams. It moves under `placing` only.
     pub(crate) generation: AtomicU64,
-    pub(crate) cursors: Mutex<Cursors>,
+    pub(crate) cursors: Cursors,
     /// Held while old files are removed.
     pub(crate) retaining: Mutex<()>,
 }
@@ -94,6 +96,12 @@ impl Shared {
 
     pub(crate) fn streams_mut(&self) -> RwLockWriteGuard<'_, Streams> {
         self.streams.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn to write a group or to change streams.
+    pub(crate) fn place(&self) -> MutexGuard<'_, ()> {
+        let _turn = lock(&self.turn);
+        lock(&self.placing)
     }
 
     /// Wakes those who wait for more records or streams.

@@ -1,7 +1,12 @@
 //! The streams of a log: their names, ids and shards, in `streams.json`.
 //!
-//! The file is replaced whole and durably, before a stream is first used. An id is never used twice. A file that does
-//! not match its checksum is not believed: frames are bound to streams by these ids alone.
+//! The file is replaced whole and durably, before a stream is first used and before a new shard takes a record. An id is
+//! never used twice, nor is the number of a shard: a deleted stream stays in the list, all its shards closed, and one that is
+//! made with its name again goes on numbering where it ended. So frames, cursors and tables that name a shard stay right. A
+//! file that does not match its checksum is not believed: frames are bound to streams by these ids alone.
+//!
+//! A change is made in memory only after it is on disk. One that failed may be on disk all the same, and be found at the next
+//! start: then the shards it closed have all records that came meanwhile, and the ones it opened have none.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -15,12 +20,13 @@ use lacus_core::{Context, Error, Kind, Partition, Result, StreamName, Timestamp,
 use serde::{Deserialize, Serialize};
 
 use crate::frame::PartitionId;
+use crate::shards::{self, Shard, add_even, number_of};
 use crate::{disk, partitioning};
 
 /// The attribute that says what the records of a stream are. It outlasts the stream's end, as they are still delivered.
 pub const FORMAT_ATTRIBUTE: &str = "format";
 
-/// The most streams of a log.
+/// The most streams of a log, those included that were deleted.
 pub const STREAMS_MAX: usize = 10_000;
 
 /// The most shards that a stream may have in its life, closed ones included.
@@ -33,26 +39,6 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct StreamId(pub(crate) u32);
-
-/// A shard of a stream: a partition that owns a range of hash keys while it is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Shard {
-    /// Its number in the stream, which is the partition of its records. Never used twice.
-    pub partition: Partition,
-    /// The first hash key it owns.
-    #[serde(with = "hash_key_text")]
-    pub hash_start: u128,
-    /// The last hash key it owns.
-    #[serde(with = "hash_key_text")]
-    pub hash_end: u128,
-    /// The shards it was split or merged from: their records come before its own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parents: Vec<Partition>,
-    /// When it was closed by a reshard, µs since the epoch; an open one takes records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed_at: Option<i64>,
-}
 
 /// What a new stream should be like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,12 +121,14 @@ impl Streams {
             return Err(damaged(&path, "its checksum does not match"));
         }
         let mut by_name = BTreeMap::new();
+        let mut ids = HashSet::new();
         for stream in stored.streams {
             let name = StreamName::new(&stream.name).map_err(|_| damaged(&path, "a stream's name can't be"))?;
-            if stream.shards.iter().zip(0..).any(|(shard, number)| shard.partition.0 != number) {
-                return Err(damaged(&path, "the shards of a stream are not in order"));
+            let stream = Arc::new(Stream::new(name.clone(), stream));
+            stream.check().map_err(|how| damaged(&path, how))?;
+            if !ids.insert(stream.id) || by_name.insert(name, stream).is_some() {
+                return Err(damaged(&path, "two streams have the same name or number"));
             }
-            by_name.insert(name.clone(), Arc::new(Stream::new(name, stream)));
         }
         Ok(Self { path, by_name })
     }
@@ -182,7 +170,6 @@ impl Streams {
         let mut shards = before.map(|stream| stream.shards.clone()).unwrap_or_default();
         let first_shard = number_of(shards.len());
         add_even(&mut shards, new.shards, &[]);
-        check_total(name, &shards)?;
         let stored = StoredStream {
             id: before.map_or_else(next_id, |stream| stream.id),
             name: name.as_str().to_owned(),
@@ -192,7 +179,7 @@ impl Streams {
             retention_ms: None,
             attributes: new.attributes.clone(),
         };
-        Ok(self.replacing(name, stored))
+        self.replacing(name, stored)
     }
 
     /// These streams with one of them changed, not stored yet.
@@ -204,14 +191,16 @@ impl Streams {
         let stream = self.live(name)?;
         let mut stored = StoredStream::of(stream);
         change(&mut stored)?;
-        check_total(name, &stored.shards)?;
-        Ok(self.replacing(name, stored))
+        self.replacing(name, stored)
     }
 
-    fn replacing(&self, name: &StreamName, stored: StoredStream) -> Self {
+    fn replacing(&self, name: &StreamName, stored: StoredStream) -> Result<Self> {
+        check_total(name, &stored.shards)?;
+        let stream = Stream::new(name.clone(), stored);
+        stream.check().map_err(|how| Error::internal(format!("stream \"{name}\" would be wrong: {how}")))?;
         let mut by_name = self.by_name.clone();
-        by_name.insert(name.clone(), Arc::new(Stream::new(name.clone(), stored)));
-        Self { path: self.path.clone(), by_name }
+        by_name.insert(name.clone(), Arc::new(stream));
+        Ok(Self { path: self.path.clone(), by_name })
     }
 
     /// The stream of this name, unless it was deleted.
@@ -226,7 +215,7 @@ impl Streams {
         streams.sort_by_key(|stream| stream.id);
         let stored = StoredStreams { format: FORMAT, crc32: checksum(&streams)?, streams };
         let text = serde_json::to_string_pretty(&stored).map_err(|error| Error::internal(error.to_string()))?;
-        disk::replace(&self.path, text.as_bytes()).map(drop).context(format!("write {}", self.path.display()))
+        disk::replace(&self.path, text.as_bytes()).map(drop).map_err(|error| disk::refused(&self.path, error))
     }
 }
 
@@ -342,42 +331,27 @@ impl Stream {
         }
     }
 
+    /// What is wrong with it, if anything: what places records relies on this.
+    fn check(&self) -> Result<(), &'static str> {
+        let is_numbered = self.shards.iter().zip(0..).all(|(shard, number)| shard.partition.0 == number);
+        let is_young = |shard: &Shard| shard.parents.iter().any(|parent| *parent >= shard.partition);
+        if !is_numbered || self.first_shard as usize > self.shards.len() || self.shards.iter().any(is_young) {
+            return Err("the shards of a stream are not in order");
+        }
+        let is_whole = self.is_deleted() || shards::own_all(&self.open);
+        if is_whole { Ok(()) } else { Err("the open shards of a stream do not own every hash key once") }
+    }
+
+    /// Whether it has, or had, a shard of this number.
+    pub(crate) fn has(&self, shard: Partition) -> bool {
+        // They are numbered without gaps.
+        (shard.0 as usize) < self.shards.len()
+    }
+
     /// Whether it ended: a stream without an open shard.
     pub(crate) fn is_deleted(&self) -> bool {
         self.open.is_empty()
     }
-}
-
-impl Shard {
-    /// An open shard that owns this range.
-    pub(crate) fn new(partition: Partition, (hash_start, hash_end): (u128, u128)) -> Self {
-        Self { partition, hash_start, hash_end, parents: Vec::new(), closed_at: None }
-    }
-
-    /// Whether it takes records.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.closed_at.is_none()
-    }
-
-    fn close(&mut self, now: Timestamp) {
-        self.closed_at = Some(now.as_micros());
-    }
-}
-
-/// Adds `count` shards with equal ranges. Their parents are those of `before` that they overlap.
-fn add_even(shards: &mut Vec<Shard>, count: u32, before: &[Shard]) {
-    for index in 0..count {
-        let (start, end) = partitioning::even_range(index, count);
-        let overlaps = |shard: &&Shard| shard.hash_start <= end && start <= shard.hash_end;
-        let parents = before.iter().filter(overlaps).map(|shard| shard.partition).collect();
-        let partition = Partition(number_of(shards.len()));
-        shards.push(Shard { parents, ..Shard::new(partition, (start, end)) });
-    }
-}
-
-fn number_of(shards: usize) -> u32 {
-    u32::try_from(shards).expect("check_total bounds them")
 }
 
 fn check_count(name: impl std::fmt::Display, shards: u32) -> Result<()> {
@@ -411,25 +385,11 @@ impl NewStream {
     }
 }
 
-/// Hash keys as decimal text: JSON readers lose digits of numbers of this size.
-mod hash_key_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-    pub(super) fn serialize<S: Serializer>(key: &u128, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(key)
-    }
-
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<u128, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
 fn checksum(streams: &[StoredStream]) -> Result<u32> {
     let text = serde_json::to_string(streams).map_err(|error| Error::internal(error.to_string()))?;
     Ok(crc32fast::hash(text.as_bytes()))
 }
 
 fn damaged(path: &Path, how: &str) -> Error {
-    Error::corrupt(format!("{} is damaged: {how}", path.display()))
+    Error::corrupt(format!("{} is damaged: {how}", path.display())).with_hint("restore it from a backup")
 }

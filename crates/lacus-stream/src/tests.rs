@@ -1,6 +1,7 @@
 //! The log as its users see it, on real files.
 
 mod appending;
+mod cursors;
 mod damage;
 mod formats;
 mod model;
@@ -117,8 +118,10 @@ fn copy(directory: &Path) -> TempDir {
 
 fn copy_into(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("segments")).unwrap();
-    for folder in ["", "segments"] {
-        for entry in from.join(folder).read_dir().unwrap() {
+    fs::create_dir_all(to.join("cursors")).unwrap();
+    for folder in ["", "segments", "cursors"] {
+        let Ok(entries) = from.join(folder).read_dir() else { continue };
+        for entry in entries {
             let entry = entry.unwrap();
             if entry.file_type().unwrap().is_file() {
                 fs::copy(entry.path(), to.join(folder).join(entry.file_name())).unwrap();

@@ -11,7 +11,7 @@ use std::mem;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lacus_core::{Clock, Error, Offset, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,8 @@ pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
 
 /// A group takes no further append when it has this many bytes.
 const GROUP_BYTES_ENOUGH: u64 = 8 << 20;
+/// Senders try again and again: that the disk refuses is said this often, and not for each group.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How far the clock may be set back before stamps follow it.
 const STEP_BACK_MAX_MICROS: i64 = 60_000_000;
 
@@ -53,6 +55,14 @@ pub(crate) struct Writer {
     /// The file can't be written to any more: a new one must be begun.
     pub(crate) must_begin: bool,
     pub(crate) room: Room,
+    pub(crate) trouble: Trouble,
+}
+
+/// Groups that the disk refused since it last took one.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    groups: u64,
+    told_at: Option<Instant>,
 }
 
 /// A group as bytes.
@@ -97,10 +107,11 @@ impl Writer {
     /// Ends the file, so that the header of the next one vouches for its length: what is wrong with it later is damage,
     /// and not taken for a write that a crash cut short.
     fn seal(&mut self) {
-        if self.length > self.segment.header_length() && !self.must_begin {
-            if let Err(error) = self.begin_segment() {
-                tracing::warn!(%error, "could not end the last log file; it is checked at next start");
-            }
+        if self.length == self.segment.header_length() {
+            return;
+        }
+        if let Err(error) = self.begin_segment() {
+            tracing::warn!(%error, "could not end the last log file; it is checked at next start");
         }
     }
 
@@ -120,19 +131,20 @@ impl Writer {
 
     fn serve(&mut self, requests: Vec<Request>, group: &mut Group) {
         let shared = Arc::clone(&self.shared);
-        let _placing = lock(&shared.placing);
+        let _placing = shared.place();
         let requests = self.without_resharded(requests);
         if requests.is_empty() {
             return;
         }
         match self.write(&requests, group) {
             Ok(()) => {
+                self.trouble.is_over();
                 self.publish(group);
                 answer(requests, group);
                 self.shared.changed();
             }
             Err(error) => {
-                tracing::warn!(appends = requests.len(), error = %error, "the disk refused a group of appends");
+                self.trouble.tell(&error);
                 self.ends = self.shared.state().ends.clone();
                 lock(&self.shared.counters).refused_groups += 1;
                 refuse(requests, &error);
@@ -239,6 +251,23 @@ impl Writer {
         counters.groups += 1;
         counters.bytes += group.bytes.len() as u64;
         counters.records += group.records;
+    }
+}
+
+impl Trouble {
+    fn tell(&mut self, error: &io::Error) {
+        self.groups += 1;
+        if self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            self.told_at = Some(Instant::now());
+            tracing::warn!(groups = self.groups, %error, "the disk refuses appends; senders are told to try again");
+        }
+    }
+
+    fn is_over(&mut self) {
+        if self.groups > 0 {
+            tracing::info!(groups = self.groups, "the disk takes appends again");
+            *self = Self::default();
+        }
     }
 }
 

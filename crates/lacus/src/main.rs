@@ -7,6 +7,7 @@ mod demo;
 mod door;
 mod http;
 mod lock;
+mod metrics;
 mod project;
 mod run;
 mod server;

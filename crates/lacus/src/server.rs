@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
 use lacus_collect::{Collect, Keyring, Schemas};
 use lacus_core::{Clock, Context, Kind, Result};
 use lacus_flow::Deliveries;
@@ -17,7 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::lock::{Lock, ServerAddress};
 use crate::project::Project;
-use crate::{http, run};
+use crate::{http, metrics, run};
+
+/// The HTTP interface, for clients that read it. `tests/clients/openapi.py` holds the server to it.
+const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// An open project. Only the holder of its lock can have one.
 pub(crate) struct Parts {
@@ -66,7 +71,15 @@ impl Parts {
         let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
         let collect =
             Collect::new(log.clone(), Arc::new(settings.clone()), schemas, Arc::new(keyring), Arc::clone(clock));
+        let numbers = metrics::Sources {
+            collect: collect.clone(),
+            log: log.clone(),
+            deliveries: deliveries.clone(),
+            lake: Arc::clone(&lake),
+        };
         let router = lacus_collect::router(collect)
+            .merge(metrics::router(numbers))
+            .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
             .merge(lacus_serve::http::router(Served {
                 engine: engine.clone(),
                 deliveries: deliveries.clone(),

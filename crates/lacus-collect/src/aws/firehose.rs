@@ -175,7 +175,7 @@ async fn create(call: &Call<'_>, asked: Map<String, Value>) -> Result<Value, Aws
         return Err(invalid("a delivery stream needs the configuration of one destination"));
     };
     let mut attributes = BTreeMap::new();
-    configure(&mut attributes, kind, destination, 1)?;
+    configure(&mut attributes, &kind, destination, 1)?;
     kinesis::make(call, &name, 1, attributes).await.map_err(|error| match error.name {
         "ValidationException" => AwsError { name: "InvalidArgumentException", ..error },
         _ => error,
@@ -192,7 +192,7 @@ fn destination<'a>(asked: &'a Map<String, Value>, ending: &str) -> Option<(Strin
 /// Keeps a destination, and what of it counts here.
 fn configure(
     attributes: &mut BTreeMap<String, String>,
-    kind: String,
+    kind: &str,
     destination: &Value,
     version: u64,
 ) -> Result<(), AwsError> {
@@ -290,7 +290,7 @@ async fn update(call: &Call<'_>, asked: Map<String, Value>) -> Result<Nothing, A
         merged.extend(change.clone());
     }
     let mut configured = BTreeMap::new();
-    configure(&mut configured, kind, &merged, version + 1)?;
+    configure(&mut configured, &kind, &merged, version + 1)?;
     call.with_log(move |log| {
         log.change_attributes(&stream.name, &mut |attributes| {
             attributes.extend(configured.clone());

@@ -23,23 +23,23 @@ pub(super) async fn answer(call: &Call<'_>, operation: &str) -> Result<Vec<u8>, 
         "GetRecords" => call.told(&records::get_records(call, call.asked()?).await?),
         "CreateStream" => nothing(streams::create(call, call.asked()?).await?),
         "DeleteStream" => nothing(streams::delete(call, call.asked()?).await?),
-        "DescribeStream" => call.told(&streams::describe(call, call.asked()?)?),
-        "DescribeStreamSummary" => call.told(&streams::describe_summary(call, call.asked()?)?),
+        "DescribeStream" => call.told(&streams::describe(call, &call.asked()?)?),
+        "DescribeStreamSummary" => call.told(&streams::describe_summary(call, &call.asked()?)?),
         "ListStreams" => call.told(&streams::list(call, call.asked()?)?),
         "DescribeLimits" => call.told(&streams::limits(call)),
         "IncreaseStreamRetentionPeriod" => nothing(streams::set_retention(call, call.asked()?, true).await?),
         "DecreaseStreamRetentionPeriod" => nothing(streams::set_retention(call, call.asked()?, false).await?),
         "AddTagsToStream" => nothing(streams::add_tags(call, call.asked()?).await?),
         "RemoveTagsFromStream" => nothing(streams::remove_tags(call, call.asked()?).await?),
-        "ListTagsForStream" => call.told(&streams::list_tags(call, call.asked()?)?),
+        "ListTagsForStream" => call.told(&streams::list_tags(call, &call.asked()?)?),
         "ListShards" => call.told(&shards::list(call, call.asked()?)?),
         "SplitShard" => nothing(shards::split(call, call.asked()?).await?),
         "MergeShards" => nothing(shards::merge(call, call.asked()?).await?),
         "UpdateShardCount" => call.told(&shards::update_count(call, call.asked()?).await?),
         "RegisterStreamConsumer" => call.told(&consumers::register(call, call.asked()?).await?),
         "DeregisterStreamConsumer" => nothing(consumers::deregister(call, call.asked()?).await?),
-        "DescribeStreamConsumer" => call.told(&consumers::describe(call, call.asked()?)?),
-        "ListStreamConsumers" => call.told(&consumers::list(call, call.asked()?)?),
+        "DescribeStreamConsumer" => call.told(&consumers::describe(call, &call.asked()?)?),
+        "ListStreamConsumers" => call.told(&consumers::list(call, &call.asked()?)?),
         "SubscribeToShard" => Err(AwsError::invalid(
             "lacus does not push records to consumers (enhanced fan-out); read them with GetShardIterator and GetRecords",
         )),
@@ -48,7 +48,7 @@ pub(super) async fn answer(call: &Call<'_>, operation: &str) -> Result<Vec<u8>, 
 }
 
 /// Operations without an answer have an empty body.
-#[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "it stands among those that answer")]
+#[expect(clippy::unnecessary_wraps, reason = "it stands among those that answer")]
 fn nothing((): ()) -> Result<Vec<u8>, AwsError> {
     Ok(Vec::new())
 }

@@ -110,6 +110,37 @@ async fn streams_json_must_match_its_checksum() {
     }
 }
 
+/// A record whose hash key nobody owns, or two do, would have no place: such a file is not believed, checksum or not.
+#[test]
+fn shards_must_own_every_hash_key_once() {
+    let (directory, log) = new_log(2, 64 << 10);
+    drop(log);
+    let file = directory.path().join("streams.json");
+    let text = fs::read_to_string(&file).unwrap();
+    for (from, to) in [
+        ("\"hash_start\": \"0\"", "\"hash_start\": \"1\""),
+        (&u128::MAX.to_string(), &(u128::MAX - 1).to_string()),
+        (&(u128::MAX / 2 - 1).to_string(), &(u128::MAX / 2 - 2).to_string()),
+        (&(u128::MAX / 2 - 1).to_string(), &(u128::MAX / 2).to_string()),
+        ("\"first_shard\": 0", "\"first_shard\": 3"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text, "{from}");
+        let mut stored: serde_json::Value = serde_json::from_str(&changed).unwrap();
+        stored["crc32"] = crc32fast::hash(compact_streams(&changed).as_bytes()).into();
+        fs::write(&file, stored.to_string()).unwrap();
+        let Err(error) = try_open(directory.path(), 64 << 10) else { panic!("{to} went unnoticed") };
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        assert!(error.message().contains("shards of a stream"), "{error}");
+    }
+}
+
+/// The list of streams without the spaces that make it readable, members in their order.
+fn compact_streams(text: &str) -> String {
+    let list = &text[text.find('[').unwrap()..=text.rfind(']').unwrap()];
+    list.chars().filter(|character| !character.is_whitespace()).collect()
+}
+
 #[tokio::test]
 async fn an_index_that_is_missing_or_wrong_is_made_again() {
     let (directory, log) = new_log(2, 1_000);

@@ -116,3 +116,70 @@ async fn unfinished_files_mean_nothing() {
         assert!(!directory.path().join(path).try_exists().unwrap(), "{path}");
     }
 }
+
+/// A log with two groups of one frame each; where the second begins.
+async fn log_with_two_groups() -> (TempDir, PathBuf, u64) {
+    let (directory, log) = new_log(1, 64 << 10);
+    log.append(&clicks(), vec![record(None, "first")]).await.unwrap();
+    let file = last_file(directory.path());
+    let begins = fs::metadata(&file).unwrap().len();
+    log.append(&clicks(), vec![record(None, "second")]).await.unwrap();
+    (directory, file, begins)
+}
+
+/// Opens the log and gives the bytes it kept aside, by file.
+fn open_and_find_kept(directory: &Path) -> Vec<Vec<u8>> {
+    assert_eq!(values(&read_all(&open(directory))[0]), ["first"]);
+    files(directory, "cut").iter().map(|kept| fs::read(kept).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_last_group_that_the_disk_garbled_is_kept_aside() {
+    let (directory, file, begins) = log_with_two_groups().await;
+    let whole = fs::read(&file).unwrap();
+    let second = &whole[usize::try_from(begins).unwrap()..];
+    for at in begins..whole.len() as u64 {
+        let copied = copy(directory.path());
+        flip(&last_file(copied.path()), at);
+        let mut garbled = second.to_vec();
+        garbled[usize::try_from(at - begins).unwrap()] ^= 0x40;
+        assert_eq!(open_and_find_kept(copied.path()), [garbled], "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn each_cut_is_kept_under_a_name_of_its_own() {
+    let (directory, file, _) = log_with_two_groups().await;
+    let whole = fs::read(&file).unwrap();
+    for count in 1..4 {
+        fs::write(&file, &whole).unwrap();
+        flip(&file, whole.len() as u64 - count);
+        assert_eq!(open_and_find_kept(directory.path()).len() as u64, count);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_stopped_is_cut_off_without_a_copy() {
+    let (directory, file, begins) = log_with_two_groups().await;
+    let length = fs::metadata(&file).unwrap().len();
+    for end in begins + 1..length {
+        let copied = copy(directory.path());
+        File::options().write(true).open(last_file(copied.path())).unwrap().set_len(end).unwrap();
+        assert!(open_and_find_kept(copied.path()).is_empty(), "{end}");
+    }
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[usize::try_from(begins).unwrap()..].fill(0);
+    fs::write(&file, bytes).unwrap();
+    assert!(open_and_find_kept(directory.path()).is_empty(), "room that was never written");
+}
+
+/// Room that a file system gave and never filled, far longer than a group.
+#[tokio::test]
+async fn a_long_hole_behind_the_records_is_cut_off() {
+    let (directory, file, begins) = log_with_two_groups().await;
+    let long = File::options().write(true).open(&file).unwrap();
+    long.set_len(begins).unwrap();
+    long.set_len(32 << 20).unwrap();
+    assert!(open_and_find_kept(directory.path()).is_empty());
+    assert_eq!(fs::metadata(&file).unwrap().len(), begins);
+}

@@ -56,7 +56,27 @@ fn clicks() -> [Value; 3] {
 
 #[test]
 fn help_texts() {
-    let commands = ["", "init", "up", "sql", "status", "doctor", "table", "table flush", "demo"];
+    let commands = [
+        "",
+        "init",
+        "up",
+        "sql",
+        "status",
+        "doctor",
+        "key",
+        "key create",
+        "key list",
+        "key revoke",
+        "stream",
+        "stream create",
+        "stream list",
+        "stream describe",
+        "stream reshard",
+        "stream tail",
+        "table",
+        "table flush",
+        "demo",
+    ];
     let help = commands.map(|command| {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");

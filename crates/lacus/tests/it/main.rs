@@ -7,4 +7,5 @@ mod faults;
 mod freshness;
 mod kill;
 mod raw_zone;
+mod retries;
 mod senders;

@@ -105,14 +105,14 @@ pub(super) async fn deregister(call: &Call<'_>, asked: Asked) -> Result<(), AwsE
     Ok(())
 }
 
-pub(super) fn describe(call: &Call<'_>, asked: Asked) -> Result<Described, AwsError> {
+pub(super) fn describe(call: &Call<'_>, asked: &Asked) -> Result<Described, AwsError> {
     let (stream, name) = asked.find(call)?;
     let consumer = consumer(call, &stream, &name, registered_at(&stream, &name)?);
     let stream_arn = stream_arn(call, &stream);
     Ok(Described { consumer_description: ConsumerDescription { consumer, stream_arn } })
 }
 
-pub(super) fn list(call: &Call<'_>, asked: Asked) -> Result<Listed, AwsError> {
+pub(super) fn list(call: &Call<'_>, asked: &Asked) -> Result<Listed, AwsError> {
     let (stream, _) = asked.find(call)?;
     let names = stream.attributes.keys().filter_map(|name| name.strip_prefix(CONSUMER));
     let consumers = names.map(|name| Ok(consumer(call, &stream, name, registered_at(&stream, name)?)));

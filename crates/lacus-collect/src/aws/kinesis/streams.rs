@@ -124,7 +124,7 @@ struct EnhancedMetrics {
 const MODE: StreamModeDetails = StreamModeDetails { stream_mode: "PROVISIONED" };
 const NO_METRICS: [EnhancedMetrics; 1] = [EnhancedMetrics { shard_level_metrics: [] }];
 
-pub(super) fn describe(call: &Call<'_>, asked: DescribeStream) -> Result<DescribedStream, AwsError> {
+pub(super) fn describe(call: &Call<'_>, asked: &DescribeStream) -> Result<DescribedStream, AwsError> {
     let stream = asked.stream.find(call)?;
     let after = asked.exclusive_start_shard_id.as_deref().map(|id| super::numbers::find_shard(&stream, id));
     let after = after.transpose()?.map(|shard| shard.partition);
@@ -170,7 +170,7 @@ struct StreamSummary {
     consumer_count: Option<usize>,
 }
 
-pub(super) fn describe_summary(call: &Call<'_>, asked: Named) -> Result<DescribedSummary, AwsError> {
+pub(super) fn describe_summary(call: &Call<'_>, asked: &Named) -> Result<DescribedSummary, AwsError> {
     let stream = asked.find(call)?;
     let summary = StreamSummary {
         retention_period_hours: Some(retention_hours(call, &stream)),
@@ -352,7 +352,7 @@ struct Tag {
     value: String,
 }
 
-pub(super) fn list_tags(call: &Call<'_>, asked: ListTags) -> Result<ListedTags, AwsError> {
+pub(super) fn list_tags(call: &Call<'_>, asked: &ListTags) -> Result<ListedTags, AwsError> {
     let stream = asked.stream.find(call)?;
     let tags = stream.attributes.iter().filter_map(|(name, value)| Some((name.strip_prefix(TAG)?, value)));
     let after = asked.exclusive_start_tag_key.as_deref();

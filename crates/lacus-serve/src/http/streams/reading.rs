@@ -252,8 +252,11 @@ fn has(event: &[u8], (path, wanted): &(Vec<String>, String)) -> bool {
     let found = path.iter().try_fold(&event, |value, name| value.get(name));
     match found {
         Some(Value::String(text)) => text == wanted,
-        Some(value) => value.to_string() == *wanted,
-        None => false,
+        Some(Value::Bool(true)) => wanted == "true",
+        Some(Value::Bool(false)) => wanted == "false",
+        Some(Value::Null) => wanted == "null",
+        Some(Value::Number(number)) => wanted.parse().is_ok_and(|wanted: serde_json::Number| wanted == *number),
+        Some(Value::Array(_) | Value::Object(_)) | None => false,
     }
 }
 
