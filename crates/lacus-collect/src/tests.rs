@@ -1,6 +1,7 @@
 //! The door with a real log behind it, through its router.
 
 mod checked;
+mod fuzz;
 mod hostile;
 mod pixels;
 mod reference;
