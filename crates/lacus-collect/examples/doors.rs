@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lacus_collect::{Collect, Grant, Keyring, NewKey};
+use lacus_collect::{Collect, Grant, Keyring, NewKey, Schemas};
 use lacus_core::{Clock, Context, Result, Settings, StreamName, SystemClock};
 use lacus_stream::Log;
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ async fn main() -> Result<()> {
     let keyring = Arc::new(Keyring::open(directory.path(), None, Arc::clone(&clock))?);
     let key = |grant| keyring.create(NewKey { name: "doors".to_owned(), grant, events_per_second: None });
     let (aws, web) = (key(Grant::Aws)?, key(Grant::Write { source: StreamName::new("web")? })?);
-    let collect = Collect::new(log, Arc::new(settings), keyring, clock);
+    let collect = Collect::new(log, Arc::new(settings), Schemas::default(), keyring, clock);
     let listener = TcpListener::bind(&address).await.context(format!("listen on {address}"))?;
     let address = listener.local_addr().context("ask for the address")?;
     println!("export AWS_ENDPOINT_URL=http://{address} AWS_DEFAULT_REGION=eu-central-1");

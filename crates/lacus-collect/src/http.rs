@@ -102,7 +102,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// 200: all accepted. 207: some. 400: none.
-fn reply(receipt: Receipt) -> Response {
+pub(crate) fn reply(receipt: Receipt) -> Response {
     let tally = receipt.tally;
     let status = match (tally.accepted, tally.refused) {
         (_, 0) => StatusCode::OK,

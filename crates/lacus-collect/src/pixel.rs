@@ -11,14 +11,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use lacus_core::Error;
 use serde_json::{Map, Value};
 
 use crate::append::take;
 use crate::check::{Order, Receipt};
 use crate::refusal::Refusal;
 use crate::request::{Encoding, Target, parameters};
-use crate::stats::Reason;
 use crate::{Collect, Inner, form, http};
 
 /// One transparent point.
@@ -44,8 +42,7 @@ pub(crate) async fn gif() -> Response {
 }
 
 /// Why there is no image.
-pub(crate) fn no_gif(refusal: Refusal) -> Response {
-    let mut response = refusal.into_response();
+pub(crate) fn no_gif(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -70,16 +67,18 @@ async fn answer(State(collect): State<Collect>, request: Request) -> Response {
     let inner = &*collect.inner;
     let (head, _) = request.into_parts();
     match store(inner, &head).await {
-        Ok(()) => gif().await,
+        Ok(receipt) if receipt.tally.accepted > 0 => gif().await,
+        // It was counted when it was checked.
+        Ok(receipt) => no_gif(http::reply(receipt)),
         Err(refusal) => {
             inner.counters.refuse(refusal.reason, 1);
             refusal.report();
-            no_gif(refusal)
+            no_gif(refusal.into_response())
         }
     }
 }
 
-async fn store(inner: &Inner, head: &Parts) -> Result<(), Refusal> {
+async fn store(inner: &Inner, head: &Parts) -> Result<Receipt, Refusal> {
     let mut fields = parameters(&head.uri)?;
     let target = Target::take(&mut fields, &head.headers, &inner.keyring, inner.settings.server.require_key)?;
     let mut event = form::object(fields)?;
@@ -94,15 +93,7 @@ async fn store(inner: &Inner, head: &Parts) -> Result<(), Refusal> {
         says_form: false,
         signature: None,
     };
-    let Receipt { refused, .. } =
-        take(inner, order, Value::Object(event).to_string().into(), inner.budget.share()).await?;
-    match refused.into_iter().next() {
-        None => Ok(()),
-        // It was counted already.
-        Some((_, why)) => {
-            Err(Refusal::invalid(Reason::Schema, Error::invalid(format!("the event was refused: {why}"))))
-        }
-    }
+    take(inner, order, Value::Object(event).to_string().into(), inner.budget.share()).await
 }
 
 /// What the sender says itself, counts.

@@ -4,65 +4,64 @@
 //! any other 4xx is "drop it". So 4xx is answered only to what can never be read. A message that is readable but not right
 //! (a `track` without an event) is stored too, and goes to quarantine when it is delivered: nothing is dropped.
 //!
-//! What is stored is the message as it was sent, with the members that the server adds: see [`message`].
+//! What is stored is the message as it was sent, with the members that the server adds: see [`message`]. `pixel` has the paths
+//! for images.
 
 mod message;
+mod pixel;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
-use lacus_core::units::ByteSize;
-use lacus_core::{Error, NewRecord};
+use lacus_core::units::{ByteSize, human_count};
+use lacus_core::{Error, Kind, NewRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use self::message::{Sender, Shared};
+use self::message::{Client, Sender, Shared};
 use crate::append::{self, Format};
-use crate::keys::{Key, presented};
-use crate::refusal::Refusal;
+use crate::budget::Share;
+use crate::keys::{Key, Keyring, presented};
+use crate::pixel::{address, user_agent};
+use crate::refusal::{Refusal, WireError};
 use crate::request::Encoding;
 use crate::stats::{Reason, SourceStats};
 use crate::{Collect, Inner, body, cors};
 
-/// The most bytes of a request, packed and unpacked.
-const BODY_BYTES_MAX: ByteSize = ByteSize(500 << 10);
+/// The most bytes of a request, packed and unpacked. SDKs send half a megabyte; one that is refused drops its messages.
+const BODY_BYTES_MAX: ByteSize = ByteSize::mb(4);
+/// The most bytes that a batch says for all of its messages, counted once for each.
+const SHARED_BYTES_MAX: usize = 8 << 20;
 /// The most messages of a request.
 const MESSAGES_MAX: usize = 10_000;
+/// What the server adds to a message, about, and the record around it.
+const ADDED_BYTES: usize = 512;
+/// Bodies up to this size, not packed, are taken apart on the async thread.
+const LIGHT_BYTES_MAX: usize = 64 << 10;
 /// What every gzip stream begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Paths with one message: as they are spelled out, and as browsers have them.
-const SINGLE: [(&str, &str); 12] = [
-    ("/v1/identify", "identify"),
-    ("/v1/track", "track"),
-    ("/v1/page", "page"),
-    ("/v1/screen", "screen"),
-    ("/v1/group", "group"),
-    ("/v1/alias", "alias"),
-    ("/v1/i", "identify"),
-    ("/v1/t", "track"),
-    ("/v1/p", "page"),
-    ("/v1/s", "screen"),
-    ("/v1/g", "group"),
-    ("/v1/a", "alias"),
-];
+/// Types of messages; and the path that browsers have for each.
+const TYPES: [(&str, &str); 6] =
+    [("identify", "i"), ("track", "t"), ("page", "p"), ("screen", "s"), ("group", "g"), ("alias", "a")];
 const BATCH: [&str; 3] = ["/v1/batch", "/v1/import", "/v1/b"];
 
 pub(crate) fn router(collect: Collect) -> Router {
     let mut router = Router::new();
-    for (path, kind) in SINGLE {
+    for (kind, short) in TYPES {
         let answer = move |State(collect): State<Collect>, request: Request| async move {
             answer(&collect.inner, Some(kind), request).await
         };
-        router = router.route(path, post(answer));
+        router = router.route(&format!("/v1/{kind}"), post(answer)).route(&format!("/v1/{short}"), post(answer));
     }
     for path in BATCH {
         let answer = |State(collect): State<Collect>, request: Request| async move {
@@ -74,18 +73,44 @@ pub(crate) fn router(collect: Collect) -> Router {
         // Counts of what happened in the browser's SDK, which nobody here asks for.
         .route("/v1/m", post(async || success()))
         .route("/v1/projects/{key}/settings", get(settings))
+        .merge(pixel::routes())
         .layer(middleware::from_fn(cors::allow))
         .with_state(collect)
 }
 
+/// A request that was read.
+struct Sent {
+    /// What its path says of its one message; a batch says nothing.
+    kind: Option<&'static str>,
+    /// The key that it presents, if that is not in the body.
+    key: Option<String>,
+    sender: Sender,
+    packed: Bytes,
+    encoding: Encoding,
+}
+
+/// What is stored of a request, and who may.
+struct Accepted {
+    key: Arc<Key>,
+    records: Vec<NewRecord>,
+    _share: Share,
+}
+
 /// A body of several messages, and what holds for those that don't say themselves.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Batch<'a> {
     #[serde(borrow)]
     batch: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    sent_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
+    #[serde(borrow)]
+    integrations: Option<&'a RawValue>,
 }
 
-/// What a body says beside its messages.
+/// The key of a body, as browsers have it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Credentials {
@@ -96,46 +121,78 @@ struct Credentials {
 struct WireRefusal<'a> {
     code: &'static str,
     message: &'a str,
+    error: WireError<'a>,
 }
 
 fn success() -> Response {
     (StatusCode::OK, Json(json!({"success": true}))).into_response()
 }
 
+/// SDKs read `code` and `message`, everybody else `error`, as everywhere here.
+fn refuse(inner: &Inner, refusal: Refusal) -> Response {
+    inner.counters.refuse(refusal.reason, 1);
+    refusal.report();
+    let error = &refusal.error;
+    let told = WireRefusal { code: error.kind().as_str(), message: error.message(), error: error.into() };
+    let told = serde_json::to_vec(&told).unwrap_or_default();
+    let mut response = refusal.into_response();
+    response.headers_mut().remove(CONTENT_LENGTH);
+    *response.body_mut() = told.into();
+    response
+}
+
 async fn answer(inner: &Inner, kind: Option<&'static str>, request: Request) -> Response {
-    match receive(inner, kind, request).await {
+    let (head, body) = request.into_parts();
+    let mut share = inner.budget.share();
+    let received = match receive(inner, &head, body, &mut share).await {
+        Ok((packed, encoding)) => {
+            // Only the paths of browsers are so short.
+            let is_browser = head.uri.path().len() == "/v1/x".len();
+            let client = is_browser.then(|| Client::of(&head));
+            let sender = Sender { received_at: inner.clock.now(), client };
+            let sent = Sent { kind, key: presented(&head.headers), sender, packed, encoding };
+            store(inner, sent, share).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match received {
         Ok(()) => success(),
+        Err(refusal) => refuse(inner, refusal),
+    }
+}
+
+async fn receive(inner: &Inner, head: &Parts, body: Body, share: &mut Share) -> Result<(Bytes, Encoding), Refusal> {
+    let checked = body::check_length(&body, BODY_BYTES_MAX);
+    let mut body = body.into_data_stream();
+    let read = match checked {
+        Ok(()) => body::read(&mut body, BODY_BYTES_MAX, inner.limits.body_wait_max, share).await,
+        Err(refusal) => Err(refusal),
+    };
+    match read {
+        // Some SDKs pack their bodies and don't say so.
+        Ok(packed) if packed.starts_with(&GZIP) => Ok((packed, Encoding::Gzip)),
+        Ok(packed) => Ok((packed, Encoding::of(&head.headers)?)),
         Err(refusal) => {
-            inner.counters.refuse(refusal.reason, 1);
-            let told = WireRefusal { code: refusal.error.kind().as_str(), message: refusal.error.message() };
-            let told = serde_json::to_value(told).unwrap_or_default();
-            let mut response = refusal.into_response();
-            *response.body_mut() = told.to_string().into();
-            response.headers_mut().remove(header::CONTENT_LENGTH);
-            response
+            body::dismiss(head, body, &refusal);
+            Err(with_fitting_hint(refusal))
         }
     }
 }
 
-async fn receive(inner: &Inner, kind: Option<&'static str>, request: Request) -> Result<(), Refusal> {
-    let (head, body) = request.into_parts();
-    body::check_length(&body, BODY_BYTES_MAX)?;
-    let mut share = inner.budget.share();
-    let packed =
-        body::read(&mut body.into_data_stream(), BODY_BYTES_MAX, inner.limits.body_wait_max, &mut share).await?;
-    // Some SDKs pack their bodies and don't say so.
-    let encoding = if packed.starts_with(&GZIP) { Encoding::Gzip } else { Encoding::of(&head.headers)? };
-    let text = body::unpack(packed, encoding, BODY_BYTES_MAX, &mut share)?;
-    // What is stored is about as long as what was sent, and both are in memory.
-    share.cover(3 * text.len())?;
-    let key = authenticate(inner, &head.headers, &text)?;
-    let source = key.source().ok_or_else(|| denied("this key is no write key"))?.clone();
-    let received_at = inner.clock.now();
-    let sender = Sender { received_at, client: client(&head) };
-    let records = match kind {
-        Some(kind) => vec![message::record(&raw(&text)?, Some(kind), &Shared::default(), &sender)],
-        None => batch(&text, &sender)?,
-    };
+/// The size of a request is no setting here.
+fn with_fitting_hint(refusal: Refusal) -> Refusal {
+    match refusal.reason {
+        Reason::TooLarge => Refusal { error: refusal.error.with_hint("send fewer messages at once"), ..refusal },
+        _ => refusal,
+    }
+}
+
+async fn store(inner: &Inner, sent: Sent, share: Share) -> Result<(), Refusal> {
+    let is_light = sent.encoding == Encoding::Identity && sent.packed.len() <= LIGHT_BYTES_MAX;
+    let keyring = Arc::clone(&inner.keyring);
+    let Accepted { key, records, _share } =
+        append::aside(inner, is_light, move || sent.accept(&keyring, share)).await?;
+    let source = key.source().ok_or_else(|| denied("this key is no write key"))?;
     key.admit(records.len() as u64)?;
     let tally = SourceStats {
         requests: 1,
@@ -143,22 +200,56 @@ async fn receive(inner: &Inner, kind: Option<&'static str>, request: Request) ->
         bytes: records.iter().map(|record| record.value.len() as u64).sum(),
         ..SourceStats::default()
     };
-    append::store_as(inner, &source, Format::Segment, records, tally).await?;
+    append::store_as(inner, source, Format::Segment, records, tally).await?;
     Ok(())
 }
 
-fn batch(text: &Bytes, sender: &Sender) -> Result<Vec<NewRecord>, Refusal> {
-    let Batch { batch } = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
-    let shared: Shared<'_> = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
-    if batch.len() > MESSAGES_MAX {
-        let error = Error::invalid(format!("a batch has {MESSAGES_MAX} messages at most"));
-        return Err(Refusal::invalid(Reason::TooLarge, error).with_status(StatusCode::PAYLOAD_TOO_LARGE));
+impl Sent {
+    /// Unpacks, and makes a record of each message. CPU-bound.
+    fn accept(self, keyring: &Keyring, mut share: Share) -> Result<Accepted, Refusal> {
+        let packed_bytes = self.packed.len();
+        let text = body::unpack(self.packed, self.encoding, BODY_BYTES_MAX, &mut share).map_err(with_fitting_hint)?;
+        let key = authenticate(keyring, self.key, &text)?;
+        // What is stored is about as long as what was sent, and both are in memory.
+        let bytes = packed_bytes + 2 * text.len();
+        let records = match self.kind {
+            Some(kind) => {
+                share.cover(bytes + ADDED_BYTES)?;
+                let message: &RawValue = serde_json::from_slice(&text).map_err(|error| malformed(&error))?;
+                vec![message::record(message, Some(kind), &Shared::default(), &self.sender)]
+            }
+            None => {
+                let batch: Batch<'_> = serde_json::from_slice(&text).map_err(|error| malformed(&error))?;
+                share.cover(bytes + batch.added_bytes()?)?;
+                let shared = Shared::of(batch.sent_at, batch.context, batch.integrations);
+                batch.batch.into_iter().map(|raw| message::record(raw, None, &shared, &self.sender)).collect()
+            }
+        };
+        Ok(Accepted { key, records, _share: share })
     }
-    Ok(batch.into_iter().map(|raw| message::record(raw, None, &shared, sender)).collect())
 }
 
-fn raw(text: &Bytes) -> Result<Box<RawValue>, Refusal> {
-    serde_json::from_slice(text).map_err(|error| malformed(&error))
+impl Batch<'_> {
+    /// How much longer the messages become.
+    ///
+    /// # Errors
+    /// For too many messages, or too much that is said for all of them.
+    fn added_bytes(&self) -> Result<usize, Refusal> {
+        let shared = [self.sent_at, self.context, self.integrations];
+        let shared: usize = shared.iter().flatten().map(|raw| raw.get().len()).sum();
+        let error = if self.batch.len() > MESSAGES_MAX {
+            format!("a batch has {} messages at most", human_count(MESSAGES_MAX as u64))
+        } else if shared * self.batch.len() > SHARED_BYTES_MAX {
+            format!(
+                "what the batch says for all of its messages makes them {} longer",
+                ByteSize(SHARED_BYTES_MAX as u64)
+            )
+        } else {
+            return Ok((shared + ADDED_BYTES) * self.batch.len());
+        };
+        let error = Error::invalid(error).with_hint("send fewer messages at once");
+        Err(Refusal::invalid(Reason::TooLarge, error).with_status(StatusCode::PAYLOAD_TOO_LARGE))
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> Refusal {
@@ -166,33 +257,31 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     Refusal::invalid(Reason::Malformed, error)
 }
 
-/// The key of a request: in its headers, or as browsers have it, in its body.
-fn authenticate(inner: &Inner, headers: &HeaderMap, text: &[u8]) -> Result<Arc<Key>, Refusal> {
+/// The key of a request: the one it presents, or as browsers have it, in its body.
+fn authenticate(keyring: &Keyring, key: Option<String>, text: &[u8]) -> Result<Arc<Key>, Refusal> {
     let in_body = || serde_json::from_slice::<Credentials>(text).ok().and_then(|body| body.write_key);
-    let presented = presented(headers).or_else(in_body).ok_or_else(|| denied("the request has no write key"))?;
-    inner.keyring.find_write_key(&presented).ok_or_else(|| denied("this write key is unknown, or was revoked"))
+    let key = key.filter(|key| !key.is_empty()).or_else(in_body);
+    let key = key.ok_or_else(|| denied("the request has no write key"))?;
+    keyring.find_write_key(&key).ok_or_else(|| denied("this write key is unknown, or was revoked"))
 }
 
 fn denied(message: &str) -> Refusal {
-    let error = Error::new(lacus_core::Kind::Denied, message).with_hint("lacus key create --source NAME makes one");
+    let error = Error::new(Kind::Denied, message).with_hint("lacus key create --source NAME makes one");
     Refusal { status: StatusCode::UNAUTHORIZED, error, reason: Reason::Denied }
 }
 
-/// Where a browser is, as it or its proxy says: its SDK can't know its own address.
-fn client(head: &Parts) -> Option<message::Client> {
-    let is_browser = head.uri.path().len() == "/v1/x".len();
-    let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let forwarded = text("x-forwarded-for").and_then(|list| list.split(',').next()).map(|ip| ip.trim().to_owned());
-    let peer = || head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
-    is_browser
-        .then(|| message::Client { ip: forwarded.or_else(peer), user_agent: text("user-agent").map(str::to_owned) })
+impl Client {
+    /// Where a browser is, as it or its proxy says: its SDK can't know its own address.
+    fn of(head: &Parts) -> Self {
+        Self { ip: address(head), user_agent: user_agent(head) }
+    }
 }
 
 /// What the SDK for browsers asks for before it begins: nothing but where to send to.
 async fn settings(Path(key): Path<String>, headers: HeaderMap) -> Json<Value> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text("host").unwrap_or("127.0.0.1");
-    let protocol = text("x-forwarded-proto").unwrap_or("http");
+    let protocol = text("x-forwarded-proto").filter(|protocol| *protocol == "https").unwrap_or("http");
     let all = json!({"__default": {"enabled": true, "integrations": {}}});
     Json(json!({
         "integrations": {"Segment.io": {

@@ -1,11 +1,14 @@
 //! The door with a real log behind it, through its router.
 
 mod checked;
+mod fuzz;
 mod hostile;
 mod keys;
+mod pixels;
 mod reference;
 mod segment;
 mod sockets;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use lacus_core::{NewRecord, Timestamp};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -25,19 +25,31 @@ use crate::message_id::message_id;
 
 /// Members that are written by us, whatever was sent.
 const OURS: [&str; 6] = ["type", "messageId", "originalTimestamp", "sentAt", "receivedAt", "timestamp"];
+/// Members that a batch may say for all.
+const SHARED: [&str; 2] = ["context", "integrations"];
 /// Members that are not stored: keys are no data.
 const NEVER: [&str; 1] = ["writeKey"];
 
+/// The first instants of the years 1 and 10,000.
+const YEAR_1_MICROS: i64 = -62_135_596_800_000_000;
+const YEAR_10_000_MICROS: i64 = 253_402_300_800_000_000;
+
 /// What a batch says for all of its messages.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default)]
 pub(super) struct Shared<'a> {
-    #[serde(borrow)]
-    sent_at: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    sent_at: Option<&'a RawValue>,
     context: Option<&'a RawValue>,
-    #[serde(borrow)]
     integrations: Option<&'a RawValue>,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn of(
+        sent_at: Option<&'a RawValue>,
+        context: Option<&'a RawValue>,
+        integrations: Option<&'a RawValue>,
+    ) -> Self {
+        Self { sent_at, context, integrations }
+    }
 }
 
 /// Who sent it, and when we got it.
@@ -85,13 +97,11 @@ impl<'a> Visitor<'a> for MembersVisitor {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Members<'a> {
+    /// A member that is not null.
     fn get(&self, name: &str) -> Option<&'a RawValue> {
         // As everywhere in JSON, the last of two with one name counts.
-        self.0.iter().rev().find(|(found, _)| found == name).map(|(_, value)| *value)
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.get(name)?.get()).ok()
+        let (_, value) = self.0.iter().rev().find(|(found, _)| found == name)?;
+        Some(*value).filter(|value| value.get() != "null")
     }
 
     /// A text that is not empty, or a number: what may be an id.
@@ -116,18 +126,24 @@ pub(super) fn record(raw: &RawValue, kind: Option<&str>, shared: &Shared<'_>, se
 }
 
 fn canonical(members: &Members<'_>, id: &str, kind: Option<&str>, shared: &Shared<'_>, sender: &Sender) -> Vec<u8> {
-    let sent_at = members.text("sentAt").or_else(|| shared.sent_at.as_deref().map(str::to_owned));
-    let original = members.text("originalTimestamp").or_else(|| members.text("timestamp"));
-    let kind = members.text("type").or_else(|| kind.map(str::to_owned));
+    let sent_at = members.get("sentAt").or(shared.sent_at);
+    let original = members.get("originalTimestamp").or_else(|| members.get("timestamp"));
+    let timestamp = corrected(sent_at.and_then(time), original.and_then(time), sender.received_at);
     let mut object = Writer::default();
-    object.text("type", kind.as_deref());
+    match members.get("type") {
+        Some(said) => object.raw("type", said.get()),
+        None => object.text("type", kind),
+    }
     object.text("messageId", Some(id));
-    object.text("originalTimestamp", original.as_deref());
-    object.text("sentAt", sent_at.as_deref());
+    for (name, value) in [("originalTimestamp", original), ("sentAt", sent_at)] {
+        if let Some(value) = value {
+            object.raw(name, value.get());
+        }
+    }
     object.text("receivedAt", Some(&sender.received_at.to_string()));
-    object.text("timestamp", Some(&corrected(sent_at.as_deref(), original.as_deref(), sender.received_at).to_string()));
+    object.text("timestamp", Some(&timestamp.to_string()));
     for (name, value) in &members.0 {
-        let is_ours = OURS.contains(&&**name) || NEVER.contains(&&**name) || *name == "context";
+        let is_ours = OURS.contains(&&**name) || NEVER.contains(&&**name) || SHARED.contains(&&**name);
         if !is_ours {
             object.raw(name, value.get());
         }
@@ -136,25 +152,36 @@ fn canonical(members: &Members<'_>, id: &str, kind: Option<&str>, shared: &Share
     if let Some(context) = with_client(context, sender.client.as_ref()) {
         object.raw("context", &context);
     }
-    if let Some(integrations) = shared.integrations.filter(|_| members.get("integrations").is_none()) {
+    if let Some(integrations) = members.get("integrations").or(shared.integrations) {
         object.raw("integrations", integrations.get());
     }
     object.end()
 }
 
 /// When it happened, by our clock: the client's may be wrong, but it was wrong by the same when the message was sent.
-fn corrected(sent_at: Option<&str>, original: Option<&str>, received_at: Timestamp) -> Timestamp {
-    let (Some(sent_at), Some(original)) = (sent_at.and_then(time), original.and_then(time)) else {
-        return original.and_then(time).unwrap_or(received_at);
-    };
+fn corrected(sent_at: Option<Timestamp>, original: Option<Timestamp>, received_at: Timestamp) -> Timestamp {
+    let (Some(sent_at), Some(original)) = (sent_at, original) else { return original.unwrap_or(received_at) };
     let age = sent_at.as_micros().saturating_sub(original.as_micros());
-    Timestamp::from_micros(received_at.as_micros().saturating_sub(age))
+    let corrected = Timestamp::from_micros(received_at.as_micros().saturating_sub(age));
+    if is_possible(corrected) { corrected } else { received_at }
 }
 
-/// ISO 8601 with an offset, or without one: then it is UTC.
-fn time(text: &str) -> Option<Timestamp> {
-    let naive = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok();
-    text.parse().ok().or_else(|| Some(Timestamp::from_micros(naive()?.and_utc().timestamp_micros())))
+/// ISO 8601 with an offset, or without one: then it is UTC. The date alone is its first instant.
+fn time(raw: &RawValue) -> Option<Timestamp> {
+    let text: Cow<'_, str> = serde_json::from_str(raw.get()).ok()?;
+    let short_offset = || DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f%z").ok();
+    let naive = || NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f").ok();
+    let day = || NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+    let micros = || {
+        let utc = short_offset().map(|time| time.to_utc());
+        Some(utc.or_else(|| Some(naive().or_else(day)?.and_utc()))?.timestamp_micros())
+    };
+    text.parse().ok().or_else(|| micros().map(Timestamp::from_micros)).filter(|time| is_possible(*time))
+}
+
+/// Whether the year has four digits, as in every format that such a time goes to.
+fn is_possible(time: Timestamp) -> bool {
+    (YEAR_1_MICROS..YEAR_10_000_MICROS).contains(&time.as_micros())
 }
 
 /// The context, with where the client is if it does not say.
@@ -166,14 +193,17 @@ fn with_client<'a>(context: Option<&'a RawValue>, client: Option<&Client>) -> Op
         // It is no object: it stays what it is.
         Some(Err(_)) => return context.map(|context| context.get().into()),
     };
+    let known = [("ip", client.ip.as_deref()), ("userAgent", client.user_agent.as_deref())];
+    let missing = known.into_iter().filter(|(name, value)| value.is_some() && members.get(name).is_none());
+    let missing: Vec<_> = missing.collect();
     let mut object = Writer::default();
     for (name, value) in &members.0 {
-        object.raw(name, value.get());
-    }
-    for (name, value) in [("ip", &client.ip), ("userAgent", &client.user_agent)] {
-        if members.get(name).is_none() {
-            object.text(name, value.as_deref());
+        if !missing.iter().any(|(missing, _)| name == missing) {
+            object.raw(name, value.get());
         }
+    }
+    for (name, value) in missing {
+        object.text(name, value);
     }
     String::from_utf8(object.end()).ok().map(Into::into)
 }
@@ -217,7 +247,8 @@ mod tests {
 
     fn stored(message: &str, kind: Option<&str>, batch: &str, client: Option<Client>) -> NewRecord {
         let raw: &RawValue = serde_json::from_str(message).unwrap();
-        let shared: Shared<'_> = serde_json::from_str(batch).unwrap();
+        let batch: Members<'_> = serde_json::from_str(batch).unwrap();
+        let shared = Shared::of(batch.get("sentAt"), batch.get("context"), batch.get("integrations"));
         let sender = Sender { received_at: "2026-11-20T12:00:10Z".parse().unwrap(), client };
         record(raw, kind, &shared, &sender)
     }
@@ -243,6 +274,40 @@ mod tests {
         assert!(text(&record).starts_with(r#"{"type":"page","messageId":"lacus-"#));
         assert!(text(&record).ends_with(r#""timestamp":"2026-11-20T12:00:10.000000Z","anonymousId":"a","context":{"ip":"1.2.3.4","userAgent":"Mozilla"}}"#));
         assert_eq!(record.key.as_deref(), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn what_is_null_is_not_said() {
+        let client = Client { ip: Some("203.0.113.9".to_owned()), user_agent: None };
+        let message = r#"{"messageId":"m","type":null,"userId":null,"anonymousId":"a","sentAt":null,"integrations":null,"context":{"ip":null,"x":null,"userAgent":null}}"#;
+        let record = stored(message, Some("page"), r#"{"integrations":{"All":true}}"#, Some(client));
+        insta::assert_snapshot!(text(&record), @r#"{"type":"page","messageId":"m","receivedAt":"2026-11-20T12:00:10.000000Z","timestamp":"2026-11-20T12:00:10.000000Z","userId":null,"anonymousId":"a","context":{"x":null,"userAgent":null,"ip":"203.0.113.9"},"integrations":{"All":true}}"#);
+    }
+
+    /// What becomes of a time that was sent at noon, ten seconds before it was received.
+    #[track_caller]
+    fn check_time(original: &str, timestamp: &str) {
+        let message = format!(r#"{{"timestamp":{original},"sentAt":"2026-11-20T12:00:00Z"}}"#);
+        let stored: serde_json::Value = serde_json::from_slice(&stored(&message, None, "{}", None).value).unwrap();
+        assert_eq!(stored["timestamp"], timestamp, "{original}");
+        assert_eq!(stored["originalTimestamp"], serde_json::from_str::<serde_json::Value>(original).unwrap());
+    }
+
+    #[test]
+    fn times_are_read_in_many_forms_and_kept_as_they_were_sent() {
+        let received = "2026-11-20T12:00:10.000000Z";
+        check_time(r#""2026-11-20T11:59:00.000Z""#, "2026-11-20T11:59:10.000000Z");
+        check_time(r#""2026-11-20T13:59:00.5+02:00""#, "2026-11-20T11:59:10.500000Z");
+        check_time(r#""2026-11-20T13:59:00+0200""#, "2026-11-20T11:59:10.000000Z");
+        check_time(r#""2026-11-20T11:59:00.123456789""#, "2026-11-20T11:59:10.123456Z");
+        check_time(r#""2026-11-20 11:59:00Z""#, "2026-11-20T11:59:10.000000Z");
+        check_time(r#""2026-11-20""#, "2026-11-20T00:00:10.000000Z");
+        check_time(r#""20\u00326-11-20T12:00:00Z""#, received);
+        for odd in [r#""soon""#, "1763640000000", "true", "{}", r#""""#, r#""+99999-01-01T00:00:00Z""#] {
+            check_time(odd, received);
+        }
+        check_time(r#""0001-01-01T00:00:00Z""#, "0001-01-01T00:00:10.000000Z");
+        check_time(r#""9999-12-31T23:59:59Z""#, received);
     }
 
     #[test]

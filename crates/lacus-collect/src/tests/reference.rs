@@ -34,3 +34,12 @@ async fn the_examples_of_the_reference_answer_as_written() {
     }
     assert_eq!(examples, 8, "every example is found");
 }
+
+#[test]
+fn the_webhooks_of_the_reference_are_settings() {
+    let toml = REFERENCE.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let secrets = ["GITHUB", "STRIPE", "SHOPIFY", "SLACK"]
+        .map(|source| (format!("LACUS__SOURCES__{source}__WEBHOOK__SECRET"), "hush".to_owned()));
+    let settings = lacus_core::Settings::load(toml, secrets).unwrap();
+    assert!(settings.sources.len() == 4 && settings.sources.values().all(|source| source.webhook.is_some()));
+}

@@ -83,7 +83,7 @@ async fn only_what_can_never_be_read_is_refused_for_good() {
     for (body, status) in [
         ("nope".to_owned(), StatusCode::BAD_REQUEST),
         (r#"{"batch":7}"#.to_owned(), StatusCode::BAD_REQUEST),
-        (format!(r#"{{"batch":["{}"]}}"#, "x".repeat(600_000)), StatusCode::PAYLOAD_TOO_LARGE),
+        (format!(r#"{{"batch":["{}"]}}"#, "x".repeat(5 << 20)), StatusCode::PAYLOAD_TOO_LARGE),
         // These are kept, and go to quarantine when they are delivered.
         (r#"{"batch":[7,{},{"type":"track"}]}"#.to_owned(), StatusCode::OK),
     ] {
@@ -94,7 +94,7 @@ async fn only_what_can_never_be_read_is_refused_for_good() {
     assert_eq!(door.values("web").len(), 3);
     let reply = send(&door, "/v1/batch", "wk_unknown", "{}").await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
-    insta::assert_snapshot!(reply.text, @r#"{"code":"denied","message":"this write key is unknown, or was revoked"}"#);
+    insta::assert_snapshot!(reply.text, @r#"{"code":"denied","message":"this write key is unknown, or was revoked","error":{"kind":"denied","message":"this write key is unknown, or was revoked","hint":"lacus key create --source NAME makes one"}}"#);
 }
 
 #[tokio::test]
@@ -137,4 +137,124 @@ async fn messages_and_plain_events_never_share_a_stream() {
     let key = door.write_key("clicks");
     let reply = send(&door, "/v1/track", &key, "{}").await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text);
+}
+
+#[tokio::test]
+async fn a_key_is_found_wherever_sdks_put_it() {
+    let door = Door::new();
+    let key = door.write_key("web");
+    let in_body = format!(r#"{{"type":"page","userId":"u","writeKey":"{key}"}}"#);
+    let bearer = format!("bearer {key}");
+    for (authorization, body, status) in [
+        (Some(&*basic(&key)), "{}", 200),
+        (Some(&*bearer), "{}", 200),
+        (Some(&*basic("")), &*in_body, 200),
+        (None, &*in_body, 200),
+        (Some(&*basic("wk_other")), &*in_body, 401),
+        (Some("Digest x"), "{}", 401),
+        (Some("Basic %%%"), "{}", 401),
+        (None, r#"{"writeKey":7}"#, 401),
+        (None, "7", 401),
+    ] {
+        let mut request = Request::post("/v1/p");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let reply = door.send(request.body(body.to_owned().into()).unwrap()).await;
+        assert_eq!(reply.status.as_u16(), status, "{authorization:?} {}", reply.text);
+    }
+    assert!(door.values("web").iter().all(|message| !message.contains(&key)));
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_again_has_the_same_identity() {
+    let door = Door::new();
+    let key = door.write_key("web");
+    let body = r#"{"type":"track","event":"x","userId":"u","messageId":"m1"}"#;
+    assert_eq!(send(&door, "/v1/track", &key, body).await.status, StatusCode::OK);
+    let batch = format!(r#"{{"batch":[{body},{{"type":"page","userId":"u"}}],"sentAt":"2026-11-20T00:00:00Z"}}"#);
+    for _ in 0..2 {
+        assert_eq!(send(&door, "/v1/batch", &key, batch.clone()).await.status, StatusCode::OK);
+    }
+    let name = lacus_core::StreamName::new("web").unwrap();
+    let records = door.log.read(&name, lacus_core::Partition(0), lacus_core::Offset(0), 1 << 20).unwrap();
+    let ids: Vec<_> = records.iter().map(|record| record.id.unwrap()).collect();
+    assert!(ids[0] == ids[1] && ids[1] == ids[3]);
+    assert_ne!(ids[2], ids[4], "who has no id is another one each time");
+}
+
+#[tokio::test]
+async fn a_mail_asks_for_an_image() {
+    let door = Door::new();
+    let key = door.write_key("web");
+    let message = json!({"writeKey": key, "userId": "ü?>", "event": "Email Opened", "properties": {"subject": "A"}});
+    let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(message.to_string());
+    let plain = BASE64.encode(message.to_string());
+    let without_key = BASE64.encode(r#"{"userId":"u"}"#);
+    for (path, status) in [
+        (format!("/v1/pixel/track?data={url_safe}"), 200),
+        // A plus sign that is not escaped is a space.
+        (format!("/v1/pixel/track?data={plain}"), 200),
+        (format!("/v1/pixel/identify?data={without_key}&writeKey={key}"), 200),
+        (format!("/v1/pixel/page?userId=u&event=Email%20Opened&properties.subject=A&writeKey={key}"), 200),
+        (format!("/v1/pixel/track?data={without_key}"), 401),
+        (format!("/v1/pixel/track?data=%00&writeKey={key}"), 400),
+        (format!("/v1/pixel/track?data={}&writeKey={key}", BASE64.encode("nope")), 400),
+        (format!("/v1/pixel/{}?userId=u&writeKey={key}", "delete"), 404),
+    ] {
+        let asked = Request::get(&path).header("user-agent", "Mail/1").body(Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(crate::router(door.collect.clone()), asked).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        let is_gif = answer.headers().get("content-type").is_some_and(|kind| kind == "image/gif");
+        assert_eq!(is_gif, status == 200, "{path}");
+    }
+    let looked = Request::head(format!("/v1/pixel/track?data={url_safe}")).body(Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(crate::router(door.collect.clone()), looked).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let stored = stored(&door);
+    let said = |message: &Value| (message["type"].clone(), message["userId"].clone(), message["properties"].clone());
+    assert_eq!(said(&stored[0]), (json!("track"), json!("ü?>"), json!({"subject": "A"})));
+    assert_eq!(said(&stored[1]), said(&stored[0]));
+    assert_eq!(said(&stored[2]), (json!("identify"), json!("u"), Value::Null));
+    assert_eq!(said(&stored[3]), (json!("page"), json!("u"), json!({"subject": "A"})));
+    assert!(stored.iter().all(|message| message["context"] == json!({"userAgent": "Mail/1"})));
+    assert_eq!(stored.len(), 4);
+}
+
+#[tokio::test]
+async fn hostile_bodies_are_answered() {
+    let door = Door::new();
+    let key = door.write_key("web");
+    let shared = format!(r#"{{"context":"{}","batch":[{}1]}}"#, "x".repeat(1 << 20), "1,".repeat(9_000));
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let bomb = gzip(&" ".repeat(64 << 20));
+    let cut = gzip(r#"{"batch":[]}"#)[..15].to_vec();
+    for (body, status, stored) in [
+        (shared.into_bytes(), 413, 0),
+        (format!(r#"{{"batch":[{}1]}}"#, "1,".repeat(10_000)).into_bytes(), 413, 0),
+        (format!(r#"{{"batch":[{}1]}}"#, "{},".repeat(9_999)).into_bytes(), 200, 10_000),
+        (bomb, 413, 0),
+        (cut, 400, 0),
+        ([&[0x1f, 0x8b][..], b"nope"].concat(), 400, 0),
+        (vec![b' '; (4 << 20) + 1], 413, 0),
+        (format!(r#"{{"batch":[{deep}]}}"#).into_bytes(), 200, 1),
+        (format!(r#"{{"batch":[{{"properties":{deep}}}]}}"#).into_bytes(), 200, 1),
+        (format!(r#"{{"batch":{deep}}}"#).into_bytes(), 200, 1),
+        (br#"{"batch":[{"userId":"\ud800","event":1e999,"messageId":"\ud800"}]}"#.to_vec(), 200, 1),
+        (b"{\"batch\":[\"\xff\"]}".to_vec(), 400, 0),
+        (br#"{"batch":[]}"#.to_vec(), 200, 0),
+        (br#"{"batch":[1],"batch":[2]}"#.to_vec(), 400, 0),
+        (br#"{"batch":[{"a":1,"a":2,"context":{},"context":{"b":1}}]}"#.to_vec(), 200, 1),
+        (b"".to_vec(), 400, 0),
+        (b"{\"batch\":[7]} trailing".to_vec(), 400, 0),
+    ] {
+        let before = door.values("web").len();
+        let what = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+        let reply = send(&door, "/v1/batch", &key, body).await;
+        assert_eq!(reply.status.as_u16(), status, "{what}: {}", reply.text);
+        assert_eq!(door.values("web").len(), before + stored, "{what}");
+        assert_eq!(send(&door, "/v1/t", &key, "{}").await.text, r#"{"success":true}"#, "after {what}");
+    }
+    let mut all = door.collect.inner.budget.share();
+    all.cover(crate::BODIES_BYTES_MAX).expect("answered requests hold nothing");
 }

@@ -47,7 +47,6 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use lacus_core::units::ByteSize;
     use lacus_core::{Settings, settings};
 
     use super::*;
@@ -64,7 +63,6 @@ mod tests {
         let shown: toml::Table = shown.parse().unwrap();
         // What has no default is shown with an example.
         let mut expected = Settings::default();
-        expected.stream.retention_bytes = Some(ByteSize(100 << 30));
         let text = |text: &str| Some(text.to_owned());
         let clicks = settings::Source {
             partition_key: text("user_id"),
