@@ -28,8 +28,6 @@ use crate::{FORMAT_ATTRIBUTE, Inner, SEGMENT_FORMAT};
 
 /// So many refused events are explained one by one; the others are counted.
 pub(crate) const EXPLAINED_MAX: usize = 100;
-/// Bodies up to this size, not packed, are taken apart on the async thread: it takes a quarter of a millisecond.
-const LIGHT_BYTES_MAX: usize = 256 << 10;
 
 /// What a request asks for.
 pub(crate) struct Order {
@@ -125,26 +123,10 @@ pub(crate) async fn store_as(
     Ok(positions)
 }
 
-/// The events in bytes that may hold several, one after the other; what is none is one piece as it is.
-pub(crate) fn pieces_of(data: &Bytes) -> Vec<Bytes> {
-    match split(data, false) {
-        Ok(pieces) => pieces.into_iter().map(|piece| data.slice(piece.range)).collect(),
-        Err(_) => vec![data.clone()],
-    }
-}
-
-/// Unpacks and checks a body: here if that is quick, else on a thread that may take its time.
+/// Unpacks and checks a body. How long a packed one is shows only then.
 async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share) -> Result<(Batch, Share), Refusal> {
-    if checker.order.encoding == Encoding::Identity && packed.len() <= LIGHT_BYTES_MAX {
-        return Ok((checker.batch(packed, &mut share)?, share));
-    }
-    let turn = Arc::clone(&inner.heavy).acquire_owned().await;
-    let task = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        Ok((checker.batch(packed, &mut share)?, share))
-    });
-    task.await
-        .unwrap_or_else(|error| Err(Error::internal("the check of the body ended early").with_source(error).into()))
+    let bytes = if checker.order.encoding == Encoding::Identity { packed.len() } else { usize::MAX };
+    inner.work(bytes, move || Ok((checker.batch(packed, &mut share)?, share))).await?
 }
 
 /// Makes sure that the stream exists and takes events of this format.
