@@ -18,7 +18,6 @@ use crate::budget::Share;
 use crate::check::{Batch, Checker, Order, Receipt};
 use crate::refusal::Refusal;
 use crate::request::Encoding;
-use crate::split::split;
 use crate::stats::{Reason, SourceCounters, SourceStats};
 use crate::{FORMAT_ATTRIBUTE, Inner, SEGMENT_FORMAT};
 
@@ -94,14 +93,6 @@ pub(crate) async fn store_as(
     Ok(positions)
 }
 
-/// The events in bytes that may hold several, one after the other; what is none is one piece as it is.
-pub(crate) fn pieces_of(data: &Bytes) -> Vec<Bytes> {
-    match split(data, false) {
-        Ok(pieces) => pieces.into_iter().map(|piece| data.slice(piece.range)).collect(),
-        Err(_) => vec![data.clone()],
-    }
-}
-
 /// Unpacks and checks a body.
 async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share) -> Result<(Batch, Share), Refusal> {
     let light_max = if checker.has_schema() { LIGHT_CHECKED_BYTES_MAX } else { LIGHT_BYTES_MAX };
@@ -118,16 +109,7 @@ pub(crate) async fn aside<T: Send + 'static>(
     is_light: bool,
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    if is_light {
-        return work();
-    }
-    let turn = Arc::clone(&inner.heavy).acquire_owned().await;
-    let task = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        work()
-    });
-    task.await
-        .unwrap_or_else(|error| Err(Error::internal("the check of the body ended early").with_source(error).into()))
+    inner.work(if is_light { 0 } else { usize::MAX }, work).await?
 }
 
 /// Makes sure that the stream exists and takes events of this format.

@@ -3,41 +3,65 @@
 //! `X-Amz-Target` says which operation is asked for; the body is JSON (`application/x-amz-json-1.1`) or for Kinesis CBOR
 //! (`application/x-amz-cbor-1.1`, what Java clients send). Every request is signed ([`crate::sigv4`]). Names, shapes and
 //! errors are those of the service models; docs/reference/kinesis.md and firehose.md tell what differs.
+//!
+//! A record is acknowledged when the log has it on disk. What can't be stored is answered with an error that clients retry.
 
 mod aggregated;
+mod answer;
 mod delivery;
 mod firehose;
 mod kinesis;
+mod pieces;
+mod tags;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::Router;
+use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use lacus_core::units::ByteSize;
-use lacus_core::{Error, Result, StreamName};
-use lacus_stream::{Log, StreamInfo};
+use lacus_core::{Error, Kind, Result, StreamName};
+use lacus_stream::{Log, NewStream, StreamInfo};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::wire::{AwsError, Protocol};
+use self::answer::Answer;
+use self::wire::{AwsError, Protocol, shortened};
+use crate::budget::Share;
+use crate::keys::Key;
 use crate::stats::Reason;
 use crate::{Collect, Inner, body, sigv4};
 
 /// 10 MiB of records as base64, and what is around them.
-const BODY_BYTES_MAX: ByteSize = ByteSize::mb(15);
+const RECORDS_BODY_BYTES_MAX: ByteSize = ByteSize::mb(15);
+/// Bodies that bring no records.
+const CONTROL_BODY_BYTES_MAX: ByteSize = ByteSize(256 << 10);
+/// What small values of a body that brings no records may grow to in memory, at worst.
+const CONTROL_GROWTH: usize = 32;
 /// The account that names of things (ARNs) are in: there is only one.
 const ACCOUNT: &str = "000000000000";
+/// The attribute that keeps a name as an AWS client wrote it: names of streams have fewer letters.
+const NAME: &str = "aws.name";
 
 pub(crate) fn router(collect: Collect) -> Router {
     Router::new().route("/", post(answer)).merge(delivery::routes()).with_state(collect)
+}
+
+/// Which operation of which service is asked for. An unknown service is one that no operation is known of.
+struct Target {
+    service: String,
+    operation: String,
 }
 
 /// A request whose signature was verified.
@@ -46,18 +70,32 @@ struct Call<'a> {
     protocol: Protocol,
     body: Bytes,
     region: String,
-    key: std::sync::Arc<crate::keys::Key>,
+    key: Arc<Key>,
+    /// The memory of the request, and of its answer if that is long.
+    share: Arc<Mutex<Share>>,
 }
 
 async fn answer(State(collect): State<Collect>, request: Request) -> Response {
     let inner = &*collect.inner;
     let (head, body) = request.into_parts();
-    let protocol = Protocol::of(&head.headers);
-    let mut response = match call(inner, protocol, &head, body).await {
-        Ok(body) => (StatusCode::OK, body).into_response(),
+    let (protocol, target) = (Protocol::of(&head.headers), Target::of(&head.headers));
+    // A sender that waits to be told "100 continue" has not begun, and asking it to would be silly.
+    let is_sending = !head.headers.contains_key(EXPECT);
+    let length = body::check_length(&body, target.body_bytes_max());
+    let mut body = body.into_data_stream();
+    let answered = match length {
+        Ok(()) => call(inner, protocol, &target, head, &mut body).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    let mut response = match answered {
+        Ok(answer) => answer.into_response(),
         Err(error) => {
+            let error = if target.service == firehose::TARGET { firehose::in_its_terms(error) } else { error };
             inner.counters.refuse(error.reason, 1);
             error.report();
+            if is_sending && error.reason != Reason::Slow {
+                tokio::spawn(body::linger(body));
+            }
             (error.status, protocol.error(&error)).into_response()
         }
     };
@@ -69,19 +107,43 @@ async fn answer(State(collect): State<Collect>, request: Request) -> Response {
     response
 }
 
-async fn call(inner: &Inner, protocol: Protocol, head: &Parts, body: axum::body::Body) -> Result<Vec<u8>, AwsError> {
-    body::check_length(&body, BODY_BYTES_MAX)?;
+async fn call(
+    inner: &Inner,
+    protocol: Protocol,
+    target: &Target,
+    head: Parts,
+    body: &mut BodyDataStream,
+) -> Result<Answer, AwsError> {
+    let most = target.body_bytes_max();
     let mut share = inner.budget.share();
-    let body = body::read(&mut body.into_data_stream(), BODY_BYTES_MAX, inner.limits.body_wait_max, &mut share).await?;
+    let body = body::read(body, most, inner.limits.body_wait_max, &mut share).await?;
     // The records that are made of it lie beside it in memory.
-    share.cover(2 * body.len())?;
-    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let verified = sigv4::verify(head, &body, &inner.keyring, inner.clock.now())?;
-    let call = Call { inner, protocol, body, region: verified.region, key: verified.key };
-    match target.split_once('.') {
-        Some(("Kinesis_20131202", operation)) => kinesis::answer(&call, operation).await,
-        Some(("Firehose_20150804", operation)) => firehose::answer(&call, operation).await,
-        _ => Err(AwsError::unknown_operation(target)),
+    let growth = if target.brings_records() { 2 } else { CONTROL_GROWTH };
+    share.cover(growth * body.len())?;
+    let (keyring, now, signed) = (Arc::clone(&inner.keyring), inner.clock.now(), body.clone());
+    let verified = inner.work(body.len(), move || sigv4::verify(&head, &signed, &keyring, now)).await??;
+    let (region, key, share) = (verified.region, verified.key, Arc::new(Mutex::new(share)));
+    let call = Call { inner, protocol, body, region, key, share };
+    match &*target.service {
+        kinesis::TARGET => kinesis::answer(&call, &target.operation).await,
+        firehose::TARGET => firehose::answer(&call, &target.operation).await,
+        service => Err(AwsError::unknown_operation(service)),
+    }
+}
+
+impl Target {
+    fn of(headers: &HeaderMap) -> Self {
+        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+        let (service, operation) = target.split_once('.').unwrap_or((target, ""));
+        Self { service: service.to_owned(), operation: operation.to_owned() }
+    }
+
+    fn brings_records(&self) -> bool {
+        matches!(&*self.operation, "PutRecord" | "PutRecords" | "PutRecordBatch")
+    }
+
+    fn body_bytes_max(&self) -> ByteSize {
+        if self.brings_records() { RECORDS_BODY_BYTES_MAX } else { CONTROL_BODY_BYTES_MAX }
     }
 }
 
@@ -92,8 +154,17 @@ impl Call<'_> {
     }
 
     /// What the client is told.
-    fn told<T: Serialize>(&self, answer: &T) -> Result<Vec<u8>, AwsError> {
-        self.protocol.write(answer)
+    fn told<T: Serialize>(&self, answer: &T) -> Result<Answer, AwsError> {
+        self.protocol.write(answer).map(Answer::short)
+    }
+
+    /// Takes the body apart, off the async threads if it is long.
+    async fn take<T: Send + 'static>(
+        &self,
+        take: impl FnOnce(Protocol, &[u8]) -> Result<T, AwsError> + Send + 'static,
+    ) -> Result<T, AwsError> {
+        let (protocol, body) = (self.protocol, self.body.clone());
+        self.inner.work(body.len(), move || take(protocol, &body)).await?
     }
 
     /// Works on the log off the async threads: it waits for the disk.
@@ -107,15 +178,39 @@ impl Call<'_> {
         Ok(done?)
     }
 
+    /// The same to change a stream: too many of something are a limit then, and not a throughput.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Log) -> Result<T> + Send + 'static,
+    ) -> Result<T, AwsError> {
+        let limited = |error: AwsError| match error.name {
+            "ProvisionedThroughputExceededException" => AwsError { name: "LimitExceededException", ..error },
+            _ => error,
+        };
+        self.with_log(change).await.map_err(limited)
+    }
+
+    /// Changes what is remembered about a stream.
+    async fn remember(
+        &self,
+        stream: &StreamInfo,
+        mut change: impl FnMut(&mut BTreeMap<String, String>) -> Result<()> + Send + 'static,
+    ) -> Result<(), AwsError> {
+        let name = stream.name.clone();
+        self.change(move |log| log.change_attributes(&name, &mut change)).await.map(drop)
+    }
+
+    /// Counts records against the rate of the key, and their bytes in the log against the memory of requests.
+    fn admit(&self, records: usize, bytes: usize) -> Result<(), AwsError> {
+        let kept = 2 * self.body.len() + bytes + records * size_of::<lacus_core::NewRecord>();
+        self.share.lock().unwrap_or_else(PoisonError::into_inner).cover(kept)?;
+        Ok(self.key.admit(records as u64)?)
+    }
+
     /// The stream that an AWS client means by a name.
     fn find(&self, name: &str) -> Result<StreamInfo, AwsError> {
-        let found = StreamName::nearest(name).ok().and_then(|stream| self.inner.log.stream(&stream));
-        found.filter(|stream| aws_name(stream) == name).ok_or_else(|| {
-            AwsError::new(
-                "ResourceNotFoundException",
-                format!("Stream {} under account {ACCOUNT} not found.", wire::shortened(name)),
-                Reason::Parameter,
-            )
+        find(&self.inner.log, name).ok_or_else(|| {
+            AwsError::not_found(format!("Stream {} under account {ACCOUNT} not found.", shortened(name)))
         })
     }
 
@@ -124,10 +219,55 @@ impl Call<'_> {
     }
 }
 
-/// The attribute that keeps a name as an AWS client wrote it: names of streams have fewer letters.
-const NAME: &str = "aws.name";
+/// The stream that AWS clients call so.
+fn find(log: &Log, name: &str) -> Option<StreamInfo> {
+    let stream = StreamName::nearest(name).ok()?;
+    log.stream(&stream).filter(|stream| aws_name(stream) == name)
+}
 
 /// What AWS clients call a stream.
 fn aws_name(stream: &StreamInfo) -> &str {
     stream.attributes.get(NAME).map_or(stream.name.as_str(), String::as_str)
+}
+
+/// All streams that are, by the name AWS clients have for them.
+fn streams(log: &Log) -> Vec<StreamInfo> {
+    let mut streams = log.streams();
+    streams.retain(|stream| !stream.is_deleted);
+    streams.sort_by(|one, other| aws_name(one).cmp(aws_name(other)));
+    streams
+}
+
+/// Makes a stream with a name of AWS: `name_chars_max` letters `a-zA-Z0-9_.-`, of which streams have fewer.
+async fn make_stream(call: &Call<'_>, name: &str, name_chars_max: usize, mut new: NewStream) -> Result<(), AwsError> {
+    let letters = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+    if !(1..=name_chars_max).contains(&name.len()) || !name.chars().all(letters) {
+        return Err(AwsError::validation(format!(
+            "The name of a stream must have 1 to {name_chars_max} letters, digits, underscores, dots and hyphens."
+        )));
+    }
+    let stream = StreamName::nearest(name)?;
+    if stream.as_str() != name {
+        new.attributes.insert(NAME.to_owned(), name.to_owned());
+    }
+    let (asked, wanted) = (name.to_owned(), stream.clone());
+    call.change(move |log| {
+        if let Some(taken) = log.stream(&wanted) {
+            return Err(Error::new(Kind::Exists, already_there(&asked, &taken)));
+        }
+        // Somebody may have been faster, with a name that is nearly the same.
+        let made = log.create_stream(&wanted, &new)?;
+        if aws_name(&made) == asked { Ok(()) } else { Err(Error::new(Kind::Exists, already_there(&asked, &made))) }
+    })
+    .await
+}
+
+fn already_there(name: &str, taken: &StreamInfo) -> String {
+    match aws_name(taken) {
+        same if same == name => format!("Stream {name} under account {ACCOUNT} already exists."),
+        other => {
+            let stream = &taken.name;
+            format!("Stream {name} would be stream and table {stream} here, which stream {other} is already.")
+        }
+    }
 }

@@ -98,7 +98,7 @@ pub(crate) fn dismiss(head: &Parts, body: BodyDataStream, refusal: &Refusal) {
 
 /// Takes and forgets what a refused sender still sends. A sender that is cut off while it sends sees a broken connection
 /// instead of the reason.
-async fn linger(mut body: BodyDataStream) {
+pub(crate) async fn linger(mut body: BodyDataStream) {
     let forget = async {
         let mut left = LINGER_BYTES_MAX;
         while let Some(Ok(piece)) = body.next().await {

@@ -8,6 +8,8 @@
 use bytes::{Buf, Bytes};
 use md5::{Digest, Md5};
 
+use crate::json::KEY_BYTES_MAX;
+
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const DIGEST_BYTES: usize = 16;
 
@@ -26,8 +28,8 @@ enum Field {
     Other,
 }
 
-/// The records in `data`, none if it is no aggregated record.
-pub(super) fn take_apart(data: &Bytes) -> Option<Vec<UserRecord>> {
+/// The records in `data`; `None` if it is no aggregated record, or one of more than `most`.
+pub(super) fn take_apart(data: &Bytes, most: usize) -> Option<Vec<UserRecord>> {
     let message_end = data.len().checked_sub(DIGEST_BYTES)?;
     if !data.starts_with(&MAGIC) || message_end < MAGIC.len() {
         return None;
@@ -39,10 +41,15 @@ pub(super) fn take_apart(data: &Bytes) -> Option<Vec<UserRecord>> {
     let (mut keys, mut hash_keys, mut packed) = (Vec::new(), Vec::new(), Vec::new());
     while message.has_remaining() {
         match field(&mut message)? {
-            Field::Bytes(1, key) => keys.push(key),
+            Field::Bytes(1, key) if key.len() <= KEY_BYTES_MAX => keys.push(key),
             Field::Bytes(2, key) => hash_keys.push(key),
             Field::Bytes(3, record) => packed.push(record),
+            Field::Bytes(1, _) => return None,
             _ => {}
+        }
+        // Every key is some record's: more keys than records are no tables that the library writes.
+        if keys.len().max(hash_keys.len()).max(packed.len()) > most {
+            return None;
         }
     }
     packed.into_iter().map(|record| user_record(record, &keys, &hash_keys)).collect()

@@ -10,20 +10,25 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use lacus_core::{Error, NewRecord, StreamName};
+use lacus_core::{Error, NewRecord, StreamName, units};
 use serde::{Deserialize, Serialize};
 
-use super::wire::Blob;
+use super::pieces;
+use super::wire::{AtMost, Blob};
 use crate::append;
+use crate::budget::Share;
 use crate::message_id::message_id;
 use crate::refusal::Refusal;
 use crate::request::Encoding;
 use crate::stats::{Reason, SourceStats};
 use crate::{Collect, Inner, body};
 
-/// Firehose buffers up to 64 MB for an endpoint; a project may allow less.
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const ACCESS_KEY: &str = "x-amz-firehose-access-key";
+/// The most records of a delivery, of which Firehose says only that all have 64 MB at most.
+const ENTRIES_MAX: usize = 100_000;
+/// So much of an error message is told.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 pub(super) fn routes() -> Router<Collect> {
     Router::new().route("/v1/firehose/{source}", post(deliver))
@@ -33,7 +38,7 @@ pub(super) fn routes() -> Router<Collect> {
 #[serde(rename_all = "camelCase")]
 struct Delivery {
     request_id: String,
-    records: Vec<Entry>,
+    records: AtMost<Entry, ENTRIES_MAX>,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +64,7 @@ async fn deliver(State(collect): State<Collect>, Path(source): Path<String>, req
         Ok(()) => (StatusCode::OK, None),
         Err(refusal) => {
             inner.counters.refuse(refusal.reason, 1);
-            (refusal.status, Some(refusal.error.chain()))
+            (refusal.status, Some(refusal.error.chain().chars().take(MESSAGE_CHARS_MAX).collect()))
         }
     };
     let request_id = text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
@@ -79,23 +84,15 @@ async fn store(inner: &Inner, source: &str, head: &Parts, body: axum::body::Body
     body::check_length(&body, most)?;
     let mut share = inner.budget.share();
     let packed = body::read(&mut body.into_data_stream(), most, inner.limits.body_wait_max, &mut share).await?;
-    let unpacked = body::unpack(packed, Encoding::of(&head.headers)?, most, &mut share)?;
-    share.cover(2 * unpacked.len())?;
-    let delivery: Delivery = serde_json::from_slice(&unpacked).map_err(|error| {
-        let error = Error::invalid(format!("the body is no delivery of Firehose: {error}"));
-        Refusal::invalid(Reason::Malformed, error)
-    })?;
-    let id = delivery.request_id;
-    if text(&head.headers, REQUEST_ID) != Some(&*id) {
-        let error = Error::invalid("the request id of the body is not the one of the header");
-        return Err(Refusal::invalid(Reason::Parameter, error));
-    }
-    let events = delivery.records.iter().flat_map(|entry| append::pieces_of(&entry.data.0));
-    let with_id = |(index, event): (usize, _)| NewRecord {
-        id: Some(message_id("firehose", &[id.as_bytes(), index.to_string().as_bytes()])),
-        ..NewRecord::of(event)
+    let encoding = Encoding::of(&head.headers)?;
+    let request_id = text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
+    let bytes = if encoding == Encoding::Identity { packed.len() } else { usize::MAX };
+    let take = move || {
+        let unpacked = body::unpack(packed, encoding, most, &mut share)?;
+        // A share that is not dropped here covers the records until they are stored.
+        Ok::<_, Refusal>((take_apart(&unpacked, &request_id, &mut share)?, share))
     };
-    let records: Vec<NewRecord> = events.enumerate().map(with_id).collect();
+    let (records, _share) = inner.work(bytes, take).await??;
     key.admit(records.len() as u64)?;
     let tally = SourceStats {
         requests: 1,
@@ -105,6 +102,33 @@ async fn store(inner: &Inner, source: &str, head: &Parts, body: axum::body::Body
     };
     append::store(inner, &source, records, tally).await?;
     Ok(())
+}
+
+/// The events of a delivery. Each is known by the request and its place in it: when the request comes again, so do they.
+fn take_apart(body: &[u8], request_id: &str, share: &mut Share) -> Result<Vec<NewRecord>, Refusal> {
+    let covered = 2 * body.len();
+    share.cover(covered)?;
+    let delivery: Delivery = serde_json::from_slice(body).map_err(|error| {
+        let error = Error::invalid("the body is no delivery of Firehose").with_source(error);
+        Refusal::invalid(Reason::Malformed, error)
+    })?;
+    if delivery.request_id != request_id {
+        let error = Error::invalid("the request id of the body is not the one of the header");
+        return Err(Refusal::invalid(Reason::Parameter, error));
+    }
+    let entries = delivery.records.all().ok_or_else(|| {
+        let most = units::human_count(ENTRIES_MAX as u64);
+        let error = Error::invalid(format!("the delivery has more than {most} records"));
+        Refusal::invalid(Reason::TooLarge, error).with_status(StatusCode::PAYLOAD_TOO_LARGE)
+    })?;
+    let mut records = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        pieces::take_apart(&entry.data.0, &mut records, covered, share)?;
+    }
+    for (index, record) in records.iter_mut().enumerate() {
+        record.id = Some(message_id("firehose", &[request_id.as_bytes(), index.to_string().as_bytes()]));
+    }
+    Ok(records)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -1,16 +1,16 @@
 //! The two forms of a body, and errors as AWS clients read them.
+//!
+//! Both forms are read straight into the shapes of the service model: no tree of values that could outgrow the body.
 
-use std::borrow::Cow;
+use std::fmt;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use ciborium::Value as Cbor;
 use lacus_core::{Error, Kind, Timestamp};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 
 use crate::refusal::Refusal;
 use crate::sigv4::Denial;
@@ -18,6 +18,10 @@ use crate::stats::Reason;
 
 /// The CBOR tag of a time since the epoch.
 const TIME_TAG: u64 = 1;
+/// Objects and arrays in one another, and tags.
+const CBOR_DEPTH_MAX: usize = 64;
+/// So much of a message is told.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 /// How bodies are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +62,8 @@ impl Protocol {
     /// Reads a body; an empty one has no member.
     pub(super) fn read<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, AwsError> {
         let read = match self {
-            Self::Json if body.is_empty() => serde_json::from_slice(b"{}").map_err(|error| error.to_string()),
-            Self::Json => serde_json::from_slice(body).map_err(|error| error.to_string()),
-            Self::Cbor if body.is_empty() => Self::Json.read(body).map_err(|error: AwsError| error.message),
-            Self::Cbor => {
-                let value = ciborium::from_reader(body).map_err(|error| error.to_string());
-                value.and_then(as_json).and_then(|json| serde_json::from_value(json).map_err(|error| error.to_string()))
-            }
+            Self::Json => serde_json::from_slice(if body.is_empty() { b"{}" } else { body }).map_err(|e| e.to_string()),
+            Self::Cbor => read_cbor(if body.is_empty() { b"\xa0" } else { body }),
         };
         read.map_err(|error| AwsError::new("SerializationException", error, Reason::Malformed))
     }
@@ -79,37 +78,15 @@ impl Protocol {
     }
 
     pub(super) fn error(self, error: &AwsError) -> Vec<u8> {
-        self.write(&WireError { name: error.name, message: &error.message }).unwrap_or_default()
+        let message: String = error.message.chars().take(MESSAGE_CHARS_MAX).collect();
+        self.write(&WireError { name: error.name, message: &message }).unwrap_or_default()
     }
 }
 
-/// CBOR as the JSON that says the same to AWS clients: bytes as base64, times as seconds.
-fn as_json(value: Cbor) -> Result<Value, String> {
-    Ok(match value {
-        Cbor::Null => Value::Null,
-        Cbor::Bool(value) => value.into(),
-        Cbor::Text(text) => text.into(),
-        Cbor::Bytes(bytes) => BASE64.encode(bytes).into(),
-        Cbor::Float(number) => number.into(),
-        Cbor::Integer(number) => i64::try_from(number)
-            .map(Value::from)
-            .or_else(|_| u64::try_from(number).map(Value::from))
-            .map_err(|_| "a number is too large")?,
-        Cbor::Array(values) => values.into_iter().map(as_json).collect::<Result<_, _>>()?,
-        Cbor::Map(members) => {
-            let member = |(name, value)| match name {
-                Cbor::Text(name) => Ok((name, as_json(value)?)),
-                _ => Err("the name of a member is no text".to_owned()),
-            };
-            members.into_iter().map(member).collect::<Result<serde_json::Map<_, _>, _>>()?.into()
-        }
-        Cbor::Tag(TIME_TAG, millis) => match *millis {
-            Cbor::Integer(millis) => seconds(i64::try_from(millis).map_err(|_| "a time is too large")?).into(),
-            Cbor::Float(millis) => (millis / 1e3).into(),
-            _ => return Err("a time is no number".to_owned()),
-        },
-        _ => return Err("this kind of value is not understood here".to_owned()),
-    })
+fn read_cbor<T: DeserializeOwned>(mut body: &[u8]) -> Result<T, String> {
+    let read = ciborium::de::from_reader_with_recursion_limit(&mut body, CBOR_DEPTH_MAX);
+    let read = read.map_err(|error| error.to_string())?;
+    if body.is_empty() { Ok(read) } else { Err("something follows the end of the request".to_owned()) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of this age are exact in a double")]
@@ -121,6 +98,20 @@ impl AwsError {
     /// An error of the client.
     pub(super) fn new(name: &'static str, message: impl Into<String>, reason: Reason) -> Self {
         Self { status: StatusCode::BAD_REQUEST, name, message: message.into(), reason }
+    }
+
+    /// An error that clients send again later.
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Error::unavailable(message).into()
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new("ResourceNotFoundException", message, Reason::Parameter)
+    }
+
+    /// Something too long, too many, or with letters it can't have.
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self::new("ValidationException", message, Reason::TooLarge)
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -147,7 +138,8 @@ impl AwsError {
 impl From<Error> for AwsError {
     fn from(error: Error) -> Self {
         let (status, name) = match error.kind() {
-            Kind::Invalid | Kind::Conflict => (StatusCode::BAD_REQUEST, "InvalidArgumentException"),
+            Kind::Invalid => (StatusCode::BAD_REQUEST, "InvalidArgumentException"),
+            Kind::Conflict => (StatusCode::BAD_REQUEST, "ConcurrentModificationException"),
             Kind::NotFound => (StatusCode::BAD_REQUEST, "ResourceNotFoundException"),
             Kind::Exists => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
             Kind::Limited => (StatusCode::BAD_REQUEST, "ProvisionedThroughputExceededException"),
@@ -203,11 +195,77 @@ impl Serialize for Blob {
 
 impl<'a> Deserialize<'a> for Blob {
     fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <Cow<'_, str>>::deserialize(deserializer)?;
-        BASE64
-            .decode(text.as_bytes())
-            .map(|bytes| Self(bytes.into()))
-            .map_err(|_| D::Error::custom("data is no base64"))
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(BlobVisitor)
+        } else {
+            deserializer.deserialize_byte_buf(BlobVisitor)
+        }
+    }
+}
+
+struct BlobVisitor;
+
+impl Visitor<'_> for BlobVisitor {
+    type Value = Blob;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes: base64 in JSON, a byte string in CBOR")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Blob, E> {
+        BASE64.decode(text).map(|bytes| Blob(bytes.into())).map_err(|_| E::custom("data is no base64"))
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Blob, E> {
+        Ok(Blob(Bytes::copy_from_slice(bytes)))
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Blob, E> {
+        Ok(Blob(bytes.into()))
+    }
+}
+
+/// A list of which no more than `MOST` members and one are kept: enough to see that there are too many.
+#[derive(Debug)]
+pub(super) struct AtMost<T, const MOST: usize>(Vec<T>);
+
+impl<'a, T: Deserialize<'a>, const MOST: usize> Deserialize<'a> for AtMost<T, MOST> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(AtMostVisitor(Vec::new()))
+    }
+}
+
+struct AtMostVisitor<T, const MOST: usize>(Vec<T>);
+
+impl<'a, T: Deserialize<'a>, const MOST: usize> Visitor<'a> for AtMostVisitor<T, MOST> {
+    type Value = AtMost<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<S: SeqAccess<'a>>(mut self, mut members: S) -> Result<Self::Value, S::Error> {
+        while self.0.len() <= MOST {
+            match members.next_element()? {
+                Some(member) => self.0.push(member),
+                None => return Ok(AtMost(self.0)),
+            }
+        }
+        while members.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(AtMost(self.0))
+    }
+}
+
+impl<T, const MOST: usize> AtMost<T, MOST> {
+    /// All members, unless they were too many.
+    pub(super) fn all(self) -> Option<Vec<T>> {
+        Some(self.0).filter(|members| members.len() <= MOST)
+    }
+
+    /// All members, if they are neither none nor too many.
+    pub(super) fn members(self, name: &str) -> Result<Vec<T>, AwsError> {
+        let members = self.all().filter(|members| !members.is_empty());
+        members.ok_or_else(|| AwsError::validation(format!("{name} must have 1 to {MOST} members.")))
     }
 }
 
@@ -229,7 +287,12 @@ impl Serialize for Time {
 impl<'a> Deserialize<'a> for Time {
     #[expect(clippy::cast_possible_truncation, reason = "a cast of a double saturates")]
     fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Timestamp::from_micros((f64::deserialize(deserializer)? * 1e6) as i64)))
+        let micros = if deserializer.is_human_readable() {
+            Some((f64::deserialize(deserializer)? * 1e6) as i64)
+        } else {
+            i64::deserialize(deserializer)?.checked_mul(1_000)
+        };
+        micros.map(|micros| Self(Timestamp::from_micros(micros))).ok_or_else(|| D::Error::custom("a time is too large"))
     }
 }
 

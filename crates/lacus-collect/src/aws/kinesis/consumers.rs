@@ -1,6 +1,6 @@
 //! Registered consumers: remembered and told, as clients register before they read. Records are read with `GetRecords`.
 
-use lacus_core::{Error, Timestamp};
+use lacus_core::{Error, Kind, Timestamp};
 use lacus_stream::StreamInfo;
 use serde::{Deserialize, Serialize};
 
@@ -78,31 +78,26 @@ pub(super) async fn register(call: &Call<'_>, asked: Asked) -> Result<Registered
         return Err(AwsError::new("ResourceInUseException", message, Reason::Parameter));
     }
     let now = call.inner.clock.now();
-    let (id, key) = (stream.name.clone(), attribute(&name));
-    let added = call.with_log(move |log| {
-        log.change_attributes(&id, &mut |attributes| {
-            attributes.insert(key.clone(), now.as_micros().to_string());
-            if attributes.keys().filter(|name| name.starts_with(CONSUMER)).count() > CONSUMERS_MAX {
-                return Err(Error::invalid(format!("a stream has {CONSUMERS_MAX} consumers at most")));
-            }
-            Ok(())
-        })
-    });
-    added.await?;
+    let key = attribute(&name);
+    call.remember(&stream, move |attributes| {
+        attributes.insert(key.clone(), now.as_micros().to_string());
+        if attributes.keys().filter(|name| name.starts_with(CONSUMER)).count() > CONSUMERS_MAX {
+            return Err(Error::new(Kind::Limited, format!("a stream has {CONSUMERS_MAX} consumers at most")));
+        }
+        Ok(())
+    })
+    .await?;
     Ok(Registered { consumer: consumer(call, &stream, &name, now) })
 }
 
 pub(super) async fn deregister(call: &Call<'_>, asked: Asked) -> Result<(), AwsError> {
     let (stream, name) = asked.find(call)?;
     registered_at(&stream, &name)?;
-    let removed = call.with_log(move |log| {
-        log.change_attributes(&stream.name, &mut |attributes| {
-            attributes.remove(&attribute(&name));
-            Ok(())
-        })
-    });
-    removed.await?;
-    Ok(())
+    call.remember(&stream, move |attributes| {
+        attributes.remove(&attribute(&name));
+        Ok(())
+    })
+    .await
 }
 
 pub(super) fn describe(call: &Call<'_>, asked: &Asked) -> Result<Described, AwsError> {
@@ -140,7 +135,7 @@ fn registered_at(stream: &StreamInfo, name: &str) -> Result<Timestamp, AwsError>
     let found = stream.attributes.get(&attribute(name)).and_then(|micros| micros.parse().ok());
     found.map(Timestamp::from_micros).ok_or_else(|| {
         let message = format!("Consumer {} under stream {} not found.", shortened(name), aws_name(stream));
-        AwsError::new("ResourceNotFoundException", message, Reason::Parameter)
+        AwsError::not_found(message)
     })
 }
 

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use lacus_core::{Offset, Partition, Timestamp};
 use lacus_stream::{Shard, StreamInfo};
 
-use super::super::wire::AwsError;
+use super::super::aws_name;
+use super::super::wire::{AwsError, shortened};
 use crate::stats::Reason;
 
 const PREFIX: &str = "49";
@@ -42,11 +43,7 @@ pub(super) fn find_shard<'a>(stream: &'a StreamInfo, id: &str) -> Result<&'a Sha
     let digits = id.strip_prefix("shardId-").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let number = digits.and_then(|digits| digits.parse().ok());
     stream.current_shards().find(|shard| Some(shard.partition.0) == number).ok_or_else(|| {
-        AwsError::new(
-            "ResourceNotFoundException",
-            format!("Shard {} in stream {} does not exist", super::super::wire::shortened(id), super::aws_name(stream)),
-            Reason::Parameter,
-        )
+        AwsError::not_found(format!("Shard {} in stream {} does not exist.", shortened(id), aws_name(stream)))
     })
 }
 

@@ -1,57 +1,36 @@
 //! Records in and out.
 //!
 //! A request is stored whole or refused whole: `PutRecords` never answers that some records failed, because what could make
-//! one fail makes all fail, and an error of the whole request is what every client retries by itself.
+//! one fail makes all fail. An error of the whole request is what boto3, the JavaScript and Java SDKs and the KPL send again
+//! by themselves (`ProvisionedThroughputExceededException`, 5xx), and in the end raise; entries that failed inside a 200
+//! are lost to every producer that does not look at `FailedRecordCount`.
 
-use bytes::Bytes;
-use lacus_core::{Error, NewRecord, Offset, Partition, Position, Record, StreamName, Timestamp};
-use lacus_stream::{Log, RECORD_BYTES_MAX, StreamInfo};
+use std::sync::{Mutex, PoisonError};
+
+use lacus_core::{Error, Kind, Offset, Partition, Position, Record, StreamName, Timestamp};
+use lacus_stream::{Log, StreamInfo};
 use serde::{Deserialize, Serialize};
 
-use super::super::aggregated::take_apart;
-use super::super::wire::{AwsError, Blob, Time};
-use super::super::{Call, aws_name};
-use super::Named;
+use super::super::answer::Answer;
+use super::super::wire::{AwsError, Blob, Protocol, Time};
+use super::super::{Call, aws_name, find};
+use super::entries::Batch;
 use super::numbers::{ShardIterator, find_shard, offset_of, sequence_number, shard_id};
+use super::shards::ChildShard;
+use super::{Named, check_dry_run};
 use crate::append;
-use crate::stats::{Reason, SourceStats};
+use crate::budget::Share;
+use crate::stats::SourceStats;
 
-/// Records of one `PutRecords`.
-const RECORDS_MAX: usize = 500;
-/// Bytes of data and keys in one `PutRecords`, and of data in one `GetRecords`.
-const BYTES_MAX: usize = 10 << 20;
-/// Bytes read from the log at once.
+/// Bytes of data in one `GetRecords`.
+const GET_BYTES_MAX: usize = 10 << 20;
+/// Bytes read from the log at first, as most readers are near the end, and then at once.
+const FIRST_READ_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 1 << 20;
 /// Records of one `GetRecords`.
 const GET_RECORDS_MAX: usize = 10_000;
-const PARTITION_KEY_CHARS_MAX: usize = 256;
-/// The attribute that says who feeds a stream, if not everybody may.
-const FORMAT: &str = crate::FORMAT_ATTRIBUTE;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct PutRecord {
-    #[serde(flatten)]
-    stream: Named,
-    #[serde(flatten)]
-    record: Entry,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct PutRecords {
-    #[serde(flatten)]
-    stream: Named,
-    records: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
-    data: Blob,
-    partition_key: String,
-    explicit_hash_key: Option<String>,
-}
+/// Records of other doors need not have a key; clients expect one.
+const NO_KEY: &str = "-";
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -67,35 +46,24 @@ pub(super) struct AllPlaced {
     records: Vec<Placed>,
 }
 
-pub(super) async fn put_record(call: &Call<'_>, asked: PutRecord) -> Result<Placed, AwsError> {
-    let placed = put(call, &asked.stream, vec![asked.record]).await?.pop();
+pub(super) async fn put_record(call: &Call<'_>) -> Result<Placed, AwsError> {
+    let placed = put(call, call.take(Batch::of_one).await?).await?.pop();
     Ok(placed.ok_or_else(|| Error::internal("a record has no place"))?)
 }
 
-pub(super) async fn put_records(call: &Call<'_>, asked: PutRecords) -> Result<AllPlaced, AwsError> {
-    if !(1..=RECORDS_MAX).contains(&asked.records.len()) {
-        return Err(validation(format!("Records must have 1 to {RECORDS_MAX} members.")));
-    }
-    let records = put(call, &asked.stream, asked.records).await?;
+pub(super) async fn put_records(call: &Call<'_>) -> Result<AllPlaced, AwsError> {
+    let records = put(call, call.take(Batch::of_many).await?).await?;
     Ok(AllPlaced { failed_record_count: 0, records })
 }
 
-async fn put(call: &Call<'_>, named: &Named, entries: Vec<Entry>) -> Result<Vec<Placed>, AwsError> {
-    let stream = named.find(call)?;
-    if stream.attributes.contains_key(FORMAT) {
+async fn put(call: &Call<'_>, batch: Batch) -> Result<Vec<Placed>, AwsError> {
+    let Batch { stream, is_dry_run, records, lasts, bytes } = batch;
+    let stream = stream.find(call)?;
+    if stream.attributes.contains_key(crate::FORMAT_ATTRIBUTE) {
         return Err(AwsError::invalid(format!("stream {} is fed by the Segment API only", aws_name(&stream))));
     }
-    let bytes: usize = entries.iter().map(|entry| entry.data.0.len() + entry.partition_key.len()).sum();
-    if bytes > BYTES_MAX {
-        return Err(validation("The records of a request have 10 MiB of data and keys at most."));
-    }
-    // Of each entry, the last of its records: an aggregated one has many.
-    let (mut records, mut lasts) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
-    for entry in entries {
-        entry.into_records(&mut records)?;
-        lasts.push(records.len() - 1);
-    }
-    call.key.admit(records.len() as u64)?;
+    check_dry_run(is_dry_run)?;
+    call.admit(records.len(), bytes)?;
     let tally = SourceStats {
         requests: 1,
         accepted: records.len() as u64,
@@ -110,40 +78,6 @@ async fn put(call: &Call<'_>, named: &Named, entries: Vec<Entry>) -> Result<Vec<
     Ok(lasts.iter().filter_map(|last| positions.get(*last)).map(placed).collect())
 }
 
-impl Entry {
-    /// Adds the records of an entry: itself, or those that a producer packed into it.
-    fn into_records(self, records: &mut Vec<NewRecord>) -> Result<(), AwsError> {
-        let chars = self.partition_key.chars().count();
-        if !(1..=PARTITION_KEY_CHARS_MAX).contains(&chars) {
-            return Err(validation(format!("PartitionKey must have 1 to {PARTITION_KEY_CHARS_MAX} characters.")));
-        }
-        if self.data.0.len() + self.partition_key.len() > RECORD_BYTES_MAX {
-            return Err(validation("A record has 10 MiB of data and key at most."));
-        }
-        let hash_key = self.explicit_hash_key.as_deref().map(hash_key).transpose()?;
-        let Some(packed) = take_apart(&self.data.0).filter(|packed| !packed.is_empty()) else {
-            let key = Some(Bytes::from(self.partition_key));
-            records.push(NewRecord { key, hash_key, ..NewRecord::of(self.data.0) });
-            return Ok(());
-        };
-        for record in packed {
-            let own = record.explicit_hash_key.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-            let value = NewRecord::of(record.data);
-            records.push(NewRecord { key: Some(record.partition_key), hash_key: own, ..value });
-        }
-        Ok(())
-    }
-}
-
-fn hash_key(text: &str) -> Result<u128, AwsError> {
-    text.parse()
-        .map_err(|_| AwsError::invalid("Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]."))
-}
-
-fn validation(message: impl Into<String>) -> AwsError {
-    AwsError::new("ValidationException", message, Reason::TooLarge)
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct GetShardIterator {
@@ -153,6 +87,7 @@ pub(super) struct GetShardIterator {
     shard_iterator_type: String,
     starting_sequence_number: Option<String>,
     timestamp: Option<Time>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -164,26 +99,27 @@ pub(super) struct GotShardIterator {
 pub(super) async fn get_shard_iterator(call: &Call<'_>, asked: GetShardIterator) -> Result<GotShardIterator, AwsError> {
     let stream = asked.stream.find(call)?;
     let shard = find_shard(&stream, &asked.shard_id)?.partition;
+    let end = stream.end.next(shard);
     let number = || {
         let missing = || AwsError::invalid("StartingSequenceNumber must be given with this ShardIteratorType.");
-        offset_of(shard, asked.starting_sequence_number.as_deref().ok_or_else(missing)?)
+        let number = offset_of(shard, asked.starting_sequence_number.as_deref().ok_or_else(missing)?)?;
+        let beyond = || AwsError::invalid(format!("StartingSequenceNumber is beyond the end of {}.", shard_id(shard)));
+        if number <= end { Ok(number) } else { Err(beyond()) }
     };
     let offset = match asked.shard_iterator_type.as_str() {
         "TRIM_HORIZON" => stream.start.next(shard),
-        "LATEST" => stream.end.next(shard),
+        "LATEST" => end,
         "AT_SEQUENCE_NUMBER" => number()?,
-        "AFTER_SEQUENCE_NUMBER" => Offset(number()?.0.saturating_add(1)),
+        // The last number of a shard that never had a record is told as its first: there is nothing after it either.
+        "AFTER_SEQUENCE_NUMBER" => number()?.plus(1).min(end),
         "AT_TIMESTAMP" => {
-            let time =
-                asked.timestamp.ok_or_else(|| AwsError::invalid("Timestamp must be given with AT_TIMESTAMP."))?;
-            let name = stream.name.clone();
-            call.with_log(move |log| log.find_time(&name, shard, time.0)).await?
+            let missing = || AwsError::invalid("Timestamp must be given with AT_TIMESTAMP.");
+            let (name, time) = (stream.name.clone(), asked.timestamp.ok_or_else(missing)?.0);
+            call.with_log(move |log| log.find_time(&name, shard, time)).await?
         }
-        _ => return Err(validation("ShardIteratorType is none of those there are.")),
+        _ => return Err(AwsError::validation("there is no such ShardIteratorType")),
     };
-    if offset > stream.end.next(shard) {
-        return Err(AwsError::invalid(format!("StartingSequenceNumber is beyond the end of {}.", shard_id(shard))));
-    }
+    check_dry_run(asked.dry_run)?;
     let stream = aws_name(&stream).to_owned();
     let iterator = ShardIterator { stream, shard, offset, made_at: call.inner.clock.now() };
     Ok(GotShardIterator { shard_iterator: iterator.to_text() })
@@ -194,18 +130,19 @@ pub(super) async fn get_shard_iterator(call: &Call<'_>, asked: GetShardIterator)
 pub(super) struct GetRecords {
     shard_iterator: String,
     limit: Option<usize>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct GotRecords {
+struct GotRecords {
     records: Vec<WireRecord>,
     /// None at the end of a closed shard.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_shard_iterator: Option<String>,
     millis_behind_latest: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    child_shards: Vec<super::shards::ChildShard>,
+    child_shards: Vec<ChildShard>,
 }
 
 #[derive(Serialize)]
@@ -217,55 +154,105 @@ struct WireRecord {
     partition_key: String,
 }
 
-pub(super) async fn get_records(call: &Call<'_>, asked: GetRecords) -> Result<GotRecords, AwsError> {
+/// A reader's turn: what it is to read, and until when.
+struct Turn {
+    iterator: ShardIterator,
+    limit: usize,
+    now: Timestamp,
+    protocol: Protocol,
+}
+
+pub(super) async fn get_records(call: &Call<'_>, asked: GetRecords) -> Result<Answer, AwsError> {
     let now = call.inner.clock.now();
     let iterator = ShardIterator::parse(&asked.shard_iterator, now)?;
     let limit = asked.limit.unwrap_or(GET_RECORDS_MAX);
     if !(1..=GET_RECORDS_MAX).contains(&limit) {
-        return Err(validation(format!("Limit must be from 1 to {GET_RECORDS_MAX}.")));
+        return Err(AwsError::validation(format!("Limit must be from 1 to {GET_RECORDS_MAX}.")));
     }
-    let ShardIterator { shard, offset, .. } = iterator;
     let stream = call.find(&iterator.stream)?;
-    let (name, from) = (stream.name.clone(), offset.max(stream.start.next(shard)));
-    let records = call.with_log(move |log| read(log, &name, shard, from, limit)).await?;
-    let next = records.last().map_or(from, |record| record.position.offset.plus(1));
-    // Asked once more: what came meanwhile must not make a reader believe that it has all.
-    let stream = call.find(&iterator.stream)?;
-    let is_closed = stream.shards.iter().any(|found| found.partition == shard && !found.is_open());
-    let is_at_end = next >= stream.end.next(shard);
-    let iterator = ShardIterator { offset: next, made_at: now, ..iterator };
-    Ok(GotRecords {
-        millis_behind_latest: behind(&records, is_at_end, now),
-        next_shard_iterator: (!(is_closed && is_at_end)).then(|| iterator.to_text()),
-        child_shards: if is_closed && is_at_end { children(&stream, shard) } else { Vec::new() },
-        records: records.into_iter().map(wire_record).collect(),
-    })
+    find_shard(&stream, &shard_id(iterator.shard))?;
+    if iterator.offset > stream.end.next(iterator.shard) {
+        return Err(AwsError::invalid("Invalid ShardIterator."));
+    }
+    check_dry_run(asked.dry_run)?;
+    let turn = Turn { iterator, limit, now, protocol: call.protocol };
+    let share = call.share.clone();
+    // Reading waits for the disk, and writing megabytes of base64 takes its time: neither is for the async threads.
+    let answer = call.with_log(move |log| Ok(turn.take(log, &share))).await??;
+    Ok(Answer::covered(answer, &call.share))
 }
 
+impl Turn {
+    fn take(self, log: &Log, share: &Mutex<Share>) -> Result<Vec<u8>, AwsError> {
+        let Self { iterator, limit, now, protocol } = self;
+        let ShardIterator { shard, offset, .. } = iterator;
+        let gone = || AwsError::not_found(format!("Stream {} was deleted.", iterator.stream));
+        let stream = find(log, &iterator.stream).ok_or_else(gone)?;
+        let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
+        let (from, records) = read(log, &stream.name, shard, offset, limit, &mut share)?;
+        let next = records.last().map_or(from, |record| record.position.offset.plus(1));
+        // Asked once more: what came meanwhile must not make a reader believe that it has all.
+        let stream = find(log, &iterator.stream).ok_or_else(gone)?;
+        let is_closed = stream.shards.iter().any(|found| found.partition == shard && !found.is_open());
+        let is_at_end = next >= stream.end.next(shard);
+        let is_over = is_closed && is_at_end;
+        let iterator = ShardIterator { offset: next, made_at: now, ..iterator };
+        protocol.write(&GotRecords {
+            millis_behind_latest: behind(&records, is_at_end, now),
+            next_shard_iterator: (!is_over).then(|| iterator.to_text()),
+            child_shards: if is_over { children(&stream, shard) } else { Vec::new() },
+            records: records.into_iter().map(wire_record).collect(),
+        })
+    }
+}
+
+/// Reads from `from` on, or from the first record that retention left; says from where. Ends early rather than take memory
+/// that other requests have.
 fn read(
     log: &Log,
     stream: &StreamName,
     shard: Partition,
     mut from: Offset,
     limit: usize,
-) -> lacus_core::Result<Vec<Record>> {
-    let (mut records, mut bytes_left) = (Vec::new(), BYTES_MAX);
+    share: &mut Share,
+) -> Result<(Offset, Vec<Record>), AwsError> {
+    let (mut records, mut bytes_left, mut step) = (Vec::new(), GET_BYTES_MAX, FIRST_READ_BYTES);
     while records.len() < limit && bytes_left > 0 {
-        let read = log.read(stream, shard, from, bytes_left.min(READ_BYTES))?;
+        // The records, and as much as half again when they are written as base64.
+        let covered = share.cover(5 * (GET_BYTES_MAX - bytes_left + step.min(bytes_left)) / 2);
+        if let Err(error) = covered {
+            if records.is_empty() { return Err(error.into()) } else { break }
+        }
+        let read = match log.read(stream, shard, from, step.min(bytes_left)) {
+            Err(error) if error.kind() == Kind::NotFound && records.is_empty() => {
+                from = left_by_retention(log, stream, shard, from)?;
+                continue;
+            }
+            Err(error) if error.kind() == Kind::NotFound => break,
+            read => read?,
+        };
         if read.is_empty() {
             break;
         }
         for record in read {
             let bytes = record.value.len();
             if records.len() == limit || (bytes > bytes_left && !records.is_empty()) {
-                return Ok(records);
+                return Ok((from, records));
             }
             bytes_left = bytes_left.saturating_sub(bytes);
             from = record.position.offset.plus(1);
             records.push(record);
         }
+        step = READ_BYTES;
     }
-    Ok(records)
+    Ok((from, records))
+}
+
+/// The first record there still is. To say that the shard is not found would tell a reader that it has all of it.
+fn left_by_retention(log: &Log, stream: &StreamName, shard: Partition, from: Offset) -> Result<Offset, AwsError> {
+    let start = log.stream(stream).map(|stream| stream.start.next(shard));
+    let start = start.ok_or_else(|| AwsError::unavailable("the stream was deleted just now"))?;
+    if start > from { Ok(start) } else { Err(AwsError::unavailable("the records can't be read now")) }
 }
 
 fn behind(records: &[Record], is_at_end: bool, now: Timestamp) -> u64 {
@@ -275,9 +262,8 @@ fn behind(records: &[Record], is_at_end: bool, now: Timestamp) -> u64 {
     }
 }
 
-fn children(stream: &StreamInfo, parent: Partition) -> Vec<super::shards::ChildShard> {
-    let children = stream.shards.iter().filter(|shard| shard.parents.contains(&parent));
-    children.map(super::shards::ChildShard::of).collect()
+fn children(stream: &StreamInfo, parent: Partition) -> Vec<ChildShard> {
+    stream.shards.iter().filter(|shard| shard.parents.contains(&parent)).map(ChildShard::of).collect()
 }
 
 fn wire_record(record: Record) -> WireRecord {
@@ -286,7 +272,6 @@ fn wire_record(record: Record) -> WireRecord {
         sequence_number: sequence_number(partition, offset),
         approximate_arrival_timestamp: Time(received_at),
         data: Blob(value),
-        // Records of other doors need not have a key; clients expect one.
-        partition_key: key.map_or_else(|| "-".to_owned(), |key| String::from_utf8_lossy(&key).into_owned()),
+        partition_key: key.map_or_else(|| NO_KEY.to_owned(), |key| String::from_utf8_lossy(&key).into_owned()),
     }
 }

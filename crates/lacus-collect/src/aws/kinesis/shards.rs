@@ -1,16 +1,17 @@
 //! Shards: listed, split, merged.
 
-use lacus_core::Timestamp;
+use lacus_core::Offset;
 use lacus_stream::{Shard, StreamInfo};
 use serde::{Deserialize, Serialize};
 
 use super::super::wire::{AwsError, Time};
 use super::super::{Call, aws_name};
 use super::numbers::{find_shard, sequence_number, shard_id};
-use super::{HashKeyRange, Named, stream_arn};
+use super::{HashKeyRange, Named, lineage, retention, stream_arn};
 
-/// Shards of one answer of `ListShards`.
-const LIST_MAX: usize = 1_000;
+/// Shards of one answer of `ListShards`, if the client does not say, and at most.
+const LIST_DEFAULT: usize = 1_000;
+const LIST_MAX: usize = 10_000;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -54,19 +55,23 @@ fn range(shard: &Shard) -> HashKeyRange {
     HashKeyRange { starting_hash_key: shard.hash_start.to_string(), ending_hash_key: shard.hash_end.to_string() }
 }
 
+/// How many shards of a stream take records.
+pub(super) fn open_count(stream: &StreamInfo) -> usize {
+    stream.shards.iter().filter(|shard| shard.is_open()).count()
+}
+
 /// A shard as clients see it. A shard may have more than two parents here; two can be told.
 pub(super) fn wire_shard(stream: &StreamInfo, shard: &Shard) -> WireShard {
     let listed = |parent: &&lacus_core::Partition| parent.0 >= stream.first_shard;
     let mut parents = shard.parents.iter().filter(listed).map(|parent| shard_id(*parent));
-    let end = stream.end.next(shard.partition);
-    let last = lacus_core::Offset(end.0.saturating_sub(1));
+    let last = Offset(stream.end.next(shard.partition).0.saturating_sub(1));
     WireShard {
         shard_id: shard_id(shard.partition),
         parent_shard_id: parents.next(),
         adjacent_parent_shard_id: parents.next(),
         hash_key_range: range(shard),
         sequence_number_range: SequenceNumberRange {
-            starting_sequence_number: sequence_number(shard.partition, lacus_core::Offset(0)),
+            starting_sequence_number: sequence_number(shard.partition, Offset(0)),
             ending_sequence_number: (!shard.is_open()).then(|| sequence_number(shard.partition, last)),
         },
     }
@@ -81,6 +86,11 @@ pub(super) struct ListShards {
     exclusive_start_shard_id: Option<String>,
     max_results: Option<usize>,
     shard_filter: Option<ShardFilter>,
+    /// Known, because what is not known is kept for `stream`, which can't be done with a time in CBOR. A stream that was
+    /// made anew has other shards anyway.
+    #[serde(default)]
+    #[expect(dead_code, reason = "see above")]
+    stream_creation_timestamp: Option<Time>,
 }
 
 #[derive(Deserialize)]
@@ -108,17 +118,13 @@ pub(super) fn list(call: &Call<'_>, mut asked: ListShards) -> Result<ListedShard
     let stream = asked.stream.find(call)?;
     let after = asked.exclusive_start_shard_id.as_deref().map(|id| find_shard(&stream, id)).transpose()?;
     let after = after.map(|shard| shard.partition);
-    let filter = asked.shard_filter.as_ref();
-    let wanted = |shard: &&Shard| filter.is_none_or(|filter| filter.wants(shard));
-    let mut shards: Vec<&Shard> =
-        stream.current_shards().filter(|shard| after < Some(shard.partition)).filter(wanted).collect();
-    if let Some(from) =
-        filter.filter(|filter| filter.r#type == "AFTER_SHARD_ID").and_then(|filter| filter.shard_id.as_deref())
-    {
-        let from = find_shard(&stream, from)?.partition;
-        shards.retain(|shard| shard.partition > from);
-    }
-    let most = asked.max_results.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
+    let shards = lineage::listed(&stream, retention::retention(call, &stream), call.inner.clock.now());
+    let mut shards = match &asked.shard_filter {
+        Some(filter) => filter.apply(&stream, shards)?,
+        None => shards,
+    };
+    shards.retain(|shard| after < Some(shard.partition));
+    let most = asked.max_results.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
     let more = shards.len() > most;
     shards.truncate(most);
     let last = shards.last().filter(|_| more);
@@ -129,13 +135,29 @@ pub(super) fn list(call: &Call<'_>, mut asked: ListShards) -> Result<ListedShard
 }
 
 impl ShardFilter {
-    fn wants(&self, shard: &Shard) -> bool {
-        let closed_at = shard.closed_at.map(Timestamp::from_micros);
-        match (self.r#type.as_str(), self.timestamp) {
-            ("AT_LATEST", _) => shard.is_open(),
-            ("AT_TIMESTAMP" | "FROM_TIMESTAMP", Some(time)) => closed_at.is_none_or(|closed| closed >= time.0),
-            _ => true,
+    /// Of these shards, those that are asked for.
+    fn apply<'a>(&self, stream: &'a StreamInfo, mut shards: Vec<&'a Shard>) -> Result<Vec<&'a Shard>, AwsError> {
+        let missing = |what| move || AwsError::invalid(format!("{what} must be given with this type of ShardFilter."));
+        let time = || self.timestamp.map(|time| time.0).ok_or_else(missing("Timestamp"));
+        match self.r#type.as_str() {
+            "FROM_TRIM_HORIZON" => {}
+            "AT_TRIM_HORIZON" => shards = lineage::oldest(stream, &shards),
+            "AT_LATEST" => shards.retain(|shard| shard.is_open()),
+            "AT_TIMESTAMP" => {
+                let time = time()?;
+                shards.retain(|shard| lineage::is_open_at(stream, shard, time));
+            }
+            "FROM_TIMESTAMP" => {
+                let time = time()?;
+                shards.retain(|shard| !lineage::is_closed_before(shard, time));
+            }
+            "AFTER_SHARD_ID" => {
+                let from = find_shard(stream, self.shard_id.as_deref().ok_or_else(missing("ShardId"))?)?.partition;
+                shards.retain(|shard| shard.partition > from);
+            }
+            _ => return Err(AwsError::validation("there is no such type of ShardFilter")),
         }
+        Ok(shards)
     }
 }
 
@@ -153,7 +175,7 @@ pub(super) async fn split(call: &Call<'_>, asked: SplitShard) -> Result<(), AwsE
     let shard = find_shard(&stream, &asked.shard_to_split)?.partition;
     let at = asked.new_starting_hash_key.parse();
     let at = at.map_err(|_| AwsError::invalid("NewStartingHashKey must be a number from 0 to 2^128-1."))?;
-    call.with_log(move |log| log.split_shard(&stream.name, shard, at)).await?;
+    call.change(move |log| log.split_shard(&stream.name, shard, at)).await?;
     Ok(())
 }
 
@@ -170,7 +192,7 @@ pub(super) async fn merge(call: &Call<'_>, asked: MergeShards) -> Result<(), Aws
     let stream = asked.stream.find(call)?;
     let one = find_shard(&stream, &asked.shard_to_merge)?.partition;
     let other = find_shard(&stream, &asked.adjacent_shard_to_merge)?.partition;
-    call.with_log(move |log| log.merge_shards(&stream.name, one, other)).await?;
+    call.change(move |log| log.merge_shards(&stream.name, one, other)).await?;
     Ok(())
 }
 
@@ -195,11 +217,11 @@ pub(super) struct UpdatedShardCount {
 pub(super) async fn update_count(call: &Call<'_>, asked: UpdateShardCount) -> Result<UpdatedShardCount, AwsError> {
     let stream = asked.stream.find(call)?;
     let (name, target) = (stream.name.clone(), asked.target_shard_count);
-    call.with_log(move |log| log.set_shard_count(&name, target)).await?;
+    call.change(move |log| log.set_shard_count(&name, target)).await?;
     Ok(UpdatedShardCount {
         stream_name: aws_name(&stream).to_owned(),
         stream_arn: stream_arn(call, &stream),
-        current_shard_count: stream.shards.iter().filter(|shard| shard.is_open()).count(),
+        current_shard_count: open_count(&stream),
         target_shard_count: target,
     })
 }

@@ -2,80 +2,102 @@
 
 use std::collections::BTreeMap;
 
-use lacus_core::units::Millis;
-use lacus_core::{Error, Kind, StreamName};
 use lacus_stream::{NewStream, StreamInfo};
 use serde::{Deserialize, Serialize};
 
+use super::super::tags::{self, Tag};
 use super::super::wire::{AwsError, Time};
-use super::super::{ACCOUNT, Call, NAME, aws_name};
+use super::super::{ACCOUNT, Call, aws_name, make_stream};
 use super::shards::{WireShard, wire_shard};
-use super::{Named, stream_arn};
+use super::{Named, numbers, retention, stream_arn};
 use crate::stats::Reason;
 
-const TAG: &str = "aws.tag.";
-const TAGS_MAX: usize = 50;
-const HOUR_MS: u64 = 3_600_000;
-/// Hours that a retention may have: a day to a year.
-const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 24..=8_760;
 /// Shards of a stream that leaves their number to us.
 const ON_DEMAND_SHARDS: u32 = 4;
-const LIST_MAX: usize = 100;
+/// The attribute that keeps the capacity mode that a client asked for. It changes nothing here.
+const MODE: &str = "aws.mode";
+const ON_DEMAND: &str = "ON_DEMAND";
+const PROVISIONED: &str = "PROVISIONED";
+const NAME_CHARS_MAX: usize = 128;
+const LIST_DEFAULT: usize = 100;
+const LIST_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(in super::super) struct CreateStream {
+pub(super) struct CreateStream {
     stream_name: String,
     shard_count: Option<u32>,
+    stream_mode_details: Option<ModeAsked>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
 }
 
-pub(super) async fn create(call: &Call<'_>, asked: CreateStream) -> Result<(), AwsError> {
-    let shards = asked.shard_count.unwrap_or(ON_DEMAND_SHARDS);
-    let mut attributes = BTreeMap::new();
-    tag(&mut attributes, asked.tags)?;
-    make(call, &asked.stream_name, shards, attributes).await
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ModeAsked {
+    stream_mode: String,
 }
 
-/// Makes a stream with a name of AWS: its letters are `a-zA-Z0-9_.-`, of which streams have fewer.
-pub(in super::super) async fn make(
-    call: &Call<'_>,
-    name: &str,
-    shards: u32,
-    mut attributes: BTreeMap<String, String>,
-) -> Result<(), AwsError> {
-    let letters = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
-    if !(1..=128).contains(&name.len()) || !name.chars().all(letters) {
-        let message = "StreamName must have 1 to 128 letters, digits, underscores, dots and hyphens.";
-        return Err(AwsError::new("ValidationException", message, Reason::Parameter));
+pub(super) async fn create(call: &Call<'_>, asked: CreateStream) -> Result<(), AwsError> {
+    let mut attributes = BTreeMap::new();
+    tags::add(tags::KINESIS, &mut attributes, &asked.tags)?;
+    if let Some(mode) = &asked.stream_mode_details {
+        set_mode(&mut attributes, &mode.stream_mode)?;
     }
-    let stream = StreamName::nearest(name)?;
-    if let Some(taken) = call.inner.log.stream(&stream) {
-        let message = match aws_name(&taken) {
-            same if same == name => format!("Stream {name} under account {ACCOUNT} already exists."),
-            other => format!("Stream {name} would be stream and table {stream} here, which stream {other} is already."),
-        };
+    let shards = match asked.shard_count {
+        Some(count) if !attributes.contains_key(MODE) => count,
+        _ => ON_DEMAND_SHARDS,
+    };
+    make_stream(call, &asked.stream_name, NAME_CHARS_MAX, NewStream { shards, attributes }).await
+}
+
+/// Remembers a mode; the absence of one is `PROVISIONED`.
+fn set_mode(attributes: &mut BTreeMap<String, String>, mode: &str) -> Result<(), AwsError> {
+    match mode {
+        ON_DEMAND => attributes.insert(MODE.to_owned(), ON_DEMAND.to_owned()),
+        PROVISIONED => attributes.remove(MODE),
+        _ => return Err(AwsError::validation("StreamMode is PROVISIONED or ON_DEMAND.")),
+    };
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateMode {
+    #[serde(flatten)]
+    stream: Named,
+    stream_mode_details: ModeAsked,
+}
+
+pub(super) async fn update_mode(call: &Call<'_>, asked: UpdateMode) -> Result<(), AwsError> {
+    let stream = asked.stream.find(call)?;
+    let mode = asked.stream_mode_details.stream_mode;
+    set_mode(&mut BTreeMap::new(), &mode)?;
+    call.remember(&stream, move |attributes| {
+        // It was checked above.
+        set_mode(attributes, &mode).ok();
+        Ok(())
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DeleteStream {
+    #[serde(flatten)]
+    stream: Named,
+    enforce_consumer_deletion: Option<bool>,
+}
+
+pub(super) async fn delete(call: &Call<'_>, asked: DeleteStream) -> Result<(), AwsError> {
+    let stream = asked.stream.find(call)?;
+    if super::consumers::count(&stream) > 0 && asked.enforce_consumer_deletion != Some(true) {
+        let name = aws_name(&stream);
+        let message =
+            format!("Stream {name} under account {ACCOUNT} has registered consumers: set EnforceConsumerDeletion.");
         return Err(AwsError::new("ResourceInUseException", message, Reason::Parameter));
     }
-    if stream.as_str() != name {
-        attributes.insert(NAME.to_owned(), name.to_owned());
-    }
-    let made = call.with_log(move |log| log.create_stream(&stream, &NewStream { shards, attributes })).await;
-    made.map(drop).map_err(limit_exceeded)
-}
-
-/// Too many streams or shards are a limit here, not a throughput.
-fn limit_exceeded(error: AwsError) -> AwsError {
-    if error.name == "ProvisionedThroughputExceededException" {
-        return AwsError { name: "LimitExceededException", ..error };
-    }
-    error
-}
-
-pub(super) async fn delete(call: &Call<'_>, asked: Named) -> Result<(), AwsError> {
-    let stream = asked.find(call)?.name;
-    call.with_log(move |log| log.delete_stream(&stream)).await
+    call.change(move |log| log.delete_stream(&stream.name)).await
 }
 
 #[derive(Deserialize)]
@@ -96,22 +118,37 @@ pub(super) struct DescribedStream {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct StreamDescription {
+    #[serde(flatten)]
+    stream: Brief,
+    #[serde(flatten)]
+    settings: StreamSettings,
+    shards: Vec<WireShard>,
+    has_more_shards: bool,
+}
+
+/// What every list and description of streams says.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Brief {
     stream_name: String,
     #[serde(rename = "StreamARN")]
     stream_arn: String,
     stream_status: &'static str,
-    stream_mode_details: StreamModeDetails,
-    shards: Vec<WireShard>,
-    has_more_shards: bool,
-    retention_period_hours: u64,
+    stream_mode_details: ModeDetails,
     stream_creation_timestamp: Time,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct StreamSettings {
+    retention_period_hours: u64,
     enhanced_monitoring: [EnhancedMetrics; 1],
     encryption_type: &'static str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct StreamModeDetails {
+struct ModeDetails {
     stream_mode: &'static str,
 }
 
@@ -121,26 +158,37 @@ struct EnhancedMetrics {
     shard_level_metrics: [String; 0],
 }
 
-const MODE: StreamModeDetails = StreamModeDetails { stream_mode: "PROVISIONED" };
-const NO_METRICS: [EnhancedMetrics; 1] = [EnhancedMetrics { shard_level_metrics: [] }];
+fn brief(call: &Call<'_>, stream: &StreamInfo) -> Brief {
+    let stream_mode = if stream.attributes.contains_key(MODE) { ON_DEMAND } else { PROVISIONED };
+    Brief {
+        stream_name: aws_name(stream).to_owned(),
+        stream_arn: stream_arn(call, stream),
+        stream_status: "ACTIVE",
+        stream_mode_details: ModeDetails { stream_mode },
+        stream_creation_timestamp: Time(stream.created_at),
+    }
+}
+
+fn settings(call: &Call<'_>, stream: &StreamInfo) -> StreamSettings {
+    StreamSettings {
+        retention_period_hours: retention::hours(call, stream),
+        enhanced_monitoring: [EnhancedMetrics { shard_level_metrics: [] }],
+        encryption_type: "NONE",
+    }
+}
 
 pub(super) fn describe(call: &Call<'_>, asked: &DescribeStream) -> Result<DescribedStream, AwsError> {
     let stream = asked.stream.find(call)?;
-    let after = asked.exclusive_start_shard_id.as_deref().map(|id| super::numbers::find_shard(&stream, id));
-    let after = after.transpose()?.map(|shard| shard.partition);
-    let most = asked.limit.unwrap_or(LIST_MAX).clamp(1, 10_000);
-    let shards: Vec<_> = stream.current_shards().filter(|shard| after < Some(shard.partition)).collect();
+    let after = asked.exclusive_start_shard_id.as_deref().map(|id| numbers::find_shard(&stream, id)).transpose()?;
+    let after = after.map(|shard| shard.partition);
+    let most = asked.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let listed = super::lineage::listed(&stream, retention::retention(call, &stream), call.inner.clock.now());
+    let shards: Vec<_> = listed.into_iter().filter(|shard| after < Some(shard.partition)).collect();
     let description = StreamDescription {
-        stream_name: aws_name(&stream).to_owned(),
-        stream_arn: stream_arn(call, &stream),
-        stream_status: "ACTIVE",
-        stream_mode_details: MODE,
+        stream: brief(call, &stream),
+        settings: settings(call, &stream),
         has_more_shards: shards.len() > most,
         shards: shards.into_iter().take(most).map(|shard| wire_shard(&stream, shard)).collect(),
-        retention_period_hours: retention_hours(call, &stream),
-        stream_creation_timestamp: Time(stream.created_at),
-        enhanced_monitoring: NO_METRICS,
-        encryption_type: "NONE",
     };
     Ok(DescribedStream { stream_description: description })
 }
@@ -148,52 +196,29 @@ pub(super) fn describe(call: &Call<'_>, asked: &DescribeStream) -> Result<Descri
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DescribedSummary {
-    stream_description_summary: StreamSummary,
+    stream_description_summary: Summary,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct StreamSummary {
-    stream_name: String,
-    #[serde(rename = "StreamARN")]
-    stream_arn: String,
-    stream_status: &'static str,
-    stream_mode_details: StreamModeDetails,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retention_period_hours: Option<u64>,
-    stream_creation_timestamp: Time,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enhanced_monitoring: Option<[EnhancedMetrics; 1]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    open_shard_count: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consumer_count: Option<usize>,
+struct Summary {
+    #[serde(flatten)]
+    stream: Brief,
+    #[serde(flatten)]
+    settings: StreamSettings,
+    open_shard_count: usize,
+    consumer_count: usize,
 }
 
 pub(super) fn describe_summary(call: &Call<'_>, asked: &Named) -> Result<DescribedSummary, AwsError> {
     let stream = asked.find(call)?;
-    let summary = StreamSummary {
-        retention_period_hours: Some(retention_hours(call, &stream)),
-        enhanced_monitoring: Some(NO_METRICS),
-        open_shard_count: Some(stream.shards.iter().filter(|shard| shard.is_open()).count()),
-        consumer_count: Some(super::consumers::count(&stream)),
-        ..short_summary(call, &stream)
+    let summary = Summary {
+        stream: brief(call, &stream),
+        settings: settings(call, &stream),
+        open_shard_count: super::shards::open_count(&stream),
+        consumer_count: super::consumers::count(&stream),
     };
     Ok(DescribedSummary { stream_description_summary: summary })
-}
-
-fn short_summary(call: &Call<'_>, stream: &StreamInfo) -> StreamSummary {
-    StreamSummary {
-        stream_name: aws_name(stream).to_owned(),
-        stream_arn: stream_arn(call, stream),
-        stream_status: "ACTIVE",
-        stream_mode_details: MODE,
-        retention_period_hours: None,
-        stream_creation_timestamp: Time(stream.created_at),
-        enhanced_monitoring: None,
-        open_shard_count: None,
-        consumer_count: None,
-    }
 }
 
 #[derive(Deserialize)]
@@ -211,25 +236,23 @@ pub(super) struct ListedStreams {
     has_more_streams: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_token: Option<String>,
-    stream_summaries: Vec<StreamSummary>,
+    stream_summaries: Vec<Brief>,
 }
 
 /// A token is the last name that was told.
-pub(super) fn list(call: &Call<'_>, asked: ListStreams) -> Result<ListedStreams, AwsError> {
-    let mut streams = call.inner.log.streams();
-    streams.retain(|stream| !stream.is_deleted);
-    streams.sort_by(|one, other| aws_name(one).cmp(aws_name(other)));
+pub(super) fn list(call: &Call<'_>, asked: ListStreams) -> ListedStreams {
+    let mut streams = super::super::streams(&call.inner.log);
     let after = asked.next_token.or(asked.exclusive_start_stream_name);
     streams.retain(|stream| after.as_deref().is_none_or(|after| aws_name(stream) > after));
-    let most = asked.limit.unwrap_or(LIST_MAX).clamp(1, 10_000);
+    let most = asked.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
     let has_more_streams = streams.len() > most;
     streams.truncate(most);
-    Ok(ListedStreams {
+    ListedStreams {
         stream_names: streams.iter().map(|stream| aws_name(stream).to_owned()).collect(),
         has_more_streams,
         next_token: streams.last().filter(|_| has_more_streams).map(|last| aws_name(last).to_owned()),
-        stream_summaries: streams.iter().map(|stream| short_summary(call, stream)).collect(),
-    })
+        stream_summaries: streams.iter().map(|stream| brief(call, stream)).collect(),
+    }
 }
 
 #[derive(Serialize)]
@@ -242,42 +265,35 @@ pub(super) struct Limits {
 }
 
 pub(super) fn limits(call: &Call<'_>) -> Limits {
-    let streams = call.inner.log.streams();
-    let open = streams.iter().flat_map(|stream| &stream.shards).filter(|shard| shard.is_open());
+    let streams = super::super::streams(&call.inner.log);
     Limits {
-        shard_limit: lacus_stream::STREAMS_MAX * lacus_core::settings::PARTITIONS_MAX as usize,
-        open_shard_count: open.count(),
-        on_demand_stream_count: 0,
+        // The largest number that clients' models allow; the limit here is of a stream.
+        shard_limit: 1_000_000,
+        open_shard_count: streams.iter().map(super::shards::open_count).sum(),
+        on_demand_stream_count: streams.iter().filter(|stream| stream.attributes.contains_key(MODE)).count(),
         on_demand_stream_count_limit: lacus_stream::STREAMS_MAX,
     }
 }
 
-fn retention_hours(call: &Call<'_>, stream: &StreamInfo) -> u64 {
-    let retention = stream.retention.unwrap_or(call.inner.settings.stream.retention);
-    retention.0 / HOUR_MS
-}
-
-#[derive(Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct SetRetention {
-    #[serde(flatten)]
-    stream: Named,
-    retention_period_hours: u64,
+pub(super) struct Monitoring {
+    stream_name: String,
+    #[serde(rename = "StreamARN")]
+    stream_arn: String,
+    current_shard_level_metrics: [String; 0],
+    desired_shard_level_metrics: [String; 0],
 }
 
-pub(super) async fn set_retention(call: &Call<'_>, asked: SetRetention, is_more: bool) -> Result<(), AwsError> {
-    let stream = asked.stream.find(call)?;
-    let (before, hours) = (retention_hours(call, &stream), asked.retention_period_hours);
-    if !RETENTION_HOURS.contains(&hours) || (is_more && hours < before) || (!is_more && hours > before) {
-        let (least, most) = (RETENTION_HOURS.start(), RETENTION_HOURS.end());
-        let direction = if is_more { "more" } else { "less" };
-        return Err(AwsError::invalid(format!(
-            "Requested retention period ({hours} hours) must be from {least} to {most} hours, and {direction} than the {before} hours of now."
-        )));
-    }
-    let retention = Millis(hours * HOUR_MS);
-    call.with_log(move |log| log.set_retention(&stream.name, Some(retention))).await?;
-    Ok(())
+/// There is no CloudWatch to send metrics to: none are enabled, whatever was asked for.
+pub(super) fn monitoring(call: &Call<'_>, asked: &Named) -> Result<Monitoring, AwsError> {
+    let stream = asked.find(call)?;
+    Ok(Monitoring {
+        stream_name: aws_name(&stream).to_owned(),
+        stream_arn: stream_arn(call, &stream),
+        current_shard_level_metrics: [],
+        desired_shard_level_metrics: [],
+    })
 }
 
 #[derive(Deserialize)]
@@ -289,24 +305,8 @@ pub(super) struct AddTags {
 }
 
 pub(super) async fn add_tags(call: &Call<'_>, asked: AddTags) -> Result<(), AwsError> {
-    let stream = asked.stream.find(call)?.name;
-    call.with_log(move |log| log.change_attributes(&stream, &mut |attributes| tag(attributes, asked.tags.clone())))
-        .await?;
-    Ok(())
-}
-
-/// Adds tags to the attributes of a stream.
-fn tag(attributes: &mut BTreeMap<String, String>, tags: BTreeMap<String, String>) -> lacus_core::Result<()> {
-    for (key, value) in tags {
-        if !(1..=128).contains(&key.len()) || value.len() > 256 {
-            return Err(Error::invalid("a tag has a key of 1 to 128 bytes and a value of 256 at most"));
-        }
-        attributes.insert(format!("{TAG}{key}"), value);
-    }
-    if attributes.keys().filter(|name| name.starts_with(TAG)).count() > TAGS_MAX {
-        return Err(Error::new(Kind::Invalid, format!("a stream has {TAGS_MAX} tags at most")));
-    }
-    Ok(())
+    let stream = asked.stream.find(call)?;
+    call.remember(&stream, move |attributes| tags::add(tags::KINESIS, attributes, &asked.tags)).await
 }
 
 #[derive(Deserialize)]
@@ -318,15 +318,12 @@ pub(super) struct RemoveTags {
 }
 
 pub(super) async fn remove_tags(call: &Call<'_>, asked: RemoveTags) -> Result<(), AwsError> {
-    let stream = asked.stream.find(call)?.name;
-    let mut remove = move |attributes: &mut BTreeMap<String, String>| {
-        for key in &asked.tag_keys {
-            attributes.remove(&format!("{TAG}{key}"));
-        }
+    let stream = asked.stream.find(call)?;
+    call.remember(&stream, move |attributes| {
+        tags::remove(tags::KINESIS, attributes, &asked.tag_keys);
         Ok(())
-    };
-    call.with_log(move |log| log.change_attributes(&stream, &mut remove)).await?;
-    Ok(())
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -345,23 +342,19 @@ pub(super) struct ListedTags {
     has_more_tags: bool,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Tag {
-    key: String,
-    value: String,
-}
-
 pub(super) fn list_tags(call: &Call<'_>, asked: &ListTags) -> Result<ListedTags, AwsError> {
     let stream = asked.stream.find(call)?;
-    let tags = stream.attributes.iter().filter_map(|(name, value)| Some((name.strip_prefix(TAG)?, value)));
-    let after = asked.exclusive_start_tag_key.as_deref();
-    let mut tags: Vec<Tag> = tags
-        .filter(|(key, _)| after.is_none_or(|after| *key > after))
-        .map(|(key, value)| Tag { key: key.to_owned(), value: value.clone() })
-        .collect();
-    let most = asked.limit.unwrap_or(TAGS_MAX).clamp(1, TAGS_MAX);
-    let has_more_tags = tags.len() > most;
-    tags.truncate(most);
+    let (tags, has_more_tags) =
+        tags::list(tags::KINESIS, &stream, asked.exclusive_start_tag_key.as_deref(), asked.limit);
     Ok(ListedTags { tags, has_more_tags })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ResourceTags {
+    tags: Vec<Tag>,
+}
+
+pub(super) fn list_tags_of_resource(call: &Call<'_>, asked: &Named) -> Result<ResourceTags, AwsError> {
+    Ok(ResourceTags { tags: tags::list(tags::KINESIS, &asked.find(call)?, None, None).0 })
 }
