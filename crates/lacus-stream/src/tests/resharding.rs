@@ -47,6 +47,17 @@ fn a_split_and_a_merge_close_parents_and_open_children() {
 }
 
 #[test]
+fn new_ranges_come_of_all_shards_that_they_overlap() {
+    let (_directory, log) = new_log(2, 64 << 10);
+    let shards = log.set_shard_count(&clicks(), 3).unwrap().shards;
+    let shown: Vec<Vec<u32>> =
+        shards[2..].iter().map(|shard| shard.parents.iter().map(|parent| parent.0).collect()).collect();
+    assert_eq!(shown, [vec![0], vec![0, 1], vec![1]]);
+    let shards = log.set_shard_count(&clicks(), 1).unwrap().shards;
+    assert_eq!(shards[5].parents, [2, 3, 4].map(Partition));
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let (_directory, log) = new_log(3, 64 << 10);
     let before = log.stream(&clicks()).unwrap();
@@ -170,7 +181,7 @@ async fn keys_keep_their_order_while_shards_split_and_merge() {
 async fn what_was_meant_for_a_closed_shard_is_sent_back_whole() {
     let (_directory, log) = new_log(2, 64 << 10);
     let shared = &log.inner.shared;
-    let generation = shared.generation.load(Ordering::Acquire);
+    let generation = shared.streams().generation();
     let stream = Arc::clone(shared.streams().live(&clicks()).unwrap());
     log.split_shard(&clicks(), Partition(0), 1000).unwrap();
     let at = |hash_key| NewRecord { hash_key: Some(hash_key), ..NewRecord::of("x") };
