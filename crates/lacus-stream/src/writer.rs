@@ -154,8 +154,8 @@ impl Writer {
     }
 
     fn write(&mut self, requests: &[Request], group: &mut Group) -> io::Result<()> {
-        self.room.check(self.clock.now())?;
         let bytes: usize = requests.iter().flat_map(|request| &request.frames).map(|frame| frame.frame_length()).sum();
+        self.room.check(self.clock.now(), bytes as u64)?;
         let full = self.length > self.segment.header_length() && self.length + bytes as u64 > self.segment_bytes_max;
         if self.must_begin || full {
             self.must_begin = true;
