@@ -3,8 +3,9 @@
 //! and makes it again.
 //!
 //! `append DIR COUNT` prints for each record `acked N` or `refused N`, and before an acknowledged one `at N partition
-//! offset`. It prints `delivered partition offset` for all partitions before it tells the log so. `append DIR verify` prints
-//! `start partition offset` for all partitions, then `row N partition offset` for each record that is there. The second
+//! offset`. It prints `delivered partition offset` for all partitions before it tells the log so, and where a shard ended,
+//! `closed partition offset`, once it is closed. `append DIR verify` prints `start partition offset` and `end partition
+//! offset` for all partitions, then `row N partition offset` for each record that is there. The second
 //! stream's numbers begin at a million, its partitions at a thousand. The last argument may be `one-by-one`: then system
 //! calls come in the same order in every run, as no two appends share a group by chance.
 
@@ -60,6 +61,7 @@ async fn append(directory: &Path, count: &str, at_once: usize) -> Result<()> {
     let log = again(|| open(directory))?;
     again(|| log.create_stream(&stream, &NewStream::of_shards(PARTITIONS)))?;
     let mut appends = JoinSet::new();
+    let mut delivered = Vec::new();
     for number in 0..count {
         if appends.len() == at_once {
             report(appends.join_next().await);
@@ -67,7 +69,9 @@ async fn append(directory: &Path, count: &str, at_once: usize) -> Result<()> {
         if number % CHANGE_EVERY == CHANGE_EVERY - 1 {
             complain(change(&log, &stream, number));
             complain(replace_second(&log, SECOND_NUMBERS + number).await);
-            complain(retain(&log));
+            complain(retain(&log, &delivered));
+            // What was there is delivered when the next change comes.
+            delivered = log.streams();
         }
         let (log, stream) = (log.clone(), stream.clone());
         appends.spawn(async move { (number, log.append(&stream, vec![record(number)]).await) });
@@ -89,8 +93,10 @@ fn second() -> Result<StreamName> {
 /// Reshards and moves a cursor while appends run.
 fn change(log: &Log, stream: &StreamName, number: u64) -> Result<()> {
     let count = 1 + u32::try_from(number / CHANGE_EVERY % 4).unwrap_or_default();
-    let read = log.set_shard_count(stream, count)?.end;
-    log.set_cursor(stream, "reader", Some(&read))
+    let info = log.set_shard_count(stream, count)?;
+    let closed = info.shards.iter().filter(|shard| !shard.is_open()).map(|shard| shard.partition);
+    print_offsets("closed", &info, &closed.map(|shard| (shard, info.end.next(shard))).collect());
+    log.set_cursor(stream, "reader", Some(&info.end))
 }
 
 /// Makes a stream, or finds the one that could not be deleted, gives it a record and deletes it.
@@ -108,10 +114,9 @@ fn of_second(position: Position) -> Position {
     Position { partition: Partition(position.partition.0 + SECOND_PARTITIONS), ..position }
 }
 
-/// Lets files go whose records are there now.
-fn retain(log: &Log) -> Result<()> {
-    let streams = log.streams();
-    for stream in &streams {
+/// Lets files go whose records were there when `streams` were described.
+fn retain(log: &Log, streams: &[StreamInfo]) -> Result<()> {
+    for stream in streams {
         print_offsets("delivered", stream, &stream.end);
     }
     let delivered = |name: &StreamName| {
@@ -172,6 +177,7 @@ fn verify(directory: &Path) -> Result<()> {
     streams.reverse();
     for stream in &streams {
         print_offsets("start", stream, &stream.start);
+        print_offsets("end", stream, &stream.end);
     }
     for stream in &streams {
         print_rows(&log, stream)?;

@@ -18,7 +18,7 @@ use crate::streams::Stream;
 /// What the writer is asked to put on disk.
 pub(crate) struct Request {
     pub(crate) frames: Vec<Body>,
-    /// What [`Shared::generation`] was when its shards were chosen.
+    /// What [`Streams::generation`](crate::streams::Streams::generation) was when its shards were chosen.
     pub(crate) generation: u64,
     /// Takes the offset of the first record of each frame, or why nothing was written.
     pub(crate) answer: oneshot::Sender<Result<Vec<Offset>, Refusal>>,

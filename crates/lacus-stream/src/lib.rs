@@ -187,9 +187,10 @@ impl Log {
     pub async fn append(&self, stream: &StreamName, records: Vec<NewRecord>) -> Result<Vec<Position>> {
         let inner = &*self.inner;
         loop {
-            // Read before the shards: a change in between shows as an old generation.
-            let generation = inner.shared.generation.load(Ordering::Acquire);
-            let stream = Arc::clone(inner.shared.streams().live(stream)?);
+            let (generation, stream) = {
+                let streams = inner.shared.streams();
+                (streams.generation(), Arc::clone(streams.live(stream)?))
+            };
             if records.is_empty() {
                 return Ok(Vec::new());
             }
@@ -410,7 +411,6 @@ impl Log {
         let Some(streams) = change(&shared.streams())? else { return Ok(()) };
         streams.store()?;
         *shared.streams_mut() = streams;
-        shared.generation.fetch_add(1, Ordering::Release);
         shared.changed();
         Ok(())
     }
@@ -455,7 +455,6 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         counters: Mutex::new(Counters::default()),
         changes: watch::Sender::new(0),
         placing: Mutex::new(()),
-        generation: AtomicU64::new(0),
         turn: Mutex::new(()),
         cursors,
         retaining: Mutex::new(()),

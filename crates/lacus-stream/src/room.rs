@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use lacus_core::Timestamp;
 use lacus_core::units::{ByteSize, human_bytes};
 
-/// The disk is asked this often: at full speed a log writes less than the reserve in between.
+/// The disk is asked this often, and whenever what was written since would be too much.
 const LOOK_EVERY_MS: u64 = 250;
 
 /// The free room of the log's disk, as of a moment ago.
@@ -17,26 +17,31 @@ pub(crate) struct Room {
     directory: PathBuf,
     reserve: u64,
     looked_at: Option<Timestamp>,
+    /// What was free then.
     free: u64,
+    /// What was written since.
+    written: u64,
 }
 
 impl Room {
     pub(crate) fn new(directory: PathBuf, reserve: ByteSize) -> Self {
-        Self { directory, reserve: reserve.0, looked_at: None, free: 0 }
+        Self { directory, reserve: reserve.0, looked_at: None, free: 0, written: 0 }
     }
 
-    /// Refuses while less than the reserve is free.
-    pub(crate) fn check(&mut self, now: Timestamp) -> io::Result<()> {
+    /// Refuses to write `bytes` if less than the reserve would be free after it.
+    pub(crate) fn check(&mut self, now: Timestamp, bytes: u64) -> io::Result<()> {
         if self.reserve == 0 {
             return Ok(());
         }
         let is_fresh = self.looked_at.is_some_and(|at| now >= at && now.millis_since(at) < LOOK_EVERY_MS);
-        if !is_fresh {
+        if !is_fresh || (self.written > 0 && !self.has(bytes)) {
             let disk = rustix::fs::statvfs(&self.directory)?;
             self.free = disk.f_bavail.saturating_mul(disk.f_frsize);
             self.looked_at = Some(now);
+            self.written = 0;
         }
-        if self.free >= self.reserve {
+        if self.has(bytes) {
+            self.written += bytes;
             return Ok(());
         }
         let (free, reserve) = (human_bytes(self.free), human_bytes(self.reserve));
@@ -44,5 +49,9 @@ impl Room {
             io::ErrorKind::StorageFull,
             format!("the disk has {free} free, and stream.disk_reserve leaves {reserve} to the lake"),
         ))
+    }
+
+    fn has(&self, bytes: u64) -> bool {
+        self.free.saturating_sub(self.written).saturating_sub(bytes) >= self.reserve
     }
 }

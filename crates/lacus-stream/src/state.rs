@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) _guard: File,
     /// Where the log files are.
     pub(crate) segments: PathBuf,
+    /// Changed under `placing` only.
     pub(crate) streams: RwLock<Streams>,
     pub(crate) state: RwLock<State>,
     /// Finished files in use, the latest last.
@@ -41,8 +42,6 @@ pub(crate) struct Shared {
     pub(crate) placing: Mutex<()>,
     /// Held by the one who waits for `placing`: a busy writer must not take it again and again.
     pub(crate) turn: Mutex<()>,
-    /// Counts the changes of streams. It moves under `placing` only.
-    pub(crate) generation: AtomicU64,
     pub(crate) cursors: Cursors,
     /// Held while old files are removed.
     pub(crate) retaining: Mutex<()>,

@@ -72,6 +72,8 @@ pub(crate) struct Stream {
 pub(crate) struct Streams {
     path: PathBuf,
     by_name: BTreeMap<StreamName, Arc<Stream>>,
+    /// Counts the changes since the log was opened.
+    generation: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,7 +108,7 @@ impl Streams {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, by_name: BTreeMap::new() });
+                return Ok(Self { path, by_name: BTreeMap::new(), generation: 0 });
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged(&path, "it is no text")),
             Err(error) => return Err(error).context(format!("read {}", path.display())),
@@ -130,7 +132,12 @@ impl Streams {
                 return Err(damaged(&path, "two streams have the same name or number"));
             }
         }
-        Ok(Self { path, by_name })
+        Ok(Self { path, by_name, generation: 0 })
+    }
+
+    /// How many changes there were: shards that were chosen at another count may be closed.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The stream of this name.
@@ -200,7 +207,7 @@ impl Streams {
         stream.check().map_err(|how| Error::internal(format!("stream \"{name}\" would be wrong: {how}")))?;
         let mut by_name = self.by_name.clone();
         by_name.insert(name.clone(), Arc::new(stream));
-        Ok(Self { path: self.path.clone(), by_name })
+        Ok(Self { path: self.path.clone(), by_name, generation: self.generation + 1 })
     }
 
     /// The stream of this name, unless it was deleted.

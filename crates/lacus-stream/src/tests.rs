@@ -4,6 +4,7 @@ mod appending;
 mod cursors;
 mod damage;
 mod formats;
+mod fuzz;
 mod model;
 mod refusals;
 mod resharding;

@@ -10,7 +10,6 @@ use std::io;
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lacus_core::{Clock, Error, Offset, Timestamp};
@@ -117,11 +116,13 @@ impl Writer {
 
     /// Sends back what was meant for shards that were closed since.
     fn without_resharded(&self, requests: Vec<Request>) -> Vec<Request> {
-        let generation = self.shared.generation.load(Ordering::Relaxed);
-        if requests.iter().all(|request| request.generation == generation) {
-            return requests;
-        }
-        let closed = self.shared.streams().closed();
+        let closed = {
+            let streams = self.shared.streams();
+            if requests.iter().all(|request| request.generation == streams.generation()) {
+                return requests;
+            }
+            streams.closed()
+        };
         let is_open = |request: &Request| request.frames.iter().all(|frame| !closed.contains(&frame.id));
         let (open, resharded) = requests.into_iter().partition(is_open);
         let resharded: Vec<Request> = resharded;
@@ -153,8 +154,8 @@ impl Writer {
     }
 
     fn write(&mut self, requests: &[Request], group: &mut Group) -> io::Result<()> {
-        self.room.check(self.clock.now())?;
         let bytes: usize = requests.iter().flat_map(|request| &request.frames).map(|frame| frame.frame_length()).sum();
+        self.room.check(self.clock.now(), bytes as u64)?;
         let full = self.length > self.segment.header_length() && self.length + bytes as u64 > self.segment_bytes_max;
         if self.must_begin || full {
             self.must_begin = true;

@@ -32,11 +32,14 @@ struct Told {
     places: BTreeMap<u64, Row>,
     /// How far the log was told that records are delivered.
     delivered: Offsets,
+    /// Where closed shards ended when they were closed.
+    closed: Offsets,
 }
 
 /// What `verify` printed.
 struct Found {
     starts: Offsets,
+    ends: Offsets,
     rows: Vec<Row>,
 }
 
@@ -55,6 +58,7 @@ fn what_was_acknowledged_survives_any_fault_once_and_in_order() {
         let found = verify(trial)?;
         check_all_there(&told, &found)?;
         check_offsets(&found)?;
+        check_closed(&told, &found)?;
         check_order_by_key(&found.rows)?;
         // The log goes on where it was.
         let more = append_again(trial)?;
@@ -103,6 +107,7 @@ impl Told {
             promises: Promises::read(stdout),
             places: places.map(|row| row.map(|row| (row.number, row))).collect::<Result<_, _>>()?,
             delivered: read_offsets(complete, "delivered ")?,
+            closed: read_offsets(complete, "closed ")?,
         })
     }
 }
@@ -140,7 +145,8 @@ fn verify(trial: &Trial) -> Result<Found, String> {
     }
     let rows =
         finished.stdout.lines().filter(|line| line.starts_with("row ")).map(read_row).collect::<Result<_, _>>()?;
-    Ok(Found { starts: read_offsets(&finished.stdout, "start ")?, rows })
+    let offsets = |word| read_offsets(&finished.stdout, word);
+    Ok(Found { starts: offsets("start ")?, ends: offsets("end ")?, rows })
 }
 
 fn succeeded(finished: &Finished) -> bool {
@@ -176,6 +182,17 @@ fn check_offsets(found: &Found) -> Result<(), String> {
         *expected += 1;
     }
     Ok(())
+}
+
+/// Nothing came into a shard after it was closed: its readers had gone on to its children.
+fn check_closed(told: &Told, found: &Found) -> Result<(), String> {
+    let end = |partition| found.ends.get(partition).copied().unwrap_or(0);
+    match told.closed.iter().find(|(partition, offset)| end(partition) != **offset) {
+        Some((partition, offset)) => {
+            Err(format!("shard {partition} was closed at {offset} and ends at {}", end(partition)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Shards come in an order in which parents stand before their children.

@@ -1,4 +1,7 @@
-//! The log against a model: a list of records for each partition, whatever is appended and however it crashes.
+//! The log against a model: a list of records for each partition, and one for each key, whatever is appended, however
+//! shards change and however it crashes.
+
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
@@ -14,6 +17,12 @@ const SEGMENT_BYTES_MAX: u64 = 700;
 enum Step {
     Append(Vec<NewRecord>),
     Reopen,
+    /// One of the open shards, counted round, and where in its range (of 255).
+    Split(usize, u8),
+    /// One of the open shards and the next.
+    Merge(usize),
+    Spread(u32),
+    DeleteAndMakeAgain(u32),
     /// The machine stops while these are written: of their bytes this part (of 255) reached the disk, and the byte at
     /// that other part of them may have come out wrong.
     Crash {
@@ -34,6 +43,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => records().prop_map(Step::Append),
         1 => Just(Step::Reopen),
+        1 => (any::<usize>(), any::<u8>()).prop_map(|(shard, at)| Step::Split(shard, at)),
+        1 => any::<usize>().prop_map(Step::Merge),
+        1 => (1..5_u32).prop_map(Step::Spread),
+        1 => (1..3_u32).prop_map(Step::DeleteAndMakeAgain),
         2 => (records(), any::<u8>(), any::<Option<u8>>())
             .prop_map(|(records, reached, wrong)| Step::Crash { records, reached, wrong }),
     ]
@@ -54,6 +67,7 @@ async fn run(steps: Vec<Step>) -> TestCaseResult {
     let mut log = try_open(directory.path(), SEGMENT_BYTES_MAX).unwrap();
     log.create_stream(&clicks(), &NewStream::of_shards(PARTITIONS)).unwrap();
     let mut model = vec![Vec::new(); PARTITIONS as usize];
+    let mut sent = ByKey::new();
     for step in steps {
         match step {
             Step::Append(records) => {
@@ -61,7 +75,8 @@ async fn run(steps: Vec<Step>) -> TestCaseResult {
                 {
                     let partition = &mut model[position.partition.0 as usize];
                     prop_assert_eq!(position.offset.0, partition.len() as u64);
-                    partition.push(record);
+                    partition.push(record.clone());
+                    sent.entry(record.key.clone()).or_default().push(record);
                 }
             }
             Step::Reopen => {
@@ -76,13 +91,63 @@ async fn run(steps: Vec<Step>) -> TestCaseResult {
                 for (kept, found) in model.iter().zip(&found) {
                     prop_assert_eq!(found.get(..kept.len()), Some(&kept[..]));
                 }
+                let by_key = by_key(&found);
+                for (key, sent) in sent.iter().filter(|(key, _)| key.is_some()) {
+                    prop_assert_eq!(by_key.get(key).and_then(|found| found.get(..sent.len())), Some(&sent[..]));
+                }
                 // What was being written may be there, in part.
-                model = found;
+                (model, sent) = (found, by_key);
+            }
+            change => {
+                reshard(&log, &change);
+                // The ones before are closed: from here on the model would see them grow.
+                model.resize(log.stream(&clicks()).unwrap().shards.len(), Vec::new());
             }
         }
-        prop_assert_eq!(&contents(&log), &model);
+        let found = contents(&log);
+        prop_assert_eq!(&found, &model);
+        let (mut by_key, mut sent) = (by_key(&found), sent.clone());
+        // Records without a key go anywhere.
+        prop_assert_eq!(by_key.remove(&None).map(|found| found.len()), sent.remove(&None).map(|sent| sent.len()));
+        prop_assert_eq!(by_key, sent);
     }
     Ok(())
+}
+
+type ByKey = BTreeMap<Option<Bytes>, Vec<NewRecord>>;
+
+/// The records of each key as a reader meets them who reads parents before their children.
+fn by_key(partitions: &[Vec<NewRecord>]) -> ByKey {
+    let mut by_key = ByKey::new();
+    for record in partitions.iter().flatten() {
+        by_key.entry(record.key.clone()).or_default().push(record.clone());
+    }
+    by_key
+}
+
+fn reshard(log: &Log, step: &Step) {
+    let mut open: Vec<Shard> = log.stream(&clicks()).unwrap().shards;
+    open.retain(Shard::is_open);
+    open.sort_by_key(|shard| shard.hash_start);
+    let chosen = |index: &usize| &open[index % open.len()];
+    match step {
+        Step::Split(index, at) => {
+            let shard = chosen(index);
+            let width = (shard.hash_end - shard.hash_start) / 256;
+            let hash_key = shard.hash_start + 1 + width * u128::from(*at);
+            log.split_shard(&clicks(), shard.partition, hash_key).unwrap();
+        }
+        Step::Merge(index) if open.len() > 1 => {
+            let pair = &open[index % (open.len() - 1)..][..2];
+            log.merge_shards(&clicks(), pair[0].partition, pair[1].partition).unwrap();
+        }
+        Step::Spread(count) => drop(log.set_shard_count(&clicks(), *count).unwrap()),
+        Step::DeleteAndMakeAgain(count) => {
+            log.delete_stream(&clicks()).unwrap();
+            log.create_stream(&clicks(), &NewStream::of_shards(*count)).unwrap();
+        }
+        _ => {}
+    }
 }
 
 fn contents(log: &Log) -> Vec<Vec<NewRecord>> {

@@ -1,6 +1,10 @@
 //! Shards that split and merge while records come and go.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use lacus_testkit::environment::Random;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::*;
 
@@ -43,6 +47,17 @@ fn a_split_and_a_merge_close_parents_and_open_children() {
 }
 
 #[test]
+fn new_ranges_come_of_all_shards_that_they_overlap() {
+    let (_directory, log) = new_log(2, 64 << 10);
+    let shards = log.set_shard_count(&clicks(), 3).unwrap().shards;
+    let shown: Vec<Vec<u32>> =
+        shards[2..].iter().map(|shard| shard.parents.iter().map(|parent| parent.0).collect()).collect();
+    assert_eq!(shown, [vec![0], vec![0, 1], vec![1]]);
+    let shards = log.set_shard_count(&clicks(), 1).unwrap().shards;
+    assert_eq!(shards[5].parents, [2, 3, 4].map(Partition));
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let (_directory, log) = new_log(3, 64 << 10);
     let before = log.stream(&clicks()).unwrap();
@@ -73,37 +88,117 @@ fn a_stream_has_so_many_shards_in_its_life() {
     assert!(shards.iter().filter(|shard| shard.is_open()).count() >= 1023 && shards.len() <= SHARDS_EVER_MAX);
 }
 
+/// Reads as a delivery does: a shard only when its parents are closed and read to their end. Gives the numbers by key.
+fn follow(log: &Log, is_over: &AtomicBool) -> BTreeMap<String, Vec<u64>> {
+    let (mut seen, mut found) = (Offsets::default(), BTreeMap::<String, Vec<u64>>::new());
+    loop {
+        // Before the stream is described: what is sent until it is over is in the description.
+        let was_over = is_over.load(Ordering::Acquire);
+        let info = log.stream(&clicks()).unwrap();
+        let is_read = |seen: &Offsets, shard: Partition| {
+            !info.shards[shard.0 as usize].is_open() && seen.next(shard) == info.end.next(shard)
+        };
+        for shard in &info.shards {
+            while shard.parents.iter().all(|parent| is_read(&seen, *parent)) {
+                let records = log.read(&clicks(), shard.partition, seen.next(shard.partition), 10_000).unwrap();
+                let Some(last) = records.last() else { break };
+                seen.advance(shard.partition, last.position.offset.plus(1));
+                for record in records {
+                    let number = values(std::slice::from_ref(&record))[0].parse().unwrap();
+                    let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+                    found.entry(key).or_default().push(number);
+                }
+            }
+        }
+        if was_over && info.end == seen {
+            return found;
+        }
+    }
+}
+
+/// Splits, merges and spreads shards until it is over. Gives where each closed shard ended when it was closed.
+fn keep_resharding(log: &Log, is_over: &AtomicBool, seed: u64) -> BTreeMap<Partition, Offset> {
+    let mut random = Random::new(seed);
+    let mut ends = BTreeMap::new();
+    while !is_over.load(Ordering::Acquire) && log.stream(&clicks()).unwrap().shards.len() < 500 {
+        let mut open = log.stream(&clicks()).unwrap().shards;
+        open.retain(Shard::is_open);
+        open.sort_by_key(|shard| shard.hash_start);
+        let at = usize::try_from(random.below(open.len() as u64)).unwrap();
+        let info = match (random.below(3), open.get(at + 1)) {
+            (0, _) => log.set_shard_count(&clicks(), 1 + u32::try_from(random.below(8)).unwrap()),
+            (1, Some(next)) => log.merge_shards(&clicks(), open[at].partition, next.partition),
+            _ => log.split_shard(&clicks(), open[at].partition, open[at].hash_start / 2 + open[at].hash_end / 2),
+        };
+        let info = info.unwrap();
+        for shard in info.shards.iter().filter(|shard| !shard.is_open()) {
+            let end = info.end.next(shard.partition);
+            assert_eq!(*ends.entry(shard.partition).or_insert(end), end, "seed {seed}: shard {shard:?} grew");
+        }
+    }
+    ends
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn keys_keep_their_order_while_shards_split_and_merge() {
+    let seed = lacus_testkit::environment::seed();
     let (directory, log) = new_log(1, 64 << 10);
-    let senders: Vec<_> = (0..8)
-        .map(|sender| {
-            let log = log.clone();
-            tokio::spawn(async move {
-                for number in 0..150_u64 {
-                    let records = (0..3).map(|key| record(Some(&format!("{sender}-{key}")), number.to_string()));
-                    log.append(&clicks(), records.collect()).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    for count in [2, 5, 3, 8, 1, 4] {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let aside = || (log.clone(), Arc::clone(&is_over));
+    let (follower_log, follower_over) = aside();
+    let follower = spawn_blocking(move || follow(&follower_log, &follower_over));
+    let (resharder_log, resharder_over) = aside();
+    let resharder = spawn_blocking(move || keep_resharding(&resharder_log, &resharder_over, seed));
+    let mut senders = JoinSet::new();
+    for sender in 0..8 {
         let log = log.clone();
-        tokio::task::spawn_blocking(move || log.set_shard_count(&clicks(), count)).await.unwrap().unwrap();
+        senders.spawn(async move {
+            for number in 0..150_u64 {
+                let records = (0..3).map(|key| record(Some(&format!("{sender}-{key}")), number.to_string()));
+                log.append(&clicks(), records.collect()).await.unwrap();
+            }
+        });
     }
-    for sender in senders {
-        sender.await.unwrap();
-    }
+    senders.join_all().await;
+    is_over.store(true, Ordering::Release);
+    let (ends, followed) = (resharder.await.unwrap(), follower.await.unwrap());
+
     let expected: Vec<u64> = (0..150).collect();
-    let found = by_key(&log);
-    assert_eq!(found.len(), 24);
-    assert!(found.values().all(|numbers| *numbers == expected), "{found:?}");
-    let shards = log.stream(&clicks()).unwrap().shards;
+    assert_eq!(followed.len(), 24);
+    assert!(followed.values().all(|numbers| *numbers == expected), "seed {seed}: {followed:?}");
+    assert!(ends.len() > 3, "there should have been more reshards: {ends:?}");
+    let before = log.stream(&clicks()).unwrap();
     drop(log);
     let log = open(directory.path());
-    assert_eq!(log.stream(&clicks()).unwrap().shards, shards);
-    assert_eq!(by_key(&log), found);
+    let info = log.stream(&clicks()).unwrap();
+    assert_eq!(info, before);
+    assert!(ends.iter().all(|(shard, end)| info.end.next(*shard) == *end), "seed {seed}: a closed shard grew");
+    assert_eq!(by_key(&log), followed);
+}
+
+/// An append that chose its shards before they were closed, and comes to the writer after.
+#[tokio::test]
+async fn what_was_meant_for_a_closed_shard_is_sent_back_whole() {
+    let (_directory, log) = new_log(2, 64 << 10);
+    let shared = &log.inner.shared;
+    let generation = shared.streams().generation();
+    let stream = Arc::clone(shared.streams().live(&clicks()).unwrap());
+    log.split_shard(&clicks(), Partition(0), 1000).unwrap();
+    let at = |hash_key| NewRecord { hash_key: Some(hash_key), ..NewRecord::of("x") };
+    for (records, is_written) in
+        [(vec![at(u128::MAX)], true), (vec![at(0)], false), (vec![at(u128::MAX), at(0)], false)]
+    {
+        let reserved = append::reserve(shared, &records, 1_000).unwrap();
+        let (answer, answered) = oneshot::channel();
+        let frames = append::encode(&stream, &records).frames;
+        let request = Request { frames, generation, answer, reserved };
+        log.inner.commands.as_ref().unwrap().send(Command::Append(request)).await.ok();
+        match answered.await.unwrap() {
+            Ok(_) => assert!(is_written, "{records:?}"),
+            Err(refusal) => assert!(matches!(refusal, Refusal::Resharded) && !is_written),
+        }
+    }
+    assert_eq!(log.stream(&clicks()).unwrap().end, [(Partition(1), Offset(1))].into_iter().collect());
 }
 
 #[tokio::test]
