@@ -19,11 +19,9 @@ use crate::check::{Batch, Checker, Order, Receipt};
 use crate::refusal::Refusal;
 use crate::request::Encoding;
 use crate::stats::{Reason, SourceCounters, SourceStats};
-use crate::{FORMAT_ATTRIBUTE, Inner, SEGMENT_FORMAT};
+use crate::{FORMAT_ATTRIBUTE, Inner, LIGHT_BYTES_MAX, SEGMENT_FORMAT};
 
-/// Bodies up to this size, not packed, are taken apart on the async thread: it takes a quarter of a millisecond.
-const LIGHT_BYTES_MAX: usize = 256 << 10;
-/// The same where a schema looks into each event.
+/// The most of [`LIGHT_BYTES_MAX`] where a schema looks into each event.
 const LIGHT_CHECKED_BYTES_MAX: usize = 16 << 10;
 
 /// Reads a body, checks its events and brings the good ones to disk.
@@ -97,19 +95,7 @@ pub(crate) async fn store_as(
 async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share) -> Result<(Batch, Share), Refusal> {
     let light_max = if checker.has_schema() { LIGHT_CHECKED_BYTES_MAX } else { LIGHT_BYTES_MAX };
     let is_light = checker.encoding() == Encoding::Identity && packed.len() <= light_max;
-    aside(inner, is_light, move || Ok((checker.batch(packed, &mut share)?, share))).await
-}
-
-/// Works on the bytes of a request: here if that is quick, else on a thread that may take its time.
-///
-/// # Errors
-/// Those of the work.
-pub(crate) async fn aside<T: Send + 'static>(
-    inner: &Inner,
-    is_light: bool,
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    inner.work(if is_light { 0 } else { usize::MAX }, work).await?
+    inner.work(is_light, move || Ok((checker.batch(packed, &mut share)?, share))).await?
 }
 
 /// Makes sure that the stream exists and takes events of this format.
@@ -134,6 +120,10 @@ async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Res
 }
 
 async fn create_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
+    if format == Format::Segment {
+        // It will be delivered to a database of its name.
+        source.table_in("tracks")?;
+    }
     let is_meant = inner.settings.sources.contains_key(source.as_str());
     let most = inner.limits.streams_by_request_max;
     if !is_meant && inner.log.streams().len() >= most {

@@ -41,7 +41,7 @@ use self::wire::{AwsError, Protocol, shortened};
 use crate::budget::Share;
 use crate::keys::Key;
 use crate::stats::Reason;
-use crate::{Collect, Inner, body, sigv4};
+use crate::{Collect, Inner, LIGHT_BYTES_MAX, body, sigv4};
 
 /// 10 MiB of records as base64, and what is around them.
 const RECORDS_BODY_BYTES_MAX: ByteSize = ByteSize::mb(15);
@@ -121,7 +121,8 @@ async fn call(
     let growth = if target.brings_records() { 2 } else { CONTROL_GROWTH };
     share.cover(growth * body.len())?;
     let (keyring, now, signed) = (Arc::clone(&inner.keyring), inner.clock.now(), body.clone());
-    let verified = inner.work(body.len(), move || sigv4::verify(&head, &signed, &keyring, now)).await??;
+    let verified =
+        inner.work(body.len() <= LIGHT_BYTES_MAX, move || sigv4::verify(&head, &signed, &keyring, now)).await??;
     let (region, key, share) = (verified.region, verified.key, Arc::new(Mutex::new(share)));
     let call = Call { inner, protocol, body, region, key, share };
     match &*target.service {
@@ -164,7 +165,7 @@ impl Call<'_> {
         take: impl FnOnce(Protocol, &[u8]) -> Result<T, AwsError> + Send + 'static,
     ) -> Result<T, AwsError> {
         let (protocol, body) = (self.protocol, self.body.clone());
-        self.inner.work(body.len(), move || take(protocol, &body)).await?
+        self.inner.work(body.len() <= LIGHT_BYTES_MAX, move || take(protocol, &body)).await?
     }
 
     /// Works on the log off the async threads: it waits for the disk.

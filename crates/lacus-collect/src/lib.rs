@@ -93,10 +93,9 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// Does work that takes a time in proportion to `bytes`: here if that is quick, else on a thread that may take its
-    /// time.
-    async fn work<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        if bytes <= LIGHT_BYTES_MAX {
+    /// Works on the bytes of a request: here if that is quick, else on a thread that may take its time.
+    async fn work<T: Send + 'static>(&self, is_light: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        if is_light {
             return Ok(work());
         }
         let turn = Arc::clone(&self.heavy).acquire_owned().await;

@@ -4,6 +4,8 @@
 //! patterns are matched in linear time, whatever an event holds. One event at a time is a tree in memory, and only one of
 //! [`CHECKED_BYTES_MAX`] at most.
 
+mod tree;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use lacus_core::{Context, Error, Result, Settings, StreamName};
 use serde_json::Value;
+
+use self::tree::Tree;
 
 /// The longest file with a schema.
 const SCHEMA_BYTES_MAX: u64 = 1 << 20;
@@ -78,8 +82,8 @@ impl Schema {
         if event.len() > CHECKED_BYTES_MAX {
             return Some("an event has 1,048,576 bytes at most where there is a schema".to_owned());
         }
-        match serde_json::from_slice::<Value>(event) {
-            Ok(event) => self.0.validate(&event).err().map(|error| explain(&error)),
+        match serde_json::from_slice(event) {
+            Ok(Tree(event)) => self.0.validate(&event).err().map(|error| explain(&error)),
             Err(error) => Some(in_one_line(&format!("the event can't be compared with the schema: {error}"))),
         }
     }

@@ -46,7 +46,7 @@ const MESSAGES_MAX: usize = 10_000;
 /// What the server adds to a message, about, and the record around it.
 const ADDED_BYTES: usize = 512;
 /// Bodies up to this size, not packed, are taken apart on the async thread.
-const LIGHT_BYTES_MAX: usize = 64 << 10;
+const LIGHT_BODY_BYTES_MAX: usize = 64 << 10;
 /// What every gzip stream begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -188,10 +188,9 @@ fn with_fitting_hint(refusal: Refusal) -> Refusal {
 }
 
 async fn store(inner: &Inner, sent: Sent, share: Share) -> Result<(), Refusal> {
-    let is_light = sent.encoding == Encoding::Identity && sent.packed.len() <= LIGHT_BYTES_MAX;
+    let is_light = sent.encoding == Encoding::Identity && sent.packed.len() <= LIGHT_BODY_BYTES_MAX;
     let keyring = Arc::clone(&inner.keyring);
-    let Accepted { key, records, _share } =
-        append::aside(inner, is_light, move || sent.accept(&keyring, share)).await?;
+    let Accepted { key, records, _share } = inner.work(is_light, move || sent.accept(&keyring, share)).await??;
     let source = key.source().ok_or_else(|| denied("this key is no write key"))?;
     key.admit(records.len() as u64)?;
     let tally = SourceStats {

@@ -7,7 +7,7 @@ mod keys;
 mod pixels;
 mod reference;
 mod segment;
-mod sockets;
+pub(crate) mod sockets;
 mod webhooks;
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use lacus_core::{MessageId, Offset, Settings, StreamName, SystemClock};
+use lacus_core::{Clock, MessageId, Offset, Settings, StreamName, SystemClock};
 use lacus_stream::{Log, NewStream};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -52,19 +52,18 @@ impl Door {
     }
 
     pub(crate) fn with_settings(toml: &str) -> Self {
+        Self::with_clock(toml, None, Arc::new(SystemClock))
+    }
+
+    /// A door with its own clock and, if wanted, a keyring that there is already.
+    pub(crate) fn with_clock(toml: &str, keyring: Option<Keyring>, clock: Arc<dyn Clock>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::load(toml, []).unwrap();
         std::fs::write(directory.path().join("clicks.json"), CLICKS_SCHEMA).unwrap();
         let schemas = Schemas::load(&settings, directory.path()).unwrap();
-        let log = Log::open(directory.path(), &settings.stream, Arc::new(SystemClock)).unwrap();
-        let collect = Collect::with_limits(
-            log.clone(),
-            Arc::new(settings),
-            schemas,
-            Arc::new(Keyring::open(directory.path(), None, Arc::new(SystemClock)).unwrap()),
-            Arc::new(SystemClock),
-            LIMITS,
-        );
+        let log = Log::open(directory.path(), &settings.stream, Arc::clone(&clock)).unwrap();
+        let keyring = keyring.unwrap_or_else(|| Keyring::open(directory.path(), None, Arc::clone(&clock)).unwrap());
+        let collect = Collect::with_limits(log.clone(), Arc::new(settings), schemas, Arc::new(keyring), clock, LIMITS);
         Self { collect, log, _directory: directory }
     }
 
@@ -117,7 +116,7 @@ impl Door {
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 }

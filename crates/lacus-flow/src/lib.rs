@@ -86,7 +86,11 @@ impl Deliveries {
         };
         must_have_been_logged(&inner.log, &inner.lake)?;
         let deliveries = Self(Arc::new(inner));
-        deliveries.start_new().await?;
+        match deliveries.start_new().await {
+            // Nothing but that stream is wrong, and `follow_new_streams` says so.
+            Err(error) if error.kind() == Kind::Invalid => {}
+            started => started?,
+        }
         deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
         deliveries.0.tasks.spawn(deliveries.clone().retain_log());
         Ok(deliveries)
@@ -200,16 +204,24 @@ impl Deliveries {
 
     async fn follow_new_streams(self) {
         let mut changes = self.0.log.changes();
+        changes.mark_changed();
+        let mut told = None;
         loop {
             tokio::select! {
                 () = self.0.cancel.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
             }
-            if let Err(error) = self.start_new().await {
-                tracing::error!(error = %error.chain(), "a stream is not delivered; trying again");
+            let failed = self.start_new().await.err().map(|error| error.chain());
+            if failed.is_some() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 changes.mark_changed();
             }
+            if failed != told
+                && let Some(error) = &failed
+            {
+                tracing::error!(error, "a stream is not delivered; trying again every second");
+            }
+            told = failed;
         }
     }
 

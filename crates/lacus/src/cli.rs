@@ -139,7 +139,8 @@ Examples:
   lacus key create --aws --name producers              for Kinesis and Firehose clients
   lacus key create --source web --events-per-second 500
   lacus key create --aws --json                        for scripts")]
-#[group(id = "grant", required = true, multiple = false)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("grant").required(true)))]
 pub(crate) struct CreateKey {
     /// A write key for this source
     #[arg(long, group = "grant", value_name = "SOURCE")]
@@ -151,7 +152,7 @@ pub(crate) struct CreateKey {
     #[arg(long, default_value = "")]
     pub(crate) name: String,
     /// The most events per second, on average over a few seconds
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) events_per_second: Option<u32>,
 }
 

@@ -21,7 +21,7 @@ use crate::message_id::message_id;
 use crate::refusal::Refusal;
 use crate::request::Encoding;
 use crate::stats::{Reason, SourceStats};
-use crate::{Collect, Inner, body};
+use crate::{Collect, Inner, LIGHT_BYTES_MAX, body};
 
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const ACCESS_KEY: &str = "x-amz-firehose-access-key";
@@ -92,7 +92,7 @@ async fn store(inner: &Inner, source: &str, head: &Parts, body: axum::body::Body
         // A share that is not dropped here covers the records until they are stored.
         Ok::<_, Refusal>((take_apart(&unpacked, &request_id, &mut share)?, share))
     };
-    let (records, _share) = inner.work(bytes, take).await??;
+    let (records, _share) = inner.work(bytes <= LIGHT_BYTES_MAX, take).await??;
     key.admit(records.len() as u64)?;
     let tally = SourceStats {
         requests: 1,

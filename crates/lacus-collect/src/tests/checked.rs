@@ -46,6 +46,7 @@ async fn a_schema_is_looked_up_by_hostile_events_too() {
     let long = format!("{{\"name\":\"Search\",\"x\":\"{}\"}}", "x".repeat(1 << 20));
     for event in [
         "{\"name\":\"Search\",\"price\":1e400}",
+        "{\"name\":\"none\",\"name\":\"Search\"}",
         &format!("{{\"name\":\"{}\"}}", "\\u0000\\n".repeat(1_000)),
         &format!("{{\"{}\":1}}", "\\n".repeat(1_000)),
         &format!("{{\"name\":\"Search\",\"tags\":[{}1]}}", "[[1],[2]],".repeat(50_000)),

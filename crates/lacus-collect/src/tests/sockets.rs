@@ -13,7 +13,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 const POST: &str = "POST /v1/events?source=clicks HTTP/1.1\r\nhost: lacus\r\n";
 
-async fn serve(door: &Door) -> SocketAddr {
+pub(crate) async fn serve(door: &Door) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = crate::router(door.collect.clone()).fallback(crate::not_found);

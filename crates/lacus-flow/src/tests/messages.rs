@@ -132,3 +132,25 @@ async fn what_a_door_rejected_is_in_quarantine_with_its_reason() {
     assert_eq!(running.positions("clicks", &project).len(), 1);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_can_not_have_a_database_keeps_no_other_back() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    let attributes = BTreeMap::from([("format".to_owned(), "segment".to_owned())]);
+    for name in ["main", "raw"] {
+        let name = StreamName::new(name).unwrap();
+        running
+            .log
+            .create_stream(&name, &NewStream { attributes: attributes.clone(), ..NewStream::of_shards(1) })
+            .unwrap();
+        running.log.append(&name, vec![NewRecord::of(track(1, "Bought", "{}"))]).await.unwrap();
+    }
+    running.stop().await;
+    let running = project.start().await.unwrap();
+    running.send(&events(0..3)).await;
+    assert_eq!(running.flush().await.rows, 3);
+    let error = running.deliveries.caught_up().await.unwrap_err();
+    assert!(error.chain().contains("can have a database"), "{}", error.chain());
+    running.stop().await;
+}

@@ -10,8 +10,8 @@ use crate::cli::{CreateKey, Key};
 use crate::door::Door;
 use crate::run::Invocation;
 
-/// A key as `/v1/keys` tells it; its secret only when it is made.
-#[derive(Debug, Serialize, Deserialize)]
+/// A key as `/v1/keys` tells it; its secret only when it is made. Not `Debug`: secrets are in no log.
+#[derive(Serialize, Deserialize)]
 struct Told {
     id: String,
     name: String,

@@ -255,6 +255,83 @@ fn flush_makes_files_and_status_says_so() {
 }
 
 #[test]
+fn keys_are_made_shown_and_revoked() {
+    let project = Project::new(LACUS, SETTINGS);
+    let made_in_folder: Value =
+        serde_json::from_str(succeeded(&project.run(&["key", "create", "--source", "clicks", "--json"]))).unwrap();
+    let server = project.start();
+    let told = |arguments: &[&str]| {
+        let finished = project.run(arguments);
+        let masked = masked(succeeded(&finished)).replace(&server.http_address().to_string(), "ADDRESS");
+        format!("{masked}{}", finished.stderr)
+    };
+    insta::assert_snapshot!(told(&["key", "create", "--source", "web", "--name", "site"]), @r#"
+    write key   WRITE_KEY
+    source      web
+
+    Segment SDK  writeKey: WRITE_KEY, host: http://ADDRESS
+    HTTP         curl http://ADDRESS/v1/events -H 'authorization: Bearer WRITE_KEY' -d '{"event_name":"Search"}'
+    The secret is not shown again. Revoke the key with lacus key revoke.
+    "#);
+    insta::assert_snapshot!(told(&["key", "create", "--aws", "--events-per-second", "500"]), @"
+    export AWS_ACCESS_KEY_ID=ACCESS_KEY_ID
+    export AWS_SECRET_ACCESS_KEY=SECRET
+    export AWS_DEFAULT_REGION=us-east-1
+    export AWS_ENDPOINT_URL_KINESIS=http://ADDRESS
+    export AWS_ENDPOINT_URL_FIREHOSE=http://ADDRESS
+    The secret is not shown again. Revoke the key with lacus key revoke.
+    ");
+    insta::assert_snapshot!(told(&["key", "create", "--aws", "--json"]), @r#"{"id":"ACCESS_KEY_ID","name":"","kind":"aws","created_at":"TIME","access_key_id":"ACCESS_KEY_ID","secret_access_key":"SECRET"}"#);
+
+    let key = made_in_folder["write_key"].as_str().unwrap();
+    let send = || {
+        let bearer = format!("Bearer {key}");
+        server.http().post("/v1/events", &[("authorization", &bearer)], b"{}").expect("the server answers").status
+    };
+    assert_eq!(send(), 200, "a key that was made before the server started");
+    let id = made_in_folder["id"].as_str().unwrap();
+    assert!(succeeded(&project.run(&["key", "revoke", id])).contains("from now on"));
+    assert_eq!(send(), 401);
+    assert!(server.stop().success());
+    let kept = project.run(&["key", "list", "--json"]);
+    assert_eq!(succeeded(&kept).lines().count(), 3, "{}", kept.stdout);
+    assert!(!kept.stdout.contains("secret") && !kept.stdout.contains("wk_"), "{}", kept.stdout);
+    assert!(succeeded(&project.run(&["key", "list"])).contains("site"));
+    insta::assert_snapshot!(refused(&project.run(&["key", "revoke", id]), 2, &project).replace(id, "ID"), @r#"
+    error: there is no key "ID"
+    hint: lacus key list shows all
+    "#);
+    insta::assert_snapshot!(refused(&project.run(&["key", "revoke", "../x"]), 2, &project), @r#"
+    error: "../x" is no id of a key
+    hint: lacus key list shows all
+    "#);
+}
+
+/// The text without what is new in every run: keys, ids, times.
+fn masked(text: &str) -> String {
+    let is_of_word = |letter: char| letter.is_ascii_alphanumeric() || "_:.-".contains(letter);
+    let mut masked = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let word = &rest[..rest.find(|letter| !is_of_word(letter)).unwrap_or(rest.len())];
+        let is_secret = word.len() == 40 && word.chars().all(|letter| letter.is_ascii_alphanumeric());
+        masked.push_str(match word {
+            _ if word.starts_with("wk_") => "WRITE_KEY",
+            _ if word.starts_with("key_") => "KEY_ID",
+            _ if word.starts_with("LACU") => "ACCESS_KEY_ID",
+            _ if is_secret => "SECRET",
+            _ if word.starts_with("20") && word.ends_with('Z') => "TIME",
+            _ => word,
+        });
+        let after = &rest[word.len()..];
+        let next = after.chars().next().map_or(0, char::len_utf8);
+        masked.push_str(&after[..next]);
+        rest = &after[next..];
+    }
+    masked
+}
+
+#[test]
 fn a_damaged_log_is_found() {
     let project = Project::new(LACUS, SETTINGS);
     let server = project.start();

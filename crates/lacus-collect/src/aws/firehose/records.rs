@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::super::wire::{AtMost, AwsError, Blob};
 use super::super::{Call, find, pieces};
 use super::{check_format, invalid, not_found, streams};
+use crate::LIGHT_BYTES_MAX;
 use crate::append;
 use crate::stats::SourceStats;
 
@@ -86,7 +87,7 @@ async fn put(call: &Call<'_>, name: &str, entries: Vec<Entry>) -> Result<Vec<Str
         return Err(AwsError::validation("A record has 1,000 KiB of data at most, and all of a request 4 MiB."));
     }
     let (covered, share) = (2 * call.body.len(), call.share.clone());
-    let batch = call.inner.work(bytes, move || {
+    let batch = call.inner.work(bytes <= LIGHT_BYTES_MAX, move || {
         let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch { records: Vec::with_capacity(entries.len()), lasts: Vec::with_capacity(entries.len()) };
         for Entry { data } in entries {
