@@ -23,7 +23,7 @@ prove:     ## The long proofs: hundreds of kills, a fault at every I/O operation
 	LACUS_PROVE=1 cargo nextest run --workspace --profile prove -E 'binary(it) + binary(faults)'
 
 bench:     ## Measure side by side with peers on this machine and write docs/bench/.
-	tests/install.sh
+	tests/install.sh bench
 	cargo build --workspace --release
 	$(CARGO_TARGET_DIR)/release/xtask bench
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need and the machine lacks: a C compiler, psql, Python with venv, Node, Chromium, cargo-nextest.
-# The packages of the client tests go into folders beside the build output.
+# The packages of the client tests go into folders beside the build output. `install.sh bench` also installs Redis.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,6 +13,7 @@ command -v python3 >/dev/null || missing="$missing python3"
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 command -v npm >/dev/null || missing="$missing nodejs npm"
 command -v chromium >/dev/null || missing="$missing chromium"
+[ "${1:-}" != bench ] || command -v redis-server >/dev/null || missing="$missing redis-server"
 if [ -n "$missing" ]; then
   echo "installing$missing"
   sudo=

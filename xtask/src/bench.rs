@@ -7,12 +7,15 @@ mod duckdb;
 mod events;
 mod freshness;
 mod ingest;
+mod kinesis;
 mod load;
 mod machine;
 pub(crate) mod noop;
+mod peers;
 mod process;
 mod queries;
 mod report;
+mod soak;
 mod storage;
 
 use std::io::Write as _;
@@ -57,9 +60,27 @@ impl Bench {
     }
 }
 
-/// Measures everything and writes the report.
+/// What a report is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Subject {
+    Doors,
+    Baseline,
+}
+
+impl Subject {
+    pub(crate) const ALL: [Self; 2] = [Self::Doors, Self::Baseline];
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Doors => "doors.md",
+            Self::Baseline => "baseline.md",
+        }
+    }
+}
+
+/// Measures and writes the reports.
 #[expect(clippy::print_stdout, reason = "a command line")]
-pub(crate) fn run(scale: f64) {
+pub(crate) fn run(subjects: &[Subject], scale: f64) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_owned();
     let program = std::env::current_exe().expect("a program knows its own path");
     let binary = program.with_file_name("lacus");
@@ -67,17 +88,36 @@ pub(crate) fn run(scale: f64) {
     let bench = Bench { binary, root, runtime: tokio::runtime::Runtime::new().expect("start a runtime"), scale };
 
     let workshop = tempfile::tempdir().expect("make a directory");
-    let mut report = Report::new(&Machine::look(workshop.path()), scale, &commit(&bench.root));
-    step("starting and resting", || start_and_rest(&bench, &mut report));
-    step("taking events", || ingest::measure(&bench, &mut report));
-    step("freshness", || freshness::measure(&bench, &mut report));
-    let stored = step("writing files", || storage::measure(&bench, workshop.path(), &mut report));
-    step("queries", || queries::measure(&bench, &stored, &mut report));
-
-    println!("{}", report.markdown());
-    if scale >= 1.0 {
-        write_down(&bench.root.join("docs/bench"), &report);
+    let machine = Machine::look(workshop.path());
+    let commit = commit(&bench.root);
+    let folder = bench.root.join("docs/bench");
+    for subject in subjects {
+        let report = match subject {
+            Subject::Doors => doors(&bench, Report::new("Doors", &machine, scale, &commit), &machine),
+            Subject::Baseline => baseline(&bench, Report::new("Baseline", &machine, scale, &commit), workshop.path()),
+        };
+        println!("{}", report.markdown());
+        if scale >= 1.0 {
+            write_down(&folder, subject.file(), &report);
+        }
     }
+}
+
+/// From a request to its acknowledgement.
+fn doors(bench: &Bench, mut report: Report, machine: &Machine) -> Report {
+    step("taking events", || ingest::measure(bench, machine, &mut report));
+    step("Kinesis", || kinesis::measure(bench, &mut report));
+    step("steady load", || soak::measure(bench, &mut report));
+    report
+}
+
+/// From a start to an answer.
+fn baseline(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
+    step("starting and resting", || start_and_rest(bench, &mut report));
+    step("freshness", || freshness::measure(bench, &mut report));
+    let stored = step("writing files", || storage::measure(bench, workshop, &mut report));
+    step("queries", || queries::measure(bench, &stored, &mut report));
+    report
 }
 
 #[expect(clippy::print_stderr, reason = "a person waits")]
@@ -114,9 +154,9 @@ fn start_and_rest(bench: &Bench, report: &mut Report) {
     report.figure("idle_mb", idle_mb);
 }
 
-fn write_down(directory: &Path, report: &Report) {
+fn write_down(directory: &Path, file: &str, report: &Report) {
     std::fs::create_dir_all(directory).expect("make docs/bench");
-    std::fs::write(directory.join("baseline.md"), report.markdown()).expect("write the report");
+    std::fs::write(directory.join(file), report.markdown()).expect("write the report");
     let mut runs = std::fs::File::options()
         .create(true)
         .append(true)

@@ -8,10 +8,13 @@ mod tidy;
 
 use std::process::ExitCode;
 
+use bench::Subject;
+
 const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy                   check layering, versions, lengths, headers and stray notes; `cargo nextest` does it too
-  bench [--scale 0.02]   measure the lacus binary beside this one; a full run writes docs/bench";
+  bench [doors|baseline] [--scale 0.02]
+                         measure the lacus binary beside this one; at full scale it writes docs/bench";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line")]
 fn main() -> ExitCode {
@@ -29,12 +32,12 @@ fn main() -> ExitCode {
             eprintln!("{} to mend", problems.len());
             ExitCode::FAILURE
         }
-        ["bench"] => measure(1.0),
-        ["bench", "--scale", scale] if scale.parse::<f64>().is_ok_and(|scale| scale > 0.0) => {
-            measure(scale.parse().expect("it was parsed above"))
+        ["bench", options @ ..] if let Some((subjects, scale)) = bench_options(options) => {
+            bench::run(subjects, scale);
+            ExitCode::SUCCESS
         }
-        [bench::noop::COMMAND] => {
-            bench::noop::serve();
+        [bench::noop::COMMAND, rest @ ..] => {
+            bench::noop::serve(rest == [bench::noop::PARSE]);
             ExitCode::SUCCESS
         }
         _ => {
@@ -44,7 +47,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(scale: f64) -> ExitCode {
-    bench::run(scale);
-    ExitCode::SUCCESS
+/// What to measure, and how much of it.
+fn bench_options(options: &[&str]) -> Option<(&'static [Subject], f64)> {
+    let (subjects, rest): (&[Subject], _) = match options {
+        ["doors", rest @ ..] => (&[Subject::Doors], rest),
+        ["baseline", rest @ ..] => (&[Subject::Baseline], rest),
+        rest => (&Subject::ALL, rest),
+    };
+    let scale = match rest {
+        [] => 1.0,
+        ["--scale", scale] => scale.parse().ok().filter(|scale| *scale > 0.0)?,
+        _ => return None,
+    };
+    Some((subjects, scale))
 }

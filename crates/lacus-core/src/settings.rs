@@ -122,7 +122,7 @@ impl Default for Stream {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { commit_bytes: ByteSize::mb(128), commit_after: Millis::seconds(300), tail_bytes_max: ByteSize::mb(256) }
+        Self { commit_bytes: ByteSize::mb(32), commit_after: Millis::seconds(300), tail_bytes_max: ByteSize::mb(32) }
     }
 }
 

@@ -10,9 +10,9 @@ use lacus_lake::conform::conform;
 use lacus_lake::{Table, TableAppend, TableSchema, TailBatch};
 
 /// Small tail batches are merged up to this many rows, so that a scan meets few batches.
-const MERGED_ROWS_MAX: usize = 65_536;
+const MERGED_ROWS_MAX: usize = 16_384;
 /// And up to this much memory: copying more than that would delay what comes next.
-const MERGED_BYTES_MAX: usize = 64 << 20;
+const MERGED_BYTES_MAX: usize = 8 << 20;
 
 /// A table with the rows that a delivery has made visible.
 pub(crate) struct Pending {

@@ -10,6 +10,7 @@ use std::io;
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lacus_core::{Clock, Error, Offset, Timestamp};
@@ -26,7 +27,9 @@ use crate::state::{Active, Finished, OpenSegment, Shared, lock};
 pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
 
 /// A group takes no further append when it has this many bytes.
-const GROUP_BYTES_ENOUGH: u64 = 8 << 20;
+const GROUP_BYTES_ENOUGH: u64 = 4 << 20;
+/// How often senders are let run for more of a group to come.
+const TURNS_MAX: usize = 8;
 /// Senders try again and again: that the disk refuses is said this often, and not for each group.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How far the clock may be set back before stamps follow it.
@@ -72,28 +75,47 @@ struct Group {
     records: u64,
 }
 
+/// All that waits for the disk. Those who were answered just now come again in a moment: as long as letting them run
+/// brings more, one sync more can serve them too.
+fn gather(
+    first: Command,
+    commands: &mut mpsc::Receiver<Command>,
+    closing: &mut Vec<oneshot::Sender<()>>,
+) -> Vec<Request> {
+    let mut requests = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    for _ in 0..TURNS_MAX {
+        let before = requests.len();
+        while let Some(command) = next {
+            match command {
+                Command::Append(request) => {
+                    bytes += request.reserved.bytes;
+                    requests.push(request);
+                }
+                Command::Close(closed) => {
+                    commands.close();
+                    closing.push(closed);
+                }
+            }
+            next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
+        }
+        if requests.len() == before || bytes >= GROUP_BYTES_ENOUGH {
+            break;
+        }
+        thread::yield_now();
+        next = commands.try_recv().ok();
+    }
+    requests
+}
+
 impl Writer {
     /// Writes until all senders are gone or one says close.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut closing = Vec::new();
         let mut group = Group::default();
         while let Some(command) = commands.blocking_recv() {
-            let mut requests = Vec::new();
-            let mut bytes = 0;
-            let mut next = Some(command);
-            while let Some(command) = next {
-                match command {
-                    Command::Append(request) => {
-                        bytes += request.reserved.bytes;
-                        requests.push(request);
-                    }
-                    Command::Close(closed) => {
-                        commands.close();
-                        closing.push(closed);
-                    }
-                }
-                next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
-            }
+            let requests = gather(command, &mut commands, &mut closing);
             if !requests.is_empty() {
                 self.serve(requests, &mut group);
             }

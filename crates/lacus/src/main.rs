@@ -15,6 +15,10 @@ mod terminal;
 
 use std::process::ExitCode;
 
+/// Memory goes back to the system after a peak of load, and threads share what is free.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     run::main()
 }

@@ -54,6 +54,16 @@ pub(super) fn requests(first: u64, count: u64, batch: u64) -> Vec<Vec<u8>> {
     (0..count).map(request).collect()
 }
 
+/// Single events as Redis takes them into a stream: `XADD clicks * event {…}`.
+pub(super) fn commands(first: u64, count: u64) -> Vec<Vec<u8>> {
+    let command = |number: u64| {
+        let event = event(number);
+        format!("*5\r\n$4\r\nXADD\r\n$6\r\nclicks\r\n$1\r\n*\r\n$5\r\nevent\r\n${}\r\n{event}\r\n", event.len())
+            .into_bytes()
+    };
+    (first..first + count).map(command).collect()
+}
+
 fn below(random: &mut Random, end: u64) -> usize {
     usize::try_from(random.below(end)).expect("it is small")
 }

@@ -6,7 +6,7 @@ use lacus_testkit::Server;
 
 use super::Bench;
 use super::events::requests;
-use super::load::{self, Load};
+use super::load::{self, Load, Wire};
 use super::process::cpu_seconds;
 use super::report::{Report, grouped, row};
 
@@ -25,12 +25,14 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
     let server = project.start();
     let load = Load {
         address: server.http_address(),
+        wire: Wire::Http,
         connections: 8,
         requests: requests(0, 500, BATCH).into(),
         events_per_request: BATCH,
         time: bench.time(SECONDS),
         once: false,
         rate: Some(RATE),
+        ids: None,
     };
     let cpu_before = cpu_seconds(server.pid());
     let sending = bench.runtime.spawn(async move { load::run(&load).await });

@@ -1,76 +1,161 @@
-//! Acknowledged events per second, each synced to disk, beside a handler that does nothing.
+//! Acknowledged events per second, each synced to disk, beside Redis that does the same and beside handlers that store nothing.
 
 use std::net::SocketAddr;
 
+use lacus_testkit::{Project, Server};
+
 use super::Bench;
-use super::events::requests;
-use super::load::{self, Load, Outcome};
-use super::noop::Noop;
-use super::process::cpu_seconds;
+use super::events::{commands, requests};
+use super::load::{self, Load, Outcome, Wire};
+use super::machine::Machine;
+use super::noop::{Noop, Work};
+use super::peers::Peer;
+use super::process::{cpu_seconds, median, peak_mb};
 use super::report::{Report, grouped, row};
 
 const CONNECTIONS: usize = 64;
 
-/// Seconds of load for each line of the table.
-const SECONDS: f64 = 15.0;
+/// Each server is loaded so often, by turns; figures are medians.
+const ROUNDS: usize = 3;
+
+/// Seconds of load in a round.
+const SECONDS: f64 = 10.0;
 
 /// Different requests in turn, so that bodies are not all the same.
 const REQUESTS: u64 = 2_000;
 
-pub(super) fn measure(bench: &Bench, report: &mut Report) {
-    report.section(
-        "Taking events",
-        "64 kept connections over HTTP/1.1, each sending its next request when the last one was answered. `lacus` answers after \
-         fdatasync; while it takes events it also decodes, shows and commits them. `no-op` is an axum handler that reads the body \
-         and answers: what no server on this machine can beat with this generator.",
-    );
-    let mut table = vec![row([
-        "server",
-        "events in a request",
-        "events/s",
-        "ack p50",
-        "ack p99",
-        "server CPU s per 1M events",
-        "asked to slow down",
-    ])];
-    for batch in [1, 100] {
-        let noop = Noop::start();
-        table.push(line(bench, report, "no-op", batch, noop.address, noop.pid()));
-        drop(noop);
-        let project = bench.project("");
-        let server = project.start();
-        table.push(line(bench, report, "lacus", batch, server.http_address(), server.pid()));
-        assert!(server.stop().success(), "a clean stop");
-    }
-    report.table(&table);
+/// Who is loaded.
+enum Target {
+    Nothing(Noop),
+    Redis(Peer),
+    Lacus(Server, Project),
 }
 
-fn line(bench: &Bench, report: &mut Report, name: &str, batch: u64, address: SocketAddr, pid: u32) -> Vec<String> {
+/// What a round of load on a server came to.
+struct Round {
+    outcome: Outcome,
+    cpu_per_million: f64,
+    peak_mb: f64,
+}
+
+pub(super) fn measure(bench: &Bench, machine: &Machine, report: &mut Report) {
+    report.section(
+        "Single events",
+        &format!(
+            "64 kept connections, each sending its next event of about 350 bytes when the last one was answered; {ROUNDS} rounds of 10 s by \
+             turns, medians. `lacus` (HTTP) and Redis (`XADD`, `appendfsync always`) answer after fdatasync; lacus also decodes the events, \
+             shows them in SQL and commits them meanwhile. `no-op` is an axum handler that reads the body and answers. Appending 350 bytes \
+             and fdatasync, alone on the disk: median {:.2} ms, p99 {:.2} ms.",
+            machine.fdatasync_ms, machine.fdatasync_p99_ms
+        ),
+    );
+    let names = ["no-op", "Redis 7", "lacus"];
+    let rounds = rounds(bench, &names, 1);
+    table(report, &names, &rounds, 1);
+    report.section(
+        "Batches of 100",
+        "The same with 100 events, about 35 KB, in a request. `no-op` only counts the bytes. `parse` also reads each line as JSON and builds \
+         nothing of it: what every server does that refuses what is no JSON.",
+    );
+    let names = ["no-op", "parse", "lacus"];
+    let rounds = self::rounds(bench, &names, 100);
+    table(report, &names, &rounds, 100);
+}
+
+/// The rounds of each server.
+fn rounds<const N: usize>(bench: &Bench, names: &[&str; N], batch: u64) -> [Vec<Round>; N] {
+    let mut rounds = [const { Vec::new() }; N];
+    for _ in 0..ROUNDS {
+        for (name, rounds) in names.iter().zip(&mut rounds) {
+            rounds.push(round(bench, name, batch));
+        }
+    }
+    rounds
+}
+
+fn round(bench: &Bench, name: &str, batch: u64) -> Round {
+    let target = match name {
+        "no-op" => Target::Nothing(Noop::start(Work::Nothing)),
+        "parse" => Target::Nothing(Noop::start(Work::Parse)),
+        "Redis 7" => Target::Redis(Peer::redis()),
+        _ => {
+            let project = bench.project("");
+            Target::Lacus(project.start(), project)
+        }
+    };
+    let (address, pid) = target.place();
+    let count = REQUESTS / batch.min(10);
+    let (wire, requests) = match &target {
+        Target::Redis(_) => (Wire::Redis, commands(0, count)),
+        _ => (Wire::Http, requests(0, count, batch)),
+    };
     let load = Load {
         address,
+        wire,
         connections: CONNECTIONS,
-        requests: requests(0, REQUESTS / batch.min(10), batch).into(),
+        requests: requests.into(),
         events_per_request: batch,
         time: bench.time(SECONDS),
         once: false,
         rate: None,
+        ids: None,
     };
     let cpu_before = cpu_seconds(pid);
     let outcome = bench.runtime.block_on(load::run(&load)).unwrap_or_else(|error| panic!("load on {name}: {error}"));
-    let cpu = (cpu_seconds(pid) - cpu_before) / outcome.events as f64 * 1e6;
-    let Outcome { ack_p50_ms, ack_p99_ms, refused, .. } = outcome;
-    let rate = outcome.events_per_second();
-    let key = format!("{}_{batch}", name.replace('-', ""));
-    report.figure(&format!("{key}_events_per_second"), rate);
-    report.figure(&format!("{key}_ack_p50_ms"), ack_p50_ms);
-    report.figure(&format!("{key}_ack_p99_ms"), ack_p99_ms);
-    vec![
-        name.to_owned(),
-        batch.to_string(),
-        grouped(rate),
-        format!("{ack_p50_ms:.2} ms"),
-        format!("{ack_p99_ms:.2} ms"),
-        format!("{cpu:.1}"),
-        refused.to_string(),
-    ]
+    let cpu_per_million = (cpu_seconds(pid) - cpu_before) / outcome.events as f64 * 1e6;
+    let peak_mb = peak_mb(pid);
+    target.stop();
+    Round { outcome, cpu_per_million, peak_mb }
+}
+
+impl Target {
+    fn place(&self) -> (SocketAddr, u32) {
+        match self {
+            Self::Nothing(server) => (server.address, server.pid()),
+            Self::Redis(server) => (server.address, server.pid()),
+            Self::Lacus(server, _) => (server.http_address(), server.pid()),
+        }
+    }
+
+    fn stop(self) {
+        if let Self::Lacus(server, _project) = self {
+            assert!(server.stop().success(), "a clean stop");
+        }
+    }
+}
+
+fn table<const N: usize>(report: &mut Report, names: &[&str; N], rounds: &[Vec<Round>; N], batch: u64) {
+    let of = |rounds: &[Round], figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
+    let rate = |rounds: &[Round]| of(rounds, |round| round.outcome.events_per_second());
+    let ours = rounds.last().map_or(0.0, |rounds| rate(rounds));
+    let mut table = vec![row([
+        "server",
+        "events/s",
+        "lacus beside it",
+        "ack p50",
+        "ack p99",
+        "server CPU s per 1M events",
+        "peak memory",
+        "asked to slow down",
+    ])];
+    for (name, rounds) in names.iter().zip(rounds) {
+        let key = format!("{}_{batch}", name.replace(['-', ' '], ""));
+        let (p50, p99) = (of(rounds, |round| round.outcome.ack_p50_ms), of(rounds, |round| round.outcome.ack_p99_ms));
+        let (cpu, peak) = (of(rounds, |round| round.cpu_per_million), of(rounds, |round| round.peak_mb));
+        report.figure(&format!("{key}_events_per_second"), rate(rounds));
+        report.figure(&format!("{key}_ack_p50_ms"), p50);
+        report.figure(&format!("{key}_ack_p99_ms"), p99);
+        report.figure(&format!("{key}_peak_mb"), peak);
+        table.push(vec![
+            (*name).to_owned(),
+            grouped(rate(rounds)),
+            format!("{:.2} ×", ours / rate(rounds)),
+            format!("{p50:.2} ms"),
+            format!("{p99:.2} ms"),
+            format!("{cpu:.1}"),
+            format!("{peak:.0} MB"),
+            rounds.iter().map(|round| round.outcome.refused).sum::<u64>().to_string(),
+        ]);
+    }
+    report.table(&table);
 }

@@ -2,8 +2,10 @@
 //!
 //! It is bounded in connections, time and requests. A reply that is no success is counted, never hidden.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,10 +19,20 @@ const REPLY_BYTES_MAX: usize = 1 << 20;
 /// Rest after a reply that asks to slow down.
 const SLOW_DOWN: Duration = Duration::from_millis(5);
 
+/// How a server tells the end of its reply, and whether it took what was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wire {
+    /// HTTP/1.1, with `content-length`.
+    Http,
+    /// RESP2, replies of one bulk string: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+    Redis,
+}
+
 /// What to send.
 #[derive(Clone)]
 pub(super) struct Load {
     pub(super) address: SocketAddr,
+    pub(super) wire: Wire,
     pub(super) connections: usize,
     /// Sent by turns, each connection beginning elsewhere; or each once, with `once`.
     pub(super) requests: Arc<[Vec<u8>]>,
@@ -31,6 +43,8 @@ pub(super) struct Load {
     pub(super) once: bool,
     /// Events per second over all connections; as fast as replies come when none.
     pub(super) rate: Option<u64>,
+    /// The last number that an event's `click_id` was made of, if none may come twice.
+    pub(super) ids: Option<Arc<AtomicU64>>,
 }
 
 /// What became of it.
@@ -108,11 +122,14 @@ async fn connection(load: Load, number: usize, started: Instant) -> std::io::Res
         if started.elapsed() >= load.time {
             break;
         }
-        let request = &load.requests[index % load.requests.len()];
+        let mut request = Cow::Borrowed(&*load.requests[index % load.requests.len()]);
+        if let Some(ids) = &load.ids {
+            renumber(request.to_mut(), ids);
+        }
         loop {
             let sent = Instant::now();
-            stream.write_all(request).await?;
-            if is_success(&mut stream, &mut reply).await? {
+            stream.write_all(&request).await?;
+            if is_success(&mut stream, load.wire, &mut reply).await? {
                 seen.ack_us.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
                 break;
             }
@@ -121,6 +138,17 @@ async fn connection(load: Load, number: usize, started: Instant) -> std::io::Res
         }
     }
     Ok(seen)
+}
+
+/// Gives each event of a request an id of its own: 16 digits in place of the first 16.
+fn renumber(request: &mut [u8], ids: &AtomicU64) {
+    const FIELD: &[u8] = b"\"click_id\":\"";
+    let mut at = 0;
+    while let Some(found) = request[at..].windows(FIELD.len()).position(|window| window == FIELD) {
+        at += found + FIELD.len();
+        let id = format!("{:016x}", ids.fetch_add(1, Ordering::Relaxed) + 1);
+        request[at..at + id.len()].copy_from_slice(id.as_bytes());
+    }
 }
 
 /// The instants at which one of the connections sends.
@@ -133,23 +161,43 @@ fn ticks(load: &Load, rate: u64, number: usize) -> tokio::time::Interval {
 }
 
 /// Reads one reply; false when it asks to slow down.
-async fn is_success(stream: &mut TcpStream, reply: &mut [u8]) -> std::io::Result<bool> {
+async fn is_success(stream: &mut TcpStream, wire: Wire, reply: &mut [u8]) -> std::io::Result<bool> {
     let mut have = 0;
-    let length = loop {
+    loop {
         let read = stream.read(&mut reply[have..]).await?;
         have += read;
         if read == 0 {
             return Err(std::io::Error::other("the server hung up"));
         }
-        match reply_length(&reply[..have]) {
-            Some(length) if length <= have => break length,
-            _ => {}
+        let judged = match wire {
+            Wire::Http => http_success(&reply[..have]),
+            Wire::Redis => redis_success(&reply[..have]),
+        };
+        let refusal = |text: &[u8]| std::io::Error::other(String::from_utf8_lossy(text).into_owned());
+        match judged {
+            Some(Ok(is_success)) => return Ok(is_success),
+            Some(Err(())) => return Err(refusal(&reply[..have])),
+            None => {}
         }
-    };
-    match &reply[9..12] {
+    }
+}
+
+/// Whether a whole reply is a success or, with false, a request to slow down; none while it is not complete.
+fn http_success(reply: &[u8]) -> Option<Result<bool, ()>> {
+    reply_length(reply).filter(|length| *length <= reply.len())?;
+    Some(match &reply[9..12] {
         b"200" | b"204" => Ok(true),
         b"429" | b"503" => Ok(false),
-        _ => Err(std::io::Error::other(String::from_utf8_lossy(&reply[..length]).into_owned())),
+        _ => Err(()),
+    })
+}
+
+/// The same for Redis, which never asks to slow down: `$15\r\n1795233600000-0\r\n`.
+fn redis_success(reply: &[u8]) -> Option<Result<bool, ()>> {
+    let is_whole = reply.ends_with(b"\r\n");
+    match reply.first()? {
+        b'$' => (is_whole && reply.iter().filter(|byte| **byte == b'\n').count() == 2).then_some(Ok(true)),
+        _ => is_whole.then_some(Err(())),
     }
 }
 
@@ -165,8 +213,6 @@ fn reply_length(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use axum::Router;
     use axum::http::StatusCode;
     use axum::routing::post;
@@ -191,16 +237,34 @@ mod tests {
         let server = tokio::spawn(async { axum::serve(listener, router).await });
         let load = Load {
             address,
+            wire: Wire::Http,
             connections: 3,
             requests: requests(0, 50, 7).into(),
             events_per_request: 7,
             time: Duration::from_secs(60),
             once: true,
             rate: None,
+            ids: None,
         };
         let outcome = run(&load).await.expect("load");
         assert_eq!((outcome.events, received.load(Ordering::SeqCst)), (350, 350));
         assert!(outcome.refused > 0 && outcome.ack_p50_ms > 0.0, "{outcome:?}");
         server.abort();
+    }
+
+    #[test]
+    fn each_event_gets_an_id_of_its_own() {
+        let mut request = requests(0, 1, 2).remove(0);
+        renumber(&mut request, &AtomicU64::new(9));
+        let text = String::from_utf8(request).expect("text");
+        let ids: Vec<_> = text.split("\"click_id\":\"").skip(1).map(|rest| &rest[..16]).collect();
+        assert_eq!(ids, ["000000000000000a", "000000000000000b"]);
+    }
+
+    #[test]
+    fn replies_of_redis_are_told_apart() {
+        assert_eq!(redis_success(b"$15\r\n17952336"), None);
+        assert_eq!(redis_success(b"$15\r\n1795233600000-0\r\n"), Some(Ok(true)));
+        assert_eq!(redis_success(b"-OOM command not allowed\r\n"), Some(Err(())));
     }
 }

@@ -1,4 +1,4 @@
-//! A server that does nothing: axum reads the body and answers. What no server on this machine can beat.
+//! Servers that store nothing: axum reads the body, or also parses it, and answers. What no server on this machine can beat.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -6,10 +6,23 @@ use std::process::{Child, Command, Stdio};
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use axum::routing::post;
 
 /// The hidden command that [`Noop::start`] runs.
 pub(crate) const COMMAND: &str = "noop-server";
+
+/// Its argument for [`Work::Parse`].
+pub(crate) const PARSE: &str = "parse";
+
+/// What a server does with a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    /// Counts its bytes.
+    Nothing,
+    /// Reads each line as JSON.
+    Parse,
+}
 
 /// The server, in a process of its own. It ends when this is dropped.
 pub(super) struct Noop {
@@ -18,10 +31,14 @@ pub(super) struct Noop {
 }
 
 impl Noop {
-    pub(super) fn start() -> Self {
+    pub(super) fn start(work: Work) -> Self {
         let program = std::env::current_exe().expect("a program knows its own path");
         let mut command = Command::new(program);
-        command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(COMMAND);
+        if matches!(work, Work::Parse) {
+            command.arg(PARSE);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("start the no-op server");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
@@ -45,7 +62,7 @@ impl Drop for Noop {
 
 /// Serves until its standard input ends, so that it never outlives who started it.
 #[expect(clippy::print_stdout, reason = "this is how its parent learns the address")]
-pub(crate) fn serve() {
+pub(crate) fn serve(is_parsing: bool) {
     let (parent, gone) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _ended = std::io::stdin().read(&mut [0]);
@@ -55,9 +72,9 @@ pub(crate) fn serve() {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen on a free port");
         println!("{}", listener.local_addr().expect("it is bound"));
-        let answer = |body: Bytes| async move {
-            let received = body.len();
-            format!("{{\"received\":{received}}}")
+        let answer = move |body: Bytes| async move {
+            let received = if is_parsing { count_events(&body)? } else { body.len() };
+            Ok::<_, StatusCode>(format!("{{\"received\":{received}}}"))
         };
         let router = Router::new().route("/v1/events", post(answer));
         tokio::select! {
@@ -65,4 +82,10 @@ pub(crate) fn serve() {
             _parent_ended = gone => {}
         }
     });
+}
+
+fn count_events(body: &[u8]) -> Result<usize, StatusCode> {
+    let lines = body.split(|byte| *byte == b'\n');
+    let events = lines.map(serde_json::from_slice::<serde::de::IgnoredAny>);
+    events.into_iter().try_fold(0, |count, event| event.map(|_| count + 1)).map_err(|_| StatusCode::BAD_REQUEST)
 }

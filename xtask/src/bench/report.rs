@@ -13,19 +13,19 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(machine: &Machine, scale: f64, commit: &str) -> Self {
+    pub(super) fn new(title: &str, machine: &Machine, scale: f64, commit: &str) -> Self {
         let mut report = Self { text: String::new(), figures: Map::new() };
-        let Machine { cores, processor, kernel, memory_gb, fdatasync_ms } = machine;
-        report.line("# Baseline");
+        let Machine { cores, processor, kernel, memory_gb, fdatasync_ms, fdatasync_p99_ms } = machine;
+        report.line(&format!("# {title}"));
         report.line("");
         report.line(
-            "Measured by `make bench`, which rewrites this file. The load generator, the server and DuckDB share the",
+            "Measured by `make bench`, which rewrites this file. The load generator, the server and its peers share the",
         );
         report
             .line("machine, one after the other or, for generator and server, at once: compare figures within a run.");
         report.line("");
         report.line(&format!(
-            "{cores} × {processor}, {memory_gb:.0} GB, Linux {kernel}, write + fdatasync of 4 KiB {fdatasync_ms:.2} ms (median); commit {commit}."
+            "{cores} × {processor}, {memory_gb:.0} GB, Linux {kernel}, append + fdatasync of 350 bytes {fdatasync_ms:.2} ms (median), {fdatasync_p99_ms:.2} ms (p99); commit {commit}."
         ));
         if scale < 1.0 {
             report.line("");
@@ -34,6 +34,7 @@ impl Report {
         report.figures.insert("commit".to_owned(), json!(commit));
         report.figure("scale", scale);
         report.figure("fdatasync_ms", *fdatasync_ms);
+        report.figure("fdatasync_p99_ms", *fdatasync_p99_ms);
         report
     }
 

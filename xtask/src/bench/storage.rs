@@ -9,7 +9,7 @@ use lacus_testkit::{Project, Server};
 use super::Bench;
 use super::duckdb;
 use super::events::{event, requests};
-use super::load::{self, Load};
+use super::load::{self, Load, Wire};
 use super::process::{cpu_seconds, resident_mb};
 use super::report::{Report, grouped, row};
 
@@ -33,12 +33,14 @@ pub(super) fn measure(bench: &Bench, workshop: &Path, report: &mut Report) -> St
     let server = project.start();
     let load = Load {
         address: server.http_address(),
+        wire: Wire::Http,
         connections: 4,
         requests: requests(0, count / BATCH, BATCH).into(),
         events_per_request: BATCH,
         time: TIME_MAX,
         once: true,
         rate: None,
+        ids: None,
     };
     let (started, cpu_before) = (Instant::now(), cpu_seconds(server.pid()));
     let outcome = bench.runtime.block_on(load::run(&load)).expect("send the events");
@@ -92,7 +94,7 @@ fn write_events(path: &Path, count: u64) -> u64 {
 }
 
 /// All files below a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).expect("list files") {
         let path = entry.expect("list files").path();
