@@ -23,6 +23,14 @@ pub(super) struct Tag {
     pub(super) value: String,
 }
 
+/// A page of tags.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Listed {
+    pub(super) tags: Vec<Tag>,
+    has_more_tags: bool,
+}
+
 /// Puts tags of a kind on a stream.
 ///
 /// # Errors
@@ -58,15 +66,15 @@ pub(super) fn remove_all(kind: &str, attributes: &mut BTreeMap<String, String>) 
     attributes.retain(|name, _| !name.starts_with(kind));
 }
 
-/// The tags of a kind by key, `limit` at most, those after `after`; and whether there are more.
-pub(super) fn list(kind: &str, stream: &StreamInfo, after: Option<&str>, limit: Option<usize>) -> (Vec<Tag>, bool) {
+/// The tags of a kind by key, `limit` at most, those after `after`.
+pub(super) fn list(kind: &str, stream: &StreamInfo, after: Option<&str>, limit: Option<usize>) -> Listed {
     let tags = stream.attributes.iter().filter_map(|(name, value)| Some((name.strip_prefix(kind)?, value)));
     let mut tags: Vec<Tag> = tags
         .filter(|(key, _)| after.is_none_or(|after| *key > after))
         .map(|(key, value)| Tag { key: key.to_owned(), value: value.clone() })
         .collect();
     let most = limit.unwrap_or(TAGS_MAX).clamp(1, TAGS_MAX);
-    let has_more = tags.len() > most;
+    let has_more_tags = tags.len() > most;
     tags.truncate(most);
-    (tags, has_more)
+    Listed { tags, has_more_tags }
 }

@@ -319,18 +319,10 @@ pub(super) struct ListTags {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ListedTags {
-    tags: Vec<Tag>,
-    has_more_tags: bool,
-}
-
-pub(super) fn list_tags(call: &Call<'_>, asked: &ListTags) -> Result<ListedTags, AwsError> {
+pub(super) fn list_tags(call: &Call<'_>, asked: &ListTags) -> Result<tags::Listed, AwsError> {
     let (stream, _) = found(call, &asked.delivery_stream_name)?;
     let after = asked.exclusive_start_tag_key.as_deref();
-    let (tags, has_more_tags) = tags::list(tags::FIREHOSE, &stream, after, asked.limit);
-    Ok(ListedTags { tags, has_more_tags })
+    Ok(tags::list(tags::FIREHOSE, &stream, after, asked.limit))
 }
 
 fn pairs(tags: Vec<Tag>) -> BTreeMap<String, String> {

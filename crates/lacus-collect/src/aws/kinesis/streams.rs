@@ -335,18 +335,9 @@ pub(super) struct ListTags {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ListedTags {
-    tags: Vec<Tag>,
-    has_more_tags: bool,
-}
-
-pub(super) fn list_tags(call: &Call<'_>, asked: &ListTags) -> Result<ListedTags, AwsError> {
+pub(super) fn list_tags(call: &Call<'_>, asked: &ListTags) -> Result<tags::Listed, AwsError> {
     let stream = asked.stream.find(call)?;
-    let (tags, has_more_tags) =
-        tags::list(tags::KINESIS, &stream, asked.exclusive_start_tag_key.as_deref(), asked.limit);
-    Ok(ListedTags { tags, has_more_tags })
+    Ok(tags::list(tags::KINESIS, &stream, asked.exclusive_start_tag_key.as_deref(), asked.limit))
 }
 
 #[derive(Serialize)]
@@ -356,5 +347,5 @@ pub(super) struct ResourceTags {
 }
 
 pub(super) fn list_tags_of_resource(call: &Call<'_>, asked: &Named) -> Result<ResourceTags, AwsError> {
-    Ok(ResourceTags { tags: tags::list(tags::KINESIS, &asked.find(call)?, None, None).0 })
+    Ok(ResourceTags { tags: tags::list(tags::KINESIS, &asked.find(call)?, None, None).tags })
 }
