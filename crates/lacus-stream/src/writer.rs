@@ -77,7 +77,7 @@ struct Group {
 
 /// All that waits for the disk. Those who were answered just now come again in a moment: as long as letting them run
 /// brings more, one sync more can serve them too.
-fn gather(
+pub(crate) fn gather(
     first: Command,
     commands: &mut mpsc::Receiver<Command>,
     closing: &mut Vec<oneshot::Sender<()>>,
@@ -85,7 +85,7 @@ fn gather(
     let mut requests = Vec::new();
     let mut bytes = 0;
     let mut next = Some(first);
-    for _ in 0..TURNS_MAX {
+    for turn in 1.. {
         let before = requests.len();
         while let Some(command) = next {
             match command {
@@ -100,10 +100,11 @@ fn gather(
             }
             next = if bytes < GROUP_BYTES_ENOUGH { commands.try_recv().ok() } else { None };
         }
-        if requests.len() == before || bytes >= GROUP_BYTES_ENOUGH {
+        if requests.len() == before || bytes >= GROUP_BYTES_ENOUGH || turn == TURNS_MAX {
             break;
         }
         thread::yield_now();
+        // What is taken here is looked at: another turn follows.
         next = commands.try_recv().ok();
     }
     requests

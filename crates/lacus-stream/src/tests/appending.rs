@@ -144,3 +144,27 @@ async fn unknown_names_are_not_found() {
     assert_eq!(log.read(&clicks(), Partition(1), Offset(0), 1).unwrap(), []);
     assert_eq!(log.append(&clicks(), vec![]).await.unwrap(), []);
 }
+
+/// A request that is taken off the queue and forgotten is answered with "the log is closed".
+#[tokio::test]
+async fn everything_that_is_taken_off_the_queue_is_in_a_group() {
+    let (_directory, log) = new_log(1, 64 << 10);
+    let shared = Arc::clone(&log.inner.shared);
+    let (commands, mut waiting) = mpsc::channel(2);
+    let sender = thread::spawn(move || {
+        for _ in 0..20_000 {
+            let reserved = append::reserve(&shared, &[record(None, "a")], 1 << 20).unwrap();
+            let (answer, _) = oneshot::channel();
+            let request = Request { frames: Vec::new(), generation: 0, answer, reserved };
+            commands.blocking_send(Command::Append(request)).ok().unwrap();
+        }
+        let (closing, _) = oneshot::channel();
+        commands.blocking_send(Command::Close(closing)).ok().unwrap();
+    });
+    let (mut count, mut closing) = (0, Vec::new());
+    while let Some(first) = waiting.recv().await {
+        count += writer::gather(first, &mut waiting, &mut closing).len();
+    }
+    sender.join().unwrap();
+    assert_eq!((count, closing.len()), (20_000, 1));
+}
