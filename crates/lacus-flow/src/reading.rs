@@ -1,10 +1,10 @@
 //! What is new in the log, in an order that keeps that of each key.
 //!
 //! Within a shard records come in order. A shard that came of others by a reshard is read only once those are closed and
-//! read to their end: a key's records before the reshard come before those after it.
+//! read to their end, and so all that they came of: a key's records before the reshard come before those after it.
 
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Record, Result, StreamName};
-use lacus_stream::{Log, Shard, StreamInfo};
+use lacus_stream::{Log, StreamInfo};
 
 /// Bytes of records after which a turn reads no further shard. Each of a shard's reads gives one record at least.
 pub(crate) const TURN_BYTES_MAX: usize = 4 << 20;
@@ -19,7 +19,8 @@ pub(crate) fn read_new(
     first: &mut Partition,
 ) -> Result<Vec<Record>> {
     let mut records = Vec::new();
-    let mut news: Vec<Partition> = with_news(stream, seen).filter(|shard| is_meant(*shard)).collect();
+    let mut news = with_news(stream, seen);
+    news.retain(|shard| is_meant(*shard));
     let Some(bytes_each) = TURN_BYTES_MAX.checked_div(news.len()) else { return Ok(records) };
     let begin = news.partition_point(|shard| shard < first) % news.len();
     news.rotate_left(begin);
@@ -38,14 +39,21 @@ pub(crate) fn read_new(
     Ok(records)
 }
 
-/// Shards with unread records that may be read now, by number.
-fn with_news<'a>(stream: &'a StreamInfo, seen: &'a Offsets) -> impl Iterator<Item = Partition> + 'a {
-    let is_read = |shard: Partition| seen.next(shard) >= stream.end.next(shard);
-    let may_begin = move |shard: &Shard| {
-        seen.next(shard.partition) > Offset(0) || shard.parents.iter().all(|parent| is_read(*parent))
-    };
-    let shards = stream.shards.iter().filter(move |shard| !is_read(shard.partition) && may_begin(shard));
-    shards.map(|shard| shard.partition)
+/// Shards with unread records that may be read now, by number: all that they descend from is read, also beyond a parent
+/// that never had a record.
+fn with_news(stream: &StreamInfo, seen: &Offsets) -> Vec<Partition> {
+    let mut drained: Vec<bool> = Vec::with_capacity(stream.shards.len());
+    let mut news = Vec::new();
+    // Shards are in order of their numbers, and parents have lower ones.
+    for shard in &stream.shards {
+        let may_begin = shard.parents.iter().all(|parent| drained.get(parent.0 as usize) == Some(&true));
+        let is_read = seen.next(shard.partition) >= stream.end.next(shard.partition);
+        if may_begin && !is_read {
+            news.push(shard.partition);
+        }
+        drained.push(may_begin && is_read);
+    }
+    news
 }
 
 /// Reads records again that lie from `from` to before `end`, in pieces of about [`TURN_BYTES_MAX`].
@@ -104,4 +112,35 @@ fn must_continue(records: &[Record], mut next: Offset) -> Result<()> {
 fn gap(partition: Partition, missing: Offset) -> Error {
     Error::corrupt(format!("the log has no record {} of partition {}", missing.0, partition.0))
         .with_hint("run `lacus doctor`; restore .lacus/stream from a backup")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lacus_core::{NewRecord, SystemClock, settings};
+    use lacus_stream::NewStream;
+
+    use super::*;
+
+    /// Two reshards in a row: the shards between them never had a record.
+    #[tokio::test]
+    async fn a_shard_waits_for_the_parents_of_its_empty_parents() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(directory.path(), &settings::Stream::default(), Arc::new(SystemClock)).unwrap();
+        let name = StreamName::new("clicks").unwrap();
+        let record = |value: &str| NewRecord::of(value.to_owned()).with_key("k");
+        log.create_stream(&name, &NewStream::of_shards(1)).unwrap();
+        log.append(&name, vec![record("before")]).await.unwrap();
+        log.set_shard_count(&name, 2).unwrap();
+        log.set_shard_count(&name, 1).unwrap();
+        log.append(&name, vec![record("after")]).await.unwrap();
+        let (stream, mut seen) = (describe(&log, &name).unwrap(), Offsets::default());
+        for expected in ["before", "after"] {
+            let read = read_new(&log, &stream, &seen, |_| true, &mut Partition(0)).unwrap();
+            assert_eq!(read.iter().map(|record| record.value.clone()).collect::<Vec<_>>(), [expected]);
+            read.iter().for_each(|record| seen.advance(record.position.partition, record.position.offset.plus(1)));
+        }
+        assert!(read_new(&log, &stream, &seen, |_| true, &mut Partition(0)).unwrap().is_empty());
+    }
 }
