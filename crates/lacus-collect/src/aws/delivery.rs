@@ -112,8 +112,9 @@ fn take_apart(body: &[u8], request_id: &str, share: &mut Share) -> Result<Vec<Ne
         let error = Error::invalid("the body is no delivery of Firehose").with_source(error);
         Refusal::invalid(Reason::Malformed, error)
     })?;
-    if delivery.request_id != request_id {
-        let error = Error::invalid("the request id of the body is not the one of the header");
+    // Without an id, each delivery would be a retry of the one before.
+    if request_id.is_empty() || delivery.request_id != request_id {
+        let error = Error::invalid("the request id of the body is not the one of the header, or is empty");
         return Err(Refusal::invalid(Reason::Parameter, error));
     }
     let entries = delivery.records.all().ok_or_else(|| {

@@ -85,7 +85,7 @@ async fn what_is_wrong_is_said_with_the_id_of_the_request() {
     401 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the access key is no write key of source \"web\""}
     401 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the access key is no write key of source \"web\""}
     400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the body is no delivery of Firehose: expected ident at line 1 column 2"}
-    400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the request id of the body is not the one of the header"}
+    400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the request id of the body is not the one of the header, or is empty"}
     400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the body is no delivery of Firehose: data is no base64 at line 1 column 23"}
     400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the body can't be unpacked: it is no gzip, or damaged: invalid gzip header"}
     415 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"content-encoding \"br\" is not understood here"}
@@ -101,5 +101,17 @@ async fn a_delivery_without_a_record_is_done() {
     let (door, key) = door();
     assert!(deliver(&door, &key, None, delivery(&[])).await.starts_with("200 "));
     assert!(deliver(&door, &key, None, delivery(&["", " \n"])).await.starts_with("200 "));
+    assert!(door.values("web").is_empty());
+}
+
+/// Events are known by the id: without one, each delivery would be taken for a retry of the one before, and left out.
+#[tokio::test]
+async fn a_delivery_without_an_id_is_refused() {
+    let (door, key) = door();
+    let request = Request::post("/v1/firehose/web")
+        .header("x-amz-firehose-access-key", key)
+        .body(delivery(&["{}"]).replace(REQUEST, "").into())
+        .unwrap();
+    assert_eq!(answer(&door, request).await.0, 400);
     assert!(door.values("web").is_empty());
 }
