@@ -3,10 +3,11 @@
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router, middleware, routing};
-use lacus_core::Error;
+use axum::routing::post;
+use axum::{Json, Router, middleware};
+use lacus_core::{Error, settings};
 use serde::Serialize;
 
 use crate::append::receive;
@@ -20,19 +21,21 @@ use crate::{Collect, Inner, body, cors};
 const HOST_CHARS_MAX: usize = 100;
 /// So much of a path is.
 const PATH_CHARS_MAX: usize = 200;
+/// So much of a method is.
+const METHOD_CHARS_MAX: usize = 20;
 
 pub(crate) fn router(collect: Collect) -> Router {
     Router::new()
-        .route("/v1/events", routing::post(post_events).fallback(wrong_method))
+        .route("/v1/events", post(post_events))
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(cors::allow))
         .with_state(collect)
 }
 
 /// Answers a request for a path that no route has: 404 and where to look. For the router that has all routes.
 pub async fn not_found(uri: Uri) -> Response {
-    let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
-    let error =
-        Error::not_found(format!("there is no \"{path}\" here")).with_hint("post events to /v1/events?source=clicks");
+    let error = Error::not_found(format!("there is no \"{}\" here", shown(&uri)))
+        .with_hint("post events to /v1/events?source=clicks");
     Refusal { status: StatusCode::NOT_FOUND, error, reason: Reason::Parameter }.into_response()
 }
 
@@ -128,28 +131,30 @@ fn none_accepted(receipt: &Receipt) -> Error {
     }
 }
 
-/// Answers a request with a method that its path does not have.
-pub(crate) async fn wrong_method(
-    State(collect): State<Collect>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let address = match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
+/// Answers a request with a method that its path does not have: 405, and what it has in the header `allow`, which the
+/// router adds. For every router, before its layers.
+pub async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let address: String = match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
         Some(host) => host.chars().take(HOST_CHARS_MAX).collect(),
-        None => collect.inner.settings.server.http.to_string(),
+        None => settings::Server::default().http.to_string(),
     };
-    let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
-    let (allowed, hint) = match path.as_str() {
-        "/v1/events" => {
-            ("POST", format!("curl 'http://{address}/v1/events?source=clicks' -d '{{\"event_name\":\"Search\"}}'"))
-        }
-        "/v1/pixel.gif" => ("GET", format!("curl 'http://{address}/v1/pixel.gif?source=mails&event_name=Opened'")),
-        _ => ("POST", "see docs/reference/http.md".to_owned()),
+    let (path, method) = (shown(&uri), method.as_str().chars().take(METHOD_CHARS_MAX).collect::<String>());
+    let (message, hint) = match path.as_str() {
+        "/v1/events" => (
+            format!("{path} takes POST, not {method}"),
+            format!("curl 'http://{address}/v1/events?source=clicks' -d '{{\"event_name\":\"Search\"}}'"),
+        ),
+        "/v1/pixel.gif" => (
+            format!("{path} takes GET, not {method}"),
+            format!("curl 'http://{address}/v1/pixel.gif?source=mails&event_name=Opened'"),
+        ),
+        _ => (format!("{path} does not take {method}"), "the header allow says what it takes".to_owned()),
     };
-    let error = Error::invalid(format!("{path} takes {allowed}, not {method}")).with_hint(hint);
-    let refusal = Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, reason: Reason::Parameter };
-    let mut response = refusal.into_response();
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
+    let error = Error::invalid(message).with_hint(hint);
+    Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, reason: Reason::Parameter }.into_response()
+}
+
+/// As much of a path as is repeated to a sender.
+fn shown(uri: &Uri) -> String {
+    uri.path().chars().take(PATH_CHARS_MAX).collect()
 }

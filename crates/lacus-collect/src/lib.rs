@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 use crate::budget::Budget;
 use crate::stats::Counters;
 
-pub use crate::http::not_found;
+pub use crate::http::{not_found, wrong_method};
 pub use crate::keys::{CreatedKey, Grant, KEYS_MAX, Key, KeyInfo, Keyring, MasterKey, NewKey};
 pub use crate::schemas::Schemas;
 pub use crate::stats::{CollectStats, SourceStats};
@@ -165,4 +165,5 @@ pub fn router(collect: Collect) -> Router {
         .merge(webhook::router(collect.clone()))
         .merge(pixel::router(collect.clone()))
         .merge(keys_http::router(collect))
+        .method_not_allowed_fallback(wrong_method)
 }

@@ -32,7 +32,7 @@ const GIF: [u8; 43] = [
 
 pub(crate) fn router(collect: Collect) -> Router {
     // A look at the headers is no event.
-    Router::new().route("/v1/pixel.gif", get(answer).head(gif).fallback(http::wrong_method)).with_state(collect)
+    Router::new().route("/v1/pixel.gif", get(answer).head(gif)).with_state(collect)
 }
 
 /// The image.

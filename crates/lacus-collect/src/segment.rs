@@ -13,6 +13,7 @@ mod pixel;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
@@ -35,7 +36,7 @@ use crate::pixel::{address, user_agent};
 use crate::refusal::{Refusal, WireError};
 use crate::request::Encoding;
 use crate::stats::{Reason, SourceStats};
-use crate::{Collect, Inner, body, cors};
+use crate::{Collect, Inner, body, cors, http};
 
 /// The most bytes of a request, packed and unpacked. SDKs send half a megabyte; one that is refused drops its messages.
 const BODY_BYTES_MAX: ByteSize = ByteSize::mb(4);
@@ -74,6 +75,7 @@ pub(crate) fn router(collect: Collect) -> Router {
         .route("/v1/m", post(async || success()))
         .route("/v1/projects/{key}/settings", get(settings))
         .merge(pixel::routes())
+        .method_not_allowed_fallback(http::wrong_method)
         .layer(middleware::from_fn(cors::allow))
         .with_state(collect)
 }
@@ -277,12 +279,20 @@ impl Client {
 }
 
 /// What the SDK for browsers asks for before it begins: nothing but where to send to.
-async fn settings(Path(key): Path<String>, headers: HeaderMap) -> Json<Value> {
+async fn settings(
+    State(collect): State<Collect>,
+    key: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
+    let Path(key) = key.map_err(|error| {
+        let error = Error::invalid("the write key can't be read").with_source(error);
+        refuse(&collect.inner, Refusal::invalid(Reason::Parameter, error))
+    })?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text("host").unwrap_or("127.0.0.1");
     let protocol = text("x-forwarded-proto").filter(|protocol| *protocol == "https").unwrap_or("http");
     let all = json!({"__default": {"enabled": true, "integrations": {}}});
-    Json(json!({
+    Ok(Json(json!({
         "integrations": {"Segment.io": {
             "apiKey": key,
             "apiHost": format!("{host}/v1"),
@@ -300,5 +310,5 @@ async fn settings(Path(key): Path<String>, headers: HeaderMap) -> Json<Value> {
         "metrics": {"sampleRate": 0},
         "legacyVideoPluginsEnabled": false,
         "remotePlugins": [],
-    }))
+    })))
 }

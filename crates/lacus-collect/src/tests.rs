@@ -4,6 +4,7 @@ mod checked;
 mod fuzz;
 mod hostile;
 mod keys;
+mod openapi;
 mod pixels;
 mod reference;
 mod segment;

@@ -31,7 +31,7 @@ const AGE_SECONDS_MAX: u64 = 5 * 60;
 const ID_BYTES_MAX: usize = 1024;
 
 pub(crate) fn router(collect: Collect) -> Router {
-    Router::new().route("/v1/webhooks/{source}", post(take).fallback(http::wrong_method)).with_state(collect)
+    Router::new().route("/v1/webhooks/{source}", post(take)).with_state(collect)
 }
 
 /// What a request says that it was signed with; to be compared with its body.

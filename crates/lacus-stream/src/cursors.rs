@@ -63,18 +63,15 @@ impl Cursors {
     }
 
     /// Where a reader is; empty for one that never said.
-    pub(crate) fn get(&self, stream: StreamId, reader: &str) -> Offsets {
+    pub(crate) fn get(&self, stream: StreamId, reader: &str) -> Result<Offsets> {
+        check_name(reader)?;
         let by_stream = self.by_stream.read().unwrap_or_else(PoisonError::into_inner);
-        by_stream.get(&stream).and_then(|readers| readers.get(reader)).cloned().unwrap_or_default()
+        Ok(by_stream.get(&stream).and_then(|readers| readers.get(reader)).cloned().unwrap_or_default())
     }
 
     /// Moves a reader, or forgets it.
     pub(crate) fn set(&self, stream: (StreamId, &StreamName), reader: &str, offsets: Option<&Offsets>) -> Result<()> {
-        let is_name = (1..=READER_BYTES_MAX).contains(&reader.len()) && !reader.chars().any(char::is_control);
-        if !is_name {
-            return Err(Error::invalid("this can't be the name of a reader")
-                .with_hint(format!("use 1 to {READER_BYTES_MAX} bytes of text")));
-        }
+        check_name(reader)?;
         let _storing = lock(&self.storing);
         let mut readers = self.of_stream(stream.0);
         match offsets {
@@ -107,6 +104,14 @@ impl Cursors {
         self.by_stream.write().unwrap_or_else(PoisonError::into_inner).insert(stream, stored.readers);
         Ok(())
     }
+}
+
+fn check_name(reader: &str) -> Result<()> {
+    if (1..=READER_BYTES_MAX).contains(&reader.len()) && !reader.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::invalid("this can't be the name of a reader")
+        .with_hint(format!("use 1 to {READER_BYTES_MAX} bytes of text")))
 }
 
 fn load_file(path: &Path) -> Result<(StreamId, ByReader)> {

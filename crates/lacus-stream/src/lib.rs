@@ -298,10 +298,10 @@ impl Log {
     /// How far a named reader says it has come: its cursor. Empty for one that never said.
     ///
     /// # Errors
-    /// `NotFound` for an unknown stream.
+    /// `NotFound` for an unknown stream, `Invalid` for what can't be a reader's name.
     pub fn cursor(&self, stream: &StreamName, reader: &str) -> Result<Offsets> {
         let id = self.inner.shared.streams().live(stream)?.id;
-        Ok(self.inner.shared.cursors.get(id, reader))
+        self.inner.shared.cursors.get(id, reader)
     }
 
     /// Remembers, durably, how far a named reader has come. `None` forgets the reader. Blocks on the disk.

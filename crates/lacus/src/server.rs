@@ -21,7 +21,7 @@ use crate::lock::{Lock, ServerAddress};
 use crate::project::Project;
 use crate::{http, metrics, run};
 
-/// The HTTP interface, for clients that read it. `tests/clients/openapi.py` holds the server to it.
+/// The HTTP interface, for clients that read it. `tests/it/openapi.rs` holds the server to it.
 const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// An open project. Only the holder of its lock can have one.
@@ -87,6 +87,7 @@ impl Parts {
                 log: log.clone(),
                 clock: Arc::clone(clock),
             }))
+            .method_not_allowed_fallback(lacus_collect::wrong_method)
             .fallback(lacus_collect::not_found);
         Ok(Self { log, lake, deliveries, router, engine, lock })
     }

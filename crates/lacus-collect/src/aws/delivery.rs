@@ -4,6 +4,8 @@
 //! write key of the source. Firehose sends a request again, with the same id, until it reads a 200 that repeats the id: events
 //! of a request that came before are known by it, and stored once.
 
+use axum::body::BodyDataStream;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -56,14 +58,28 @@ struct Reply {
     error_message: Option<String>,
 }
 
-async fn deliver(State(collect): State<Collect>, Path(source): Path<String>, request: Request) -> Response {
+async fn deliver(
+    State(collect): State<Collect>,
+    source: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
     let inner = &*collect.inner;
     let (head, body) = request.into_parts();
-    let stored = store(inner, &source, &head, body).await;
+    let source = source_of(source).and_then(|source| {
+        body::check_length(&body, inner.settings.server.body_bytes_max)?;
+        Ok(source)
+    });
+    let mut body = body.into_data_stream();
+    let stored = match source {
+        Ok(source) => store(inner, &source, &head, &mut body).await,
+        Err(refusal) => Err(refusal),
+    };
     let (status, error_message) = match stored {
         Ok(()) => (StatusCode::OK, None),
         Err(refusal) => {
             inner.counters.refuse(refusal.reason, 1);
+            body::dismiss(&head, body, &refusal);
+            refusal.report();
             (refusal.status, Some(refusal.error.chain().chars().take(MESSAGE_CHARS_MAX).collect()))
         }
     };
@@ -72,18 +88,22 @@ async fn deliver(State(collect): State<Collect>, Path(source): Path<String>, req
     (status, Json(Reply { request_id, timestamp, error_message })).into_response()
 }
 
-async fn store(inner: &Inner, source: &str, head: &Parts, body: axum::body::Body) -> Result<(), Refusal> {
-    let source = StreamName::new(source).map_err(|error| Refusal::invalid(Reason::Parameter, error))?;
+fn source_of(path: Result<Path<String>, PathRejection>) -> Result<StreamName, Refusal> {
+    let unreadable = |error: PathRejection| Error::invalid("the source can't be read").with_source(error);
+    let source = path.map_err(unreadable).and_then(|Path(source)| StreamName::new(&source));
+    source.map_err(|error| Refusal::invalid(Reason::Parameter, error))
+}
+
+async fn store(inner: &Inner, source: &StreamName, head: &Parts, body: &mut BodyDataStream) -> Result<(), Refusal> {
     let key = text(&head.headers, ACCESS_KEY).and_then(|key| inner.keyring.find_write_key(key));
-    let key = key.filter(|key| key.source() == Some(&source)).ok_or_else(|| {
+    let key = key.filter(|key| key.source() == Some(source)).ok_or_else(|| {
         let error = Error::invalid(format!("the access key is no write key of source \"{source}\""))
             .with_hint(format!("make one with lacus key create --source {source}"));
         Refusal::invalid(Reason::Denied, error).with_status(StatusCode::UNAUTHORIZED)
     })?;
     let most = inner.settings.server.body_bytes_max;
-    body::check_length(&body, most)?;
     let mut share = inner.budget.share();
-    let packed = body::read(&mut body.into_data_stream(), most, inner.limits.body_wait_max, &mut share).await?;
+    let packed = body::read(body, most, inner.limits.body_wait_max, &mut share).await?;
     let encoding = Encoding::of(&head.headers)?;
     let request_id = text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
     let bytes = if encoding == Encoding::Identity { packed.len() } else { usize::MAX };
@@ -100,7 +120,7 @@ async fn store(inner: &Inner, source: &str, head: &Parts, body: axum::body::Body
         bytes: records.iter().map(|record| record.value.len() as u64).sum(),
         ..SourceStats::default()
     };
-    append::store(inner, &source, records, tally).await?;
+    append::store(inner, source, records, tally).await?;
     Ok(())
 }
 

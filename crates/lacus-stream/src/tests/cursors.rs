@@ -16,6 +16,7 @@ fn what_cannot_be_a_cursor_is_refused() {
     let set = |reader: &str, offsets: Offsets| log.set_cursor(&clicks(), reader, Some(&offsets)).unwrap_err().kind();
     for reader in ["", "a\nb", &"x".repeat(READER_BYTES_MAX + 1)] {
         assert_eq!(set(reader, at(1)), Kind::Invalid);
+        assert_eq!(log.cursor(&clicks(), reader).unwrap_err().kind(), Kind::Invalid);
     }
     assert_eq!(set("me", [(Partition(1), Offset(0))].into_iter().collect()), Kind::NotFound);
     let orders = StreamName::new("orders").unwrap();

@@ -6,6 +6,7 @@ mod clients;
 mod faults;
 mod freshness;
 mod kill;
+mod openapi;
 mod raw_zone;
 mod retries;
 mod senders;
