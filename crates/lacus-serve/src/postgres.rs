@@ -7,6 +7,7 @@ mod cancel;
 mod columns;
 mod connection;
 mod errors;
+mod messages;
 mod numeric;
 mod parameters;
 mod startup;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use lacus_core::{Error, Result};
 use lacus_query::Engine;
-use pgwire::tokio::process_socket;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +84,7 @@ async fn converse(socket: TcpStream, connection: Connection, shutdown: Cancellat
         Err(error) => return tracing::debug!(%error, "a postgres client went away"),
     };
     tokio::select! {
-        ended = process_socket(socket, None, connection) => {
+        ended = messages::converse(socket, connection) => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a postgres connection broke");
             }

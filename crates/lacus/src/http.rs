@@ -2,27 +2,31 @@
 //!
 //! Every wait has a bound, so that a slow or silent client holds a connection, and nothing else, for a limited time.
 
+mod patience;
+
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::task::TaskTracker;
+use tower::{ServiceExt, service_fn};
 use tracing::{debug, warn};
 
-/// A client sends the head of its next request within this time, or is disconnected.
-const HEAD_MAX: Duration = Duration::from_secs(60);
+use crate::http::patience::{Answered, Asked, PATIENCE, Patience};
+
 /// Requests that run when the server stops have this long to finish.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
+/// A client that is disconnected is told so, and has this long to hear it.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// The most requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 /// The most bytes of the head of an HTTP/2 request; HTTP/1.1 has the limit of its buffer.
@@ -35,7 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves `router` on `listener` until `stop`, then lets running requests finish.
 pub(crate) async fn serve(listener: TcpListener, router: Router, connections_max: u32, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(connections_max as usize));
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let server = Arc::new(server());
     loop {
         let accepted = async {
@@ -54,52 +58,70 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, connections_max
                 continue;
             }
         };
-        let (server, router, watcher, stop) = (Arc::clone(&server), router.clone(), graceful.watcher(), stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            if stop.run_until_cancelled(speaks(&socket)).await != Some(true) {
-                return;
-            }
-            let from_peer = router.map_request(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo(peer));
-                request
-            });
-            let service = TowerToHyperService::new(from_peer);
-            let connection = server.serve_connection(TokioIo::new(socket), service);
-            if let Err(error) = watcher.watch(connection).await {
-                debug!(%error, "connection ended early");
-            }
+        let (server, router, stop) = (Arc::clone(&server), router.clone(), stop.clone());
+        connections.spawn(async move {
+            converse(socket, peer, &server, router, stop).await;
+            drop(permit);
         });
     }
     drop(listener);
-    if tokio::time::timeout(STOP_MAX, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(STOP_MAX, connections.wait()).await.is_err() {
         warn!("stopped while requests were still running");
     }
 }
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .half_close(true)
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX);
+    server.http1().half_close(true).max_buf_size(BUFFER_BYTES_MAX);
     server
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD_MAX)
+        .keep_alive_interval(PATIENCE)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX);
     server
 }
 
-/// Waits for the first byte: what tells HTTP/1.1 from HTTP/2 below waits for it without a limit of its own.
-async fn speaks(socket: &TcpStream) -> bool {
+/// Answers one client until it goes, makes us wait too long, or the server stops.
+async fn converse(
+    socket: TcpStream,
+    peer: SocketAddr,
+    server: &auto::Builder<TokioExecutor>,
+    router: Router,
+    stop: CancellationToken,
+) {
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "could not set TCP_NODELAY");
     }
-    matches!(tokio::time::timeout(HEAD_MAX, socket.peek(&mut [0; 1])).await, Ok(Ok(1..)))
+    let patience = Arc::new(Patience::new(PATIENCE));
+    let answering = Arc::clone(&patience);
+    let service = service_fn(move |request: hyper::Request<_>| {
+        let (router, patience, turn) = (router.clone(), Arc::clone(&answering), answering.turn());
+        let mut request = request.map(Asked::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        async move {
+            let response = router.oneshot(request).await;
+            drop(turn);
+            response.map(|response| response.map(|body| Answered::new(body, patience)))
+        }
+    });
+    let mut connection = pin!(server.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)));
+    let leave_max = tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                debug!(%error, "connection ended early");
+            }
+            return;
+        }
+        () = patience.ends() => FAREWELL_MAX,
+        // Whoever stops the server waits for requests that run, no longer than it likes.
+        () = stop.cancelled() => if patience.is_our_turn() { Duration::MAX } else { FAREWELL_MAX },
+    };
+    connection.as_mut().graceful_shutdown();
+    if tokio::time::timeout(leave_max, connection).await.is_err() {
+        debug!("a client had to be cut off");
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +137,7 @@ mod tests {
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: lacus\r\n\r\n";
 
     struct Running {
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         stop: CancellationToken,
         task: JoinHandle<()>,
     }

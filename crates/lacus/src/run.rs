@@ -11,6 +11,7 @@ use clap::Parser;
 use lacus_collect::MasterKey;
 use lacus_core::{Clock, Context, Error, Kind, Result, SystemClock};
 use tokio::net::TcpListener;
+use tracing::{debug, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Table};
@@ -18,8 +19,8 @@ use crate::commands;
 use crate::project::Project;
 use crate::terminal::{Terminal, is_closed_pipe};
 
-/// What is logged when neither `LACUS_LOG` nor `RUST_LOG` says.
-const LOG_DEFAULT: &str = "warn,lacus=info,lacus_collect=info,lacus_flow=info,lacus_lake=info,lacus_query=info,lacus_serve=info,lacus_stream=info";
+/// What is logged when neither `LACUS_LOG` nor `RUST_LOG` says. What h2 warns of is the doing of a client, not of lacus.
+const LOG_DEFAULT: &str = "warn,h2=error,lacus=info,lacus_collect=info,lacus_flow=info,lacus_lake=info,lacus_query=info,lacus_serve=info,lacus_stream=info";
 
 /// What every command is handed: where it runs and whom it talks to.
 #[derive(Clone)]
@@ -128,6 +129,15 @@ pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListen
             address.ip()
         ))
     })
+}
+
+/// Lets this process have as many files and sockets open as the system allows without asking anybody: what a shell or a
+/// service manager gives is often 1,024.
+pub(crate) fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => debug!(files, "files and sockets that may be open"),
+        Err(error) => warn!(%error, "could not raise the limit of open files"),
+    }
 }
 
 /// The environment as text. What is no text can't be a setting of ours.

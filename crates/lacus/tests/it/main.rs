@@ -5,6 +5,7 @@ mod cli;
 mod clients;
 mod faults;
 mod freshness;
+mod hostile;
 mod kill;
 mod openapi;
 mod raw_zone;
