@@ -206,7 +206,8 @@ Examples:
   lacus stream reshard clicks --shards 4         equal shards
   lacus stream reshard clicks --split 0          halve shard 0
   lacus stream reshard clicks --merge 1 2        join two neighbours")]
-#[group(id = "how", required = true, multiple = false)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("how").required(true)))]
 pub(crate) struct Reshard {
     /// The stream
     pub(crate) stream: String,

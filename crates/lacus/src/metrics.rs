@@ -63,7 +63,7 @@ fn collected(page: &mut Page, collect: &Collect) {
     by_source("lacus_requests_total", "Requests of which something was accepted.", &|stats| stats.requests);
     by_source("lacus_events_accepted_total", "Events on disk.", &|stats| stats.accepted);
     by_source("lacus_events_accepted_bytes_total", "Bytes of events on disk.", &|stats| stats.bytes);
-    by_source("lacus_events_quarantined_total", "Accepted events that are no JSON objects.", &|stats| {
+    by_source("lacus_events_quarantined_total", "Accepted events that go to the quarantine.", &|stats| {
         stats.quarantined
     });
     page.family("lacus_refused_total", "counter", "Events and requests that were refused, by reason.");

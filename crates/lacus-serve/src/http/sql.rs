@@ -203,12 +203,13 @@ impl Writing {
         self.step = Step::Ended;
         if self.form == Form::Whole {
             let stats = self.answer.stats();
-            let stats = serde_json::json!({
-                "rows": stats.rows,
-                "bytes_scanned": stats.bytes_scanned,
-                "files_scanned": stats.files_scanned,
-                "elapsed_ms": stats.elapsed.as_secs_f64() * 1e3,
-            });
+            let stats = format!(
+                r#"{{"rows":{},"bytes_scanned":{},"files_scanned":{},"elapsed_ms":{:.3}}}"#,
+                stats.rows,
+                stats.bytes_scanned,
+                stats.files_scanned,
+                stats.elapsed.as_secs_f64() * 1e3,
+            );
             piece.extend(format!("\n],\"stats\":{stats}}}\n").into_bytes());
         }
     }

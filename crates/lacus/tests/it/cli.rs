@@ -86,6 +86,30 @@ fn help_texts() {
 }
 
 #[test]
+fn every_way_to_reshard_is_a_command() {
+    let project = Project::new(LACUS, SETTINGS);
+    let directory = project.directory().to_str().unwrap();
+    succeeded(&lacus(&["-p", directory, "stream", "create", "clicks", "--shards", "2"]));
+    let ways: [(&[&str], u32); 4] = [
+        (&["--shards", "3"], 3),
+        (&["--split", "2"], 4),
+        (&["--merge", "5", "6"], 3),
+        (&["--split", "7", "--at", "10"], 4),
+    ];
+    for (how, open_shards) in ways {
+        let arguments = [&["-p", directory, "--json", "stream", "reshard", "clicks"][..], how].concat();
+        let done = lacus(&arguments);
+        let shown: Value = serde_json::from_str(succeeded(&done)).unwrap();
+        assert_eq!(shown["open_shards"], open_shards, "{how:?}");
+    }
+    let refused: [&[&str]; 3] = [&[], &["--at", "10"], &["--shards", "2", "--split", "3"]];
+    for how in refused {
+        let arguments = [&["-p", directory, "stream", "reshard", "clicks"][..], how].concat();
+        assert_eq!(code(&lacus(&arguments)), Some(2), "{how:?}");
+    }
+}
+
+#[test]
 fn init_makes_a_project_and_overwrites_nothing() {
     let project = Project::new(LACUS, "# mine\n");
     let made = lacus(&["init", project.directory().join("shop").to_str().unwrap()]);
