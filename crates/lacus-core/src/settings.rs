@@ -165,14 +165,30 @@ impl Settings {
         self.sources.get(stream.as_str()).and_then(|source| source.partitions).unwrap_or(self.stream.partitions)
     }
 
+    /// Whether every secret is there that a server needs. Commands beside it do without: the environment of the server
+    /// need not be theirs.
+    ///
+    /// # Errors
+    /// `Invalid` for a webhook without a secret.
+    pub fn check_secrets(&self) -> Result<()> {
+        self.sources.iter().try_for_each(|(name, source)| match &source.webhook {
+            Some(webhook) => webhook.check_secret(name),
+            None => Ok(()),
+        })
+    }
+
     fn checked(self) -> Result<Self> {
         for (name, source) in &self.sources {
             StreamName::new(name)?;
             source.check(name)?;
         }
-        let partitions = self.sources.values().filter_map(|source| source.partitions).chain([self.stream.partitions]);
-        if let Some(wrong) = partitions.into_iter().find(|count| !(1..=PARTITIONS_MAX).contains(count)) {
-            return Err(Error::invalid(format!("partitions = {wrong}: a stream has 1 to {PARTITIONS_MAX} partitions")));
+        let of_sources =
+            self.sources.iter().filter_map(|(name, source)| Some((format!("sources.{name}"), source.partitions?)));
+        let mut partitions = of_sources.chain([("stream".to_owned(), self.stream.partitions)]);
+        if let Some((section, wrong)) = partitions.find(|(_, count)| !(1..=PARTITIONS_MAX).contains(count)) {
+            return Err(Error::invalid(format!(
+                "[{section}] partitions = {wrong}: a stream has 1 to {PARTITIONS_MAX} partitions"
+            )));
         }
         for address in [self.server.http, self.server.postgres] {
             if !address.ip().is_loopback() {

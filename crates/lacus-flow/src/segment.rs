@@ -145,7 +145,8 @@ impl<'json> Message<'json> {
     }
 
     fn tracks(&self) -> Result<Vec<RowOf>, String> {
-        let event = self.event.filter(|event| event.starts_with('"')).ok_or("the track message has no \"event\"")?;
+        let has_name = |event: &&str| event.starts_with('"') && *event != "\"\"";
+        let event = self.event.filter(has_name).ok_or("the track message has no \"event\"")?;
         let table = names::event_table(&text_of(event)?);
         let mut row = self.begin_row()?;
         row.add_text("event", &format!("\"{table}\""));

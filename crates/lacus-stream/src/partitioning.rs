@@ -32,10 +32,12 @@ pub(crate) fn of_turn(turn: &AtomicU32, open: &[Shard]) -> Partition {
 
 /// The first and the last hash key of the `index`-th of `count` equal ranges.
 pub(crate) fn even_range(index: u32, count: u32) -> (u128, u128) {
-    let width = u128::MAX / u128::from(count);
-    let start = width * u128::from(index);
-    let end = if index + 1 == count { u128::MAX } else { start + width - 1 };
-    (start, end)
+    // 2¹²⁸ itself is one more than fits.
+    let (count, index) = (u128::from(count), u128::from(index));
+    let (width, rest) = (u128::MAX / count, u128::MAX % count + 1);
+    let start_of = |index: u128| width * index + rest * index / count;
+    let end = if index + 1 == count { u128::MAX } else { start_of(index + 1) - 1 };
+    (start_of(index), end)
 }
 
 #[cfg(test)]
@@ -70,6 +72,15 @@ mod tests {
         let turn = AtomicU32::new(0);
         let turns: Vec<u32> = (0..5).map(|_| of_turn(&turn, &shards(3)).0).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1]);
+    }
+
+    /// As Kinesis cuts them: so that splitting two shards into four cuts each in two.
+    #[test]
+    fn equal_ranges_end_where_those_of_kinesis_do() {
+        assert_eq!(even_range(0, 2).1, 170_141_183_460_469_231_731_687_303_715_884_105_727);
+        assert_eq!(even_range(0, 3).1, 113_427_455_640_312_821_154_458_202_477_256_070_484);
+        assert_eq!(even_range(1, 3).1, 226_854_911_280_625_642_308_916_404_954_512_140_969);
+        assert_eq!(even_range(1, 4).1, even_range(0, 2).1);
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Server {
     /// # Errors
     /// If the project can't be opened.
     pub(crate) async fn start(project: &Project, lock: Lock, sockets: Sockets, clock: &Arc<dyn Clock>) -> Result<Self> {
+        project.settings.check_secrets()?;
         run::raise_file_limit();
         let address = ServerAddress {
             pid: std::process::id(),

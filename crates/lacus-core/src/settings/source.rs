@@ -79,10 +79,6 @@ impl Source {
     pub(super) fn check(&self, name: &str) -> Result<()> {
         let Some(webhook) = &self.webhook else { return Ok(()) };
         let wrong = |what: &str| Error::invalid(format!("[sources.{name}] webhook {what}"));
-        if webhook.secret.0.is_empty() {
-            let variable = format!("LACUS__SOURCES__{}__WEBHOOK__SECRET", name.to_uppercase());
-            return Err(wrong("has no secret").with_hint(format!("set {variable} in the environment")));
-        }
         if webhook.header.is_empty() {
             return Err(wrong("does not say the header with the signature")
                 .with_hint("the sender's manual names it: header = \"x-hub-signature-256\""));
@@ -99,6 +95,17 @@ impl Source {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Webhook {
+    pub(super) fn check_secret(&self, source: &str) -> Result<()> {
+        if !self.secret.0.is_empty() {
+            return Ok(());
+        }
+        let variable = format!("LACUS__SOURCES__{}__WEBHOOK__SECRET", source.to_uppercase());
+        Err(Error::invalid(format!("[sources.{source}] webhook has no secret"))
+            .with_hint(format!("set {variable} in the environment")))
     }
 }
 

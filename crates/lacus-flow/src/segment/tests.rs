@@ -172,6 +172,7 @@ fn what_is_no_message_is_refused_with_the_reason() {
         (r#"{"type":"video","userId":"u"}"#, "\"video\" is no type of message"),
         (r#"{"type":"track","userId":"u","event":null}"#, "the track message has no \"event\""),
         (r#"{"type":"track","userId":"u","event":5}"#, "the track message has no \"event\""),
+        (r#"{"type":"track","userId":"u","event":""}"#, "the track message has no \"event\""),
         (r#"{"type":"group","userId":"u"}"#, "the group message has no \"groupId\""),
         (r#"{"type":"alias","userId":"u"}"#, "the alias message has no \"previousId\""),
     ] {

@@ -120,8 +120,8 @@ fn shards_must_own_every_hash_key_once() {
     for (from, to) in [
         ("\"hash_start\": \"0\"", "\"hash_start\": \"1\""),
         (&u128::MAX.to_string(), &(u128::MAX - 1).to_string()),
-        (&(u128::MAX / 2 - 1).to_string(), &(u128::MAX / 2 - 2).to_string()),
-        (&(u128::MAX / 2 - 1).to_string(), &(u128::MAX / 2).to_string()),
+        (&(u128::MAX / 2).to_string(), &(u128::MAX / 2 - 1).to_string()),
+        (&(u128::MAX / 2).to_string(), &(u128::MAX / 2 + 1).to_string()),
         ("\"first_shard\": 0", "\"first_shard\": 3"),
     ] {
         let changed = text.replacen(from, to, 1);

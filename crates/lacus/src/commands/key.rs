@@ -70,7 +70,7 @@ fn how_to_use(key: &Told, base: &str) -> String {
     let write_key = key.write_key.as_deref().unwrap_or_default();
     let source = key.source.as_deref().unwrap_or_default();
     format!(
-        "write key   {write_key}\nsource      {source}\n\nSegment SDK  writeKey: {write_key}, host: {base}\nHTTP         curl {base}/v1/events -H 'authorization: Bearer {write_key}' -d '{{\"event_name\":\"Search\"}}'"
+        "write key   {write_key}\nsource      {source}\n\nSegment SDK  writeKey: {write_key}, host: {base}\nor HTTP      curl {base}/v1/events -H 'authorization: Bearer {write_key}' -d '{{\"event_name\":\"Search\"}}'"
     )
 }
 

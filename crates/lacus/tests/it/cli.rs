@@ -294,7 +294,7 @@ fn keys_are_made_shown_and_revoked() {
     source      web
 
     Segment SDK  writeKey: WRITE_KEY, host: http://ADDRESS
-    HTTP         curl http://ADDRESS/v1/events -H 'authorization: Bearer WRITE_KEY' -d '{"event_name":"Search"}'
+    or HTTP      curl http://ADDRESS/v1/events -H 'authorization: Bearer WRITE_KEY' -d '{"event_name":"Search"}'
     The secret is not shown again. Revoke the key with lacus key revoke.
     "#);
     insta::assert_snapshot!(told(&["key", "create", "--aws", "--events-per-second", "500"]), @"

@@ -57,7 +57,7 @@ async fn a_producer_and_a_consumer_of_kinesis() {
     x-amzn-requestid: 000660c165045000-000000000002
     content-length: 885
 
-    {"StreamDescription":{"StreamName":"Web-Clicks","StreamARN":"arn:aws:kinesis:eu-central-1:000000000000:stream/Web-Clicks","StreamStatus":"ACTIVE","StreamModeDetails":{"StreamMode":"PROVISIONED"},"StreamCreationTimestamp":1795233600.0,"RetentionPeriodHours":168,"EnhancedMonitoring":[{"ShardLevelMetrics":[]}],"EncryptionType":"NONE","Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"170141183460469231731687303715884105726"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000000000000000000000000000000000000000000000000"}},{"ShardId":"shardId-000000000001","HashKeyRange":{"StartingHashKey":"170141183460469231731687303715884105727","EndingHashKey":"340282366920938463463374607431768211455"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000100000000000000000000000000000000000000000000"}}],"HasMoreShards":false}}
+    {"StreamDescription":{"StreamName":"Web-Clicks","StreamARN":"arn:aws:kinesis:eu-central-1:000000000000:stream/Web-Clicks","StreamStatus":"ACTIVE","StreamModeDetails":{"StreamMode":"PROVISIONED"},"StreamCreationTimestamp":1795233600.0,"RetentionPeriodHours":168,"EnhancedMonitoring":[{"ShardLevelMetrics":[]}],"EncryptionType":"NONE","Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"170141183460469231731687303715884105727"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000000000000000000000000000000000000000000000000"}},{"ShardId":"shardId-000000000001","HashKeyRange":{"StartingHashKey":"170141183460469231731687303715884105728","EndingHashKey":"340282366920938463463374607431768211455"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000100000000000000000000000000000000000000000000"}}],"HasMoreShards":false}}
     "#);
     insta::assert_snapshot!(replay(&door, include_bytes!("boto3/list-shards.http")).await, @r#"
     HTTP/1.1 200 OK
@@ -65,7 +65,7 @@ async fn a_producer_and_a_consumer_of_kinesis() {
     x-amzn-requestid: 000660c165045000-000000000003
     content-length: 530
 
-    {"Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"170141183460469231731687303715884105726"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000000000000000000000000000000000000000000000000"}},{"ShardId":"shardId-000000000001","HashKeyRange":{"StartingHashKey":"170141183460469231731687303715884105727","EndingHashKey":"340282366920938463463374607431768211455"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000100000000000000000000000000000000000000000000"}}]}
+    {"Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"170141183460469231731687303715884105727"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000000000000000000000000000000000000000000000000"}},{"ShardId":"shardId-000000000001","HashKeyRange":{"StartingHashKey":"170141183460469231731687303715884105728","EndingHashKey":"340282366920938463463374607431768211455"},"SequenceNumberRange":{"StartingSequenceNumber":"49000000000100000000000000000000000000000000000000000000"}}]}
     "#);
     insta::assert_snapshot!(replay(&door, include_bytes!("boto3/get-shard-iterator.http")).await, @r#"
     HTTP/1.1 200 OK
