@@ -64,6 +64,15 @@ async fn a_stream_is_resharded_and_its_shards_are_listed_by_filter() {
     ] {
         let told = aws.kinesis("ListShards", json!({"StreamName": "web", "ShardFilter": filter})).await;
         assert_eq!(shards(&told), expected, "{filter}");
+        // A client that asks for the next page says nothing but its token.
+        let mut asked = json!({"StreamName": "web", "ShardFilter": filter, "MaxResults": 1});
+        let mut listed = Vec::new();
+        while !asked["NextToken"].is_null() || listed.is_empty() {
+            let page = aws.kinesis("ListShards", asked).await;
+            listed.extend(shards(&page));
+            asked = json!({"NextToken": page["NextToken"], "MaxResults": 1});
+        }
+        assert_eq!(listed, expected, "{filter} in pages");
     }
     let page = aws.kinesis("ListShards", json!({"StreamName": "web", "MaxResults": 3})).await;
     let rest = aws.kinesis("ListShards", json!({"NextToken": page["NextToken"]})).await;
