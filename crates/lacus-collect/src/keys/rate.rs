@@ -27,8 +27,10 @@ impl Bucket {
     #[expect(clippy::cast_precision_loss, reason = "counts of events in one request")]
     pub(super) fn take(&mut self, events: u64, now: Timestamp) -> Result<(), f64> {
         let seconds = now.millis_since(self.filled_at) as f64 / 1e3;
-        if seconds > 0.0 {
-            self.tokens = (self.tokens + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
+        self.tokens = (self.tokens + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
+        // Parts of a millisecond add up. A clock that is set back is followed: waiting for it to come to the same time again
+        // would refuse a sender for as long.
+        if seconds > 0.0 || now < self.filled_at {
             self.filled_at = now;
         }
         if self.tokens <= 0.0 {
@@ -55,5 +57,6 @@ mod tests {
         assert!(bucket.take(1_000, at(3_601_000)).is_ok(), "one large request passes");
         assert_eq!(bucket.take(1, at(3_602_000)), Err(98.1), "and is paid for after");
         assert!(bucket.take(1, at(0)).is_err(), "a clock that is set back gives nothing");
+        assert!(bucket.take(1, at(99_000)).is_ok(), "and is followed from there");
     }
 }
