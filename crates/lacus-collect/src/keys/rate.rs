@@ -26,13 +26,10 @@ impl Bucket {
     /// The seconds after which there is some left again, if nobody else takes it.
     #[expect(clippy::cast_precision_loss, reason = "counts of events in one request")]
     pub(super) fn take(&mut self, events: u64, now: Timestamp) -> Result<(), f64> {
-        let seconds = now.millis_since(self.filled_at) as f64 / 1e3;
-        self.tokens = (self.tokens + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
-        // Parts of a millisecond add up. A clock that is set back is followed: waiting for it to come to the same time again
-        // would refuse a sender for as long.
-        if seconds > 0.0 || now < self.filled_at {
-            self.filled_at = now;
-        }
+        let micros = now.as_micros().saturating_sub(self.filled_at.as_micros()).max(0);
+        self.tokens = (self.tokens + micros as f64 / 1e6 * self.per_second).min(self.per_second * BURST_SECONDS);
+        // A clock that is set back is followed: to wait until it comes to the same time again would refuse a sender for as long.
+        self.filled_at = now;
         if self.tokens <= 0.0 {
             return Err((1.0 - self.tokens) / self.per_second);
         }
@@ -44,6 +41,14 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_a_millisecond_count() {
+        let at = |micros: i64| Timestamp::from_micros(micros);
+        let mut bucket = Bucket::new(800, at(0));
+        assert!(bucket.take(4_000, at(0)).is_ok());
+        assert!((1..100).all(|turn| bucket.take(1, at(turn * 1_900)).is_ok()), "one each 1.25 ms may pass");
+    }
 
     #[test]
     fn a_bucket_gives_a_burst_and_then_its_rate() {
