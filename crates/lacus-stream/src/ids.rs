@@ -72,6 +72,24 @@ impl MessageIds {
         Ok(Self { directory: directory.to_owned(), open: RwLock::new(Some(open)) })
     }
 
+    /// Begins anew if it judged records that the log does not have: `end` says where the log of a stream ends. So it is when
+    /// the log was restored from a backup and the index was not. What came after the backup is sent again then, and must not
+    /// be left out for the sake of records that are gone. For before the first is judged. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub fn fit(&self, end: impl Fn(&str) -> Offsets) -> Result<()> {
+        if self.with(|open| open.is_within(&end)).context("compare the index of messages with the log")? {
+            return Ok(());
+        }
+        let directory = self.directory.display();
+        tracing::warn!(%directory, "the index of messages is ahead of the log, and is made again from it");
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        *open = Some(make_anew(&self.directory)?);
+        Ok(())
+    }
+
     /// Says for each record, in the order of the log, whether it is a duplicate. Ids that are new are remembered, together
     /// with `covered`: everything before these offsets has been judged. Blocks on the disk.
     ///
@@ -148,6 +166,10 @@ fn begin_anew(directory: &Path, error: &fjall::Error) -> Result<Store> {
         return Err(failed(error)).context(format!("open the index of messages in {}", directory.display()));
     }
     tracing::warn!(directory = %directory.display(), %error, "the index of messages is made again from the log");
+    make_anew(directory)
+}
+
+fn make_anew(directory: &Path) -> Result<Store> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).context(format!("remove {}", directory.display()));
@@ -176,7 +198,19 @@ impl Store {
 
     fn covered(&self, stream: &StreamName) -> fjall::Result<Offsets> {
         let stored = self.meta.get(stream.as_str())?;
-        Ok(stored.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default())
+        Ok(stored.map(|stored| read_covered(&stored)).unwrap_or_default())
+    }
+
+    /// Whether nothing was judged that lies behind these ends.
+    fn is_within(&self, end: &impl Fn(&str) -> Offsets) -> fjall::Result<bool> {
+        for stored in self.meta.iter() {
+            let (stream, covered) = stored.into_inner()?;
+            let end = end(&String::from_utf8_lossy(&stream));
+            if read_covered(&covered).iter().any(|(shard, next)| next > end.next(shard)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn judge(&self, stream: &StreamName, records: &[Seen], covered: &Offsets) -> fjall::Result<Vec<bool>> {
@@ -243,6 +277,10 @@ fn options() -> KeyspaceCreateOptions {
         .data_block_compression_policy(CompressionPolicy::disabled())
         .filter_block_partitioning_policy(PartitioningPolicy::all(true))
         .index_block_partitioning_policy(PartitioningPolicy::all(true))
+}
+
+fn read_covered(stored: &[u8]) -> Offsets {
+    serde_json::from_slice(stored).unwrap_or_default()
 }
 
 fn name(bucket: i64) -> String {

@@ -72,6 +72,21 @@ fn an_index_that_is_no_index_is_begun_anew() {
     assert_eq!(judge(&ids, &[seen(1, 0, 0, 0), seen(1, 0, 1, 0)]), [false, true]);
 }
 
+/// The log was restored from a backup, and the index stayed: what is sent again is no duplicate of what is gone.
+#[test]
+fn an_index_of_records_that_the_log_does_not_have_is_begun_anew() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    let to = |offset: u64| -> Offsets { [(Partition(0), Offset(offset))].into_iter().collect() };
+    ids.judge(&clicks(), &[seen(1, 0, 0, 0), seen(2, 0, 1, 0)], &to(2)).unwrap();
+    ids.fit(|_| to(2)).unwrap();
+    assert_eq!(judge(&ids, &[seen(2, 0, 1, 0)]), [false], "it fits, and stays");
+    ids.judge(&clicks(), &[], &to(2)).unwrap();
+    ids.fit(|stream| if stream == "clicks" { to(1) } else { Offsets::default() }).unwrap();
+    assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
+    assert_eq!(judge(&ids, &[seen(1, 0, 0, 0), seen(3, 0, 1, 0), seen(2, 0, 2, 0)]), [false; 3]);
+}
+
 fn walk(directory: &Path) -> Vec<PathBuf> {
     let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
