@@ -54,6 +54,8 @@ impl Judge {
             // It was damaged and begun anew.
             *self = Self::open(&self.ids, log, stream, seen)?;
         }
+        // Retention may remove what was delivered while it is being judged: then nothing is compared with it.
+        stream.start.iter().for_each(|(shard, start)| self.covered.advance(shard, start));
         let behind = self.first.iter().find(|(shard, end)| self.covered.next(*shard) < *end);
         let Some((shard, end)) = behind else { return Ok(false) };
         let records = reading::read_until(log, &self.stream, shard, self.covered.next(shard), end)?;
