@@ -168,10 +168,7 @@ impl ShardFilter {
             "FROM_TRIM_HORIZON" => {}
             "AT_TRIM_HORIZON" => shards = lineage::oldest(stream, &shards),
             "AT_LATEST" => shards.retain(|shard| shard.is_open()),
-            "AT_TIMESTAMP" => {
-                let time = time()?;
-                shards.retain(|shard| lineage::is_open_at(stream, shard, time));
-            }
+            "AT_TIMESTAMP" => shards = lineage::open_at(stream, shards, time()?),
             "FROM_TIMESTAMP" => {
                 let time = time()?;
                 shards.retain(|shard| !lineage::is_closed_before(shard, time));
