@@ -7,8 +7,8 @@
 //! a commit), and what was delivered before an index was lost must be judged again first ([`MessageIds::covered`]).
 //!
 //! Ids are kept in buckets of a day, by when their record was received. A record is compared with its own bucket and the one
-//! before: the window is 24 hours at least. Older buckets are dropped whole. An id that is forgotten early could only make
-//! one row more, never one less.
+//! before: the window is 24 hours at least; and with later ones, which there are when the clock was set back. Older buckets
+//! are dropped whole. An id that is forgotten early could only make one row more, never one less.
 //!
 //! The store is an LSM tree (crate fjall) of 28 bytes an id; its memory is bounded, whatever the number of ids. All of it is
 //! derived from the log: an index that can't be opened is begun anew.
@@ -218,11 +218,12 @@ impl Store {
         let mut batch = self.database.batch();
         let mut new: HashMap<u128, Position> = HashMap::new();
         let mut verdicts = Vec::with_capacity(records.len());
+        let days = self.days();
         for seen in records {
             let (key, bucket) = (seen.id.0 ^ salt, seen.received_at.as_micros().div_euclid(BUCKET_MICROS));
             let first = match new.get(&key) {
                 Some(first) => Some(*first),
-                None => self.find(key, bucket)?,
+                None => self.find(key, bucket, &days)?,
             };
             verdicts.push(first.is_some_and(|first| first != seen.position));
             if first.is_none() {
@@ -236,9 +237,10 @@ impl Store {
         Ok(verdicts)
     }
 
-    /// Where the first record with an id is, if it was received in this bucket or the one before.
-    fn find(&self, key: u128, bucket: i64) -> fjall::Result<Option<Position>> {
-        for bucket in [bucket, bucket - 1] {
+    /// Where the first record with an id is, if it was received in this bucket, the one before, or one of `days` behind it.
+    fn find(&self, key: u128, bucket: i64, days: &[i64]) -> fjall::Result<Option<Position>> {
+        let later = days.iter().copied().filter(|day| *day > bucket);
+        for bucket in [bucket, bucket - 1].into_iter().chain(later) {
             if let Some(found) = self.bucket(bucket)?.get(key.to_be_bytes())? {
                 return Ok(decode(&found));
             }
@@ -246,14 +248,23 @@ impl Store {
         Ok(None)
     }
 
+    /// The buckets there are.
+    fn days(&self) -> Vec<i64> {
+        self.database.list_keyspace_names().iter().filter_map(|name| number(name)).collect()
+    }
+
     fn bucket(&self, bucket: i64) -> fjall::Result<Keyspace> {
         if let Some(found) = self.buckets.read().unwrap_or_else(PoisonError::into_inner).get(&bucket) {
             return Ok(found.clone());
         }
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !self.database.keyspace_exists(&name(bucket));
         let made = self.database.keyspace(&name(bucket), options)?;
         buckets.insert(bucket, made.clone());
-        self.drop_before(bucket - 2, &mut buckets)?;
+        // One that is looked into again may be of a clock that was ahead, and those before it of today.
+        if is_new {
+            self.drop_before(bucket - 2, &mut buckets)?;
+        }
         Ok(made)
     }
 

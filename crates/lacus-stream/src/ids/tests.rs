@@ -61,6 +61,26 @@ fn a_day_is_remembered_and_three_are_forgotten() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_to_the_day_before_forgets_nothing() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(judge(&ids, &[seen(1, 0, 0, DAY), seen(2, 0, 1, 3 * DAY)]), [false, false]);
+    for _ in 0..2 {
+        assert_eq!(judge(&ids, &[seen(2, 0, 2, DAY), seen(3, 0, 3, DAY), seen(1, 0, 4, 0)]), [true, false, true]);
+    }
+}
+
+#[test]
+fn what_a_clock_that_was_far_ahead_left_takes_nothing_away() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    judge(&ids, &[seen(1, 0, 0, 90 * DAY), seen(2, 0, 1, DAY)]);
+    drop(ids);
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(judge(&ids, &[seen(3, 0, 2, DAY), seen(2, 0, 3, DAY), seen(1, 0, 4, DAY)]), [false, true, true]);
+}
+
+#[test]
 fn an_index_that_is_no_index_is_begun_anew() {
     let directory = TempDir::new().unwrap();
     judge(&MessageIds::open(directory.path()).unwrap(), &[seen(1, 0, 0, 0)]);
