@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use lacus_core::settings::InvalidEvents;
 use lacus_core::units::{ByteSize, human_count};
-use lacus_core::{Error, NewRecord, StreamName};
+use lacus_core::{Error, MessageId, NewRecord, StreamName};
 use sha2::{Digest, Sha256};
 
 use crate::budget::Share;
@@ -175,8 +175,9 @@ impl Checker {
             match wrong.map_or(Ok(value), |wrong| self.keep(text, &piece, wrong)) {
                 Ok(value) => {
                     let record = self.record(text, &piece);
-                    let id = request_id.as_ref().map(|request| request.of_event(index));
-                    batch.accept(NewRecord { id: id.or(record.id), value, ..record }, is_good);
+                    let id = request_id.as_ref().map(|request| request.of_event(index)).or(record.id);
+                    let id = if is_good { id } else { id.map(|id| of_rejected(id, &value)) };
+                    batch.accept(NewRecord { id, value, ..record }, is_good);
                 }
                 Err(wrong) => batch.refuse(index, piece.range.start, &wrong, &mut places),
             }
@@ -224,9 +225,15 @@ impl Checker {
 struct RequestId(&'static str, Vec<u8>);
 
 impl RequestId {
-    fn of_event(&self, index: usize) -> lacus_core::MessageId {
+    fn of_event(&self, index: usize) -> MessageId {
         message_id(self.0, &[&self.1, &index.to_le_bytes()])
     }
+}
+
+/// The id of an event that goes to quarantine. It is the same when the same comes again, and another one than that of the
+/// event when it comes mended, or when the schema was: it would be left out as a duplicate of what is no row.
+fn of_rejected(id: MessageId, value: &[u8]) -> MessageId {
+    message_id("rejected", &[&id.0.to_le_bytes(), value])
 }
 
 impl Wrong {

@@ -50,10 +50,13 @@ impl Judge {
     /// # Errors
     /// If the index or the log can't be used.
     pub(crate) fn catch_up(&mut self, log: &Log, stream: &StreamInfo, seen: &Offsets) -> Result<bool> {
-        if self.has_judged && self.ids.covered(&self.stream)? != self.remembered {
-            // It was damaged and begun anew.
+        let is_relied_on = self.has_judged || self.remembered != Offsets::default();
+        if is_relied_on && self.ids.covered(&self.stream)? != self.remembered {
+            // It was damaged and begun anew: by this delivery or another one.
             *self = Self::open(&self.ids, log, stream, seen)?;
         }
+        // Retention may remove what was delivered while it is being judged: then nothing is compared with it.
+        stream.start.iter().for_each(|(shard, start)| self.covered.advance(shard, start));
         let behind = self.first.iter().find(|(shard, end)| self.covered.next(*shard) < *end);
         let Some((shard, end)) = behind else { return Ok(false) };
         let records = reading::read_until(log, &self.stream, shard, self.covered.next(shard), end)?;

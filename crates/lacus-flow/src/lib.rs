@@ -85,6 +85,9 @@ impl Deliveries {
             tasks: TaskTracker::new(),
         };
         must_have_been_logged(&inner.log, &inner.lake)?;
+        let (log, ids) = (inner.log.clone(), Arc::clone(&inner.ids));
+        let fitted = tokio::task::spawn_blocking(move || fit_ids(&log, &ids)).await;
+        fitted.map_err(|error| Error::internal("beginning deliveries ended unexpectedly").with_source(error))??;
         let deliveries = Self(Arc::new(inner));
         match deliveries.start_new().await {
             // Nothing but that stream is wrong, and `follow_new_streams` says so.
@@ -263,6 +266,13 @@ fn must_have_been_logged(log: &Log, lake: &Lake) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An index of messages that is ahead of the log would make duplicates of what is sent again after a restore.
+fn fit_ids(log: &Log, ids: &MessageIds) -> Result<()> {
+    let ends: BTreeMap<_, _> = log.streams().into_iter().map(|stream| (stream.name, stream.end)).collect();
+    let end = |stream: &str| StreamName::new(stream).ok().and_then(|stream| ends.get(&stream).cloned());
+    ids.fit(|stream| end(stream).unwrap_or_default())
 }
 
 fn ended_unexpectedly(stream: &StreamName) -> Error {

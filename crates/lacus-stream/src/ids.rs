@@ -7,8 +7,8 @@
 //! a commit), and what was delivered before an index was lost must be judged again first ([`MessageIds::covered`]).
 //!
 //! Ids are kept in buckets of a day, by when their record was received. A record is compared with its own bucket and the one
-//! before: the window is 24 hours at least. Older buckets are dropped whole. An id that is forgotten early could only make
-//! one row more, never one less.
+//! before: the window is 24 hours at least; and with later ones, which there are when the clock was set back. Older buckets
+//! are dropped whole. An id that is forgotten early could only make one row more, never one less.
 //!
 //! The store is an LSM tree (crate fjall) of 28 bytes an id; its memory is bounded, whatever the number of ids. All of it is
 //! derived from the log: an index that can't be opened is begun anew.
@@ -70,6 +70,24 @@ impl MessageIds {
     pub fn open(directory: &Path) -> Result<Self> {
         let open = Store::open(directory).or_else(|error| begin_anew(directory, &error))?;
         Ok(Self { directory: directory.to_owned(), open: RwLock::new(Some(open)) })
+    }
+
+    /// Begins anew if it judged records that the log does not have: `end` says where the log of a stream ends. So it is when
+    /// the log was restored from a backup and the index was not. What came after the backup is sent again then, and must not
+    /// be left out for the sake of records that are gone. For before the first is judged. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub fn fit(&self, end: impl Fn(&str) -> Offsets) -> Result<()> {
+        if self.with(|open| open.is_within(&end)).context("compare the index of messages with the log")? {
+            return Ok(());
+        }
+        let directory = self.directory.display();
+        tracing::warn!(%directory, "the index of messages is ahead of the log, and is made again from it");
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        *open = Some(make_anew(&self.directory)?);
+        Ok(())
     }
 
     /// Says for each record, in the order of the log, whether it is a duplicate. Ids that are new are remembered, together
@@ -148,6 +166,10 @@ fn begin_anew(directory: &Path, error: &fjall::Error) -> Result<Store> {
         return Err(failed(error)).context(format!("open the index of messages in {}", directory.display()));
     }
     tracing::warn!(directory = %directory.display(), %error, "the index of messages is made again from the log");
+    make_anew(directory)
+}
+
+fn make_anew(directory: &Path) -> Result<Store> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).context(format!("remove {}", directory.display()));
@@ -176,7 +198,19 @@ impl Store {
 
     fn covered(&self, stream: &StreamName) -> fjall::Result<Offsets> {
         let stored = self.meta.get(stream.as_str())?;
-        Ok(stored.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default())
+        Ok(stored.map(|stored| read_covered(&stored)).unwrap_or_default())
+    }
+
+    /// Whether nothing was judged that lies behind these ends.
+    fn is_within(&self, end: &impl Fn(&str) -> Offsets) -> fjall::Result<bool> {
+        for stored in self.meta.iter() {
+            let (stream, covered) = stored.into_inner()?;
+            let end = end(&String::from_utf8_lossy(&stream));
+            if read_covered(&covered).iter().any(|(shard, next)| next > end.next(shard)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn judge(&self, stream: &StreamName, records: &[Seen], covered: &Offsets) -> fjall::Result<Vec<bool>> {
@@ -184,11 +218,12 @@ impl Store {
         let mut batch = self.database.batch();
         let mut new: HashMap<u128, Position> = HashMap::new();
         let mut verdicts = Vec::with_capacity(records.len());
+        let days = self.days();
         for seen in records {
             let (key, bucket) = (seen.id.0 ^ salt, seen.received_at.as_micros().div_euclid(BUCKET_MICROS));
             let first = match new.get(&key) {
                 Some(first) => Some(*first),
-                None => self.find(key, bucket)?,
+                None => self.find(key, bucket, &days)?,
             };
             verdicts.push(first.is_some_and(|first| first != seen.position));
             if first.is_none() {
@@ -202,9 +237,10 @@ impl Store {
         Ok(verdicts)
     }
 
-    /// Where the first record with an id is, if it was received in this bucket or the one before.
-    fn find(&self, key: u128, bucket: i64) -> fjall::Result<Option<Position>> {
-        for bucket in [bucket, bucket - 1] {
+    /// Where the first record with an id is, if it was received in this bucket, the one before, or one of `days` behind it.
+    fn find(&self, key: u128, bucket: i64, days: &[i64]) -> fjall::Result<Option<Position>> {
+        let later = days.iter().copied().filter(|day| *day > bucket);
+        for bucket in [bucket, bucket - 1].into_iter().chain(later) {
             if let Some(found) = self.bucket(bucket)?.get(key.to_be_bytes())? {
                 return Ok(decode(&found));
             }
@@ -212,14 +248,23 @@ impl Store {
         Ok(None)
     }
 
+    /// The buckets there are.
+    fn days(&self) -> Vec<i64> {
+        self.database.list_keyspace_names().iter().filter_map(|name| number(name)).collect()
+    }
+
     fn bucket(&self, bucket: i64) -> fjall::Result<Keyspace> {
         if let Some(found) = self.buckets.read().unwrap_or_else(PoisonError::into_inner).get(&bucket) {
             return Ok(found.clone());
         }
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !self.database.keyspace_exists(&name(bucket));
         let made = self.database.keyspace(&name(bucket), options)?;
         buckets.insert(bucket, made.clone());
-        self.drop_before(bucket - 2, &mut buckets)?;
+        // One that is looked into again may be of a clock that was ahead, and those before it of today.
+        if is_new {
+            self.drop_before(bucket - 2, &mut buckets)?;
+        }
         Ok(made)
     }
 
@@ -243,6 +288,10 @@ fn options() -> KeyspaceCreateOptions {
         .data_block_compression_policy(CompressionPolicy::disabled())
         .filter_block_partitioning_policy(PartitioningPolicy::all(true))
         .index_block_partitioning_policy(PartitioningPolicy::all(true))
+}
+
+fn read_covered(stored: &[u8]) -> Offsets {
+    serde_json::from_slice(stored).unwrap_or_default()
 }
 
 fn name(bucket: i64) -> String {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -50,15 +51,28 @@ pub(crate) fn read(shared: &Shared, id: PartitionId, from: Offset, bytes_max: us
 
 /// The first record of a partition that was received at or after `time`, or the end.
 pub(crate) fn find_time(shared: &Shared, id: PartitionId, time: Timestamp) -> Result<Offset> {
-    let (mut next, end) = {
+    let (next, end) = {
         let state = shared.state();
         let segments = state.finished.iter().map(|finished| &finished.segment).chain([&state.active.segment]);
         // All records before a file were received when its header says, or earlier.
         let before = segments.take_while(|segment| segment.last_received_at < time).last();
         (before.map_or(state.start(id), |segment| segment.start(id)).max(state.start(id)), state.end(id))
     };
+    first_since(shared, id, next..end, time)
+}
+
+/// The same among the records between two offsets.
+pub(crate) fn first_since(shared: &Shared, id: PartitionId, between: Range<Offset>, time: Timestamp) -> Result<Offset> {
+    let Range { start: mut next, end } = between;
     while next < end {
-        for record in read(shared, id, next, SPAN_BYTES_MAX as usize)? {
+        let records = read(shared, id, next, SPAN_BYTES_MAX as usize);
+        let start = shared.state().start(id);
+        if records.is_err() && next < start {
+            // Retention was faster: what is left begins here.
+            next = start;
+            continue;
+        }
+        for record in records? {
             if record.received_at >= time {
                 return Ok(record.position.offset);
             }

@@ -52,15 +52,15 @@ pub(crate) fn retain(shared: &Shared, limits: &Limits, delivered: &dyn Fn(&Strea
 }
 
 fn take_first(shared: &Shared, limits: &Limits, delivered: &dyn Fn(&StreamName) -> Offsets) -> Option<Finished> {
+    let next = second(&shared.state())?;
+    // After the file: a stream that is made later than this has no record before it.
     let streams: Vec<_> = shared.streams().iter().cloned().collect();
-    let next = {
+    {
         let state = shared.state();
-        let next = second(&state)?;
         if !is_too_large(&state, limits) && !is_older(&state, limits.older_than(&streams, state.first(), &next)) {
             return None;
         }
-        next
-    };
+    }
     if !all_delivered(&streams, &next, delivered) {
         return None;
     }

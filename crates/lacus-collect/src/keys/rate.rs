@@ -26,11 +26,10 @@ impl Bucket {
     /// The seconds after which there is some left again, if nobody else takes it.
     #[expect(clippy::cast_precision_loss, reason = "counts of events in one request")]
     pub(super) fn take(&mut self, events: u64, now: Timestamp) -> Result<(), f64> {
-        let seconds = now.millis_since(self.filled_at) as f64 / 1e3;
-        if seconds > 0.0 {
-            self.tokens = (self.tokens + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
-            self.filled_at = now;
-        }
+        let micros = now.as_micros().saturating_sub(self.filled_at.as_micros()).max(0);
+        self.tokens = (self.tokens + micros as f64 / 1e6 * self.per_second).min(self.per_second * BURST_SECONDS);
+        // A clock that is set back is followed: to wait until it comes to the same time again would refuse a sender for as long.
+        self.filled_at = now;
         if self.tokens <= 0.0 {
             return Err((1.0 - self.tokens) / self.per_second);
         }
@@ -44,6 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parts_of_a_millisecond_count() {
+        let at = |micros: i64| Timestamp::from_micros(micros);
+        let mut bucket = Bucket::new(800, at(0));
+        assert!(bucket.take(4_000, at(0)).is_ok());
+        assert!((1..100).all(|turn| bucket.take(1, at(turn * 1_900)).is_ok()), "one each 1.25 ms may pass");
+    }
+
+    #[test]
     fn a_bucket_gives_a_burst_and_then_its_rate() {
         let at = |ms: u64| Timestamp::from_micros(0).plus_ms(ms);
         let mut bucket = Bucket::new(10, at(0));
@@ -55,5 +62,6 @@ mod tests {
         assert!(bucket.take(1_000, at(3_601_000)).is_ok(), "one large request passes");
         assert_eq!(bucket.take(1, at(3_602_000)), Err(98.1), "and is paid for after");
         assert!(bucket.take(1, at(0)).is_err(), "a clock that is set back gives nothing");
+        assert!(bucket.take(1, at(99_000)).is_ok(), "and is followed from there");
     }
 }

@@ -40,6 +40,19 @@ async fn what_is_against_the_schema_is_kept_with_the_reason_in_front() {
     "#);
 }
 
+/// What goes to quarantine must not make a duplicate of the event that its sender mends and sends again.
+#[tokio::test]
+async fn an_event_in_quarantine_does_not_take_the_id_of_the_mended_one() {
+    let door = Door::with_settings(&format!("{KEEPING}\nid = \"event_id\""));
+    for event in [r#"{"name":7,"event_id":1}"#, r#"{"name":7,"event_id":1}"#, r#"{"name":"Search","event_id":1}"#] {
+        assert_eq!(door.post(PATH, event).await.status, StatusCode::OK);
+    }
+    let records: Vec<_> = door.values("clicks").into_iter().zip(door.ids("clicks")).collect();
+    let (good, rejected): (Vec<_>, Vec<_>) = records.into_iter().partition(|(value, _)| value.starts_with('{'));
+    assert!(good[0].1.is_some() && rejected.iter().all(|(_, id)| id.is_some() && *id != good[0].1), "{rejected:?}");
+    assert_eq!(rejected[0], rejected[1], "a retry is one all the same");
+}
+
 #[tokio::test]
 async fn a_schema_is_looked_up_by_hostile_events_too() {
     let door = Door::with_settings(KEEPING);

@@ -129,6 +129,31 @@ async fn whatever_a_crash_leaves_every_message_is_a_row_once() {
     }
 }
 
+/// A restore from a backup that leaves the index as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_in_a_restore_is_no_duplicate_when_it_comes_again() {
+    let (project, backup) = (Project::new(), tempfile::tempdir().unwrap());
+    let root = project.directory.path();
+    let running = project.start().await.unwrap();
+    running.send_messages_of([1, 2]).await;
+    running.flush().await;
+    running.stop().await;
+    let parts = ["stream", "lake", "catalog.db"];
+    parts.iter().for_each(|part| copy(&root.join(part), &backup.path().join(part)));
+    let running = project.start().await.unwrap();
+    running.send_messages_of([3, 4]).await;
+    running.flush().await;
+    running.stop().await;
+
+    let restored = Project::new();
+    parts.iter().for_each(|part| copy(&backup.path().join(part), &restored.directory.path().join(part)));
+    copy(&root.join("ids"), &restored.directory.path().join("ids"));
+    let running = restored.start().await.unwrap();
+    running.send_messages_of([1, 3, 4]).await;
+    assert_eq!(running.ids(&restored), [1, 2, 3, 4]);
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_is_damaged_is_made_again() {
     let project = Project::new();

@@ -61,6 +61,26 @@ fn a_day_is_remembered_and_three_are_forgotten() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_to_the_day_before_forgets_nothing() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(judge(&ids, &[seen(1, 0, 0, DAY), seen(2, 0, 1, 3 * DAY)]), [false, false]);
+    for _ in 0..2 {
+        assert_eq!(judge(&ids, &[seen(2, 0, 2, DAY), seen(3, 0, 3, DAY), seen(1, 0, 4, 0)]), [true, false, true]);
+    }
+}
+
+#[test]
+fn what_a_clock_that_was_far_ahead_left_takes_nothing_away() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    judge(&ids, &[seen(1, 0, 0, 90 * DAY), seen(2, 0, 1, DAY)]);
+    drop(ids);
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(judge(&ids, &[seen(3, 0, 2, DAY), seen(2, 0, 3, DAY), seen(1, 0, 4, DAY)]), [false, true, true]);
+}
+
+#[test]
 fn an_index_that_is_no_index_is_begun_anew() {
     let directory = TempDir::new().unwrap();
     judge(&MessageIds::open(directory.path()).unwrap(), &[seen(1, 0, 0, 0)]);
@@ -70,6 +90,21 @@ fn an_index_that_is_no_index_is_begun_anew() {
     let ids = MessageIds::open(directory.path()).unwrap();
     assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
     assert_eq!(judge(&ids, &[seen(1, 0, 0, 0), seen(1, 0, 1, 0)]), [false, true]);
+}
+
+/// The log was restored from a backup, and the index stayed: what is sent again is no duplicate of what is gone.
+#[test]
+fn an_index_of_records_that_the_log_does_not_have_is_begun_anew() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    let to = |offset: u64| -> Offsets { [(Partition(0), Offset(offset))].into_iter().collect() };
+    ids.judge(&clicks(), &[seen(1, 0, 0, 0), seen(2, 0, 1, 0)], &to(2)).unwrap();
+    ids.fit(|_| to(2)).unwrap();
+    assert_eq!(judge(&ids, &[seen(2, 0, 1, 0)]), [false], "it fits, and stays");
+    ids.judge(&clicks(), &[], &to(2)).unwrap();
+    ids.fit(|stream| if stream == "clicks" { to(1) } else { Offsets::default() }).unwrap();
+    assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
+    assert_eq!(judge(&ids, &[seen(1, 0, 0, 0), seen(3, 0, 1, 0), seen(2, 0, 2, 0)]), [false; 3]);
 }
 
 fn walk(directory: &Path) -> Vec<PathBuf> {

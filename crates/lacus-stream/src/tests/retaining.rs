@@ -42,6 +42,20 @@ async fn only_old_and_delivered_files_go() {
     assert_eq!(values(&read_all(&open(directory.path()))[0]), ["at 50"]);
 }
 
+/// To say that the records are gone would tell a reader that it has all of the shard.
+#[tokio::test]
+async fn a_time_is_found_though_retention_takes_files_meanwhile() {
+    let clock = Arc::new(TestClock::default());
+    let (_directory, log) = five_files(&clock).await;
+    log.retain(&delivered(3)).unwrap();
+    let id = log.partition_id(&clicks(), Partition(0)).unwrap();
+    let at = |ms: i64| Timestamp::from_micros(ms * 1_000);
+    for (ms, expected) in [(0, 3), (45_000, 4), (60_000, 5)] {
+        let found = reading::first_since(&log.inner.shared, id, Offset(0)..Offset(5), at(ms)).unwrap();
+        assert_eq!(found, Offset(expected), "{ms}");
+    }
+}
+
 #[tokio::test]
 async fn a_partition_whose_records_are_all_gone_goes_on_counting() {
     let clock = Arc::new(TestClock::default());

@@ -33,9 +33,14 @@ pub(super) fn oldest<'a>(stream: &'a StreamInfo, shards: &[&'a Shard]) -> Vec<&'
     oldest
 }
 
-/// Whether a shard took records at a time.
-pub(super) fn is_open_at(stream: &StreamInfo, shard: &Shard, time: Timestamp) -> bool {
-    opened_at(stream, shard) <= time && !is_closed_before(shard, time)
+/// Of these shards, where a reader of everything since a time begins: those that were open then. Before the stream was made,
+/// or what is left of it begins, none was, or none that is told: then those that descend from none that is told.
+pub(super) fn open_at<'a>(stream: &StreamInfo, mut shards: Vec<&'a Shard>, time: Timestamp) -> Vec<&'a Shard> {
+    shards.retain(|shard| !is_closed_before(shard, time));
+    let told: HashSet<Partition> = shards.iter().map(|shard| shard.partition).collect();
+    let is_first = |shard: &Shard| !shard.parents.iter().any(|parent| told.contains(parent));
+    shards.retain(|shard| opened_at(stream, shard) <= time || is_first(shard));
+    shards
 }
 
 /// Whether a shard was closed before a time: it has no record of then or later.

@@ -1,6 +1,6 @@
 //! Shards: listed, split, merged.
 
-use lacus_core::Offset;
+use lacus_core::{Offset, Timestamp};
 use lacus_stream::{Shard, StreamInfo};
 use serde::{Deserialize, Serialize};
 
@@ -110,10 +110,8 @@ pub(super) struct ListedShards {
 }
 
 pub(super) fn list(call: &Call<'_>, mut asked: ListShards) -> Result<ListedShards, AwsError> {
-    // A token is the name of the stream and the last shard that was told: "orders/shardId-000000000007".
-    if let Some((name, last)) = asked.next_token.as_deref().and_then(|token| token.rsplit_once('/')) {
-        asked.exclusive_start_shard_id = Some(last.to_owned());
-        asked.stream = Named { name: Some(name.to_owned()), arn: None };
+    if let Some(token) = asked.next_token.take() {
+        asked.go_on(&token)?;
     }
     let stream = asked.stream.find(call)?;
     let after = asked.exclusive_start_shard_id.as_deref().map(|id| find_shard(&stream, id)).transpose()?;
@@ -129,9 +127,36 @@ pub(super) fn list(call: &Call<'_>, mut asked: ListShards) -> Result<ListedShard
     shards.truncate(most);
     let last = shards.last().filter(|_| more);
     Ok(ListedShards {
-        next_token: last.map(|last| format!("{}/{}", aws_name(&stream), shard_id(last.partition))),
+        next_token: last.map(|last| asked.token(&stream, last)),
         shards: shards.into_iter().map(|shard| wire_shard(&stream, shard)).collect(),
     })
+}
+
+impl ListShards {
+    /// What asks for the shards after `last`: the name of the stream, that shard, and the filter, as a client that asks for
+    /// the next page does not say it again. `orders/shardId-000000000007/AT_TIMESTAMP//1795233600000000`.
+    fn token(&self, stream: &StreamInfo, last: &Shard) -> String {
+        let page = format!("{}/{}", aws_name(stream), shard_id(last.partition));
+        let Some(ShardFilter { r#type, shard_id, timestamp }) = &self.shard_filter else { return page };
+        let micros = timestamp.map(|time| time.0.as_micros().to_string());
+        format!("{page}/{}/{}/{}", r#type, shard_id.as_deref().unwrap_or_default(), micros.unwrap_or_default())
+    }
+
+    /// Asks for what a token says.
+    fn go_on(&mut self, token: &str) -> Result<(), AwsError> {
+        let wrong = || AwsError::invalid("Invalid NextToken.");
+        let mut words = token.split('/');
+        let (name, last) = words.next().zip(words.next()).ok_or_else(wrong)?;
+        self.stream = Named { name: Some(name.to_owned()), arn: None };
+        self.exclusive_start_shard_id = Some(last.to_owned());
+        if let Some(r#type) = words.next() {
+            let (shard_id, micros) = words.next().zip(words.next()).ok_or_else(wrong)?;
+            let shard_id = (!shard_id.is_empty()).then(|| shard_id.to_owned());
+            let timestamp = micros.parse().ok().map(|micros| Time(Timestamp::from_micros(micros)));
+            self.shard_filter = Some(ShardFilter { r#type: r#type.to_owned(), shard_id, timestamp });
+        }
+        Ok(())
+    }
 }
 
 impl ShardFilter {
@@ -143,10 +168,7 @@ impl ShardFilter {
             "FROM_TRIM_HORIZON" => {}
             "AT_TRIM_HORIZON" => shards = lineage::oldest(stream, &shards),
             "AT_LATEST" => shards.retain(|shard| shard.is_open()),
-            "AT_TIMESTAMP" => {
-                let time = time()?;
-                shards.retain(|shard| lineage::is_open_at(stream, shard, time));
-            }
+            "AT_TIMESTAMP" => shards = lineage::open_at(stream, shards, time()?),
             "FROM_TIMESTAMP" => {
                 let time = time()?;
                 shards.retain(|shard| !lineage::is_closed_before(shard, time));

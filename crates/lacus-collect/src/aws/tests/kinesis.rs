@@ -52,7 +52,10 @@ async fn a_stream_is_resharded_and_its_shards_are_listed_by_filter() {
     aws.kinesis("MergeShards", json!({"StreamName": "web", "ShardToMerge": "shardId-000000000001", "AdjacentShardToMerge": "shardId-000000000002"})).await;
     insta::assert_snapshot!(aws.kinesis("ListShards", web()).await, @r#"{"Shards":[{"HashKeyRange":{"EndingHashKey":"340282366920938463463374607431768211455","StartingHashKey":"0"},"SequenceNumberRange":{"EndingSequenceNumber":"49000000000000000000000000000000000000000000000000000000","StartingSequenceNumber":"49000000000000000000000000000000000000000000000000000000"},"ShardId":"shardId-000000000000"},{"HashKeyRange":{"EndingHashKey":"170141183460469231731687303715884105727","StartingHashKey":"0"},"ParentShardId":"shardId-000000000000","SequenceNumberRange":{"EndingSequenceNumber":"49000000000100000000000000000000000000000000000000000000","StartingSequenceNumber":"49000000000100000000000000000000000000000000000000000000"},"ShardId":"shardId-000000000001"},{"HashKeyRange":{"EndingHashKey":"340282366920938463463374607431768211455","StartingHashKey":"170141183460469231731687303715884105728"},"ParentShardId":"shardId-000000000000","SequenceNumberRange":{"EndingSequenceNumber":"49000000000200000000000000000000000000000000000000000000","StartingSequenceNumber":"49000000000200000000000000000000000000000000000000000000"},"ShardId":"shardId-000000000002"},{"AdjacentParentShardId":"shardId-000000000002","HashKeyRange":{"EndingHashKey":"340282366920938463463374607431768211455","StartingHashKey":"0"},"ParentShardId":"shardId-000000000001","SequenceNumberRange":{"StartingSequenceNumber":"49000000000300000000000000000000000000000000000000000000"},"ShardId":"shardId-000000000003"}]}"#);
     let (first, second, third) = (1_795_233_600.5, 1_795_233_601.5, 1_795_233_602.5);
+    let (never, split) = (1_795_233_599.5, 1_795_233_601);
     for (filter, expected) in [
+        (json!({"Type": "AT_TIMESTAMP", "Timestamp": never}), vec![0]),
+        (json!({"Type": "AT_TIMESTAMP", "Timestamp": split}), vec![0, 1, 2]),
         (json!({"Type": "AT_LATEST"}), vec![3]),
         (json!({"Type": "FROM_TRIM_HORIZON"}), vec![0, 1, 2, 3]),
         (json!({"Type": "AT_TRIM_HORIZON"}), vec![0]),
@@ -64,6 +67,15 @@ async fn a_stream_is_resharded_and_its_shards_are_listed_by_filter() {
     ] {
         let told = aws.kinesis("ListShards", json!({"StreamName": "web", "ShardFilter": filter})).await;
         assert_eq!(shards(&told), expected, "{filter}");
+        // A client that asks for the next page says nothing but its token.
+        let mut asked = json!({"StreamName": "web", "ShardFilter": filter, "MaxResults": 1});
+        let mut listed = Vec::new();
+        while !asked["NextToken"].is_null() || listed.is_empty() {
+            let page = aws.kinesis("ListShards", asked).await;
+            listed.extend(shards(&page));
+            asked = json!({"NextToken": page["NextToken"], "MaxResults": 1});
+        }
+        assert_eq!(listed, expected, "{filter} in pages");
     }
     let page = aws.kinesis("ListShards", json!({"StreamName": "web", "MaxResults": 3})).await;
     let rest = aws.kinesis("ListShards", json!({"NextToken": page["NextToken"]})).await;
@@ -94,6 +106,9 @@ async fn closed_shards_without_records_are_told_until_the_retention_ends() {
     assert_eq!(shards(&aws.kinesis("ListShards", oldest).await), [1, 2]);
     aws.clock.advance_ms(24 * 3_600_000 + 1);
     assert_eq!(shards(&aws.kinesis("ListShards", web()).await), [1, 2]);
+    let filter = json!({"Type": "AT_TIMESTAMP", "Timestamp": 1_795_233_600 - 1});
+    let told = aws.kinesis("ListShards", json!({"StreamName": "web", "ShardFilter": filter})).await;
+    assert_eq!(shards(&told), [1, 2], "a reader of everything begins with what there still is");
 }
 
 #[tokio::test]
