@@ -5,20 +5,19 @@
 //! be on disk, as after any lost answer.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::body::BodyDataStream;
 use bytes::Bytes;
 use lacus_core::units::human_count;
 use lacus_core::{Error, Kind, NewRecord, Position, StreamName};
-use lacus_stream::{NewStream, StreamInfo};
+use lacus_stream::NewStream;
 
 use crate::body;
 use crate::budget::Share;
 use crate::check::{Batch, Checker, Order, Receipt};
 use crate::refusal::Refusal;
 use crate::request::Encoding;
-use crate::stats::{Reason, SourceCounters, SourceStats};
+use crate::stats::{Reason, SourceStats};
 use crate::{FORMAT_ATTRIBUTE, Inner, LIGHT_BYTES_MAX, SEGMENT_FORMAT};
 
 /// The most of [`LIGHT_BYTES_MAX`] where a schema looks into each event.
@@ -80,15 +79,18 @@ pub(crate) async fn store_as(
     records: Vec<NewRecord>,
     tally: SourceStats,
 ) -> Result<Vec<Position>, Refusal> {
-    let counters = ready_stream(inner, source, format).await?;
-    let appended = inner.log.append(source, records).await;
-    // It was deleted since we last looked: the sender is asked to try again, which makes it anew.
-    if appended.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
-        inner.counters.forget(source);
-    }
-    let positions = appended?;
-    counters.count(tally);
+    ready_stream(inner, source, format).await?;
+    let positions = inner.log.append(source, records).await.map_err(|error| match error.kind() {
+        Kind::NotFound => deleted_just_now(),
+        _ => error,
+    })?;
+    inner.counters.of(source).count(tally);
     Ok(positions)
+}
+
+/// Sent again, the events make the stream anew.
+fn deleted_just_now() -> Error {
+    Error::unavailable("the stream was deleted just now").with_hint("send again")
 }
 
 /// Unpacks and checks a body.
@@ -98,25 +100,24 @@ async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share)
     inner.work(is_light, move || Ok((checker.batch(packed, &mut share)?, share))).await?
 }
 
-/// Makes sure that the stream exists and takes events of this format.
-async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<Arc<SourceCounters>, Refusal> {
-    if let Some(counters) = inner.counters.known(source).filter(|counters| counters.format == format) {
-        return Ok(counters);
-    }
-    if inner.log.stream(source).is_none() {
+/// Makes sure that the stream exists and takes events of this format. Asked each time: it may have been deleted, and made
+/// again with another format.
+async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
+    let mut found = inner.log.attribute(source, FORMAT_ATTRIBUTE);
+    if found.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
         create_stream(inner, source, format).await?;
+        found = inner.log.attribute(source, FORMAT_ATTRIBUTE);
     }
-    let stream = inner.log.stream(source).ok_or_else(|| Error::unavailable("the stream was deleted just now"))?;
-    if Format::of(&stream) != format {
-        let error = match format {
-            Format::Json => Error::invalid(format!("source \"{source}\" takes messages of the Segment API only"))
-                .with_hint("post events to another source, or send them with a Segment SDK"),
-            Format::Segment => Error::invalid(format!("source \"{source}\" takes plain events, no Segment messages"))
-                .with_hint("make a write key for another source: lacus key create --source NAME"),
-        };
-        return Err(Refusal::invalid(Reason::Parameter, error));
+    if Format::named(found.map_err(|_| deleted_just_now())?.as_deref()) == format {
+        return Ok(());
     }
-    Ok(inner.counters.know(source, format))
+    let error = match format {
+        Format::Json => Error::invalid(format!("source \"{source}\" takes messages of the Segment API only"))
+            .with_hint("post events to another source, or send them with a Segment SDK"),
+        Format::Segment => Error::invalid(format!("source \"{source}\" takes plain events, no Segment messages"))
+            .with_hint("make a write key for another source: lacus key create --source NAME"),
+    };
+    Err(Refusal::invalid(Reason::Parameter, error))
 }
 
 async fn create_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
@@ -151,9 +152,8 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    fn of(stream: &StreamInfo) -> Self {
-        let is_segment = stream.attributes.get(FORMAT_ATTRIBUTE).is_some_and(|format| format == SEGMENT_FORMAT);
-        if is_segment { Self::Segment } else { Self::Json }
+    fn named(attribute: Option<&str>) -> Self {
+        if attribute == Some(SEGMENT_FORMAT) { Self::Segment } else { Self::Json }
     }
 
     fn attributes(self) -> BTreeMap<String, String> {

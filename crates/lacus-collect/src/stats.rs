@@ -9,7 +9,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lacus_core::StreamName;
 
-use crate::append::Format;
 use crate::json::Flaw;
 
 /// What the doors counted since the start.
@@ -103,8 +102,6 @@ pub(crate) struct Counters {
 
 #[derive(Default)]
 pub(crate) struct SourceCounters {
-    /// What the records of the stream are.
-    pub(crate) format: Format,
     requests: AtomicU64,
     accepted: AtomicU64,
     quarantined: AtomicU64,
@@ -118,26 +115,12 @@ impl Counters {
         self.refused[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The counters of a source whose stream is known to exist.
-    pub(crate) fn known(&self, source: &StreamName) -> Option<Arc<SourceCounters>> {
-        self.sources.read().unwrap_or_else(PoisonError::into_inner).get(source).cloned()
-    }
-
-    /// Remembers that the stream of a source exists.
-    pub(crate) fn know(&self, source: &StreamName, format: Format) -> Arc<SourceCounters> {
-        let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
-        // A stream that was deleted may have been made anew with another format.
-        let known = sources.get(source).filter(|counters| counters.format == format).cloned();
-        known.unwrap_or_else(|| {
-            let counters = Arc::new(SourceCounters { format, ..SourceCounters::default() });
-            sources.insert(source.clone(), Arc::clone(&counters));
-            counters
-        })
-    }
-
-    /// Forgets a source whose stream is gone.
-    pub(crate) fn forget(&self, source: &StreamName) {
-        self.sources.write().unwrap_or_else(PoisonError::into_inner).remove(source);
+    /// The counters of a source.
+    pub(crate) fn of(&self, source: &StreamName) -> Arc<SourceCounters> {
+        if let Some(known) = self.sources.read().unwrap_or_else(PoisonError::into_inner).get(source) {
+            return Arc::clone(known);
+        }
+        Arc::clone(self.sources.write().unwrap_or_else(PoisonError::into_inner).entry(source.clone()).or_default())
     }
 
     pub(crate) fn stats(&self) -> CollectStats {

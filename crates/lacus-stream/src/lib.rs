@@ -165,6 +165,14 @@ impl Log {
         Some(self.inner.shared.state().describe(&stream))
     }
 
+    /// What is remembered about a stream under this name (see [`NewStream`]). Cheap: to be asked for each request.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream.
+    pub fn attribute(&self, stream: &StreamName, name: &str) -> Result<Option<String>> {
+        Ok(self.inner.shared.streams().live(stream)?.attributes.get(name).cloned())
+    }
+
     /// All streams, by name; the deleted ones too, as what they have is still delivered.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamInfo> {

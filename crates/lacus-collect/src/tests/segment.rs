@@ -258,3 +258,16 @@ async fn hostile_bodies_are_answered() {
     let mut all = door.collect.inner.budget.share();
     all.cover(crate::BODIES_BYTES_MAX).expect("answered requests hold nothing");
 }
+
+/// The door asks the log each time: what it remembered would send messages to rows of a table that is none of Segment's.
+#[tokio::test]
+async fn a_stream_that_was_made_again_for_plain_events_takes_no_messages() {
+    let door = Door::new();
+    let key = door.write_key("web");
+    let web = lacus_core::StreamName::new("web").unwrap();
+    assert_eq!(send(&door, "/v1/t", &key, r#"{"userId":"u"}"#).await.status, StatusCode::OK);
+    door.log.delete_stream(&web).unwrap();
+    door.log.create_stream(&web, &lacus_stream::NewStream::of_shards(1)).unwrap();
+    assert_eq!(send(&door, "/v1/t", &key, r#"{"userId":"u"}"#).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(door.post("/v1/events?source=web", r#"{"a":1}"#).await.status, StatusCode::OK);
+}

@@ -108,7 +108,7 @@ impl Tail {
             (from, None) => from.unwrap_or("start").parse()?,
         };
         let only = asked.shard.map(Partition);
-        if let Some(shard) = only.filter(|only| stream.shards.iter().all(|shard| shard.partition != *only)) {
+        if let Some(shard) = only.filter(|only| stream.current_shards().all(|shard| shard.partition != *only)) {
             return Err(Error::not_found(format!("stream \"{}\" has no shard {}", stream.name, shard.0)));
         }
         if matches!(from, From::Offset(_)) && only.is_none() {
@@ -160,7 +160,7 @@ impl Tail {
     fn read(&mut self) -> Result<(Vec<u8>, bool)> {
         self.stream = self.log.stream(&self.stream.name).unwrap_or_else(|| self.stream.clone());
         let (mut lines, mut is_at_end) = (Vec::new(), true);
-        for shard in self.stream.shards.clone() {
+        for shard in self.stream.current_shards().cloned().collect::<Vec<_>>() {
             let is_wanted = self.only.is_none_or(|only| only == shard.partition);
             if !is_wanted || !self.parents_are_read(&shard) {
                 continue;
