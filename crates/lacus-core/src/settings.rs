@@ -83,6 +83,8 @@ pub struct Delivery {
     /// The most memory for rows that are visible but not committed yet, over all tables. Commits come early under
     /// pressure.
     pub tail_bytes_max: ByteSize,
+    /// Small files of a table are merged into files of this size, in the background.
+    pub file_bytes: ByteSize,
 }
 
 /// Answering SQL.
@@ -122,7 +124,12 @@ impl Default for Stream {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { commit_bytes: ByteSize::mb(32), commit_after: Millis::seconds(300), tail_bytes_max: ByteSize::mb(32) }
+        Self {
+            commit_bytes: ByteSize::mb(32),
+            commit_after: Millis::seconds(300),
+            tail_bytes_max: ByteSize::mb(32),
+            file_bytes: ByteSize::mb(256),
+        }
     }
 }
 
@@ -201,6 +208,7 @@ impl Settings {
         at_least("stream.segment_bytes_max", self.stream.segment_bytes_max, ByteSize(64 << 10))?;
         at_least("stream.in_flight_bytes_max", self.stream.in_flight_bytes_max, ByteSize::mb(16))?;
         at_least("delivery.tail_bytes_max", self.delivery.tail_bytes_max, ByteSize::mb(16))?;
+        at_least("delivery.file_bytes", self.delivery.file_bytes, ByteSize::mb(1))?;
         at_least("query.memory_max", self.query.memory_max, ByteSize::mb(64))?;
         if self.server.body_bytes_max > ByteSize::mb(64) {
             return Err(Error::invalid("server.body_bytes_max is 64MB at most"));

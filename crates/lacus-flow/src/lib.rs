@@ -13,6 +13,7 @@ mod reading;
 mod routing;
 mod segment;
 mod tables;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;
@@ -96,6 +97,7 @@ impl Deliveries {
         }
         deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
         deliveries.0.tasks.spawn(deliveries.clone().retain_log());
+        deliveries.0.tasks.spawn(deliveries.clone().merge_small_files());
         Ok(deliveries)
     }
 

@@ -1,7 +1,7 @@
 //! Commits numbered rows to table `t`, for the fault loop: every disk operation of it is made to fail in turn.
 //!
 //! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each and prints `committed N` or `refused N: error`; a refused
-//! commit is tried again with the same rows. `commit DIR verify` prints every row as `row N`, and `offset K`.
+//! commit is tried again with the same rows. After every second one its files are merged. `commit DIR verify` prints every row as `row N`, and `offset K`.
 //! Whatever fails: rows `0..K` are there, each once, and K covers every commit that was printed as committed.
 
 use std::io::Write;
@@ -14,7 +14,7 @@ use arrow::datatypes::{Field, Int64Type};
 use lacus_core::clock::Clock;
 use lacus_core::{Error, Offset, Offsets, Partition, Position, Record, Result, StreamName, SystemClock};
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
-use lacus_lake::{Column, ColumnType, Commit, Lake, RawWriter, Table, TableAppend, TableSchema, TailBatch};
+use lacus_lake::{Column, ColumnType, Commit, FileSizes, Lake, RawWriter, Table, TableAppend, TableSchema, TailBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// Rows per commit.
@@ -66,8 +66,19 @@ async fn commit_rows(directory: &Path, count: u64) -> Result<()> {
         if table.state().delivered.next(Partition(0)).0 == first {
             return Err(Error::unavailable("a commit was refused too often"));
         }
+        compact(&lake, &table).await;
     }
     Ok(())
+}
+
+/// Merges all files once there are two; that it fails changes nothing.
+async fn compact(lake: &Lake, table: &Arc<Table>) {
+    let sizes = FileSizes { target_bytes: 1 << 20, files_min: 2 };
+    match lake.compact(table, sizes, Arc::default()).await {
+        Ok(None) => {}
+        Ok(Some(report)) => say(&format!("merged {} files", report.files)),
+        Err(error) => say(&format!("not merged: {}", error.chain())),
+    }
 }
 
 async fn verify_rows(directory: &Path) -> Result<()> {

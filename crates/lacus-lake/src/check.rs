@@ -105,27 +105,36 @@ impl Check<'_> {
         for log in base.metadata.metadata_log() {
             self.refer(files, &log.metadata_file)?;
         }
-        for snapshot in base.metadata.snapshots() {
-            self.refer(files, snapshot.manifest_list())?;
-            for manifest in files.manifests(snapshot).await? {
-                self.refer(files, &manifest.manifest_path)?;
-            }
-        }
         let live = files.live_files(&base.manifests).await?;
         for file in &live {
             self.data_file(file).await?;
         }
+        for snapshot in base.metadata.snapshots() {
+            self.refer(files, snapshot.manifest_list())?;
+            for manifest in files.manifests(snapshot).await? {
+                if !self.refer(files, &manifest.manifest_path)? {
+                    continue;
+                }
+                // Files that were replaced since stay as long as a snapshot has them.
+                for entry in files.entries(&manifest).await? {
+                    self.refer(files, entry.file_path())?;
+                }
+            }
+        }
         self.totals(table, &base, &live)
     }
 
-    /// A file that metadata names must be there.
-    fn refer(&mut self, files: &MetadataFiles, url: &str) -> Result<()> {
+    /// A file that metadata names must be there. Tells whether it was named for the first time.
+    fn refer(&mut self, files: &MetadataFiles, url: &str) -> Result<bool> {
         let path = files.warehouse.path(url)?.to_string();
+        if self.referenced.contains(&path) {
+            return Ok(false);
+        }
         if !self.found.contains_key(&path) {
             self.damage(format!("{path} is missing"));
         }
         self.referenced.insert(path);
-        Ok(())
+        Ok(true)
     }
 
     async fn data_file(&mut self, file: &LiveFile) -> Result<()> {

@@ -6,6 +6,7 @@
 //! deletes. A step that fails deletes what was written and changes nothing. Only when the catalog can't say whether the
 //! last step happened are the files kept, and the next commit begins by asking again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::leftovers::{RETIRED_GRACE_MS, discard, sweep};
 use crate::raw::{self, RawFile};
 use crate::schema::TableSchema;
 use crate::store::store_error;
-use crate::table::{Committed, Table};
+use crate::table::{Committed, CommittedTail, Table};
 
 /// How often we ask the catalog whether a commit happened before we leave it to the next one.
 const QUESTIONS_MAX: u32 = 5;
@@ -64,16 +65,22 @@ struct Part {
 
 /// A commit of which the catalog could not say whether it happened.
 pub(crate) struct Undecided {
-    stream: StreamName,
-    delivered: Offsets,
     moves: Vec<PointerMove>,
     paths: Vec<String>,
     effect: Effect,
 }
 
 /// What queries and counters see of a commit that happened.
-struct Effect {
-    tables: Vec<(Arc<Table>, Committed)>,
+pub(crate) struct Effect {
+    pub(crate) tables: Vec<(Arc<Table>, Committed)>,
+    /// What was delivered, if that was its purpose.
+    pub(crate) delivery: Option<Delivered>,
+}
+
+/// A stream's rows and raw events in the lake.
+pub(crate) struct Delivered {
+    stream: StreamName,
+    offsets: Offsets,
     raw: RawTotals,
     report: CommitReport,
 }
@@ -136,7 +143,9 @@ pub(crate) async fn begin_publishing(lake: &Inner) -> Result<MutexGuard<'_, Opti
     let happened = lake.catalog.happened(earlier.moves.clone()).await.context("find out about an earlier commit")?;
     let Some(earlier) = undecided.take() else { return Ok(undecided) };
     if happened {
-        lake.remember_settled(earlier.stream, earlier.delivered, earlier.effect.report.clone());
+        if let Some(Delivered { stream, offsets, report, .. }) = &earlier.effect.delivery {
+            lake.remember_settled(stream.clone(), offsets.clone(), report.clone());
+        }
         show(lake, earlier.effect);
     } else {
         discard(lake, earlier.paths).await;
@@ -259,46 +268,57 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Option<Encode
         parquet_bytes: files.map(|file| file.bytes.len() as u64).sum(),
         raw_bytes: raw.bytes,
     };
+    let mut planned = Vec::new();
+    for (part, encoded) in parts {
+        let doing = format!("plan a commit of table \"{}\"", part.table.name());
+        planned.push(plan_part(lake, part, encoded, &stream, &delivered, now).await.context(doing)?);
+    }
+    let delivery = Delivered { stream, offsets: delivered, raw, report: report.clone() };
+    conclude(lake, &mut publishing, planned, Some(delivery), paths, now).await?;
+    Ok(report)
+}
+
+/// Writes planned metadata, moves the pointers, and shows what came of it. `paths` are all files on record.
+pub(crate) async fn conclude(
+    lake: &Inner,
+    publishing: &mut Option<Undecided>,
+    planned: Vec<PlannedPart>,
+    delivery: Option<Delivered>,
+    paths: Vec<String>,
+    now: Timestamp,
+) -> Result<(), Failed> {
+    let raw = delivery.as_ref().map(|delivery| delivery.raw).unwrap_or_default();
     let delete_after = now.plus_ms(RETIRED_GRACE_MS);
     let mut publication = Publication { written: paths.clone(), raw, delete_after, ..Publication::default() };
-    let mut effect = Effect { tables: Vec::new(), raw, report };
+    let mut effect = Effect { tables: Vec::new(), delivery };
     let mut writes = Vec::new();
-    for (part, encoded) in parts {
-        let table = Arc::clone(&part.table);
-        let planned = plan_part(lake, part, encoded, &stream, &delivered, now)
-            .await
-            .context(format_args!("plan a commit of table \"{}\"", table.name()))?;
-        writes.extend(planned.writes);
-        publication.retired.extend(planned.retired);
-        publication.moves.push(planned.pointer);
-        effect.tables.push((table, planned.committed));
+    for part in planned {
+        writes.extend(part.writes);
+        publication.retired.extend(part.retired);
+        publication.moves.push(part.pointer);
+        effect.tables.push((part.table, part.committed));
     }
     let writes = stream::iter(writes.into_iter().map(|(path, bytes)| put(lake, path, bytes)));
     let writes = writes.buffer_unordered(METADATA_FILES_AT_ONCE).collect::<Vec<_>>().await;
     writes.into_iter().collect::<Result<Vec<()>>>()?;
 
     let moves = publication.moves.clone();
-    match move_pointers(lake, publication, now).await {
-        Ok(()) => {
-            let report = effect.report.clone();
-            show(lake, effect);
-            Ok(report)
-        }
-        Err(failed) => {
-            if failed.may_have_happened {
-                *publishing = Some(Undecided { stream, delivered, moves, paths, effect });
-            }
-            Err(failed)
-        }
+    let moved = move_pointers(lake, publication, now).await;
+    match &moved {
+        Ok(()) => show(lake, effect),
+        Err(failed) if failed.may_have_happened => *publishing = Some(Undecided { moves, paths, effect }),
+        Err(_) => {}
     }
+    moved
 }
 
 /// One table's part, ready to be written.
-struct PlannedPart {
-    writes: Vec<(String, Bytes)>,
-    retired: Vec<String>,
-    pointer: PointerMove,
-    committed: Committed,
+pub(crate) struct PlannedPart {
+    pub(crate) table: Arc<Table>,
+    pub(crate) writes: Vec<(String, Bytes)>,
+    pub(crate) retired: Vec<String>,
+    pub(crate) pointer: PointerMove,
+    pub(crate) committed: Committed,
 }
 
 async fn plan_part(
@@ -313,8 +333,8 @@ async fn plan_part(
     let url = lake.files.warehouse.url(&part.names.data);
     let added = encoded.map(|encoded| encoded.describe(url, &schema)).transpose()?;
     let file = added.as_ref().map(|file| lake.files.live_file(file)).transpose()?;
-    let (stream, offsets) = (stream.clone(), delivered.clone());
-    let change = Change { stream, names: part.names, schema, added, offsets, now };
+    let delivery = Some((stream.clone(), delivered.clone()));
+    let change = Change { names: part.names, schema, removed: HashSet::new(), added, delivered: delivery, now };
     let planned = plan(&lake.files, &part.base, change).await?;
     let pointer = PointerMove {
         table: part.table.name().clone(),
@@ -323,12 +343,11 @@ async fn plan_part(
     };
     let committed = Committed {
         base: Arc::new(planned.base),
-        schema: part.schema,
-        file,
-        delivered: delivered.clone(),
-        batches: part.batches,
+        removed: Vec::new(),
+        added: file,
+        tail: Some(CommittedTail { schema: part.schema, delivered: delivered.clone(), batches: part.batches }),
     };
-    Ok(PlannedPart { writes: planned.files, retired: planned.retired, pointer, committed })
+    Ok(PlannedPart { table: part.table, writes: planned.files, retired: planned.retired, pointer, committed })
 }
 
 /// The catalog transaction, and if its answer was lost, the answer.
@@ -355,5 +374,7 @@ fn show(lake: &Inner, effect: Effect) {
     for (table, committed) in effect.tables {
         table.show(committed);
     }
-    lake.add_raw(effect.raw);
+    if let Some(delivery) = effect.delivery {
+        lake.add_raw(delivery.raw);
+    }
 }

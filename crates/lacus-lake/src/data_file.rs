@@ -30,17 +30,21 @@ pub(crate) struct Encoded {
     metadata: ParquetMetaData,
 }
 
-/// Writes batches, whose schemas may be older, as one file of `schema`. CPU-bound.
-pub(crate) fn encode(batches: &[RecordBatch], schema: &SchemaRef) -> Result<Encoded> {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|error| parquet_error(error, "set the compression"))?;
-    let properties = WriterProperties::builder()
+/// How files are written.
+pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
+    let level = ZstdLevel::try_new(zstd_level).map_err(|error| parquet_error(error, "set the compression"))?;
+    Ok(WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_created_by(concat!("lacus ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
+        .build())
+}
+
+/// Writes batches, whose schemas may be older, as one file of `schema`. CPU-bound.
+pub(crate) fn encode(batches: &[RecordBatch], schema: &SchemaRef) -> Result<Encoded> {
     // The footer carries the Arrow schema too: a scan sees the table's own types and need not convert a column.
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(ZSTD_LEVEL)?))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
     for batch in batches {
         let batch = conform(batch, schema).context("bring rows to the table's columns")?;
@@ -77,29 +81,38 @@ pub(crate) fn check_positions(batch: &RecordBatch, current: &Offsets, delivered:
 
 impl Encoded {
     pub(crate) fn rows(&self) -> u64 {
-        u64::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
+        rows_of(&self.metadata)
     }
 
-    /// The file as Iceberg knows it, with the statistics that are certain.
+    /// The file as Iceberg knows it.
     pub(crate) fn describe(&self, url: String, schema: &Schema) -> Result<DataFile> {
-        let (lower, upper) = bounds_of(&self.metadata, schema);
-        let counts = Counts::of(&self.metadata);
-        let groups = self.metadata.row_groups();
-        DataFileBuilder::default()
-            .content(DataContentType::Data)
-            .file_path(url)
-            .file_format(DataFileFormat::Parquet)
-            .record_count(self.rows())
-            .file_size_in_bytes(self.bytes.len() as u64)
-            .column_sizes(counts.sizes)
-            .value_counts(counts.values)
-            .null_value_counts(counts.nulls)
-            .lower_bounds(lower)
-            .upper_bounds(upper)
-            .split_offsets(groups.iter().map(|group| group.file_offset()).collect())
-            .build()
-            .map_err(|error| Error::internal("describe a data file").with_source(error))
+        describe(&self.metadata, self.bytes.len() as u64, url, schema)
     }
+}
+
+/// The rows that a footer says the file has.
+pub(crate) fn rows_of(metadata: &ParquetMetaData) -> u64 {
+    u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0)
+}
+
+/// A file as Iceberg knows it, with the statistics that are certain.
+pub(crate) fn describe(metadata: &ParquetMetaData, bytes: u64, url: String, schema: &Schema) -> Result<DataFile> {
+    let (lower, upper) = bounds_of(metadata, schema);
+    let counts = Counts::of(metadata);
+    DataFileBuilder::default()
+        .content(DataContentType::Data)
+        .file_path(url)
+        .file_format(DataFileFormat::Parquet)
+        .record_count(rows_of(metadata))
+        .file_size_in_bytes(bytes)
+        .column_sizes(counts.sizes)
+        .value_counts(counts.values)
+        .null_value_counts(counts.nulls)
+        .lower_bounds(lower)
+        .upper_bounds(upper)
+        .split_offsets(metadata.row_groups().iter().map(|group| group.file_offset()).collect())
+        .build()
+        .map_err(|error| Error::internal("describe a data file").with_source(error))
 }
 
 /// Sizes and counts by field id. Leaves in lists have sizes only: Iceberg counts rows, they have elements.
@@ -131,7 +144,8 @@ impl Counts {
     }
 }
 
-fn parquet_error(error: parquet::errors::ParquetError, doing: &str) -> Error {
+/// An error of the library as one of ours.
+pub(crate) fn parquet_error(error: parquet::errors::ParquetError, doing: &str) -> Error {
     Error::internal(doing).with_source(error)
 }
 

@@ -1,8 +1,8 @@
 //! One Iceberg commit of one table, planned in memory: what will be written, and what the table will then be.
 //!
-//! A commit is always a snapshot, even when it adds no file: data and offsets change in the same metadata, or not at
-//! all. Metadata stays small whatever the number of commits: small manifests are merged, old snapshots, schemas and
-//! metadata files expire in the same commit. Nothing here writes to the store; the files of [`Planned`] must be on disk
+//! A commit is always a snapshot, even when it changes no file: data and offsets change in the same metadata, or not at
+//! all. Files keep their order: a file that replaces others has their place. Metadata stays small whatever the number of
+//! commits: small manifests are merged, old snapshots, schemas and metadata files expire in the same commit. Nothing here writes to the store; the files of [`Planned`] must be on disk
 //! before the catalog's pointer moves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,15 +14,14 @@ use iceberg::spec::{
     SnapshotRef, SortOrder, Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
     UnboundPartitionSpec,
 };
-use lacus_core::{Context, Error, Offsets, Result, StreamName, TableName, Timestamp};
+use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
 use uuid::Uuid;
 
-use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
+use crate::expiry::{retired, snapshots_to_expire};
+use crate::manifests::{MetadataFiles, NewEntry, NewManifest, iceberg_error, write_manifest, write_manifest_list};
 use crate::schema::TableSchema;
 use crate::warehouse::Warehouse;
 
-/// Snapshots that a table keeps, for readers that hold an older one.
-pub(crate) const SNAPSHOTS_MAX: usize = 100;
 /// Older metadata files that the metadata log keeps, for readers that hold an older one.
 pub(crate) const METADATA_FILES_MAX: usize = 20;
 /// Small manifests that a table may have; with one more, a commit merges them into one.
@@ -53,11 +52,13 @@ pub(crate) struct Names {
 
 /// What changes.
 pub(crate) struct Change {
-    pub(crate) stream: StreamName,
     pub(crate) names: Names,
     pub(crate) schema: Schema,
+    /// URLs of live files that go: their rows are in the added one.
+    pub(crate) removed: HashSet<String>,
     pub(crate) added: Option<DataFile>,
-    pub(crate) offsets: Offsets,
+    /// What the table includes of a stream from now on, if that changes.
+    pub(crate) delivered: Option<(StreamName, Offsets)>,
     pub(crate) now: Timestamp,
 }
 
@@ -87,6 +88,11 @@ impl Names {
     /// All of them, whether or not the commit turns out to need them.
     pub(crate) fn all(&self) -> [String; 4] {
         [self.data.clone(), self.manifest.clone(), self.list.clone(), self.metadata.clone()]
+    }
+
+    /// Those of metadata.
+    pub(crate) fn all_metadata(&self) -> [String; 3] {
+        [self.manifest.clone(), self.list.clone(), self.metadata.clone()]
     }
 }
 
@@ -184,17 +190,26 @@ fn as_iceberg(error: Error) -> iceberg::Error {
 }
 
 /// Plans a commit on top of `base`.
+///
+/// # Errors
+/// `Conflict` if a file to remove is none of the table's.
 pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> Result<Planned> {
-    let Change { stream, names, schema, added, offsets, now } = change;
-    let offsets = offsets_property(base, &stream, offsets)?;
+    let Change { names, schema, removed, added, delivered, now } = change;
+    let offsets = offsets_property(base, delivered)?;
     let schema = SchemaRef::new(schema);
     let (snapshot_id, parent) = (new_snapshot_id(&base.metadata), base.metadata.current_snapshot_id());
     let sequence_number = base.metadata.next_sequence_number();
-    let summary = summary(&base.metadata, added.as_ref());
 
-    let (mut written, mut manifests) = (Vec::new(), base.manifests.clone());
-    if let Some(added) = added {
-        written.push(add_file(files, base, &mut manifests, &names, snapshot_id, Arc::clone(&schema), added).await?);
+    let (mut written, mut manifests, mut counted) = (Vec::new(), base.manifests.clone(), Counted::default());
+    if added.is_some() || !removed.is_empty() {
+        let (place, replaced) = take_replaced(files, &mut manifests, &removed).await?;
+        let entries = change_entries(replaced, &removed, added)?;
+        counted = Counted::of(&entries);
+        let url = &files.warehouse.url(&names.manifest);
+        let new = NewManifest { url, snapshot_id, schema: Arc::clone(&schema), metadata: &base.metadata, entries };
+        let (bytes, manifest) = write_manifest(new).await?;
+        manifests.insert(place, manifest);
+        written.push((names.manifest.clone(), bytes));
     }
     let list_url = files.warehouse.url(&names.list);
     let (bytes, manifests) = write_manifest_list(&list_url, snapshot_id, parent, sequence_number, manifests).await?;
@@ -206,7 +221,7 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
         .with_sequence_number(sequence_number)
         .with_timestamp_ms(now.as_millis().max(base.metadata.last_updated_ms()))
         .with_manifest_list(list_url)
-        .with_summary(summary)
+        .with_summary(summary(&base.metadata, &counted))
         .with_schema_id(schema.schema_id())
         .build();
     let expired = snapshots_to_expire(&base.metadata);
@@ -219,24 +234,56 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
     Ok(Planned { base: Base { location, metadata: built.metadata, manifests }, files: written, retired })
 }
 
-/// Writes the manifest of a new file. It takes the place of small manifests, once there are too many.
-async fn add_file(
+/// Takes the manifests that the new one replaces, and says its place: those that name a removed file; without any, all
+/// small ones once there are too many. Their entries, in order.
+async fn take_replaced(
     files: &MetadataFiles,
-    base: &Base,
     manifests: &mut Vec<ManifestFile>,
-    names: &Names,
-    snapshot_id: i64,
-    schema: SchemaRef,
-    added: DataFile,
-) -> Result<(String, Bytes)> {
-    let merged = take_manifests_to_merge(manifests);
-    let existing = entries_of(files, &merged).await?;
-    let url = &files.warehouse.url(&names.manifest);
-    let metadata = &base.metadata;
-    let new = NewManifest { url, snapshot_id, schema, metadata, added, existing };
-    let (bytes, manifest) = write_manifest(new).await?;
-    manifests.push(manifest);
-    Ok((names.manifest.clone(), bytes))
+    removed: &HashSet<String>,
+) -> Result<(usize, Vec<ManifestEntryRef>)> {
+    let mut replaced = Vec::new();
+    if removed.is_empty() {
+        for manifest in take_manifests_to_merge(manifests) {
+            replaced.extend(files.entries(&manifest).await.context("merge manifests")?);
+        }
+        return Ok((manifests.len(), replaced));
+    }
+    let (mut place, mut kept) = (None, Vec::new());
+    for manifest in std::mem::take(manifests) {
+        let entries = files.entries(&manifest).await.context("look for files that are replaced")?;
+        if entries.iter().any(|entry| removed.contains(entry.file_path())) {
+            place.get_or_insert(kept.len());
+            replaced.extend(entries);
+        } else {
+            kept.push(manifest);
+        }
+    }
+    *manifests = kept;
+    Ok((place.unwrap_or(manifests.len()), replaced))
+}
+
+/// The entries of a new manifest: those of the ones it replaces, with `added` in the place of what goes, or last.
+fn change_entries(
+    replaced: Vec<ManifestEntryRef>,
+    removed: &HashSet<String>,
+    mut added: Option<DataFile>,
+) -> Result<Vec<NewEntry>> {
+    let mut entries = Vec::with_capacity(replaced.len() + 1);
+    let mut gone = 0;
+    for entry in replaced {
+        if removed.contains(entry.file_path()) {
+            gone += 1;
+            entries.extend(added.take().map(NewEntry::Added));
+            entries.push(NewEntry::Removed(entry));
+        } else {
+            entries.push(NewEntry::Existing(entry));
+        }
+    }
+    if gone != removed.len() {
+        return Err(Error::new(Kind::Conflict, "a file that was to be replaced is no longer in the table"));
+    }
+    entries.extend(added.map(NewEntry::Added));
+    Ok(entries)
 }
 
 /// All small manifests, once there are too many of them. The rest stays in `manifests`, in order.
@@ -248,23 +295,6 @@ fn take_manifests_to_merge(manifests: &mut Vec<ManifestFile>) -> Vec<ManifestFil
     let (small, large) = std::mem::take(manifests).into_iter().partition(is_small);
     *manifests = large;
     small
-}
-
-async fn entries_of(files: &MetadataFiles, manifests: &[ManifestFile]) -> Result<Vec<ManifestEntryRef>> {
-    let mut entries = Vec::new();
-    for manifest in manifests {
-        entries.extend(files.entries(manifest).await.context("merge manifests")?);
-    }
-    Ok(entries)
-}
-
-/// The oldest snapshots, so that with the new one no more than [`SNAPSHOTS_MAX`] stay. Oldest first.
-fn snapshots_to_expire(metadata: &TableMetadata) -> Vec<SnapshotRef> {
-    let mut snapshots: Vec<_> = metadata.snapshots().cloned().collect();
-    snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
-    let kept = SNAPSHOTS_MAX - 1;
-    snapshots.truncate(snapshots.len().saturating_sub(kept));
-    snapshots
 }
 
 fn build(
@@ -300,59 +330,61 @@ fn build(
     Ok(built)
 }
 
-/// Files that only expired snapshots reference, and metadata files that fell off the log.
-async fn retired(
-    files: &MetadataFiles,
-    built: &TableMetadataBuildResult,
-    expired: &[SnapshotRef],
-    new_manifests: &[ManifestFile],
-) -> Result<Vec<String>> {
-    let mut urls: Vec<String> = built.expired_metadata_logs.iter().map(|log| log.metadata_file.clone()).collect();
-    if !expired.is_empty() {
-        // A manifest is in the snapshots from the one that wrote it to the one before the merge, without a gap: what
-        // the oldest snapshot that stays does not have, no later one has.
-        let oldest = built.metadata.snapshots().min_by_key(|snapshot| snapshot.sequence_number());
-        let oldest = oldest.filter(|oldest| Some(oldest.snapshot_id()) != built.metadata.current_snapshot_id());
-        let kept = match oldest {
-            Some(oldest) => files.manifests(oldest).await?,
-            None => new_manifests.to_vec(),
-        };
-        let kept: HashSet<&str> = kept.iter().map(|manifest| manifest.manifest_path.as_str()).collect();
-        let mut unused = HashSet::new();
-        for snapshot in expired {
-            urls.push(snapshot.manifest_list().to_owned());
-            unused.extend(files.manifests(snapshot).await?.into_iter().map(|manifest| manifest.manifest_path));
-        }
-        urls.extend(unused.into_iter().filter(|url| !kept.contains(url.as_str())));
-    }
-    urls.iter().map(|url| Ok(files.warehouse.path(url)?.to_string())).collect()
-}
-
 /// The offsets of all streams that the table has rows of, with those of one stream moved.
-fn offsets_property(base: &Base, stream: &StreamName, offsets: Offsets) -> Result<String> {
+fn offsets_property(base: &Base, delivered: Option<(StreamName, Offsets)>) -> Result<String> {
     let mut all = base.all_offsets()?;
-    all.insert(stream.to_string(), offsets);
+    all.extend(delivered.map(|(stream, offsets)| (stream.to_string(), offsets)));
     serde_json::to_string(&all).map_err(|error| Error::internal("write offsets").with_source(error))
 }
 
-fn summary(metadata: &TableMetadata, added: Option<&DataFile>) -> Summary {
+/// Files, rows and bytes that come and go.
+#[derive(Default)]
+struct Counted {
+    added: [u64; 3],
+    removed: [u64; 3],
+}
+
+impl Counted {
+    fn of(entries: &[NewEntry]) -> Self {
+        let mut counted = Self::default();
+        for entry in entries {
+            let (sums, file) = match entry {
+                NewEntry::Existing(_) => continue,
+                NewEntry::Added(file) => (&mut counted.added, file),
+                NewEntry::Removed(entry) => (&mut counted.removed, entry.data_file()),
+            };
+            let numbers = [1, file.record_count(), file.file_size_in_bytes()];
+            sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
+        }
+        counted
+    }
+}
+
+/// The summary of a snapshot, with the names that Iceberg's specification gives the numbers (appendix F).
+fn summary(metadata: &TableMetadata, counted: &Counted) -> Summary {
     let before = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
     let before = |key: &str| before.and_then(|summary| summary.get(key)?.parse::<u64>().ok()).unwrap_or(0);
-    let (files, records, bytes) = added.map_or((0, 0, 0), |file| (1, file.record_count(), file.file_size_in_bytes()));
-    let numbers = [
-        ("added-data-files", files),
-        ("added-records", records),
-        ("added-files-size", bytes),
-        ("changed-partition-count", files),
-        ("total-data-files", before("total-data-files") + files),
-        ("total-records", before("total-records") + records),
-        ("total-files-size", before("total-files-size") + bytes),
+    let mut numbers = vec![
+        ("changed-partition-count", u64::from(counted.added[0] + counted.removed[0] > 0)),
         ("total-delete-files", 0),
         ("total-position-deletes", 0),
         ("total-equality-deletes", 0),
     ];
+    let names = [
+        ("added-data-files", "deleted-data-files", "total-data-files"),
+        ("added-records", "deleted-records", "total-records"),
+        ("added-files-size", "removed-files-size", "total-files-size"),
+    ];
+    for (index, (added, removed, total)) in names.into_iter().enumerate() {
+        let (more, less) = (counted.added[index], counted.removed[index]);
+        numbers.extend([(added, more), (total, (before(total) + more).saturating_sub(less))]);
+        if counted.removed[0] > 0 {
+            numbers.push((removed, less));
+        }
+    }
+    let operation = if counted.removed[0] > 0 { Operation::Replace } else { Operation::Append };
     let additional_properties = numbers.into_iter().map(|(key, number)| (key.to_owned(), number.to_string())).collect();
-    Summary { operation: Operation::Append, additional_properties }
+    Summary { operation, additional_properties }
 }
 
 /// A positive number that no snapshot of the table has.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -17,6 +18,7 @@ use tokio::task::spawn_blocking;
 use crate::catalog::{Catalog, Opened, PointerMove, Publication, RawTotals, catalog_file};
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
+use crate::compact::{CompactionReport, FileSizes, compact};
 use crate::kernel::{Base, plan_table};
 use crate::leftovers::discard;
 use crate::manifests::MetadataFiles;
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
     raw: Mutex<RawTotals>,
+    /// Files that were merged since the start, and the bytes that this wrote.
+    merged: Mutex<(u64, u64)>,
     /// Commits that were reported as failed and turned out to have happened, by stream: a retry of the same is done.
     settled_late: Mutex<HashMap<StreamName, (Offsets, CommitReport)>>,
 }
@@ -99,6 +103,10 @@ pub struct LakeStats {
     pub raw_bytes: u64,
     /// Events in them.
     pub raw_records: u64,
+    /// Files that were merged into larger ones since the start.
+    pub merged_files: u64,
+    /// Bytes of Parquet that this wrote.
+    pub merged_bytes: u64,
 }
 
 impl Lake {
@@ -132,6 +140,7 @@ impl Lake {
             tables: RwLock::default(),
             publishing: AsyncMutex::default(),
             raw: Mutex::new(raw),
+            merged: Mutex::default(),
             settled_late: Mutex::default(),
         };
         if !leftovers.is_empty() {
@@ -183,6 +192,20 @@ impl Lake {
         detached(commit::commit(inner, commit)).await
     }
 
+    /// Merges the oldest run of small files of a table into one, if there is one; the answer to every query stays the
+    /// same. It ends soon after `stop` is set, with nothing done. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store or the catalog refuses, `Corrupt` when a file can't be read; nothing changed then.
+    pub async fn compact(
+        &self,
+        table: &Arc<Table>,
+        sizes: FileSizes,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Option<CompactionReport>> {
+        detached(compact(Arc::clone(&self.inner), Arc::clone(table), sizes, stop)).await
+    }
+
     /// Finds out what became of a commit whose answer was lost, if there is one: after it, what tables show is what is
     /// committed.
     ///
@@ -202,8 +225,15 @@ impl Lake {
     #[must_use]
     pub fn stats(&self) -> LakeStats {
         let raw = self.inner.raw_totals();
-        let mut stats =
-            LakeStats { raw_files: raw.files, raw_bytes: raw.bytes, raw_records: raw.records, ..LakeStats::default() };
+        let (merged_files, merged_bytes) = *lock(&self.inner.merged);
+        let mut stats = LakeStats {
+            raw_files: raw.files,
+            raw_bytes: raw.bytes,
+            raw_records: raw.records,
+            merged_files,
+            merged_bytes,
+            ..LakeStats::default()
+        };
         for table in self.tables() {
             let state = table.state();
             stats.tables += 1;
@@ -236,6 +266,12 @@ impl Inner {
 
     pub(crate) fn remember_settled(&self, stream: StreamName, delivered: Offsets, report: CommitReport) {
         lock(&self.settled_late).insert(stream, (delivered, report));
+    }
+
+    pub(crate) fn add_merged(&self, report: &CompactionReport) {
+        let mut merged = lock(&self.merged);
+        merged.0 += report.files as u64;
+        merged.1 += report.bytes_after;
     }
 
     pub(crate) fn add_raw(&self, more: RawTotals) {
@@ -329,6 +365,10 @@ fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
 #[cfg(test)]
 impl Lake {
     pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Inner> {
         &self.inner
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! To read it in the order of an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]); [`table`]
 //! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `data_file` for
-//! Parquet, `kernel` and `manifests` for Iceberg's metadata, `catalog` for the pointers and `store` for the disk;
-//! `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
+//! Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata, `catalog` for the pointers and `store` for the
+//! disk; `compact` makes large files of small ones; `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;
@@ -17,7 +17,9 @@ mod bounds;
 mod catalog;
 mod check;
 mod commit;
+mod compact;
 mod data_file;
+mod expiry;
 #[cfg(test)]
 mod fixture;
 mod kernel;
@@ -29,6 +31,7 @@ mod store;
 mod warehouse;
 
 pub use check::Finding;
+pub use compact::{CompactionReport, FileSizes};
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
 pub use raw::{RawFile, RawWriter};
 pub use schema::{Column, ColumnType, TableSchema};

@@ -49,6 +49,18 @@ impl MetadataFiles {
 
     /// The live entries of a manifest, with the snapshot ids and sequence numbers they inherit.
     pub(crate) async fn entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
+        let mut entries = self.all_entries(manifest).await?;
+        entries.retain(|entry| entry.is_alive());
+        Ok(entries)
+    }
+
+    /// URLs of the files that were removed when this manifest was written.
+    pub(crate) async fn removed_files(&self, manifest: &ManifestFile) -> Result<Vec<String>> {
+        let entries = self.all_entries(manifest).await?;
+        Ok(entries.iter().filter(|entry| !entry.is_alive()).map(|entry| entry.file_path().to_owned()).collect())
+    }
+
+    async fn all_entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
         let url = &manifest.manifest_path;
         let bytes = self.read(url).await?;
         // Only `load_manifest` inherits what entries leave out, and it reads through a `FileIO`.
@@ -61,7 +73,7 @@ impl MetadataFiles {
             .map_err(|error| iceberg_error(error, "read a manifest"))?;
         let manifest = manifest.load_manifest(&memory).await.map_err(|error| damaged(error, url))?;
         let (entries, _) = manifest.into_parts();
-        Ok(entries.into_iter().filter(|entry| entry.is_alive()).collect())
+        Ok(entries)
     }
 
     /// The live data files of these manifests, in their order.
@@ -87,10 +99,18 @@ pub(crate) struct NewManifest<'a> {
     pub(crate) snapshot_id: i64,
     pub(crate) schema: SchemaRef,
     pub(crate) metadata: &'a TableMetadata,
-    /// The file that this commit adds.
-    pub(crate) added: DataFile,
-    /// Entries of manifests that this one replaces.
-    pub(crate) existing: Vec<ManifestEntryRef>,
+    /// Its entries, in order.
+    pub(crate) entries: Vec<NewEntry>,
+}
+
+/// One data file in a new manifest.
+pub(crate) enum NewEntry {
+    /// It stays.
+    Existing(ManifestEntryRef),
+    /// This commit adds it.
+    Added(DataFile),
+    /// This commit removes it.
+    Removed(ManifestEntryRef),
 }
 
 /// A manifest: its bytes, and what the list says about it.
@@ -100,18 +120,32 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     let output = memory.new_output(new.url).map_err(failed)?;
     let spec = new.metadata.default_partition_spec().as_ref().clone();
     let mut writer = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, spec).build_v2_data();
-    for entry in new.existing {
-        let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
-            return Err(Error::corrupt(format!("data file {} has no sequence number", entry.file_path())));
-        };
-        let file = entry.data_file().clone();
-        writer.add_existing_file(file, snapshot, sequence, entry.file_sequence_number).map_err(failed)?;
+    for entry in new.entries {
+        match entry {
+            // A negative number is left out and inherited from the commit.
+            NewEntry::Added(file) => writer.add_file(file, -1),
+            NewEntry::Existing(entry) => {
+                let (snapshot, sequence) = numbers(&entry)?;
+                writer.add_existing_file(entry.data_file().clone(), snapshot, sequence, entry.file_sequence_number)
+            }
+            NewEntry::Removed(entry) => {
+                let (_, sequence) = numbers(&entry)?;
+                writer.add_delete_file(entry.data_file().clone(), sequence, entry.file_sequence_number)
+            }
+        }
+        .map_err(failed)?;
     }
-    // A negative number is left out and inherited from the commit.
-    writer.add_file(new.added, -1).map_err(failed)?;
     let manifest = writer.write_manifest_file().await.map_err(failed)?;
     let bytes = memory.new_input(new.url).map_err(failed)?.read().await.map_err(failed)?;
     Ok((bytes, manifest))
+}
+
+/// The snapshot and the sequence number of an entry, which it has when it was read.
+fn numbers(entry: &ManifestEntryRef) -> Result<(i64, i64)> {
+    entry
+        .snapshot_id()
+        .zip(entry.sequence_number())
+        .ok_or_else(|| Error::corrupt(format!("data file {} has no sequence number", entry.file_path())))
 }
 
 /// A manifest list, and the manifests as it numbered them.

@@ -1,24 +1,26 @@
 //! Files on disk behind the `ObjectStore` interface, made so that they survive a power cut.
 //!
 //! [`DurableDirectory::put`](ObjectStore::put_opts) answers when the file, its name and every directory above it are
-//! on disk. Objects are written once: a name that exists is refused, never overwritten, so no reader ever sees a file
-//! change. It must never rename, append or rewrite.
+//! on disk. Objects are written once: a name that exists is refused, never overwritten. A large one is written in parts;
+//! its name is told to nobody before it is complete, so no reader ever sees a file change. It must never rename or rewrite.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use lacus_core::{Context, Error, Kind, Result};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult,
+    PutOptions, PutPayload, PutResult, UploadPart,
 };
 use tokio::task::spawn_blocking;
 
@@ -56,24 +58,28 @@ impl DurableDirectory {
 
 impl Inner {
     fn write(&self, path: &FilePath, payload: &PutPayload) -> io::Result<()> {
-        let parent = path.parent().ok_or_else(|| io::Error::other("an object needs a directory"))?;
-        self.make_directory(parent)?;
-        let mut file = match File::create_new(path) {
-            // Someone removed a directory that was there: it is made again.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.synced().clear();
-                self.make_directory(parent)?;
-                File::create_new(path)?
-            }
-            created => created?,
-        };
-        let written =
-            write_all(&mut file, payload).and_then(|()| file.sync_all()).and_then(|()| sync_directory(parent));
+        let mut file = self.create(path)?;
+        let written = write_all(&mut file, payload).and_then(|()| complete(&file, path));
         if written.is_err() {
             // What can't be removed now is recorded among the leftovers and removed at the next start.
             drop(fs::remove_file(path));
         }
         written
+    }
+
+    /// A new, empty file in a directory that is durable.
+    fn create(&self, path: &FilePath) -> io::Result<File> {
+        let parent = path.parent().ok_or_else(|| io::Error::other("an object needs a directory"))?;
+        self.make_directory(parent)?;
+        match File::create_new(path) {
+            // Someone removed a directory that was there: it is made again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.synced().clear();
+                self.make_directory(parent)?;
+                File::create_new(path)
+            }
+            created => created,
+        }
     }
 
     /// Makes a directory and all above it durable, from the root down.
@@ -117,6 +123,12 @@ fn write_all(file: &mut File, payload: &PutPayload) -> io::Result<()> {
     payload.iter().try_for_each(|part| file.write_all(part))
 }
 
+/// Makes a file and its name durable.
+fn complete(file: &File, path: &FilePath) -> io::Result<()> {
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
 fn sync_directory(directory: &FilePath) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -142,10 +154,14 @@ impl ObjectStore for DurableDirectory {
 
     async fn put_multipart_opts(
         &self,
-        _location: &Path,
+        location: &Path,
         _options: PutMultipartOptions,
     ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        Err(not_implemented("put_multipart_opts"))
+        let path = self.0.files.path_to_filesystem(location)?;
+        let inner = Arc::clone(&self.0);
+        let target = path.clone();
+        let file = spawn_blocking(move || inner.create(&target)).await?.map_err(|error| io_error(location, error))?;
+        Ok(Box::new(Upload { location: location.clone(), path, file: Arc::new(file), bytes: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
@@ -187,6 +203,45 @@ impl ObjectStore for DurableDirectory {
 
     async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> object_store::Result<()> {
         Err(not_implemented("copy_opts"))
+    }
+}
+
+/// A large file that is written in parts, side by side, each at its place. What is never completed is recorded among the
+/// leftovers and removed.
+#[derive(Debug)]
+struct Upload {
+    location: Path,
+    path: PathBuf,
+    file: Arc<File>,
+    /// Where the next part begins.
+    bytes: u64,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, payload: PutPayload) -> UploadPart {
+        let (file, location, mut place) = (Arc::clone(&self.file), self.location.clone(), self.bytes);
+        self.bytes += payload.content_length() as u64;
+        let write = move || {
+            payload.iter().try_for_each(|piece| {
+                file.write_all_at(piece, place)?;
+                place += piece.len() as u64;
+                Ok(())
+            })
+        };
+        async move { spawn_blocking(write).await?.map_err(|error| io_error(&location, error)) }.boxed()
+    }
+
+    async fn complete(&mut self) -> object_store::Result<PutResult> {
+        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        let completed = spawn_blocking(move || complete(&file, &path)).await?;
+        completed.map_err(|error| io_error(&self.location, error))?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn abort(&mut self) -> object_store::Result<()> {
+        let path = self.path.clone();
+        spawn_blocking(move || remove(&path)).await?.map_err(|error| io_error(&self.location, error))
     }
 }
 

@@ -4,6 +4,7 @@
 //! files; both build the next state from the current one under a lock, and swap it in one step. A row is in the tail or
 //! in the files of a state, never in both and never in neither.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -23,6 +24,8 @@ pub struct Table {
     committed: Mutex<Arc<Base>>,
     /// Held during a commit, so that there is one at a time.
     pub(crate) committing: Arc<AsyncMutex<()>>,
+    /// Held while files are merged, so that nobody else merges the same ones.
+    pub(crate) compacting: AsyncMutex<()>,
 }
 
 /// Everything a query needs to know, at one instant: committed files ∪ tail, no row in both.
@@ -68,11 +71,18 @@ pub struct TailBatch {
 /// What a commit changed about a table.
 pub(crate) struct Committed {
     pub(crate) base: Arc<Base>,
+    /// Paths of files that are gone.
+    pub(crate) removed: Vec<String>,
+    /// The new data file, if there is one: in the place of those that are gone, or last.
+    pub(crate) added: Option<LiveFile>,
+    /// The part of the tail that is in that file, if the commit delivered.
+    pub(crate) tail: Option<CommittedTail>,
+}
+
+/// The front of a tail that is in files now.
+pub(crate) struct CommittedTail {
     pub(crate) schema: TableSchema,
-    /// The new data file, if rows were committed.
-    pub(crate) file: Option<LiveFile>,
     pub(crate) delivered: Offsets,
-    /// Batches at the front of the tail that are in that file.
     pub(crate) batches: usize,
 }
 
@@ -94,7 +104,13 @@ impl Table {
             delivered,
         };
         let state = ArcSwap::from_pointee(state);
-        Self { name, state, committed: Mutex::new(Arc::new(base)), committing: Arc::default() }
+        Self {
+            name,
+            state,
+            committed: Mutex::new(Arc::new(base)),
+            committing: Arc::default(),
+            compacting: AsyncMutex::default(),
+        }
     }
 
     /// Its name, with its database unless that is `main`.
@@ -152,13 +168,13 @@ impl Table {
         let mut state = TableState::clone(&self.state.load());
         state.snapshot_id = committed.base.metadata.current_snapshot_id();
         state.metadata_location.clone_from(&committed.base.location);
-        state.delivered = committed.delivered;
-        state.tail.drain(..committed.batches.min(state.tail.len()));
-        if let Some(file) = committed.file {
-            state.files = state.files.iter().cloned().chain([file]).collect();
-        }
-        if state.schema.last_id < committed.schema.last_id {
-            state.set_schema(&committed.schema);
+        state.replace_files(&committed.removed, committed.added);
+        if let Some(tail) = committed.tail {
+            state.delivered = tail.delivered;
+            state.tail.drain(..tail.batches.min(state.tail.len()));
+            if state.schema.last_id < tail.schema.last_id {
+                state.set_schema(&tail.schema);
+            }
         }
         *base = committed.base;
         self.state.store(Arc::new(state));
@@ -177,6 +193,23 @@ impl Table {
 }
 
 impl TableState {
+    fn replace_files(&mut self, removed: &[String], mut added: Option<LiveFile>) {
+        if removed.is_empty() && added.is_none() {
+            return;
+        }
+        let removed: HashSet<&str> = removed.iter().map(String::as_str).collect();
+        let mut files = Vec::with_capacity(self.files.len() + 1);
+        for file in self.files.iter() {
+            if removed.contains(file.path.as_str()) {
+                files.extend(added.take());
+            } else {
+                files.push(file.clone());
+            }
+        }
+        files.extend(added);
+        self.files = files.into();
+    }
+
     fn set_schema(&mut self, schema: &TableSchema) {
         if *self.schema != *schema {
             self.arrow_schema = schema.arrow();

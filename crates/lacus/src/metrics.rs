@@ -43,6 +43,8 @@ fn text(sources: &Sources) -> String {
     page.gauge("lacus_lake_files", "Live data files.", lake.files);
     page.gauge("lacus_lake_rows", "Rows in committed files.", lake.rows);
     page.gauge("lacus_lake_bytes", "Bytes of Parquet in committed files.", lake.bytes);
+    page.counter("lacus_lake_merged_files_total", "Small files that were merged into larger ones.", lake.merged_files);
+    page.counter("lacus_lake_merged_bytes_total", "Bytes of Parquet that merging wrote.", lake.merged_bytes);
     page.gauge("lacus_raw_files", "Files of the raw zone.", lake.raw_files);
     page.gauge("lacus_raw_bytes", "Bytes of compressed JSON in the raw zone.", lake.raw_bytes);
     process(&mut page);

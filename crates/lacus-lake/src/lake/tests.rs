@@ -5,11 +5,12 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::expiry::SNAPSHOTS_MAX;
 use crate::fixture::{
     Failure, Place, add_rows, append, append_batch, commit, copy_directory, nested, nested_more, numbers, offsets,
     open, raw, rows, rows_of, stream,
 };
-use crate::kernel::{METADATA_FILES_MAX, SMALL_MANIFESTS_MAX, SNAPSHOTS_MAX};
+use crate::kernel::{METADATA_FILES_MAX, SMALL_MANIFESTS_MAX};
 use crate::leftovers::RETIRED_GRACE_MS;
 use crate::schema::{ColumnType, TableSchema};
 

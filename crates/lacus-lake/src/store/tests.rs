@@ -44,9 +44,26 @@ async fn a_write_that_fails_leaves_nothing() {
     assert_eq!(store_error(error, "write file/below").kind(), Kind::Unavailable);
     let (from, to) = (Path::from("file"), Path::from("copy"));
     assert!(store.copy(&from, &to).await.is_err());
-    assert!(store.put_multipart(&to).await.is_err());
+    assert!(store.put_multipart(&Path::from("file/below")).await.is_err());
+    assert!(store.put_multipart(&from).await.is_err());
+    store.put_multipart(&to).await.unwrap().abort().await.unwrap();
     let names: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["file"]);
+}
+
+#[tokio::test]
+async fn parts_have_their_places_whichever_is_written_first() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let path = Path::from("a/b");
+    let mut upload = store.put_multipart(&path).await.unwrap();
+    let parts = ["one ", "two ", "three"].map(|text| upload.put_part(text.into()));
+    for part in parts.into_iter().rev() {
+        part.await.unwrap();
+    }
+    upload.complete().await.unwrap();
+    assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "one two three");
+    assert!(store.put(&path, "x".into()).await.is_err(), "it is never overwritten");
 }
 
 #[tokio::test]

@@ -1,0 +1,68 @@
+//! Keeping tables in shape: small files are merged in the background.
+//!
+//! One table at a time, and no more than half of the time: after each merge comes a pause as long as it took.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lacus_core::TableName;
+use lacus_lake::{FileSizes, Table};
+use tokio::time::{Instant, sleep};
+
+use crate::Deliveries;
+
+/// How often we look for small files.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The fewest small files that are merged.
+const FILES_MIN: usize = 8;
+/// A table whose files could not be merged is left alone for so long.
+const RETRY_AFTER: Duration = Duration::from_secs(600);
+
+impl Deliveries {
+    /// Merges small files of all tables, until the deliveries stop.
+    pub(crate) async fn merge_small_files(self) {
+        let mut failed: HashMap<TableName, Instant> = HashMap::new();
+        while self.0.cancel.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+            failed.retain(|_, since| since.elapsed() < RETRY_AFTER);
+            for table in self.0.lake.tables() {
+                if failed.contains_key(table.name()) {
+                    continue;
+                }
+                if let Err(error) = self.merge_files_of(&table).await {
+                    tracing::warn!(table = %table.name(), error = %error.chain(), "could not merge small files; queries go on with them");
+                    failed.insert(table.name().clone(), Instant::now());
+                }
+            }
+        }
+    }
+
+    async fn merge_files_of(&self, table: &Arc<Table>) -> lacus_core::Result<()> {
+        let sizes = FileSizes { target_bytes: self.0.settings.file_bytes.0, files_min: FILES_MIN };
+        while !self.0.cancel.is_cancelled() {
+            let begun = Instant::now();
+            let stop = Arc::new(AtomicBool::new(false));
+            let merging = self.0.lake.compact(table, sizes, Arc::clone(&stop));
+            let mut merging = std::pin::pin!(merging);
+            let merged = tokio::select! {
+                merged = &mut merging => merged,
+                () = self.0.cancel.cancelled() => {
+                    stop.store(true, Ordering::Relaxed);
+                    merging.await
+                }
+            };
+            let Some(report) = merged? else { return Ok(()) };
+            tracing::info!(
+                table = %table.name(),
+                files = report.files,
+                rows = report.rows,
+                bytes_before = report.bytes_before,
+                bytes = report.bytes_after,
+                "merged small files"
+            );
+            self.0.cancel.run_until_cancelled(sleep(begun.elapsed())).await;
+        }
+        Ok(())
+    }
+}

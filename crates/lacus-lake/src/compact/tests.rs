@@ -1,0 +1,233 @@
+//! Merging files changes nothing but the files.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::expiry::SNAPSHOTS_MAX;
+use crate::fixture::{
+    Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, rows_of, stream,
+};
+use crate::lake::Lake;
+use crate::leftovers::RETIRED_GRACE_MS;
+
+const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
+
+fn files(sizes: &[u64]) -> Vec<LiveFile> {
+    sizes.iter().map(|&bytes| LiveFile { path: bytes.to_string(), bytes, rows: 1 }).collect()
+}
+
+fn picked(sizes: &[u64]) -> Option<Range<usize>> {
+    small_files(&files(sizes), FileSizes { target_bytes: 100, files_min: 4 })
+}
+
+#[test]
+fn neighbours_of_alike_size_are_merged() {
+    assert_eq!(picked(&[]), None);
+    assert_eq!(picked(&[1, 1, 1]), None);
+    assert_eq!(picked(&[1, 1, 1, 1]), Some(0..4));
+    assert_eq!(picked(&[100, 51, 1, 1, 1, 1, 1]), Some(2..7));
+    // One that is large beside the others is not written again for their sake.
+    assert_eq!(picked(&[40, 1, 1, 1, 1]), Some(1..5));
+    assert_eq!(picked(&[40, 1, 1, 1]), None);
+    assert_eq!(picked(&[20, 10, 10, 10]), Some(0..4));
+    // No more than a target's worth.
+    assert_eq!(picked(&[30, 30, 30, 30, 30]), None);
+    assert_eq!(picked(&[20, 20, 20, 20, 20, 20]), Some(0..5));
+}
+
+proptest! {
+    /// Whatever comes, files stay few, and a row is not written again often.
+    #[test]
+    fn files_stay_few_and_rows_are_rarely_rewritten(sizes in prop::collection::vec(1_u64..2_000, 1..2_000)) {
+        let limits = FileSizes { target_bytes: 100_000, files_min: 8 };
+        let (mut live, mut written) = (Vec::new(), 0);
+        for size in &sizes {
+            live.extend(files(&[*size]));
+            while let Some(run) = small_files(&live, limits) {
+                let bytes = live[run.clone()].iter().map(|file| file.bytes).sum();
+                written += bytes;
+                live.splice(run, files(&[bytes]));
+            }
+        }
+        let all: u64 = sizes.iter().sum();
+        prop_assert_eq!(live.iter().map(|file| file.bytes).sum::<u64>(), all);
+        let large = usize::try_from(2 * all / limits.target_bytes).unwrap();
+        prop_assert!(live.len() <= 2 * large + 60, "{} files of {all} bytes", live.len());
+        prop_assert!(written <= 8 * all, "{written} bytes written for {all}");
+    }
+}
+
+async fn table(lake: &Lake, schema: &TableSchema) -> Arc<Table> {
+    lake.create_table(&stream().table(), schema.clone()).await.unwrap()
+}
+
+/// Commits of five rows each, from this row on.
+async fn fill(lake: &Lake, table: &Arc<Table>, schema: &TableSchema, commits: Range<u64>) {
+    for number in commits {
+        append(table, schema, 5 * number..5 * number + 5);
+        commit(lake, &[(table, schema)], 5 * number + 5).await.unwrap();
+    }
+}
+
+async fn compact_all(lake: &Lake, table: &Arc<Table>) -> Result<Option<CompactionReport>> {
+    lake.compact(table, ALL, Arc::default()).await
+}
+
+#[tokio::test]
+async fn rows_stay_and_files_become_one() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let main = table(&lake, &nested()).await;
+    fill(&lake, &main, &nested(), 0..3).await;
+    // Columns that came later are null in the rows before.
+    fill(&lake, &main, &nested_more(), 3..5).await;
+    append(&main, &nested_more(), 25..30);
+    let before = (rows_of(&lake, &main), main.state());
+    let report = compact_all(&lake, &main).await.unwrap().unwrap();
+    assert_eq!((report.files, report.rows), (5, 25));
+    let state = main.state();
+    assert_eq!(rows_of(&lake, &main), before.0);
+    assert_eq!((state.files.len(), state.files[0].bytes, state.files[0].rows), (1, report.bytes_after, 25));
+    assert_eq!((&state.delivered, state.tail.len()), (&before.1.delivered, 1));
+    assert_eq!(lake.check().await.unwrap(), []);
+    assert_eq!(compact_all(&lake, &main).await.unwrap(), None, "one file can't become fewer");
+    let summary = main.base().metadata.current_snapshot().unwrap().summary().clone();
+    assert_eq!(summary.operation, iceberg::spec::Operation::Replace);
+    let number = |name: &str| summary.additional_properties[name].clone();
+    assert_eq!(["total-records", "deleted-records", "added-records"].map(number), ["25", "25", "25"]);
+    assert_eq!(["total-data-files", "deleted-data-files"].map(number), ["1", "5"]);
+
+    // Deliveries go on, and so it is after the next start.
+    commit(&lake, &[(&main, &nested_more())], 30).await.unwrap();
+    let after = (rows_of(&lake, &main), main.state());
+    drop((lake, main));
+    let lake = place.open().await;
+    let main = lake.table(&stream().table()).unwrap();
+    assert_eq!(rows_of(&lake, &main), after.0);
+    assert_eq!(main.state().files, after.1.files, "files keep their order");
+    assert_eq!(lake.check().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn merged_files_have_the_place_of_those_they_are_made_of() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let schema = numbers();
+    let main = table(&lake, &schema).await;
+    // More than small manifests are kept for: the files are in several.
+    fill(&lake, &main, &schema, 0..30).await;
+    let before = main.state();
+    let middle = before.files[5..25].to_vec();
+    let path = Names::after(main.name(), &before.metadata_location).data;
+    let inner = Arc::clone(lake.shared());
+    assert!(merge(&inner, &main, &middle, path.clone(), Arc::default()).await.is_ok());
+    let state = main.state();
+    let paths: Vec<&str> = state.files.iter().map(|file| file.path.as_str()).collect();
+    let expected: Vec<&str> =
+        before.files[..5].iter().chain(&before.files[25..]).map(|file| file.path.as_str()).collect();
+    assert_eq!([&paths[..5], &paths[6..]].concat(), expected);
+    assert_eq!(paths[5], path);
+    assert_eq!(rows_of(&lake, &main).len(), 150);
+    assert_eq!(lake.check().await.unwrap(), []);
+    // The same files again: they are gone.
+    let path = Names::after(main.name(), &state.metadata_location).data;
+    let Err(failed) = merge(&inner, &main, &middle, path, Arc::default()).await else { panic!("merged twice") };
+    assert_eq!(failed.error.kind(), lacus_core::Kind::Conflict);
+    drop((lake, main, inner));
+    let lake = place.open().await;
+    assert_eq!(lake.table(&stream().table()).unwrap().state().files, state.files);
+    assert_eq!(lake.check().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_changes_nothing() {
+    let schema = numbers();
+    for failure in [Failure::Refused, Failure::AnswerLost] {
+        for write in 0.. {
+            let place = Place::new();
+            let (lake, store) = place.open_fragile().await;
+            let main = table(&lake, &schema).await;
+            fill(&lake, &main, &schema, 0..3).await;
+            let before = (rows_of(&lake, &main), main.state());
+            store.fail(write, failure);
+            let compacted = compact_all(&lake, &main).await;
+            if compacted.is_ok() {
+                assert!(write >= 4, "only {write} writes");
+                break;
+            }
+            store.pass();
+            assert_eq!(main.state().files, before.1.files);
+            assert_eq!(lake.check().await.unwrap(), [], "after write {write}");
+            assert_eq!(compact_all(&lake, &main).await.unwrap().unwrap().files, 3);
+            assert_eq!(rows_of(&lake, &main), before.0);
+        }
+    }
+}
+
+/// What a process that dies at any write leaves behind is opened again.
+#[tokio::test]
+async fn a_process_may_die_before_any_write() {
+    let (place, copies) = (Place::new(), tempfile::tempdir().unwrap());
+    let schema = numbers();
+    let (lake, store) = place.open_fragile().await;
+    let main = table(&lake, &schema).await;
+    fill(&lake, &main, &schema, 0..3).await;
+    let before = rows_of(&lake, &main);
+    store.copy_to(copies.path());
+    compact_all(&lake, &main).await.unwrap().unwrap();
+    let writes = store.writes();
+    copy_directory(place.directory.path(), &copies.path().join(writes.to_string()));
+    for write in 0..=writes {
+        let lake = open(&copies.path().join(write.to_string())).await;
+        let main = lake.table(&stream().table()).unwrap();
+        assert_eq!(rows_of(&lake, &main), before, "before write {write}");
+        let findings = lake.check().await.unwrap();
+        assert!(findings.iter().all(|finding| !finding.is_damage), "before write {write}: {findings:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_ends_when_it_is_to_stop() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let main = table(&lake, &numbers()).await;
+    fill(&lake, &main, &numbers(), 0..3).await;
+    assert_eq!(lake.compact(&main, ALL, Arc::new(AtomicBool::new(true))).await.unwrap(), None);
+    assert_eq!(main.state().files.len(), 3);
+    assert_eq!(lake.check().await.unwrap(), []);
+    assert_eq!(lake.inner().catalog.leftovers().await.unwrap(), Vec::<String>::new());
+}
+
+/// Files that were merged stay as long as a snapshot has them, and no longer.
+#[tokio::test]
+async fn merged_files_go_with_the_last_snapshot_that_has_them() {
+    let place = Place::new();
+    let schema = numbers();
+    let lake = place.open().await;
+    let main = table(&lake, &schema).await;
+    let files_min = FileSizes { files_min: 8, ..ALL };
+    let commits = 3 * SNAPSHOTS_MAX as u64;
+    for number in 0..commits {
+        fill(&lake, &main, &schema, number..number + 1).await;
+        while lake.compact(&main, files_min, Arc::default()).await.unwrap().is_some() {}
+    }
+    assert!(main.state().files.len() < 30, "{} files", main.state().files.len());
+    assert_eq!(lake.check().await.unwrap(), []);
+    let expected = rows_of(&lake, &main);
+    assert_eq!(expected.len() as u64, 5 * commits);
+    drop((lake, main));
+    let lake = Lake::open(place.directory.path(), Arc::new(Later)).await.unwrap();
+    let main = lake.table(&stream().table()).unwrap();
+    assert_eq!(rows_of(&lake, &main), expected);
+    assert_eq!(lake.check().await.unwrap(), []);
+    let data = std::fs::read_dir(place.directory.path().join("lake/main/t/data")).unwrap().count();
+    assert!(data < 2 * SNAPSHOTS_MAX, "{data} data files are left of {commits} and more");
+}
+
+struct Later;
+
+impl lacus_core::Clock for Later {
+    fn now(&self) -> lacus_core::Timestamp {
+        lacus_core::SystemClock.now().plus_ms(RETIRED_GRACE_MS + 60_000)
+    }
+}
