@@ -159,6 +159,8 @@ struct LakeStatus {
     raw_files: u64,
     raw_bytes: u64,
     raw_records: u64,
+    merged_files: u64,
+    merged_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -226,8 +228,9 @@ impl From<lacus_flow::ShardStatus> for ShardStatus {
 
 impl From<LakeStats> for LakeStatus {
     fn from(stats: LakeStats) -> Self {
-        let LakeStats { tables, files, rows, bytes, raw_files, raw_bytes, raw_records } = stats;
-        Self { tables, files, rows, bytes, raw_files, raw_bytes, raw_records }
+        let LakeStats { tables, files, rows, bytes, raw_files, raw_bytes, raw_records, merged_files, merged_bytes } =
+            stats;
+        Self { tables, files, rows, bytes, raw_files, raw_bytes, raw_records, merged_files, merged_bytes }
     }
 }
 
