@@ -9,6 +9,8 @@ failed = []
 analytics.write_key = os.environ["WRITE_KEY"]
 analytics.dataPlaneUrl = os.environ["LACUS_URL"]
 analytics.max_retries = 50
+# What does not fit into its queue, the SDK drops.
+analytics.max_queue_size = 1_000_000
 analytics.on_error = lambda error, items: failed.append(str(error))
 
 prefix, count = os.environ["PREFIX"], int(os.environ["COUNT"])

@@ -10,6 +10,8 @@ analytics.write_key = os.environ["WRITE_KEY"]
 analytics.host = os.environ["LACUS_URL"]
 analytics.gzip = os.environ.get("GZIP") == "1"
 analytics.max_retries = 50
+# What does not fit into its queue, the SDK drops.
+analytics.max_queue_size = 1_000_000
 analytics.on_error = lambda error, items: failed.append(str(error))
 
 prefix, count = os.environ["PREFIX"], int(os.environ["COUNT"])
