@@ -19,7 +19,7 @@ mod upkeep;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lacus_core::{Clock, Context, Error, Kind, Result, StreamName, TableName, settings};
@@ -52,6 +52,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     budget: Arc<TailBudget>,
     running: Mutex<BTreeMap<StreamName, Handle>>,
+    /// Streams whose delivery could not begin, and why.
+    failing: Mutex<BTreeMap<StreamName, String>>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -82,6 +84,7 @@ impl Deliveries {
             settings,
             clock,
             running: Mutex::default(),
+            failing: Mutex::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -91,8 +94,8 @@ impl Deliveries {
         fitted.map_err(|error| Error::internal("beginning deliveries ended unexpectedly").with_source(error))??;
         let deliveries = Self(Arc::new(inner));
         match deliveries.start_new().await {
-            // Nothing but that stream is wrong, and `follow_new_streams` says so.
-            Err(error) if error.kind() == Kind::Invalid => {}
+            // Nothing but that stream or its table is wrong, and `follow_new_streams` says so.
+            Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Corrupt) => {}
             started => started?,
         }
         deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
@@ -134,7 +137,8 @@ impl Deliveries {
         for stream in self.0.log.streams() {
             let handle = self.handle(&stream.name);
             let progress = handle.map(|handle| handle.progress).unwrap_or_default();
-            let status = progress.status(&stream);
+            let mut status = progress.status(&stream);
+            status.error = status.error.or_else(|| self.failing().get(&stream.name).cloned());
             if !stream.is_deleted || status.committed < status.acknowledged {
                 statuses.push(status);
             }
@@ -177,13 +181,21 @@ impl Deliveries {
             let source = self.source(&name);
             match Decoding::open(&source).await.context(format_args!("deliver stream \"{name}\"")) {
                 Ok(decoding) => {
+                    self.failing().remove(&name);
                     let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
                     running.entry(name).or_insert_with(|| self.spawn(source, decoding));
                 }
-                Err(error) => failed = Err(error),
+                Err(error) => {
+                    self.failing().insert(name, error.chain());
+                    failed = Err(error);
+                }
             }
         }
         failed
+    }
+
+    fn failing(&self) -> MutexGuard<'_, BTreeMap<StreamName, String>> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn source(&self, stream: &StreamName) -> Source {

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use lacus_core::{Kind, Result};
+use lacus_core::{Kind, Result, TableName};
 use object_store::path::Path;
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use crate::commit::begin_publishing;
-use crate::kernel::Base;
+use crate::kernel::{Base, directory_of};
 use crate::lake::Inner;
 use crate::manifests::MetadataFiles;
 use crate::store::store_error;
@@ -54,6 +54,8 @@ pub(crate) async fn check(lake: &Inner, tables: Vec<Arc<Table>>) -> Result<Vec<F
     let mut check = Check { lake, found, referenced: leftovers.into_iter().collect(), findings: Vec::new() };
     check.warehouse();
     check.pointers(&tables).await?;
+    let damaged = lake.damaged();
+    damaged.iter().for_each(|(name, why)| check.damage(format!("table \"{name}\" can't be read: {why}")));
     for table in &tables {
         if let Err(error) = check.table(table).await {
             if error.kind() != Kind::Corrupt {
@@ -63,7 +65,7 @@ pub(crate) async fn check(lake: &Inner, tables: Vec<Arc<Table>>) -> Result<Vec<F
         }
     }
     check.raw();
-    check.unknown_files();
+    check.unknown_files(&damaged);
     check.findings.truncate(FINDINGS_MAX);
     Ok(check.findings)
 }
@@ -197,9 +199,15 @@ impl Check<'_> {
         }
     }
 
-    fn unknown_files(&mut self) {
-        let unknown =
-            self.found.iter().filter(|(path, _)| !path.starts_with("raw/") && !self.referenced.contains(*path));
+    /// Files that nothing names. What a damaged table names nobody knows.
+    fn unknown_files(&mut self, damaged: &BTreeMap<TableName, String>) {
+        let places: Vec<String> = damaged.keys().map(|name| format!("{}/", directory_of(name))).collect();
+        let is_known = |path: &String| {
+            path.starts_with("raw/")
+                || self.referenced.contains(path)
+                || places.iter().any(|place| path.starts_with(place))
+        };
+        let unknown = self.found.iter().filter(|(path, _)| !is_known(path));
         let unknown: Vec<_> =
             unknown.map(|(path, bytes)| format!("{path} ({bytes} bytes) belongs to no table")).collect();
         for message in unknown {

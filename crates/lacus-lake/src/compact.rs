@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use lacus_core::{Context, Error, Result};
+use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
 use parquet::arrow::async_writer::{AsyncArrowWriter, ParquetObjectWriter};
@@ -34,7 +35,9 @@ const FILES_MAX: usize = 256;
 /// Rows that are read and encoded at once.
 const BATCH_ROWS: usize = 4_096;
 /// Encoded bytes that wait for their row group to be written.
-const ROW_GROUP_BYTES_MAX: usize = 32 << 20;
+const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a part of the file, of which one is written while the next one fills. S3 wants 5 MiB at least.
+const PART_BYTES: usize = 6 << 20;
 /// These files are written once and read often.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -166,7 +169,8 @@ async fn rewrite_here(
     stop: &AtomicBool,
 ) -> Result<Option<(ParquetMetaData, u64)>> {
     let store = &lake.files.store;
-    let target = ParquetObjectWriter::new(Arc::clone(store), path);
+    let target = BufWriter::with_capacity(Arc::clone(store), path, PART_BYTES).with_max_concurrency(1);
+    let target = ParquetObjectWriter::from_buf_writer(target);
     let failed = |error| store_or_parquet(error, "write the merged file".to_owned());
     let mut writer =
         AsyncArrowWriter::try_new(target, Arc::clone(schema), Some(properties(ZSTD_LEVEL)?)).map_err(failed)?;

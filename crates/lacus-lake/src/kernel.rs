@@ -154,7 +154,7 @@ fn must_keep_columns(current: &Schema, wanted: &Schema) -> Result<()> {
 }
 
 /// Where the files of a table are: in its database's directory, one of its own.
-fn directory_of(table: &TableName) -> String {
+pub(crate) fn directory_of(table: &TableName) -> String {
     format!("{}/{}", table.database(), table.table())
 }
 

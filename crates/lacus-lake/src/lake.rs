@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use futures::stream::{self, StreamExt, TryStreamExt};
-use lacus_core::{Clock, Context, Error, Offsets, Result, StreamName, TableName};
+use futures::stream::{self, StreamExt};
+use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, StreamName, TableName};
 use object_store::ObjectStore;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::spawn_blocking;
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: PathBuf,
     tables: RwLock<BTreeMap<TableName, Arc<Table>>>,
+    /// Tables of the catalog that could not be read, and why.
+    damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
     raw: Mutex<RawTotals>,
@@ -138,6 +140,7 @@ impl Lake {
             clock,
             directory: files_directory,
             tables: RwLock::default(),
+            damaged: RwLock::default(),
             publishing: AsyncMutex::default(),
             raw: Mutex::new(raw),
             merged: Mutex::default(),
@@ -147,10 +150,7 @@ impl Lake {
             tracing::info!(files = leftovers.len(), "deleting what was written but not committed, or is not needed");
             discard(&inner, leftovers).await;
         }
-        let files = &inner.files;
-        let loading = tables.into_iter().map(|(name, location)| async move { load(files, name, location).await });
-        let tables: Vec<_> = stream::iter(loading).buffered(TABLES_AT_ONCE).try_collect().await?;
-        *write(&inner.tables) = tables.into_iter().map(|table| (table.name().clone(), Arc::new(table))).collect();
+        inner.load_all(tables).await?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -158,6 +158,14 @@ impl Lake {
     #[must_use]
     pub fn table(&self, name: &TableName) -> Option<Arc<Table>> {
         read(&self.inner.tables).get(name).cloned()
+    }
+
+    /// Why a table of the catalog can't be read, if it can't: a file of its metadata is missing or damaged. All other tables
+    /// are served; to make it, as [`create_table`](Self::create_table) does, is to try again to read it.
+    #[must_use]
+    pub fn damage_of(&self, name: &TableName) -> Option<Error> {
+        let why = read(&self.inner.damaged).get(name).cloned()?;
+        Some(Error::corrupt(why).with_hint("restore its files from a backup; `lacus doctor` names them"))
     }
 
     /// All tables, by name.
@@ -169,7 +177,7 @@ impl Lake {
     /// Makes a table with `schema`, durably; the one that exists is returned as it is.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it can't be written; `Corrupt` if it is there and can't be read.
     pub async fn create_table(&self, name: &TableName, schema: TableSchema) -> Result<Arc<Table>> {
         if let Some(table) = self.table(name) {
             return Ok(table);
@@ -254,6 +262,31 @@ impl Lake {
 }
 
 impl Inner {
+    /// Reads all tables. One that is damaged keeps no other from being served.
+    async fn load_all(&self, tables: Vec<(TableName, String)>) -> Result<()> {
+        let loading = tables.into_iter().map(|(name, location)| async move {
+            let loaded = load(&self.files, name.clone(), location).await;
+            (name, loaded)
+        });
+        let loaded: Vec<_> = stream::iter(loading).buffered(TABLES_AT_ONCE).collect().await;
+        for (name, loaded) in loaded {
+            match loaded {
+                Ok(table) => drop(write(&self.tables).insert(name, Arc::new(table))),
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::error!(table = %name, error = %error.chain(), "a table can't be read; the others are served");
+                    write(&self.damaged).insert(name, error.chain());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables that can't be read, and why.
+    pub(crate) fn damaged(&self) -> BTreeMap<TableName, String> {
+        read(&self.damaged).clone()
+    }
+
     pub(crate) fn raw_totals(&self) -> RawTotals {
         *lock(&self.raw)
     }
@@ -318,6 +351,7 @@ async fn create_table(inner: &Inner, name: TableName, schema: &TableSchema) -> R
         None => write_table(inner, &name, schema).await?,
     };
     let table = Arc::new(load(&inner.files, name.clone(), location).await?);
+    write(&inner.damaged).remove(&name);
     write(&inner.tables).insert(name, Arc::clone(&table));
     Ok(table)
 }

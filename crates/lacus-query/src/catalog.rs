@@ -71,6 +71,11 @@ impl Database {
         self.lake.table(&name)
     }
 
+    fn damage_of(&self, name: &str) -> Option<lacus_core::Error> {
+        let name = TableName::new(&format!("{}.{name}", self.name)).ok()?;
+        self.lake.damage_of(&name)
+    }
+
     /// What `users` is computed from. A table called so in `main` is what its stream says it is.
     fn identifies(&self) -> Option<Arc<Table>> {
         if self.name == MAIN_DATABASE || self.find(USERS).is_some() {
@@ -93,6 +98,9 @@ impl SchemaProvider for Database {
         if let Some(table) = self.find(name) {
             return Ok(Some(Arc::new(LakeTable::new(table.state()))));
         }
+        if let Some(damage) = self.damage_of(name) {
+            return Err(DataFusionError::External(damage.into()));
+        }
         let identifies = self.identifies().filter(|_| name == USERS);
         identifies.map(|identifies| users(identifies.state())).transpose()
     }
@@ -103,7 +111,7 @@ impl SchemaProvider for Database {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.find(name).is_some() || (name == USERS && self.identifies().is_some())
+        self.find(name).is_some() || self.damage_of(name).is_some() || (name == USERS && self.identifies().is_some())
     }
 }
 

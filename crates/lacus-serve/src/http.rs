@@ -88,6 +88,8 @@ async fn ready(State(inner): State<Shared>) -> Result<Json<Health>, Refusal> {
             .deliveries
             .status()
             .iter()
+            // One that can't go on keeps no other from being asked about; the status says so.
+            .filter(|delivery| delivery.error.is_none())
             .map(|delivery| delivery.acknowledged.saturating_sub(delivery.visible))
             .sum();
         if behind > 0 {

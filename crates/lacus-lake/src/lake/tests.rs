@@ -5,10 +5,11 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::compact::FileSizes;
 use crate::expiry::SNAPSHOTS_MAX;
 use crate::fixture::{
-    Failure, Place, add_rows, append, append_batch, commit, copy_directory, nested, nested_more, numbers, offsets,
-    open, raw, rows, rows_of, stream,
+    Failure, FragileStore, Place, add_rows, append, append_batch, commit, copy_directory, nested, nested_more, numbers,
+    offsets, open, raw, rows, rows_of, stream,
 };
 use crate::kernel::{METADATA_FILES_MAX, SMALL_MANIFESTS_MAX};
 use crate::leftovers::RETIRED_GRACE_MS;
@@ -454,28 +455,45 @@ async fn damage_is_found_and_named() {
     assert!(has(false, "the raw zone has 1 files"), "{findings:?}");
 }
 
+/// A table whose metadata can't be read keeps no other from being served, and is never made anew.
 #[tokio::test]
-async fn damaged_metadata_says_which_file() {
+async fn a_damaged_table_is_left_alone_and_the_others_are_served() {
     let place = Place::new();
-    let schema = numbers();
-    let location = {
+    let (schema, other) = (numbers(), StreamName::new("other").unwrap());
+    let (location, files) = {
         let lake = place.open().await;
         let main = table(&lake, &schema).await;
+        lake.create_table(&other.table(), schema.clone()).await.unwrap();
         append(&main, &schema, 0..1);
         commit(&lake, &[(&main, &schema)], 1).await.unwrap();
-        main.state().metadata_location.clone()
+        (main.state().metadata_location.clone(), files_below(place.directory.path()))
     };
     let file = location.strip_prefix("file://").unwrap();
     let good = std::fs::read(file).unwrap();
-    for damaged in [&b""[..], b"{}", &good[..good.len() / 2]] {
-        std::fs::write(file, damaged).unwrap();
-        let error = Lake::open(place.directory.path(), Arc::new(SystemClock)).await.err().unwrap();
+    for damage in [Some(&b""[..]), Some(b"{}"), Some(&good[..good.len() / 2]), None] {
+        match damage {
+            Some(bytes) => std::fs::write(file, bytes).unwrap(),
+            None => std::fs::remove_file(file).unwrap(),
+        }
+        let lake = place.open().await;
+        assert!(lake.table(&other.table()).is_some());
+        assert!(lake.table(&stream().table()).is_none());
+        let error = lake.damage_of(&stream().table()).unwrap();
         assert_eq!(error.kind(), Kind::Corrupt);
-        assert!(error.to_string().contains(&location), "{error}");
+        assert!(error.to_string().contains(location.rsplit('/').next().unwrap()), "{error}");
+        let error = lake.create_table(&stream().table(), schema.clone()).await.err().unwrap();
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        let findings = lake.check().await.unwrap();
+        assert!(findings.len() == 1 && findings[0].is_damage, "{findings:?}");
     }
-    std::fs::remove_file(file).unwrap();
-    let error = Lake::open(place.directory.path(), Arc::new(SystemClock)).await.err().unwrap();
-    assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
+    // Restored, it goes on, even without a restart.
+    let lake = place.open().await;
+    std::fs::write(file, good).unwrap();
+    let main = table(&lake, &schema).await;
+    assert!(lake.damage_of(&stream().table()).is_none());
+    assert_eq!(rows_of(&lake, &main).len(), 1);
+    check_sound(&lake.check().await.unwrap());
+    assert_eq!(files_below(place.directory.path()), files);
 }
 
 /// What a run of the model does.
@@ -485,6 +503,8 @@ enum Step {
     Append { partition: u32, rows: u64, widen: bool },
     /// Commits the tail; the given write fails.
     Commit { fails: Option<(usize, bool)> },
+    /// Merges all files, if there are two; the given write fails.
+    Compact { fails: Option<(usize, bool)> },
     /// Starts again: the tail is lost and comes again.
     Restart,
 }
@@ -493,8 +513,16 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..2_u32, 0..20_u64, any::<bool>()).prop_map(|(partition, rows, widen)| Step::Append { partition, rows, widen }),
         4 => prop::option::of((0..5_usize, any::<bool>())).prop_map(|fails| Step::Commit { fails }),
+        2 => prop::option::of((0..5_usize, any::<bool>())).prop_map(|fails| Step::Compact { fails }),
         1 => Just(Step::Restart),
     ]
+}
+
+fn fail(store: &FragileStore, fails: Option<(usize, bool)>) {
+    store.pass();
+    if let Some((write, lost)) = fails {
+        store.fail(write, if lost { Failure::AnswerLost } else { Failure::Refused });
+    }
 }
 
 /// Runs the steps and compares what the table has with a plain list of rows after each of them.
@@ -517,11 +545,17 @@ async fn run_model(steps: Vec<Step>) {
                 add_rows(&batch, &mut tail);
                 append_batch(&main, &schema, batch);
             }
-            Step::Commit { fails } => {
+            Step::Compact { fails } => {
+                fail(&store, fails);
+                let sizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
+                let outcome = lake.compact(&main, sizes, Arc::default()).await;
                 store.pass();
-                if let Some((write, lost)) = fails {
-                    store.fail(write, if lost { Failure::AnswerLost } else { Failure::Refused });
+                if fails.is_none() {
+                    outcome.unwrap();
                 }
+            }
+            Step::Commit { fails } => {
+                fail(&store, fails);
                 let batches = main.state().tail.len();
                 let append = TableAppend { table: Arc::clone(&main), schema: schema.clone(), batches };
                 let raw = if seen == delivered { Vec::new() } else { raw(0, 0..tail.len() as u64) };

@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -175,6 +176,58 @@ fn bad_sql_gets_its_sqlstate_and_the_session_goes_on() {
 }
 
 /// The error in the reply is our own shape and has these words.
+/// What happens to one table is no reason to lose what others, or this one, are sent.
+#[test]
+fn a_damaged_table_keeps_nobody_else_from_going_on() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+    let server = project.start();
+    let send = |server: &Server, source: &str| {
+        let reply =
+            server.http().post(&format!("/v1/events?source={source}"), &[JSON], br#"{"n":1}"#).expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    let rows = |server: &Server, source: &str| {
+        let told = server.postgres().query(&format!("select count(*) from {source}"));
+        told.map(|rows| rows.single().to_owned()).map_err(|failure| failure.to_string())
+    };
+    for source in ["good", "damaged"] {
+        send(&server, source);
+        server.http().post(&format!("/v1/tables/{source}/flush"), &[], b"").expect("an answer");
+    }
+    assert!(server.stop().success());
+    let metadata = project.directory().join(".lacus/lake/main/damaged/metadata");
+    let aside = project.directory().join("aside");
+    std::fs::rename(&metadata, &aside).expect("move a folder");
+
+    let mut server = project.start();
+    server.allow("a table can't be read");
+    server.allow("a stream is not delivered");
+    server.allow("a query failed");
+    for source in ["good", "damaged"] {
+        send(&server, source);
+    }
+    wait_for(|| rows(&server, "good") == Ok("2".to_owned()));
+    let refused = rows(&server, "damaged").expect_err("the table is damaged");
+    assert!(refused.contains("XX001") && refused.contains("main/damaged/metadata"), "{refused}");
+    assert!(server.stop().success());
+    let doctor = project.run(&["doctor"]);
+    assert!(!doctor.status.is_some_and(|status| status.success()), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("table \"damaged\" can't be read"), "{}", doctor.stdout);
+
+    std::fs::rename(&aside, &metadata).expect("move a folder");
+    let server = project.start();
+    wait_for(|| rows(&server, "damaged") == Ok("2".to_owned()));
+    assert!(server.stop().success());
+}
+
+fn wait_for(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it did not become so in 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn assert_says(what: &str, reply: &Reply, words: &str) {
     let error = &reply.json()["error"];
     let text =
@@ -192,7 +245,7 @@ fn send_good(server: &Server) -> u64 {
 /// The good events are there, as soon as they are visible, and nothing else.
 fn check_good(server: &Server, good: u64) {
     let mut postgres = server.postgres();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let rows = postgres.query("SELECT count(*), count(*) FILTER (WHERE good) FROM events");
         if let Ok(rows) = &rows
@@ -200,8 +253,8 @@ fn check_good(server: &Server, good: u64) {
         {
             return;
         }
-        assert!(std::time::Instant::now() < deadline, "{good} good events were acknowledged: {rows:?}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        assert!(Instant::now() < deadline, "{good} good events were acknowledged: {rows:?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
