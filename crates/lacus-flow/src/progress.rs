@@ -149,6 +149,11 @@ impl TailBudget {
         self.shares.fetch_add(1, Ordering::Relaxed);
         TailShare { budget: Arc::clone(self), bytes: 0 }
     }
+
+    /// Whether deliveries hold much: what can wait should.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= self.bytes_max / 2
+    }
 }
 
 impl TailShare {
@@ -161,7 +166,7 @@ impl TailShare {
     /// Whether this delivery should commit early: half of the budget is used, and by this one at least its fair part.
     pub(crate) fn is_pressing(&self) -> bool {
         let total = self.budget.bytes.load(Ordering::Relaxed);
-        total >= self.budget.bytes_max / 2 && self.bytes * self.budget.shares.load(Ordering::Relaxed) >= total
+        self.budget.is_half_used() && self.bytes * self.budget.shares.load(Ordering::Relaxed) >= total
     }
 
     /// Whether this delivery alone holds as much as falls to each.
@@ -192,9 +197,9 @@ mod tests {
         let (mut small, mut big) = (budget.share(), budget.share());
         small.set(10);
         big.set(30);
-        assert!(!big.is_pressing());
+        assert!(!big.is_pressing() && !budget.is_half_used());
         big.set(45);
-        assert!(big.is_pressing() && !small.is_pressing() && !small.is_exhausted());
+        assert!(big.is_pressing() && budget.is_half_used() && !small.is_pressing() && !small.is_exhausted());
         big.set(95);
         assert!(small.is_exhausted());
         assert!(big.has_its_part() && !small.has_its_part());

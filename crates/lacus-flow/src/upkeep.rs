@@ -1,6 +1,7 @@
 //! Keeping tables in shape: small files are merged in the background.
 //!
-//! One table at a time, and no more than half of the time: after each merge comes a pause as long as it took.
+//! One table at a time, and no more than half of the time: after each merge comes a pause as long as it took. While
+//! deliveries need memory and time themselves, only tables with many small files get their turn.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use crate::Deliveries;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The fewest small files that are merged.
 const FILES_MIN: usize = 8;
+/// The same while deliveries hold half of the memory they may.
+const FILES_MIN_BUSY: usize = 64;
 /// A table whose files could not be merged is left alone for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(600);
 
@@ -39,8 +42,9 @@ impl Deliveries {
     }
 
     async fn merge_files_of(&self, table: &Arc<Table>) -> lacus_core::Result<()> {
-        let sizes = FileSizes { target_bytes: self.0.settings.file_bytes.0, files_min: FILES_MIN };
         while !self.0.cancel.is_cancelled() {
+            let files_min = if self.0.budget.is_half_used() { FILES_MIN_BUSY } else { FILES_MIN };
+            let sizes = FileSizes { target_bytes: self.0.settings.file_bytes.0, files_min };
             let begun = Instant::now();
             let stop = Arc::new(AtomicBool::new(false));
             let merging = self.0.lake.compact(table, sizes, Arc::clone(&stop));

@@ -33,8 +33,8 @@ use crate::table::{Committed, LiveFile, Table};
 /// The most files that one compaction merges.
 const FILES_MAX: usize = 256;
 /// Rows that are read and encoded at once.
-const BATCH_ROWS: usize = 4_096;
-/// Encoded bytes that wait for their row group to be written.
+const BATCH_ROWS: usize = 1_024;
+/// Memory of the row group that is being encoded.
 const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a part of the file, of which one is written while the next one fills. S3 wants 5 MiB at least.
 const PART_BYTES: usize = 6 << 20;
@@ -185,7 +185,7 @@ async fn rewrite_here(
                 return Ok(None);
             }
             writer.write(&conform(&batch.map_err(unreadable)?, schema)?).await.map_err(failed)?;
-            if writer.in_progress_size() > ROW_GROUP_BYTES_MAX {
+            if writer.memory_size() > ROW_GROUP_BYTES_MAX {
                 writer.flush().await.map_err(failed)?;
             }
         }

@@ -273,7 +273,7 @@ fn change_entries(
     for entry in replaced {
         if removed.contains(entry.file_path()) {
             gone += 1;
-            entries.extend(added.take().map(NewEntry::Added));
+            entries.extend(added.take().map(|file| NewEntry::Added(Box::new(file))));
             entries.push(NewEntry::Removed(entry));
         } else {
             entries.push(NewEntry::Existing(entry));
@@ -282,7 +282,7 @@ fn change_entries(
     if gone != removed.len() {
         return Err(Error::new(Kind::Conflict, "a file that was to be replaced is no longer in the table"));
     }
-    entries.extend(added.map(NewEntry::Added));
+    entries.extend(added.map(|file| NewEntry::Added(Box::new(file))));
     Ok(entries)
 }
 
@@ -350,7 +350,7 @@ impl Counted {
         for entry in entries {
             let (sums, file) = match entry {
                 NewEntry::Existing(_) => continue,
-                NewEntry::Added(file) => (&mut counted.added, file),
+                NewEntry::Added(file) => (&mut counted.added, file.as_ref()),
                 NewEntry::Removed(entry) => (&mut counted.removed, entry.data_file()),
             };
             let numbers = [1, file.record_count(), file.file_size_in_bytes()];

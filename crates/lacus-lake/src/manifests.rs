@@ -108,7 +108,7 @@ pub(crate) enum NewEntry {
     /// It stays.
     Existing(ManifestEntryRef),
     /// This commit adds it.
-    Added(DataFile),
+    Added(Box<DataFile>),
     /// This commit removes it.
     Removed(ManifestEntryRef),
 }
@@ -123,7 +123,7 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     for entry in new.entries {
         match entry {
             // A negative number is left out and inherited from the commit.
-            NewEntry::Added(file) => writer.add_file(file, -1),
+            NewEntry::Added(file) => writer.add_file(*file, -1),
             NewEntry::Existing(entry) => {
                 let (snapshot, sequence) = numbers(&entry)?;
                 writer.add_existing_file(entry.data_file().clone(), snapshot, sequence, entry.file_sequence_number)
