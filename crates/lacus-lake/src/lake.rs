@@ -25,7 +25,7 @@ use crate::manifests::MetadataFiles;
 use crate::raw::RawFile;
 use crate::schema::TableSchema;
 use crate::store::{DurableDirectory, make_directory};
-use crate::table::Table;
+use crate::table::{LiveFile, Table};
 
 /// Tables that opening reads side by side.
 const TABLES_AT_ONCE: usize = 8;
@@ -227,6 +227,12 @@ impl Lake {
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.inner.files.store)
+    }
+
+    /// The URL of a file, as other engines know it.
+    #[must_use]
+    pub fn url(&self, file: &LiveFile) -> String {
+        self.inner.files.warehouse.url(&file.path)
     }
 
     /// How much the lake holds. Cheap: nothing is read.

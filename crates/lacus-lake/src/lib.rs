@@ -35,4 +35,4 @@ pub use compact::{CompactionReport, FileSizes};
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
 pub use raw::{RawFile, RawWriter};
 pub use schema::{Column, ColumnType, TableSchema};
-pub use table::{LiveFile, Table, TableState, TailBatch};
+pub use table::{LiveFile, Snapshot, Table, TableState, TailBatch};

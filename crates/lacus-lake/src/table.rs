@@ -4,13 +4,13 @@
 //! files; both build the next state from the current one under a lock, and swap it in one step. A row is in the tail or
 //! in the files of a state, never in both and never in neither.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use lacus_core::{Offsets, Result, TableName};
+use lacus_core::{Offsets, Result, TableName, Timestamp};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::kernel::Base;
@@ -57,6 +57,38 @@ pub struct LiveFile {
     pub bytes: u64,
     /// Its rows.
     pub rows: u64,
+}
+
+/// One commit of a table, as Iceberg keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its number, which tells nothing about its age.
+    pub id: i64,
+    /// The one before it.
+    pub parent: Option<i64>,
+    /// When it was committed.
+    pub committed_at: Timestamp,
+    /// `append`: rows came. `replace`: files were merged.
+    pub operation: String,
+    /// Where its list of manifests is: an absolute URL.
+    pub manifest_list: String,
+    /// Numbers of files, rows and bytes (Iceberg specification, appendix F).
+    pub summary: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    fn of(snapshot: &iceberg::spec::Snapshot) -> Self {
+        let summary = snapshot.summary();
+        let numbers = summary.additional_properties.iter().map(|(key, value)| (key.clone(), value.clone()));
+        Self {
+            id: snapshot.snapshot_id(),
+            parent: snapshot.parent_snapshot_id(),
+            committed_at: Timestamp::from_micros(snapshot.timestamp_ms().saturating_mul(1_000)),
+            operation: summary.operation.as_str().to_owned(),
+            manifest_list: snapshot.manifest_list().to_owned(),
+            summary: numbers.collect(),
+        }
+    }
 }
 
 /// Some rows of the hot tail.
@@ -123,6 +155,15 @@ impl Table {
     #[must_use]
     pub fn state(&self) -> Arc<TableState> {
         self.state.load_full()
+    }
+
+    /// Its snapshots that have not expired, oldest first. Tails are in none.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let base = self.base();
+        let mut snapshots: Vec<_> = base.metadata.snapshots().collect();
+        snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
+        snapshots.into_iter().map(|snapshot| Snapshot::of(snapshot)).collect()
     }
 
     /// Makes more rows visible.

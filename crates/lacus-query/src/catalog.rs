@@ -2,7 +2,8 @@
 //!
 //! Looking a table up takes its state as it is at that instant; the engine looks each table up once per statement, so
 //! a statement sees every table in one state however often it names it. A database is there as soon as its first table
-//! is; `main` always is. The table `users` of a database is computed (see [`crate::users`]).
+//! is; `main` always is. The table `users` of a database is computed (see [`crate::users`]), and so are the metadata tables
+//! (see [`crate::metadata`]), which are not listed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,6 +16,7 @@ use datafusion::logical_expr::TableType;
 use lacus_core::{MAIN_DATABASE, TableName};
 use lacus_lake::{Lake, Table};
 
+use crate::metadata::Metadata;
 use crate::table::LakeTable;
 use crate::users::{IDENTIFIES, USERS, has_users, users};
 
@@ -71,6 +73,12 @@ impl Database {
         self.lake.table(&name)
     }
 
+    /// A table, and what is asked about it.
+    fn metadata(&self, name: &str) -> Option<(Arc<Table>, Metadata)> {
+        let (table, what) = Metadata::named(name)?;
+        Some((self.find(table)?, what))
+    }
+
     fn damage_of(&self, name: &str) -> Option<lacus_core::Error> {
         let name = TableName::new(&format!("{}.{name}", self.name)).ok()?;
         self.lake.damage_of(&name)
@@ -98,6 +106,9 @@ impl SchemaProvider for Database {
         if let Some(table) = self.find(name) {
             return Ok(Some(Arc::new(LakeTable::new(table.state()))));
         }
+        if let Some((table, what)) = self.metadata(name) {
+            return what.of(&self.lake, &table).map(Some);
+        }
         if let Some(damage) = self.damage_of(name) {
             return Err(DataFusionError::External(damage.into()));
         }
@@ -111,7 +122,10 @@ impl SchemaProvider for Database {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.find(name).is_some() || self.damage_of(name).is_some() || (name == USERS && self.identifies().is_some())
+        self.find(name).is_some()
+            || self.metadata(name).is_some()
+            || self.damage_of(name).is_some()
+            || (name == USERS && self.identifies().is_some())
     }
 }
 

@@ -13,6 +13,7 @@ mod dialect;
 mod engine;
 mod error;
 pub mod json;
+mod metadata;
 mod naming;
 mod parameters;
 mod rewrite;

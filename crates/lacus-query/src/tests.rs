@@ -4,6 +4,7 @@ mod databases;
 mod errors;
 mod evolution;
 mod lake;
+mod metadata;
 mod names;
 mod reading;
 mod sessions;

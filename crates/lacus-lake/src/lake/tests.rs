@@ -322,6 +322,33 @@ async fn metadata_stays_flat_over_many_commits() {
     assert!(metadata.len() <= most, "{}", metadata.len());
 }
 
+/// What is damaged about the past is no reason to take no more rows.
+#[tokio::test]
+async fn a_snapshot_that_can_not_be_read_expires_all_the_same() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let schema = numbers();
+    let main = table(&lake, &schema).await;
+    let commits = SNAPSHOTS_MAX as u64 + 5;
+    for number in 0..commits {
+        append(&main, &schema, number..number + 1);
+        commit(&lake, &[(&main, &schema)], number + 1).await.unwrap();
+        if number == 3 {
+            for snapshot in main.base().metadata.snapshots() {
+                let path = lake.inner().files.warehouse.path(snapshot.manifest_list()).unwrap();
+                std::fs::remove_file(lake.inner().directory.join(path.to_string())).unwrap();
+            }
+        }
+    }
+    assert_eq!(main.base().metadata.snapshots().count(), SNAPSHOTS_MAX);
+    assert_eq!(rows_of(&lake, &main).len() as u64, commits);
+    drop((lake, main));
+    let lake = place.open().await;
+    let main = lake.table(&stream().table()).unwrap();
+    assert_eq!(rows_of(&lake, &main).len() as u64, commits);
+    assert!(lake.check().await.unwrap().iter().all(|finding| !finding.is_damage));
+}
+
 struct Later;
 
 impl Clock for Later {

@@ -12,7 +12,7 @@ use crate::{Dialect, Engine, Session};
 
 /// A real lake, whose rows are all in tails.
 pub(super) struct Filled {
-    lake: Arc<Lake>,
+    pub(super) lake: Arc<Lake>,
     _directory: TempDir,
 }
 
