@@ -263,8 +263,18 @@ pub(crate) struct Tail {
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
+  lacus table show clicks         rows, files and last commits
   lacus table flush clicks        commit what came to table clicks")]
 pub(crate) enum Table {
+    /// Show what a table is made of: rows, files, the last commits
+    #[command(after_help = "\
+Examples:
+  lacus table show clicks
+  lacus table show web.tracks --json")]
+    Show {
+        /// The table
+        table: String,
+    },
     /// Commit a table now: what SQL sees becomes files that every Iceberg reader sees
     #[command(after_help = "\
 Examples:

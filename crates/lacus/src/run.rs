@@ -86,6 +86,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Doctor => commands::doctor::run(&invocation).await,
         Command::Key(key) => commands::key::run(key, &invocation).await,
         Command::Stream(stream) => commands::stream::run(stream, &invocation).await,
+        Command::Table(Table::Show { table }) => commands::table::show(&table, &invocation).await,
         Command::Table(Table::Flush { table }) => commands::table::flush(&table, &invocation).await,
         Command::Demo(demo) => crate::demo::run(demo, &invocation).await,
     }

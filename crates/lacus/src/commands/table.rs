@@ -1,10 +1,142 @@
 //! `lacus table …`: acts on one table.
 
-use lacus_core::units::{human_bytes, human_count};
+use lacus_core::units::{human_bytes, human_count, human_count_of};
 use lacus_core::{Error, Result, TableName};
+use serde::Serialize;
 
+use crate::answer::{Answer, Cell};
 use crate::door::Door;
 use crate::run::Invocation;
+
+/// Commits that are shown, the newest first.
+const COMMITS_SHOWN: usize = 10;
+
+/// What a table is made of.
+#[derive(Debug, Serialize)]
+struct Shown {
+    table: String,
+    /// All that SQL sees.
+    rows: u64,
+    /// Of them those in files.
+    committed_rows: u64,
+    files: u64,
+    bytes: u64,
+    smallest_file_bytes: u64,
+    largest_file_bytes: u64,
+    snapshots: u64,
+    commits: Vec<Committed>,
+}
+
+/// One commit.
+#[derive(Debug, Serialize)]
+struct Committed {
+    committed_at: String,
+    /// `append` brings rows, `replace` merges files.
+    operation: String,
+    added_rows: u64,
+    added_files: u64,
+    removed_files: u64,
+    added_bytes: u64,
+}
+
+/// Shows what a table is made of.
+pub(crate) async fn show(table: &str, invocation: &Invocation) -> Result<()> {
+    let table = TableName::new(table)?;
+    let door = Door::open(invocation).await?;
+    let shown = look(&door, &table).await;
+    door.close().await?;
+    let shown = shown?;
+    if invocation.json {
+        let line = serde_json::to_string(&shown).map_err(|error| Error::internal(error.to_string()))?;
+        return invocation.terminal.say(&line);
+    }
+    draw(&shown, invocation)
+}
+
+async fn look(door: &Door, table: &TableName) -> Result<Shown> {
+    let name = |what: &str| format!("\"{}\".\"{}{what}\"", table.database(), table.table());
+    let rows = door.count(&format!("SELECT count(*) FROM {}", name(""))).await?;
+    let files = format!(
+        "SELECT count(*), sum(record_count), sum(file_size_in_bytes), min(file_size_in_bytes), max(file_size_in_bytes) FROM {}",
+        name("$files")
+    );
+    let files = door.ask(&files).await?;
+    let file = |column: usize| number(files.rows.first().and_then(|row| row.get(column)));
+    let snapshots = door.count(&format!("SELECT count(*) FROM {}", name("$snapshots"))).await?;
+    let numbers = ["added-records", "added-data-files", "deleted-data-files", "added-files-size"];
+    let numbers = numbers.map(|key| format!("CAST(summary['{key}'] AS BIGINT)")).join(", ");
+    let commits = format!(
+        "SELECT committed_at, operation, {numbers} FROM {} ORDER BY committed_at DESC LIMIT {COMMITS_SHOWN}",
+        name("$snapshots")
+    );
+    Ok(Shown {
+        table: table.to_string(),
+        rows,
+        committed_rows: file(1),
+        files: file(0),
+        bytes: file(2),
+        smallest_file_bytes: file(3),
+        largest_file_bytes: file(4),
+        snapshots,
+        commits: door.ask(&commits).await?.rows.iter().map(|row| committed(row)).collect(),
+    })
+}
+
+fn committed(row: &[Cell]) -> Committed {
+    let text = |column: usize| match row.get(column) {
+        Some(Cell::Text(text)) => text.clone(),
+        _ => String::new(),
+    };
+    Committed {
+        committed_at: text(0),
+        operation: text(1),
+        added_rows: number(row.get(2)),
+        added_files: number(row.get(3)),
+        removed_files: number(row.get(4)),
+        added_bytes: number(row.get(5)),
+    }
+}
+
+/// A sum over nothing is null.
+fn number(cell: Option<&Cell>) -> u64 {
+    cell.and_then(Cell::whole).unwrap_or(0)
+}
+
+fn draw(shown: &Shown, invocation: &Invocation) -> Result<()> {
+    let terminal = invocation.terminal;
+    terminal.say(&format!(
+        "{}: {}, {} of them not committed yet; {}, {} of Parquet; {}",
+        shown.table,
+        human_count_of(shown.rows, "row"),
+        human_count(shown.rows.saturating_sub(shown.committed_rows)),
+        human_count_of(shown.files, "file"),
+        human_bytes(shown.bytes),
+        human_count_of(shown.snapshots, "snapshot"),
+    ))?;
+    if shown.files > 1 {
+        let (smallest, largest) = (human_bytes(shown.smallest_file_bytes), human_bytes(shown.largest_file_bytes));
+        terminal.say(
+            &terminal.dim(&format!("files of {smallest} to {largest}; small ones are merged in the background")),
+        )?;
+    }
+    if shown.commits.is_empty() {
+        return terminal.say(&format!("Nothing is committed yet: lacus table flush {} commits now.", shown.table));
+    }
+    let columns = ["committed", "what", "rows", "new files", "merged files", "new bytes"];
+    let row = |commit: &Committed| {
+        vec![
+            Cell::Text(commit.committed_at.get(..19).unwrap_or_default().replace('T', " ")),
+            Cell::Text(commit.operation.clone()),
+            Cell::count(commit.added_rows),
+            Cell::count(commit.added_files),
+            Cell::count(commit.removed_files),
+            Cell::Text(human_bytes(commit.added_bytes)),
+        ]
+    };
+    let rows = shown.commits.iter().map(row).collect();
+    let table = Answer { columns: columns.map(str::to_owned).to_vec(), rows, ..Answer::default() };
+    terminal.write(&table.draw(terminal.width()))
+}
 
 /// Commits a table now.
 pub(crate) async fn flush(table: &str, invocation: &Invocation) -> Result<()> {

@@ -74,6 +74,7 @@ fn help_texts() {
         "stream reshard",
         "stream tail",
         "table",
+        "table show",
         "table flush",
         "demo",
     ];
@@ -276,6 +277,37 @@ fn flush_makes_files_and_status_says_so() {
         assert_eq!(served[count], from_folder[count], "{count}");
     }
     assert!(succeeded(&project.run(&["status"])).contains("clicks"));
+}
+
+#[test]
+fn a_table_shows_what_it_is_made_of() {
+    let project = Project::new(LACUS, SETTINGS);
+    let server = project.start();
+    post(&mut server.http(), &clicks());
+    let show =
+        || -> Value { serde_json::from_str(succeeded(&project.run(&["table", "show", "clicks", "--json"]))).unwrap() };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !project.run(&["table", "show", "clicks"]).stdout.contains("clicks: 3 rows, 3 of them not committed yet") {
+        assert!(Instant::now() < deadline, "{:?}", project.run(&["table", "show", "clicks"]));
+    }
+    assert_eq!((&show()["files"], &show()["commits"]), (&json!(0), &json!([])));
+    succeeded(&project.run(&["table", "flush", "clicks"]));
+    let shown = show();
+    for (name, expected) in [("rows", 3), ("committed_rows", 3), ("files", 1), ("snapshots", 1)] {
+        assert_eq!(shown[name], expected, "{shown}");
+    }
+    let commit = &shown["commits"][0];
+    assert_eq!(
+        (&commit["operation"], &commit["added_rows"], &commit["added_files"]),
+        (&json!("append"), &json!(3), &json!(1))
+    );
+    assert_eq!(shown["bytes"], commit["added_bytes"]);
+    let drawn = project.run(&["table", "show", "clicks"]);
+    assert!(succeeded(&drawn).contains("append"), "{}", drawn.stdout);
+    let unknown = refused(&project.run(&["table", "show", "orders"]), 2, &project);
+    assert!(unknown.contains("there is no table \"orders\""), "{unknown}");
+    assert!(server.stop().success());
+    assert_eq!(show(), shown, "the folder tells the same");
 }
 
 #[test]
