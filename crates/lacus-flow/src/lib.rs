@@ -107,14 +107,43 @@ impl Deliveries {
     /// Waits until every record acknowledged before this call is visible to SQL.
     ///
     /// # Errors
-    /// Why a delivery can't go on.
+    /// Why a delivery can't go on; all others have caught up then.
     pub async fn caught_up(&self) -> Result<()> {
+        let mut caught_up = Ok(());
         for stream in self.0.log.streams() {
-            let (reply, answer) = oneshot::channel();
-            self.ask(&stream, Command::CaughtUp { target: stream.end.clone(), reply }).await?;
-            answer.await.map_err(|_| stopping())??;
+            let one = self.stream_caught_up(&stream).await;
+            caught_up = caught_up.and(one.context(format_args!("stream \"{}\"", stream.name)));
         }
-        Ok(())
+        caught_up
+    }
+
+    /// Waits until every record acknowledged before this call is visible to SQL, but no longer than `most`: after it, an
+    /// answer that lacks the latest records is better than none. Costs nothing while nothing is on its way, and does not
+    /// wait for what can't be delivered.
+    pub async fn catch_up_within(&self, most: Duration) {
+        let mut behind = self.0.log.streams();
+        behind.retain(|stream| self.is_behind(stream));
+        if !behind.is_empty() {
+            let all = futures::future::join_all(behind.iter().map(|stream| self.stream_caught_up(stream)));
+            // Who asks is told by the answer's rows, and by the status.
+            drop(tokio::time::timeout(most, all).await);
+        }
+    }
+
+    fn is_behind(&self, stream: &StreamInfo) -> bool {
+        if stream.is_deleted || stream.end.total() == 0 {
+            return false;
+        }
+        match self.handle(&stream.name) {
+            Some(handle) => !handle.progress.shows_or_fails(&stream.end),
+            None => !self.failing().contains_key(&stream.name),
+        }
+    }
+
+    async fn stream_caught_up(&self, stream: &StreamInfo) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(stream, Command::CaughtUp { target: stream.end.clone(), reply }).await?;
+        answer.await.map_err(|_| stopping())?
     }
 
     /// Commits everything of `table` that was acknowledged before this call.

@@ -89,6 +89,12 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).error = error;
     }
 
+    /// Whether everything before `end` is visible, or will not be soon: the last attempt failed.
+    pub(crate) fn shows_or_fails(&self, end: &Offsets) -> bool {
+        let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.error.is_some() || end.iter().all(|(partition, next)| numbers.visible.next(partition) >= next)
+    }
+
     pub(crate) fn status(&self, stream: &StreamInfo) -> DeliveryStatus {
         let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut samples: Vec<u64> = numbers.freshness_micros.iter().copied().collect();

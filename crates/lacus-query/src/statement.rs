@@ -69,6 +69,12 @@ impl Statement {
         }
     }
 
+    /// Whether its answer may come from tables of the lake.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        matches!(self.kind, StatementKind::Query { .. }) && !self.is_catalog_question
+    }
+
     /// The statement with names as the tables spell them; nothing if it has none to replace.
     pub(crate) fn spelled(&self, spellings: &Spellings) -> Result<Option<Parsed>, DataFusionError> {
         if spellings.is_empty() || self.is_catalog_question {

@@ -3,8 +3,14 @@
 //! This crate knows wire formats and no SQL: statements go to [`lacus_query`] and answers are streamed out as they come.
 //! It opens no socket: whoever starts a server hands a listener in.
 
+use std::time::Duration;
+
 pub mod http;
 pub mod postgres;
+
+/// So long a question waits for what was acknowledged before it came. Usually that is visible within milliseconds; when
+/// deliveries are behind, the answer is about what they show.
+const CATCH_UP_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod testing;

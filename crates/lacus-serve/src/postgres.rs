@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lacus_core::{Error, Result};
+use lacus_flow::Deliveries;
 use lacus_query::Engine;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -42,6 +43,7 @@ const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
+    deliveries: Deliveries,
     connections_max: u32,
     shutdown: CancellationToken,
 ) -> Result<()> {
@@ -59,7 +61,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((socket, _)) => {
-                let connection = Connection::new(&engine, Arc::clone(&cancels));
+                let connection = Connection::new(&engine, deliveries.clone(), Arc::clone(&cancels));
                 let shutdown = shutdown.clone();
                 connections.spawn(async move {
                     converse(socket, connection, shutdown).await;

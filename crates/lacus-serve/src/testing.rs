@@ -44,7 +44,7 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let postgres = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        tokio::spawn(crate::postgres::serve(listener, engine.clone(), 16, shutdown.clone()));
+        tokio::spawn(crate::postgres::serve(listener, engine.clone(), deliveries.clone(), 16, shutdown.clone()));
         let served = Served { engine, deliveries: deliveries.clone(), lake, log: log.clone(), clock };
         Self { postgres, router: router(served), shutdown, deliveries, log, _directory: directory }
     }

@@ -10,7 +10,7 @@ use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{Method, Request, Response, header};
 use futures::TryStreamExt;
 use lacus_core::units::human_bytes;
-use lacus_core::{Context, Error, Result, TableName};
+use lacus_core::{Context, Error, Kind, Result, TableName};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -60,7 +60,13 @@ impl Door {
             let holder = match Lock::attempt(&project)? {
                 Attempt::Taken(lock) => {
                     let parts = Parts::open(&project, lock, &invocation.clock).await?;
-                    parts.deliveries.caught_up().await.context("catch up with the log")?;
+                    match parts.deliveries.caught_up().await {
+                        // All other tables can be asked.
+                        Err(error) if error.kind() == Kind::Corrupt => {
+                            invocation.terminal.note(&format!("not all is visible: {}", error.chain()))?;
+                        }
+                        caught_up => caught_up.context("catch up with the log")?,
+                    }
                     return Ok(Self::Folder { parts: Box::new(parts) });
                 }
                 Attempt::Held(holder) => holder,

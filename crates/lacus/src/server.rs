@@ -149,6 +149,7 @@ impl Server {
         tasks.spawn(lacus_serve::postgres::serve(
             sockets.postgres,
             parts.engine.clone(),
+            parts.deliveries.clone(),
             connections_max,
             stop.clone(),
         ));

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::refusal::{self, Refusal};
+use crate::CATCH_UP_MAX;
 
 /// How long a query may wait for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -60,6 +61,7 @@ pub(super) async fn answer(
     let Ok(Ok(turn)) = turn else {
         return Err(SqlError::new(Kind::Limited, "53300", "too many queries are running").into());
     };
+    inner.served.deliveries.catch_up_within(CATCH_UP_MAX).await;
     let mut answer = inner.served.engine.session(dialect).query(&asked.sql, &params).await?;
     // A query that fails at once is told so by the status.
     let first = answer.next().await.transpose()?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream};
+use lacus_flow::Deliveries;
 use lacus_query::{Answer, Dialect, Engine, Prepared, Session, SqlError, Statement};
 use pgwire::api::cancel::CancelHandler;
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
@@ -26,6 +27,7 @@ use pgwire::messages::extendedquery::{
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::startup::ParameterStatus;
 
+use crate::CATCH_UP_MAX;
 use crate::postgres::cancel::{Cancels, Running, RunningQuery};
 use crate::postgres::columns::Columns;
 use crate::postgres::errors::{aborted, info, wire};
@@ -43,6 +45,7 @@ pub(crate) struct Connection {
 
 struct Inner {
     session: Session,
+    deliveries: Deliveries,
     running: Arc<Running>,
     cancels: Arc<Cancels>,
     /// The variables that the client was told, with the values it was told.
@@ -55,9 +58,10 @@ struct Inner {
 pub(crate) struct Kept(Option<Arc<Prepared>>);
 
 impl Connection {
-    pub(crate) fn new(engine: &Engine, cancels: Arc<Cancels>) -> Self {
+    pub(crate) fn new(engine: &Engine, deliveries: Deliveries, cancels: Arc<Cancels>) -> Self {
         let inner = Inner {
             session: engine.session(Dialect::Lacus),
+            deliveries,
             running: Arc::new(Running::new()),
             cancels,
             told: Mutex::default(),
@@ -103,6 +107,9 @@ impl Connection {
             return Err(aborted());
         }
         let query = self.inner.running.begin();
+        if statement.reads() {
+            self.inner.deliveries.catch_up_within(CATCH_UP_MAX).await;
+        }
         let answer = tokio::select! {
             () = query.cancelled.cancelled() => return Err(cancelled()),
             answer = what.run(self.session()) => answer?,
@@ -230,6 +237,9 @@ impl QueryParser for Connection {
         }
         if client.transaction_status() == TransactionStatus::Error && !ends_transaction(&statement) {
             return Err(wire(&aborted()));
+        }
+        if statement.reads() {
+            self.inner.deliveries.catch_up_within(CATCH_UP_MAX).await;
         }
         let prepared = self.session().prepare(statement).await.map_err(|error| wire(&error))?;
         Ok(Kept(Some(Arc::new(prepared))))

@@ -210,6 +210,9 @@ fn a_damaged_table_keeps_nobody_else_from_going_on() {
     let refused = rows(&server, "damaged").expect_err("the table is damaged");
     assert!(refused.contains("XX001") && refused.contains("main/damaged/metadata"), "{refused}");
     assert!(server.stop().success());
+    let asked = project.run(&["sql", "select count(*) as n from good", "--json"]);
+    assert_eq!(asked.stdout.trim(), r#"{"n":2}"#, "{}", asked.stderr);
+    assert!(asked.stderr.contains("not all is visible: stream \"damaged\""), "{}", asked.stderr);
     let doctor = project.run(&["doctor"]);
     assert!(!doctor.status.is_some_and(|status| status.success()), "{}", doctor.stdout);
     assert!(doctor.stdout.contains("table \"damaged\" can't be read"), "{}", doctor.stdout);

@@ -93,3 +93,31 @@ fn send_until(over: &AtomicBool, sender: u64, server: &Server, sent: &AtomicU64)
         };
     }
 }
+
+/// Who was told that an event is stored finds it in the next answer: over both doors, also when it is the first of its table,
+/// or brings a column.
+#[test]
+fn what_is_acknowledged_is_in_the_next_answer() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+    let server = project.start();
+    let (mut http, mut postgres) = (server.http(), server.postgres());
+    let mut send = |source: &str, event: &str| {
+        let reply = http.post(&format!("/v1/events?source={source}"), &[], event.as_bytes()).expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    for number in 1..=100 {
+        send("clicks", &format!("{{\"n\":{number}}}"));
+        let rows = postgres.query("select count(*) from clicks").expect("an answer");
+        assert_eq!(rows.single(), number.to_string());
+    }
+    for number in 0..10 {
+        send(&format!("new_{number}"), r#"{"n":1}"#);
+        let rows = postgres.query(&format!("select count(*) from new_{number}")).expect("an answer");
+        assert_eq!(rows.single(), "1");
+        send("clicks", &format!("{{\"column_{number}\":1}}"));
+        let sql = format!("select count(column_{number}) from clicks");
+        let reply = server.http().post("/v1/sql", &[], sql.as_bytes()).expect("an answer");
+        assert_eq!(reply.json()["rows"], serde_json::json!([[1]]), "{}", reply.text());
+    }
+    assert!(server.stop().success());
+}
