@@ -127,13 +127,23 @@ impl Delivery {
                 Some(command) = inbox.recv(), if self.waiting.len() < WAITING_MAX => self.waiting.push(command),
                 ended = ended(&mut self.committing) => self.commit_ended(ended),
                 changed = changes.changed(), if again_after.is_none() && !self.retry.must_wait() => match changed {
-                    Ok(()) => tokio::time::sleep(PACE).await,
+                    Ok(()) => self.pace(&mut inbox).await,
                     Err(_) => break,
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
         self.finish().await;
+    }
+
+    /// Lets small appends gather to one turn, unless somebody waits for them.
+    async fn pace(&mut self, inbox: &mut mpsc::Receiver<Command>) {
+        if self.waiting.is_empty() {
+            tokio::select! {
+                Some(command) = inbox.recv() => self.waiting.push(command),
+                () = tokio::time::sleep(PACE) => {}
+            }
+        }
     }
 
     /// Decodes what is new, starts a commit if one is due, answers who waits. Says when to go on if there is more.
