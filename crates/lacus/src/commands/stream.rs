@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use chrono::{DateTime, Local};
-use lacus_core::units::human_count;
+use lacus_core::units::{human_count, human_count_of};
 use lacus_core::{Error, Result, StreamName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -141,8 +141,8 @@ fn show(stream: &Description, invocation: &Invocation) -> Result<()> {
     let Summary { name, records, retained, retention, .. } = &stream.summary;
     let retention = retention.as_deref().map(|time| format!(", kept {time}")).unwrap_or_default();
     invocation.terminal.say(&invocation.terminal.dim(&format!(
-        "stream {name}: {} records, {} of them in the log{retention}",
-        human_count(*records),
+        "stream {name}: {}, {} of them in the log{retention}",
+        human_count_of(*records, "record"),
         human_count(*retained),
     )))
 }

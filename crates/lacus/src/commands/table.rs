@@ -150,8 +150,8 @@ pub(crate) async fn flush(table: &str, invocation: &Invocation) -> Result<()> {
         return invocation.terminal.say(&line);
     }
     invocation.terminal.say(&format!(
-        "Committed {} rows of {table}: {} of Parquet, {} of raw JSON.",
-        human_count(flushed.rows),
+        "Committed {} of {table}: {} of Parquet, {} of raw JSON.",
+        human_count_of(flushed.rows, "row"),
         human_bytes(flushed.parquet_bytes),
         human_bytes(flushed.raw_bytes),
     ))
