@@ -136,13 +136,15 @@ impl Delivery {
         self.finish().await;
     }
 
-    /// Lets small appends gather to one turn, unless somebody waits for them.
+    /// Lets small appends gather to one turn, unless a question waits for them. Who waits for a commit gains nothing by
+    /// small turns.
     async fn pace(&mut self, inbox: &mut mpsc::Receiver<Command>) {
-        if self.waiting.is_empty() {
-            tokio::select! {
-                Some(command) = inbox.recv() => self.waiting.push(command),
-                () = tokio::time::sleep(PACE) => {}
-            }
+        if self.waiting.iter().any(|command| matches!(command, Command::CaughtUp { .. })) {
+            return;
+        }
+        tokio::select! {
+            Some(command) = inbox.recv(), if self.waiting.len() < WAITING_MAX => self.waiting.push(command),
+            () = tokio::time::sleep(PACE) => {}
         }
     }
 

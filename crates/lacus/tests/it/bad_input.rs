@@ -267,7 +267,8 @@ fn resident_mb(server: &Server) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// Bytes packed as gzip.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).expect("write to memory");
     encoder.finish().expect("write to memory")

@@ -2,12 +2,10 @@
 
 use std::io::Write;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use super::Answer::{self, Status};
 use super::Row;
 use super::wire::request;
+use crate::bad_input::gzip;
 
 const EVENTS: &str = "/v1/events?source=strange";
 
@@ -39,12 +37,6 @@ pub(super) fn rows() -> Vec<Row> {
 fn keys() -> String {
     let keys: Vec<String> = (0..300_000).map(|number| format!("\"k{number}\":1")).collect();
     format!("{{{}}}", keys.join(","))
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("write to memory");
-    encoder.finish().expect("write to memory")
 }
 
 /// A frame of a gigabyte, a hundred times.
