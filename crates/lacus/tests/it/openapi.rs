@@ -16,6 +16,8 @@ const SETTINGS: &str = r#"
 secret = "a secret"
 header = "x-signature"
 "#;
+/// What requests the tool makes every day. `make prove` looks for others: what it finds is not the last change's fault.
+const DAILY_SEED: u64 = 1;
 /// The longest the tool may take.
 const TIME_MAX: Duration = Duration::from_secs(280);
 
@@ -32,7 +34,7 @@ fn every_operation_answers_as_its_description_says() {
     let server = project.start();
     let url = format!("http://{}", server.http_address());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let seed = seed() % (1 << 32);
+    let seed = if prove() { seed() % (1 << 32) } else { DAILY_SEED };
     println!("seed {seed}");
     let mut command = Command::new(python().with_file_name("schemathesis"));
     command.arg("--config-file").arg(root.join("tests/clients/openapi.toml")).args([
