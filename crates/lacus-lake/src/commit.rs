@@ -13,6 +13,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use iceberg::spec::Operation;
 use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 use crate::catalog::{PointerMove, Publication, RawTotals};
 use crate::data_file::{Encoded, check_positions, encode};
-use crate::kernel::{Base, Change, Names, plan};
+use crate::kernel::{AddedFile, Base, Change, Names, plan};
 use crate::lake::{Commit, CommitReport, Inner, TableAppend};
 use crate::leftovers::{RETIRED_GRACE_MS, discard, sweep};
 use crate::raw::{self, RawFile};
@@ -61,6 +62,15 @@ struct Part {
     names: Names,
     rows: Vec<RecordBatch>,
     batches: usize,
+}
+
+impl Part {
+    /// Every file it may write.
+    fn paths(&self) -> Vec<String> {
+        let mut paths = self.names.all_metadata(&self.base);
+        paths.push(self.names.data(0));
+        paths
+    }
 }
 
 /// A commit of which the catalog could not say whether it happened.
@@ -118,7 +128,7 @@ async fn commit_once(lake: &Inner, commit: Commit) -> Result<CommitReport> {
         return Err(Error::internal("raw events come without a table that moves"));
     }
     let raw: Vec<_> = raw.into_iter().map(|file| (raw_path(&stream, &file), file)).collect();
-    let paths = parts.iter().flat_map(|part| part.names.all()).chain(raw.iter().map(|(path, _)| path.clone()));
+    let paths = parts.iter().flat_map(Part::paths).chain(raw.iter().map(|(path, _)| path.clone()));
     let paths: Vec<String> = paths.collect();
     let totals = totals_of(&raw);
     let attempt = Attempt { stream, delivered, now: lake.clock.now(), paths: paths.clone(), raw: totals };
@@ -247,7 +257,7 @@ async fn write_rows(lake: &Inner, part: &Part, delivered: &Offsets) -> Result<Op
         .await
         .map_err(|error| Error::internal("encoding ended unexpectedly").with_source(error))?
         .context(format_args!("encode rows of table \"{}\"", part.table.name()))?;
-    put(lake, part.names.data.clone(), encoded.bytes.clone()).await?;
+    put(lake, part.names.data(0), encoded.bytes.clone()).await?;
     Ok(Some(encoded))
 }
 
@@ -330,11 +340,22 @@ async fn plan_part(
     now: Timestamp,
 ) -> Result<PlannedPart> {
     let schema = part.base.schema_for(&part.schema)?;
-    let url = lake.files.warehouse.url(&part.names.data);
-    let added = encoded.map(|encoded| encoded.describe(url, &schema)).transpose()?;
-    let file = added.as_ref().map(|file| lake.files.live_file(file)).transpose()?;
-    let delivery = Some((stream.clone(), delivered.clone()));
-    let change = Change { names: part.names, schema, removed: HashSet::new(), added, delivered: delivery, now };
+    let url = lake.files.warehouse.url(&part.names.data(0));
+    let spec_id = part.base.metadata.default_partition_spec_id();
+    let mut added = Vec::new();
+    if let Some(encoded) = encoded {
+        added.push(AddedFile { file: encoded.describe(url, &schema)?, spec_id });
+    }
+    let files = added.iter().map(|added| lake.files.live_file(&added.file)).collect::<Result<Vec<_>>>()?;
+    let change = Change {
+        names: part.names,
+        schema,
+        operation: Operation::Append,
+        removed: HashSet::new(),
+        added,
+        delivered: Some((stream.clone(), delivered.clone())),
+        now,
+    };
     let planned = plan(&lake.files, &part.base, change).await?;
     let pointer = PointerMove {
         table: part.table.name().clone(),
@@ -344,7 +365,7 @@ async fn plan_part(
     let committed = Committed {
         base: Arc::new(planned.base),
         removed: Vec::new(),
-        added: file,
+        added: files,
         tail: Some(CommittedTail { schema: part.schema, delivered: delivered.clone(), batches: part.batches }),
     };
     Ok(PlannedPart { table: part.table, writes: planned.files, retired: planned.retired, pointer, committed })

@@ -5,13 +5,13 @@
 //! it is never written often. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is
 //! a commit as any other. The files that were merged stay until no snapshot has them.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
+use iceberg::spec::Operation;
 use lacus_core::{Context, Error, Result};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -20,15 +20,15 @@ use parquet::arrow::async_writer::{AsyncArrowWriter, ParquetObjectWriter};
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::spawn_blocking;
 
-use crate::catalog::PointerMove;
-use crate::commit::{Failed, PlannedPart, begin_publishing, conclude};
+use crate::change::{FileChange, change_files};
+use crate::commit::Failed;
 use crate::conform::conform;
 use crate::data_file::{describe, parquet_error, properties, rows_of};
-use crate::kernel::{Change, Names, plan};
+use crate::kernel::{AddedFile, Names};
 use crate::lake::Inner;
 use crate::leftovers::{discard, sweep};
 use crate::schema::TableSchema;
-use crate::table::{Committed, LiveFile, Table};
+use crate::table::{LiveFile, Table};
 
 /// The most files that one compaction merges.
 const FILES_MAX: usize = 256;
@@ -75,7 +75,7 @@ pub(crate) async fn compact(
     let state = table.state();
     let Some(run) = small_files(&state.files, sizes) else { return Ok(None) };
     let files = state.files[run].to_vec();
-    let path = Names::after(table.name(), &state.metadata_location).data;
+    let path = Names::after(table.name(), &state.metadata_location).data(0);
     match merge(&lake, &table, &files, path.clone(), stop).await {
         Ok(report) => {
             report.iter().for_each(|report| lake.add_merged(report));
@@ -134,15 +134,11 @@ async fn merge(
         bytes_before: files.iter().map(|file| file.bytes).sum(),
         bytes_after: bytes,
     };
-    publish(lake, table, files, Written { path, bytes, metadata }).await?;
+    let file = describe(&metadata, bytes, lake.files.warehouse.url(&path), base.metadata.current_schema())?;
+    let added = vec![AddedFile { file, spec_id: base.metadata.default_partition_spec_id() }];
+    let removed = files.iter().map(|file| file.path.clone()).collect();
+    change_files(lake, table, FileChange { operation: Operation::Replace, removed, added }).await?;
     Ok(Some(report))
-}
-
-/// The merged file.
-struct Written {
-    path: String,
-    bytes: u64,
-    metadata: ParquetMetaData,
 }
 
 /// Reads files in order and writes their rows as one, durably, on a thread for such work. Nothing if it is to stop.
@@ -203,45 +199,6 @@ fn store_or_parquet(error: parquet::errors::ParquetError, doing: String) -> Erro
         },
         error => parquet_error(error, &doing),
     }
-}
-
-/// Puts the merged file in the place of those it was made of.
-async fn publish(lake: &Inner, table: &Arc<Table>, files: &[LiveFile], written: Written) -> Result<(), Failed> {
-    let _committing = table.committing.lock().await;
-    let mut publishing = begin_publishing(lake).await?;
-    let (base, now) = (table.base(), lake.clock.now());
-    let schema = base.metadata.current_schema().as_ref().clone();
-    let Written { path, bytes, metadata } = written;
-    let added = describe(&metadata, bytes, lake.files.warehouse.url(&path), &schema)?;
-    let file = lake.files.live_file(&added)?;
-    let names = Names::after(table.name(), &base.location);
-    let paths: Vec<String> = names.all_metadata().into_iter().chain([path]).collect();
-    lake.catalog.begin(vec![(table.name().clone(), base.location.clone())], paths.clone(), now).await?;
-    let removed: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
-    let urls: HashSet<String> = removed.iter().map(|path| lake.files.warehouse.url(path)).collect();
-    let change = Change { names, schema, removed: urls, added: Some(added), delivered: None, now };
-    let concluded = async {
-        let planned = plan(&lake.files, &base, change).await?;
-        let pointer = PointerMove {
-            table: table.name().clone(),
-            from: Some(base.location.clone()),
-            to: planned.base.location.clone(),
-        };
-        let committed = Committed { base: Arc::new(planned.base), removed, added: Some(file), tail: None };
-        let part = PlannedPart {
-            table: Arc::clone(table),
-            writes: planned.files,
-            retired: planned.retired,
-            pointer,
-            committed,
-        };
-        conclude(lake, &mut publishing, vec![part], None, paths.clone(), now).await
-    };
-    let concluded = concluded.await;
-    if concluded.as_ref().is_err_and(|failed| !failed.may_have_happened) {
-        discard(lake, paths).await;
-    }
-    concluded
 }
 
 #[cfg(test)]

@@ -1,33 +1,34 @@
 //! One Iceberg commit of one table, planned in memory: what will be written, and what the table will then be.
 //!
 //! A commit is always a snapshot, even when it changes no file: data and offsets change in the same metadata, or not at
-//! all. Files keep their order: a file that replaces others has their place. Metadata stays small whatever the number of
-//! commits: small manifests are merged, old snapshots, schemas and metadata files expire in the same commit. Nothing here writes to the store; the files of [`Planned`] must be on disk
-//! before the catalog's pointer moves.
+//! all. Files keep their order: files that replace others have the place of the first of them. Metadata stays small
+//! whatever the number of commits: small manifests are merged, old snapshots, schemas and metadata files expire in the
+//! same commit. Nothing here writes to the store; the files of [`Planned`] must be on disk before the catalog's pointer
+//! moves.
+
+pub(crate) mod entries;
+mod summary;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestEntryRef, ManifestFile, Operation, Schema, SchemaRef, Snapshot,
-    SnapshotRef, SortOrder, Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
-    UnboundPartitionSpec,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, Operation, PartitionSpec, Schema, SchemaRef, Snapshot,
+    SnapshotRef, SortOrder, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder, UnboundPartitionSpec,
 };
-use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
+use lacus_core::{Error, Offsets, Result, StreamName, TableName, Timestamp};
 use uuid::Uuid;
 
+use self::entries::change_manifests;
+use self::summary::summary;
 use crate::expiry::{retired, snapshots_to_expire};
-use crate::manifests::{MetadataFiles, NewEntry, NewManifest, iceberg_error, write_manifest, write_manifest_list};
+use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
 use crate::schema::TableSchema;
 use crate::warehouse::Warehouse;
 
 /// Older metadata files that the metadata log keeps, for readers that hold an older one.
 pub(crate) const METADATA_FILES_MAX: usize = 20;
-/// Small manifests that a table may have; with one more, a commit merges them into one.
-pub(crate) const SMALL_MANIFESTS_MAX: usize = 20;
-/// A manifest of this many bytes is not small, and stays as it is.
-const SMALL_MANIFEST_BYTES: i64 = 8 << 20;
 /// The table property that says what the table includes: `{"<stream>":{"<partition>":<next offset>}}`.
 const OFFSETS: &str = "lacus.offsets";
 
@@ -44,22 +45,32 @@ pub(crate) struct Base {
 /// Paths of the files that one commit of one table writes.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
-    pub(crate) data: String,
-    manifest: String,
-    list: String,
-    metadata: String,
+    directory: String,
+    id: Uuid,
+    version: u64,
 }
 
 /// What changes.
 pub(crate) struct Change {
     pub(crate) names: Names,
     pub(crate) schema: Schema,
-    /// URLs of live files that go: their rows are in the added one.
+    /// What the change is to readers. `Append` removes no file, `Replace` changes no row, `Delete` adds no file.
+    pub(crate) operation: Operation,
+    /// URLs of live files that go.
     pub(crate) removed: HashSet<String>,
-    pub(crate) added: Option<DataFile>,
+    /// Files that come, in the place of those that go, or last.
+    pub(crate) added: Vec<AddedFile>,
     /// What the table includes of a stream from now on, if that changes.
     pub(crate) delivered: Option<(StreamName, Offsets)>,
     pub(crate) now: Timestamp,
+}
+
+/// A file that a commit adds.
+#[derive(Debug, Clone)]
+pub(crate) struct AddedFile {
+    pub(crate) file: DataFile,
+    /// The partition spec it is written with, one of the table's; `file` has its values.
+    pub(crate) spec_id: i32,
 }
 
 /// A commit, ready to be written.
@@ -74,25 +85,31 @@ pub(crate) struct Planned {
 impl Names {
     /// Names for the commit after the metadata at `location`.
     pub(crate) fn after(table: &TableName, location: &str) -> Self {
-        let id = Uuid::now_v7();
-        let version = version_of(location) + 1;
-        let directory = directory_of(table);
-        Self {
-            data: format!("{directory}/data/{id}.parquet"),
-            manifest: format!("{directory}/metadata/{id}-m0.avro"),
-            list: format!("{directory}/metadata/snap-{id}.avro"),
-            metadata: format!("{directory}/metadata/{version:05}-{id}.metadata.json"),
-        }
+        Self { directory: directory_of(table), id: Uuid::now_v7(), version: version_of(location) + 1 }
     }
 
-    /// All of them, whether or not the commit turns out to need them.
-    pub(crate) fn all(&self) -> [String; 4] {
-        [self.data.clone(), self.manifest.clone(), self.list.clone(), self.metadata.clone()]
+    /// The data file of this number.
+    pub(crate) fn data(&self, number: usize) -> String {
+        format!("{}/data/{}-{number:05}.parquet", self.directory, self.id)
     }
 
-    /// Those of metadata.
-    pub(crate) fn all_metadata(&self) -> [String; 3] {
-        [self.manifest.clone(), self.list.clone(), self.metadata.clone()]
+    fn manifest(&self, number: usize) -> String {
+        format!("{}/metadata/{}-m{number}.avro", self.directory, self.id)
+    }
+
+    fn list(&self) -> String {
+        format!("{}/metadata/snap-{}.avro", self.directory, self.id)
+    }
+
+    fn metadata(&self) -> String {
+        format!("{}/metadata/{:05}-{}.metadata.json", self.directory, self.version, self.id)
+    }
+
+    /// The metadata files of a commit on top of `base`, whether or not it turns out to need them all: one manifest for each
+    /// partition spec, the one that the commit may add included.
+    pub(crate) fn all_metadata(&self, base: &Base) -> Vec<String> {
+        let manifests = base.metadata.partition_specs_iter().len() + 1;
+        (0..manifests).map(|number| self.manifest(number)).chain([self.list(), self.metadata()]).collect()
     }
 }
 
@@ -194,26 +211,26 @@ fn as_iceberg(error: Error) -> iceberg::Error {
 /// # Errors
 /// `Conflict` if a file to remove is none of the table's.
 pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> Result<Planned> {
-    let Change { names, schema, removed, added, delivered, now } = change;
+    let Change { names, schema, operation, removed, added, delivered, now } = change;
     let offsets = offsets_property(base, delivered)?;
     let schema = SchemaRef::new(schema);
     let (snapshot_id, parent) = (new_snapshot_id(&base.metadata), base.metadata.current_snapshot_id());
     let sequence_number = base.metadata.next_sequence_number();
 
-    let (mut written, mut manifests, mut counted) = (Vec::new(), base.manifests.clone(), Counted::default());
-    if added.is_some() || !removed.is_empty() {
-        let (place, replaced) = take_replaced(files, &mut manifests, &removed).await?;
-        let entries = change_entries(replaced, &removed, added)?;
-        counted = Counted::of(&entries);
-        let url = &files.warehouse.url(&names.manifest);
-        let new = NewManifest { url, snapshot_id, schema: Arc::clone(&schema), metadata: &base.metadata, entries };
+    let changed = change_manifests(files, &base.manifests, &removed, added).await?;
+    let summary = summary(&base.metadata, operation, &changed.new)?;
+    let (mut written, mut manifests) = (Vec::new(), changed.kept);
+    for (number, (spec_id, entries)) in changed.new.into_iter().enumerate() {
+        let path = names.manifest(number);
+        let (url, spec) = (&files.warehouse.url(&path), spec_of(&base.metadata, spec_id)?);
+        let new = NewManifest { url, snapshot_id, schema: Arc::clone(&schema), spec, entries };
         let (bytes, manifest) = write_manifest(new).await?;
-        manifests.insert(place, manifest);
-        written.push((names.manifest.clone(), bytes));
+        manifests.insert(changed.place + number, manifest);
+        written.push((path, bytes));
     }
-    let list_url = files.warehouse.url(&names.list);
+    let list_url = files.warehouse.url(&names.list());
     let (bytes, manifests) = write_manifest_list(&list_url, snapshot_id, parent, sequence_number, manifests).await?;
-    written.push((names.list, bytes));
+    written.push((names.list(), bytes));
 
     let snapshot = Snapshot::builder()
         .with_snapshot_id(snapshot_id)
@@ -221,7 +238,7 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
         .with_sequence_number(sequence_number)
         .with_timestamp_ms(now.as_millis().max(base.metadata.last_updated_ms()))
         .with_manifest_list(list_url)
-        .with_summary(summary(&base.metadata, &counted))
+        .with_summary(summary)
         .with_schema_id(schema.schema_id())
         .build();
     let expired = snapshots_to_expire(&base.metadata);
@@ -229,72 +246,15 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
     let retired = retired(files, &built, &expired, &manifests).await?;
     let json = serde_json::to_vec(&built.metadata)
         .map_err(|error| Error::internal("write table metadata").with_source(error))?;
-    let location = files.warehouse.url(&names.metadata);
-    written.push((names.metadata, json.into()));
+    let location = files.warehouse.url(&names.metadata());
+    written.push((names.metadata(), json.into()));
     Ok(Planned { base: Base { location, metadata: built.metadata, manifests }, files: written, retired })
 }
 
-/// Takes the manifests that the new one replaces, and says its place: those that name a removed file; without any, all
-/// small ones once there are too many. Their entries, in order.
-async fn take_replaced(
-    files: &MetadataFiles,
-    manifests: &mut Vec<ManifestFile>,
-    removed: &HashSet<String>,
-) -> Result<(usize, Vec<ManifestEntryRef>)> {
-    let mut replaced = Vec::new();
-    if removed.is_empty() {
-        for manifest in take_manifests_to_merge(manifests) {
-            replaced.extend(files.entries(&manifest).await.context("merge manifests")?);
-        }
-        return Ok((manifests.len(), replaced));
-    }
-    let (mut place, mut kept) = (None, Vec::new());
-    for manifest in std::mem::take(manifests) {
-        let entries = files.entries(&manifest).await.context("look for files that are replaced")?;
-        if entries.iter().any(|entry| removed.contains(entry.file_path())) {
-            place.get_or_insert(kept.len());
-            replaced.extend(entries);
-        } else {
-            kept.push(manifest);
-        }
-    }
-    *manifests = kept;
-    Ok((place.unwrap_or(manifests.len()), replaced))
-}
-
-/// The entries of a new manifest: those of the ones it replaces, with `added` in the place of what goes, or last.
-fn change_entries(
-    replaced: Vec<ManifestEntryRef>,
-    removed: &HashSet<String>,
-    mut added: Option<DataFile>,
-) -> Result<Vec<NewEntry>> {
-    let mut entries = Vec::with_capacity(replaced.len() + 1);
-    let mut gone = 0;
-    for entry in replaced {
-        if removed.contains(entry.file_path()) {
-            gone += 1;
-            entries.extend(added.take().map(|file| NewEntry::Added(Box::new(file))));
-            entries.push(NewEntry::Removed(entry));
-        } else {
-            entries.push(NewEntry::Existing(entry));
-        }
-    }
-    if gone != removed.len() {
-        return Err(Error::new(Kind::Conflict, "a file that was to be replaced is no longer in the table"));
-    }
-    entries.extend(added.map(|file| NewEntry::Added(Box::new(file))));
-    Ok(entries)
-}
-
-/// All small manifests, once there are too many of them. The rest stays in `manifests`, in order.
-fn take_manifests_to_merge(manifests: &mut Vec<ManifestFile>) -> Vec<ManifestFile> {
-    let is_small = |manifest: &ManifestFile| manifest.manifest_length < SMALL_MANIFEST_BYTES;
-    if manifests.iter().filter(|manifest| is_small(manifest)).count() < SMALL_MANIFESTS_MAX {
-        return Vec::new();
-    }
-    let (small, large) = std::mem::take(manifests).into_iter().partition(is_small);
-    *manifests = large;
-    small
+fn spec_of(metadata: &TableMetadata, spec_id: i32) -> Result<PartitionSpec> {
+    let spec = metadata.partition_spec_by_id(spec_id);
+    spec.map(|spec| spec.as_ref().clone())
+        .ok_or_else(|| Error::internal(format!("the table has no partition spec {spec_id}")))
 }
 
 fn build(
@@ -335,56 +295,6 @@ fn offsets_property(base: &Base, delivered: Option<(StreamName, Offsets)>) -> Re
     let mut all = base.all_offsets()?;
     all.extend(delivered.map(|(stream, offsets)| (stream.to_string(), offsets)));
     serde_json::to_string(&all).map_err(|error| Error::internal("write offsets").with_source(error))
-}
-
-/// Files, rows and bytes that come and go.
-#[derive(Default)]
-struct Counted {
-    added: [u64; 3],
-    removed: [u64; 3],
-}
-
-impl Counted {
-    fn of(entries: &[NewEntry]) -> Self {
-        let mut counted = Self::default();
-        for entry in entries {
-            let (sums, file) = match entry {
-                NewEntry::Existing(_) => continue,
-                NewEntry::Added(file) => (&mut counted.added, file.as_ref()),
-                NewEntry::Removed(entry) => (&mut counted.removed, entry.data_file()),
-            };
-            let numbers = [1, file.record_count(), file.file_size_in_bytes()];
-            sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
-        }
-        counted
-    }
-}
-
-/// The summary of a snapshot, with the names that Iceberg's specification gives the numbers (appendix F).
-fn summary(metadata: &TableMetadata, counted: &Counted) -> Summary {
-    let before = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
-    let before = |key: &str| before.and_then(|summary| summary.get(key)?.parse::<u64>().ok()).unwrap_or(0);
-    let mut numbers = vec![
-        ("changed-partition-count", u64::from(counted.added[0] + counted.removed[0] > 0)),
-        ("total-delete-files", 0),
-        ("total-position-deletes", 0),
-        ("total-equality-deletes", 0),
-    ];
-    let names = [
-        ("added-data-files", "deleted-data-files", "total-data-files"),
-        ("added-records", "deleted-records", "total-records"),
-        ("added-files-size", "removed-files-size", "total-files-size"),
-    ];
-    for (index, (added, removed, total)) in names.into_iter().enumerate() {
-        let (more, less) = (counted.added[index], counted.removed[index]);
-        numbers.extend([(added, more), (total, (before(total) + more).saturating_sub(less))]);
-        if counted.removed[0] > 0 {
-            numbers.push((removed, less));
-        }
-    }
-    let operation = if counted.removed[0] > 0 { Operation::Replace } else { Operation::Append };
-    let additional_properties = numbers.into_iter().map(|(key, number)| (key.to_owned(), number.to_string())).collect();
-    Summary { operation, additional_properties }
 }
 
 /// A positive number that no snapshot of the table has.

@@ -6,7 +6,7 @@
 //! To read it in the order of an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]); [`table`]
 //! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `data_file` for
 //! Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata, `catalog` for the pointers and `store` for the
-//! disk; `compact` makes large files of small ones; `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
+//! disk; `change` commits files without a delivery; `compact` makes large files of small ones; `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;
@@ -15,6 +15,7 @@ pub mod table;
 
 mod bounds;
 mod catalog;
+mod change;
 mod check;
 mod commit;
 mod compact;

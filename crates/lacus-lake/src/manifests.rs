@@ -8,7 +8,7 @@ use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, FormatVersion, ManifestEntryRef, ManifestFile, ManifestList, ManifestListWriter, ManifestWriterBuilder,
-    SchemaRef, Snapshot, TableMetadata,
+    PartitionSpec, SchemaRef, Snapshot, TableMetadata,
 };
 use lacus_core::{Context, Error, Result};
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -98,7 +98,8 @@ pub(crate) struct NewManifest<'a> {
     pub(crate) url: &'a str,
     pub(crate) snapshot_id: i64,
     pub(crate) schema: SchemaRef,
-    pub(crate) metadata: &'a TableMetadata,
+    /// How all files in it are partitioned.
+    pub(crate) spec: PartitionSpec,
     /// Its entries, in order.
     pub(crate) entries: Vec<NewEntry>,
 }
@@ -118,8 +119,7 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     let failed = |error| iceberg_error(error, "write a manifest");
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(new.url).map_err(failed)?;
-    let spec = new.metadata.default_partition_spec().as_ref().clone();
-    let mut writer = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, spec).build_v2_data();
+    let mut writer = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, new.spec).build_v2_data();
     for entry in new.entries {
         match entry {
             // A negative number is left out and inherited from the commit.

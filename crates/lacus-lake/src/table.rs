@@ -68,7 +68,7 @@ pub struct Snapshot {
     pub parent: Option<i64>,
     /// When it was committed.
     pub committed_at: Timestamp,
-    /// `append`: rows came. `replace`: files were merged.
+    /// `append`: rows came. `replace`: files were merged. `overwrite`: rows changed. `delete`: rows went.
     pub operation: String,
     /// Where its list of manifests is: an absolute URL.
     pub manifest_list: String,
@@ -105,9 +105,9 @@ pub(crate) struct Committed {
     pub(crate) base: Arc<Base>,
     /// Paths of files that are gone.
     pub(crate) removed: Vec<String>,
-    /// The new data file, if there is one: in the place of those that are gone, or last.
-    pub(crate) added: Option<LiveFile>,
-    /// The part of the tail that is in that file, if the commit delivered.
+    /// The new data files: in the place of those that are gone, or last.
+    pub(crate) added: Vec<LiveFile>,
+    /// The part of the tail that is in those files, if the commit delivered.
     pub(crate) tail: Option<CommittedTail>,
 }
 
@@ -203,7 +203,7 @@ impl Table {
         Arc::clone(&self.lock())
     }
 
-    /// Shows a commit: new file and new offsets in, its batches out of the tail, in one step.
+    /// Shows a commit: new files and new offsets in, its batches out of the tail, in one step.
     pub(crate) fn show(&self, committed: Committed) {
         let mut base = self.lock();
         let mut state = TableState::clone(&self.state.load());
@@ -234,15 +234,15 @@ impl Table {
 }
 
 impl TableState {
-    fn replace_files(&mut self, removed: &[String], mut added: Option<LiveFile>) {
-        if removed.is_empty() && added.is_none() {
+    fn replace_files(&mut self, removed: &[String], mut added: Vec<LiveFile>) {
+        if removed.is_empty() && added.is_empty() {
             return;
         }
         let removed: HashSet<&str> = removed.iter().map(String::as_str).collect();
-        let mut files = Vec::with_capacity(self.files.len() + 1);
+        let mut files = Vec::with_capacity(self.files.len() + added.len());
         for file in self.files.iter() {
             if removed.contains(file.path.as_str()) {
-                files.extend(added.take());
+                files.append(&mut added);
             } else {
                 files.push(file.clone());
             }

@@ -92,7 +92,7 @@ async fn rows_stay_and_files_become_one() {
     assert_eq!(lake.check().await.unwrap(), []);
     assert_eq!(compact_all(&lake, &main).await.unwrap(), None, "one file can't become fewer");
     let summary = main.base().metadata.current_snapshot().unwrap().summary().clone();
-    assert_eq!(summary.operation, iceberg::spec::Operation::Replace);
+    assert_eq!(summary.operation, Operation::Replace);
     let number = |name: &str| summary.additional_properties[name].clone();
     assert_eq!(["total-records", "deleted-records", "added-records"].map(number), ["25", "25", "25"]);
     assert_eq!(["total-data-files", "deleted-data-files"].map(number), ["1", "5"]);
@@ -118,7 +118,7 @@ async fn merged_files_have_the_place_of_those_they_are_made_of() {
     fill(&lake, &main, &schema, 0..30).await;
     let before = main.state();
     let middle = before.files[5..25].to_vec();
-    let path = Names::after(main.name(), &before.metadata_location).data;
+    let path = Names::after(main.name(), &before.metadata_location).data(0);
     let inner = Arc::clone(lake.shared());
     assert!(merge(&inner, &main, &middle, path.clone(), Arc::default()).await.is_ok());
     let state = main.state();
@@ -130,7 +130,7 @@ async fn merged_files_have_the_place_of_those_they_are_made_of() {
     assert_eq!(rows_of(&lake, &main).len(), 150);
     assert_eq!(lake.check().await.unwrap(), []);
     // The same files again: they are gone.
-    let path = Names::after(main.name(), &state.metadata_location).data;
+    let path = Names::after(main.name(), &state.metadata_location).data(0);
     let Err(failed) = merge(&inner, &main, &middle, path, Arc::default()).await else { panic!("merged twice") };
     assert_eq!(failed.error.kind(), lacus_core::Kind::Conflict);
     drop((lake, main, inner));

@@ -11,7 +11,8 @@ use crate::fixture::{
     Failure, FragileStore, Place, add_rows, append, append_batch, commit, copy_directory, nested, nested_more, numbers,
     offsets, open, raw, rows, rows_of, stream,
 };
-use crate::kernel::{METADATA_FILES_MAX, SMALL_MANIFESTS_MAX};
+use crate::kernel::METADATA_FILES_MAX;
+use crate::kernel::entries::SMALL_MANIFESTS_MAX;
 use crate::leftovers::RETIRED_GRACE_MS;
 use crate::schema::{ColumnType, TableSchema};
 

@@ -1,0 +1,65 @@
+//! Files come and go in one commit, and the snapshot says what happened.
+
+use super::*;
+use crate::data_file::encode;
+use crate::fixture::{Place, append, commit, numbers, rows, rows_of, stream};
+use crate::lake::Lake;
+use crate::schema::TableSchema;
+
+/// Writes files of five rows each, of these first offsets, on record but not in the table.
+async fn write(lake: &Lake, table: &Table, schema: &TableSchema, firsts: &[u64]) -> Vec<AddedFile> {
+    let (inner, base) = (lake.inner(), table.base());
+    let names = Names::after(table.name(), &base.location);
+    let paths: Vec<String> = (0..firsts.len()).map(|number| names.data(number)).collect();
+    inner.catalog.begin(Vec::new(), paths.clone(), inner.clock.now()).await.unwrap();
+    let mut added = Vec::new();
+    for (path, &first) in paths.into_iter().zip(firsts) {
+        let encoded = encode(&[rows(schema, 0, first..first + 5)], &schema.arrow()).unwrap();
+        let file = encoded.describe(inner.files.warehouse.url(&path), base.metadata.current_schema()).unwrap();
+        crate::commit::put(inner, path, encoded.bytes.clone()).await.unwrap();
+        added.push(AddedFile { file, spec_id: 0 });
+    }
+    added
+}
+
+#[tokio::test]
+async fn several_files_replace_several_in_one_commit() {
+    let (place, schema) = (Place::new(), numbers());
+    let lake = place.open().await;
+    let table = lake.create_table(&stream().table(), schema.clone()).await.unwrap();
+    for number in 0..4 {
+        append(&table, &schema, 5 * number..5 * number + 5);
+        commit(&lake, &[(&table, &schema)], 5 * number + 5).await.unwrap();
+    }
+    let paths: Vec<String> = table.state().files.iter().map(|file| file.path.clone()).collect();
+    let added = write(&lake, &table, &schema, &[5, 100, 200]).await;
+    let removed = paths[1..3].to_vec();
+    let change = FileChange { operation: Operation::Overwrite, removed: removed.clone(), added: added.clone() };
+    assert!(change_files(lake.inner(), &table, change).await.is_ok());
+    let found: Vec<i64> = rows_of(&lake, &table).into_keys().map(|(_, offset)| offset).collect();
+    assert_eq!(found, (0..10).chain(15..20).chain(100..105).chain(200..205).collect::<Vec<_>>());
+    let state = table.state();
+    assert_eq!((&state.files[0].path, &state.files[4].path, state.files.len()), (&paths[0], &paths[3], 5));
+    assert_eq!(table.snapshots().last().unwrap().operation, "overwrite");
+
+    // Files that went can't go again, and what was written for it is deleted.
+    let more = write(&lake, &table, &schema, &[300]).await;
+    let change = FileChange { operation: Operation::Overwrite, removed, added: more };
+    let Err(failed) = change_files(lake.inner(), &table, change).await else { panic!("removed twice") };
+    assert_eq!(failed.error.kind(), lacus_core::Kind::Conflict);
+    // A replacement with other rows is none.
+    let more = write(&lake, &table, &schema, &[300]).await;
+    let change = FileChange { operation: Operation::Replace, removed: Vec::new(), added: more };
+    assert!(change_files(lake.inner(), &table, change).await.is_err());
+
+    let change = FileChange { operation: Operation::Delete, removed: vec![paths[0].clone()], added: Vec::new() };
+    assert!(change_files(lake.inner(), &table, change).await.is_ok());
+    assert_eq!(table.snapshots().last().unwrap().operation, "delete");
+    assert_eq!(lake.check().await.unwrap(), []);
+    let (rows, files) = (rows_of(&lake, &table), table.state().files.clone());
+    drop((lake, table));
+    let lake = place.open().await;
+    let table = lake.table(&stream().table()).unwrap();
+    assert_eq!((rows_of(&lake, &table), table.state().files.clone()), (rows, files));
+    assert_eq!(lake.check().await.unwrap(), []);
+}

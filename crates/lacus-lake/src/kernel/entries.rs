@@ -1,0 +1,129 @@
+//! Which manifests a commit writes anew, and what is in them.
+//!
+//! A manifest holds files of one partition spec. Those that name a removed file are written again as one, for each spec,
+//! in the place of the first; a commit that removes none begins a new one, and merges the small ones once there are too
+//! many.
+
+use std::collections::HashSet;
+
+use iceberg::spec::{ManifestEntryRef, ManifestFile};
+use lacus_core::{Context, Error, Kind, Result};
+
+use super::AddedFile;
+use crate::manifests::{MetadataFiles, NewEntry};
+
+/// Small manifests that a table may have; with one more, a commit merges them.
+pub(crate) const SMALL_MANIFESTS_MAX: usize = 20;
+/// A manifest of this many bytes is not small, and stays as it is.
+const SMALL_MANIFEST_BYTES: i64 = 8 << 20;
+
+/// The manifests after a change.
+pub(super) struct Changed {
+    /// Those that stay as they are, in order.
+    pub(super) kept: Vec<ManifestFile>,
+    /// Where among them the new ones belong.
+    pub(super) place: usize,
+    /// The entries of each new one, by its partition spec, in order.
+    pub(super) new: Vec<(i32, Vec<NewEntry>)>,
+}
+
+/// Entries of manifests that are replaced, with their partition spec.
+type Replaced = Vec<(i32, ManifestEntryRef)>;
+
+/// Plans the manifests: `removed` files go, `added` ones come.
+///
+/// # Errors
+/// `Conflict` if a file to remove is none of the table's.
+pub(super) async fn change_manifests(
+    files: &MetadataFiles,
+    manifests: &[ManifestFile],
+    removed: &HashSet<String>,
+    added: Vec<AddedFile>,
+) -> Result<Changed> {
+    let mut kept = manifests.to_vec();
+    if added.is_empty() && removed.is_empty() {
+        return Ok(Changed { place: kept.len(), kept, new: Vec::new() });
+    }
+    let (place, replaced) = take_replaced(files, &mut kept, removed).await?;
+    Ok(Changed { kept, place, new: change_entries(replaced, removed, added)? })
+}
+
+/// Takes the manifests that new ones replace, and says their place: those that name a removed file; without any, all
+/// small ones once there are too many. Their entries, in order.
+async fn take_replaced(
+    files: &MetadataFiles,
+    manifests: &mut Vec<ManifestFile>,
+    removed: &HashSet<String>,
+) -> Result<(usize, Replaced)> {
+    let mut replaced = Vec::new();
+    let mut replace = |manifest: &ManifestFile, entries: Vec<ManifestEntryRef>| {
+        replaced.extend(entries.into_iter().map(|entry| (manifest.partition_spec_id, entry)));
+    };
+    if removed.is_empty() {
+        for manifest in take_manifests_to_merge(manifests) {
+            replace(&manifest, files.entries(&manifest).await.context("merge manifests")?);
+        }
+        return Ok((manifests.len(), replaced));
+    }
+    let (mut place, mut kept) = (None, Vec::new());
+    for manifest in std::mem::take(manifests) {
+        let entries = files.entries(&manifest).await.context("look for files that are replaced")?;
+        if entries.iter().any(|entry| removed.contains(entry.file_path())) {
+            place.get_or_insert(kept.len());
+            replace(&manifest, entries);
+        } else {
+            kept.push(manifest);
+        }
+    }
+    *manifests = kept;
+    Ok((place.unwrap_or(manifests.len()), replaced))
+}
+
+/// The entries of new manifests: those of the ones they replace, with `added` in the place of what goes, or last.
+fn change_entries(
+    replaced: Replaced,
+    removed: &HashSet<String>,
+    mut added: Vec<AddedFile>,
+) -> Result<Vec<(i32, Vec<NewEntry>)>> {
+    let mut new = Vec::new();
+    let mut gone = 0;
+    for (spec_id, entry) in replaced {
+        if removed.contains(entry.file_path()) {
+            gone += 1;
+            add(&mut new, std::mem::take(&mut added));
+            entries_of(&mut new, spec_id).push(NewEntry::Removed(entry));
+        } else {
+            entries_of(&mut new, spec_id).push(NewEntry::Existing(entry));
+        }
+    }
+    if gone != removed.len() {
+        return Err(Error::new(Kind::Conflict, "a file that was to be replaced is no longer in the table"));
+    }
+    add(&mut new, added);
+    Ok(new)
+}
+
+fn add(new: &mut Vec<(i32, Vec<NewEntry>)>, added: Vec<AddedFile>) {
+    for AddedFile { file, spec_id } in added {
+        entries_of(new, spec_id).push(NewEntry::Added(Box::new(file)));
+    }
+}
+
+fn entries_of(new: &mut Vec<(i32, Vec<NewEntry>)>, spec_id: i32) -> &mut Vec<NewEntry> {
+    let index = new.iter().position(|(spec, _)| *spec == spec_id).unwrap_or_else(|| {
+        new.push((spec_id, Vec::new()));
+        new.len() - 1
+    });
+    &mut new[index].1
+}
+
+/// All small manifests, once there are too many of them. The rest stays in `manifests`, in order.
+fn take_manifests_to_merge(manifests: &mut Vec<ManifestFile>) -> Vec<ManifestFile> {
+    let is_small = |manifest: &ManifestFile| manifest.manifest_length < SMALL_MANIFEST_BYTES;
+    if manifests.iter().filter(|manifest| is_small(manifest)).count() < SMALL_MANIFESTS_MAX {
+        return Vec::new();
+    }
+    let (small, large) = std::mem::take(manifests).into_iter().partition(is_small);
+    *manifests = large;
+    small
+}
