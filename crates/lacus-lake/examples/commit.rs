@@ -98,9 +98,9 @@ async fn verify_rows(directory: &Path) -> Result<()> {
 }
 
 fn schema() -> TableSchema {
-    let column = |id, name: &str, kind| Column { id, name: name.to_owned(), kind, committed: true };
+    let column = Column::new;
     let columns = vec![column(5, "n", ColumnType::Long), column(6, "text", ColumnType::Text)];
-    TableSchema { columns, last_id: 6 }
+    TableSchema { columns, last_id: 6, ..TableSchema::empty() }
 }
 
 fn numbered(schema: &TableSchema, first: u64) -> Result<RecordBatch> {

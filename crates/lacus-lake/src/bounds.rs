@@ -12,13 +12,12 @@ use parquet::data_type::AsBytes;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 
+use crate::schema::is_system_name;
+
 /// Characters of text that a bound keeps, as Iceberg's own default.
 const TEXT_CHARS_MAX: usize = 16;
 /// Leaves with bounds, in order of discovery; it keeps manifests of very wide tables small.
 const BOUNDED_LEAVES_MAX: usize = 200;
-/// Field ids of the system columns, which always have bounds.
-const SYSTEM_ID_MAX: i32 = 4;
-
 /// Bounds by field id.
 pub(crate) type Bounds = HashMap<i32, Datum>;
 
@@ -29,7 +28,9 @@ pub(crate) fn bounds_of(metadata: &ParquetMetaData, schema: &Schema) -> (Bounds,
         let id = leaf.self_type().get_basic_info().id();
         let field = schema.field_by_id(id);
         let Some(Type::Primitive(kind)) = field.map(|field| field.field_type.as_ref()) else { continue };
-        if leaf.max_rep_level() > 0 || (index >= BOUNDED_LEAVES_MAX && id > SYSTEM_ID_MAX) {
+        // System columns come last, and always have bounds.
+        let is_system = leaf.path().parts().len() == 1 && is_system_name(leaf.name());
+        if leaf.max_rep_level() > 0 || (index >= BOUNDED_LEAVES_MAX && !is_system) {
             continue;
         }
         let groups: Option<Vec<_>> = metadata
@@ -67,13 +68,18 @@ fn ends_of(groups: &[&Statistics], kind: &PrimitiveType) -> Ends<Datum> {
             _ => (None, None),
         })
         .map(Datum::bool),
-        PrimitiveType::Int => exact(groups, |group| match group {
-            Statistics::Int32(ends) => exact_only(group, ends.min_opt(), ends.max_opt()),
-            _ => (None, None),
-        })
-        .map(Datum::int),
+        PrimitiveType::Int => exact(groups, int32_ends).map(Datum::int),
+        PrimitiveType::Date => exact(groups, int32_ends).map(Datum::date),
         PrimitiveType::Long => exact(groups, int64_ends).map(Datum::long),
         PrimitiveType::Timestamptz => exact(groups, int64_ends).map(Datum::timestamptz_micros),
+        PrimitiveType::Timestamp => exact(groups, int64_ends).map(Datum::timestamp_micros),
+        PrimitiveType::Time => exact(groups, int64_ends).and_then(|micros| Datum::time_micros(micros).ok()),
+        PrimitiveType::Decimal { .. } => exact(groups, unscaled_ends).and_then(|unscaled| decimal(unscaled, kind)),
+        PrimitiveType::Float => exact(groups, |group| match group {
+            Statistics::Float(ends) => exact_only(group, ends.min_opt(), ends.max_opt()),
+            _ => (None, None),
+        })
+        .map(Datum::float),
         PrimitiveType::Double => exact(groups, |group| match group {
             Statistics::Double(ends) => exact_only(group, ends.min_opt(), ends.max_opt()),
             _ => (None, None),
@@ -92,6 +98,46 @@ impl<T> Ends<T> {
     fn map<U>(self, convert: impl Fn(T) -> U) -> Ends<U> {
         Ends { lower: self.lower.map(&convert), upper: self.upper.map(&convert) }
     }
+
+    fn and_then<U>(self, convert: impl Fn(T) -> Option<U>) -> Ends<U> {
+        Ends { lower: self.lower.and_then(&convert), upper: self.upper.and_then(&convert) }
+    }
+}
+
+fn int32_ends(group: &Statistics) -> (Option<i32>, Option<i32>) {
+    match group {
+        Statistics::Int32(ends) => exact_only(group, ends.min_opt(), ends.max_opt()),
+        _ => (None, None),
+    }
+}
+
+/// Ends of decimals, which Parquet keeps as whole numbers of 32 or 64 bits, or as bytes.
+fn unscaled_ends(group: &Statistics) -> (Option<i128>, Option<i128>) {
+    let both = |(min, max): (Option<i64>, Option<i64>)| (min.map(i128::from), max.map(i128::from));
+    match group {
+        Statistics::Int32(_) => {
+            let (min, max) = int32_ends(group);
+            both((min.map(i64::from), max.map(i64::from)))
+        }
+        Statistics::Int64(_) => both(int64_ends(group)),
+        Statistics::FixedLenByteArray(ends) => (
+            ends.min_opt().filter(|_| group.min_is_exact()).and_then(|min| unscaled(min.as_bytes())),
+            ends.max_opt().filter(|_| group.max_is_exact()).and_then(|max| unscaled(max.as_bytes())),
+        ),
+        _ => (None, None),
+    }
+}
+
+/// A number of up to 16 bytes, the most significant first, in two's complement.
+fn unscaled(bytes: &[u8]) -> Option<i128> {
+    let sign = if bytes.first()? & 0x80 == 0 { 0 } else { 0xFF };
+    let mut all = [sign; 16];
+    all[16_usize.checked_sub(bytes.len())?..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(all))
+}
+
+fn decimal(unscaled: i128, kind: &PrimitiveType) -> Option<Datum> {
+    Datum::try_from_bytes(&unscaled.to_be_bytes(), kind.clone()).ok()
 }
 
 fn int64_ends(group: &Statistics) -> (Option<i64>, Option<i64>) {

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
+};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use lacus_core::{Error, Result};
@@ -47,10 +49,23 @@ pub fn conform_array(array: &ArrayRef, have: &Field, wanted: &Field) -> Result<A
             let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
             Ok(Arc::new(ListArray::try_new(Arc::clone(wanted), offsets, values, nulls).map_err(broken)?))
         }
-        (from, to) if keeps_values(from, to) => {
-            let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(array, to, &options).map_err(broken)
+        (DataType::Map(have, _), DataType::Map(wanted, _)) => {
+            let array = array.as_map();
+            let entries: ArrayRef = Arc::new(array.entries().clone());
+            let entries = conform_array(&entries, have, wanted)?.as_struct().clone();
+            let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
+            Ok(Arc::new(MapArray::try_new(Arc::clone(wanted), offsets, entries, nulls, false).map_err(broken)?))
         }
+        // Other engines tell Arrow of lists with wide offsets, and of texts as dictionaries.
+        (DataType::LargeList(element) | DataType::FixedSizeList(element, _), DataType::List(_)) => {
+            let narrow = Field::new(have.name(), DataType::List(Arc::clone(element)), true);
+            conform_array(&cast_exactly(array, narrow.data_type())?, &narrow, wanted)
+        }
+        (DataType::Dictionary(_, value), _) => {
+            let plain = Field::new(have.name(), value.as_ref().clone(), true);
+            conform_array(&cast_exactly(array, value)?, &plain, wanted)
+        }
+        (from, to) if keeps_values(from, to) => cast_exactly(array, to),
         (from, to) => Err(Error::internal(format!("column \"{}\" of type {from} can't be read as {to}", have.name()))),
     }
 }
@@ -72,13 +87,24 @@ fn is_same_column(a: &Field, b: &Field) -> bool {
     }
 }
 
+fn cast_exactly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() }).map_err(broken)
+}
+
 /// Whether every value of one type is a value of the other.
 fn keeps_values(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, Float64, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, Utf8, Utf8View};
+    use DataType::{
+        Binary, BinaryView, Decimal32, Decimal64, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary,
+        LargeUtf8, Timestamp, Utf8, Utf8View,
+    };
     match (from, to) {
-        // Only a column widened before it was committed gets here, and its values were checked then.
-        (Int64, Float64) | (Int32, Int64) => true,
-        (Timestamp(from, Some(_)), Timestamp(to, Some(_))) => from == to,
+        // Whole numbers as fractions: only a column widened before it was committed, and its values were checked then.
+        (Int64, Float64) | (Int8 | Int16, Int32) | (Int8 | Int16 | Int32, Int64) | (Float32, Float64) => true,
+        (Decimal32(from, s) | Decimal64(from, s) | Decimal128(from, s), Decimal128(to, scale)) => {
+            from <= to && s == scale
+        }
+        // Iceberg's times have microseconds; old files have nanoseconds, of which the last three digits are none.
+        (Timestamp(_, from), Timestamp(_, to)) => from.is_some() == to.is_some(),
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
         _ => false,

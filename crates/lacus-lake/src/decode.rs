@@ -19,6 +19,7 @@ mod numbers;
 mod quarantine;
 mod rescued;
 mod rows;
+mod typed;
 
 pub use json::object_text;
 pub use quarantine::quarantine_rows;
@@ -57,7 +58,11 @@ pub fn decode(records: &[Record], schema: &TableSchema) -> Result<Decoded> {
         return Err(Error::internal(format!("more than {BATCH_BYTES_MAX} bytes of records to decode at once")));
     }
     let mut widened = false;
-    let mut grown = Cow::Borrowed(schema);
+    // A row must say where it came from.
+    let mut grown = match schema.system {
+        Some(_) => Cow::Borrowed(schema),
+        None => Cow::Owned(schema.clone().with_system_columns()),
+    };
     // Bounded: every further round follows a column that went from Long to Double, which it does once.
     loop {
         let (mut decoded, widened_ids) = rows::decode(records, &grown)?;

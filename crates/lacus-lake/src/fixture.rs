@@ -31,20 +31,16 @@ use crate::{
 
 /// A committed column.
 pub(crate) fn column(id: i32, name: &str, kind: ColumnType) -> Column {
-    Column { id, name: name.to_owned(), kind, committed: true }
+    Column::new(id, name, kind)
 }
 
 /// A schema of these columns; ids are up to the caller.
 pub(crate) fn schema(columns: Vec<Column>) -> TableSchema {
     fn last(columns: &[Column]) -> i32 {
-        let below = |column: &Column| match &column.kind {
-            ColumnType::Struct(fields) => last(fields),
-            ColumnType::List(element) => last(std::slice::from_ref(element)),
-            _ => 0,
-        };
+        let below = |column: &Column| last(&column.kind.children().into_iter().cloned().collect::<Vec<_>>());
         columns.iter().map(|column| column.id.max(below(column))).max().unwrap_or(4)
     }
-    TableSchema { last_id: last(&columns), columns }
+    TableSchema { last_id: last(&columns), columns, ..TableSchema::empty() }
 }
 
 /// One column `n`, a whole number.

@@ -1,15 +1,17 @@
 //! The columns of a table, as the decoder grows them, Arrow carries them and Iceberg commits them.
 //!
 //! Ids are Iceberg field ids: given when a column is discovered, never given twice. A column's type is set by its
-//! first value that has one. Whole numbers widen to fractions until the column is committed; nothing else changes.
+//! first value that has one, or by a person. Whole numbers widen to fractions until the column is committed; nothing else
+//! changes by itself. Tables that other engines made have whatever types and ids those gave them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use iceberg::spec::{ListType, NestedField, NestedFieldRef, PrimitiveType, StructType, Type};
-use lacus_core::{Error, Result};
+use iceberg::spec::PrimitiveType;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+
+mod iceberg_form;
 
 /// Misfit values of a row, as JSON text by path; null when everything fitted.
 pub const RESCUED: &str = "_rescued";
@@ -23,7 +25,12 @@ pub const OFFSET: &str = "_offset";
 /// How Iceberg writes the time zone of its `timestamptz` in Arrow.
 pub(crate) const UTC: &str = "+00:00";
 
-/// The system columns with their types, in order. Their field ids are 1 to 4: `_rescued` is 1.
+/// Under this key Arrow says what bytes of a fixed length mean (Arrow's canonical extension types).
+const EXTENSION_META_KEY: &str = "ARROW:extension:name";
+/// These 16 bytes are a UUID.
+const UUID_EXTENSION: &str = "arrow.uuid";
+
+/// The system columns with their types, in order.
 static SYSTEM: LazyLock<[(&str, DataType, PrimitiveType); 4]> = LazyLock::new(|| {
     let utc_micros = DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()));
     [
@@ -34,65 +41,112 @@ static SYSTEM: LazyLock<[(&str, DataType, PrimitiveType); 4]> = LazyLock::new(||
     ]
 });
 
-/// The highest field id of a system column.
+/// The field ids of system columns in tables that lacus made: `_rescued` is 1.
+const SYSTEM_IDS: [i32; 4] = [1, 2, 3, 4];
+/// The highest of them.
 const SYSTEM_ID_MAX: i32 = 4;
 
-/// The columns of one table. System columns ([`RESCUED`] … [`OFFSET`]) have the field ids 1 to 4, come last in order and
-/// are not listed here.
+/// The columns of one table. System columns ([`RESCUED`] … [`OFFSET`]) come last in order and are not listed among
+/// `columns`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TableSchema {
-    /// The columns found in events, in order of discovery.
+    /// The columns found in events or given by a person, in order.
     pub columns: Vec<Column>,
     /// The highest field id ever given in this table.
     pub last_id: i32,
+    /// The field ids of the system columns: 1 to 4 in tables that lacus made. A table that another engine made has none
+    /// until lacus delivers to it.
+    pub system: Option<[i32; 4]>,
 }
 
-/// One column, or one field of a struct, or the element of a list.
+/// One column, or one field of a struct, or the element of a list, or the key or value of a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// Iceberg field id.
     pub id: i32,
-    /// Its name; `element` for the element of a list.
+    /// Its name; `element` for the element of a list, `key` and `value` in a map.
     pub name: String,
     /// Its type.
     pub kind: ColumnType,
-    /// Whether its type can't change any more, because files with it are (or are being) committed.
+    /// Whether its type can't change by itself any more, because files with it are (or are being) committed.
     pub committed: bool,
+    /// Whether Iceberg says that it is never null. Only other engines say so; rows that lacus decodes make no such
+    /// promise, so that a delivery makes the column optional.
+    pub required: bool,
+    /// Names it had before: a sender that still uses one of them goes on feeding it.
+    pub aliases: Vec<String>,
 }
 
-/// The types that columns have.
+/// The types that columns have: all of Iceberg's specification version 2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnType {
     /// `true` and `false`. Iceberg `boolean`.
     Boolean,
+    /// Whole numbers of 32 bits. Iceberg `int`. Never inferred.
+    Int,
     /// Whole numbers of 64 bits. Iceberg `long`.
     Long,
+    /// Floating point numbers of 32 bits. Iceberg `float`. Never inferred.
+    Float,
     /// Numbers with a fraction or an exponent. Iceberg `double`.
     Double,
+    /// Exact decimals. Iceberg `decimal(precision, scale)`. Never inferred.
+    Decimal {
+        /// Digits in all, 1 to 38.
+        precision: u8,
+        /// Digits after the point.
+        scale: u8,
+    },
+    /// A day. Iceberg `date`. Never inferred.
+    Date,
+    /// A time of day, in microseconds. Iceberg `time`. Never inferred.
+    Time,
+    /// A date and time without a zone, in microseconds. Iceberg `timestamp`. Never inferred.
+    Timestamp,
+    /// A point in time, in microseconds. Iceberg `timestamptz`. Never inferred.
+    Timestamptz,
     /// Text. Iceberg `string`.
     Text,
+    /// Iceberg `uuid`. Never inferred.
+    Uuid,
+    /// Bytes of a fixed length. Iceberg `fixed`. Never inferred; JSON has none.
+    Fixed(i32),
     /// Bytes. Iceberg `binary`. Never inferred; the quarantine's `bytes`.
     Binary,
     /// An object: its fields, in order of discovery.
     Struct(Vec<Column>),
     /// An array: its element.
     List(Box<Column>),
+    /// An object whose names are data. Iceberg `map`: its key and its value. Never inferred.
+    Map(Box<(Column, Column)>),
 }
 
 impl TableSchema {
     /// A table of system columns only.
     #[must_use]
     pub fn empty() -> Self {
-        Self { columns: Vec::new(), last_id: SYSTEM_ID_MAX }
+        Self { columns: Vec::new(), last_id: SYSTEM_ID_MAX, system: Some(SYSTEM_IDS) }
     }
 
     /// The table that keeps records which could not be decoded: why, and the bytes as they came.
     #[must_use]
     pub fn quarantine() -> Self {
-        let column =
-            |id, name: &str, kind| Column { id: SYSTEM_ID_MAX + id, name: name.to_owned(), kind, committed: true };
-        let columns = vec![column(1, "reason", ColumnType::Text), column(2, "bytes", ColumnType::Binary)];
-        Self { columns, last_id: SYSTEM_ID_MAX + 2 }
+        let columns = vec![
+            Column::new(SYSTEM_ID_MAX + 1, "reason", ColumnType::Text),
+            Column::new(SYSTEM_ID_MAX + 2, "bytes", ColumnType::Binary),
+        ];
+        Self { columns, last_id: SYSTEM_ID_MAX + 2, system: Some(SYSTEM_IDS) }
+    }
+
+    /// The same with system columns, which are given new ids if there are none.
+    #[must_use]
+    pub fn with_system_columns(mut self) -> Self {
+        if self.system.is_none() {
+            let first = self.last_id + 1;
+            self.system = Some([first, first + 1, first + 2, first + 3]);
+            self.last_id += 4;
+        }
+        self
     }
 
     /// The Arrow schema: every column nullable, in order, then the system columns; each field with its id under
@@ -100,38 +154,13 @@ impl TableSchema {
     #[must_use]
     pub fn arrow(&self) -> SchemaRef {
         let columns = self.columns.iter().map(Column::arrow);
-        let system = (1..).zip(SYSTEM.iter()).map(|(id, (name, kind, _))| arrow_field(id, name, kind.clone()));
+        let system = self.system_columns().map(|(id, (name, kind, _))| arrow_field(id, name, kind.clone()));
         Arc::new(Schema::new(columns.chain(system).collect::<Fields>()))
     }
 
-    /// The Iceberg schema with the given schema id.
-    ///
-    /// # Errors
-    /// If the columns make no valid Iceberg schema.
-    pub fn iceberg(&self, schema_id: i32) -> Result<iceberg::spec::Schema> {
-        let columns = self.columns.iter().map(Column::iceberg);
-        let system = (1..)
-            .zip(SYSTEM.iter())
-            .map(|(id, (name, _, kind))| Arc::new(NestedField::optional(id, *name, Type::Primitive(kind.clone()))));
-        iceberg::spec::Schema::builder()
-            .with_schema_id(schema_id)
-            .with_fields(columns.chain(system))
-            .build()
-            .map_err(|error| Error::internal(format!("make an Iceberg schema: {error}")).with_source(error))
-    }
-
-    /// Reads an Iceberg schema back; all its columns are committed. The system columns may be anywhere in it.
-    ///
-    /// # Errors
-    /// For types that lacus does not write.
-    pub fn from_iceberg(schema: &iceberg::spec::Schema, last_id: i32) -> Result<Self> {
-        let mut columns = Vec::new();
-        for field in schema.as_struct().fields() {
-            if !is_system(field)? {
-                columns.push(Column::from_iceberg(field)?);
-            }
-        }
-        Ok(Self { columns, last_id })
+    /// Its system columns with their ids.
+    fn system_columns(&self) -> impl Iterator<Item = (i32, &'static (&'static str, DataType, PrimitiveType))> {
+        self.system.into_iter().flatten().zip(SYSTEM.iter())
     }
 
     /// Marks every column as committed: from now on types stay.
@@ -141,42 +170,25 @@ impl TableSchema {
 }
 
 impl Column {
+    /// A committed column.
+    #[must_use]
+    pub fn new(id: i32, name: &str, kind: ColumnType) -> Self {
+        Self { id, name: name.to_owned(), kind, committed: true, required: false, aliases: Vec::new() }
+    }
+
     pub(crate) fn arrow(&self) -> Field {
-        arrow_field(self.id, &self.name, self.kind.arrow())
-    }
-
-    fn iceberg(&self) -> NestedFieldRef {
-        Arc::new(NestedField::optional(self.id, &self.name, self.kind.iceberg()))
-    }
-
-    fn from_iceberg(field: &NestedField) -> Result<Self> {
-        let kind = match &*field.field_type {
-            Type::Primitive(PrimitiveType::Boolean) => ColumnType::Boolean,
-            Type::Primitive(PrimitiveType::Long) => ColumnType::Long,
-            Type::Primitive(PrimitiveType::Double) => ColumnType::Double,
-            Type::Primitive(PrimitiveType::String) => ColumnType::Text,
-            Type::Primitive(PrimitiveType::Binary) => ColumnType::Binary,
-            Type::Struct(fields) => ColumnType::Struct(
-                fields.fields().iter().map(|field| Self::from_iceberg(field)).collect::<Result<_>>()?,
-            ),
-            Type::List(list) => ColumnType::List(Box::new(Self::from_iceberg(&list.element_field)?)),
-            other => {
-                return Err(Error::invalid(format!(
-                    "column \"{}\" has the Iceberg type {other}, which lacus does not write",
-                    field.name
-                )));
-            }
-        };
-        Ok(Self { id: field.id, name: field.name.clone(), kind, committed: true })
+        let field = arrow_field(self.id, &self.name, self.kind.arrow());
+        if self.kind != ColumnType::Uuid {
+            return field;
+        }
+        let mut metadata = field.metadata().clone();
+        metadata.insert(EXTENSION_META_KEY.to_owned(), UUID_EXTENSION.to_owned());
+        field.with_metadata(metadata)
     }
 
     fn pin(&mut self) {
         self.committed = true;
-        match &mut self.kind {
-            ColumnType::Struct(fields) => fields.iter_mut().for_each(Self::pin),
-            ColumnType::List(element) => element.pin(),
-            _ => {}
-        }
+        self.kind.children_mut().into_iter().for_each(Self::pin);
     }
 }
 
@@ -185,27 +197,47 @@ impl ColumnType {
     pub(crate) fn arrow(&self) -> DataType {
         match self {
             Self::Boolean => DataType::Boolean,
+            Self::Int => DataType::Int32,
             Self::Long => DataType::Int64,
+            Self::Float => DataType::Float32,
             Self::Double => DataType::Float64,
+            Self::Decimal { precision, scale } => DataType::Decimal128(*precision, scale.cast_signed()),
+            Self::Date => DataType::Date32,
+            Self::Time => DataType::Time64(TimeUnit::Microsecond),
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
             Self::Text => DataType::Utf8,
+            Self::Uuid => DataType::FixedSizeBinary(16),
+            Self::Fixed(length) => DataType::FixedSizeBinary(*length),
             Self::Binary => DataType::Binary,
             Self::Struct(fields) => DataType::Struct(fields.iter().map(Column::arrow).collect()),
             Self::List(element) => DataType::List(Arc::new(element.arrow())),
+            Self::Map(entry) => {
+                let (key, value) = (entry.0.arrow().with_nullable(false), entry.1.arrow());
+                let entries = DataType::Struct(Fields::from(vec![key, value]));
+                DataType::Map(Arc::new(Field::new("key_value", entries, false)), false)
+            }
         }
     }
 
-    fn iceberg(&self) -> Type {
+    /// The columns inside, in order.
+    #[must_use]
+    pub fn children(&self) -> Vec<&Column> {
         match self {
-            Self::Boolean => Type::Primitive(PrimitiveType::Boolean),
-            Self::Long => Type::Primitive(PrimitiveType::Long),
-            Self::Double => Type::Primitive(PrimitiveType::Double),
-            Self::Text => Type::Primitive(PrimitiveType::String),
-            Self::Binary => Type::Primitive(PrimitiveType::Binary),
-            Self::Struct(fields) => Type::Struct(StructType::new(fields.iter().map(Column::iceberg).collect())),
-            Self::List(element) => {
-                let element = NestedField::list_element(element.id, element.kind.iceberg(), false);
-                Type::List(ListType::new(Arc::new(element)))
-            }
+            Self::Struct(fields) => fields.iter().collect(),
+            Self::List(element) => vec![element],
+            Self::Map(entry) => vec![&entry.0, &entry.1],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn children_mut(&mut self) -> Vec<&mut Column> {
+        match self {
+            Self::Struct(fields) => fields.iter_mut().collect(),
+            Self::List(element) => vec![element],
+            Self::Map(entry) => vec![&mut entry.0, &mut entry.1],
+            _ => Vec::new(),
         }
     }
 }
@@ -215,20 +247,15 @@ pub(crate) fn is_system_name(name: &str) -> bool {
     SYSTEM.iter().any(|(system, ..)| name.eq_ignore_ascii_case(system))
 }
 
-fn is_system(field: &NestedField) -> Result<bool> {
-    let expected = usize::try_from(field.id - 1).ok().and_then(|index| SYSTEM.get(index));
-    match expected {
-        Some((name, _, kind)) if *name == field.name && *field.field_type == Type::Primitive(kind.clone()) => Ok(true),
-        None if !is_system_name(&field.name) => Ok(false),
-        _ => Err(Error::corrupt(format!(
-            "column \"{}\" with field id {} and type {} is neither a system column nor one from events",
-            field.name, field.id, field.field_type
-        ))),
-    }
-}
-
 fn arrow_field(id: i32, name: &str, kind: DataType) -> Field {
     Field::new(name, kind, true).with_metadata(HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]))
+}
+
+/// Whether the values of a field are UUIDs.
+#[must_use]
+pub fn is_uuid(field: &Field) -> bool {
+    *field.data_type() == DataType::FixedSizeBinary(16)
+        && field.metadata().get(EXTENSION_META_KEY).is_some_and(|name| name == UUID_EXTENSION)
 }
 
 #[cfg(test)]

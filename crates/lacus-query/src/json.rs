@@ -5,11 +5,15 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, MapArray, RecordBatch, StringArray, StringBuilder,
+};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
+use datafusion::arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use lacus_core::Kind;
+use lacus_lake::schema::is_uuid;
 
 use crate::error::SqlError;
 
@@ -60,7 +64,7 @@ pub fn write_objects(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), SqlEr
 /// # Errors
 /// For a type that has no JSON form.
 pub fn text_column(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, SqlError> {
-    let options = EncoderOptions::default();
+    let options = options();
     let mut encoder = make_encoder(field, array, &options).map_err(no_json)?;
     let mut texts = StringBuilder::with_capacity(array.len(), 0);
     let mut text = Vec::new();
@@ -102,7 +106,8 @@ pub fn quoted(text: &str) -> String {
 /// The columns of an answer as a person calls their types: `[("user_id", "text"), …]`.
 #[must_use]
 pub fn columns(schema: &SchemaRef) -> Vec<(String, String)> {
-    schema.fields().iter().map(|field| (field.name().clone(), type_name(field.data_type()))).collect()
+    let kind = |field: &FieldRef| if is_uuid(field) { "uuid".to_owned() } else { type_name(field.data_type()) };
+    schema.fields().iter().map(|field| (field.name().clone(), kind(field))).collect()
 }
 
 /// A type as SQL calls it: `bigint`, `text`, `struct<price double precision>`.
@@ -138,13 +143,110 @@ pub fn type_name(kind: &DataType) -> String {
         DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
             format!("{}[]", type_name(element.data_type()))
         }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(entry) => {
+                format!("map<{}, {}>", type_name(entry[0].data_type()), type_name(entry[1].data_type()))
+            }
+            other => type_name(other),
+        },
         DataType::Dictionary(_, value) => type_name(value),
         other => other.to_string().to_lowercase(),
     }
 }
 
+fn options() -> EncoderOptions {
+    EncoderOptions::default().with_encoder_factory(Arc::new(OurForms))
+}
+
+/// The forms of values that Arrow has no JSON for, or another one.
+#[derive(Debug)]
+struct OurForms;
+
+impl EncoderFactory for OurForms {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let nulls = array.nulls().cloned();
+        if is_uuid(field)
+            && let Some(values) = array.as_fixed_size_binary_opt()
+        {
+            return Ok(Some(NullableEncoder::new(Box::new(Uuids(values)), nulls)));
+        }
+        match (field.data_type(), array.as_map_opt()) {
+            (DataType::Map(entries, _), Some(maps)) => {
+                let encoder = Maps::new(entries, maps, options)?;
+                Ok(Some(NullableEncoder::new(Box::new(encoder), nulls)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// `"0db3e2a8-9d1d-42b9-aa7b-74ebe558dceb"`
+struct Uuids<'a>(&'a FixedSizeBinaryArray);
+
+impl Encoder for Uuids<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("\"{}\"", uuid_text(self.0.value(row))).as_bytes());
+    }
+}
+
+/// Maps as objects, whatever their keys are: names in JSON are text. A value that is null is there, as null.
+struct Maps<'a> {
+    maps: &'a MapArray,
+    keys: StringArray,
+    values: NullableEncoder<'a>,
+}
+
+impl<'a> Maps<'a> {
+    fn new(entries: &'a FieldRef, maps: &'a MapArray, options: &'a EncoderOptions) -> Result<Self, ArrowError> {
+        let DataType::Struct(fields) = entries.data_type() else {
+            return Err(ArrowError::JsonError("a map without entries".to_owned()));
+        };
+        let keys = match &fields[0] {
+            key if is_uuid(key) => maps.keys().as_fixed_size_binary().iter().map(|key| key.map(uuid_text)).collect(),
+            _ => cast(maps.keys(), &DataType::Utf8)?.as_string::<i32>().clone(),
+        };
+        Ok(Self { maps, keys, values: make_encoder(&fields[1], maps.values(), options)? })
+    }
+}
+
+impl Encoder for Maps<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let offsets = self.maps.value_offsets();
+        let number = |offset: i32| usize::try_from(offset).unwrap_or(0);
+        let entries = number(offsets[row])..number(offsets[row + 1]);
+        out.push(b'{');
+        for (index, entry) in entries.enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(quoted(self.keys.value(entry)).as_bytes());
+            out.push(b':');
+            write_value(&mut self.values, entry, out);
+        }
+        out.push(b'}');
+    }
+}
+
+/// Sixteen bytes as people write a UUID.
+#[must_use]
+pub fn uuid_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
 fn with_encoders(batch: &RecordBatch, write: impl FnOnce(&mut Vec<NullableEncoder<'_>>)) -> Result<(), SqlError> {
-    let options = EncoderOptions::default();
+    let options = options();
     let schema = batch.schema();
     let mut encoders = schema
         .fields()
@@ -169,4 +271,38 @@ fn no_json(error: ArrowError) -> SqlError {
     SqlError::new(Kind::Invalid, "0A000", "the answer has a column that has no JSON form")
         .with_hint("cast it to text")
         .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Int32Builder, Int64Builder, MapBuilder};
+    use lacus_lake::{Column, ColumnType, TableSchema};
+
+    use super::*;
+
+    #[test]
+    fn uuids_and_maps_have_their_usual_forms() {
+        let entry = (Column::new(7, "key", ColumnType::Int), Column::new(8, "value", ColumnType::Long));
+        let columns =
+            vec![Column::new(5, "id", ColumnType::Uuid), Column::new(6, "m", ColumnType::Map(Box::new(entry)))];
+        let arrow = TableSchema { columns, last_id: 8, system: None }.arrow();
+        let ids = FixedSizeBinaryArray::try_from_iter([[0x0d_u8; 16]].iter()).unwrap();
+        let mut maps = MapBuilder::new(None, Int32Builder::new(), Int64Builder::new());
+        maps.keys().append_slice(&[1, -2]);
+        maps.values().append_value(10);
+        maps.values().append_null();
+        maps.append(true).unwrap();
+        let maps = cast(&maps.finish(), arrow.field(1).data_type()).unwrap();
+        let batch = RecordBatch::try_new(arrow, vec![Arc::new(ids), maps]).unwrap();
+        let mut out = Vec::new();
+        write_objects(&batch, &mut out).unwrap();
+        let expected = "{\"id\":\"0d0d0d0d-0d0d-0d0d-0d0d-0d0d0d0d0d0d\",\"m\":{\"1\":10,\"-2\":null}}\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let kinds: Vec<_> = columns_of(&batch);
+        assert_eq!(kinds, ["uuid", "map<integer, bigint>"]);
+    }
+
+    fn columns_of(batch: &RecordBatch) -> Vec<String> {
+        columns(&batch.schema()).into_iter().map(|(_, kind)| kind).collect()
+    }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::schema::{Column, ColumnType, TableSchema};
 
 fn column(id: i32, name: &str, kind: ColumnType) -> Column {
-    Column { id, name: name.to_owned(), kind, committed: false }
+    Column { committed: false, ..Column::new(id, name, kind) }
 }
 
 fn list(id: i32, kind: ColumnType) -> ColumnType {
@@ -20,7 +20,11 @@ fn list(id: i32, kind: ColumnType) -> ColumnType {
 /// `a` Long, `tags` list of structs with `x` Long.
 fn older() -> TableSchema {
     let tag = ColumnType::Struct(vec![column(8, "x", ColumnType::Long)]);
-    TableSchema { columns: vec![column(5, "a", ColumnType::Long), column(6, "tags", list(7, tag))], last_id: 8 }
+    TableSchema {
+        columns: vec![column(5, "a", ColumnType::Long), column(6, "tags", list(7, tag))],
+        last_id: 8,
+        ..TableSchema::empty()
+    }
 }
 
 /// The same with `a` renamed and Double, in another place, and new columns at every depth.
@@ -31,7 +35,7 @@ fn newer() -> TableSchema {
         column(10, "new", list(11, ColumnType::Boolean)),
         column(5, "b", ColumnType::Double),
     ];
-    TableSchema { columns, last_id: 11 }
+    TableSchema { columns, last_id: 11, ..TableSchema::empty() }
 }
 
 fn older_rows() -> RecordBatch {
@@ -88,8 +92,11 @@ fn equal_schemas_share_the_arrays() {
     let rows = older_rows();
     let same = conform(&rows, &older().arrow()).unwrap();
     assert!(Arc::ptr_eq(rows.column(0), same.column(0)));
-    let one_wider =
-        TableSchema { columns: [older().columns, vec![column(9, "z", ColumnType::Text)]].concat(), last_id: 9 };
+    let one_wider = TableSchema {
+        columns: [older().columns, vec![column(9, "z", ColumnType::Text)]].concat(),
+        last_id: 9,
+        ..TableSchema::empty()
+    };
     let wider = conform(&rows, &one_wider.arrow()).unwrap();
     assert!(Arc::ptr_eq(rows.column(1), wider.column(1)));
 }

@@ -8,18 +8,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, ArrowPrimitiveType, BooleanBuilder, Float64Builder, Int64Builder, ListArray,
+    ArrayBuilder, ArrayRef, ArrowPrimitiveType, BooleanBuilder, Float64Builder, Int64Builder, ListArray, MapArray,
     NullBufferBuilder, PrimitiveBuilder, StringBuilder, StructArray, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
+use super::typed::Typed;
 use crate::schema::{Column, ColumnType};
 
 /// A column, a field or an element, with its values so far.
 pub(super) struct Node {
     pub(super) id: i32,
     pub(super) name: String,
+    pub(super) aliases: Vec<String>,
     pub(super) committed: bool,
     pub(super) values: Values,
 }
@@ -32,10 +34,13 @@ pub(super) enum Values {
     Long(Int64Builder),
     Double(Float64Builder),
     Text(StringBuilder),
-    /// JSON has no bytes: such a column only exists because it was given, and stays null.
-    Binary,
+    /// A type that only a person gives.
+    Typed(Box<Typed>),
+    /// JSON has no bytes: such a column only exists because it was given, and stays null. A map whose keys are no text, too.
+    Never(ColumnType),
     Struct(Fields),
     List(Box<Elements>),
+    Map(Box<Entries>),
 }
 
 /// The fields of an object, or the columns of the table.
@@ -60,6 +65,13 @@ pub(super) struct Elements {
     validity: Validity,
 }
 
+/// The entries of all maps of a column, one after the other.
+pub(super) struct Entries {
+    key: Column,
+    keys: StringBuilder,
+    pub(super) values: Elements,
+}
+
 /// Which rows of a struct or list are not null.
 struct Validity(NullBufferBuilder);
 
@@ -81,16 +93,28 @@ impl Node {
             ColumnType::Long => Values::Long(Int64Builder::with_capacity(rows)),
             ColumnType::Double => Values::Double(Float64Builder::with_capacity(rows)),
             ColumnType::Text => Values::Text(StringBuilder::with_capacity(rows, 0)),
-            ColumnType::Binary => Values::Binary,
             ColumnType::Struct(fields) => Values::Struct(Fields::new(fields, rows)),
             ColumnType::List(element) => Values::List(Box::new(Elements::new(Self::new(element, 0)))),
+            ColumnType::Map(entry) if entry.0.kind == ColumnType::Text => {
+                Values::Map(Box::new(Entries::new(entry.0.clone(), Self::new(&entry.1, 0))))
+            }
+            other => match Typed::new(other) {
+                Some(typed) => Values::Typed(Box::new(typed)),
+                None => Values::Never(other.clone()),
+            },
         };
-        Self { id: column.id, name: column.name.clone(), committed: column.committed, values }
+        Self {
+            id: column.id,
+            name: column.name.clone(),
+            aliases: column.aliases.clone(),
+            committed: column.committed,
+            values,
+        }
     }
 
     /// A column that is being discovered.
     pub(super) fn undecided(id: i32, name: String) -> Self {
-        Self { id, name, committed: false, values: Values::Unknown }
+        Self { id, name, aliases: Vec::new(), committed: false, values: Values::Unknown }
     }
 
     /// The column it has become.
@@ -101,11 +125,25 @@ impl Node {
             Values::Long(_) => ColumnType::Long,
             Values::Double(_) => ColumnType::Double,
             Values::Text(_) => ColumnType::Text,
-            Values::Binary => ColumnType::Binary,
+            Values::Typed(values) => values.kind().clone(),
+            Values::Never(kind) => kind.clone(),
             Values::Struct(fields) => ColumnType::Struct(fields.columns()),
             Values::List(elements) => ColumnType::List(Box::new(elements.node.column())),
+            Values::Map(entries) => ColumnType::Map(Box::new((entries.key.clone(), entries.values.node.column()))),
         };
-        Column { id: self.id, name: self.name.clone(), kind, committed: self.committed }
+        Column {
+            id: self.id,
+            name: self.name.clone(),
+            kind,
+            committed: self.committed,
+            required: false,
+            aliases: self.aliases.clone(),
+        }
+    }
+
+    /// Whether senders mean it by this name: its own, or one that it had before.
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
 
     /// How many leaf columns it has.
@@ -113,6 +151,7 @@ impl Node {
         match &self.values {
             Values::Struct(fields) => fields.leaves(),
             Values::List(elements) => elements.node.leaves(),
+            Values::Map(entries) => 1 + entries.values.node.leaves(),
             _ => 1,
         }
     }
@@ -120,13 +159,15 @@ impl Node {
     /// Rows up to and with the last stored value.
     pub(super) fn len(&self) -> usize {
         match &self.values {
-            Values::Unknown | Values::Binary => 0,
+            Values::Unknown | Values::Never(_) => 0,
             Values::Boolean(values) => values.len(),
             Values::Long(values) => values.len(),
             Values::Double(values) => values.len(),
             Values::Text(values) => values.len(),
             Values::Struct(fields) => fields.validity.0.len(),
+            Values::Typed(values) => values.len(),
             Values::List(elements) => elements.validity.0.len(),
+            Values::Map(entries) => entries.values.validity.0.len(),
         }
     }
 
@@ -146,7 +187,9 @@ impl Node {
             }
             Values::Struct(fields) => fields.finish(rows, kind),
             Values::List(elements) => elements.finish(rows, kind),
-            Values::Unknown | Values::Binary => new_null_array(kind, rows),
+            Values::Typed(values) => values.finish(missing, kind),
+            Values::Map(entries) => entries.finish(rows, kind),
+            Values::Unknown | Values::Never(_) => new_null_array(kind, rows),
         }
     }
 }
@@ -197,7 +240,7 @@ impl Fields {
         self.index();
         match self.by_lowercase.get(&*lowercase(&name)) {
             None => Key::New(name.into_owned()),
-            Some(&index) if self.nodes[index].name == name => {
+            Some(&index) if self.nodes[index].is_called(&name) => {
                 self.next = index + 1;
                 Key::Known(index)
             }
@@ -208,6 +251,9 @@ impl Fields {
     fn index(&mut self) {
         for (index, node) in self.nodes.iter().enumerate().skip(self.indexed) {
             self.by_lowercase.insert(lowercase(&node.name).into_owned(), index);
+            for alias in &node.aliases {
+                self.by_lowercase.entry(lowercase(alias).into_owned()).or_insert(index);
+            }
         }
         self.indexed = self.nodes.len();
     }
@@ -245,11 +291,37 @@ impl Elements {
 
     fn finish(mut self, rows: usize, kind: &DataType) -> ArrayRef {
         let DataType::List(field) = kind else { unreachable!("an array's column is a list") };
+        let offsets = self.offsets(rows);
         let end = self.end();
         let elements = self.node.finish(end, field.data_type());
-        self.ends.resize(rows + 1, self.ends.last().copied().unwrap_or(0));
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
         Arc::new(ListArray::new(Arc::clone(field), offsets, elements, self.validity.finish(rows)))
+    }
+
+    fn offsets(&mut self, rows: usize) -> OffsetBuffer<i32> {
+        self.ends.resize(rows + 1, self.ends.last().copied().unwrap_or(0));
+        OffsetBuffer::new(ScalarBuffer::from(self.ends.clone()))
+    }
+}
+
+impl Entries {
+    fn new(key: Column, value: Node) -> Self {
+        Self { key, keys: StringBuilder::new(), values: Elements::new(value) }
+    }
+
+    /// Says that row `row` is a map of these keys, whose values are stored.
+    pub(super) fn store(&mut self, row: usize, keys: &[String]) {
+        keys.iter().for_each(|key| self.keys.append_value(key));
+        self.values.store(row, keys.len());
+    }
+
+    fn finish(mut self, rows: usize, kind: &DataType) -> ArrayRef {
+        let DataType::Map(entries, _) = kind else { unreachable!("a map's column is a map") };
+        let DataType::Struct(fields) = entries.data_type() else { unreachable!("a map's entries are a struct") };
+        let offsets = self.values.offsets(rows);
+        let values = self.values.node.finish(self.keys.len(), fields[1].data_type());
+        let both = StructArray::new(fields.clone(), vec![Arc::new(self.keys.finish()), values], None);
+        let nulls = self.values.validity.finish(rows);
+        Arc::new(MapArray::new(Arc::clone(entries), offsets, both, nulls, false))
     }
 }
 

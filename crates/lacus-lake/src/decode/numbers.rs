@@ -31,6 +31,11 @@ fn is_zero(literal: &str) -> bool {
     mantissa.bytes().all(|digit| matches!(digit, b'-' | b'0' | b'.'))
 }
 
+/// The whole number of 64 bits that a literal stands for, however it is written.
+pub(super) fn as_long(literal: &str) -> Option<i64> {
+    literal.parse().ok().or_else(|| as_integral(literal))
+}
+
 /// The whole number that a literal with a zero fraction or an exponent stands for: `5.0`, `12e2`, `1500e-2`.
 pub(super) fn as_integral(literal: &str) -> Option<i64> {
     let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));

@@ -2,6 +2,7 @@
 //!
 //! The first value of a column decides its type; what does not fit is rescued. Ids are given in order of discovery.
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use arrow::array::{
 use jiter::{Jiter, JiterError, Peek};
 use lacus_core::{Error, Record, Result};
 
-use super::columns::{Elements, Fields, Key, Node, Values, store_boolean, store_number, store_text};
+use super::columns::{Elements, Entries, Fields, Key, Node, Values, store_boolean, store_number, store_text};
 use super::rescued::{Place, Rescued};
 use super::{Decoded, Rejected, json, numbers};
 use crate::schema::{TableSchema, UTC, is_system_name};
@@ -50,7 +51,7 @@ pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<(Decode
         rescued.end_row(text);
         positions.push(record)?;
     }
-    let schema = TableSchema { columns: table.columns(), last_id: growth.last_id };
+    let schema = TableSchema { columns: table.columns(), last_id: growth.last_id, system: schema.system };
     let (rows, arrow) = (positions.rows(), schema.arrow());
     let columns = table.nodes.into_iter().zip(arrow.fields());
     let columns = columns
@@ -154,28 +155,37 @@ impl<'json> Reader<'json, '_> {
         is_printable && name.len() <= NAME_BYTES_MAX && !is_system
     }
 
-    /// Reads the next value into row `row` of `node`; as an element, with its `index` in the array.
-    fn value(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<Kept, JiterError> {
+    /// Reads the next value into row `row` of `node`; as an element or an entry, with its place in the array or map.
+    fn value(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>) -> Result<Kept, JiterError> {
         match self.json.peek()? {
             Peek::Null => self.json.known_null().map(|()| Kept::Nothing),
-            Peek::String => self.string(node, row, index),
-            Peek::Object => self.container(node, row, index, Self::object_value),
-            Peek::Array => self.container(node, row, index, Self::array_value),
-            peek @ (Peek::True | Peek::False) => self.boolean(node, row, index, peek),
-            peek => self.number(node, row, index, peek),
+            Peek::String => self.string(node, row, at),
+            Peek::Object => self.container(node, row, at, Self::object_value),
+            Peek::Array => self.container(node, row, at, Self::array_value),
+            peek @ (Peek::True | Peek::False) => self.boolean(node, row, at, peek),
+            peek => self.number(node, row, at, peek),
         }
     }
 
-    fn string(&mut self, node: &mut Node, row: usize, index: Option<usize>) -> Result<Kept, JiterError> {
+    fn string(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>) -> Result<Kept, JiterError> {
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = Values::Text(StringBuilder::with_capacity(row + 1, 0));
         }
-        let Values::Text(values) = &mut node.values else { return self.misfit(place(node, index)) };
-        store_text(values, row, self.json.known_str()?);
+        match &mut node.values {
+            Values::Text(values) => store_text(values, row, self.json.known_str()?),
+            Values::Typed(values) => {
+                let start = self.json.current_index();
+                if !values.store_text(row, self.json.known_str()?) {
+                    self.rescued.add(place(node, at), &self.text[start..self.json.current_index()]);
+                    return Ok(Kept::Nothing);
+                }
+            }
+            _ => return self.misfit(place(node, at)),
+        }
         Ok(Kept::Value)
     }
 
-    fn boolean(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<Kept, JiterError> {
+    fn boolean(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>, peek: Peek) -> Result<Kept, JiterError> {
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = Values::Boolean(BooleanBuilder::with_capacity(row + 1));
         }
@@ -184,12 +194,12 @@ impl<'json> Reader<'json, '_> {
             Values::Text(values) => {
                 store_text(values, row, if self.json.known_bool(peek)? { "true" } else { "false" });
             }
-            _ => return self.misfit(place(node, index)),
+            _ => return self.misfit(place(node, at)),
         }
         Ok(Kept::Value)
     }
 
-    fn number(&mut self, node: &mut Node, row: usize, index: Option<usize>, peek: Peek) -> Result<Kept, JiterError> {
+    fn number(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>, peek: Peek) -> Result<Kept, JiterError> {
         let start = self.json.current_index();
         self.json.known_number_bytes(peek)?;
         let literal = &self.text[start..self.json.current_index()];
@@ -201,7 +211,7 @@ impl<'json> Reader<'json, '_> {
         }
         let kept = store_literal(&mut node.values, row, literal);
         if kept != Kept::Value {
-            self.rescued.add(place(node, index), literal);
+            self.rescued.add(place(node, at), literal);
         }
         Ok(kept)
     }
@@ -212,22 +222,22 @@ impl<'json> Reader<'json, '_> {
         &mut self,
         node: &mut Node,
         row: usize,
-        index: Option<usize>,
+        at: Option<Place<'_>>,
         read: impl FnOnce(&mut Self, &mut Node, usize) -> Result<Option<Kept>, JiterError>,
     ) -> Result<Kept, JiterError> {
         if self.levels == LEVELS_MAX {
-            return self.misfit(place(node, index));
+            return self.misfit(place(node, at));
         }
         let start = self.json.current_index();
-        let outside = self.rescued.enter(place(node, index));
+        let outside = self.rescued.enter(place(node, at));
         self.levels += 1;
         let kept = read(self, node, row)?;
         self.levels -= 1;
         let has_misfits = self.rescued.leave(&outside);
-        let Some(kept) = kept else { return self.misfit(place(node, index)) };
+        let Some(kept) = kept else { return self.misfit(place(node, at)) };
         if has_misfits && kept != Kept::Value {
             self.rescued.drop_since(&outside);
-            self.rescued.add(place(node, index), &self.text[start..self.json.current_index()]);
+            self.rescued.add(place(node, at), &self.text[start..self.json.current_index()]);
         }
         Ok(kept)
     }
@@ -238,7 +248,11 @@ impl<'json> Reader<'json, '_> {
         if is_new {
             node.values = Values::Struct(Fields::default());
         }
-        let Values::Struct(fields) = &mut node.values else { return Ok(None) };
+        let fields = match &mut node.values {
+            Values::Struct(fields) => fields,
+            Values::Map(entries) => return self.map(entries, row).map(Some),
+            _ => return Ok(None),
+        };
         let kept = self.object(fields, row)?;
         if kept == Kept::Value {
             fields.store(row);
@@ -247,6 +261,29 @@ impl<'json> Reader<'json, '_> {
             node.values = Values::Unknown;
         }
         Ok(Some(kept))
+    }
+
+    /// Reads an object as a map. Of a key that comes twice the first counts, as everywhere.
+    fn map(&mut self, entries: &mut Entries, row: usize) -> Result<Kept, JiterError> {
+        let start = entries.values.end();
+        let (mut keys, mut known, mut kept) = (Vec::new(), HashSet::new(), Kept::Nothing);
+        let mut key = self.json.known_object()?;
+        while let Some(name) = key {
+            let name = name.to_owned();
+            kept = kept.max(if known.insert(name.clone()) {
+                let place = Some(Place::Field(&name));
+                let kept = self.value(&mut entries.values.node, start + keys.len(), place)?;
+                keys.push(name);
+                kept
+            } else {
+                self.misfit(Place::Field(&name))?
+            });
+            key = self.json.next_key()?;
+        }
+        if kept == Kept::Value {
+            entries.store(row, &keys);
+        }
+        Ok(kept)
     }
 
     /// Reads an array; none if the column is for something else.
@@ -270,7 +307,7 @@ impl<'json> Reader<'json, '_> {
         let (mut count, mut kept) = (0, Kept::Nothing);
         let mut next = self.json.known_array()?;
         while next.is_some() {
-            kept = kept.max(self.value(&mut elements.node, start + count, Some(count))?);
+            kept = kept.max(self.value(&mut elements.node, start + count, Some(Place::Element(count)))?);
             count += 1;
             next = self.json.array_step()?;
         }
@@ -324,8 +361,8 @@ impl Growth {
     }
 }
 
-fn place(node: &Node, index: Option<usize>) -> Place<'_> {
-    index.map_or(Place::Field(&node.name), Place::Element)
+fn place<'a>(node: &'a Node, at: Option<Place<'a>>) -> Place<'a> {
+    at.unwrap_or(Place::Field(&node.name))
 }
 
 /// The column that a number makes when it is the first value.
@@ -344,22 +381,23 @@ fn store_literal(values: &mut Values, row: usize, literal: &str) -> Kept {
     match values {
         Values::Text(values) => store_text(values, row, literal),
         Values::Long(values) => {
-            let Some(value) = as_long(literal) else { return Kept::Nothing };
+            let Some(value) = numbers::as_long(literal) else { return Kept::Nothing };
             store_number(values, row, value);
         }
         Values::Double(values) => {
             let Some(value) = numbers::as_double(literal) else {
-                return if as_long(literal).is_some() { Kept::Place } else { Kept::Nothing };
+                return if numbers::as_long(literal).is_some() { Kept::Place } else { Kept::Nothing };
             };
             store_number(values, row, value);
+        }
+        Values::Typed(values) => {
+            if !values.store_number(row, literal) {
+                return Kept::Nothing;
+            }
         }
         _ => return Kept::Nothing,
     }
     Kept::Value
-}
-
-fn as_long(literal: &str) -> Option<i64> {
-    literal.parse().ok().or_else(|| numbers::as_integral(literal))
 }
 
 /// The system columns that say where a row came from.

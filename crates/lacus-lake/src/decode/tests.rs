@@ -13,6 +13,7 @@ use crate::conform::tests::through_parquet;
 use crate::schema::{Column, ColumnType, RESCUED};
 
 mod properties;
+mod typed;
 
 fn records<B: AsRef<[u8]>>(lines: &[B]) -> Vec<Record> {
     let record = |(index, line): (usize, &B)| Record {
@@ -104,7 +105,7 @@ fn show_value(column: &dyn Array, row: usize) -> String {
             let values: Vec<_> = (0..values.len()).map(|index| show_value(&values, index)).collect();
             format!("[{}]", values.join(","))
         }
-        other => panic!("no values of type {other}"),
+        _ => arrow::util::display::array_value_to_string(column, row).unwrap(),
     }
 }
 

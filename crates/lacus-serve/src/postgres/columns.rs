@@ -10,6 +10,7 @@ use arrow_pg::encoder::encode_value;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, SchemaRef, TimeUnit};
+use lacus_lake::schema::is_uuid;
 use lacus_query::{SqlError, json};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
@@ -18,7 +19,7 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::data::DataRow;
 
 use crate::postgres::errors::wire;
-use crate::postgres::numeric::{Float, Numeric};
+use crate::postgres::numeric::{Float, Numeric, Uuid};
 
 /// The columns of an answer.
 #[derive(Clone)]
@@ -37,11 +38,17 @@ enum Shape {
     Json,
     /// As a decimal.
     Numeric,
+    /// As a UUID, from its bytes.
+    Uuid,
 }
 
 impl Columns {
     pub(crate) fn new(schema: &SchemaRef, format: &Format) -> Self {
-        let shapes: Vec<Shape> = schema.fields().iter().map(|field| shape(field.data_type())).collect();
+        let shapes: Vec<Shape> = schema
+            .fields()
+            .iter()
+            .map(|field| if is_uuid(field) { Shape::Uuid } else { shape(field.data_type()) })
+            .collect();
         let fields = schema.fields().iter().zip(&shapes).enumerate().map(|(index, (field, shape))| {
             let kind = shape.postgres();
             let size = size(&kind);
@@ -90,6 +97,7 @@ impl Column {
     fn new(shape: &Shape, field: &FieldRef, array: &ArrayRef) -> Result<Self, SqlError> {
         let values = match shape {
             Shape::Json => json::text_column(array, field)?,
+            Shape::Uuid => Arc::clone(array),
             Shape::Cast(kind) if kind == array.data_type() => Arc::clone(array),
             Shape::Cast(kind) => converted(array, kind)?,
             Shape::Numeric => converted(array, &DataType::Utf8)?,
@@ -104,6 +112,11 @@ impl Column {
         }
         if let Some(floats) = self.values.as_primitive_opt::<Float64Type>() {
             return out.encode_field(&Float(floats.value(row)));
+        }
+        if *field.datatype() == Type::UUID
+            && let Some(uuids) = self.values.as_fixed_size_binary_opt()
+        {
+            return out.encode_field(&Uuid(json::uuid_text(uuids.value(row))));
         }
         if !self.is_numeric {
             return encode_value(out, &self.values, row, &self.field, field);
@@ -127,6 +140,7 @@ impl Shape {
         match self {
             Self::Json => Type::JSON,
             Self::Numeric => Type::NUMERIC,
+            Self::Uuid => Type::UUID,
             Self::Cast(DataType::Null) => Type::TEXT,
             Self::Cast(kind) => into_pg_type(kind).unwrap_or(Type::TEXT),
         }
@@ -182,7 +196,7 @@ fn size(kind: &Type) -> i16 {
         Type::INT2 => 2,
         Type::INT4 | Type::FLOAT4 | Type::DATE => 4,
         Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
-        Type::INTERVAL => 16,
+        Type::INTERVAL | Type::UUID => 16,
         _ => -1,
     }
 }

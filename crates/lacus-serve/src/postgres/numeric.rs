@@ -1,4 +1,4 @@
-//! Decimals and floating point numbers in the protocol's text and binary forms, with all their digits.
+//! Decimals, UUIDs and floating point numbers in the protocol's text and binary forms, with all their digits.
 
 use std::error::Error as StdError;
 
@@ -60,6 +60,37 @@ impl ToSql for Numeric {
 
     fn accepts(kind: &Type) -> bool {
         *kind == Type::NUMERIC
+    }
+
+    to_sql_checked!();
+}
+
+/// A UUID as text: `0db3e2a8-9d1d-42b9-aa7b-74ebe558dceb`.
+#[derive(Debug)]
+pub(crate) struct Uuid(pub(crate) String);
+
+impl ToSqlText for Uuid {
+    fn to_sql_text(
+        &self,
+        _kind: &Type,
+        out: &mut BytesMut,
+        _options: &FormatOptions,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.put_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+impl ToSql for Uuid {
+    /// Its sixteen bytes.
+    fn to_sql(&self, _kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        let digits: String = self.0.chars().filter(|letter| *letter != '-').collect();
+        out.put_u128(u128::from_str_radix(&digits, 16)?);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::UUID
     }
 
     to_sql_checked!();

@@ -1,0 +1,115 @@
+//! Columns of types that a person gave, and names that columns had before.
+
+use super::*;
+
+fn given(columns: Vec<Column>) -> TableSchema {
+    TableSchema { last_id: 4 + columns.len() as i32 * 3, columns, ..TableSchema::empty() }
+}
+
+fn map(id: i32, key: ColumnType, value: ColumnType) -> Column {
+    let entry = (Column::new(id + 1, "key", key), Column::new(id + 2, "value", value));
+    Column::new(id, "m", ColumnType::Map(Box::new(entry)))
+}
+
+fn every_typed() -> TableSchema {
+    given(vec![
+        Column::new(5, "i", ColumnType::Int),
+        Column::new(6, "f", ColumnType::Float),
+        Column::new(7, "d", ColumnType::Decimal { precision: 6, scale: 2 }),
+        Column::new(8, "day", ColumnType::Date),
+        Column::new(9, "at", ColumnType::Time),
+        Column::new(10, "ts", ColumnType::Timestamp),
+        Column::new(11, "tz", ColumnType::Timestamptz),
+        Column::new(12, "id", ColumnType::Uuid),
+        Column::new(13, "x", ColumnType::Fixed(3)),
+    ])
+}
+
+#[test]
+fn values_that_say_a_type_exactly_are_of_it() {
+    let schema = every_typed();
+    let decoded = decoded(
+        &[
+            r#"{"day":"2026-11-20","i":-7.0,"f":0.5,"d":"12.5","id":"0db3e2a8-9d1d-42b9-aa7b-74ebe558dceb"}"#,
+            r#"{"d":1e3,"at":"19:30:00.5","ts":"2026-11-20 19:30:00","tz":"2026-11-20T19:30:00+01:00","i":2147483647}"#,
+        ],
+        &schema,
+    );
+    assert_eq!(decoded.schema, schema);
+    let rows: Vec<_> = (0..2).map(|row| show_row(&decoded.rows, row)).collect();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    i=-7 f=0.5 d=12.50 day=2026-11-20 id=0db3e2a89d1d42b9aa7b74ebe558dceb
+    i=2147483647 d=1000.00 at=19:30:00.500 ts=2026-11-20T19:30:00 tz=2026-11-20T18:30:00Z
+    "#);
+    // What Parquet keeps of them is what they are.
+    assert_eq!(conform(&through_parquet(&decoded.rows), &schema.arrow()).unwrap(), decoded.rows);
+}
+
+#[test]
+fn values_that_do_not_are_rescued_with_their_text() {
+    let decoded = decoded(
+        &[
+            r#"{"i":2147483648,"f":16777217,"d":1.234,"day":"20.11.2026","at":"7:30","ts":"2026-11-20T19:30:00Z"}"#,
+            r#"{"i":"5","tz":"2026-11-20T19:30:00","id":"0db3","x":"abc","d":{"a":1},"day":20261120,"f":true}"#,
+            r#"{"i":"5","i":6,"day":null}"#,
+        ],
+        &every_typed(),
+    );
+    let rows: Vec<_> = (0..3).map(|row| show_row(&decoded.rows, row)).collect();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    | {"i":2147483648,"f":16777217,"d":1.234,"day":"20.11.2026","at":"7:30","ts":"2026-11-20T19:30:00Z"}
+    | {"i":"5","tz":"2026-11-20T19:30:00","id":"0db3","x":"abc","d":{"a":1},"day":20261120,"f":true}
+    i=6 | {"i":"5"}
+    "#);
+}
+
+#[test]
+fn objects_are_maps_where_a_person_said_so() {
+    let schema = given(vec![map(5, ColumnType::Text, ColumnType::Long)]);
+    let lines = [
+        r#"{"m":{"a":1,"b":null,"c":"x","a":2}}"#,
+        r#"{"m":{"a":null}}"#,
+        r#"{"m":[1]}"#,
+        r#"{}"#,
+        r#"{"m":{"z":"only a misfit"}}"#,
+        r#"{"m":{"d":4}}"#,
+    ];
+    let decoded = decoded(&lines, &schema);
+    assert_eq!(decoded.schema, schema);
+    let rows: Vec<_> = (0..lines.len()).map(|row| show_row(&decoded.rows, row)).collect();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    m={a: 1, b: , c: } | {"m.c":"x","m.a":2}
+
+    | {"m":[1]}
+
+    | {"m":{"z":"only a misfit"}}
+    m={d: 4}
+    "#);
+    assert_eq!(conform(&through_parquet(&decoded.rows), &schema.arrow()).unwrap(), decoded.rows);
+    let other = given(vec![map(5, ColumnType::Long, ColumnType::Long)]);
+    insta::assert_snapshot!(show_row(&super::decoded(&[r#"{"m":{"1":2}}"#], &other).rows, 0), @r#"| {"m":{"1":2}}"#);
+}
+
+#[test]
+fn a_column_is_fed_by_the_names_it_had() {
+    let renamed = Column { aliases: vec!["old".to_owned()], ..Column::new(5, "new", ColumnType::Long) };
+    let inner = Column { aliases: vec!["b".to_owned()], ..Column::new(7, "c", ColumnType::Text) };
+    let schema = given(vec![renamed, Column::new(6, "o", ColumnType::Struct(vec![inner]))]);
+    let lines = [r#"{"old":1,"o":{"b":"x"}}"#, r#"{"new":2,"o":{"c":"y"}}"#, r#"{"old":3,"new":4,"Old":5}"#];
+    let decoded = decoded(&lines, &schema);
+    assert_eq!(decoded.schema, schema);
+    let rows: Vec<_> = (0..lines.len()).map(|row| show_row(&decoded.rows, row)).collect();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    new=1 o={c:"x"}
+    new=2 o={c:"y"}
+    new=3 | {"new":4,"Old":5}
+    "#);
+}
+
+#[test]
+fn a_table_without_system_columns_gets_them_with_its_first_rows() {
+    let schema = TableSchema { columns: vec![Column::new(1, "n", ColumnType::Int)], last_id: 1, system: None };
+    let decoded = decoded(&[r#"{"n":1}"#], &schema);
+    assert_eq!(decoded.schema.system, Some([2, 3, 4, 5]));
+    assert_eq!(decoded.rows.num_columns(), 5);
+}
