@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need and the machine lacks: a C compiler, psql, Python with venv, Node, Chromium, cargo-nextest.
+# Installs what the tests need and the machine lacks: a C compiler, PostgreSQL, Python with venv, Node, Chromium, cargo-nextest.
 # The packages of the client tests go into folders beside the build output. `install.sh bench` also installs Redis.
 set -eu
 
@@ -9,6 +9,7 @@ target=${CARGO_TARGET_DIR:-$HOME/.cache/lacus/target}
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev"
 command -v psql >/dev/null || missing="$missing postgresql-client"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v python3 >/dev/null || missing="$missing python3"
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 command -v npm >/dev/null || missing="$missing nodejs npm"

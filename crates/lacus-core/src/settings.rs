@@ -3,6 +3,7 @@
 //! The doc comment on each field is its reference text. Unknown keys are errors that name the nearest right one.
 //! Settings are values a user may set; stores, clocks and catalogs are built from them and never live here.
 
+mod lake;
 mod source;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::units::{ByteSize, Millis};
 
+pub use self::lake::Lake;
 pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook};
 
 /// What an environment variable starts with to override a setting: `LACUS__SERVER__HTTP=127.0.0.1:9000`.
@@ -29,6 +31,8 @@ pub struct Settings {
     pub stream: Stream,
     /// From log to tables.
     pub delivery: Delivery,
+    /// Tables and raw events.
+    pub lake: Lake,
     /// Answering SQL.
     pub query: Query,
     /// One section per source of events: `[sources.clicks]` is for events posted with `?source=clicks`. A source
@@ -185,6 +189,7 @@ impl Settings {
     }
 
     fn checked(self) -> Result<Self> {
+        self.lake.check()?;
         for (name, source) in &self.sources {
             StreamName::new(name)?;
             source.check(name)?;

@@ -2,6 +2,7 @@
 //!
 //! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each and prints `committed N` or `refused N: error`; a refused
 //! commit is tried again with the same rows. After every second one its files are merged. `commit DIR verify` prints every row as `row N`, and `offset K`.
+//! With a URL behind it, the catalog is in that PostgreSQL database.
 //! Whatever fails: rows `0..K` are there, each once, and K covers every commit that was printed as committed.
 
 use std::io::Write;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Int64Type};
 use lacus_core::clock::Clock;
-use lacus_core::{Error, Offset, Offsets, Partition, Position, Record, Result, StreamName, SystemClock};
+use lacus_core::{Error, Offset, Offsets, Partition, Position, Record, Result, StreamName, SystemClock, settings};
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 use lacus_lake::{Column, ColumnType, Commit, FileSizes, Lake, RawWriter, Table, TableAppend, TableSchema, TailBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -26,12 +27,10 @@ const ATTEMPTS_MAX: u32 = 3;
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
-        [directory, verify] if verify == "verify" => verify_rows(Path::new(directory)).await,
-        [directory, count] => match count.parse() {
-            Ok(count) => commit_rows(Path::new(directory), count).await,
-            Err(_) => Err(Error::invalid(format!("\"{count}\" is no number of commits"))),
-        },
-        _ => Err(Error::invalid("usage: commit DIR COUNT | commit DIR verify")),
+        [directory, work, catalog @ ..] if catalog.len() < 2 => {
+            run(Path::new(directory), work, catalog.first().cloned().unwrap_or_default()).await
+        }
+        _ => Err(Error::invalid("usage: commit DIR COUNT [URL] | commit DIR verify [URL]")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,8 +41,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn commit_rows(directory: &Path, count: u64) -> Result<()> {
-    let lake = Lake::open(directory, Arc::new(SystemClock)).await?;
+async fn run(directory: &Path, work: &str, catalog: String) -> Result<()> {
+    let settings = settings::Lake { catalog: catalog.into() };
+    let lake = Lake::open_as(directory, &settings, Arc::new(SystemClock)).await?;
+    match work.parse() {
+        Ok(count) => commit_rows(&lake, count).await,
+        Err(_) if work == "verify" => verify_rows(&lake, directory).await,
+        Err(_) => Err(Error::invalid(format!("\"{work}\" is no number of commits"))),
+    }
+}
+
+async fn commit_rows(lake: &Lake, count: u64) -> Result<()> {
     let stream = StreamName::new("t")?;
     let schema = schema();
     let table = lake.create_table(&stream.table(), schema.clone()).await?;
@@ -66,7 +74,7 @@ async fn commit_rows(directory: &Path, count: u64) -> Result<()> {
         if table.state().delivered.next(Partition(0)).0 == first {
             return Err(Error::unavailable("a commit was refused too often"));
         }
-        compact(&lake, &table).await;
+        compact(lake, &table).await;
     }
     Ok(())
 }
@@ -81,8 +89,7 @@ async fn compact(lake: &Lake, table: &Arc<Table>) {
     }
 }
 
-async fn verify_rows(directory: &Path) -> Result<()> {
-    let lake = Lake::open(directory, Arc::new(SystemClock)).await?;
+async fn verify_rows(lake: &Lake, directory: &Path) -> Result<()> {
     let Some(table) = lake.table(&StreamName::new("t")?.table()) else {
         say("offset 0");
         return Ok(());

@@ -1,34 +1,47 @@
-//! The catalog: which metadata file is the current one of each table, in one SQLite file.
+//! The catalog: which metadata file is the current one of each table, in one SQLite file or in PostgreSQL.
 //!
 //! Moving the pointers of several tables is one transaction, and the only moment at which a commit happens. The catalog
-//! also remembers files that no table references ([leftovers](Leftovers)) and who may write (the writer epoch).
+//! also remembers files that no table references (the leftovers) and who may write (the writer epoch).
 //! It holds nothing that the tables' own metadata says: no rows, no offsets, no schemas.
 //!
-//! The journal mode is DELETE, with `synchronous=EXTRA`: between transactions `catalog.db` alone is the whole catalog,
-//! so copying that one file is a backup, and a commit followed by a power cut stays. It costs four syncs where WAL has
-//! one, a few times per minute.
+//! Every transaction that writes begins with [`must_be_writer`], which locks the lake's one row: transactions come one
+//! after the other, and one whose answer was lost has ended when the next one looks.
 
+mod database;
+mod postgres;
 mod schema;
+mod sqlite;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
+use lacus_core::settings::Secret;
 use lacus_core::{Context, Error, Kind, Result, TableName, Timestamp};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::task::spawn_blocking;
 
+use self::database::{Database, Row, Sql, Value};
+use self::postgres::Postgres;
+use self::sqlite::Sqlite;
 use crate::warehouse::Warehouse;
 
-/// How long we wait for another process, such as a `sqlite3` shell, to let go of the file.
-const BUSY_WAIT: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 5_000 });
+/// Paths that one statement records, or takes off the record.
+const PATHS_AT_ONCE: usize = 100;
 
 /// The open catalog, and the right to write that opening it gave.
 #[derive(Clone)]
 pub(crate) struct Catalog {
-    connection: Arc<Mutex<Connection>>,
-    file: Arc<Path>,
+    database: Arc<dyn Database>,
     epoch: i64,
+}
+
+/// Where a catalog is.
+#[derive(Debug, Clone)]
+pub(crate) enum CatalogPlace {
+    /// In an SQLite file.
+    File(PathBuf),
+    /// In the PostgreSQL database of this URL.
+    Postgres(Secret),
 }
 
 /// What the catalog said when it was opened.
@@ -74,11 +87,20 @@ pub(crate) struct Publication {
 }
 
 impl Catalog {
-    /// Opens the catalog in `file`, makes it for `directory` if it is new, and takes the right to write from whoever
-    /// had it.
-    pub(crate) async fn open(file: &Path, directory: &Path, now: Timestamp) -> Result<Opened> {
-        let (file, directory) = (file.to_owned(), directory.to_owned());
-        blocking(move || open(&file, &directory, now)).await
+    /// Opens the catalog at `place`, makes it for a lake with its files at `warehouse` if it is new, and takes the right to
+    /// write from whoever had it.
+    pub(crate) async fn open(place: CatalogPlace, warehouse: Warehouse, now: Timestamp) -> Result<Opened> {
+        blocking(move || {
+            let database: Arc<dyn Database> = match place {
+                CatalogPlace::File(file) => {
+                    Arc::new(Sqlite::open(&file).context(format_args!("open catalog {}", file.display()))?)
+                }
+                CatalogPlace::Postgres(url) => Arc::new(Postgres::connect(&url)?),
+            };
+            let name = database.name();
+            open(database, &warehouse, now).context(format_args!("open catalog {name}"))
+        })
+        .await
     }
 
     /// Begins a commit: checks that we are still the writer and that the tables are where we think, and records the
@@ -89,26 +111,26 @@ impl Catalog {
         paths: Vec<String>,
         now: Timestamp,
     ) -> Result<()> {
-        self.transact("begin a commit in the catalog", move |transaction, epoch| {
-            must_be_writer(transaction, epoch)?;
+        self.transact("begin a commit in the catalog", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
             for (table, location) in &pointers {
-                must_be_at(transaction, table, location)?;
+                must_be_at(sql, table, location)?;
             }
-            insert_leftovers(transaction, &paths, now, None)
+            insert_leftovers(sql, &paths, now, None)
         })
         .await
     }
 
     /// The commit: moves the pointers, all or none.
     pub(crate) async fn publish(&self, publication: Publication, now: Timestamp) -> Result<()> {
-        self.transact("move table pointers", move |transaction, epoch| {
-            must_be_writer(transaction, epoch)?;
+        self.transact("move table pointers", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
             for pointer in &publication.moves {
-                move_pointer(transaction, pointer)?;
+                move_pointer(sql, pointer)?;
             }
-            delete_leftovers(transaction, &publication.written)?;
-            insert_leftovers(transaction, &publication.retired, now, Some(publication.delete_after))?;
-            add_raw(transaction, publication.raw)
+            delete_leftovers(sql, &publication.written)?;
+            insert_leftovers(sql, &publication.retired, now, Some(publication.delete_after))?;
+            add_raw(sql, publication.raw)
         })
         .await
     }
@@ -116,10 +138,10 @@ impl Catalog {
     /// Whether these moves happened, asked after [`publish`](Self::publish) failed without a clear answer. It writes,
     /// so that what it saw is on disk when it answers.
     pub(crate) async fn happened(&self, moves: Vec<PointerMove>) -> Result<bool> {
-        self.transact("ask the catalog whether a commit happened", move |transaction, epoch| {
-            must_be_writer(transaction, epoch)?;
+        self.transact("ask the catalog whether a commit happened", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
             for pointer in &moves {
-                if location_of(transaction, &pointer.table)?.as_ref() != Some(&pointer.to) {
+                if location_of(sql, &pointer.table)?.as_ref() != Some(&pointer.to) {
                     return Ok(false);
                 }
             }
@@ -130,35 +152,35 @@ impl Catalog {
 
     /// Deleted files need no record.
     pub(crate) async fn forget(&self, paths: Vec<String>) -> Result<()> {
-        self.transact("forget deleted files in the catalog", move |transaction, epoch| {
-            must_be_writer(transaction, epoch)?;
-            delete_leftovers(transaction, &paths)
+        self.transact("forget deleted files in the catalog", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
+            delete_leftovers(sql, &paths)
         })
         .await
     }
 
     /// The files of a failed commit that could not be deleted at once may be deleted from now on.
     pub(crate) async fn abandon(&self, paths: Vec<String>, now: Timestamp) -> Result<()> {
-        self.transact("record abandoned files in the catalog", move |transaction, epoch| {
-            must_be_writer(transaction, epoch)?;
-            insert_leftovers(transaction, &paths, now, Some(now))
+        self.transact("record abandoned files in the catalog", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
+            insert_leftovers(sql, &paths, now, Some(now))
         })
         .await
     }
 
     /// Some of the files whose time to be deleted has come, oldest first.
     pub(crate) async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<String>> {
-        self.read("list leftovers", move |connection| {
-            let sql = "SELECT path FROM leftovers WHERE delete_after <= ?1 ORDER BY delete_after LIMIT ?2";
-            let mut statement = connection.prepare_cached(sql)?;
-            statement.query_map(params![now.as_micros(), limit], |row| row.get(0))?.collect()
+        self.read("list leftovers", move |sql| {
+            let due = "SELECT path FROM leftovers WHERE delete_after <= ?1 ORDER BY delete_after LIMIT ?2";
+            sql.query(due, &[now.as_micros().into(), i64::from(limit).into()])?.iter().map(|row| row.text(0)).collect()
         })
         .await
     }
 
     /// Every file that is recorded as referenced by nothing.
     pub(crate) async fn leftovers(&self) -> Result<Vec<String>> {
-        self.read("list leftovers", all_leftovers).await
+        let all = "SELECT path FROM leftovers ORDER BY path";
+        self.read("list leftovers", |sql| sql.query(all, &[])?.iter().map(|row| row.text(0)).collect()).await
     }
 
     /// Every table and its metadata location.
@@ -169,51 +191,34 @@ impl Catalog {
     async fn read<T: Send + 'static>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut dyn Sql) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let catalog = self.clone();
-        blocking(move || {
-            let connection = catalog.connection.lock().expect("nothing panics while it holds this lock");
-            work(&connection).map_err(|error| sqlite_error(error, &catalog.file)).context(doing)
-        })
-        .await
+        let database = Arc::clone(&self.database);
+        blocking(move || once(|work| database.read(work), work).context(doing)).await
     }
 
     async fn transact<T: Send + 'static>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&Transaction<'_>, i64) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&mut dyn Sql, i64) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let catalog = self.clone();
-        blocking(move || {
-            let mut connection = catalog.connection.lock().expect("nothing panics while it holds this lock");
-            transact(&mut connection, |transaction| work(transaction, catalog.epoch))
-                .map_err(|failure| failure.into_error(&catalog.file))
-                .context(doing)
-        })
-        .await
+        let (database, epoch) = (Arc::clone(&self.database), self.epoch);
+        blocking(move || once(|work| database.transact(work), |sql| work(sql, epoch)).context(doing)).await
     }
 }
 
-/// Why a transaction failed: SQLite, or what it found.
-enum Failure {
-    Sqlite(rusqlite::Error),
-    Found(Error),
-}
+/// What a database runs as one piece.
+type Work<'a> = &'a mut dyn FnMut(&mut dyn Sql) -> Result<()>;
 
-impl Failure {
-    fn into_error(self, file: &Path) -> Error {
-        match self {
-            Self::Sqlite(error) => sqlite_error(error, file),
-            Self::Found(error) => error,
-        }
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
+/// Has a database run `work`, and takes its answer out.
+fn once<T>(run: impl FnOnce(Work<'_>) -> Result<()>, work: impl FnOnce(&mut dyn Sql) -> Result<T>) -> Result<T> {
+    let (mut work, mut answer) = (Some(work), None);
+    run(&mut |sql| {
+        let work = work.take().expect("a database runs its work once");
+        answer = Some(work(sql)?);
+        Ok(())
+    })?;
+    Ok(answer.expect("a database that ran its work has its answer"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -222,172 +227,139 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
         .map_err(|error| Error::internal("the catalog's thread ended unexpectedly").with_source(error))?
 }
 
-fn transact<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let result = work(&transaction)?;
-    transaction.commit()?;
-    Ok(result)
+fn open(database: Arc<dyn Database>, new_warehouse: &Warehouse, now: Timestamp) -> Result<Opened> {
+    let name = database.name();
+    let prepare = |sql: &mut dyn Sql| {
+        schema::migrate(sql, &name)?;
+        schema::fill(sql, new_warehouse, now)
+    };
+    once(|work| database.transact(work), prepare)?;
+    let (epoch, warehouse, tables, leftovers, raw) = once(|work| database.transact(work), |sql| take_over(sql, now))?;
+    Ok(Opened { catalog: Catalog { database, epoch }, warehouse, tables, leftovers, raw })
 }
 
-fn open(file: &Path, directory: &Path, now: Timestamp) -> Result<Opened> {
-    let new_warehouse = Warehouse::of_directory(directory)?;
-    open_sqlite(file, &new_warehouse, now)
-        .map_err(|failure| failure.into_error(file))
-        .context(format_args!("open catalog {}", file.display()))
+/// The epoch, the warehouse, all tables, files to delete, and the raw zone.
+type TakenOver = (i64, Warehouse, Vec<(TableName, String)>, Vec<String>, RawTotals);
+
+/// Takes the right to write, and reads what the new writer must know.
+fn take_over(sql: &mut dyn Sql, now: Timestamp) -> Result<TakenOver> {
+    sql.execute("UPDATE lake SET writer_epoch = writer_epoch + 1", &[])?;
+    let lake = the_lake(sql, "SELECT writer_epoch, warehouse FROM lake")?;
+    let leftovers = "SELECT path FROM leftovers WHERE delete_after IS NULL OR delete_after <= ?1";
+    let leftovers = sql.query(leftovers, &[now.as_micros().into()])?;
+    let leftovers = leftovers.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
+    let tables = all_pointers(sql)?.into_iter().map(|(name, location)| Ok((TableName::new(&name)?, location)));
+    let tables = tables.collect::<Result<_>>()?;
+    Ok((lake.integer(0)?, Warehouse::recorded(&lake.text(1)?), tables, leftovers, raw_totals(sql)?))
 }
 
-fn open_sqlite(file: &Path, new_warehouse: &Warehouse, now: Timestamp) -> Result<Opened, Failure> {
-    let mut connection = Connection::open(file)?;
-    connection.busy_timeout(BUSY_WAIT)?;
-    connection.pragma_update(None, "journal_mode", "DELETE")?;
-    connection.pragma_update(None, "synchronous", "EXTRA")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    schema::check_integrity(&connection, file)?;
-    transact(&mut connection, |transaction| {
-        schema::migrate(transaction, file)?;
-        schema::fill(transaction, new_warehouse, now)
-    })?;
-    let (epoch, warehouse, tables, leftovers, raw) = transact(&mut connection, |transaction| {
-        transaction.execute("UPDATE lake SET writer_epoch = writer_epoch + 1", [])?;
-        let (epoch, base): (i64, String) =
-            transaction
-                .query_row("SELECT writer_epoch, warehouse FROM lake", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let leftovers = "SELECT path FROM leftovers WHERE delete_after IS NULL OR delete_after <= ?1";
-        let leftovers = transaction
-            .prepare(leftovers)?
-            .query_map([now.as_micros()], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        Ok((epoch, Warehouse::recorded(&base), all_pointers(transaction)?, leftovers, raw_totals(transaction)?))
-    })?;
-    let tables = tables.into_iter().map(|(name, location)| Ok((TableName::new(&name)?, location)));
-    let tables = tables.collect::<Result<_>>().map_err(Failure::Found)?;
-    let catalog = Catalog { connection: Arc::new(Mutex::new(connection)), file: file.into(), epoch };
-    Ok(Opened { catalog, warehouse, tables, leftovers, raw })
+/// What a query says about the lake itself, which has one row.
+fn the_lake(sql: &mut dyn Sql, query: &str) -> Result<Row> {
+    let rows = sql.query(query, &[])?;
+    rows.into_iter().next().ok_or_else(|| Error::corrupt("the catalog does not say what lake it is of"))
 }
 
-/// Fails if another process became the writer. It also writes, so that the transaction is a durable one.
-fn must_be_writer(transaction: &Transaction<'_>, epoch: i64) -> Result<(), Failure> {
-    match transaction.execute("UPDATE lake SET writer_epoch = writer_epoch WHERE writer_epoch = ?1", [epoch])? {
+/// Fails if another process became the writer. It also writes, so that the transaction is a durable one, and waits for
+/// every other transaction that writes.
+fn must_be_writer(sql: &mut dyn Sql, epoch: i64) -> Result<()> {
+    let touch = "UPDATE lake SET writer_epoch = writer_epoch WHERE writer_epoch = ?1";
+    match sql.execute(touch, &[epoch.into()])? {
         1 => Ok(()),
-        _ => Err(Failure::Found(
-            Error::new(Kind::Conflict, "another lacus process took over this lake")
-                .with_hint("stop one of them: a lake has one writer"),
-        )),
+        _ => Err(Error::new(Kind::Conflict, "another lacus process took over this lake")
+            .with_hint("stop one of them: a lake has one writer")),
     }
 }
 
-fn must_be_at(transaction: &Transaction<'_>, table: &TableName, location: &str) -> Result<(), Failure> {
-    match location_of(transaction, table)? {
+fn must_be_at(sql: &mut dyn Sql, table: &TableName, location: &str) -> Result<()> {
+    match location_of(sql, table)? {
         Some(found) if found == location => Ok(()),
         found => Err(moved_meanwhile(table, found.as_deref())),
     }
 }
 
-fn location_of(transaction: &Transaction<'_>, table: &TableName) -> rusqlite::Result<Option<String>> {
-    transaction
-        .prepare_cached("SELECT metadata_location FROM tables WHERE name = ?1")?
-        .query_row([table.as_str()], |row| row.get(0))
-        .optional()
+fn location_of(sql: &mut dyn Sql, table: &TableName) -> Result<Option<String>> {
+    let rows = sql.query("SELECT metadata_location FROM tables WHERE name = ?1", &[table.as_str().into()])?;
+    rows.first().map(|row| row.text(0)).transpose()
 }
 
-fn moved_meanwhile(table: &TableName, found: Option<&str>) -> Failure {
+fn moved_meanwhile(table: &TableName, found: Option<&str>) -> Error {
     let found = found.unwrap_or("nowhere");
-    Failure::Found(Error::new(
-        Kind::Conflict,
-        format!("table \"{table}\" was changed by somebody else: it is at {found}"),
-    ))
+    Error::new(Kind::Conflict, format!("table \"{table}\" was changed by somebody else: it is at {found}"))
 }
 
-fn move_pointer(transaction: &Transaction<'_>, pointer: &PointerMove) -> Result<(), Failure> {
+fn move_pointer(sql: &mut dyn Sql, pointer: &PointerMove) -> Result<()> {
+    let (name, to) = (pointer.table.as_str(), &pointer.to);
     let changed = match &pointer.from {
-        Some(from) => transaction.execute(
+        Some(from) => sql.execute(
             "UPDATE tables SET metadata_location = ?1 WHERE name = ?2 AND metadata_location = ?3",
-            params![pointer.to, pointer.table.as_str(), from],
+            &[to.into(), name.into(), from.into()],
         )?,
-        None => transaction.execute(
+        None => sql.execute(
             "INSERT INTO tables (name, metadata_location) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-            params![pointer.table.as_str(), pointer.to],
+            &[name.into(), to.into()],
         )?,
     };
     if changed == 1 {
         return Ok(());
     }
-    let found = location_of(transaction, &pointer.table)?;
+    let found = location_of(sql, &pointer.table)?;
     Err(moved_meanwhile(&pointer.table, found.as_deref()))
 }
 
 fn insert_leftovers(
-    transaction: &Transaction<'_>,
+    sql: &mut dyn Sql,
     paths: &[String],
     now: Timestamp,
     delete_after: Option<Timestamp>,
-) -> Result<(), Failure> {
-    let sql = "INSERT INTO leftovers (path, recorded_at, delete_after) VALUES (?1, ?2, ?3)
-               ON CONFLICT (path) DO UPDATE SET delete_after = excluded.delete_after";
-    let mut statement = transaction.prepare_cached(sql)?;
-    for path in paths {
-        statement.execute(params![path, now.as_micros(), delete_after.map(Timestamp::as_micros)])?;
+) -> Result<()> {
+    for some in distinct(paths).chunks(PATHS_AT_ONCE) {
+        let mut values = vec![now.as_micros().into(), delete_after.map(Timestamp::as_micros).into()];
+        values.extend(some.iter().map(|path| Value::from(*path)));
+        let rows: Vec<String> = (3..values.len() + 1).map(|number| format!("(?{number}, ?1, ?2)")).collect();
+        let insert = format!(
+            "INSERT INTO leftovers (path, recorded_at, delete_after) VALUES {}
+             ON CONFLICT (path) DO UPDATE SET delete_after = excluded.delete_after",
+            rows.join(", ")
+        );
+        sql.execute(&insert, &values)?;
     }
     Ok(())
 }
 
-fn delete_leftovers(transaction: &Transaction<'_>, paths: &[String]) -> Result<(), Failure> {
-    let mut statement = transaction.prepare_cached("DELETE FROM leftovers WHERE path = ?1")?;
-    for path in paths {
-        statement.execute([path])?;
+fn delete_leftovers(sql: &mut dyn Sql, paths: &[String]) -> Result<()> {
+    for some in distinct(paths).chunks(PATHS_AT_ONCE) {
+        let values: Vec<Value> = some.iter().map(|path| Value::from(*path)).collect();
+        let numbers: Vec<String> = (1..=values.len()).map(|number| format!("?{number}")).collect();
+        sql.execute(&format!("DELETE FROM leftovers WHERE path IN ({})", numbers.join(", ")), &values)?;
     }
     Ok(())
 }
 
-fn add_raw(transaction: &Transaction<'_>, more: RawTotals) -> Result<(), Failure> {
+/// Each path once: PostgreSQL inserts none twice in one statement.
+fn distinct(paths: &[String]) -> Vec<&String> {
+    paths.iter().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn add_raw(sql: &mut dyn Sql, more: RawTotals) -> Result<()> {
     if more.files > 0 {
-        transaction.execute(
+        let more = [more.files, more.bytes, more.records].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        sql.execute(
             "UPDATE lake SET raw_files = raw_files + ?1, raw_bytes = raw_bytes + ?2, raw_records = raw_records + ?3",
-            [more.files, more.bytes, more.records].map(|number| i64::try_from(number).unwrap_or(i64::MAX)),
+            &more.map(Value::Integer),
         )?;
     }
     Ok(())
 }
 
-fn raw_totals(connection: &Connection) -> rusqlite::Result<RawTotals> {
-    connection.query_row("SELECT raw_files, raw_bytes, raw_records FROM lake", [], |row| {
-        let number = |column: usize| row.get(column).map(|number: i64| u64::try_from(number).unwrap_or(0));
-        Ok(RawTotals { files: number(0)?, bytes: number(1)?, records: number(2)? })
-    })
+fn raw_totals(sql: &mut dyn Sql) -> Result<RawTotals> {
+    let row = the_lake(sql, "SELECT raw_files, raw_bytes, raw_records FROM lake")?;
+    let number = |column| row.integer(column).map(|number| u64::try_from(number).unwrap_or(0));
+    Ok(RawTotals { files: number(0)?, bytes: number(1)?, records: number(2)? })
 }
 
-fn all_leftovers(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection.prepare("SELECT path FROM leftovers ORDER BY path")?.query_map([], |row| row.get(0))?.collect()
-}
-
-fn all_pointers(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
-    let mut statement = connection.prepare("SELECT name, metadata_location FROM tables ORDER BY name")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
-/// An error of SQLite as one of ours: damage is told from what may pass.
-fn sqlite_error(error: rusqlite::Error, file: &Path) -> Error {
-    let corrupt = || {
-        Error::corrupt(format!("the catalog {} is damaged", file.display())).with_hint(format!(
-            "stop lacus, move {} away and restore it from a backup; the tables' files are untouched",
-            file.display()
-        ))
-    };
-    let error_of_kind = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(),
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse) => {
-            Error::internal("the catalog refused a change")
-        }
-        Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
-            Error::new(Kind::Denied, format!("the catalog {} can't be opened", file.display()))
-        }
-        Some(_) => Error::unavailable(format!("the catalog {} can't be used now", file.display())),
-        None => corrupt(),
-    };
-    error_of_kind.with_source(error)
+fn all_pointers(sql: &mut dyn Sql) -> Result<Vec<(String, String)>> {
+    let rows = sql.query("SELECT name, metadata_location FROM tables ORDER BY name", &[])?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
 
 /// Where the catalog is in a project's data directory.

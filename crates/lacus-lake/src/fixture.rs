@@ -23,6 +23,7 @@ use object_store::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
+use crate::catalog::{CatalogPlace, catalog_file};
 use crate::schema::{OFFSET, PARTITION, RESCUED};
 use crate::store::DurableDirectory;
 use crate::{
@@ -199,7 +200,9 @@ impl Place {
         let directory = self.directory.path().canonicalize().unwrap();
         let files = DurableDirectory::open(&directory.join("lake")).unwrap();
         let store = Arc::new(FragileStore { files, plan: Mutex::default() });
-        let lake = Lake::open_with(directory, Arc::clone(&store) as _, Arc::new(SystemClock)).await.unwrap();
+        let catalog = CatalogPlace::File(catalog_file(&directory));
+        let clock = Arc::new(SystemClock);
+        let lake = Lake::open_with(directory, catalog, Arc::clone(&store) as _, clock).await.unwrap();
         (lake, store)
     }
 }

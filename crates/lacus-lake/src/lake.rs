@@ -10,12 +10,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt};
+use lacus_core::settings;
 use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, StreamName, TableName};
 use object_store::ObjectStore;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::spawn_blocking;
 
-use crate::catalog::{Catalog, Opened, PointerMove, Publication, RawTotals, catalog_file};
+use crate::catalog::{Catalog, CatalogPlace, Opened, PointerMove, Publication, RawTotals, catalog_file};
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
 use crate::compact::{CompactionReport, FileSizes, compact};
@@ -26,6 +27,7 @@ use crate::raw::RawFile;
 use crate::schema::TableSchema;
 use crate::store::{DurableDirectory, make_directory};
 use crate::table::{LiveFile, Table};
+use crate::warehouse::Warehouse;
 
 /// Tables that opening reads side by side.
 const TABLES_AT_ONCE: usize = 8;
@@ -118,22 +120,36 @@ impl Lake {
     /// # Errors
     /// If the directory can't be used or the catalog is corrupt.
     pub async fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::open_as(directory, &settings::Lake::default(), clock).await
+    }
+
+    /// The same, with the catalog where the settings say.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and if the catalog can't be reached.
+    pub async fn open_as(directory: &Path, settings: &settings::Lake, clock: Arc<dyn Clock>) -> Result<Self> {
         let directory = directory.to_owned();
         let (directory, store) = spawn_blocking(move || open_directory(&directory))
             .await
             .map_err(|error| Error::internal("opening the lake ended unexpectedly").with_source(error))??;
-        Self::open_with(directory, Arc::new(store), clock).await
+        let catalog = match settings.catalog_url() {
+            Some(url) => CatalogPlace::Postgres(url.clone()),
+            None => CatalogPlace::File(catalog_file(&directory)),
+        };
+        Self::open_with(directory, catalog, Arc::new(store), clock).await
     }
 
     /// Opens the lake with its files in `store`.
     pub(crate) async fn open_with(
         directory: PathBuf,
+        catalog: CatalogPlace,
         store: Arc<dyn ObjectStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let (file, files_directory) = (catalog_file(&directory), directory.join("lake"));
+        let files_directory = directory.join("lake");
+        let warehouse = Warehouse::of_directory(&files_directory)?;
         let Opened { catalog, warehouse, tables, leftovers, raw } =
-            Catalog::open(&file, &files_directory, clock.now()).await?;
+            Catalog::open(catalog, warehouse, clock.now()).await?;
         let inner = Inner {
             files: MetadataFiles { store, warehouse: Arc::new(warehouse) },
             catalog,

@@ -1,10 +1,11 @@
 //! A fault at every operation that commits do on the disk: what was committed is there, once, and nothing else is.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lacus_testkit::ledger::example;
-use lacus_testkit::{FaultLoop, Finished, Mode, Trial, run_for};
+use lacus_testkit::{Database, FaultLoop, Finished, Mode, Trial, run_for};
 
 /// How long the workload, or the check after it, may take on a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -24,25 +25,43 @@ struct Found {
 
 #[test]
 fn what_was_committed_survives_any_fault_once() {
-    FaultLoop::new("commit").run(|trial| {
-        let committed = commit_under_fault(trial)?;
-        let found = verify(trial)?;
-        if found.offset < committed {
-            return Err(format!("{committed} rows were committed, the table is at {}", found.offset));
-        }
-        commit_again(trial)?;
-        let more = verify(trial)?;
-        if more.offset != found.offset + ROWS {
-            return Err(format!("the table was at {}, after one commit it is at {}", found.offset, more.offset));
-        }
-        Ok(())
+    FaultLoop::new("commit").run(|trial| survives(trial, None));
+}
+
+#[test]
+fn what_was_committed_survives_any_fault_once_with_a_catalog_in_postgresql() {
+    let database = Database::start();
+    let catalogs = AtomicU32::new(0);
+    FaultLoop::new("commit").sample_for(Duration::from_secs(10)).run(|trial| {
+        let url = database.create(&format!("trial_{}", catalogs.fetch_add(1, Ordering::Relaxed)));
+        survives(trial, Some(&url))
     });
 }
 
-/// How many rows the workload was told are committed.
-fn commit_under_fault(trial: &Trial) -> Result<u64, String> {
+/// One trial, with a catalog in a file or in the database of this URL.
+fn survives(trial: &Trial, catalog: Option<&str>) -> Result<(), String> {
+    let committed = commit_under_fault(trial, catalog)?;
+    let found = verify(trial, catalog)?;
+    if found.offset < committed {
+        return Err(format!("{committed} rows were committed, the table is at {}", found.offset));
+    }
+    commit_again(trial, catalog)?;
+    let more = verify(trial, catalog)?;
+    if more.offset != found.offset + ROWS {
+        return Err(format!("the table was at {}, after one commit it is at {}", found.offset, more.offset));
+    }
+    Ok(())
+}
+
+fn workload(trial: &Trial, work: &str, catalog: Option<&str>) -> Command {
     let mut command = Command::new(example("commit"));
-    command.arg(trial.directory()).arg(COMMITS.to_string());
+    command.arg(trial.directory()).arg(work).args(catalog);
+    command
+}
+
+/// How many rows the workload was told are committed.
+fn commit_under_fault(trial: &Trial, catalog: Option<&str>) -> Result<u64, String> {
+    let mut command = workload(trial, &COMMITS.to_string(), catalog);
     trial.afflict(&mut command);
     let finished = run_for(&mut command, TIME_MAX);
     let committed = last_number(&finished.stdout, "committed ").map_or(0, |first| first + ROWS);
@@ -60,8 +79,8 @@ fn commit_under_fault(trial: &Trial) -> Result<u64, String> {
     Ok(committed)
 }
 
-fn commit_again(trial: &Trial) -> Result<(), String> {
-    let finished = run_for(Command::new(example("commit")).arg(trial.directory()).arg("1"), TIME_MAX);
+fn commit_again(trial: &Trial, catalog: Option<&str>) -> Result<(), String> {
+    let finished = run_for(&mut workload(trial, "1", catalog), TIME_MAX);
     if succeeded(&finished) && finished.stdout.contains("committed") {
         return Ok(());
     }
@@ -69,8 +88,8 @@ fn commit_again(trial: &Trial) -> Result<(), String> {
 }
 
 /// Opens the lake again: rows `0..offset`, each once, and nothing that should not be.
-fn verify(trial: &Trial) -> Result<Found, String> {
-    let finished = run_for(Command::new(example("commit")).arg(trial.directory()).arg("verify"), TIME_MAX);
+fn verify(trial: &Trial, catalog: Option<&str>) -> Result<Found, String> {
+    let finished = run_for(&mut workload(trial, "verify", catalog), TIME_MAX);
     if !succeeded(&finished) {
         return Err(format!("the lake does not open again: {}{}", finished.stdout, finished.stderr));
     }

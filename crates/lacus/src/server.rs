@@ -62,7 +62,7 @@ impl Parts {
         let settings = &project.settings;
         let schemas = Schemas::load(settings, project.root())?;
         let log = Log::open(&project.stream(), &settings.stream, Arc::clone(clock))?;
-        let lake = Lake::open(&project.data(), Arc::clone(clock)).await?;
+        let lake = Lake::open_as(&project.data(), &settings.lake, Arc::clone(clock)).await?;
         let lake = Arc::new(lake);
         let ids = Arc::new(MessageIds::open(&project.message_ids())?);
         let delivery = settings.delivery.clone();

@@ -1,14 +1,12 @@
 //! The tables of the catalog, and how older ones become newer ones.
 //!
-//! `PRAGMA user_version` counts the migrations that were applied. A migration, once released, never changes.
+//! The database counts the migrations that were applied. A migration, once released, never changes. They are written for
+//! SQLite; PostgreSQL reads them with its own names of types (see `postgres.rs`).
 
-use std::path::Path;
-
-use lacus_core::{Error, Timestamp};
-use rusqlite::{Connection, Transaction, params};
+use lacus_core::{Error, Result, Timestamp};
 use uuid::Uuid;
 
-use super::Failure;
+use super::database::Sql;
 use crate::warehouse::Warehouse;
 
 /// Each takes the catalog from one version to the next.
@@ -34,40 +32,23 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT, WITHOUT ROWID;
 "];
 
-/// Refuses a file that SQLite itself finds damaged.
-pub(super) fn check_integrity(connection: &Connection, file: &Path) -> Result<(), Failure> {
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict == "ok" {
-        return Ok(());
-    }
-    Err(Failure::Found(
-        Error::corrupt(format!("the catalog {} is damaged: {verdict}", file.display()))
-            .with_hint("stop lacus and restore the file from a backup; the tables' files are untouched"),
-    ))
-}
-
 /// Brings the catalog to the newest version.
-pub(super) fn migrate(transaction: &Transaction<'_>, file: &Path) -> Result<(), Failure> {
-    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let Some(missing) = MIGRATIONS.get(version as usize..) else {
-        return Err(Failure::Found(
-            Error::invalid(format!("the catalog {} was written by a newer lacus", file.display()))
-                .with_hint("upgrade lacus"),
-        ));
+pub(super) fn migrate(sql: &mut dyn Sql, name: &str) -> Result<()> {
+    let version = sql.version()?;
+    let Some(missing) = MIGRATIONS.get(version..) else {
+        return Err(
+            Error::invalid(format!("the catalog {name} was written by a newer lacus")).with_hint("upgrade lacus")
+        );
     };
-    for (done, migration) in (version + 1..).zip(missing) {
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", done)?;
-    }
-    Ok(())
+    (version + 1..).zip(missing).try_for_each(|(done, migration)| sql.migrate(migration, done))
 }
 
 /// Fills a new catalog.
-pub(super) fn fill(transaction: &Transaction<'_>, warehouse: &Warehouse, now: Timestamp) -> Result<(), Failure> {
-    transaction.execute(
+pub(super) fn fill(sql: &mut dyn Sql, warehouse: &Warehouse, now: Timestamp) -> Result<()> {
+    sql.execute(
         "INSERT INTO lake (id, uuid, made_at, warehouse, writer_epoch) VALUES (1, ?1, ?2, ?3, 0)
          ON CONFLICT DO NOTHING",
-        params![Uuid::new_v4().to_string(), now.as_micros(), warehouse.base()],
+        &[Uuid::new_v4().to_string().as_str().into(), now.as_micros().into(), warehouse.base().into()],
     )?;
     Ok(())
 }

@@ -2,23 +2,42 @@
 
 use tempfile::TempDir;
 
+use rusqlite::Connection;
+
 use super::*;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
-struct Place(TempDir);
+/// A catalog of its own, in SQLite or PostgreSQL.
+struct Place {
+    directory: TempDir,
+    database: Option<lacus_testkit::Database>,
+}
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self { directory: tempfile::tempdir().unwrap(), database: None }
+    }
+
+    /// One of each: what holds for one catalog holds for the other.
+    fn each() -> [Self; 2] {
+        [Self::new(), Self { database: Some(lacus_testkit::Database::start()), ..Self::new() }]
     }
 
     fn file(&self) -> PathBuf {
-        catalog_file(self.0.path())
+        catalog_file(self.directory.path())
+    }
+
+    fn place(&self) -> CatalogPlace {
+        match &self.database {
+            Some(database) => CatalogPlace::Postgres(database.url().into()),
+            None => CatalogPlace::File(self.file()),
+        }
     }
 
     async fn try_open(&self) -> Result<Opened> {
-        Catalog::open(&self.file(), &self.0.path().join("lake"), NOW).await
+        let warehouse = Warehouse::of_directory(&self.directory.path().join("lake")).unwrap();
+        Catalog::open(self.place(), warehouse, NOW).await
     }
 
     async fn open(&self) -> Opened {
@@ -44,91 +63,96 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(TableName, String)> {
 
 #[tokio::test]
 async fn a_new_catalog_remembers_where_it_was_made() {
-    let place = Place::new();
-    let opened = place.open().await;
-    let base = format!("file://{}/lake", place.0.path().display());
-    assert_eq!(opened.warehouse.base(), base);
-    assert_eq!((opened.tables, opened.leftovers, opened.raw), (vec![], vec![], RawTotals::default()));
-    drop(opened.catalog);
-    let elsewhere = Catalog::open(&place.file(), Path::new("/elsewhere"), NOW).await.unwrap();
-    assert_eq!(elsewhere.warehouse.base(), base);
-    assert_eq!(elsewhere.catalog.epoch, 2);
+    for place in Place::each() {
+        let opened = place.open().await;
+        let base = format!("file://{}/lake", place.directory.path().display());
+        assert_eq!(opened.warehouse.base(), base);
+        assert_eq!((opened.tables, opened.leftovers, opened.raw), (vec![], vec![], RawTotals::default()));
+        drop(opened.catalog);
+        let elsewhere = Catalog::open(place.place(), Warehouse::recorded("file:///elsewhere"), NOW).await.unwrap();
+        assert_eq!(elsewhere.warehouse.base(), base);
+        assert_eq!(elsewhere.catalog.epoch, 2);
+    }
 }
 
 #[tokio::test]
 async fn all_pointers_move_or_none() {
-    let place = Place::new();
-    let catalog = place.open().await.catalog;
-    catalog.publish(moves(vec![moved("a", None, "a0"), moved("b", None, "b0")]), NOW).await.unwrap();
-    for wrong in [moved("b", Some("b9"), "b1"), moved("b", None, "b1"), moved("c", Some("c0"), "c1")] {
-        let error = catalog.publish(moves(vec![moved("a", Some("a0"), "a1"), wrong]), NOW).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Conflict, "{error}");
+    for place in Place::each() {
+        let catalog = place.open().await.catalog;
+        catalog.publish(moves(vec![moved("a", None, "a0"), moved("b", None, "b0")]), NOW).await.unwrap();
+        for wrong in [moved("b", Some("b9"), "b1"), moved("b", None, "b1"), moved("c", Some("c0"), "c1")] {
+            let error = catalog.publish(moves(vec![moved("a", Some("a0"), "a1"), wrong]), NOW).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict, "{error}");
+        }
+        let both = vec![moved("a", Some("a0"), "a1"), moved("b", Some("b0"), "b1")];
+        assert!(!catalog.happened(both.clone()).await.unwrap());
+        catalog.publish(moves(both.clone()), NOW).await.unwrap();
+        assert!(catalog.happened(both).await.unwrap());
+        assert_eq!(place.open().await.tables, pairs(&[("a", "a1"), ("b", "b1")]));
     }
-    let both = vec![moved("a", Some("a0"), "a1"), moved("b", Some("b0"), "b1")];
-    assert!(!catalog.happened(both.clone()).await.unwrap());
-    catalog.publish(moves(both.clone()), NOW).await.unwrap();
-    assert!(catalog.happened(both).await.unwrap());
-    assert_eq!(place.open().await.tables, pairs(&[("a", "a1"), ("b", "b1")]));
 }
 
 #[tokio::test]
 async fn a_commit_begins_only_where_the_tables_are() {
-    let place = Place::new();
-    let catalog = place.open().await.catalog;
-    catalog.publish(moves(vec![moved("a", None, "a0")]), NOW).await.unwrap();
-    let error = catalog.begin(pairs(&[("a", "a9")]), vec!["x".into()], NOW).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Conflict);
-    assert_eq!(catalog.leftovers().await.unwrap(), Vec::<String>::new());
-    catalog.begin(pairs(&[("a", "a0")]), vec!["x".into()], NOW).await.unwrap();
-    assert_eq!(catalog.leftovers().await.unwrap(), ["x"]);
+    for place in Place::each() {
+        let catalog = place.open().await.catalog;
+        catalog.publish(moves(vec![moved("a", None, "a0")]), NOW).await.unwrap();
+        let error = catalog.begin(pairs(&[("a", "a9")]), vec!["x".into()], NOW).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert_eq!(catalog.leftovers().await.unwrap(), Vec::<String>::new());
+        catalog.begin(pairs(&[("a", "a0")]), vec!["x".into()], NOW).await.unwrap();
+        assert_eq!(catalog.leftovers().await.unwrap(), ["x"]);
+    }
 }
 
 #[tokio::test]
 async fn files_are_on_record_from_before_they_are_written_until_they_are_referenced() {
-    let place = Place::new();
-    let catalog = place.open().await.catalog;
-    let paths = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect::<Vec<String>>();
-    catalog.begin(vec![], paths(&["new", "unused"]), NOW).await.unwrap();
-    assert_eq!(catalog.due(NOW, 9).await.unwrap(), paths(&[]), "a file that is being written is never due");
-    let raw = RawTotals { files: 1, bytes: 2, records: 3 };
-    let delete_after = NOW.plus_ms(1_000);
-    let publication = Publication {
-        moves: vec![moved("a", None, "a0")],
-        written: paths(&["new"]),
-        retired: paths(&["old", "older"]),
-        delete_after,
-        raw,
-    };
-    catalog.publish(publication, NOW).await.unwrap();
-    assert_eq!(catalog.due(NOW, 9).await.unwrap(), paths(&[]));
-    assert_eq!(catalog.due(delete_after, 1).await.unwrap().len(), 1);
-    assert_eq!(catalog.due(delete_after, 9).await.unwrap(), paths(&["old", "older"]));
-    let opened = place.open().await;
-    assert_eq!((opened.leftovers, opened.raw), (paths(&["unused"]), raw), "retired files have their time");
-    opened.catalog.abandon(paths(&["unused"]), NOW).await.unwrap();
-    assert_eq!(opened.catalog.due(NOW, 9).await.unwrap(), paths(&["unused"]));
-    opened.catalog.forget(paths(&["unused", "old", "never"])).await.unwrap();
-    assert_eq!(opened.catalog.leftovers().await.unwrap(), paths(&["older"]));
+    for place in Place::each() {
+        let catalog = place.open().await.catalog;
+        let paths = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect::<Vec<String>>();
+        catalog.begin(vec![], paths(&["new", "unused"]), NOW).await.unwrap();
+        assert_eq!(catalog.due(NOW, 9).await.unwrap(), paths(&[]), "a file that is being written is never due");
+        let raw = RawTotals { files: 1, bytes: 2, records: 3 };
+        let delete_after = NOW.plus_ms(1_000);
+        let publication = Publication {
+            moves: vec![moved("a", None, "a0")],
+            written: paths(&["new"]),
+            retired: paths(&["old", "older"]),
+            delete_after,
+            raw,
+        };
+        catalog.publish(publication, NOW).await.unwrap();
+        assert_eq!(catalog.due(NOW, 9).await.unwrap(), paths(&[]));
+        assert_eq!(catalog.due(delete_after, 1).await.unwrap().len(), 1);
+        assert_eq!(catalog.due(delete_after, 9).await.unwrap(), paths(&["old", "older"]));
+        let opened = place.open().await;
+        assert_eq!((opened.leftovers, opened.raw), (paths(&["unused"]), raw), "retired files have their time");
+        opened.catalog.abandon(paths(&["unused"]), NOW).await.unwrap();
+        assert_eq!(opened.catalog.due(NOW, 9).await.unwrap(), paths(&["unused"]));
+        opened.catalog.forget(paths(&["unused", "old", "never"])).await.unwrap();
+        assert_eq!(opened.catalog.leftovers().await.unwrap(), paths(&["older"]));
+    }
 }
 
 #[tokio::test]
 async fn the_last_to_open_it_is_the_only_one_to_write() {
-    let place = Place::new();
-    let first = place.open().await.catalog;
-    let second = place.open().await.catalog;
-    let refused = [
-        first.begin(vec![], vec![], NOW).await,
-        first.publish(moves(vec![moved("a", None, "a0")]), NOW).await,
-        first.happened(vec![]).await.map(drop),
-        first.forget(vec![]).await,
-        first.abandon(vec![], NOW).await,
-    ];
-    for refused in refused {
-        let error = refused.unwrap_err();
-        assert_eq!(error.kind(), Kind::Conflict);
-        assert!(error.hint().is_some());
+    for place in Place::each() {
+        let first = place.open().await.catalog;
+        let second = place.open().await.catalog;
+        let refused = [
+            first.begin(vec![], vec![], NOW).await,
+            first.publish(moves(vec![moved("a", None, "a0")]), NOW).await,
+            first.happened(vec![]).await.map(drop),
+            first.forget(vec![]).await,
+            first.abandon(vec![], NOW).await,
+        ];
+        for refused in refused {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict);
+            assert!(error.hint().is_some());
+        }
+        second.publish(moves(vec![moved("a", None, "a0")]), NOW).await.unwrap();
     }
-    second.publish(moves(vec![moved("a", None, "a0")]), NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -136,12 +160,10 @@ async fn between_transactions_one_file_is_the_whole_catalog() {
     let place = Place::new();
     let catalog = place.open().await.catalog;
     catalog.publish(moves(vec![moved("a", None, "a0")]), NOW).await.unwrap();
-    let names: Vec<_> = std::fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["catalog.db"]);
-    let synchronous: i64 = catalog
-        .read("ask", |connection| connection.query_row("PRAGMA synchronous", [], |row| row.get(0)))
-        .await
-        .unwrap();
+    let synchronous = catalog.read("ask", |sql| sql.query("PRAGMA synchronous", &[])?[0].integer(0)).await.unwrap();
     assert_eq!(synchronous, 3, "EXTRA: the journal's end is synced too");
     // Any SQLite can read it meanwhile.
     let reader = Connection::open(place.file()).unwrap();

@@ -82,7 +82,7 @@ async fn closed(project: &Project, lock: Lock, invocation: &Invocation) -> Vec<C
     checks.push(Check::of("postgres", port_free(server.postgres, "server.postgres").await));
     let clock = &invocation.clock;
     let log = Log::open(&project.stream(), &project.settings.stream, Arc::clone(clock)).context("open the log");
-    let lake = Lake::open(&project.data(), Arc::clone(clock)).await.context("open the lake");
+    let lake = Lake::open_as(&project.data(), &project.settings.lake, Arc::clone(clock)).await.context("open the lake");
     match (&log, &lake) {
         (Ok(log), Ok(lake)) => {
             checks.push(Check::of("log", read_log(log)));
