@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use iceberg::spec::TableMetadata;
 use lacus_core::{Offsets, Result, TableName, Timestamp};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -155,6 +156,13 @@ impl Table {
     #[must_use]
     pub fn state(&self) -> Arc<TableState> {
         self.state.load_full()
+    }
+
+    /// Its Iceberg metadata as it was committed last, and where that is: what other engines load.
+    #[must_use]
+    pub fn metadata(&self) -> (String, TableMetadata) {
+        let base = self.base();
+        (base.location.clone(), base.metadata.clone())
     }
 
     /// Its snapshots that have not expired, oldest first. Tails are in none.

@@ -6,9 +6,11 @@
 //! | `POST /v1/tables/{table}/flush` | commits what was acknowledged, and says what was written |
 //! | `GET /v1/status` | deliveries, lake and log |
 //! | `/v1/streams/…` | streams: make, reshard, read, follow (see [`streams`]) |
+//! | `/iceberg/v1/…` | the Iceberg REST catalog (see [`iceberg`]) |
 //! | `GET /livez` | the process answers |
 //! | `GET /readyz` | it answers questions: what the log had at start is visible |
 
+mod iceberg;
 mod refusal;
 mod sql;
 mod streams;
@@ -71,6 +73,7 @@ pub fn router(served: Served) -> Router {
         .route("/v1/tables/{table}/flush", post(flush))
         .route("/v1/status", get(status))
         .merge(streams::routes())
+        .merge(iceberg::routes())
         .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
         .with_state(Arc::new(inner))

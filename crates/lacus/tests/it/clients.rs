@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote: pyiceberg and DuckDB.
+//! Clients that nobody here wrote: pyiceberg, DuckDB, Polars and Daft.
 //!
 //! The scripts are in `tests/clients`, their packages in a virtual environment that `tests/install.sh` makes.
 
@@ -15,6 +15,11 @@ const TIME_MAX: Duration = Duration::from_secs(200);
 #[test]
 fn pyiceberg_and_duckdb_agree_with_lacus_row_for_row() {
     run_script("iceberg.py");
+}
+
+#[test]
+fn pyiceberg_duckdb_polars_and_daft_read_by_the_rest_catalog() {
+    run_script("rest.py");
 }
 
 #[expect(clippy::print_stdout, reason = "what the script found belongs to the test's output")]

@@ -1,0 +1,81 @@
+//! The Iceberg REST catalog: other engines find, read and write the lake's tables.
+//!
+//! Paths, bodies and errors are those of the Iceberg REST specification
+//! (<https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml>) below `/iceberg`, without a prefix. A
+//! namespace is a database of the lake, so it has one level. Nobody is asked who they are, as on all of this port: tokens
+//! are accepted and not looked at.
+
+mod error;
+mod names;
+mod namespaces;
+mod page;
+mod tables;
+
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use self::error::Refused;
+use super::Shared;
+
+/// The most bytes of a request. A commit of a table with ten thousand columns takes about two megabytes.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// So long a token is good for. Nobody looks at it; clients ask for a new one after it.
+const TOKEN_SECONDS: u32 = 86_400;
+
+/// What is served, as a client may ask for it.
+const ENDPOINTS: [&str; 8] = [
+    "GET /v1/{prefix}/namespaces",
+    "GET /v1/{prefix}/namespaces/{namespace}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+];
+
+/// The routes of the catalog.
+pub(super) fn routes() -> Router<Shared> {
+    let catalog = Router::new()
+        .route("/v1/config", get(config))
+        .route("/v1/oauth/tokens", post(token))
+        .route("/v1/namespaces", get(namespaces::list))
+        .route("/v1/namespaces/{namespace}", get(namespaces::load).head(namespaces::exists))
+        .route("/v1/namespaces/{namespace}/tables", get(tables::list))
+        .route("/v1/namespaces/{namespace}/tables/{table}", get(tables::load).head(tables::exists))
+        .route("/v1/namespaces/{namespace}/tables/{table}/credentials", get(tables::credentials))
+        .route("/v1/namespaces/{namespace}/tables/{table}/metrics", post(tables::metrics))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .method_not_allowed_fallback(async || Refused::unsupported())
+        .fallback(async || Refused::unknown_route());
+    Router::new().nest("/iceberg", catalog)
+}
+
+/// What a client needs to know first. Nothing is to be set or overridden: the URI is enough.
+async fn config() -> Json<Value> {
+    Json(json!({ "defaults": {}, "overrides": {}, "endpoints": ENDPOINTS }))
+}
+
+#[derive(Serialize)]
+struct Token {
+    access_token: &'static str,
+    token_type: &'static str,
+    expires_in: u32,
+    issued_token_type: &'static str,
+}
+
+/// For clients that insist on signing in: what they send is not looked at.
+async fn token() -> Json<Token> {
+    Json(Token {
+        access_token: "anybody",
+        token_type: "bearer",
+        expires_in: TOKEN_SECONDS,
+        issued_token_type: "urn:ietf:params:oauth:token-type:access_token",
+    })
+}
+
+#[cfg(test)]
+mod tests;

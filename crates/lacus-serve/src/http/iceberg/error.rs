@@ -1,0 +1,94 @@
+//! Errors as the REST specification has them: `{"error":{"message","type","code"}}`.
+//!
+//! The type tells a client what to do: it retries a `CommitFailedException` on the newest metadata, and never one after
+//! which nobody knows whether the commit happened.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use lacus_core::{Error, Kind};
+use serde::Serialize;
+
+/// An error on its way out.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    error: WireError<'a>,
+}
+
+#[derive(Serialize)]
+struct WireError<'a> {
+    message: &'a str,
+    r#type: &'static str,
+    code: u16,
+}
+
+impl Refused {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, message: message.into() }
+    }
+
+    /// The request can't be read, or asks for what can't be.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
+    }
+
+    pub(super) fn no_namespace(name: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NoSuchNamespaceException", format!("namespace \"{name}\" does not exist"))
+    }
+
+    pub(super) fn no_table(namespace: &str, table: &str) -> Self {
+        let message = format!("table \"{namespace}.{table}\" does not exist");
+        Self::new(StatusCode::NOT_FOUND, "NoSuchTableException", message)
+    }
+
+    /// A path that the specification may have and this catalog has not.
+    pub(super) fn unknown_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFoundException", "this catalog has no such path; see /iceberg/v1/config")
+    }
+
+    /// A method that a path does not have.
+    pub(super) fn unsupported() -> Self {
+        let message = "this path has other methods; see /iceberg/v1/config";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedOperationException", message)
+    }
+
+    /// An error of the lake.
+    pub(super) fn of(error: &Error) -> Self {
+        let kind = error.kind();
+        let name = match kind {
+            Kind::NotFound => "NoSuchTableException",
+            Kind::Exists => "AlreadyExistsException",
+            Kind::Conflict => "CommitFailedException",
+            Kind::Invalid => "BadRequestException",
+            Kind::Denied => "ForbiddenException",
+            Kind::Limited => "SlowDownException",
+            Kind::Unavailable => "ServiceUnavailableException",
+            Kind::Corrupt | Kind::Internal => "InternalServerError",
+        };
+        let status = StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            tracing::error!(error = %error.chain(), "a request to the Iceberg catalog failed");
+        }
+        Self::new(status, name, said(error))
+    }
+}
+
+/// The message, and what to do about it.
+fn said(error: &Error) -> String {
+    let message = error.chain();
+    error.hint().map_or_else(|| message.clone(), |hint| format!("{message}; {hint}"))
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let wire = WireError { message: &self.message, r#type: self.kind, code: self.status.as_u16() };
+        (self.status, Json(Wire { error: wire })).into_response()
+    }
+}
