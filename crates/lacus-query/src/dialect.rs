@@ -1,11 +1,14 @@
 //! The SQL a session speaks.
 //!
-//! Today the dialects share one grammar and one set of functions, and differ in this only:
+//! The dialects share one grammar. `athena` answers as Amazon Athena (Trino) does wherever the two disagree, by the
+//! `trino-functions` crate; the others have its functions too, where the engine has none of that name.
 //!
 //! | | `lacus` | `redshift` | `athena` |
 //! |---|---|---|---|
 //! | `ORDER BY x DESC` puts nulls | first | first | last |
 //! | `1.5` is | double | double | decimal |
+//! | `concat('a', NULL)` is | `a` | `a` | null |
+//! | `count(*)` is called | `count(*)` | `count(*)` | `_col0` |
 
 use std::fmt;
 use std::str::FromStr;

@@ -25,6 +25,7 @@ use lacus_core::{Error, MAIN_DATABASE, Result, settings};
 use lacus_lake::Lake;
 use object_store::ObjectStore;
 use tokio::runtime::Runtime;
+use trino_functions::{Semantics, install};
 use url::Url;
 
 use crate::catalog::LakeCatalog;
@@ -50,7 +51,7 @@ pub struct Engine {
 
 pub(crate) struct Shared {
     /// What a session is copied from.
-    template: SessionState,
+    templates: Templates,
     catalog: Arc<dyn CatalogProvider>,
     /// Reads what Postgres clients ask about tables.
     pub(crate) postgres: PostgresCompatibilityParser,
@@ -76,12 +77,12 @@ impl Engine {
     ) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let runtime = runtime(store, settings).map_err(no_engine)?;
-        let template = template(&catalog, runtime, threads).map_err(no_engine)?;
+        let templates = Templates::new(&catalog, runtime, threads).map_err(no_engine)?;
         let workers = Workers::start(threads)?;
         let timeout = settings.timeout.duration();
         Ok(Self {
             shared: Arc::new(Shared {
-                template,
+                templates,
                 catalog,
                 postgres: PostgresCompatibilityParser::new(),
                 timeout,
@@ -93,7 +94,20 @@ impl Engine {
     /// A session: one for each connection.
     #[must_use]
     pub fn session(&self, dialect: Dialect) -> Session {
-        Session::new(Arc::clone(&self.shared), self.shared.template.clone(), dialect)
+        Session::new(Arc::clone(&self.shared), dialect)
+    }
+}
+
+impl Shared {
+    /// What a statement of a dialect begins with.
+    pub(crate) fn state(&self, dialect: Dialect) -> SessionState {
+        let template = match dialect {
+            Dialect::Athena => &self.templates.trino,
+            Dialect::Lacus | Dialect::Redshift => &self.templates.own,
+        };
+        let mut state = template.clone();
+        dialect.apply(state.config_mut().options_mut());
+        state
     }
 }
 
@@ -115,7 +129,7 @@ impl Names for Shared {
     }
 
     fn functions(&self) -> Vec<String> {
-        let state = &self.template;
+        let state = &self.templates.trino;
         let scalar = state.scalar_functions().keys();
         scalar.chain(state.aggregate_functions().keys()).chain(state.window_functions().keys()).cloned().collect()
     }
@@ -134,6 +148,25 @@ fn runtime(store: Arc<dyn ObjectStore>, settings: &settings::Query) -> Result<Ar
         .with_disk_manager_builder(spill)
         .with_object_store_registry(Arc::new(OnlyTheLake { store }))
         .build_arc()
+}
+
+/// One state for the functions of each kind of dialect.
+struct Templates {
+    /// The engine's functions, and those of Trino that it lacks.
+    own: SessionState,
+    /// Trino's functions and semantics.
+    trino: SessionState,
+}
+
+impl Templates {
+    fn new(
+        catalog: &Arc<dyn CatalogProvider>,
+        runtime: Arc<RuntimeEnv>,
+        threads: usize,
+    ) -> Result<Self, DataFusionError> {
+        let state = template(catalog, runtime, threads)?;
+        Ok(Self { own: install(state.clone(), Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
+    }
 }
 
 fn template(

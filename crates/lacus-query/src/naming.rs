@@ -11,6 +11,8 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, SelectItem, SetExpr, Statement as Ast, Value};
 
+use crate::dialect::Dialect;
+
 /// The longest name that is taken from the statement, in characters.
 const NAME_LETTERS_MAX: usize = 60;
 
@@ -24,13 +26,17 @@ pub(crate) struct ColumnNames {
 }
 
 #[derive(Debug, Clone)]
-struct Name {
-    short: String,
-    long: String,
+enum Name {
+    Own {
+        short: String,
+        long: String,
+    },
+    /// `_col2`: its place, as Athena calls it.
+    Place,
 }
 
 impl ColumnNames {
-    pub(crate) fn of(statement: &Parsed) -> Self {
+    pub(crate) fn of(statement: &Parsed, dialect: Dialect) -> Self {
         let Parsed::Statement(ast) = statement else { return Self::default() };
         let Ast::Query(query) = ast.as_ref() else { return Self::default() };
         let mut body = query.body.as_ref();
@@ -42,7 +48,8 @@ impl ColumnNames {
                 _ => return Self::default(),
             }
         };
-        let mut groups = select.projection.split(is_wildcard).map(|items| items.iter().map(name).collect());
+        let mut groups =
+            select.projection.split(is_wildcard).map(|items| items.iter().map(|item| name(item, dialect)).collect());
         let first = groups.next().unwrap_or_default();
         let last = groups.next().unwrap_or_default();
         // With two wildcards nobody knows which column is which.
@@ -62,16 +69,28 @@ impl ColumnNames {
         for (slot, name) in names.iter_mut().rev().zip(self.last.iter().rev()) {
             *slot = name.as_ref();
         }
+        let shorts: Vec<Option<String>> =
+            names.iter().enumerate().map(|(place, name)| Some(name.as_ref()?.short(place))).collect();
         let mut uses: HashMap<&str, usize> = HashMap::new();
-        for (field, name) in schema.fields().iter().zip(&names) {
-            *uses.entry(name.map_or(field.name(), |name| &name.short)).or_default() += 1;
+        for (field, short) in schema.fields().iter().zip(&shorts) {
+            *uses.entry(short.as_ref().unwrap_or(field.name())).or_default() += 1;
         }
-        let fields = schema.fields().iter().zip(names).map(|(field, name)| match name {
-            Some(name) if uses[name.short.as_str()] == 1 => renamed(field, &name.short),
-            Some(name) => renamed(field, &name.long),
-            None => field.as_ref().clone(),
+        let fields = schema.fields().iter().zip(names).zip(&shorts).map(|((field, name), short)| match (name, short) {
+            (Some(_), Some(short)) if uses[short.as_str()] == 1 => renamed(field, short),
+            (Some(Name::Own { long, .. }), _) => renamed(field, long),
+            (Some(Name::Place), Some(short)) => renamed(field, short),
+            _ => field.as_ref().clone(),
         });
         Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+    }
+}
+
+impl Name {
+    fn short(&self, place: usize) -> String {
+        match self {
+            Self::Own { short, .. } => short.clone(),
+            Self::Place => format!("_col{place}"),
+        }
     }
 }
 
@@ -83,15 +102,19 @@ fn is_wildcard(item: &SelectItem) -> bool {
     matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
 
-fn name(item: &SelectItem) -> Option<Name> {
+fn name(item: &SelectItem, dialect: Dialect) -> Option<Name> {
     let SelectItem::UnnamedExpr(expr) = item else { return None };
     let long = match expr {
         Expr::Identifier(_) => return None,
         Expr::CompoundIdentifier(words) => words.iter().map(plain).collect::<Vec<_>>().join("."),
         other => other.to_string(),
     };
-    let short = last_field(expr).unwrap_or_else(|| long.clone());
-    Some(Name { short: shortened(&short), long: shortened(&long) })
+    let short = match last_field(expr) {
+        Some(field) => field,
+        None if dialect == Dialect::Athena => return Some(Name::Place),
+        None => long.clone(),
+    };
+    Some(Name::Own { short: shortened(&short), long: shortened(&long) })
 }
 
 /// `login` for `actor.login`, `actor['login']` and `commits[1].author.login`.

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 pub(crate) fn rewrite(statement: &mut Parsed) {
     match statement {
         Parsed::Statement(ast) => {
+            trino_functions::syntax::rewrite(ast);
             // The visitor never breaks off.
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
         }

@@ -34,7 +34,6 @@ use crate::variables::Variables;
 /// One connection's view of the lake.
 pub struct Session {
     shared: Arc<Shared>,
-    state: SessionState,
     variables: Mutex<Variables>,
     /// The dialect it began with, and returns to when it is reset.
     dialect: Dialect,
@@ -70,8 +69,8 @@ impl Prepared {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, state: SessionState, dialect: Dialect) -> Self {
-        Self { shared, state, variables: Mutex::new(Variables::new(dialect)), dialect }
+    pub(crate) fn new(shared: Arc<Shared>, dialect: Dialect) -> Self {
+        Self { shared, variables: Mutex::new(Variables::new(dialect)), dialect }
     }
 
     /// Reads SQL text: statements separated by semicolons, or none.
@@ -79,7 +78,7 @@ impl Session {
     /// # Errors
     /// For what is no SQL, and for statements that lacus does not do.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>, SqlError> {
-        parse(sql, &self.shared.postgres, &*self.shared)
+        parse(sql, self.variables().dialect(), &self.shared.postgres, &*self.shared)
     }
 
     /// Answers one statement given as text.
@@ -234,8 +233,7 @@ impl Session {
 
     /// The engine's settings with those of this session laid over them.
     fn state_now(&self) -> SessionState {
-        let mut state = self.state.clone();
-        self.variables().dialect().apply(state.config_mut().options_mut());
+        let mut state = self.shared.state(self.variables().dialect());
         state.mark_start_execution();
         state
     }

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Set, Statement as Ast, Value, ValueWithSpan};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Tokenizer;
+use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use trino_functions::syntax::{SqlDialect, quote_types};
 
+use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
 use crate::naming::ColumnNames;
 use crate::rewrite::rewrite;
@@ -80,15 +81,11 @@ impl Statement {
         if spellings.is_empty() || self.is_catalog_question {
             return Ok(None);
         }
-        let mut parser = parser(&self.sql)?;
-        let mut tokens = Tokenizer::new(&GenericDialect, &self.sql)
-            .tokenize_with_location()
-            .map_err(|error| DataFusionError::SQL(Box::new(error.into()), None))?;
+        let mut tokens = tokens(&self.sql)?;
         if !spellings.apply(&mut tokens) {
             return Ok(None);
         }
-        parser.parser = Parser::new(&GenericDialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
-        let mut spelled = parser.parse_statements()?.into_iter().nth(self.index);
+        let mut spelled = parser(&self.sql, tokens)?.parse_statements()?.into_iter().nth(self.index);
         spelled.iter_mut().for_each(rewrite);
         Ok(spelled)
     }
@@ -97,6 +94,7 @@ impl Statement {
 /// Reads statements. An empty text has none.
 pub(crate) fn parse(
     sql: &str,
+    dialect: Dialect,
     postgres: &PostgresCompatibilityParser,
     names: &dyn Names,
 ) -> Result<Vec<Statement>, SqlError> {
@@ -112,7 +110,7 @@ pub(crate) fn parse(
     let sql: Arc<str> = sql.into();
     let mut statements = Vec::with_capacity(parsed.len());
     for (index, mut parsed) in parsed.into_iter().enumerate() {
-        let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed) };
+        let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed, dialect) };
         rewrite(&mut parsed);
         let kind = classify(parsed)?;
         statements.push(Statement { kind, sql: Arc::clone(&sql), index, names, is_catalog_question });
@@ -121,11 +119,20 @@ pub(crate) fn parse(
 }
 
 fn read(sql: &str) -> Result<VecDeque<Parsed>, DataFusionError> {
-    parser(sql)?.parse_statements()
+    parser(sql, tokens(sql)?)?.parse_statements()
 }
 
-fn parser(sql: &str) -> Result<DFParser<'_>, DataFusionError> {
-    DFParserBuilder::new(sql).with_dialect(&GenericDialect).with_recursion_limit(DEPTH_MAX).build()
+fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
+    Tokenizer::new(&SqlDialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| DataFusionError::SQL(Box::new(error.into()), None))
+}
+
+fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, DataFusionError> {
+    quote_types(&mut tokens);
+    let mut parser = DFParserBuilder::new(sql).with_dialect(&SqlDialect).with_recursion_limit(DEPTH_MAX).build()?;
+    parser.parser = Parser::new(&SqlDialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+    Ok(parser)
 }
 
 /// What Postgres clients ask `pg_catalog` is rewritten until the engine understands it. That loses the positions of

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use super::output;
 
 /// Each crate of ours, and those of ours that its product code may use. Tests may use `lacus-testkit` too.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("lacus-core", &[]),
     ("lacus-stream", &["lacus-core"]),
     ("lacus-collect", &["lacus-core", "lacus-stream"]),
     ("lacus-lake", &["lacus-core"]),
-    ("lacus-query", &["lacus-core", "lacus-stream", "lacus-lake"]),
+    ("trino-functions", &[]),
+    ("lacus-query", &["lacus-core", "lacus-stream", "lacus-lake", "trino-functions"]),
     ("lacus-flow", &["lacus-core", "lacus-stream", "lacus-lake", "lacus-query"]),
     ("lacus-serve", &["lacus-core", "lacus-stream", "lacus-lake", "lacus-query", "lacus-flow"]),
     (

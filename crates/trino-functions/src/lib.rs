@@ -1,0 +1,75 @@
+//! The functions and semantics of Trino, as Amazon Athena's engine version 3 has them, for DataFusion.
+//!
+//! [`install`] gives a session's state the functions; [`syntax`] reads the SQL that goes with them (lambdas, types such
+//! as `array(row(a bigint))`). What is here answers as Trino does, or says that it does not: never something else.
+//! [`functions`] lists all of it.
+//!
+//! ```
+//! # use datafusion::prelude::SessionContext;
+//! use trino_functions::{Semantics, install};
+//! # fn main() -> datafusion::error::Result<()> {
+//! let state = install(SessionContext::new().state(), Semantics::Trino)?;
+//! let context = SessionContext::new_with_state(state);
+//! # let _ = context;
+//! # Ok(())
+//! # }
+//! ```
+
+mod aggregates;
+mod arrays;
+mod binary;
+mod casts;
+mod catalog;
+mod conditional;
+mod dates;
+mod formats;
+mod json;
+mod lambda;
+mod lambdas;
+mod lists;
+mod maps;
+mod math;
+mod operators;
+mod regexps;
+mod scalar;
+mod strings;
+pub mod syntax;
+mod types;
+mod unnest;
+mod urls;
+
+use std::sync::Arc;
+
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
+
+pub use catalog::{Family, Function, functions};
+
+/// Whose answer is given where Trino and DataFusion disagree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Semantics {
+    /// DataFusion's: its functions stay, those of Trino that it lacks are added.
+    DataFusion,
+    /// Trino's: its functions replace those of the same name, and operators and casts follow it.
+    Trino,
+}
+
+/// A state with the functions of Trino. Give [`Semantics::Trino`] the SQL that [`syntax`] has read.
+///
+/// # Errors
+/// If the state refuses a function.
+pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState> {
+    let is_trino = semantics == Semantics::Trino;
+    let mut planners = state.expr_planners().to_vec();
+    planners.insert(0, Arc::new(aggregates::Composites));
+    if is_trino {
+        planners.insert(0, Arc::new(operators::Operators));
+    }
+    let builder = SessionStateBuilder::new_from_existing(state).with_expr_planners(planners);
+    let mut state = builder.with_type_planner(Arc::new(types::Types)).build();
+    catalog::register(&mut state, semantics)?;
+    state.register_relation_planner(Arc::new(unnest::Unnests))?;
+    casts::register(&mut state, is_trino)?;
+    Ok(state)
+}
