@@ -5,12 +5,14 @@ Usage: iceberg.py --project DIR [--events FILE]
 
 A lacus server must be serving the project. Without --events, clickstream events are sent to one table, and to another
 made-up events in three commits, each of which brings new columns at the top and inside structs and lists, and then in so
-many small ones that their files are merged. With --events, the JSON lines of FILE are sent instead. As many rows must come out. Every value of every column is compared, nested ones
+many small ones that their files are merged. A third table is partitioned and sorted as its settings say, by a column that only
+its second commit brings, and a fourth has its columns changed meanwhile. With --events, the JSON lines of FILE are sent instead. As many rows must come out. Every value of every column is compared, nested ones
 included, in three answers: lacus over HTTP, pyiceberg's StaticTable, and DuckDB's iceberg_scan.
 """
 
 import argparse
 import datetime
+import decimal
 import json
 import pathlib
 import random
@@ -18,6 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 
 import duckdb
 import pyarrow
@@ -120,10 +123,54 @@ def growing():
     return [[json.dumps(event) for event in commit] for commit in (first, second, third)]
 
 
+# What a person makes of the columns of a table, and an event after each change.
+CHANGES = [
+    (None, {"id": 1, "usr": "a", "o": {"n": 1}, "debug": "x"}),
+    ("RENAME COLUMN usr TO user_id, RENAME COLUMN \"o.n\" TO number, DROP COLUMN debug", {"id": 2, "usr": "b", "o": {"n": 2}}),
+    (
+        "ADD COLUMN i integer, ADD COLUMN f real, ADD COLUMN d numeric(9,2), ADD COLUMN wide numeric(30,4), ADD COLUMN day date, "
+        "ADD COLUMN at time, ADD COLUMN ts timestamp, ADD COLUMN tz timestamptz, ADD COLUMN uid uuid, "
+        "ADD COLUMN m map(text, bigint), ADD COLUMN l integer[], ADD COLUMN \"o.deep\" struct<a date>",
+        {
+            "id": 3, "user_id": "c", "o": {"number": 3, "deep": {"a": "2026-11-20"}}, "i": 7, "f": 0.5, "d": "12.50",
+            "wide": "-99999999999999999999999999.5", "day": "1969-12-31", "at": "19:30:00", "ts": "2026-11-20T19:30:00",
+            "tz": "2026-11-20T19:30:00+01:00", "uid": "0db3e2a8-9d1d-42b9-aa7b-74ebe558dceb", "m": {"x": 1, "y": 2}, "l": [1],
+        },
+    ),
+    (
+        "ALTER COLUMN i TYPE bigint, ALTER COLUMN f TYPE double precision, ALTER COLUMN d TYPE numeric(18,2), "
+        "ALTER COLUMN \"l.element\" TYPE bigint, MODIFY COLUMN day date FIRST, ADD COLUMN debug bigint",
+        {"id": 4, "i": 2**40, "f": 0.1, "d": 1234567890123456.78, "l": [2**40], "debug": 4, "day": "not a day"},
+    ),
+]
+
+
+def evolve_and_check(lacus):
+    for sent, (change, event) in enumerate(CHANGES, 1):
+        if change:
+            lacus.sql(f"ALTER TABLE evolved {change}")
+        lacus.send("evolved", [json.dumps(event)])
+        lacus.commit("evolved")
+        rows, _ = check(lacus, "evolved")
+        assert rows == sent, f"{sent} events went in, {rows} rows came out"
+
+
 def plain(value):
     """A value as JSON has it: the three answers differ in how they write times, and in writing nulls of structs."""
     if isinstance(value, datetime.datetime):
+        if value.tzinfo is None:
+            return value.isoformat()
         return value.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes) and len(value) == 16:
+        return str(uuid.UUID(bytes=value))
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return dict(value)
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list):
@@ -133,8 +180,8 @@ def plain(value):
 
 def same_times(row):
     """lacus may write fewer digits of a second."""
-    time = datetime.datetime.fromisoformat(row["_received_at"].replace("Z", "+00:00"))
-    return {**row, "_received_at": plain(time)}
+    times = {name: row[name] for name in ("_received_at", "tz") if row.get(name)}
+    return {**row, **{name: plain(datetime.datetime.fromisoformat(time.replace("Z", "+00:00"))) for name, time in times.items()}}
 
 
 def ordered(rows):
@@ -161,7 +208,8 @@ def compare(name, ours, theirs):
 def lists_of_structs(schema):
     """Columns whose nulls pyiceberg (0.12) reads as empty lists. pyarrow and DuckDB read the same files as null."""
     types = pyarrow.types
-    return [field.name for field in schema if types.is_list(field.type) and types.is_struct(field.type.value_type)]
+    is_list = lambda kind: types.is_list(kind) or types.is_large_list(kind)
+    return [field.name for field in schema if is_list(field.type) and types.is_struct(field.type.value_type)]
 
 
 def null_as_empty(rows, columns):
@@ -208,11 +256,12 @@ def send_and_check(lacus, table, commits):
 
 def merge_and_check(lacus, table, sent):
     """Many small commits: their files are merged, and the rows stay."""
+    merged = lacus.number("lacus_lake_merged_files_total")
     for number in range(SMALL_COMMITS):
         lacus.send(table, [json.dumps({"id": sent + number, "name": "late", "data": {"price": number / 8}})])
         lacus.commit(table)
     deadline = time.monotonic() + MERGE_SECONDS_MAX
-    while lacus.number("lacus_lake_merged_files_total") < SMALL_COMMITS:
+    while lacus.number("lacus_lake_merged_files_total") < merged + SMALL_COMMITS:
         assert time.monotonic() < deadline, f"no files were merged in {MERGE_SECONDS_MAX} s"
         time.sleep(0.1)
     rows, _ = check(lacus, table)
@@ -220,6 +269,25 @@ def merge_and_check(lacus, table, sent):
     summary = StaticTable.from_metadata(lacus.metadata(table)).current_snapshot().summary
     assert summary.operation.value == "replace", f"{summary}"
     print(f"{table}: {summary['deleted-data-files']} files were merged, {summary['total-data-files']} are left")
+
+
+def check_layout(lacus, table):
+    """pyiceberg finds the partitions and the sort order, and by them the same rows in fewer files."""
+    read = StaticTable.from_metadata(lacus.metadata(table))
+    fields = [(str(field.transform), read.schema().find_column_name(field.source_id)) for field in read.spec().fields]
+    assert fields == [("truncate[100]", "id"), ("bucket[4]", "name"), ("identity", "ok")], f"{fields}"
+    assert len(read.specs()) > 2, f"the spec did not evolve: {read.specs()}"
+    order = [(read.schema().find_column_name(field.source_id), field.direction.name) for field in read.sort_order().fields]
+    assert order == [("name", "DESC"), ("id", "ASC")], f"{order}"
+    everything = len(list(read.scan().plan_files()))
+    for condition in ("id = 250", "id < 0", "name = 'late'", "ok = true and id > 500", "name is null and id >= 600"):
+        scan = read.scan(row_filter=condition)
+        theirs = sorted(scan.to_arrow()["id"].to_pylist())
+        ours = sorted(row["id"] for row in lacus.sql(f"SELECT id FROM {table} WHERE {condition}"))
+        assert ours == theirs, f"{condition}: lacus has {ours}, pyiceberg {theirs}"
+        files = len(list(scan.plan_files()))
+        assert files < everything, f"{condition}: pyiceberg reads {files} of {everything} files"
+        print(f"{table}: {condition}: {len(ours)} rows, pyiceberg reads {files} of {everything} files")
 
 
 def main():
@@ -237,6 +305,10 @@ def main():
         send_and_check(lacus, "clicks", clicks())
         send_and_check(lacus, "growing", growing())
         merge_and_check(lacus, "growing", 900)
+        evolve_and_check(lacus)
+        send_and_check(lacus, "laid_out", growing())
+        merge_and_check(lacus, "laid_out", 900)
+        check_layout(lacus, "laid_out")
 
 
 if __name__ == "__main__":

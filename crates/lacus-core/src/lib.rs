@@ -1,10 +1,11 @@
-//! The vocabulary of lacus: names, records, units, settings, errors, time.
+//! The vocabulary of lacus: names, records, units, layouts, settings, errors, time.
 //!
 //! Every other crate speaks in these words. Nothing here reads a file, opens a socket or knows a wire format,
 //! and nothing here depends on arrow, DataFusion or a runtime: it compiles in seconds because all else waits for it.
 
 pub mod clock;
 pub mod error;
+pub mod layout;
 pub mod names;
 pub mod record;
 pub mod settings;

@@ -11,6 +11,9 @@ pub const NAME_BYTES_MAX: usize = 120;
 /// What the table of rows that could not be decoded adds to its table's name.
 pub const QUARANTINE_SUFFIX: &str = "__quarantine";
 
+/// What stands between a table's name and that of an array of it, in the name of the table of its elements.
+const ELEMENTS_MARK: &str = "__";
+
 /// The name of a stream: a lowercase letter, then lowercase letters, digits and `_`; no `__`, at most
 /// [`NAME_BYTES_MAX`] bytes. Events posted with `?source=clicks` go to stream `clicks`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,7 +68,8 @@ impl StreamName {
 }
 
 /// The name of a table. `clicks` is in database `main` and is fed by stream `clicks`; `web.tracks` is in database `web`,
-/// whose tables are all fed by stream `web`. Either may have a `…__quarantine` beside it.
+/// whose tables are all fed by stream `web`. Either may have a `…__quarantine` beside it, and tables of the elements of its
+/// arrays: `clicks__items`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName(Arc<str>);
 
@@ -86,7 +90,13 @@ impl TableName {
         if let Some(taken) = database.filter(|database| TAKEN_DATABASES.contains(database)) {
             return Err(taken_database(taken));
         }
-        StreamName::new(table.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(table))?;
+        let own = table.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(table);
+        let (parent, elements) = own.split_once(ELEMENTS_MARK).map_or((own, None), |(parent, of)| (parent, Some(of)));
+        StreamName::new(parent)?;
+        elements.map(StreamName::new).transpose()?;
+        if own.len() > NAME_BYTES_MAX {
+            return Err(Error::invalid(format!("the name of table \"{own}\" has more than {NAME_BYTES_MAX} bytes")));
+        }
         if database == Some(MAIN_DATABASE) { Ok(Self(table.into())) } else { Ok(Self(name.into())) }
     }
 
@@ -112,13 +122,31 @@ impl TableName {
     #[must_use]
     pub fn stream(&self) -> StreamName {
         let owner = self.0.split_once('.').map_or(&*self.0, |(database, _)| database);
-        StreamName(owner.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(owner).into())
+        StreamName(owner.split_once(ELEMENTS_MARK).map_or(owner, |(parent, _)| parent).into())
+    }
+
+    /// The table of the elements of one of its arrays: `clicks` has `clicks__items`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) if `array` can't be in a name, or makes it too long.
+    pub fn elements(&self, array: &str) -> Result<Self> {
+        let name = format!("{}{ELEMENTS_MARK}{array}", self.0);
+        if name.ends_with(QUARANTINE_SUFFIX) {
+            return Err(Error::invalid(format!("table \"{name}\" is the quarantine of \"{self}\"")));
+        }
+        Self::new(&name)
     }
 
     /// The table that keeps what this table could not: `clicks` has `clicks__quarantine`.
     #[must_use]
     pub fn quarantine(&self) -> Self {
         Self(format!("{}{QUARANTINE_SUFFIX}", self.0).into())
+    }
+
+    /// Whether this is the table of the elements of an array of another one.
+    #[must_use]
+    pub fn is_of_elements(&self) -> bool {
+        !self.is_quarantine() && self.0.contains(ELEMENTS_MARK)
     }
 
     /// Whether this is the quarantine of another table.
@@ -206,7 +234,15 @@ mod tests {
         assert_eq!(clicks.quarantine().as_str(), "clicks__quarantine");
         assert!(TableName::new("clicks__quarantine").unwrap().is_quarantine());
         assert_eq!(clicks.quarantine().stream().as_str(), "clicks");
-        assert!(TableName::new("clicks__other").is_err());
+        let items = clicks.elements("line_items").unwrap();
+        assert_eq!((items.as_str(), items.stream().as_str()), ("clicks__line_items", "clicks"));
+        assert!(clicks.elements("quarantine").is_err() && clicks.elements(&"x".repeat(113)).is_err());
+        assert!(!items.is_quarantine() && items.is_of_elements() && !clicks.quarantine().is_of_elements());
+        let items = StreamName::new("web").unwrap().table_in("sold").unwrap().elements("items").unwrap();
+        assert_eq!((items.as_str(), items.stream().as_str()), ("web.sold__items", "web"));
+        for wrong in ["clicks__", "clicks__a__b", "__a", "clicks___a"] {
+            assert!(TableName::new(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! Settings are values a user may set; stores, clocks and catalogs are built from them and never live here.
 
 mod lake;
+mod shape;
 mod source;
+mod table;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,11 +14,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::names::StreamName;
+use crate::names::{StreamName, TableName};
 use crate::units::{ByteSize, Millis};
 
 pub use self::lake::Lake;
+pub use self::shape::{Arrays, Nested, Shape, TablesOf};
 pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook};
+pub use self::table::Table;
 
 /// What an environment variable starts with to override a setting: `LACUS__SERVER__HTTP=127.0.0.1:9000`.
 pub const ENVIRONMENT_PREFIX: &str = "LACUS__";
@@ -38,6 +42,8 @@ pub struct Settings {
     /// One section per source of events: `[sources.clicks]` is for events posted with `?source=clicks`. A source
     /// without a section has the defaults.
     pub sources: BTreeMap<String, Source>,
+    /// One section per table that is laid out otherwise than as it comes: `[tables.clicks]`, `[tables."web.tracks"]`.
+    pub tables: BTreeMap<String, Table>,
 }
 
 /// Where lacus listens.
@@ -170,6 +176,14 @@ impl Settings {
         self.sources.get(stream.as_str()).cloned().unwrap_or_default()
     }
 
+    /// The settings of tables, by their checked names.
+    ///
+    /// # Errors
+    /// If one of them is no name of a table.
+    pub fn tables(&self) -> Result<BTreeMap<TableName, Table>> {
+        self.tables.iter().map(|(name, table)| Ok((TableName::new(name)?, table.clone()))).collect()
+    }
+
     /// How many partitions `stream` gets when its first event creates it.
     #[must_use]
     pub fn partitions_of(&self, stream: &StreamName) -> u32 {
@@ -193,6 +207,12 @@ impl Settings {
         for (name, source) in &self.sources {
             StreamName::new(name)?;
             source.check(name)?;
+        }
+        for (name, table) in &self.tables {
+            if TableName::new(name)?.is_quarantine() {
+                return Err(Error::invalid(format!("[tables.{name}]: a quarantine is neither partitioned nor sorted")));
+            }
+            table.check(name)?;
         }
         let of_sources =
             self.sources.iter().filter_map(|(name, source)| Some((format!("sources.{name}"), source.partitions?)));

@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use lacus_core::settings::Shape;
 use lacus_core::{Context, Error, Offsets, Partition, Record, Result, StreamName, TableName, Timestamp};
 use lacus_lake::decode::{Decoded, Rejected, decode, quarantine_rows};
 use lacus_lake::{Lake, RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
-use lacus_stream::{Log, MessageIds};
+use lacus_stream::{FORMAT_ATTRIBUTE, Log, MessageIds, StreamInfo};
 use tokio::task::spawn_blocking;
 
 use crate::hints::Hints;
@@ -21,7 +22,10 @@ use crate::judging::Judge;
 use crate::pending::tail_batch;
 use crate::reading;
 use crate::routing::{Format, Refused, Routed};
-use crate::tables::{EVENT_TABLES_MAX, Tables};
+use crate::tables::Tables;
+
+/// The attribute of a stream that says how its events became tables last.
+const SHAPE_ATTRIBUTE: &str = "shape";
 
 /// What a delivery works on.
 #[derive(Clone)]
@@ -30,12 +34,15 @@ pub(crate) struct Source {
     pub(crate) lake: Arc<Lake>,
     pub(crate) ids: Arc<MessageIds>,
     pub(crate) stream: StreamName,
+    /// What the settings say about its tables.
+    pub(crate) shape: Arc<Shape>,
 }
 
 /// What a delivery has read and not committed.
 pub(crate) struct Decoding {
     log: Log,
     stream: StreamName,
+    shape: Arc<Shape>,
     tables: Tables,
     judge: Judge,
     hints: Hints,
@@ -90,23 +97,25 @@ impl Decoding {
     /// # Errors
     /// If a table can't be made, or the index of messages or the log can't be read.
     pub(crate) async fn open(source: &Source) -> Result<Self> {
-        let Source { log, lake, ids, stream } = source.clone();
+        let Source { log, lake, ids, stream, shape } = source.clone();
         let info = reading::describe(&log, &stream)?;
-        let tables = Tables::open(&lake, &stream, Format::of(&info)?).await?;
+        let tables = Tables::open(&lake, &stream, Format::of(&info, &shape)?).await?;
         let committed = tables.committed();
         spawn_blocking(move || {
+            remember_shape(&log, &info, &shape, &committed)?;
             let judge = Judge::open(&ids, &log, &info, &committed)?;
-            Ok(Self::new(log, stream, tables, judge))
+            Ok(Self::new(log, stream, shape, tables, judge))
         })
         .await
         .map_err(|error| Error::internal("beginning a delivery ended unexpectedly").with_source(error))?
     }
 
-    fn new(log: Log, stream: StreamName, tables: Tables, judge: Judge) -> Self {
+    fn new(log: Log, stream: StreamName, shape: Arc<Shape>, tables: Tables, judge: Judge) -> Self {
         let committed = tables.committed();
         Self {
             log,
             stream,
+            shape,
             tables,
             judge,
             hints: Hints::default(),
@@ -155,12 +164,14 @@ impl Decoding {
         if self.judge.catch_up(&self.log, &stream, &self.seen)? {
             return Ok(Turn { is_behind: true, ..Turn::default() });
         }
-        let format = Format::of(&stream)?;
-        let is_other = |shard: Partition| format != self.tables.format() && shard.0 >= stream.first_shard;
+        let format = Format::of(&stream, &self.shape)?;
+        let is_changed = format != *self.tables.format();
+        let is_other = |shard: Partition| is_changed && shard.0 >= stream.first_shard;
         let mut first_shard = self.first_shard;
-        let mut records =
-            reading::read_new(&self.log, &stream, &self.seen, |shard| !is_other(shard), &mut first_shard)?;
-        if records.is_empty() && format != self.tables.format() {
+        let bytes_max = self.tables.format().turn_bytes();
+        let is_meant = |shard| !is_other(shard);
+        let mut records = reading::read_new(&self.log, &stream, &self.seen, is_meant, &mut first_shard, bytes_max)?;
+        if records.is_empty() && is_changed {
             return self.change_format(format);
         }
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Turn::default()) };
@@ -203,6 +214,11 @@ impl Decoding {
         Ok(Turn { is_behind: true, ..Turn::default() })
     }
 
+    /// Others may have changed the tables, while nothing was pending: forgets what they were.
+    pub(crate) fn look_anew(&mut self) {
+        self.tables.look_anew();
+    }
+
     /// Ends the part of the tails that the next commit takes.
     pub(crate) fn freeze(&mut self) -> Result<Frozen> {
         self.judge.sync()?;
@@ -217,14 +233,10 @@ impl Decoding {
     fn decode(&mut self, records: &[Record]) -> Result<(Vec<Ready>, Vec<Refused>)> {
         #[cfg(test)]
         records.iter().for_each(crate::tests::panic_if_asked_to);
-        let Routed { rows, mut refused } = self.tables.format().route(&self.stream, records)?;
+        let Routed { rows, mut refused } = self.tables.route(records)?;
         let mut ready = Vec::with_capacity(rows.len());
         for (table, rows) in rows {
-            let Some(pending) = self.tables.find_or_make(&table)? else {
-                let reason = format!("stream \"{}\" has {EVENT_TABLES_MAX} tables of events already", self.stream);
-                refused.extend(refuse_all(records, &rows, &reason));
-                continue;
-            };
+            let pending = self.tables.get_mut(&table).ok_or_else(|| Error::internal("rows were routed to no table"))?;
             let decoded = decode(&rows, pending.schema());
             let Decoded { rows: decoded, schema, rejected, widened } =
                 decoded.context(format_args!("decode rows of table \"{table}\""))?;
@@ -232,6 +244,7 @@ impl Decoding {
             ready.push(Ready { table, schema, rows: decoded, widened });
         }
         refused.sort_by_key(|refused| refused.index);
+        refused.dedup_by_key(|refused| refused.index);
         Ok((ready, refused))
     }
 
@@ -246,10 +259,11 @@ impl Decoding {
         for table in widened.keys() {
             decoded_again.insert((*table).clone(), Vec::new());
         }
-        let (judge, tables) = (&mut self.judge, &self.tables);
-        reading::read_again(&self.log, &self.stream, &self.frozen, &self.seen, |mut records| {
+        let (judge, tables) = (&mut self.judge, &mut self.tables);
+        let bytes_max = tables.format().turn_bytes();
+        reading::read_again(&self.log, &self.stream, &self.frozen, &self.seen, bytes_max, |mut records| {
             judge.take_out_duplicates(&mut records)?;
-            for (table, rows) in tables.format().route(&self.stream, &records)?.rows {
+            for (table, rows) in tables.route(&records)?.rows {
                 let (Some(schema), Some(batches)) = (widened.get(&table), decoded_again.get_mut(&table)) else {
                     continue;
                 };
@@ -284,16 +298,24 @@ fn refuse(records: &[Record], rows: &[Record], rejected: Rejected) -> Option<Ref
     Some(Refused { index, reason: rejected.reason, has_rows: false })
 }
 
-/// The records of rows that have no table.
-fn refuse_all(records: &[Record], rows: &[Record], reason: &str) -> Vec<Refused> {
-    let mut rows = rows.iter().map(|row| row.position).peekable();
-    let mut refused = Vec::new();
-    for (index, record) in records.iter().enumerate() {
-        if rows.next_if_eq(&record.position).is_some() {
-            refused.push(Refused { index, reason: reason.to_owned(), has_rows: true });
-        }
+/// Has the stream remember its shape, so that a change of the settings is told. Events that are in committed files stay
+/// as they are, all later ones have the new shape: where one ends and the other begins is the progress of the commits.
+fn remember_shape(log: &Log, stream: &StreamInfo, shape: &Shape, committed: &Offsets) -> Result<()> {
+    let known = stream.attributes.get(SHAPE_ATTRIBUTE);
+    let is_same = known.map_or(shape.is_as_sent(), |known| *known == shape.to_string());
+    if is_same || stream.is_deleted || stream.attributes.contains_key(FORMAT_ATTRIBUTE) {
+        return Ok(());
     }
-    refused
+    let mut remember = |attributes: &mut BTreeMap<String, String>| {
+        attributes.insert(SHAPE_ATTRIBUTE.to_owned(), shape.to_string());
+        Ok(())
+    };
+    log.change_attributes(&stream.name, &mut remember).context("remember the shape of its tables")?;
+    if committed.total() > 0 {
+        let before = known.cloned().unwrap_or_else(|| Shape::default().to_string());
+        tracing::warn!(stream = %stream.name, committed = committed.total(), before, now = %shape, "the settings give this stream another shape; events that are in files keep the one they have");
+    }
+    Ok(())
 }
 
 fn refused_rows(records: &[Record], refused: &[Refused]) -> Result<Option<RecordBatch>> {

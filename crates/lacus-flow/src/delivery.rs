@@ -1,5 +1,6 @@
 //! The loop that delivers one stream: decode what is new, commit when it is due, answer who waits.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,13 @@ pub(crate) enum Command {
     CaughtUp { target: Offsets, reply: oneshot::Sender<Result<()>> },
     /// Answer when everything before `target` is committed.
     Flush { target: Offsets, report: CommitReport, reply: oneshot::Sender<Result<CommitReport>> },
+    /// Do this while nothing is visible that is not committed, and nothing becomes visible. It answers by itself; it is
+    /// dropped when the delivery can't commit.
+    Alone(Alone),
 }
+
+/// Work on the tables of a stream that its delivery must not see half done.
+pub(crate) type Alone = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Command {
     /// Whether nobody waits for the answer any more.
@@ -41,6 +48,7 @@ impl Command {
         match self {
             Self::CaughtUp { reply, .. } => reply.is_closed(),
             Self::Flush { reply, .. } => reply.is_closed(),
+            Self::Alone(_) => false,
         }
     }
 }
@@ -159,10 +167,45 @@ impl Delivery {
         // A stream that can't commit must not take the memory of those that can.
         let is_stuck = self.retry.failures > 0 && self.share.has_its_part();
         let must_wait_for_room = is_stuck || self.share.is_exhausted();
-        let again_after = if must_wait_for_room { Some(ROOM_CHECK) } else { self.turn().await? };
+        let must_be_alone = self.must_be_alone();
+        let again_after = match () {
+            // The end of the commit wakes us.
+            () if must_be_alone => None,
+            () if must_wait_for_room => Some(ROOM_CHECK),
+            () => self.turn().await?,
+        };
         self.start_commit_if_due().await?;
+        if must_be_alone && self.is_idle() {
+            self.work_alone().await?;
+            return Ok(Some(Duration::ZERO));
+        }
         self.answer_waiting();
         Ok(again_after)
+    }
+
+    fn must_be_alone(&self) -> bool {
+        self.waiting.iter().any(|command| matches!(command, Command::Alone(_)))
+    }
+
+    /// Whether everything that is visible is committed.
+    fn is_idle(&self) -> bool {
+        let has_pending = self.decoding.as_ref().is_none_or(|decoding| decoding.pending_since().is_some());
+        self.committing.is_none() && self.frozen.is_none() && !has_pending
+    }
+
+    /// Lets others change the tables, one after the other, and looks at them anew.
+    async fn work_alone(&mut self) -> Result<()> {
+        for command in std::mem::take(&mut self.waiting) {
+            match command {
+                Command::Alone(work) => work.await,
+                command => self.waiting.push(command),
+            }
+        }
+        self.with_decoding(|decoding| {
+            decoding.look_anew();
+            Ok(())
+        })
+        .await
     }
 
     /// A turn panicked, and what it worked on is lost: forgets what is not committed, and reads it again from the log.
@@ -215,7 +258,8 @@ impl Delivery {
     fn commit_is_due(&self) -> bool {
         let Some(decoding) = &self.decoding else { return false };
         let Some(since) = decoding.pending_since() else { return false };
-        let flush_waits = self.waiting.iter().any(|command| matches!(command, Command::Flush { .. }));
+        let flush_waits =
+            self.waiting.iter().any(|command| matches!(command, Command::Flush { .. } | Command::Alone(_)));
         flush_waits
             || decoding.must_commit()
             || decoding.pending_bytes() >= decoding.hints().commit_bytes(&self.settings)
@@ -251,6 +295,8 @@ impl Delivery {
             match command {
                 Command::CaughtUp { reply, .. } => drop(reply.send(Err(again()))),
                 Command::Flush { reply, .. } => drop(reply.send(Err(again()))),
+                // Who waits is told by its being dropped.
+                Command::Alone(work) => drop(work),
             }
         }
     }

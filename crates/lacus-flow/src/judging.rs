@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lacus_core::{Error, Offset, Offsets, Partition, Record, Result, StreamName, Timestamp};
 use lacus_stream::{Log, MessageIds, Seen, StreamInfo};
 
-use crate::reading;
+use crate::reading::{self, TURN_BYTES_MAX};
 
 /// Records received this long before are not compared any more: the index keeps ids for a day and the one before.
 const WINDOW_MS: i64 = 2 * 24 * 3_600 * 1_000;
@@ -59,7 +59,7 @@ impl Judge {
         stream.start.iter().for_each(|(shard, start)| self.covered.advance(shard, start));
         let behind = self.first.iter().find(|(shard, end)| self.covered.next(*shard) < *end);
         let Some((shard, end)) = behind else { return Ok(false) };
-        let records = reading::read_until(log, &self.stream, shard, self.covered.next(shard), end)?;
+        let records = reading::read_until(log, &self.stream, shard, self.covered.next(shard)..end, TURN_BYTES_MAX)?;
         self.judge(&records).map(|_| true)
     }
 

@@ -7,23 +7,27 @@ mod decoding;
 mod delivery;
 mod hints;
 mod judging;
+mod names;
 mod pending;
 mod progress;
 mod reading;
 mod routing;
 mod segment;
+mod shape;
 mod tables;
 mod upkeep;
+mod workers;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lacus_core::{Clock, Context, Error, Kind, Result, StreamName, TableName, settings};
-use lacus_lake::{CommitReport, Lake};
+use futures::future::BoxFuture;
+use lacus_core::{Clock, Context, Error, Kind, Result, Settings, StreamName, TableName, settings};
+use lacus_lake::{AlterTables, CommitReport, Lake, SchemaChange};
 use lacus_stream::{Log, MessageIds, StreamInfo};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +38,7 @@ use crate::delivery::{Command, Delivery};
 pub use crate::progress::{DeliveryStatus, ShardStatus};
 use crate::progress::{Progress, TailBudget};
 pub use crate::tables::delivered;
+use crate::workers::Workers;
 
 /// Requests that may wait for one delivery at once.
 const COMMANDS_MAX: usize = 64;
@@ -49,6 +54,8 @@ struct Inner {
     lake: Arc<Lake>,
     ids: Arc<MessageIds>,
     settings: settings::Delivery,
+    /// What the settings say about the tables of some streams.
+    shapes: BTreeMap<StreamName, Arc<settings::Shape>>,
     clock: Arc<dyn Clock>,
     budget: Arc<TailBudget>,
     running: Mutex<BTreeMap<StreamName, Handle>>,
@@ -56,6 +63,7 @@ struct Inner {
     failing: Mutex<BTreeMap<StreamName, String>>,
     cancel: CancellationToken,
     tasks: TaskTracker,
+    workers: Workers,
 }
 
 #[derive(Clone)]
@@ -73,20 +81,23 @@ impl Deliveries {
         log: Log,
         lake: Arc<Lake>,
         ids: Arc<MessageIds>,
-        settings: settings::Delivery,
+        settings: &Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
+        let shape = |(name, source): (&String, &settings::Source)| Ok((StreamName::new(name)?, source.shape().into()));
         let inner = Inner {
-            budget: Arc::new(TailBudget::new(settings.tail_bytes_max)),
+            budget: Arc::new(TailBudget::new(settings.delivery.tail_bytes_max)),
             log,
             lake,
             ids,
-            settings,
+            settings: settings.delivery.clone(),
+            shapes: settings.sources.iter().map(shape).collect::<Result<_>>()?,
             clock,
             running: Mutex::default(),
             failing: Mutex::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            workers: Workers::start()?,
         };
         must_have_been_logged(&inner.log, &inner.lake)?;
         let (log, ids) = (inner.log.clone(), Arc::clone(&inner.ids));
@@ -98,9 +109,9 @@ impl Deliveries {
             Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Corrupt) => {}
             started => started?,
         }
-        deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
-        deliveries.0.tasks.spawn(deliveries.clone().retain_log());
-        deliveries.0.tasks.spawn(deliveries.clone().merge_small_files());
+        deliveries.0.spawn(deliveries.clone().follow_new_streams());
+        deliveries.0.spawn(deliveries.clone().retain_log());
+        deliveries.0.spawn(deliveries.clone().merge_small_files());
         Ok(deliveries)
     }
 
@@ -119,10 +130,11 @@ impl Deliveries {
 
     /// Waits until every record acknowledged before this call is visible to SQL, but no longer than `most`: after it, an
     /// answer that lacks the latest records is better than none. Costs nothing while nothing is on its way, and does not
-    /// wait for what can't be delivered.
-    pub async fn catch_up_within(&self, most: Duration) {
+    /// wait for what can't be delivered, nor for streams other than those that are `asked` for.
+    pub async fn catch_up_within(&self, most: Duration, asked: Option<&BTreeSet<StreamName>>) {
         let mut behind = self.0.log.streams();
-        behind.retain(|stream| self.is_behind(stream));
+        let is_asked = |stream: &StreamInfo| asked.is_none_or(|asked| asked.contains(&stream.name));
+        behind.retain(|stream| is_asked(stream) && self.is_behind(stream));
         if !behind.is_empty() {
             let all = futures::future::join_all(behind.iter().map(|stream| self.stream_caught_up(stream)));
             // Who asks is told by the answer's rows, and by the status.
@@ -157,6 +169,42 @@ impl Deliveries {
         self.ask(&stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply })
             .await?;
         answer.await.map_err(|_| stopping())?
+    }
+
+    /// Does something with `table` while its stream delivers nothing: everything visible is committed, and nothing becomes
+    /// visible until it is done. Then the delivery goes on with the table as it is. A table that no stream feeds has no
+    /// delivery to wait for. Dropping the future does not stop what has begun.
+    ///
+    /// # Errors
+    /// What the work fails with; `Unavailable` if the stream can't commit.
+    pub async fn alone<T: Send + 'static>(
+        &self,
+        table: &TableName,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let Ok(stream) = reading::describe(&self.0.log, &table.stream()) else { return work.await };
+        let (reply, answer) = oneshot::channel();
+        let work = async move {
+            // Who asked may have gone.
+            drop(reply.send(work.await));
+        };
+        self.ask(&stream, Command::Alone(Box::pin(work))).await?;
+        answer.await.map_err(|_| {
+            Error::unavailable(format!("stream \"{}\" can't commit what it has now", stream.name))
+                .with_hint("lacus status says why; try again when it is over")
+        })?
+    }
+
+    /// Changes the columns of `table`, durably, one change after the other, all or none. What the stream delivers
+    /// afterwards has the new columns.
+    ///
+    /// # Errors
+    /// `NotFound` for a table or column that is not there, `Invalid` for a change that can't be, `Conflict` for a name
+    /// that is taken, `Unavailable` when the stream or the catalog can't commit.
+    pub async fn alter(&self, table: &TableName, changes: Vec<SchemaChange>) -> Result<()> {
+        let lake = Arc::clone(&self.0.lake);
+        let found = lake.table(table).ok_or_else(|| no_table(&lake, table))?;
+        self.alone(table, async move { lake.alter(&found, changes).await }).await
     }
 
     /// How far each delivery is, by stream name. Deleted streams are there until all they had is committed.
@@ -228,8 +276,9 @@ impl Deliveries {
     }
 
     fn source(&self, stream: &StreamName) -> Source {
-        let Inner { log, lake, ids, .. } = &*self.0;
-        Source { log: log.clone(), lake: Arc::clone(lake), ids: Arc::clone(ids), stream: stream.clone() }
+        let Inner { log, lake, ids, shapes, .. } = &*self.0;
+        let shape = shapes.get(stream).cloned().unwrap_or_default();
+        Source { log: log.clone(), lake: Arc::clone(lake), ids: Arc::clone(ids), stream: stream.clone(), shape }
     }
 
     fn spawn(&self, source: Source, decoding: Decoding) -> Handle {
@@ -244,7 +293,7 @@ impl Deliveries {
             Arc::clone(&progress),
             self.0.budget.share(),
         );
-        self.0.tasks.spawn(delivery.run(self.0.log.changes(), inbox, self.0.cancel.clone()));
+        self.0.spawn(delivery.run(self.0.log.changes(), inbox, self.0.cancel.clone()));
         Handle { commands, progress }
     }
 
@@ -289,6 +338,19 @@ impl Deliveries {
     }
 }
 
+impl AlterTables for Deliveries {
+    fn alter<'a>(&'a self, table: &'a TableName, changes: Vec<SchemaChange>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Self::alter(self, table, changes))
+    }
+}
+
+impl Inner {
+    /// Runs a task where those who wait for answers are not disturbed.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, self.workers.handle());
+    }
+}
+
 /// A log that ends before its table was once lost or replaced. Its next events would get offsets that the table
 /// already counts as delivered: acknowledged and never seen. So refuse to go on.
 fn must_have_been_logged(log: &Log, lake: &Lake) -> Result<()> {
@@ -316,6 +378,12 @@ fn fit_ids(log: &Log, ids: &MessageIds) -> Result<()> {
     let ends: BTreeMap<_, _> = log.streams().into_iter().map(|stream| (stream.name, stream.end)).collect();
     let end = |stream: &str| StreamName::new(stream).ok().and_then(|stream| ends.get(&stream).cloned());
     ids.fit(|stream| end(stream).unwrap_or_default())
+}
+
+fn no_table(lake: &Lake, table: &TableName) -> Error {
+    lake.damage_of(table).unwrap_or_else(|| {
+        Error::not_found(format!("there is no table \"{table}\"")).with_hint("lacus sql \"SHOW TABLES\" lists them")
+    })
 }
 
 fn ended_unexpectedly(stream: &StreamName) -> Error {

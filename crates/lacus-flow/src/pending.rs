@@ -30,6 +30,12 @@ impl Pending {
         Self { table, schema, batches: 0 }
     }
 
+    /// Takes the columns of the table as they are now. There may be no rows that are not committed.
+    pub(crate) fn look_anew(&mut self) {
+        self.schema = TableSchema::clone(&self.table.state().schema);
+        self.batches = 0;
+    }
+
     /// The columns that the next rows are decoded with.
     pub(crate) fn schema(&self) -> &TableSchema {
         &self.schema

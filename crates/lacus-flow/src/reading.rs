@@ -3,13 +3,16 @@
 //! Within a shard records come in order. A shard that came of others by a reshard is read only once those are closed and
 //! read to their end, and so all that they came of: a key's records before the reshard come before those after it.
 
+use std::ops::Range;
+
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Record, Result, StreamName};
 use lacus_stream::{Log, StreamInfo};
 
-/// Bytes of records after which a turn reads no further shard. Each of a shard's reads gives one record at least.
+/// Bytes of records after which a turn reads no further shard, unless their format wants fewer. Each of a shard's reads
+/// gives one record at least.
 pub(crate) const TURN_BYTES_MAX: usize = 4 << 20;
 
-/// Reads what is new in some shards. `first` is the shard to begin with; when not all were come to, it is left at the
+/// Reads what is new in some shards, about `bytes_max` bytes of it. `first` is the shard to begin with; when not all were come to, it is left at the
 /// next one.
 pub(crate) fn read_new(
     log: &Log,
@@ -17,16 +20,17 @@ pub(crate) fn read_new(
     seen: &Offsets,
     is_meant: impl Fn(Partition) -> bool,
     first: &mut Partition,
+    bytes_max: usize,
 ) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut news = with_news(stream, seen);
     news.retain(|shard| is_meant(*shard));
-    let Some(bytes_each) = TURN_BYTES_MAX.checked_div(news.len()) else { return Ok(records) };
+    let Some(bytes_each) = bytes_max.checked_div(news.len()) else { return Ok(records) };
     let begin = news.partition_point(|shard| shard < first) % news.len();
     news.rotate_left(begin);
     let mut bytes = 0;
     for shard in news {
-        if bytes >= TURN_BYTES_MAX {
+        if bytes >= bytes_max {
             *first = shard;
             break;
         }
@@ -56,18 +60,19 @@ fn with_news(stream: &StreamInfo, seen: &Offsets) -> Vec<Partition> {
     news
 }
 
-/// Reads records again that lie from `from` to before `end`, in pieces of about [`TURN_BYTES_MAX`].
+/// Reads records again that lie from `from` to before `end`, in pieces of about `bytes_max`.
 pub(crate) fn read_again(
     log: &Log,
     stream: &StreamName,
     from: &Offsets,
     end: &Offsets,
+    bytes_max: usize,
     mut each: impl FnMut(Vec<Record>) -> Result<()>,
 ) -> Result<()> {
     for (shard, end) in end.iter() {
         let mut next = from.next(shard);
         while next < end {
-            let records = read_until(log, stream, shard, next, end)?;
+            let records = read_until(log, stream, shard, next..end, bytes_max)?;
             next = records.last().ok_or_else(|| gap(shard, next))?.position.offset.plus(1);
             each(records)?;
         }
@@ -75,18 +80,18 @@ pub(crate) fn read_again(
     Ok(())
 }
 
-/// Reads a piece of a shard from `next` on, at least one record and none at or after `end`.
+/// Reads a piece of a range of a shard of about `bytes_max`, at least one record and none after the range.
 pub(crate) fn read_until(
     log: &Log,
     stream: &StreamName,
     shard: Partition,
-    next: Offset,
-    end: Offset,
+    range: Range<Offset>,
+    bytes_max: usize,
 ) -> Result<Vec<Record>> {
-    let mut records = log.read(stream, shard, next, TURN_BYTES_MAX)?;
-    must_continue(&records, next)?;
-    records.retain(|record| record.position.offset < end);
-    if records.is_empty() { Err(gap(shard, next)) } else { Ok(records) }
+    let mut records = log.read(stream, shard, range.start, bytes_max)?;
+    must_continue(&records, range.start)?;
+    records.retain(|record| record.position.offset < range.end);
+    if records.is_empty() { Err(gap(shard, range.start)) } else { Ok(records) }
 }
 
 /// The stream as it is now, deleted or not.
@@ -137,10 +142,10 @@ mod tests {
         log.append(&name, vec![record("after")]).await.unwrap();
         let (stream, mut seen) = (describe(&log, &name).unwrap(), Offsets::default());
         for expected in ["before", "after"] {
-            let read = read_new(&log, &stream, &seen, |_| true, &mut Partition(0)).unwrap();
+            let read = read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap();
             assert_eq!(read.iter().map(|record| record.value.clone()).collect::<Vec<_>>(), [expected]);
             read.iter().for_each(|record| seen.advance(record.position.partition, record.position.offset.plus(1)));
         }
-        assert!(read_new(&log, &stream, &seen, |_| true, &mut Partition(0)).unwrap().is_empty());
+        assert!(read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap().is_empty());
     }
 }

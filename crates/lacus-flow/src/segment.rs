@@ -12,27 +12,20 @@
 //! | `group` | `groups` | `group_id`, each trait |
 //! | `alias` | `aliases` | `previous_id` |
 //!
-//! Names become snake_case as Segment makes them (see [`names`]). Objects are flattened: `{"a":{"b":1}}` is column `a_b`.
+//! Names become snake_case as Segment makes them (see [`crate::names`]). Objects are flattened: `{"a":{"b":1}}` is column `a_b`.
 //! Arrays stay JSON text, numbers keep their exact text, strings are never cut, and ids are text even if sent as
 //! numbers. Where two keys make one column, the first one has it and the next ones have `…_2`, `…_3`, unless they say the
 //! same; a property or trait never has a common column, whether or not the message says it.
 //!
 //! A message without type, of an unknown type, without any id of a user, or that lacks what its type is about has no rows.
 
-mod flatten;
-pub(crate) mod names;
-
 use jiter::{Jiter, JiterError, Peek};
+use lacus_core::names::NAME_BYTES_MAX;
 use lacus_lake::decode::object_text;
 
-use crate::segment::flatten::Row;
-
-/// One row, and the table of the stream's database that it goes to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RowOf {
-    pub(crate) table: String,
-    pub(crate) json: String,
-}
+use crate::names::{Naming, table_name};
+use crate::routing::RowOf;
+use crate::shape::flatten::{Row, Style};
 
 /// The table that every stream of this format has.
 pub(crate) const TRACKS: &str = "tracks";
@@ -147,16 +140,21 @@ impl<'json> Message<'json> {
     fn tracks(&self) -> Result<Vec<RowOf>, String> {
         let has_name = |event: &&str| event.starts_with('"') && *event != "\"\"";
         let event = self.event.filter(has_name).ok_or("the track message has no \"event\"")?;
-        let table = names::event_table(&text_of(event)?);
+        let table = event_table(&text_of(event)?);
         let mut row = self.begin_row()?;
         row.add_text("event", &format!("\"{table}\""));
         row.add_text("event_text", event);
-        let tracks = RowOf { table: TRACKS.to_owned(), json: row.json() };
+        let tracks = RowOf { table: TRACKS.to_owned(), json: row.json().into() };
         row.add_all("properties", self.properties)?;
-        Ok(vec![tracks, RowOf { table, json: row.json() }])
+        Ok(vec![tracks, RowOf { table, json: row.json().into() }])
     }
 
-    fn row(&self, table: &str, own: &[(&'static str, Option<&str>)], rest: Option<&str>) -> Result<Vec<RowOf>, String> {
+    fn row(
+        &self,
+        table: &str,
+        own: &[(&'static str, Option<&str>)],
+        rest: Option<&'json str>,
+    ) -> Result<Vec<RowOf>, String> {
         let mut row = self.begin_row()?;
         for (column, value) in own {
             if let Some(value) = value {
@@ -165,12 +163,12 @@ impl<'json> Message<'json> {
         }
         let rest_name = if self.traits.is_some() { "traits" } else { "properties" };
         row.add_all(rest_name, rest)?;
-        Ok(vec![RowOf { table: table.to_owned(), json: row.json() }])
+        Ok(vec![RowOf { table: table.to_owned(), json: row.json().into() }])
     }
 
     /// The common columns.
-    fn begin_row(&self) -> Result<Row, String> {
-        let mut row = Row::with_room(self.bytes);
+    fn begin_row(&self) -> Result<Row<'json>, String> {
+        let mut row = Row::new(self.bytes, Style::Segment);
         for ((_, column), value) in COMMON.iter().zip(self.common) {
             if let Some(value) = value {
                 row.add_text(column, value);
@@ -179,6 +177,16 @@ impl<'json> Message<'json> {
         row.add_context(self.context)?;
         Ok(row)
     }
+}
+
+/// The table of an event.
+fn event_table(event: &str) -> String {
+    table_name(event, &Naming { kind: "event", taken: &TABLES, bytes_max: NAME_BYTES_MAX })
+}
+
+/// Whether a column has a meaning of its own, which no property can have.
+pub(crate) fn is_reserved(column: &str) -> bool {
+    column.starts_with("context_") || COMMON.iter().any(|(_, common)| *common == column)
 }
 
 /// A JSON value as text: a string's own, any other's JSON.

@@ -1,18 +1,18 @@
 //! The tables that one stream is delivered to.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lacus_core::{Offsets, Result, StreamName, TableName};
+use lacus_core::{Offsets, Record, Result, StreamName, TableName};
 use lacus_lake::{Lake, TableAppend, TableSchema};
 use tokio::runtime::Handle;
 
 use crate::pending::Pending;
-use crate::routing::Format;
-use crate::segment::TRACKS;
+use crate::routing::{Format, Refused, Routed};
 
-/// Tables for single events that a stream may have. Events beyond them go to quarantine: a sender that puts an id into
-/// the name of an event must not fill the lake with tables.
+/// Tables for single events, and for arrays of them, that a stream may have. What is beyond them goes to the table of other
+/// events or to quarantine: a sender that puts an id into the name of an event must not fill the lake with tables.
 pub(crate) const EVENT_TABLES_MAX: usize = 500;
 
 /// All tables of a stream, with what they show of it.
@@ -25,7 +25,7 @@ pub(crate) struct Tables {
     quarantine: TableName,
     /// Those that had a row since the delivery began, and the two above.
     pending: BTreeMap<TableName, Pending>,
-    /// How many tables for single events there are.
+    /// How many tables there are that events made.
     events: usize,
 }
 
@@ -42,8 +42,8 @@ impl Tables {
             pending.insert(name.clone(), Pending::new(lake.create_table(name, schema).await?));
         }
         let names = lake.tables();
-        let own = names.iter().map(|table| table.name()).filter(|name| name.database() == primary.database());
-        let events = own.filter(|name| format.is_event_table(name)).count();
+        let own = names.iter().map(|table| table.name()).filter(|name| name.stream() == *stream);
+        let events = own.filter(|name| format.is_made_by_events(name, &primary)).count();
         Ok(Self { lake: Arc::clone(lake), stream: stream.clone(), format, primary, quarantine, pending, events })
     }
 
@@ -55,8 +55,41 @@ impl Tables {
         Handle::current().block_on(Self::open(&self.lake, &self.stream, format))
     }
 
-    pub(crate) fn format(&self) -> Format {
-        self.format
+    pub(crate) fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// The rows of some records, each for a table that there is; those are made that are missing. Only for threads that
+    /// may block.
+    ///
+    /// # Errors
+    /// If a table can't be made.
+    pub(crate) fn route<'records>(&mut self, records: &'records [Record]) -> Result<Routed<'records>> {
+        let Routed { rows, refused } = self.format.route(&self.stream, records)?;
+        let mut routed = Routed { rows: Vec::with_capacity(rows.len()), refused };
+        let mut others = Vec::new();
+        for (table, rows) in rows {
+            if self.find_or_make(&table)?.is_some() {
+                routed.rows.push((table, rows));
+            } else if self.format.has_other_events(&table) {
+                others.extend(rows.into_owned());
+            } else {
+                let reason = format!("stream \"{}\" has {EVENT_TABLES_MAX} tables of events already", self.stream);
+                routed.refused.extend(refuse_all(records, &rows, &reason));
+            }
+        }
+        if !others.is_empty() {
+            self.add_other_events(&mut routed, others);
+        }
+        Ok(routed)
+    }
+
+    /// Adds rows to those of the primary table, in the order of the log.
+    fn add_other_events(&self, routed: &mut Routed<'_>, mut others: Vec<Record>) {
+        let place = routed.rows.iter().position(|(table, _)| *table == self.primary);
+        others.extend(place.into_iter().flat_map(|place| routed.rows.remove(place).1.into_owned()));
+        others.sort_by_key(|record| (record.position.partition, record.position.offset));
+        routed.rows.push((self.primary.clone(), Cow::Owned(others)));
     }
 
     /// What is committed of the stream.
@@ -69,17 +102,17 @@ impl Tables {
     ///
     /// # Errors
     /// If it can't be made.
-    pub(crate) fn find_or_make(&mut self, name: &TableName) -> Result<Option<&mut Pending>> {
+    fn find_or_make(&mut self, name: &TableName) -> Result<Option<&mut Pending>> {
         if !self.pending.contains_key(name) {
             let table = match self.lake.table(name) {
                 Some(table) => table,
                 None => {
-                    let is_event_table = self.format.is_event_table(name);
-                    if is_event_table && self.events >= EVENT_TABLES_MAX {
+                    let is_made_by_events = self.format.is_made_by_events(name, &self.primary);
+                    if is_made_by_events && self.events >= EVENT_TABLES_MAX {
                         return Ok(None);
                     }
                     let table = Handle::current().block_on(self.lake.create_table(name, TableSchema::empty()))?;
-                    self.events += usize::from(is_event_table);
+                    self.events += usize::from(is_made_by_events);
                     table
                 }
             };
@@ -91,6 +124,11 @@ impl Tables {
     /// A table that had a row.
     pub(crate) fn get_mut(&mut self, name: &TableName) -> Option<&mut Pending> {
         self.pending.get_mut(name)
+    }
+
+    /// Takes the columns of the tables as they are committed; none may have rows that are not.
+    pub(crate) fn look_anew(&mut self) {
+        self.pending.values_mut().for_each(Pending::look_anew);
     }
 
     /// Where rows that fit nowhere go.
@@ -112,13 +150,27 @@ impl Tables {
     }
 }
 
-/// What is committed of a stream: nothing beyond it may leave the log. A stream that was deleted and made again may have
-/// had another format before; its shards have other numbers since, so both tables that may have recorded progress are
-/// right.
+/// The records of rows that have no table.
+fn refuse_all(records: &[Record], rows: &[Record], reason: &str) -> Vec<Refused> {
+    let mut rows = rows.iter().map(|row| row.position).peekable();
+    let mut refused = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        if rows.next_if_eq(&record.position).is_some() {
+            refused.push(Refused { index, reason: reason.to_owned(), has_rows: true });
+        }
+        // A record may have several rows in a table of elements.
+        while rows.next_if_eq(&record.position).is_some() {}
+    }
+    refused
+}
+
+/// What is committed of a stream: nothing beyond it may leave the log. A stream that was deleted and made again, or whose
+/// settings changed, may have had another format before, with its progress in another table. No record is in tables of
+/// two formats: each begins where the one before it ended.
 #[must_use]
 pub fn delivered(lake: &Lake, stream: &StreamName) -> Offsets {
     let mut delivered = Offsets::default();
-    for name in [Ok(stream.table()), stream.table_in(TRACKS)].into_iter().flatten() {
+    for name in Format::primaries(stream) {
         let Some(table) = lake.table(&name) else { continue };
         for (partition, next) in table.state().delivered.iter() {
             delivered.advance(partition, next);

@@ -1,6 +1,5 @@
 //! Deliveries between a real log and a real lake, in a temporary directory.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -17,12 +16,14 @@ use super::*;
 mod duplicates;
 mod messages;
 mod panics;
+mod shapes;
 mod streams;
 
 struct Project {
     directory: TempDir,
     settings: settings::Delivery,
     stream: settings::Stream,
+    sources: BTreeMap<String, settings::Source>,
 }
 
 struct Running {
@@ -37,6 +38,7 @@ impl Project {
             directory: tempfile::tempdir().unwrap(),
             settings: settings::Delivery::default(),
             stream: settings::Stream::default(),
+            sources: BTreeMap::new(),
         }
     }
 
@@ -45,8 +47,9 @@ impl Project {
         let log = Log::open(&self.directory.path().join("stream"), &self.stream, Arc::clone(&clock))?;
         let lake = Arc::new(Lake::open(self.directory.path(), Arc::clone(&clock)).await?);
         let ids = Arc::new(MessageIds::open(&self.directory.path().join("ids"))?);
-        let settings = self.settings.clone();
-        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, settings, clock).await?;
+        let (delivery, sources) = (self.settings.clone(), self.sources.clone());
+        let settings = Settings { delivery, sources, ..Settings::default() };
+        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, &settings, clock).await?;
         Ok(Running { log, lake, deliveries })
     }
 }

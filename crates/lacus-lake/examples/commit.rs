@@ -1,7 +1,8 @@
 //! Commits numbered rows to table `t`, for the fault loop: every disk operation of it is made to fail in turn.
 //!
 //! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each and prints `committed N` or `refused N: error`; a refused
-//! commit is tried again with the same rows. After every second one its files are merged. `commit DIR verify` prints every row as `row N`, and `offset K`.
+//! commit is tried again with the same rows. The table is partitioned, so that a commit writes three files, and files of a
+//! partition are merged once there are two. `commit DIR verify` prints every row as `row N`, and `offset K`.
 //! With a URL behind it, the catalog is in that PostgreSQL database.
 //! Whatever fails: rows `0..K` are there, each once, and K covers every commit that was printed as committed.
 
@@ -54,6 +55,12 @@ async fn run(directory: &Path, work: &str, catalog: String) -> Result<()> {
 async fn commit_rows(lake: &Lake, count: u64) -> Result<()> {
     let stream = StreamName::new("t")?;
     let schema = schema();
+    let (partition, sort) = ("truncate[2](n)".parse(), "n desc".parse());
+    let layout = settings::Table {
+        partition: Some(vec![partition.map_err(Error::internal)?]),
+        sort: Some(vec![sort.map_err(Error::internal)?]),
+    };
+    lake.set_layouts([(stream.table(), layout)].into());
     let table = lake.create_table(&stream.table(), schema.clone()).await?;
     for _ in 0..count {
         let first = table.state().delivered.next(Partition(0)).0;
@@ -79,7 +86,7 @@ async fn commit_rows(lake: &Lake, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Merges all files once there are two; that it fails changes nothing.
+/// Merges files of a partition once there are two; that it fails changes nothing.
 async fn compact(lake: &Lake, table: &Arc<Table>) {
     let sizes = FileSizes { target_bytes: 1 << 20, files_min: 2 };
     match lake.compact(table, sizes, Arc::default()).await {

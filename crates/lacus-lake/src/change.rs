@@ -1,19 +1,23 @@
 //! A commit of one table that changes its files and delivers nothing: merging, erasing, what other engines commit.
 //!
-//! It carries the offsets that are there, and waits only for its turn to move the pointer. It fails with `Conflict`, and
-//! nothing changes, if a file that it removes is no longer live by then.
+//! It may change the columns in the same step. It carries the offsets that are there, and waits only for its turn to move
+//! the pointer. It fails with `Conflict`, and nothing changes, if a file that it removes is no longer live by then.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use iceberg::spec::Operation;
 use lacus_core::Result;
 
+use crate::alter::schema_after;
 use crate::catalog::PointerMove;
-use crate::commit::{Failed, PlannedPart, begin_publishing, conclude};
-use crate::kernel::{AddedFile, Change, Names, plan};
+use crate::commit::{Failed, PlannedPart, Undecided, begin_publishing, conclude, live_files};
+use crate::kernel::{AddedFile, Base, Change, Names, Planned, plan_with, schema_properties};
 use crate::lake::Inner;
+use crate::layout::Layout;
 use crate::leftovers::discard;
-use crate::table::{Committed, Table};
+use crate::schema::SchemaChange;
+use crate::table::{Committed, LiveFile, Table};
 
 /// Files of one table that change.
 pub(crate) struct FileChange {
@@ -25,11 +29,33 @@ pub(crate) struct FileChange {
     pub(crate) added: Vec<AddedFile>,
 }
 
+/// What readers see of a change.
+#[derive(Default)]
+pub(crate) struct Shown {
+    /// Paths of files that go.
+    pub(crate) removed: Vec<String>,
+    /// Files that come, in their place.
+    pub(crate) added: Vec<LiveFile>,
+}
+
 /// Publishes a change. If it fails and can't have happened, the added files are deleted.
 ///
 /// # Errors
 /// `Conflict` if a file to remove is no longer in the table; `Unavailable` when the store or the catalog refuses.
 pub(crate) async fn change_files(lake: &Inner, table: &Arc<Table>, change: FileChange) -> Result<(), Failed> {
+    change_table(lake, table, change, &[]).await
+}
+
+/// The same, and changes the columns too. Files that come have the columns from after the change.
+///
+/// # Errors
+/// As [`change_files`]; `Conflict` if columns change and the table has rows that are not committed.
+pub(crate) async fn change_table(
+    lake: &Inner,
+    table: &Arc<Table>,
+    change: FileChange,
+    columns: &[SchemaChange],
+) -> Result<(), Failed> {
     let _committing = table.committing.lock().await;
     let mut publishing = begin_publishing(lake).await?;
     let (base, now) = (table.base(), lake.clock.now());
@@ -40,24 +66,49 @@ pub(crate) async fn change_files(lake: &Inner, table: &Arc<Table>, change: FileC
         paths.push(warehouse.path(added.file.file_path())?.to_string());
     }
     lake.catalog.begin(vec![(table.name().clone(), base.location.clone())], paths.clone(), now).await?;
-    let concluded = async {
-        let files = change.added.iter().map(|added| lake.files.live_file(&added.file)).collect::<Result<Vec<_>>>()?;
+    let planned = async {
+        let schema = schema_after(table, &base, columns)?;
+        let properties = if columns.is_empty() { HashMap::new() } else { schema_properties(&schema)? };
+        let files = live_files(lake, &change.added, &base.metadata)?;
         let planned = Change {
             names,
-            schema: base.metadata.current_schema().as_ref().clone(),
+            schema: if columns.is_empty() {
+                base.metadata.current_schema().as_ref().clone()
+            } else {
+                base.numbered(&schema)?
+            },
+            layout: Layout::current(&base.metadata),
             operation: change.operation,
             removed: change.removed.iter().map(|path| warehouse.url(path)).collect(),
             added: change.added,
             delivered: None,
             now,
         };
-        let planned = plan(&lake.files, &base, planned).await?;
+        let planned = plan_with(&lake.files, &base, planned, properties).await?;
+        Ok((planned, Shown { removed: change.removed, added: files }))
+    };
+    let planned = planned.await;
+    conclude_planned(lake, &mut publishing, table, &base, planned, paths).await
+}
+
+/// Writes what was planned for one table and moves its pointer. `paths` are the files on record, all of them new: if
+/// planning failed, or the move can't have happened, they are deleted.
+pub(crate) async fn conclude_planned(
+    lake: &Inner,
+    publishing: &mut Option<Undecided>,
+    table: &Arc<Table>,
+    base: &Base,
+    planned: Result<(Planned, Shown)>,
+    paths: Vec<String>,
+) -> Result<(), Failed> {
+    let concluded = async {
+        let (planned, Shown { removed, added }) = planned?;
         let pointer = PointerMove {
             table: table.name().clone(),
             from: Some(base.location.clone()),
             to: planned.base.location.clone(),
         };
-        let committed = Committed { base: Arc::new(planned.base), removed: change.removed, added: files, tail: None };
+        let committed = Committed { base: Arc::new(planned.base), removed, added, tail: None };
         let part = PlannedPart {
             table: Arc::clone(table),
             writes: planned.files,
@@ -65,7 +116,7 @@ pub(crate) async fn change_files(lake: &Inner, table: &Arc<Table>, change: FileC
             pointer,
             committed,
         };
-        conclude(lake, &mut publishing, vec![part], None, paths.clone(), now).await
+        conclude(lake, publishing, vec![part], None, paths.clone(), lake.clock.now()).await
     };
     let concluded = concluded.await;
     if concluded.as_ref().is_err_and(|failed| !failed.may_have_happened) {

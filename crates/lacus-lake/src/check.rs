@@ -107,7 +107,7 @@ impl Check<'_> {
         for log in base.metadata.metadata_log() {
             self.refer(files, &log.metadata_file)?;
         }
-        let live = files.live_files(&base.manifests).await?;
+        let live = files.live_files(&base.manifests, &base.metadata).await?;
         for file in &live {
             self.data_file(file).await?;
         }

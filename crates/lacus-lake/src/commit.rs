@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use iceberg::spec::Operation;
+use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
 use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -21,15 +21,19 @@ use tokio::sync::{MutexGuard, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
+use crate::arrange::{Arranged, arrange};
 use crate::catalog::{PointerMove, Publication, RawTotals};
-use crate::data_file::{Encoded, check_positions, encode};
+use crate::conform::conform;
+use crate::data_file::{check_positions, encode};
+use crate::file_stats::Placement;
 use crate::kernel::{AddedFile, Base, Change, Names, plan};
 use crate::lake::{Commit, CommitReport, Inner, TableAppend};
+use crate::layout::Layout;
 use crate::leftovers::{RETIRED_GRACE_MS, discard, sweep};
 use crate::raw::{self, RawFile};
 use crate::schema::TableSchema;
 use crate::store::store_error;
-use crate::table::{Committed, CommittedTail, Table};
+use crate::table::{Committed, CommittedTail, LiveFile, Table};
 
 /// How often we ask the catalog whether a commit happened before we leave it to the next one.
 const QUESTIONS_MAX: u32 = 5;
@@ -37,6 +41,8 @@ const QUESTIONS_MAX: u32 = 5;
 const QUESTION_WAIT: Duration = Duration::from_millis(50);
 /// Tables whose rows a commit encodes and writes side by side.
 const TABLES_AT_ONCE: usize = 8;
+/// Files of one table that a commit encodes and writes side by side.
+const FILES_AT_ONCE: usize = 4;
 /// Metadata files that a commit writes side by side.
 const METADATA_FILES_AT_ONCE: usize = 16;
 /// Raw files that a commit writes side by side.
@@ -56,11 +62,16 @@ struct Attempt {
 struct Part {
     table: Arc<Table>,
     schema: TableSchema,
+    /// The same for Iceberg.
+    iceberg: Schema,
+    layout: Layout,
     base: Arc<Base>,
     /// What the table includes now.
     current: Offsets,
     names: Names,
     rows: Vec<RecordBatch>,
+    /// Which of the rows each of its files has.
+    files: Vec<Arranged>,
     batches: usize,
 }
 
@@ -68,7 +79,7 @@ impl Part {
     /// Every file it may write.
     fn paths(&self) -> Vec<String> {
         let mut paths = self.names.all_metadata(&self.base);
-        paths.push(self.names.data(0));
+        paths.extend((0..self.files.len()).map(|file| self.names.data(file)));
         paths
     }
 }
@@ -120,13 +131,14 @@ async fn commit_once(lake: &Inner, commit: Commit) -> Result<CommitReport> {
     if let Some(report) = lake.settled_late(&stream, &delivered) {
         return Ok(report);
     }
-    let parts = parts(tables, &delivered)?;
+    let parts = parts(lake, tables, &delivered)?;
     if parts.is_empty() && raw.is_empty() {
         return Ok(CommitReport::default());
     }
     if parts.is_empty() {
         return Err(Error::internal("raw events come without a table that moves"));
     }
+    let parts = arrange_rows(parts, &delivered).await?;
     let raw: Vec<_> = raw.into_iter().map(|file| (raw_path(&stream, &file), file)).collect();
     let paths = parts.iter().flat_map(Part::paths).chain(raw.iter().map(|(path, _)| path.clone()));
     let paths: Vec<String> = paths.collect();
@@ -181,7 +193,7 @@ async fn lock(stream: &StreamName, tables: &[TableAppend]) -> Result<Vec<OwnedMu
 }
 
 /// The tables that change: those with rows, and the first one when progress moves.
-fn parts(tables: Vec<TableAppend>, delivered: &Offsets) -> Result<Vec<Part>> {
+fn parts(lake: &Inner, tables: Vec<TableAppend>, delivered: &Offsets) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (index, TableAppend { table, schema, batches }) in tables.into_iter().enumerate() {
         let state = table.state();
@@ -194,10 +206,21 @@ fn parts(tables: Vec<TableAppend>, delivered: &Offsets) -> Result<Vec<Part>> {
         if moves || !rows.is_empty() {
             let base = table.base();
             let names = Names::after(table.name(), &base.location);
-            parts.push(Part { current: state.delivered.clone(), table, schema, base, names, rows, batches });
+            let iceberg = base.schema_for(&schema)?;
+            let layout = layout_for(lake, table.name(), &base, &iceberg);
+            let (current, files) = (state.delivered.clone(), Vec::new());
+            parts.push(Part { table, schema, iceberg, layout, base, current, names, rows, files, batches });
         }
     }
     Ok(parts)
+}
+
+/// The layout of a commit. Rows are worth more than their layout: where it can't be had, they are written as before.
+fn layout_for(lake: &Inner, name: &TableName, base: &Base, schema: &Schema) -> Layout {
+    Layout::wanted(&base.metadata, schema, lake.layout_of(name).as_ref()).unwrap_or_else(|error| {
+        tracing::warn!(table = %name, error = %error.chain(), "could not lay the table out as its settings say");
+        Layout::current(&base.metadata)
+    })
 }
 
 fn must_move_forward(table: &TableName, current: &Offsets, delivered: &Offsets) -> Result<()> {
@@ -233,32 +256,63 @@ async fn run(
     let pointers = parts.iter().map(|part| (part.table.name().clone(), part.base.location.clone())).collect();
     lake.catalog.begin(pointers, attempt.paths.clone(), attempt.now).await?;
     // Every write is awaited even when another one failed: a file must not appear after its name was taken off record.
-    let rows: Vec<_> = parts.iter().map(|part| write_rows(lake, part, &attempt.delivered)).collect();
+    let rows: Vec<_> = parts.iter().map(|part| write_rows(lake, part)).collect();
     let rows = stream::iter(rows).buffered(TABLES_AT_ONCE).collect::<Vec<_>>();
     let raw = stream::iter(raw.into_iter().map(|(path, file)| put(lake, path, file.bytes)));
     let (rows, raw) = futures::join!(rows, raw.buffer_unordered(RAW_FILES_AT_ONCE).collect::<Vec<_>>());
-    let encoded = rows.into_iter().collect::<Result<Vec<_>>>()?;
+    let added = rows.into_iter().collect::<Result<Vec<_>>>()?;
     raw.into_iter().collect::<Result<Vec<()>>>()?;
-    publish(lake, attempt, parts.into_iter().zip(encoded).collect()).await
+    publish(lake, attempt, parts.into_iter().zip(added).collect()).await
 }
 
-/// Encodes a part's rows and writes them, if it has any.
-async fn write_rows(lake: &Inner, part: &Part, delivered: &Offsets) -> Result<Option<Encoded>> {
-    if part.rows.is_empty() {
-        return Ok(None);
-    }
-    let (rows, schema) = (part.rows.clone(), part.schema.arrow());
-    let (current, delivered) = (part.current.clone(), delivered.clone());
+/// Says which rows go to which file of each table, after a look whether they belong to this commit.
+async fn arrange_rows(mut parts: Vec<Part>, delivered: &Offsets) -> Result<Vec<Part>> {
+    let delivered = delivered.clone();
     let work = move || {
-        rows.iter().try_for_each(|rows| check_positions(rows, &current, &delivered))?;
-        encode(&rows, &schema)
+        for part in parts.iter_mut().filter(|part| !part.rows.is_empty()) {
+            part.rows.iter().try_for_each(|rows| check_positions(rows, &part.current, &delivered))?;
+            let schema = part.schema.arrow();
+            part.rows = part.rows.iter().map(|rows| conform(rows, &schema)).collect::<Result<_>>()?;
+            part.files = arrange(&part.rows, &part.layout, &part.iceberg)
+                .context(format_args!("arrange rows of table \"{}\"", part.table.name()))?;
+        }
+        Ok(parts)
     };
-    let encoded = spawn_blocking(work)
+    spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("arranging rows ended unexpectedly").with_source(error))?
+}
+
+/// Encodes a part's rows and writes them, as one file for each partition. After a failure it begins no more of them.
+async fn write_rows(lake: &Inner, part: &Part) -> Result<Vec<AddedFile>> {
+    let mut added = Vec::with_capacity(part.files.len());
+    let numbers: Vec<usize> = (0..part.files.len()).collect();
+    for numbers in numbers.chunks(FILES_AT_ONCE) {
+        let written = numbers.iter().map(|&number| write_file(lake, part, number));
+        let written = futures::future::join_all(written).await;
+        added.extend(written.into_iter().collect::<Result<Vec<_>>>()?);
+    }
+    Ok(added)
+}
+
+async fn write_file(lake: &Inner, part: &Part, number: usize) -> Result<AddedFile> {
+    let Arranged { values, rows: places } = &part.files[number];
+    let (rows, places, schema) = (part.rows.clone(), places.clone(), part.schema.arrow());
+    let encoded = spawn_blocking(move || encode(&rows, places.as_deref(), &schema))
         .await
         .map_err(|error| Error::internal("encoding ended unexpectedly").with_source(error))?
         .context(format_args!("encode rows of table \"{}\"", part.table.name()))?;
-    put(lake, part.names.data(0), encoded.bytes.clone()).await?;
-    Ok(Some(encoded))
+    let path = part.names.data(number);
+    let sort_order = i32::try_from(part.layout.order.order_id).unwrap_or(0);
+    let placement = Placement { spec_id: part.layout.spec.spec_id(), values: values.clone(), sort_order };
+    let added = encoded.describe(lake.files.warehouse.url(&path), &part.iceberg, placement)?;
+    put(lake, path, encoded.bytes).await?;
+    Ok(added)
+}
+
+/// Added files as queries see them.
+pub(crate) fn live_files(lake: &Inner, added: &[AddedFile], metadata: &TableMetadata) -> Result<Vec<LiveFile>> {
+    added.iter().map(|added| lake.files.live_file(&added.file, added.spec_id, metadata)).collect()
 }
 
 /// Writes a file durably.
@@ -269,19 +323,19 @@ pub(crate) async fn put(lake: &Inner, path: String, bytes: Bytes) -> Result<()> 
 }
 
 /// Plans and writes the metadata, and moves the pointers. One commit of the lake at a time.
-async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Option<Encoded>)>) -> Result<CommitReport, Failed> {
+async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile>)>) -> Result<CommitReport, Failed> {
     let mut publishing = begin_publishing(lake).await?;
     let Attempt { stream, delivered, now, paths, raw } = attempt;
-    let files = parts.iter().filter_map(|(_, encoded)| encoded.as_ref());
+    let files = parts.iter().flat_map(|(_, added)| added).map(|added| &added.file);
     let report = CommitReport {
-        rows: files.clone().map(Encoded::rows).sum(),
-        parquet_bytes: files.map(|file| file.bytes.len() as u64).sum(),
+        rows: files.clone().map(DataFile::record_count).sum(),
+        parquet_bytes: files.map(DataFile::file_size_in_bytes).sum(),
         raw_bytes: raw.bytes,
     };
     let mut planned = Vec::new();
-    for (part, encoded) in parts {
+    for (part, added) in parts {
         let doing = format!("plan a commit of table \"{}\"", part.table.name());
-        planned.push(plan_part(lake, part, encoded, &stream, &delivered, now).await.context(doing)?);
+        planned.push(plan_part(lake, part, added, &stream, &delivered, now).await.context(doing)?);
     }
     let delivery = Delivered { stream, offsets: delivered, raw, report: report.clone() };
     conclude(lake, &mut publishing, planned, Some(delivery), paths, now).await?;
@@ -334,29 +388,23 @@ pub(crate) struct PlannedPart {
 async fn plan_part(
     lake: &Inner,
     part: Part,
-    encoded: Option<Encoded>,
+    added: Vec<AddedFile>,
     stream: &StreamName,
     delivered: &Offsets,
     now: Timestamp,
 ) -> Result<PlannedPart> {
-    let schema = part.base.schema_for(&part.schema)?;
-    let url = lake.files.warehouse.url(&part.names.data(0));
-    let spec_id = part.base.metadata.default_partition_spec_id();
-    let mut added = Vec::new();
-    if let Some(encoded) = encoded {
-        added.push(AddedFile { file: encoded.describe(url, &schema)?, spec_id });
-    }
-    let files = added.iter().map(|added| lake.files.live_file(&added.file)).collect::<Result<Vec<_>>>()?;
     let change = Change {
         names: part.names,
-        schema,
+        schema: part.iceberg,
+        layout: part.layout,
         operation: Operation::Append,
         removed: HashSet::new(),
-        added,
+        added: added.clone(),
         delivered: Some((stream.clone(), delivered.clone())),
         now,
     };
     let planned = plan(&lake.files, &part.base, change).await?;
+    let files = live_files(lake, &added, &planned.base.metadata)?;
     let pointer = PointerMove {
         table: part.table.name().clone(),
         from: Some(part.base.location.clone()),

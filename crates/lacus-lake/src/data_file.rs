@@ -5,30 +5,46 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::{DataType, Fields, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef};
 use bytes::Bytes;
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Schema};
+use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Schema};
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Position, Result};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
+use crate::arrange::Place;
 use crate::bounds::bounds_of;
 use crate::conform::conform;
+use crate::file_stats::Placement;
+use crate::kernel::AddedFile;
 use crate::schema::{OFFSET, PARTITION};
 
 /// Rows per row group: the unit that engines read in parallel and skip by statistics.
 const ROW_GROUP_ROWS_MAX: usize = 262_144;
 /// zstd's fastest level. Commits are small files that upkeep writes anew.
 const ZSTD_LEVEL: i32 = 1;
+/// Rows that are put in another order at once.
+const ARRANGED_ROWS: usize = 8_192;
 
 /// A Parquet file in memory.
 pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
-    metadata: ParquetMetaData,
+    footer: Footer,
 }
+
+/// What is known of a file that was written.
+pub(crate) struct Footer {
+    metadata: ParquetMetaData,
+    not_numbers: NotNumbers,
+}
+
+/// How many values of each column with fractions are no numbers (NaN), by field id. Bounds say nothing about them.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct NotNumbers(HashMap<i32, u64>);
 
 /// How files are written.
 pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
@@ -40,18 +56,35 @@ pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
         .build())
 }
 
-/// Writes batches, whose schemas may be older, as one file of `schema`. CPU-bound.
-pub(crate) fn encode(batches: &[RecordBatch], schema: &SchemaRef) -> Result<Encoded> {
+/// Writes batches, whose schemas may be older, as one file of `schema`: these rows of them in this order, or all. CPU-bound.
+pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, schema: &SchemaRef) -> Result<Encoded> {
     // The footer carries the Arrow schema too: a scan sees the table's own types and need not convert a column.
-    let mut bytes = Vec::new();
+    let (mut bytes, mut not_numbers) = (Vec::new(), NotNumbers::default());
     let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(ZSTD_LEVEL)?))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
-    for batch in batches {
-        let batch = conform(batch, schema).context("bring rows to the table's columns")?;
-        writer.write(&batch).map_err(|error| parquet_error(error, "encode rows"))?;
+    let mut write = |batch: &RecordBatch| {
+        not_numbers.count(batch);
+        writer.write(batch).map_err(|error| parquet_error(error, "encode rows"))
+    };
+    match rows {
+        None => {
+            for batch in batches {
+                write(&conform(batch, schema).context("bring rows to the table's columns")?)?;
+            }
+        }
+        Some(rows) => {
+            let batches: Vec<RecordBatch> =
+                batches.iter().map(|batch| conform(batch, schema)).collect::<Result<_>>()?;
+            let batches: Vec<&RecordBatch> = batches.iter().collect();
+            for rows in rows.chunks(ARRANGED_ROWS) {
+                let rows: Vec<_> = rows.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect();
+                let arranged = interleave_record_batch(&batches, &rows);
+                write(&arranged.map_err(|error| Error::internal("arrange rows").with_source(error))?)?;
+            }
+        }
     }
     let metadata = writer.close().map_err(|error| parquet_error(error, "end a Parquet file"))?;
-    Ok(Encoded { bytes: bytes.into(), metadata })
+    Ok(Encoded { bytes: bytes.into(), footer: Footer { metadata, not_numbers } })
 }
 
 /// Checks that every row comes after `current` and before `delivered`: a row outside would be in the table twice, or
@@ -80,39 +113,78 @@ pub(crate) fn check_positions(batch: &RecordBatch, current: &Offsets, delivered:
 }
 
 impl Encoded {
-    pub(crate) fn rows(&self) -> u64 {
-        rows_of(&self.metadata)
-    }
-
     /// The file as Iceberg knows it.
-    pub(crate) fn describe(&self, url: String, schema: &Schema) -> Result<DataFile> {
-        describe(&self.metadata, self.bytes.len() as u64, url, schema)
+    pub(crate) fn describe(&self, url: String, schema: &Schema, placement: Placement) -> Result<AddedFile> {
+        self.footer.describe(self.bytes.len() as u64, url, schema, placement)
     }
 }
 
-/// The rows that a footer says the file has.
-pub(crate) fn rows_of(metadata: &ParquetMetaData) -> u64 {
-    u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0)
+impl Footer {
+    pub(crate) fn new(metadata: ParquetMetaData, not_numbers: NotNumbers) -> Self {
+        Self { metadata, not_numbers }
+    }
+
+    /// The rows that it says the file has.
+    pub(crate) fn rows(&self) -> u64 {
+        u64::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// A file as Iceberg knows it, with the statistics that are certain.
+    pub(crate) fn describe(&self, bytes: u64, url: String, schema: &Schema, placement: Placement) -> Result<AddedFile> {
+        let metadata = &self.metadata;
+        let (lower, upper) = bounds_of(metadata, schema);
+        let counts = Counts::of(metadata);
+        let mut builder = DataFileBuilder::default();
+        builder
+            .content(DataContentType::Data)
+            .file_path(url)
+            .file_format(DataFileFormat::Parquet)
+            .partition(placement.values)
+            .partition_spec_id(placement.spec_id)
+            .record_count(self.rows())
+            .file_size_in_bytes(bytes)
+            .column_sizes(counts.sizes)
+            .value_counts(counts.values)
+            .null_value_counts(counts.nulls)
+            .nan_value_counts(self.not_numbers.0.clone())
+            .lower_bounds(lower)
+            .upper_bounds(upper)
+            .split_offsets(metadata.row_groups().iter().map(|group| group.file_offset()).collect());
+        if placement.sort_order != 0 {
+            builder.sort_order_id(placement.sort_order);
+        }
+        let file = builder.build().map_err(|error| Error::internal("describe a data file").with_source(error))?;
+        Ok(AddedFile { file, spec_id: placement.spec_id })
+    }
 }
 
-/// A file as Iceberg knows it, with the statistics that are certain.
-pub(crate) fn describe(metadata: &ParquetMetaData, bytes: u64, url: String, schema: &Schema) -> Result<DataFile> {
-    let (lower, upper) = bounds_of(metadata, schema);
-    let counts = Counts::of(metadata);
-    DataFileBuilder::default()
-        .content(DataContentType::Data)
-        .file_path(url)
-        .file_format(DataFileFormat::Parquet)
-        .record_count(rows_of(metadata))
-        .file_size_in_bytes(bytes)
-        .column_sizes(counts.sizes)
-        .value_counts(counts.values)
-        .null_value_counts(counts.nulls)
-        .lower_bounds(lower)
-        .upper_bounds(upper)
-        .split_offsets(metadata.row_groups().iter().map(|group| group.file_offset()).collect())
-        .build()
-        .map_err(|error| Error::internal("describe a data file").with_source(error))
+impl NotNumbers {
+    /// Counts those of a batch, at the top and in structs.
+    pub(crate) fn count(&mut self, batch: &RecordBatch) {
+        self.count_in(batch.schema_ref().fields(), batch.columns());
+    }
+
+    fn count_in(&mut self, fields: &Fields, columns: &[ArrayRef]) {
+        for (field, column) in fields.iter().zip(columns) {
+            let count = match column.data_type() {
+                DataType::Float64 => {
+                    column.as_primitive::<Float64Type>().values().iter().filter(|value| value.is_nan()).count()
+                }
+                DataType::Float32 => {
+                    column.as_primitive::<Float32Type>().values().iter().filter(|value| value.is_nan()).count()
+                }
+                DataType::Struct(inner) => {
+                    self.count_in(inner, column.as_struct().columns());
+                    continue;
+                }
+                _ => continue,
+            };
+            let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse().ok());
+            if let Some(id) = id {
+                *self.0.entry(id).or_default() += count as u64;
+            }
+        }
+    }
 }
 
 /// Sizes and counts by field id. Leaves in lists have sizes only: Iceberg counts rows, they have elements.

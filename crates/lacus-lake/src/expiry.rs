@@ -1,70 +1,111 @@
 //! What a commit lets go: the oldest snapshots, and the files that only they name.
+//!
+//! A snapshot that a tag or branch names stays, however old it is. Snapshots that stay need not follow from each other: there
+//! are gaps between tagged ones, and a rollback builds on an old one. So what an expired snapshot names is deleted only
+//! if none of the *roots* has it: each snapshot that stays and does not build on the one before it. What the others have
+//! is new, or their root's.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{ManifestFile, SnapshotRef, TableMetadata, TableMetadataBuildResult};
 use lacus_core::{Kind, Result};
 
+use crate::kernel::refs::refs_of;
 use crate::manifests::MetadataFiles;
 
-/// Snapshots that a table keeps, for readers that hold an older one.
+/// Snapshots that a table keeps, for readers that hold an older one. Tagged ones stay beside them.
 pub(crate) const SNAPSHOTS_MAX: usize = 100;
 
-/// The oldest snapshots, so that with the new one no more than [`SNAPSHOTS_MAX`] stay. Oldest first.
-pub(crate) fn snapshots_to_expire(metadata: &TableMetadata) -> Vec<SnapshotRef> {
-    let mut snapshots: Vec<_> = metadata.snapshots().cloned().collect();
-    snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
+/// The oldest snapshots that nothing names, so that with the new one no more than [`SNAPSHOTS_MAX`] others stay. Oldest
+/// first.
+pub(crate) fn snapshots_to_expire(metadata: &TableMetadata) -> Result<Vec<SnapshotRef>> {
+    let mut snapshots = by_age(metadata);
     let kept = SNAPSHOTS_MAX - 1;
     snapshots.truncate(snapshots.len().saturating_sub(kept));
+    if !snapshots.is_empty() {
+        let named: HashSet<i64> = refs_of(metadata)?.values().map(|reference| reference.snapshot_id).collect();
+        snapshots.retain(|snapshot| !named.contains(&snapshot.snapshot_id()));
+    }
+    Ok(snapshots)
+}
+
+/// All snapshots, oldest first.
+pub(crate) fn by_age(metadata: &TableMetadata) -> Vec<SnapshotRef> {
+    let mut snapshots: Vec<_> = metadata.snapshots().cloned().collect();
+    snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
     snapshots
 }
 
-/// Paths of files that only expired snapshots reference, and of metadata files that fell off the log.
+/// Paths of files that only expired snapshots reference, and of metadata files that fell off the log. All that stays of
+/// `before`, the metadata that the commit builds on, is on the disk.
 pub(crate) async fn retired(
     files: &MetadataFiles,
+    before: &TableMetadata,
     built: &TableMetadataBuildResult,
     expired: &[SnapshotRef],
-    new_manifests: &[ManifestFile],
 ) -> Result<Vec<String>> {
     let mut urls: Vec<String> = built.expired_metadata_logs.iter().map(|log| log.metadata_file.clone()).collect();
     if !expired.is_empty() {
         urls.extend(expired.iter().map(|snapshot| snapshot.manifest_list().to_owned()));
-        urls.extend(only_in_expired(files, built, expired, new_manifests).await?);
+        urls.extend(only_in_expired(files, before, expired).await?);
     }
     urls.iter().map(|url| Ok(files.warehouse.path(url)?.to_string())).collect()
+}
+
+/// The snapshots that stay and don't build on the one before them. The oldest is the first.
+fn roots(before: &TableMetadata, expired: &[SnapshotRef]) -> Vec<SnapshotRef> {
+    let expired: HashSet<i64> = expired.iter().map(|snapshot| snapshot.snapshot_id()).collect();
+    let mut kept = by_age(before);
+    kept.retain(|snapshot| !expired.contains(&snapshot.snapshot_id()));
+    let mut previous = None;
+    kept.retain(|snapshot| {
+        let builds_on_it = previous.is_some() && snapshot.parent_snapshot_id() == previous;
+        previous = Some(snapshot.snapshot_id());
+        !builds_on_it
+    });
+    kept
 }
 
 /// Manifests and data files that no snapshot names any more.
 async fn only_in_expired(
     files: &MetadataFiles,
-    built: &TableMetadataBuildResult,
+    before: &TableMetadata,
     expired: &[SnapshotRef],
-    new_manifests: &[ManifestFile],
 ) -> Result<Vec<String>> {
-    // A manifest is in the snapshots from the one that wrote it to the one before the merge, without a gap: what
-    // the oldest snapshot that stays does not have, no later one has.
-    let oldest = built.metadata.snapshots().min_by_key(|snapshot| snapshot.sequence_number());
-    let oldest = oldest.filter(|oldest| Some(oldest.snapshot_id()) != built.metadata.current_snapshot_id());
-    let kept = match oldest {
-        Some(oldest) => readable(files, oldest).await?,
-        None => Some(new_manifests.to_vec()),
-    };
-    let Some(kept) = kept else { return Ok(Vec::new()) };
-    let (mut urls, mut unused) = (Vec::new(), HashSet::new());
-    for (index, snapshot) in expired.iter().enumerate() {
-        let Some(manifests) = readable(files, snapshot).await? else { continue };
-        // What the oldest of all had removed went when it became the oldest.
-        if index > 0 {
-            urls.extend(removed_in(files, snapshot, &manifests).await?);
+    let mut theirs: BTreeMap<String, ManifestFile> = BTreeMap::new();
+    for snapshot in expired {
+        let manifests = readable(files, snapshot).await?.unwrap_or_default();
+        theirs.extend(manifests.into_iter().map(|manifest| (manifest.manifest_path.clone(), manifest)));
+    }
+    let (mut gone, mut kept) = (theirs.clone(), HashMap::new());
+    for root in roots(before, expired) {
+        if gone.is_empty() {
+            return Ok(Vec::new());
         }
-        unused.extend(manifests.into_iter().map(|manifest| manifest.manifest_path));
+        // Who can't tell what stays deletes nothing.
+        let Some(manifests) = readable(files, &root).await? else { return Ok(Vec::new()) };
+        for manifest in manifests {
+            gone.remove(&manifest.manifest_path);
+            // A manifest that both have tells of no file that only one has.
+            if !theirs.contains_key(&manifest.manifest_path) {
+                kept.insert(manifest.manifest_path.clone(), manifest);
+            }
+        }
     }
-    if let Some(oldest) = oldest {
-        urls.extend(removed_in(files, oldest, &kept).await?);
+    let mut unused = HashSet::new();
+    for manifest in gone.values() {
+        unused.extend(live_files(files, manifest).await?.unwrap_or_default());
     }
-    let kept: HashSet<&str> = kept.iter().map(|manifest| manifest.manifest_path.as_str()).collect();
-    urls.extend(unused.into_iter().filter(|url| !kept.contains(url.as_str())));
-    Ok(urls)
+    for manifest in kept.values() {
+        if unused.is_empty() {
+            break;
+        }
+        let Some(used) = live_files(files, manifest).await? else { return Ok(Vec::new()) };
+        for url in used {
+            unused.remove(&url);
+        }
+    }
+    Ok(gone.into_keys().chain(unused).collect())
 }
 
 /// The manifests of a snapshot. None if its list is damaged: that is no reason to commit no more. What only it names stays
@@ -79,18 +120,13 @@ async fn readable(files: &MetadataFiles, snapshot: &SnapshotRef) -> Result<Optio
     }
 }
 
-/// Data files that were live until this snapshot. Only those before it name them.
-async fn removed_in(files: &MetadataFiles, snapshot: &SnapshotRef, manifests: &[ManifestFile]) -> Result<Vec<String>> {
-    let mut removed = Vec::new();
-    for manifest in manifests {
-        if manifest.added_snapshot_id == snapshot.snapshot_id() && manifest.deleted_files_count != Some(0) {
-            match files.removed_files(manifest).await {
-                Err(error) if error.kind() == Kind::Corrupt => {
-                    tracing::warn!(error = %error.chain(), "an old manifest can't be read; what it removed stays");
-                }
-                files => removed.extend(files?),
-            }
+/// URLs of the files that a manifest has. None if it is damaged.
+async fn live_files(files: &MetadataFiles, manifest: &ManifestFile) -> Result<Option<Vec<String>>> {
+    match files.entries(manifest).await {
+        Err(error) if error.kind() == Kind::Corrupt => {
+            tracing::warn!(error = %error.chain(), "an old manifest can't be read; what only it names stays");
+            Ok(None)
         }
+        entries => Ok(Some(entries?.iter().map(|entry| entry.file_path().to_owned()).collect())),
     }
-    Ok(removed)
 }

@@ -7,8 +7,8 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
-    StringArray, StructArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray,
+    RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
@@ -113,6 +113,7 @@ fn values(field: &Field, seeds: &[i64]) -> ArrayRef {
                 .map(|seed| Some(seed).filter(some).map(|seed| format!("text of {seed}")))
                 .collect::<StringArray>(),
         ),
+        DataType::Date32 => Arc::new(seeds.iter().map(|seed| i32::try_from(*seed).ok()).collect::<Date32Array>()),
         DataType::Binary => Arc::new(
             seeds.iter().map(|seed| Some(seed).filter(some).map(|seed| seed.to_le_bytes())).collect::<BinaryArray>(),
         ),
@@ -266,6 +267,7 @@ fn text_of(column: &ArrayRef, row: usize) -> Option<String> {
         DataType::Int32 => Some(column.as_primitive::<Int32Type>().value(row).to_string()),
         DataType::Int64 => Some(column.as_primitive::<Int64Type>().value(row).to_string()),
         DataType::Float64 => Some(column.as_primitive::<arrow::datatypes::Float64Type>().value(row).to_string()),
+        DataType::Date32 => Some(column.as_primitive::<arrow::datatypes::Date32Type>().value(row).to_string()),
         DataType::Boolean => Some(column.as_boolean().value(row).to_string()),
         DataType::Utf8 => Some(column.as_string::<i32>().value(row).to_owned()),
         DataType::Binary => Some(format!("{:?}", column.as_binary::<i32>().value(row))),

@@ -7,6 +7,7 @@
 //! moves.
 
 pub(crate) mod entries;
+pub(crate) mod refs;
 mod summary;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,14 +16,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, Operation, PartitionSpec, Schema, SchemaRef, Snapshot,
-    SnapshotRef, SortOrder, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder, UnboundPartitionSpec,
+    SnapshotRef, SortOrder, Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
+    UnboundPartitionSpec,
 };
 use lacus_core::{Error, Offsets, Result, StreamName, TableName, Timestamp};
 use uuid::Uuid;
 
 use self::entries::change_manifests;
 use self::summary::summary;
-use crate::expiry::{retired, snapshots_to_expire};
+use crate::expiry::{by_age, retired, snapshots_to_expire};
+use crate::layout::Layout;
 use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
 use crate::schema::TableSchema;
 use crate::warehouse::Warehouse;
@@ -31,6 +34,8 @@ use crate::warehouse::Warehouse;
 pub(crate) const METADATA_FILES_MAX: usize = 20;
 /// The table property that says what the table includes: `{"<stream>":{"<partition>":<next offset>}}`.
 const OFFSETS: &str = "lacus.offsets";
+/// The table property with the names that columns had before: `{"<field id>":["<name>"]}`.
+const ALIASES: &str = "lacus.aliases";
 
 /// A table as it was committed last.
 #[derive(Debug, Clone)]
@@ -54,6 +59,8 @@ pub(crate) struct Names {
 pub(crate) struct Change {
     pub(crate) names: Names,
     pub(crate) schema: Schema,
+    /// How the table is laid out from now on.
+    pub(crate) layout: Layout,
     /// What the change is to readers. `Append` removes no file, `Replace` changes no row, `Delete` adds no file.
     pub(crate) operation: Operation,
     /// URLs of live files that go.
@@ -136,6 +143,20 @@ impl Base {
         })
     }
 
+    /// Its columns, with the names that they had before.
+    ///
+    /// # Errors
+    /// `Invalid` for types that lacus does not know; `Corrupt` if the names can't be read.
+    pub(crate) fn schema(&self) -> Result<TableSchema> {
+        let mut schema = TableSchema::from_iceberg(self.metadata.current_schema(), self.metadata.last_column_id())?;
+        let Some(text) = self.metadata.properties().get(ALIASES) else { return Ok(schema) };
+        let aliases: BTreeMap<i32, Vec<String>> = serde_json::from_str(text).map_err(|error| {
+            Error::corrupt(format!("property {ALIASES} of {} can't be read", self.location)).with_source(error)
+        })?;
+        schema.set_aliases(&aliases);
+        Ok(schema)
+    }
+
     /// The Iceberg schema to commit rows of `schema` with: the current one, or a newer one that keeps its columns.
     pub(crate) fn schema_for(&self, schema: &TableSchema) -> Result<Schema> {
         let current = self.metadata.current_schema();
@@ -146,6 +167,12 @@ impl Base {
         if self.metadata.current_snapshot_id().is_some() {
             must_keep_columns(current, &wanted)?;
         }
+        self.numbered(schema)
+    }
+
+    /// The Iceberg schema of `schema`, whatever it keeps, with the id of an equal one or the next.
+    pub(crate) fn numbered(&self, schema: &TableSchema) -> Result<Schema> {
+        let wanted = schema.iceberg(0)?;
         let same = self.metadata.schemas_iter().find(|schema| schema.as_struct() == wanted.as_struct());
         let highest = self.metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or(0);
         schema.iceberg(same.map_or(highest + 1, |same| same.schema_id()))
@@ -211,29 +238,74 @@ fn as_iceberg(error: Error) -> iceberg::Error {
 /// # Errors
 /// `Conflict` if a file to remove is none of the table's.
 pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> Result<Planned> {
-    let Change { names, schema, operation, removed, added, delivered, now } = change;
+    plan_with(files, base, change, HashMap::new()).await
+}
+
+/// The table properties that keep what Iceberg's schema has no place for.
+pub(crate) fn schema_properties(schema: &TableSchema) -> Result<HashMap<String, String>> {
+    let aliases = serde_json::to_string(&schema.aliases())
+        .map_err(|error| Error::internal("write the names that columns had").with_source(error))?;
+    Ok(HashMap::from([(ALIASES.to_owned(), aliases)]))
+}
+
+/// The same, with table properties that are set.
+pub(crate) async fn plan_with(
+    files: &MetadataFiles,
+    base: &Base,
+    change: Change,
+    properties: HashMap<String, String>,
+) -> Result<Planned> {
+    let Change { names, schema, layout, operation, removed, added, delivered, now } = change;
     let offsets = offsets_property(base, delivered)?;
     let schema = SchemaRef::new(schema);
-    let (snapshot_id, parent) = (new_snapshot_id(&base.metadata), base.metadata.current_snapshot_id());
-    let sequence_number = base.metadata.next_sequence_number();
+    let id = new_snapshot_id(&base.metadata);
 
     let changed = change_manifests(files, &base.manifests, &removed, added).await?;
     let summary = summary(&base.metadata, operation, &changed.new)?;
     let (mut written, mut manifests) = (Vec::new(), changed.kept);
     for (number, (spec_id, entries)) in changed.new.into_iter().enumerate() {
         let path = names.manifest(number);
-        let (url, spec) = (&files.warehouse.url(&path), spec_of(&base.metadata, spec_id)?);
-        let new = NewManifest { url, snapshot_id, schema: Arc::clone(&schema), spec, entries };
+        let (url, spec) = (&files.warehouse.url(&path), spec_of(&base.metadata, &layout, spec_id)?);
+        let new = NewManifest { url, snapshot_id: id, schema: Arc::clone(&schema), spec, entries };
         let (bytes, manifest) = write_manifest(new).await?;
         manifests.insert(changed.place + number, manifest);
         written.push((path, bytes));
     }
+    let parent = base.metadata.current_snapshot_id();
+    let properties = properties.into_iter().chain([(OFFSETS.to_owned(), offsets)]).collect();
+    let snapshot = NewSnapshot { id, parent, schema, layout, summary, manifests, properties, now };
+    finish(files, base, &names, snapshot, written).await
+}
+
+/// A snapshot that is about to be the current one.
+struct NewSnapshot {
+    id: i64,
+    parent: Option<i64>,
+    schema: SchemaRef,
+    layout: Layout,
+    summary: Summary,
+    manifests: Vec<ManifestFile>,
+    /// Table properties that are set with it, the offsets among them.
+    properties: HashMap<String, String>,
+    now: Timestamp,
+}
+
+/// Plans the manifest list and the metadata of a commit. `written` is what it writes beside them.
+async fn finish(
+    files: &MetadataFiles,
+    base: &Base,
+    names: &Names,
+    new: NewSnapshot,
+    mut written: Vec<(String, Bytes)>,
+) -> Result<Planned> {
+    let NewSnapshot { id, parent, schema, layout, summary, manifests, properties, now } = new;
+    let sequence_number = base.metadata.next_sequence_number();
     let list_url = files.warehouse.url(&names.list());
-    let (bytes, manifests) = write_manifest_list(&list_url, snapshot_id, parent, sequence_number, manifests).await?;
+    let (bytes, manifests) = write_manifest_list(&list_url, id, parent, sequence_number, manifests).await?;
     written.push((names.list(), bytes));
 
     let snapshot = Snapshot::builder()
-        .with_snapshot_id(snapshot_id)
+        .with_snapshot_id(id)
         .with_parent_snapshot_id(parent)
         .with_sequence_number(sequence_number)
         .with_timestamp_ms(now.as_millis().max(base.metadata.last_updated_ms()))
@@ -241,9 +313,11 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
         .with_summary(summary)
         .with_schema_id(schema.schema_id())
         .build();
-    let expired = snapshots_to_expire(&base.metadata);
-    let built = build(base, snapshot, &schema, &expired, offsets)?;
-    let retired = retired(files, &built, &expired, &manifests).await?;
+    // What does not build on the newest snapshot may need any other, and can't be looked at before it is on the disk.
+    let newest = by_age(&base.metadata).last().map(|snapshot| snapshot.snapshot_id());
+    let expired = if parent == newest { snapshots_to_expire(&base.metadata)? } else { Vec::new() };
+    let built = build(base, snapshot, &schema, &layout, &expired, properties)?;
+    let retired = retired(files, &base.metadata, &built, &expired).await?;
     let json = serde_json::to_vec(&built.metadata)
         .map_err(|error| Error::internal("write table metadata").with_source(error))?;
     let location = files.warehouse.url(&names.metadata());
@@ -251,8 +325,9 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
     Ok(Planned { base: Base { location, metadata: built.metadata, manifests }, files: written, retired })
 }
 
-fn spec_of(metadata: &TableMetadata, spec_id: i32) -> Result<PartitionSpec> {
-    let spec = metadata.partition_spec_by_id(spec_id);
+fn spec_of(metadata: &TableMetadata, layout: &Layout, spec_id: i32) -> Result<PartitionSpec> {
+    let new = Some(&layout.spec).filter(|spec| spec.spec_id() == spec_id);
+    let spec = new.or_else(|| metadata.partition_spec_by_id(spec_id));
     spec.map(|spec| spec.as_ref().clone())
         .ok_or_else(|| Error::internal(format!("the table has no partition spec {spec_id}")))
 }
@@ -261,8 +336,9 @@ fn build(
     base: &Base,
     snapshot: Snapshot,
     schema: &Schema,
+    layout: &Layout,
     expired: &[SnapshotRef],
-    offsets: String,
+    properties: HashMap<String, String>,
 ) -> Result<TableMetadataBuildResult> {
     let expired_ids: Vec<i64> = expired.iter().map(|snapshot| snapshot.snapshot_id()).collect();
     let kept_schemas: HashSet<i32> = base
@@ -279,13 +355,17 @@ fn build(
         .clone()
         .into_builder(Some(base.location.clone()))
         .add_current_schema(schema.clone())
+        .and_then(|builder| if layout.is_of(&base.metadata) { Ok(builder) } else { layout.apply(builder) })
         .and_then(|builder| builder.set_branch_snapshot(snapshot, MAIN_BRANCH))
-        .and_then(|builder| builder.set_properties(HashMap::from([(OFFSETS.to_owned(), offsets)])))
+        .and_then(|builder| builder.set_properties(properties))
         .and_then(|builder| builder.remove_snapshots(&expired_ids).remove_schemas(&unused_schemas))
         .and_then(TableMetadataBuilder::build)
         .map_err(|error| iceberg_error(error, "build table metadata"))?;
     if built.metadata.current_schema_id() != schema.schema_id() {
         return Err(Error::internal("the new schema was given another id"));
+    }
+    if !layout.is_of(&built.metadata) {
+        return Err(Error::internal("the new layout was given other ids"));
     }
     Ok(built)
 }

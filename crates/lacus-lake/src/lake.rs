@@ -10,23 +10,26 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt};
-use lacus_core::settings;
-use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, StreamName, TableName};
+use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, StreamName, TableName, settings};
 use object_store::ObjectStore;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::spawn_blocking;
 
+use crate::alter::alter;
 use crate::catalog::{Catalog, CatalogPlace, Opened, PointerMove, Publication, RawTotals, catalog_file};
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
 use crate::compact::{CompactionReport, FileSizes, compact};
+use crate::history::{self, Remembered, Version};
 use crate::kernel::{Base, plan_table};
+use crate::layout::{LayoutField, describe_layout, partition_text};
 use crate::leftovers::discard;
 use crate::manifests::MetadataFiles;
 use crate::raw::RawFile;
-use crate::schema::TableSchema;
+use crate::rollback::{self, RollbackReport};
+use crate::schema::{SchemaChange, TableSchema};
 use crate::store::{DurableDirectory, make_directory};
-use crate::table::{LiveFile, Table};
+use crate::table::{LiveFile, Table, TableState};
 use crate::warehouse::Warehouse;
 
 /// Tables that opening reads side by side.
@@ -48,11 +51,15 @@ pub(crate) struct Inner {
     damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
+    /// How tables are to be laid out, as far as the settings say.
+    layouts: RwLock<BTreeMap<TableName, settings::Table>>,
     raw: Mutex<RawTotals>,
     /// Files that were merged since the start, and the bytes that this wrote.
     merged: Mutex<(u64, u64)>,
     /// Commits that were reported as failed and turned out to have happened, by stream: a retry of the same is done.
     settled_late: Mutex<HashMap<StreamName, (Offsets, CommitReport)>>,
+    /// Past states of tables that were asked for lately.
+    remembered: Mutex<Remembered>,
 }
 
 /// What one commit publishes: rows of some tables that came by one stream, all or nothing.
@@ -158,9 +165,11 @@ impl Lake {
             tables: RwLock::default(),
             damaged: RwLock::default(),
             publishing: AsyncMutex::default(),
+            layouts: RwLock::default(),
             raw: Mutex::new(raw),
             merged: Mutex::default(),
             settled_late: Mutex::default(),
+            remembered: Mutex::default(),
         };
         if !leftovers.is_empty() {
             tracing::info!(files = leftovers.len(), "deleting what was written but not committed, or is not needed");
@@ -190,6 +199,49 @@ impl Lake {
         read(&self.inner.tables).values().cloned().collect()
     }
 
+    /// A table as a version of it was: the files of that snapshot, with the columns it had, and no tail.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such version, or no longer; `Corrupt` if its metadata can't be read.
+    pub async fn table_at(&self, table: &Table, version: &Version) -> Result<Arc<TableState>> {
+        history::state_at(&self.inner, table, version).await
+    }
+
+    /// Gives a snapshot of a table a name, and says which one it is: it does not expire. The same again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such version, `Exists` if another snapshot has the name, `Limited` if there are too many.
+    pub async fn tag(&self, table: &Arc<Table>, name: &str, version: Version) -> Result<i64> {
+        detached(rollback::tag(Arc::clone(&self.inner), Arc::clone(table), name.to_owned(), version)).await
+    }
+
+    /// Takes a tag away, and says which snapshot it had.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such tag.
+    pub async fn untag(&self, table: &Arc<Table>, name: &str) -> Result<i64> {
+        detached(rollback::untag(Arc::clone(&self.inner), Arc::clone(table), name.to_owned())).await
+    }
+
+    /// Returns a table to the rows that a version of it had: rows of its tail stay, offsets and columns too. Dropping the
+    /// future does not stop it.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such version; `Unavailable` when the store or the catalog refuses: nothing changed then.
+    pub async fn rollback(&self, table: &Arc<Table>, version: Version) -> Result<RollbackReport> {
+        detached(rollback::rollback(Arc::clone(&self.inner), Arc::clone(table), version)).await
+    }
+
+    /// Lets all snapshots of a table but the last one go, with their tags, and says how many: nobody can ask for rows that
+    /// are no longer in the table. Their files are deleted after the grace period.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store or the catalog refuses: nothing changed then.
+    pub async fn forget_history(&self, table: &Arc<Table>) -> Result<usize> {
+        let (inner, table) = (Arc::clone(&self.inner), Arc::clone(table));
+        detached(async move { rollback::expire_all(&inner, &table).await }).await
+    }
+
     /// Makes a table with `schema`, durably; the one that exists is returned as it is.
     ///
     /// # Errors
@@ -204,6 +256,23 @@ impl Lake {
             create_table(&inner, name, &schema).await.context(doing)
         })
         .await
+    }
+
+    /// Says how tables are to be laid out from their next commits on. Tables that are not named keep the layout they have.
+    pub fn set_layouts(&self, layouts: BTreeMap<TableName, settings::Table>) {
+        *write(&self.inner.layouts) = layouts;
+    }
+
+    /// How a table is laid out, and what of its settings does not apply yet.
+    #[must_use]
+    pub fn layout(&self, table: &Table) -> Vec<LayoutField> {
+        describe_layout(&table.base().metadata, self.inner.layout_of(table.name()).as_ref())
+    }
+
+    /// The partition of a live file of a table: field as in the settings, and value. None for null.
+    #[must_use]
+    pub fn partition_of(&self, table: &Table, file: &LiveFile) -> Vec<(String, Option<String>)> {
+        partition_text(&table.base().metadata, &file.stats.placement)
     }
 
     /// Publishes rows, raw events and offsets. After an error nothing of it is visible and it may be tried again, with
@@ -228,6 +297,16 @@ impl Lake {
         stop: Arc<AtomicBool>,
     ) -> Result<Option<CompactionReport>> {
         detached(compact(Arc::clone(&self.inner), Arc::clone(table), sizes, stop)).await
+    }
+
+    /// Changes the columns of a table, one change after the other, all or none: a commit of metadata alone. The table must
+    /// have no rows that are not committed. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// `Invalid` if a change can't be, `NotFound` for a column that is not there, `Conflict` if rows are not committed or
+    /// a column is there already, `Unavailable` when the store or the catalog refuses.
+    pub async fn alter(&self, table: &Arc<Table>, changes: Vec<SchemaChange>) -> Result<()> {
+        detached(alter(Arc::clone(&self.inner), Arc::clone(table), changes)).await
     }
 
     /// Finds out what became of a commit whose answer was lost, if there is one: after it, what tables show is what is
@@ -309,8 +388,17 @@ impl Inner {
         read(&self.damaged).clone()
     }
 
+    pub(crate) fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        lock(&self.remembered)
+    }
+
     pub(crate) fn raw_totals(&self) -> RawTotals {
         *lock(&self.raw)
+    }
+
+    /// How a table is to be laid out, if the settings say.
+    pub(crate) fn layout_of(&self, name: &TableName) -> Option<settings::Table> {
+        read(&self.layouts).get(name).cloned()
     }
 
     /// The report of a commit that was thought to have failed, if this is the same again.
@@ -353,9 +441,8 @@ fn open_directory(directory: &Path) -> Result<(PathBuf, DurableDirectory)> {
 async fn load(files: &MetadataFiles, name: TableName, location: String) -> Result<Table> {
     let doing = format!("open table \"{name}\"");
     let base = Base::read(files, location).await.context(&doing)?;
-    let metadata = &base.metadata;
-    let schema = TableSchema::from_iceberg(metadata.current_schema(), metadata.last_column_id()).context(&doing)?;
-    let live = files.live_files(&base.manifests).await.context(&doing)?;
+    let schema = base.schema().context(&doing)?;
+    let live = files.live_files(&base.manifests, &base.metadata).await.context(&doing)?;
     let delivered = base.offsets(&name).context(&doing)?;
     Ok(Table::new(name, base, schema, live, delivered))
 }

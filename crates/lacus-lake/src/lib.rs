@@ -4,15 +4,19 @@
 //! the whole state at once, so an event is never in both and never in neither.
 //!
 //! To read it in the order of an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]); [`table`]
-//! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `data_file` for
-//! Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata, `catalog` for the pointers and `store` for the
-//! disk; `change` commits files without a delivery; `compact` makes large files of small ones; `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
+//! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `layout` and `arrange`
+//! for which rows go to which file, `data_file` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
+//! `catalog` for the pointers and `store` for the disk; `change` commits files without a delivery; `alter` changes columns;
+//! `compact` makes large files of small ones; `history` finds what tables were, `rollback` names it and returns to it;
+//! `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;
 pub mod schema;
 pub mod table;
 
+mod alter;
+mod arrange;
 mod bounds;
 mod catalog;
 mod change;
@@ -21,19 +25,28 @@ mod commit;
 mod compact;
 mod data_file;
 mod expiry;
+mod file_stats;
 #[cfg(test)]
 mod fixture;
+mod history;
 mod kernel;
 mod lake;
+mod layout;
 mod leftovers;
 mod manifests;
 mod raw;
+mod rollback;
 mod store;
 mod warehouse;
 
+pub use alter::AlterTables;
 pub use check::Finding;
 pub use compact::{CompactionReport, FileSizes};
+pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};
+pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
+pub use layout::LayoutField;
 pub use raw::{RawFile, RawWriter};
-pub use schema::{Column, ColumnType, TableSchema};
-pub use table::{LiveFile, Snapshot, Table, TableState, TailBatch};
+pub use rollback::RollbackReport;
+pub use schema::{Column, ColumnType, SchemaChange, TableSchema};
+pub use table::{LiveFile, Reference, Snapshot, Table, TableState, TailBatch};

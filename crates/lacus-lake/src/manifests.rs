@@ -13,6 +13,7 @@ use iceberg::spec::{
 use lacus_core::{Context, Error, Result};
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::file_stats::FileStats;
 use crate::store::store_error;
 use crate::table::LiveFile;
 use crate::warehouse::Warehouse;
@@ -49,18 +50,6 @@ impl MetadataFiles {
 
     /// The live entries of a manifest, with the snapshot ids and sequence numbers they inherit.
     pub(crate) async fn entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
-        let mut entries = self.all_entries(manifest).await?;
-        entries.retain(|entry| entry.is_alive());
-        Ok(entries)
-    }
-
-    /// URLs of the files that were removed when this manifest was written.
-    pub(crate) async fn removed_files(&self, manifest: &ManifestFile) -> Result<Vec<String>> {
-        let entries = self.all_entries(manifest).await?;
-        Ok(entries.iter().filter(|entry| !entry.is_alive()).map(|entry| entry.file_path().to_owned()).collect())
-    }
-
-    async fn all_entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
         let url = &manifest.manifest_path;
         let bytes = self.read(url).await?;
         // Only `load_manifest` inherits what entries leave out, and it reads through a `FileIO`.
@@ -72,24 +61,31 @@ impl MetadataFiles {
             .await
             .map_err(|error| iceberg_error(error, "read a manifest"))?;
         let manifest = manifest.load_manifest(&memory).await.map_err(|error| damaged(error, url))?;
-        let (entries, _) = manifest.into_parts();
+        let (mut entries, _) = manifest.into_parts();
+        entries.retain(|entry| entry.is_alive());
         Ok(entries)
     }
 
-    /// The live data files of these manifests, in their order.
-    pub(crate) async fn live_files(&self, manifests: &[ManifestFile]) -> Result<Vec<LiveFile>> {
+    /// The live data files of a table, in the order of its manifests.
+    pub(crate) async fn live_files(
+        &self,
+        manifests: &[ManifestFile],
+        metadata: &TableMetadata,
+    ) -> Result<Vec<LiveFile>> {
         let mut files = Vec::new();
         for manifest in manifests {
             for entry in self.entries(manifest).await? {
-                files.push(self.live_file(&entry.data_file)?);
+                files.push(self.live_file(&entry.data_file, manifest.partition_spec_id, metadata)?);
             }
         }
         Ok(files)
     }
 
-    pub(crate) fn live_file(&self, file: &DataFile) -> Result<LiveFile> {
+    /// A data file as queries see it.
+    pub(crate) fn live_file(&self, file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Result<LiveFile> {
         let path = self.warehouse.path(file.file_path())?.to_string();
-        Ok(LiveFile { path, bytes: file.file_size_in_bytes(), rows: file.record_count() })
+        let stats = Arc::new(FileStats::of(file, spec_id, metadata));
+        Ok(LiveFile { path, bytes: file.file_size_in_bytes(), rows: file.record_count(), stats })
     }
 }
 

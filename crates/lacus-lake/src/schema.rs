@@ -4,14 +4,19 @@
 //! first value that has one, or by a person. Whole numbers widen to fractions until the column is committed; nothing else
 //! changes by itself. Tables that other engines made have whatever types and ids those gave them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use iceberg::spec::PrimitiveType;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
+use crate::layout::RESERVED_PREFIX;
+
+mod change;
 mod iceberg_form;
+
+pub use change::SchemaChange;
 
 /// Misfit values of a row, as JSON text by path; null when everything fitted.
 pub const RESCUED: &str = "_rescued";
@@ -158,9 +163,40 @@ impl TableSchema {
         Arc::new(Schema::new(columns.chain(system).collect::<Fields>()))
     }
 
+    /// The field ids of its system columns.
+    pub(crate) fn system_ids(&self) -> &[i32] {
+        self.system.as_ref().map_or(&[], |ids| ids.as_slice())
+    }
+
     /// Its system columns with their ids.
     fn system_columns(&self) -> impl Iterator<Item = (i32, &'static (&'static str, DataType, PrimitiveType))> {
         self.system.into_iter().flatten().zip(SYSTEM.iter())
+    }
+
+    /// The names that columns had before, by field id.
+    pub(crate) fn aliases(&self) -> BTreeMap<i32, Vec<String>> {
+        fn collect(columns: Vec<&Column>, found: &mut BTreeMap<i32, Vec<String>>) {
+            for column in columns {
+                if !column.aliases.is_empty() {
+                    found.insert(column.id, column.aliases.clone());
+                }
+                collect(column.kind.children(), found);
+            }
+        }
+        let mut found = BTreeMap::new();
+        collect(self.columns.iter().collect(), &mut found);
+        found
+    }
+
+    /// Takes the names that columns had before, by field id.
+    pub(crate) fn set_aliases(&mut self, aliases: &BTreeMap<i32, Vec<String>>) {
+        fn set(columns: Vec<&mut Column>, aliases: &BTreeMap<i32, Vec<String>>) {
+            for column in columns {
+                column.aliases = aliases.get(&column.id).cloned().unwrap_or_default();
+                set(column.kind.children_mut(), aliases);
+            }
+        }
+        set(self.columns.iter_mut().collect(), aliases);
     }
 
     /// Marks every column as committed: from now on types stay.
@@ -245,6 +281,12 @@ impl ColumnType {
 /// Whether `name` is the name of a system column, in whatever case.
 pub(crate) fn is_system_name(name: &str) -> bool {
     SYSTEM.iter().any(|(system, ..)| name.eq_ignore_ascii_case(system))
+}
+
+/// Whether no column from events may have this name: it is a system column's, or of those that partition fields have.
+pub(crate) fn is_taken_name(name: &str) -> bool {
+    let start = name.as_bytes().get(..RESERVED_PREFIX.len());
+    is_system_name(name) || start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX.as_bytes()))
 }
 
 fn arrow_field(id: i32, name: &str, kind: DataType) -> Field {

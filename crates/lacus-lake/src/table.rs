@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{SnapshotReference, SnapshotRetention, TableMetadata};
 use lacus_core::{Offsets, Result, TableName, Timestamp};
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::file_stats::FileStats;
 use crate::kernel::Base;
+use crate::kernel::refs::refs_of;
 use crate::schema::TableSchema;
 
 /// A table of the lake. One delivery loop writes it; anybody reads it.
@@ -50,7 +52,7 @@ pub struct TableState {
 }
 
 /// One committed Parquet file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LiveFile {
     /// Its path in the lake's object store.
     pub path: String,
@@ -58,6 +60,8 @@ pub struct LiveFile {
     pub bytes: u64,
     /// Its rows.
     pub rows: u64,
+    /// What is known of its columns.
+    pub stats: Arc<FileStats>,
 }
 
 /// One commit of a table, as Iceberg keeps it.
@@ -75,6 +79,17 @@ pub struct Snapshot {
     pub manifest_list: String,
     /// Numbers of files, rows and bytes (Iceberg specification, appendix F).
     pub summary: BTreeMap<String, String>,
+}
+
+/// A name that a snapshot has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// `main`, or the name of a tag or a branch.
+    pub name: String,
+    /// Whether it stays where it is. A branch moves with its commits.
+    pub is_tag: bool,
+    /// The snapshot.
+    pub snapshot: i64,
 }
 
 impl Snapshot {
@@ -174,6 +189,20 @@ impl Table {
         snapshots.into_iter().map(|snapshot| Snapshot::of(snapshot)).collect()
     }
 
+    /// The names that its snapshots have, in order.
+    ///
+    /// # Errors
+    /// If the metadata can't be read.
+    pub fn references(&self) -> Result<Vec<Reference>> {
+        let refs = refs_of(&self.base().metadata)?.into_iter();
+        let reference = |(name, reference): (String, SnapshotReference)| Reference {
+            name,
+            is_tag: matches!(reference.retention, SnapshotRetention::Tag { .. }),
+            snapshot: reference.snapshot_id,
+        };
+        Ok(refs.map(reference).collect())
+    }
+
     /// Makes more rows visible.
     pub fn append_tail(&self, schema: &TableSchema, batch: TailBatch) {
         self.change(|state| {
@@ -198,7 +227,7 @@ impl Table {
     /// If the committed schema can't be read.
     pub fn forget_tail(&self) -> Result<()> {
         let base = self.lock();
-        let schema = TableSchema::from_iceberg(base.metadata.current_schema(), base.metadata.last_column_id())?;
+        let schema = base.schema()?;
         let mut state = TableState::clone(&self.state.load());
         state.set_schema(&schema);
         state.tail.clear();
@@ -224,6 +253,11 @@ impl Table {
             if state.schema.last_id < tail.schema.last_id {
                 state.set_schema(&tail.schema);
             }
+        } else if state.tail.is_empty()
+            && let Ok(schema) = committed.base.schema()
+        {
+            // Columns that changed; who commits made sure that they can be read.
+            state.set_schema(&schema);
         }
         *base = committed.base;
         self.state.store(Arc::new(state));

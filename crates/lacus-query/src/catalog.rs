@@ -13,11 +13,12 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
-use lacus_core::{MAIN_DATABASE, TableName};
-use lacus_lake::{Lake, Table};
+use lacus_core::{Error, MAIN_DATABASE, TableName};
+use lacus_lake::{Lake, Table, Version};
 
 use crate::metadata::Metadata;
 use crate::table::LakeTable;
+use crate::time_travel;
 use crate::users::{IDENTIFIES, USERS, has_users, users};
 
 /// Catalog `lake`.
@@ -79,7 +80,25 @@ impl Database {
         Some((self.find(table)?, what))
     }
 
-    fn damage_of(&self, name: &str) -> Option<lacus_core::Error> {
+    /// A table as a version of it was.
+    async fn past(&self, name: &str, version: &Version) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if let Some(table) = self.find(name) {
+            let state =
+                self.lake.table_at(&table, version).await.map_err(|error| DataFusionError::External(error.into()))?;
+            return Ok(Some(Arc::new(LakeTable::new(state))));
+        }
+        if let Some(damage) = self.damage_of(name) {
+            return Err(DataFusionError::External(damage.into()));
+        }
+        if self.table_exist(name) {
+            let error = Error::invalid(format!("\"{name}\" is computed when it is asked: it has no versions"));
+            let error = error.with_hint("ask the table that it is computed from");
+            return Err(DataFusionError::External(error.into()));
+        }
+        Ok(None)
+    }
+
+    fn damage_of(&self, name: &str) -> Option<Error> {
         let name = TableName::new(&format!("{}.{name}", self.name)).ok()?;
         self.lake.damage_of(&name)
     }
@@ -106,6 +125,9 @@ impl SchemaProvider for Database {
         if let Some(table) = self.find(name) {
             return Ok(Some(Arc::new(LakeTable::new(table.state()))));
         }
+        if let Some((table, version)) = time_travel::split(name) {
+            return self.past(table, &version).await;
+        }
         if let Some((table, what)) = self.metadata(name) {
             return what.of(&self.lake, &table).map(Some);
         }
@@ -122,7 +144,8 @@ impl SchemaProvider for Database {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.find(name).is_some()
+        let present = time_travel::split(name).map_or(name, |(table, _)| table);
+        self.find(present).is_some()
             || self.metadata(name).is_some()
             || self.damage_of(name).is_some()
             || (name == USERS && self.identifies().is_some())

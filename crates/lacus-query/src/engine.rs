@@ -22,7 +22,7 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use lacus_core::{Error, MAIN_DATABASE, Result, settings};
-use lacus_lake::Lake;
+use lacus_lake::{AlterTables, Lake};
 use object_store::ObjectStore;
 use tokio::runtime::Runtime;
 use trino_functions::{Semantics, install};
@@ -52,27 +52,40 @@ pub struct Engine {
 pub(crate) struct Shared {
     /// What a session is copied from.
     templates: Templates,
-    catalog: Arc<dyn CatalogProvider>,
+    pub(crate) catalog: Arc<dyn CatalogProvider>,
     /// Reads what Postgres clients ask about tables.
     pub(crate) postgres: PostgresCompatibilityParser,
+    /// The tables, and who changes them. None: nobody does.
+    pub(crate) altering: Option<(Arc<Lake>, Arc<dyn AlterTables>)>,
     pub(crate) timeout: Duration,
     pub(crate) workers: Workers,
 }
 
 impl Engine {
-    /// Starts an engine for a lake.
+    /// Starts an engine for a lake, whose tables `altering` changes.
     ///
     /// # Errors
     /// If there are no threads or no place for temporary files.
-    pub fn new(lake: Arc<Lake>, settings: &settings::Query) -> Result<Self> {
+    pub fn new(lake: Arc<Lake>, altering: Arc<dyn AlterTables>, settings: &settings::Query) -> Result<Self> {
         let store = lake.store();
-        Self::over(Arc::new(LakeCatalog::new(lake)), store, settings)
+        let catalog = Arc::new(LakeCatalog::new(Arc::clone(&lake)));
+        Self::with(catalog, store, Some((lake, altering)), settings)
     }
 
     /// An engine for the tables of `catalog`, with their files in `store`.
+    #[cfg(test)]
     pub(crate) fn over(
         catalog: Arc<dyn CatalogProvider>,
         store: Arc<dyn ObjectStore>,
+        settings: &settings::Query,
+    ) -> Result<Self> {
+        Self::with(catalog, store, None, settings)
+    }
+
+    fn with(
+        catalog: Arc<dyn CatalogProvider>,
+        store: Arc<dyn ObjectStore>,
+        altering: Option<(Arc<Lake>, Arc<dyn AlterTables>)>,
         settings: &settings::Query,
     ) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -85,6 +98,7 @@ impl Engine {
                 templates,
                 catalog,
                 postgres: PostgresCompatibilityParser::new(),
+                altering,
                 timeout,
                 workers,
             }),

@@ -7,6 +7,7 @@
 //! table's. It knows no wire format.
 
 mod adapt;
+mod alter;
 mod answer;
 mod catalog;
 mod dialect;
@@ -16,12 +17,15 @@ pub mod json;
 mod metadata;
 mod naming;
 mod parameters;
+mod pruning;
+mod reads;
 mod rewrite;
 mod session;
 mod spelling;
 mod statement;
 mod table;
 mod tail;
+mod time_travel;
 mod users;
 mod variables;
 

@@ -1,8 +1,11 @@
-//! What is known about a table, as tables: `"clicks$snapshots"`, `"clicks$history"`, `"clicks$files"`.
+//! What is known about a table, as tables: `"clicks$snapshots"`, `"clicks$history"`, `"clicks$refs"`, `"clicks$files"`,
+//! `"clicks$columns"`, `"clicks$layout"`.
 //!
 //! Names and columns are those of Trino and Athena (Trino documentation, Iceberg connector, "Metadata tables"). `$files` has
-//! no column statistics.
+//! no column statistics. `$columns` and `$layout` are our own: the latter says what files are partitioned and rows sorted by,
+//! and what of the settings does not apply yet.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -12,8 +15,9 @@ use datafusion::arrow::array::{
 use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
 use lacus_core::Timestamp;
-use lacus_lake::{Lake, Snapshot, Table};
+use lacus_lake::{Column, Lake, Reference, Snapshot, Table};
 
 /// Between the name of a table and what is asked about it.
 const MARK: char = '$';
@@ -25,7 +29,10 @@ const DATA: i32 = 0;
 pub(crate) enum Metadata {
     Snapshots,
     History,
+    Refs,
     Files,
+    Columns,
+    Layout,
 }
 
 impl Metadata {
@@ -35,7 +42,10 @@ impl Metadata {
         let what = match what {
             "snapshots" => Self::Snapshots,
             "history" => Self::History,
+            "refs" => Self::Refs,
             "files" => Self::Files,
+            "columns" => Self::Columns,
+            "layout" => Self::Layout,
             _ => return None,
         };
         Some((table, what))
@@ -45,8 +55,11 @@ impl Metadata {
     pub(crate) fn of(self, lake: &Lake, table: &Table) -> Result<Arc<dyn TableProvider>> {
         let columns = match self {
             Self::Snapshots => snapshots(&table.snapshots()),
-            Self::History => history(&table.snapshots()),
+            Self::History => history(&table.snapshots(), table.state().snapshot_id),
+            Self::Refs => refs(&table.references().map_err(|error| DataFusionError::External(error.into()))?),
             Self::Files => files(lake, table),
+            Self::Columns => all_columns(table),
+            Self::Layout => Ok(layout(lake, table)),
         }?;
         // The types are there even when there are no rows.
         let rows =
@@ -76,13 +89,32 @@ fn snapshots(snapshots: &[Snapshot]) -> Result<Columns> {
     ])
 }
 
-fn history(snapshots: &[Snapshot]) -> Result<Columns> {
-    let all: BooleanArray = snapshots.iter().map(|_| Some(true)).collect();
+/// A rollback builds on an old snapshot: what was between is no ancestor of it.
+fn history(snapshots: &[Snapshot], current: Option<i64>) -> Result<Columns> {
+    let parents: HashMap<i64, Option<i64>> = snapshots.iter().map(|snapshot| (snapshot.id, snapshot.parent)).collect();
+    let mut ancestors = HashSet::new();
+    let mut next = current;
+    while let Some(id) = next.filter(|id| parents.contains_key(id) && ancestors.insert(*id)) {
+        next = parents[&id];
+    }
+    let are_ancestors: BooleanArray = snapshots.iter().map(|snapshot| Some(ancestors.contains(&snapshot.id))).collect();
     Ok(vec![
         ("made_current_at", times(snapshots.iter().map(|snapshot| snapshot.committed_at))),
         ("snapshot_id", numbers(snapshots.iter().map(|snapshot| Some(snapshot.id)))),
         ("parent_id", numbers(snapshots.iter().map(|snapshot| snapshot.parent))),
-        ("is_current_ancestor", Arc::new(all)),
+        ("is_current_ancestor", Arc::new(are_ancestors)),
+    ])
+}
+
+fn refs(references: &[Reference]) -> Result<Columns> {
+    let kind = |reference: &Reference| if reference.is_tag { "TAG" } else { "BRANCH" };
+    Ok(vec![
+        ("name", texts(references.iter().map(|reference| reference.name.clone()))),
+        ("type", texts(references.iter().map(|reference| kind(reference).to_owned()))),
+        ("snapshot_id", numbers(references.iter().map(|reference| Some(reference.snapshot)))),
+        ("max_reference_age_in_ms", numbers(references.iter().map(|_| None))),
+        ("min_snapshots_to_keep", Arc::new(Int32Array::new_null(references.len()))),
+        ("max_snapshot_age_in_ms", numbers(references.iter().map(|_| None))),
     ])
 }
 
@@ -96,6 +128,38 @@ fn files(lake: &Lake, table: &Table) -> Result<Columns> {
         ("record_count", numbers(files.iter().map(|file| number(file.rows)))),
         ("file_size_in_bytes", numbers(files.iter().map(|file| number(file.bytes)))),
     ])
+}
+
+/// Every column at every depth, in order; system columns are not listed.
+fn all_columns(table: &Table) -> Result<Columns> {
+    fn collect(columns: Vec<&Column>, parent: &str, found: &mut Vec<(i32, String, String, String)>) {
+        for column in columns {
+            let name = if parent.is_empty() { column.name.clone() } else { format!("{parent}.{}", column.name) };
+            found.push((column.id, name.clone(), column.kind.sql(), column.aliases.join(", ")));
+            collect(column.kind.children(), &name, found);
+        }
+    }
+    let state = table.state();
+    let mut found = Vec::new();
+    collect(state.schema.columns.iter().collect(), "", &mut found);
+    let was = found.iter().map(|column| Some(column.3.clone()).filter(|was| !was.is_empty()));
+    Ok(vec![
+        ("column_name", texts(found.iter().map(|column| column.1.clone()))),
+        ("data_type", texts(found.iter().map(|column| column.2.clone()))),
+        ("field_id", numbers(found.iter().map(|column| Some(i64::from(column.0))))),
+        ("former_names", Arc::new(was.collect::<StringArray>())),
+    ])
+}
+
+fn layout(lake: &Lake, table: &Table) -> Columns {
+    let fields = lake.layout(table);
+    let kind = |is_partition| if is_partition { "partition" } else { "sort" };
+    let reasons: StringArray = fields.iter().map(|field| field.missing.clone()).collect();
+    vec![
+        ("kind", texts(fields.iter().map(|field| kind(field.is_partition).to_owned()))),
+        ("field", texts(fields.iter().map(|field| field.field.clone()))),
+        ("missing", Arc::new(reasons)),
+    ]
 }
 
 fn times(times: impl Iterator<Item = Timestamp>) -> ArrayRef {

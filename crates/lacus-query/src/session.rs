@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::CatalogProvider;
 use datafusion::common::internal_err;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
@@ -21,6 +22,7 @@ use lacus_core::Kind;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout_at};
 
+use crate::alter::Alteration;
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
@@ -29,6 +31,7 @@ use crate::parameters;
 use crate::rewrite::tell_columns_apart;
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind, parse};
+use crate::time_travel::{self, Moment, Versions};
 use crate::variables::Variables;
 
 /// One connection's view of the lake.
@@ -174,6 +177,7 @@ impl Session {
                 Ok(Answer::done(command))
             }
             StatementKind::Show(name) => self.show(name.as_deref()),
+            StatementKind::Alter(alteration) => self.alter(alteration).await,
             StatementKind::Nothing(command) => Ok(Answer::done(command)),
         }
     }
@@ -214,6 +218,18 @@ impl Session {
         }
     }
 
+    async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
+        let table = &alteration.table;
+        let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\""));
+        let (lake, altering) = self.shared.altering.as_ref().ok_or_else(no_table)?;
+        let found = lake.table(table).ok_or_else(no_table)?;
+        let changes = alteration.changes(&found.state().schema);
+        if !changes.is_empty() {
+            altering.alter(table, changes).await?;
+        }
+        Ok(Answer::done("ALTER TABLE"))
+    }
+
     fn show(&self, name: Option<&str>) -> Result<Answer, SqlError> {
         let variables = self.variables();
         let columns: Vec<(&str, Vec<&str>)> = match name {
@@ -231,8 +247,12 @@ impl Session {
         Ok(Answer::ready("SHOW", schema, vec![batch]))
     }
 
+    pub(crate) fn catalog(&self) -> &dyn CatalogProvider {
+        &*self.shared.catalog
+    }
+
     /// The engine's settings with those of this session laid over them.
-    fn state_now(&self) -> SessionState {
+    pub(crate) fn state_now(&self) -> SessionState {
         let mut state = self.shared.state(self.variables().dialect());
         state.mark_start_execution();
         state
@@ -312,11 +332,15 @@ async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan
     let StatementKind::Query { parsed, .. } = &statement.kind else {
         return internal_err!("only queries have plans");
     };
-    let spellings = spellings(state, parsed).await?;
-    let mut parsed = match statement.spelled(&spellings)? {
-        Some(spelled) => spelled,
-        None => Parsed::clone(parsed),
-    };
+    let moments = &statement.moments;
+    let mut parsed = Parsed::clone(parsed);
+    let versions = Versions::of(state, moments).await?;
+    versions.apply(&mut parsed);
+    let spellings = spellings(state, &parsed, moments).await?;
+    if let Some(spelled) = statement.spelled(&spellings)? {
+        parsed = spelled;
+        versions.apply(&mut parsed);
+    }
     let plan = match state.statement_to_plan(parsed.clone()).await {
         Err(error) if error.strip_backtrace().contains("require unique expression names") => {
             tell_columns_apart(&mut parsed);
@@ -330,14 +354,13 @@ async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan
 }
 
 /// The names of columns of the tables that a statement reads.
-async fn spellings(state: &SessionState, parsed: &Parsed) -> Result<Spellings, DataFusionError> {
+async fn spellings(state: &SessionState, parsed: &Parsed, moments: &[Moment]) -> Result<Spellings, DataFusionError> {
     let mut schemas = Vec::new();
     for name in state.resolve_table_references(parsed)? {
-        if let Ok(database) = state.schema_for_ref(name.clone())
-            && let Some(table) = database.table(name.table()).await?
-        {
-            schemas.push(table.schema());
-        }
+        let Ok(database) = state.schema_for_ref(name.clone()) else { continue };
+        let found = database.table(name.table()).await;
+        let found = found.map_err(|error| time_travel::located(moments, name.table(), error))?;
+        schemas.extend(found.map(|table| table.schema()));
     }
     Ok(Spellings::of(&schemas))
 }

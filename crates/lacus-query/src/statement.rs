@@ -1,6 +1,6 @@
 //! Statements: what is read as SQL, and what of it lacus does.
 //!
-//! Queries, `EXPLAIN`, `SHOW` and `SET` are done. Transaction statements are accepted and do nothing: each query sees
+//! Queries, `EXPLAIN`, `SHOW`, `SET` and `ALTER TABLE` are done. Transaction statements are accepted and do nothing: each query sees
 //! one state anyway, and nothing is written. All else is refused by name; what slips through the parser in a form not
 //! named here is refused again when its plan would write or define something.
 
@@ -16,11 +16,13 @@ use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use trino_functions::syntax::{SqlDialect, quote_types};
 
+use crate::alter::Alteration;
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
 use crate::naming::ColumnNames;
 use crate::rewrite::rewrite;
 use crate::spelling::Spellings;
+use crate::time_travel::{self, Moment};
 
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
@@ -38,6 +40,8 @@ pub struct Statement {
     index: usize,
     /// What the columns of its answer are called.
     pub(crate) names: ColumnNames,
+    /// The versions of tables that the text asks for.
+    pub(crate) moments: Arc<[Moment]>,
     /// Whether it went through the rewriting of questions to `pg_catalog`.
     is_catalog_question: bool,
 }
@@ -52,6 +56,8 @@ pub(crate) enum StatementKind {
     ResetAll(&'static str),
     /// `SHOW name`, or `SHOW ALL`.
     Show(Option<String>),
+    /// `ALTER TABLE`.
+    Alter(Box<Alteration>),
     /// Accepted; nothing to do.
     Nothing(&'static str),
 }
@@ -67,6 +73,7 @@ impl Statement {
             StatementKind::Set { value: Some(_), .. } => "SET",
             StatementKind::Set { value: None, .. } => "RESET",
             StatementKind::Show(_) => "SHOW",
+            StatementKind::Alter(_) => "ALTER TABLE",
         }
     }
 
@@ -82,6 +89,9 @@ impl Statement {
             return Ok(None);
         }
         let mut tokens = tokens(&self.sql)?;
+        if !self.moments.is_empty() {
+            time_travel::take(&mut tokens)?;
+        }
         if !spellings.apply(&mut tokens) {
             return Ok(None);
         }
@@ -103,23 +113,29 @@ pub(crate) fn parse(
     }
     let question = catalog_question(sql, postgres);
     let is_catalog_question = question.is_some();
-    let parsed = match question {
-        Some(parsed) => parsed,
+    let (parsed, moments) = match question {
+        Some(parsed) => (parsed, Vec::new()),
         None => read(sql).map_err(|error| explain(error, sql, names))?,
     };
+    let moments: Arc<[Moment]> = moments.into();
     let sql: Arc<str> = sql.into();
     let mut statements = Vec::with_capacity(parsed.len());
     for (index, mut parsed) in parsed.into_iter().enumerate() {
         let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed, dialect) };
         rewrite(&mut parsed);
         let kind = classify(parsed)?;
-        statements.push(Statement { kind, sql: Arc::clone(&sql), index, names, is_catalog_question });
+        let (sql, moments) = (Arc::clone(&sql), Arc::clone(&moments));
+        statements.push(Statement { kind, sql, index, names, moments, is_catalog_question });
     }
     Ok(statements)
 }
 
-fn read(sql: &str) -> Result<VecDeque<Parsed>, DataFusionError> {
-    parser(sql, tokens(sql)?)?.parse_statements()
+fn read(sql: &str) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
+    let mut tokens = tokens(sql)?;
+    let moments = if time_travel::may_travel(sql) { time_travel::take(&mut tokens)? } else { Vec::new() };
+    let statements = parser(sql, tokens)?.parse_statements()?;
+    time_travel::must_be_tables(&statements, &moments)?;
+    Ok((statements, moments))
 }
 
 fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
@@ -187,6 +203,7 @@ fn classify_ast(statement: Ast) -> Result<StatementKind, SqlError> {
         Ast::Savepoint { .. } => Ok(StatementKind::Nothing("SAVEPOINT")),
         Ast::ReleaseSavepoint { .. } => Ok(StatementKind::Nothing("RELEASE")),
         Ast::Deallocate { .. } => Ok(StatementKind::Nothing("DEALLOCATE")),
+        Ast::AlterTable(alter) => Ok(StatementKind::Alter(Box::new(Alteration::of(alter)?))),
         other => Err(refused(&first_words(&other.to_string()))),
     }
 }
@@ -196,8 +213,9 @@ fn query(command: &'static str, statement: Ast) -> StatementKind {
 }
 
 fn refused(what: &str) -> SqlError {
-    SqlError::invalid("0A000", format!("{what} is not supported"))
-        .with_hint("SQL reads; tables are made and filled by events posted to /v1/events")
+    SqlError::invalid("0A000", format!("{what} is not supported")).with_hint(
+        "SQL reads, and changes the columns of tables; tables are made and filled by events posted to /v1/events",
+    )
 }
 
 /// `INSERT`, `CREATE TABLE`, `DROP VIEW`: as much as names the statement.

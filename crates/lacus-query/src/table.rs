@@ -1,8 +1,8 @@
 //! One table in one immutable state: its files, read by the native Parquet source, and its hot tail.
 //!
-//! What a file or a batch of the tail lacks is null; columns are matched by field id (see [`crate::adapt`]). Row counts
-//! are exact and given to the planner; column bounds are not given, because the planner takes exact bounds of strings
-//! for values.
+//! What a file or a batch of the tail lacks is null; columns are matched by field id (see [`crate::adapt`]). Files that
+//! can't have a row of the answer are left out (see [`crate::pruning`]). Counts of rows and of nulls are exact and given to
+//! the planner; column bounds are not given, because the planner takes exact bounds of strings for values.
 
 use std::sync::Arc;
 
@@ -17,13 +17,14 @@ use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFacto
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use lacus_lake::TableState;
+use lacus_lake::{LiveFile, TableState};
 
 use crate::adapt::MatchByFieldId;
+use crate::pruning::{field_id, files_to_read};
 use crate::tail::TailSource;
 
 /// What the lake's object store is registered as.
@@ -42,8 +43,15 @@ impl LakeTable {
         Self { state }
     }
 
+    /// The state it is in.
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> &TableState {
+        &self.state
+    }
+
     fn scan_files(
         &self,
+        files: &[&LiveFile],
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
@@ -61,12 +69,11 @@ impl LakeTable {
         let source = ParquetSource::new(Arc::clone(&self.state.arrow_schema))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
-        let files: Vec<_> =
-            self.state.files.iter().map(|file| PartitionedFile::new(file.path.clone(), file.bytes)).collect();
-        let groups = FileGroup::new(files).split_files(session.config().target_partitions());
+        let parts: Vec<_> = files.iter().map(|file| PartitionedFile::new(file.path.clone(), file.bytes)).collect();
+        let groups = FileGroup::new(parts).split_files(session.config().target_partitions());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
-            .with_statistics(self.file_statistics())
+            .with_statistics(self.file_statistics(files))
             .with_expr_adapter(Some(Arc::new(MatchByFieldId)))
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
@@ -74,12 +81,18 @@ impl LakeTable {
         Ok(DataSourceExec::from_data_source(config))
     }
 
-    fn file_statistics(&self) -> Statistics {
+    fn file_statistics(&self, files: &[&LiveFile]) -> Statistics {
         let (rows, bytes) =
-            self.state.files.iter().fold((0_u64, 0_u64), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
+            files.iter().fold((0_u64, 0_u64), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
         let mut statistics = Statistics::new_unknown(&self.state.arrow_schema);
         statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
         statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
+        for (field, column) in self.state.arrow_schema.fields().iter().zip(&mut statistics.column_statistics) {
+            let nulls = |id| files.iter().map(|file| file.stats.column(id)?.nulls).sum::<Option<u64>>();
+            if let Some(nulls) = field_id(field).and_then(nulls).and_then(|nulls| usize::try_from(nulls).ok()) {
+                column.null_count = Precision::Exact(nulls);
+            }
+        }
         statistics
     }
 }
@@ -94,17 +107,22 @@ impl TableProvider for LakeTable {
         TableType::Base
     }
 
-    /// Filters are not taken here: the physical plan pushes them into the Parquet source afterwards.
+    /// Filters say which files to read; their rows are filtered above, or in the Parquet source.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
     async fn scan(
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut parts = Vec::with_capacity(2);
-        if !self.state.files.is_empty() {
-            parts.push(self.scan_files(session, projection, limit)?);
+        let files = files_to_read(&self.state, filters, session)?;
+        if !files.is_empty() {
+            parts.push(self.scan_files(&files, session, projection, limit)?);
         }
         if !self.state.tail.is_empty() {
             let tail = TailSource::new(&self.state, projection, session.config().target_partitions(), limit)?;

@@ -6,5 +6,7 @@ mod evolution;
 mod lake;
 mod metadata;
 mod names;
+mod pruning;
 mod reading;
 mod sessions;
+mod time_travel;

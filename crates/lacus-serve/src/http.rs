@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /v1/sql` | a statement, and its answer as it comes (see [`sql`]) |
 //! | `POST /v1/tables/{table}/flush` | commits what was acknowledged, and says what was written |
+//! | `/v1/tables/{table}/tags`, `…/rollback` | names for snapshots, and the way back to one (see [`tables`]) |
 //! | `GET /v1/status` | deliveries, lake and log |
 //! | `/v1/streams/…` | streams: make, reshard, read, follow (see [`streams`]) |
 //! | `/iceberg/v1/…` | the Iceberg REST catalog (see [`iceberg`]) |
@@ -14,6 +15,7 @@ mod iceberg;
 mod refusal;
 mod sql;
 mod streams;
+mod tables;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,6 +76,7 @@ pub fn router(served: Served) -> Router {
         .route("/v1/status", get(status))
         .merge(streams::routes())
         .merge(iceberg::routes())
+        .merge(tables::routes())
         .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
         .with_state(Arc::new(inner))

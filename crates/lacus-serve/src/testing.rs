@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lacus_core::{Clock, NewRecord, StreamName, SystemClock, settings};
+use lacus_core::{Clock, NewRecord, Settings, StreamName, SystemClock, settings};
 use lacus_flow::Deliveries;
 use lacus_lake::Lake;
 use lacus_query::Engine;
@@ -36,11 +36,11 @@ impl TestServer {
         let log =
             Log::open(&directory.path().join("stream"), &settings::Stream::default(), Arc::clone(&clock)).unwrap();
         let lake = Arc::new(Lake::open(directory.path(), Arc::clone(&clock)).await.unwrap());
-        let delivery = settings::Delivery::default();
+        let defaults = Settings::default();
         let ids = Arc::new(MessageIds::open(&directory.path().join("ids")).unwrap());
         let deliveries =
-            Deliveries::start(log.clone(), Arc::clone(&lake), ids, delivery, Arc::clone(&clock)).await.unwrap();
-        let engine = Engine::new(Arc::clone(&lake), query).unwrap();
+            Deliveries::start(log.clone(), Arc::clone(&lake), ids, &defaults, Arc::clone(&clock)).await.unwrap();
+        let engine = Engine::new(Arc::clone(&lake), Arc::new(deliveries.clone()), query).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let postgres = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

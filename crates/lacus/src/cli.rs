@@ -71,6 +71,8 @@ Examples:
     Stream(Stream),
     #[command(subcommand)]
     Table(Table),
+    #[command(subcommand)]
+    Schema(Schema),
     Demo(Demo),
 }
 
@@ -264,7 +266,8 @@ pub(crate) struct Tail {
 #[command(after_help = "\
 Examples:
   lacus table show clicks         rows, files and last commits
-  lacus table flush clicks        commit what came to table clicks")]
+  lacus table flush clicks        commit what came to table clicks
+  lacus table tag clicks monday   keep the last commit under a name")]
 pub(crate) enum Table {
     /// Show what a table is made of: rows, files, the last commits
     #[command(after_help = "\
@@ -282,6 +285,123 @@ Examples:
     Flush {
         /// The table
         table: String,
+    },
+    /// Give a snapshot a name: it stays until the name is taken away
+    ///
+    /// SQL asks it by its name: SELECT … FROM clicks FOR VERSION AS OF 'monday'.
+    #[command(after_help = "\
+Examples:
+  lacus table tag clicks monday                           the last commit
+  lacus table tag clicks before_launch --snapshot 7241034623093452219
+  lacus table tag clicks noon --snapshot 2026-11-20T12:00:00Z")]
+    Tag {
+        /// The table
+        table: String,
+        /// The name
+        tag: String,
+        /// The snapshot: its number, a tag, or a time; default: the last commit
+        #[arg(long, value_name = "VERSION")]
+        snapshot: Option<String>,
+    },
+    /// Take a name of a snapshot away: it expires like any other
+    #[command(after_help = "\
+Examples:
+  lacus table untag clicks monday")]
+    Untag {
+        /// The table
+        table: String,
+        /// The name
+        tag: String,
+    },
+    /// Return to the rows of a snapshot
+    ///
+    /// First commits what came until now. Then the table has the rows of that snapshot, and all that comes from then on.
+    /// What was committed in between stays in older snapshots until they expire: rolling back to one undoes the rollback.
+    #[command(after_help = "\
+Examples:
+  lacus table rollback clicks --to monday                 a tag
+  lacus table rollback clicks --to 7241034623093452219    a snapshot
+  lacus table rollback clicks --to 2026-11-20T12:00:00Z   the last commit of that time")]
+    Rollback {
+        /// The table
+        table: String,
+        /// The snapshot: its number, a tag, or a time
+        #[arg(long, value_name = "VERSION")]
+        to: String,
+    },
+}
+
+/// See and change the columns of a table
+///
+/// Files stay as they are: they are read with the new columns. A field inside another column is named by its path:
+/// user.address.city; the fields of a list's elements: items.element.price. The same is done in SQL by ALTER TABLE.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  lacus schema show clicks
+  lacus schema add clicks paid \"numeric(12,2)\"
+  lacus schema rename clicks usr user_id      senders of usr go on feeding it
+  lacus schema widen clicks count bigint
+  lacus schema drop clicks debug")]
+pub(crate) enum Schema {
+    /// Show every column of a table, nested ones too
+    #[command(after_help = "\
+Examples:
+  lacus schema show clicks
+  lacus schema show clicks --json           one JSON object per column")]
+    Show {
+        /// The table
+        table: String,
+    },
+    /// Add a column: events that have the field fill it from now on
+    #[command(after_help = "\
+Examples:
+  lacus schema add clicks paid \"numeric(12,2)\"
+  lacus schema add clicks user.age integer
+  lacus schema add clicks labels \"map(text, text)\"")]
+    Add {
+        /// The table
+        table: String,
+        /// The name, or the path, of the new column
+        column: String,
+        /// boolean, integer, bigint, real, double precision, numeric(p,s), date, time, timestamp, timestamptz, text,
+        /// uuid, bytea, bigint[], struct<a bigint>, map(text, bigint)
+        r#type: String,
+    },
+    /// Give a column another name; events with the old one go on feeding it
+    #[command(after_help = "\
+Examples:
+  lacus schema rename clicks usr user_id
+  lacus schema rename clicks user.adr address")]
+    Rename {
+        /// The table
+        table: String,
+        /// The column
+        column: String,
+        /// Its new name
+        to: String,
+    },
+    /// Drop a column: nothing shows its values any more
+    #[command(after_help = "\
+Examples:
+  lacus schema drop clicks debug")]
+    Drop {
+        /// The table
+        table: String,
+        /// The column
+        column: String,
+    },
+    /// Give a column a wider type: integer to bigint, real to double precision, numeric to more digits
+    #[command(after_help = "\
+Examples:
+  lacus schema widen clicks count bigint")]
+    Widen {
+        /// The table
+        table: String,
+        /// The column
+        column: String,
+        /// The new type
+        r#type: String,
     },
 }
 

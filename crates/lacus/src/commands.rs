@@ -1,8 +1,10 @@
 //! One file per command. Each takes what it needs, writes to the terminal it is handed, and returns why it failed.
 
 pub(crate) mod doctor;
+pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod schema;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod stream;

@@ -88,6 +88,12 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Stream(stream) => commands::stream::run(stream, &invocation).await,
         Command::Table(Table::Show { table }) => commands::table::show(&table, &invocation).await,
         Command::Table(Table::Flush { table }) => commands::table::flush(&table, &invocation).await,
+        Command::Table(Table::Tag { table, tag, snapshot }) => {
+            commands::history::tag(&table, &tag, snapshot, &invocation).await
+        }
+        Command::Table(Table::Untag { table, tag }) => commands::history::untag(&table, &tag, &invocation).await,
+        Command::Table(Table::Rollback { table, to }) => commands::history::rollback(&table, &to, &invocation).await,
+        Command::Schema(schema) => commands::schema::run(schema, &invocation).await,
         Command::Demo(demo) => crate::demo::run(demo, &invocation).await,
     }
 }

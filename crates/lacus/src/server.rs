@@ -63,11 +63,11 @@ impl Parts {
         let schemas = Schemas::load(settings, project.root())?;
         let log = Log::open(&project.stream(), &settings.stream, Arc::clone(clock))?;
         let lake = Lake::open_as(&project.data(), &settings.lake, Arc::clone(clock)).await?;
+        lake.set_layouts(settings.tables()?);
         let lake = Arc::new(lake);
         let ids = Arc::new(MessageIds::open(&project.message_ids())?);
-        let delivery = settings.delivery.clone();
-        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, delivery, Arc::clone(clock)).await?;
-        let engine = Engine::new(Arc::clone(&lake), &settings.query)?;
+        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, settings, Arc::clone(clock)).await?;
+        let engine = Engine::new(Arc::clone(&lake), Arc::new(deliveries.clone()), &settings.query)?;
         let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
         let collect =
             Collect::new(log.clone(), Arc::new(settings.clone()), schemas, Arc::new(keyring), Arc::clone(clock));

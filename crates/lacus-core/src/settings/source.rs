@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::{Arrays, Nested, TablesOf};
 use crate::error::{Error, Result};
 
 /// One source of events.
@@ -24,6 +25,15 @@ pub struct Source {
     /// A file with the JSON Schema that events of this source keep to, from the folder of `lacus.toml`:
     /// `schemas/clicks.json`. It is read once, when lacus starts, and refers to no other file.
     pub schema: Option<String>,
+    /// What becomes of objects inside of an event: `struct` (a column with fields) or `flatten` (`address_city`).
+    pub nested: Nested,
+    /// What becomes of arrays: `list` (a column of lists), `json` (a column of JSON text) or `explode` (a table of their
+    /// elements, `clicks__items`).
+    pub arrays: Arrays,
+    /// Which tables there are: `one` for all events, or `by_event`: one for each event name, `clicks.signed_up`.
+    pub tables: TablesOf,
+    /// The field with the name of an event, or its path, for `by_event`: `event_name`.
+    pub event: Option<String>,
     /// Events are posted to `/v1/webhooks/clicks` too, by a sender that signs them.
     pub webhook: Option<Webhook>,
 }
@@ -77,6 +87,7 @@ pub struct Secret(String);
 
 impl Source {
     pub(super) fn check(&self, name: &str) -> Result<()> {
+        self.check_shape(name)?;
         let Some(webhook) = &self.webhook else { return Ok(()) };
         let wrong = |what: &str| Error::invalid(format!("[sources.{name}] webhook {what}"));
         if webhook.header.is_empty() {

@@ -46,7 +46,7 @@ fn unknown_keys_are_refused_with_the_nearest_right_one() {
     check_refused(
         "[warp]\n",
         &[],
-        "lacus.toml line 1: there is no setting \"warp\" here | settings here: server, stream, delivery, query, sources",
+        "lacus.toml line 1: there is no setting \"warp\" here | settings here: server, stream, delivery, lake, query, sources, tables",
     );
 }
 
@@ -123,5 +123,35 @@ fn a_webhook_says_how_it_is_signed() {
         "[sources.hub.webhook]\nsecrt = \"s\"\n",
         &[],
         "lacus.toml line 2: there is no setting \"secrt\" here | did you mean \"secret\"?",
+    );
+}
+
+#[test]
+fn a_source_says_how_its_events_become_tables() {
+    let text =
+        "[sources.app]\nnested = \"flatten\"\narrays = \"explode\"\ntables = \"by_event\"\nevent = \"meta.name\"\n";
+    let settings = load(text, &[]).unwrap();
+    let shape = |name: &str| settings.source(&StreamName::new(name).unwrap()).shape();
+    assert_eq!(shape("app").to_string(), "nested=flatten,arrays=explode,tables=by_event,event=meta.name");
+    assert!(shape("other").is_as_sent());
+    check_refused(
+        "[sources.app]\ntables = \"by_event\"\n",
+        &[],
+        "[sources.app] does not say where the name of an event is | tables = \"by_event\" needs event = \"event_name\", or the path where it is",
+    );
+    check_refused(
+        "[sources.app]\nevent = \"name\"\n",
+        &[],
+        "[sources.app] has one table, and says where the name of an event is | add tables = \"by_event\", or take event away",
+    );
+    check_refused(
+        "[sources.app]\ntables = \"by_event\"\nevent = \"a..b\"\n",
+        &[],
+        "[sources.app] event = \"a..b\" is no path of a field | a field such as event_name, or user.action for one inside of an object",
+    );
+    check_refused(
+        "[sources.app]\narrays = \"unnest\"\n",
+        &[],
+        "lacus.toml line 2: unknown variant `unnest`, expected one of `list`, `json`, `explode`",
     );
 }

@@ -126,3 +126,28 @@ async fn a_streams_own_hints_say_when_to_commit() {
     assert_eq!(running.positions("clicks", &project).len(), 31, "what is no number is as if it was not said");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_waits_for_its_own_streams_only() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    // A delivery that takes commands and does nothing.
+    let stuck = StreamName::new("stuck").unwrap();
+    let (commands, _inbox) = mpsc::channel(COMMANDS_MAX);
+    let handle = Handle { commands, progress: Arc::default() };
+    running.deliveries.0.running.lock().unwrap().insert(stuck.clone(), handle);
+    running.log.create_stream(&stuck, &NewStream::of_shards(1)).unwrap();
+    running.log.append(&stuck, vec![NewRecord::of("{}")]).await.unwrap();
+    running.send(&events(0..10)).await;
+
+    let (long, short) = (Duration::from_secs(3_600), Duration::from_millis(20));
+    running.deliveries.catch_up_within(long, Some(&BTreeSet::from([clicks()]))).await;
+    assert_eq!(running.positions("clicks", &project).len(), 10);
+    running.deliveries.catch_up_within(long, Some(&BTreeSet::new())).await;
+    for asked in [None, Some(&BTreeSet::from([stuck.clone()]))] {
+        let begun = std::time::Instant::now();
+        running.deliveries.catch_up_within(short, asked).await;
+        assert!(begun.elapsed() >= short, "it did not wait for a stream that it asks for");
+    }
+    running.stop().await;
+}

@@ -4,20 +4,23 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::expiry::SNAPSHOTS_MAX;
+
 use crate::fixture::{
     Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, rows_of, stream,
 };
 use crate::lake::Lake;
 use crate::leftovers::RETIRED_GRACE_MS;
+use crate::schema::TableSchema;
 
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
 
 fn files(sizes: &[u64]) -> Vec<LiveFile> {
-    sizes.iter().map(|&bytes| LiveFile { path: bytes.to_string(), bytes, rows: 1 }).collect()
+    sizes.iter().map(|&bytes| LiveFile { path: bytes.to_string(), bytes, rows: 1, stats: Arc::default() }).collect()
 }
 
 fn picked(sizes: &[u64]) -> Option<Range<usize>> {
-    small_files(&files(sizes), FileSizes { target_bytes: 100, files_min: 4 })
+    let run = small_files(&files(sizes), FileSizes { target_bytes: 100, files_min: 4 })?;
+    Some(run[0]..run[run.len() - 1] + 1)
 }
 
 #[test]
@@ -44,6 +47,7 @@ proptest! {
         for size in &sizes {
             live.extend(files(&[*size]));
             while let Some(run) = small_files(&live, limits) {
+                let run = run[0]..run[run.len() - 1] + 1;
                 let bytes = live[run.clone()].iter().map(|file| file.bytes).sum();
                 written += bytes;
                 live.splice(run, files(&[bytes]));

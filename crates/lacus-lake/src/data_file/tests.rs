@@ -10,8 +10,8 @@ use crate::fixture::{nested, numbers, offsets, rows};
 fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
     let schema = nested();
     let batches = [rows(&schema, 0, 0..10), rows(&schema, 1, 0..5)];
-    let encoded = encode(&batches, &schema.arrow()).unwrap();
-    let leaves = encoded.metadata.file_metadata().schema_descr().columns();
+    let encoded = encode(&batches, None, &schema.arrow()).unwrap();
+    let leaves = encoded.footer.metadata.file_metadata().schema_descr().columns();
     let ids: Vec<_> =
         leaves.iter().map(|leaf| (leaf.path().string(), leaf.self_type().get_basic_info().id())).collect();
     let expected = [
@@ -39,8 +39,11 @@ fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
 #[test]
 fn a_file_is_described_by_what_is_certain() {
     let schema = nested();
-    let encoded = encode(&[rows(&schema, 0, 1..15)], &schema.arrow()).unwrap();
-    let file = encoded.describe("file:///lake/x.parquet".into(), &schema.iceberg(0).unwrap()).unwrap();
+    let encoded = encode(&[rows(&schema, 0, 1..15)], None, &schema.arrow()).unwrap();
+    let file = encoded
+        .describe("file:///lake/x.parquet".into(), &schema.iceberg(0).unwrap(), Placement::default())
+        .unwrap()
+        .file;
     assert_eq!((file.record_count(), file.file_size_in_bytes()), (14, encoded.bytes.len() as u64));
     assert_eq!(file.split_offsets(), Some(&[4][..]));
     assert_eq!(file.column_sizes().len(), 10);

@@ -16,7 +16,7 @@ use lacus_core::{Error, Record, Result};
 use super::columns::{Elements, Entries, Fields, Key, Node, Values, store_boolean, store_number, store_text};
 use super::rescued::{Place, Rescued};
 use super::{Decoded, Rejected, json, numbers};
-use crate::schema::{TableSchema, UTC, is_system_name};
+use crate::schema::{TableSchema, UTC, is_taken_name};
 
 /// How deep columns may lie in each other, the table's own included. Objects and arrays further inside are rescued:
 /// readers of Parquet, Arrow and Iceberg's JSON give up on deeper schemas, so one such event would spoil the table.
@@ -150,7 +150,7 @@ impl<'json> Reader<'json, '_> {
     }
 
     fn is_allowed(&self, name: &str) -> bool {
-        let is_system = self.rescued.is_at_top() && is_system_name(name);
+        let is_system = self.rescued.is_at_top() && is_taken_name(name);
         let is_printable = !name.is_empty() && !name.chars().any(char::is_control);
         is_printable && name.len() <= NAME_BYTES_MAX && !is_system
     }

@@ -67,7 +67,11 @@ fn external(
         return root(inner, sql, names, span);
     }
     if let Some(inner) = error.downcast_ref::<Error>() {
-        return SqlError::new(inner.kind(), inner.kind().sqlstate(), inner.message());
+        let error = SqlError::new(inner.kind(), inner.kind().sqlstate(), inner.message());
+        return match inner.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        };
     }
     internal(&error.to_string())
 }
@@ -178,7 +182,9 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
 
 fn unknown_table(name: &str, tables: &[String]) -> SqlError {
     let parts: Vec<&str> = name.split('.').collect();
+    // What is behind the mark is the version of the table that was asked for.
     let table = parts.last().copied().unwrap_or(name);
+    let table = table.split_once('@').map_or(table, |(table, _)| table);
     let schema = if parts.len() > 1 { parts[parts.len() - 2] } else { MAIN_DATABASE };
     let error =
         SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\" in database \"{schema}\""));

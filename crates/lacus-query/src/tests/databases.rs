@@ -26,8 +26,17 @@ impl Filled {
     /// Adds events, one on each line, to a table.
     pub(super) async fn add(&self, table: &str, events: &str) {
         let name = TableName::new(table).unwrap();
+        let first = self
+            .lake
+            .table(&name)
+            .map_or(0, |table| table.state().tail.iter().map(|batch| batch.rows.num_rows() as u64).sum());
+        self.add_from(table, first, events).await;
+    }
+
+    /// Adds events with offsets from `first` on.
+    pub(super) async fn add_from(&self, table: &str, first: u64, events: &str) {
+        let name = TableName::new(table).unwrap();
         let table = self.lake.create_table(&name, TableSchema::empty()).await.unwrap();
-        let first = table.state().tail.iter().map(|batch| batch.rows.num_rows() as u64).sum();
         let record = |(event, offset): (&str, u64)| Record {
             position: Position { partition: Partition(0), offset: Offset(offset) },
             received_at: Timestamp::from_micros(i64::try_from(offset).unwrap()),
@@ -41,7 +50,9 @@ impl Filled {
     }
 
     pub(super) fn session(&self) -> Session {
-        Engine::new(Arc::clone(&self.lake), &settings::Query::default()).unwrap().session(Dialect::Lacus)
+        Engine::new(Arc::clone(&self.lake), Arc::clone(&self.lake) as _, &settings::Query::default())
+            .unwrap()
+            .session(Dialect::Lacus)
     }
 }
 
@@ -51,6 +62,31 @@ async fn two_databases() -> Filled {
     lake.add("web.tracks", "{\"event\":\"a\"}\n{\"event\":\"b\"}").await;
     lake.add("web.tracks__quarantine", r#"{"reason":"none"}"#).await;
     lake
+}
+
+#[tokio::test]
+async fn a_statement_tells_which_streams_it_is_about() {
+    let lake = two_databases().await;
+    let session = lake.session();
+    let streams = |sql: &str| {
+        let statement = session.parse(sql).unwrap().remove(0);
+        session
+            .streams_of(&statement)
+            .map(|streams| streams.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    for (sql, expected) in [
+        ("select 1", Some("")),
+        ("set search_path = main", Some("")),
+        ("select * from clicks", Some("clicks")),
+        ("select * from \"clicks$files\" join main.clicks using (path)", Some("clicks")),
+        ("with x as (select * from web.tracks) select * from x, lake.main.clicks", Some("clicks web")),
+        ("select (select max(event) from web.tracks__quarantine), 1", Some("web")),
+        ("explain select * from clicks", Some("clicks")),
+        ("select * from clicks, nothing", None),
+        ("select * from information_schema.tables", None),
+    ] {
+        assert_eq!(streams(sql).as_deref(), expected, "{sql}");
+    }
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ impl TestLake {
         writer.write(rows).unwrap();
         writer.close().unwrap();
         let bytes = std::fs::metadata(&path).unwrap().len();
-        LiveFile { path: name.to_owned(), bytes, rows: rows.num_rows() as u64 }
+        LiveFile { path: name.to_owned(), bytes, rows: rows.num_rows() as u64, stats: Arc::default() }
     }
 
     /// Makes a table in this state.

@@ -29,6 +29,10 @@ async fn snapshots_history_and_files_are_tables() {
         ),
         (r#"select h.is_current_ancestor from "clicks$history" h join "clicks$snapshots" using (snapshot_id)"#, "true"),
         (
+            r#"select name, type, r.snapshot_id = s.snapshot_id from "clicks$refs" r, "clicks$snapshots" s"#,
+            "main|BRANCH|true",
+        ),
+        (
             r#"select content, file_path like 'file://%/clicks/data/%.parquet', file_format, record_count, file_size_in_bytes > 0
                from main."clicks$files""#,
             "0|true|PARQUET|2|true",
@@ -44,7 +48,7 @@ async fn a_table_without_a_commit_has_none() {
     let filled = Filled::new().await;
     filled.add("clicks", r#"{"n":1}"#).await;
     let session = filled.session();
-    for what in ["snapshots", "history", "files"] {
+    for what in ["snapshots", "history", "refs", "files"] {
         assert_eq!(ask(&session, &format!("select count(*) from \"clicks${what}\"")).await, "0");
     }
     let error = session.query("select * from \"clicks$file\"", &[]).await.err().unwrap();

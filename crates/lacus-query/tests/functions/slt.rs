@@ -48,7 +48,8 @@ async fn lacus_has_the_functions_it_lacked_and_keeps_its_own() {
 async fn check(dialect: Dialect) {
     let directory = tempfile::tempdir().unwrap();
     let lake = Lake::open(directory.path(), Arc::new(SystemClock)).await.unwrap();
-    let engine = Engine::new(Arc::new(lake), &settings::Query::default()).unwrap();
+    let lake = Arc::new(lake);
+    let engine = Engine::new(Arc::clone(&lake), lake, &settings::Query::default()).unwrap();
     let session = engine.session(dialect);
     let folder = super::root().join("tests/slt").join(dialect.as_str());
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -61,8 +61,12 @@ pub(super) async fn answer(
     let Ok(Ok(turn)) = turn else {
         return Err(SqlError::new(Kind::Limited, "53300", "too many queries are running").into());
     };
-    inner.served.deliveries.catch_up_within(CATCH_UP_MAX).await;
-    let mut answer = inner.served.engine.session(dialect).query(&asked.sql, &params).await?;
+    let session = inner.served.engine.session(dialect);
+    // What is wrong with it is told by the query.
+    let statement = session.parse(&asked.sql).ok().and_then(|mut statements| statements.pop());
+    let streams = statement.and_then(|statement| session.streams_of(&statement));
+    inner.served.deliveries.catch_up_within(CATCH_UP_MAX, streams.as_ref()).await;
+    let mut answer = session.query(&asked.sql, &params).await?;
     // A query that fails at once is told so by the status.
     let first = answer.next().await.transpose()?;
     let form = match headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) {

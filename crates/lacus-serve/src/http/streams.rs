@@ -236,7 +236,7 @@ fn reader(inner: &Shared, path: Result<Path<(String, String)>, PathRejection>) -
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
-fn unreadable(rejection: JsonRejection) -> Error {
+pub(super) fn unreadable(rejection: JsonRejection) -> Error {
     Error::invalid(rejection.body_text()).with_hint("send a JSON object with content-type: application/json")
 }
 

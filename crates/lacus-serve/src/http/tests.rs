@@ -8,6 +8,8 @@ use tower::ServiceExt;
 
 use crate::testing::TestServer;
 
+mod altering;
+
 async fn ask(server: &TestServer, request: Request<Body>) -> (StatusCode, String) {
     let response = server.router.clone().oneshot(request).await.unwrap();
     let status = response.status();

@@ -96,6 +96,12 @@ impl Connection {
         news
     }
 
+    /// Waits for what was acknowledged to the streams that a statement is about.
+    async fn catch_up(&self, statement: &Statement) {
+        let streams = self.session().streams_of(statement);
+        self.inner.deliveries.catch_up_within(CATCH_UP_MAX, streams.as_ref()).await;
+    }
+
     /// Runs a statement until its first rows can be sent; cancelled if the client asks.
     async fn run<C>(&self, client: &mut C, what: What<'_>, format: &Format) -> Result<Response, SqlError>
     where
@@ -108,7 +114,7 @@ impl Connection {
         }
         let query = self.inner.running.begin();
         if statement.reads() {
-            self.inner.deliveries.catch_up_within(CATCH_UP_MAX).await;
+            self.catch_up(statement).await;
         }
         let answer = tokio::select! {
             () = query.cancelled.cancelled() => return Err(cancelled()),
@@ -239,7 +245,7 @@ impl QueryParser for Connection {
             return Err(wire(&aborted()));
         }
         if statement.reads() {
-            self.inner.deliveries.catch_up_within(CATCH_UP_MAX).await;
+            self.catch_up(&statement).await;
         }
         let prepared = self.session().prepare(statement).await.map_err(|error| wire(&error))?;
         Ok(Kept(Some(Arc::new(prepared))))

@@ -69,6 +69,8 @@ mod tests {
             id: text("event_id"),
             partitions: Some(1),
             schema: text("schemas/clicks.json"),
+            tables: settings::TablesOf::ByEvent,
+            event: text("event_name"),
             ..Default::default()
         };
         let webhook = settings::Webhook {
@@ -81,12 +83,18 @@ mod tests {
         };
         let github = settings::Source { webhook: Some(webhook), ..Default::default() };
         expected.sources = [("clicks".to_owned(), clicks), ("github".to_owned(), github)].into();
+        let clicks = settings::Table {
+            partition: Some(vec!["day(_received_at)".parse().unwrap(), "country".parse().unwrap()]),
+            sort: Some(vec!["user_id".parse().unwrap(), "_received_at desc".parse().unwrap()]),
+        };
+        expected.tables = [("clicks".to_owned(), clicks)].into();
         let mut expected = toml::Table::try_from(expected).unwrap();
         // A secret is not written, and of a source that is shown for its webhook the rest is not.
         let mut shown = shown;
         shown["sources"]["github"]["webhook"]["secret"] = "***".into();
         shown["lake"]["catalog"] = "***".into();
-        expected["sources"]["github"].as_table_mut().unwrap().remove("invalid");
+        let github = expected["sources"]["github"].as_table_mut().unwrap();
+        github.retain(|name, _| name == "webhook");
         assert_eq!(shown, expected);
     }
 }

@@ -24,7 +24,19 @@ struct Shown {
     smallest_file_bytes: u64,
     largest_file_bytes: u64,
     snapshots: u64,
+    /// What files are partitioned by, and rows sorted by.
+    layout: Vec<LayoutField>,
     commits: Vec<Committed>,
+}
+
+/// One field of a partition spec or a sort order.
+#[derive(Debug, Serialize)]
+struct LayoutField {
+    /// `partition` or `sort`.
+    kind: String,
+    field: String,
+    /// Why it does not apply yet, if it does not.
+    missing: Option<String>,
 }
 
 /// One commit.
@@ -63,6 +75,7 @@ async fn look(door: &Door, table: &TableName) -> Result<Shown> {
     let files = door.ask(&files).await?;
     let file = |column: usize| number(files.rows.first().and_then(|row| row.get(column)));
     let snapshots = door.count(&format!("SELECT count(*) FROM {}", name("$snapshots"))).await?;
+    let layout = door.ask(&format!("SELECT kind, field, missing FROM {}", name("$layout"))).await?;
     let numbers = ["added-records", "added-data-files", "deleted-data-files", "added-files-size"];
     let numbers = numbers.map(|key| format!("CAST(summary['{key}'] AS BIGINT)")).join(", ");
     let commits = format!(
@@ -78,15 +91,25 @@ async fn look(door: &Door, table: &TableName) -> Result<Shown> {
         smallest_file_bytes: file(3),
         largest_file_bytes: file(4),
         snapshots,
+        layout: layout.rows.iter().map(|row| layout_field(row)).collect(),
         commits: door.ask(&commits).await?.rows.iter().map(|row| committed(row)).collect(),
     })
 }
 
+fn text(cell: Option<&Cell>) -> Option<String> {
+    match cell {
+        Some(Cell::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn layout_field(row: &[Cell]) -> LayoutField {
+    let value = |column: usize| text(row.get(column)).unwrap_or_default();
+    LayoutField { kind: value(0), field: value(1), missing: text(row.get(2)) }
+}
+
 fn committed(row: &[Cell]) -> Committed {
-    let text = |column: usize| match row.get(column) {
-        Some(Cell::Text(text)) => text.clone(),
-        _ => String::new(),
-    };
+    let text = |column: usize| text(row.get(column)).unwrap_or_default();
     Committed {
         committed_at: text(0),
         operation: text(1),
@@ -119,6 +142,7 @@ fn draw(shown: &Shown, invocation: &Invocation) -> Result<()> {
             &terminal.dim(&format!("files of {smallest} to {largest}; small ones are merged in the background")),
         )?;
     }
+    draw_layout(&shown.layout, invocation)?;
     if shown.commits.is_empty() {
         return terminal.say(&format!("Nothing is committed yet: lacus table flush {} commits now.", shown.table));
     }
@@ -136,6 +160,25 @@ fn draw(shown: &Shown, invocation: &Invocation) -> Result<()> {
     let rows = shown.commits.iter().map(row).collect();
     let table = Answer { columns: columns.map(str::to_owned).to_vec(), rows, ..Answer::default() };
     terminal.write(&table.draw(terminal.width()))
+}
+
+fn draw_layout(layout: &[LayoutField], invocation: &Invocation) -> Result<()> {
+    for (kind, what) in [("partition", "partitioned by"), ("sort", "sorted by")] {
+        let fields: Vec<&str> = layout
+            .iter()
+            .filter(|field| field.kind == kind && field.missing.is_none())
+            .map(|field| field.field.as_str())
+            .collect();
+        if !fields.is_empty() {
+            invocation.terminal.say(&format!("{what} {}", fields.join(", ")))?;
+        }
+        for field in layout.iter().filter(|field| field.kind == kind) {
+            if let Some(why) = &field.missing {
+                invocation.terminal.say(&invocation.terminal.dim(&format!("not {what} {}: {why}", field.field)))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Commits a table now.

@@ -76,6 +76,9 @@ fn help_texts() {
         "table",
         "table show",
         "table flush",
+        "table tag",
+        "table untag",
+        "table rollback",
         "demo",
     ];
     let help = commands.map(|command| {

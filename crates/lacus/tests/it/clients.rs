@@ -12,24 +12,37 @@ use lacus_testkit::{Project, run_for};
 /// The longest a script may take.
 const TIME_MAX: Duration = Duration::from_secs(200);
 
+/// The layout that iceberg.py looks for.
+const LAID_OUT: &str = r#"
+[tables.laid_out]
+partition = ["truncate[100](id)", "bucket[4](name)", "ok"]
+sort = ["name desc", "id"]
+"#;
+
 #[test]
 fn pyiceberg_and_duckdb_agree_with_lacus_row_for_row() {
-    run_script("iceberg.py");
+    run_alone("iceberg.py");
 }
 
 #[test]
 fn pyiceberg_duckdb_polars_and_daft_read_by_the_rest_catalog() {
-    run_script("rest.py");
+    run_alone("rest.py");
 }
 
-#[expect(clippy::print_stdout, reason = "what the script found belongs to the test's output")]
-fn run_script(name: &str) {
-    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+fn run_alone(name: &str) {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), LAID_OUT);
     let server = project.start();
+    run_client(&project, name, &[]);
+    assert!(server.stop().success());
+}
+
+/// Runs a script on a project that is served.
+#[expect(clippy::print_stdout, reason = "what the script found belongs to the test's output")]
+pub(crate) fn run_client(project: &Project, name: &str, arguments: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name);
     let mut command = Command::new(python());
-    let finished = run_for(command.arg(script).arg("--project").arg(project.directory()), TIME_MAX);
+    command.arg(script).arg("--project").arg(project.directory()).args(arguments);
+    let finished = run_for(&mut command, TIME_MAX);
     println!("{}", finished.stdout);
     assert!(finished.status.is_some_and(|status| status.success()), "{name}: {}", finished.stderr);
-    assert!(server.stop().success());
 }

@@ -1,9 +1,5 @@
 //! Names as Segment's warehouses have them: `Product Viewed` and `productViewed` are both `product_viewed`.
 
-use lacus_core::names::NAME_BYTES_MAX;
-
-use super::TABLES;
-
 /// The letters and digits of a name in lowercase, its words joined by `_`. A word ends before a capital that follows a
 /// lowercase letter, and at whatever is no ASCII letter or digit. Appended to `snake`.
 pub(crate) fn push_snake_case(name: &str, snake: &mut String) {
@@ -24,21 +20,35 @@ pub(crate) fn push_snake_case(name: &str, snake: &mut String) {
     }
 }
 
-/// The table of an event. What can't be a table's name as it is gets one that can: `Users` is `users_event`,
-/// `2 Fast` is `event_2_fast`; names without an ASCII letter, or with too many, end in a hash of the event's name.
-pub(crate) fn event_table(event: &str) -> String {
-    let mut name = String::with_capacity(event.len() + 4);
-    push_snake_case(event, &mut name);
+/// What tables are named after.
+pub(crate) struct Naming {
+    /// What the things are: `event`. It helps where a name alone can't be a table's.
+    pub(crate) kind: &'static str,
+    /// Names that are taken.
+    pub(crate) taken: &'static [&'static str],
+    /// The longest name, in bytes: at least 24.
+    pub(crate) bytes_max: usize,
+}
+
+/// The table of an event, or of another thing that a sender names. What can't be a table's name as it is gets one that
+/// can: `Users` is `users_event` where `users` is taken, `2 Fast` is `event_2_fast`; names without an ASCII letter, or with
+/// too many, end in a hash of what the sender calls it.
+pub(crate) fn table_name(text: &str, naming: &Naming) -> String {
+    let Naming { kind, taken, bytes_max } = *naming;
+    let mut name = String::with_capacity(text.len() + 4);
+    push_snake_case(text, &mut name);
     let is_empty = name.is_empty();
-    if TABLES.contains(&name.as_str()) {
-        name.push_str("_event");
+    if taken.contains(&name.as_str()) {
+        name.push('_');
+        name.push_str(kind);
     }
     if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
-        name.insert_str(0, if is_empty { "event" } else { "event_" });
+        name.insert_str(0, if is_empty { "" } else { "_" });
+        name.insert_str(0, kind);
     }
-    if is_empty || name.len() > NAME_BYTES_MAX {
-        let hash = format!("_{:016x}", fnv_1a(event.as_bytes()));
-        name.truncate(NAME_BYTES_MAX - hash.len());
+    if is_empty || name.len() > bytes_max {
+        let hash = format!("_{:016x}", fnv_1a(text.as_bytes()));
+        name.truncate(bytes_max - hash.len());
         name.truncate(name.trim_end_matches('_').len());
         name.push_str(&hash);
     }

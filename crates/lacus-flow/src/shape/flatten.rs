@@ -1,24 +1,41 @@
-//! One row: columns with their values, as the text of a JSON object without anything nested.
+//! One row: columns with their values, as the text of a JSON object without objects inside.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::Range;
 
 use jiter::{Jiter, JiterError, Peek};
+use lacus_core::settings::Arrays;
 
-use super::COMMON;
-use super::names::push_snake_case;
+use super::{ELEMENTS_MAX, PATH_BYTES_MAX, Taken};
+use crate::names::push_snake_case;
+use crate::segment::is_reserved;
 
 /// Room for this many columns is made at once.
 const COLUMNS_USUAL: usize = 56;
+/// The most that the names of the columns of an object may come to, in bytes. An object for which they might be longer is
+/// one column of JSON text.
+const NAMES_BYTES_MAX: usize = 32 << 20;
+
+/// How columns are named, and what becomes of arrays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Names as Segment has them, arrays as JSON text.
+    Segment,
+    /// Names as they were sent.
+    AsSent(Arrays),
+}
 
 /// A row that grows.
-pub(super) struct Row {
+pub(crate) struct Row<'json> {
+    style: Style,
     /// `{"a":1,"b":"x"`: the closing brace is missing.
     text: String,
     columns: HashMap<String, Column>,
     /// The name of the column that is being added.
     path: String,
+    /// Arrays that are not in the row.
+    taken: Vec<Taken<'json>>,
 }
 
 struct Column {
@@ -35,23 +52,43 @@ enum Source {
     Sender,
 }
 
-impl Row {
-    /// An empty row, with room for a message of this many bytes.
-    pub(super) fn with_room(bytes: usize) -> Self {
+impl<'json> Row<'json> {
+    /// An empty row, with room for an event of this many bytes.
+    pub(crate) fn new(bytes: usize, style: Style) -> Self {
         Self {
+            style,
             text: String::with_capacity(bytes + 256),
             columns: HashMap::with_capacity(COLUMNS_USUAL),
             path: String::new(),
+            taken: Vec::new(),
         }
     }
 
+    /// The row as JSON, and the arrays that are not in it.
+    pub(crate) fn into_parts(self) -> (String, Vec<Taken<'json>>) {
+        (self.json(), self.taken)
+    }
+
+    /// Adds a column for each value in an object.
+    pub(crate) fn add_object(&mut self, object: &'json str) -> Result<(), String> {
+        let added = self.flatten(&mut Jiter::new(object.as_bytes()), object, Source::Envelope);
+        added.map_err(|error| error.error_type.to_string())
+    }
+
+    /// Adds a column with a number.
+    pub(crate) fn add_number(&mut self, column: &str, number: usize) {
+        self.path.push_str(column);
+        self.add(&number.to_string(), Source::Envelope);
+        self.path.clear();
+    }
+
     /// The row so far as JSON.
-    pub(super) fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         if self.text.is_empty() { "{}".to_owned() } else { format!("{}}}", self.text) }
     }
 
     /// Adds a column of text: any JSON value that is no string as its JSON.
-    pub(super) fn add_text(&mut self, column: &str, value: &str) {
+    pub(crate) fn add_text(&mut self, column: &str, value: &str) {
         self.path.push_str(column);
         if value.starts_with('"') {
             self.add(value, Source::Envelope);
@@ -62,7 +99,7 @@ impl Row {
     }
 
     /// Adds the columns of a context.
-    pub(super) fn add_context(&mut self, context: Option<&str>) -> Result<(), String> {
+    pub(crate) fn add_context(&mut self, context: Option<&'json str>) -> Result<(), String> {
         let Some(context) = context else { return Ok(()) };
         self.path.push_str("context");
         let added = self.flatten(&mut Jiter::new(context.as_bytes()), context, Source::Envelope);
@@ -71,7 +108,7 @@ impl Row {
     }
 
     /// Adds a column for each property or trait; what is no object is a column `name`.
-    pub(super) fn add_all(&mut self, name: &str, properties: Option<&str>) -> Result<(), String> {
+    pub(crate) fn add_all(&mut self, name: &str, properties: Option<&'json str>) -> Result<(), String> {
         let Some(properties) = properties else { return Ok(()) };
         if !properties.starts_with('{') {
             self.path.push_str(name);
@@ -82,12 +119,12 @@ impl Row {
     }
 
     /// Adds a value under the path: an object's members one by one. It is nested as deep as a checked record can be.
-    fn flatten(&mut self, json: &mut Jiter<'_>, text: &str, source: Source) -> Result<(), JiterError> {
+    fn flatten(&mut self, json: &mut Jiter<'json>, text: &'json str, source: Source) -> Result<(), JiterError> {
         let peek = json.peek()?;
         let start = json.current_index();
         match peek {
             Peek::Null => json.known_null()?,
-            Peek::Object => {
+            Peek::Object if !self.is_too_much(&text[start..])? => {
                 let outside = self.path.len();
                 let mut key = json.known_object()?;
                 while let Some(name) = key {
@@ -97,9 +134,13 @@ impl Row {
                     key = json.next_key()?;
                 }
             }
-            Peek::Array => {
+            Peek::Object => {
                 json.known_skip(peek)?;
                 self.add_as_text(&text[start..json.current_index()], source);
+            }
+            Peek::Array => {
+                json.known_skip(peek)?;
+                self.add_array(&text[start..json.current_index()], source);
             }
             scalar => {
                 json.known_skip(scalar)?;
@@ -109,10 +150,38 @@ impl Row {
         Ok(())
     }
 
-    /// Makes the path longer by a key. Keys without an ASCII letter or digit stay as they are, in lowercase.
+    /// Whether the object that `text` begins with would make the row many times as long as it is.
+    fn is_too_much(&self, text: &str) -> Result<bool, JiterError> {
+        if self.path.len() > PATH_BYTES_MAX {
+            return Ok(true);
+        }
+        if self.path.len() * text.len() <= NAMES_BYTES_MAX {
+            return Ok(false);
+        }
+        let mut object = Jiter::new(text.as_bytes());
+        let peek = object.peek()?;
+        object.known_skip(peek)?;
+        Ok(self.path.len() * object.current_index() > NAMES_BYTES_MAX)
+    }
+
+    fn add_array(&mut self, array: &'json str, source: Source) {
+        let can_be_taken = self.path.len() <= PATH_BYTES_MAX && self.taken.len() <= ELEMENTS_MAX;
+        match self.style {
+            Style::AsSent(Arrays::Explode) if can_be_taken => {
+                self.taken.push(Taken { path: self.path.clone(), json: array });
+            }
+            Style::AsSent(Arrays::List | Arrays::Explode) => self.add(array, source),
+            Style::Segment | Style::AsSent(Arrays::Json) => self.add_as_text(array, source),
+        }
+    }
+
+    /// Makes the path longer by a key. Segment's without an ASCII letter or digit stay as they are, in lowercase.
     fn push_name(&mut self, key: &str) {
         if !self.path.is_empty() {
             self.path.push('_');
+        }
+        if self.style != Style::Segment {
+            return self.path.push_str(key);
         }
         let begin = self.path.len();
         push_snake_case(key, &mut self.path);
@@ -168,13 +237,8 @@ impl Row {
     }
 }
 
-/// Whether a column has a meaning of its own, which no property can have.
-fn is_reserved(column: &str) -> bool {
-    column.starts_with("context_") || COMMON.iter().any(|(_, common)| *common == column)
-}
-
 /// Appends text as a JSON string.
-fn push_string(json: &mut String, text: &str) {
+pub(super) fn push_string(json: &mut String, text: &str) {
     json.push('"');
     let mut plain = 0;
     for (index, byte) in text.bytes().enumerate() {

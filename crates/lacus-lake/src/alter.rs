@@ -1,0 +1,79 @@
+//! Changes of a table's columns: a commit of metadata alone. No file is read or written anew.
+//!
+//! Rows that are visible and not committed have the columns from before, so there must be none: whoever delivers to the table
+//! commits first, and reads nothing until the change is done.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use iceberg::spec::Operation;
+use lacus_core::{Context, Error, Kind, Result, TableName};
+
+use crate::change::{FileChange, change_table};
+use crate::kernel::Base;
+use crate::lake::{Inner, Lake};
+use crate::schema::{Column, SchemaChange, TableSchema};
+use crate::table::Table;
+
+/// Who changes the columns of tables: the lake itself, or whoever delivers to it meanwhile.
+pub trait AlterTables: Send + Sync {
+    /// Changes the columns of a table, durably, one change after the other, all or none.
+    ///
+    /// # Errors
+    /// `NotFound` for a table or column that is not there, `Invalid` for a change that can't be, `Conflict` for a name
+    /// that is taken, `Unavailable` when it can't be committed now.
+    fn alter<'a>(&'a self, table: &'a TableName, changes: Vec<SchemaChange>) -> BoxFuture<'a, Result<()>>;
+}
+
+impl AlterTables for Lake {
+    fn alter<'a>(&'a self, table: &'a TableName, changes: Vec<SchemaChange>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let table = self.table(table).ok_or_else(|| no_table(table))?;
+            Self::alter(self, &table, changes).await
+        })
+    }
+}
+
+fn no_table(table: &TableName) -> Error {
+    Error::not_found(format!("there is no table \"{table}\"")).with_hint("SHOW TABLES lists them")
+}
+
+/// Changes the columns of a table, one change after the other, all or none.
+pub(crate) async fn alter(lake: Arc<Inner>, table: Arc<Table>, changes: Vec<SchemaChange>) -> Result<()> {
+    let doing = format!("alter table \"{}\"", table.name());
+    let nothing = FileChange { operation: Operation::Append, removed: Vec::new(), added: Vec::new() };
+    change_table(&lake, &table, nothing, &changes).await.map_err(|failed| failed.error).context(doing)
+}
+
+/// The schema of a table after some changes.
+///
+/// # Errors
+/// `Conflict` if the table has rows that are not committed; `Invalid` if a change can't be.
+pub(crate) fn schema_after(table: &Table, base: &Base, changes: &[SchemaChange]) -> Result<TableSchema> {
+    let before = base.schema()?;
+    if changes.is_empty() {
+        return Ok(before);
+    }
+    if !table.state().tail.is_empty() {
+        return Err(Error::new(Kind::Conflict, "the table has rows that are not committed")
+            .with_hint("lacus table flush <table>, then try again"));
+    }
+    let after = before.changed(changes)?;
+    let has = |id: i32| after.columns.iter().any(|column| has_id(column, id)) || after.system_ids().contains(&id);
+    let metadata = &base.metadata;
+    let partitioned = metadata.default_partition_spec().fields().iter().map(|field| field.source_id);
+    let sorted = metadata.default_sort_order().fields.iter().map(|field| field.source_id);
+    if let Some(id) = partitioned.chain(sorted).find(|id| !has(*id)) {
+        let name = metadata.current_schema().name_by_field_id(id).unwrap_or_default().to_owned();
+        return Err(Error::invalid(format!("the table is partitioned or sorted by column \"{name}\""))
+            .with_hint("partition or sort it by another column first"));
+    }
+    Ok(after)
+}
+
+fn has_id(column: &Column, id: i32) -> bool {
+    column.id == id || column.kind.children().into_iter().any(|child| has_id(child, id))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Reading files and writing their rows as one, in parts and within a bounded memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
+use iceberg::spec::SortOrderRef;
+use lacus_core::{Error, Result};
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_writer::{AsyncArrowWriter, ParquetObjectWriter};
+use tokio::task::spawn_blocking;
+
+use super::sorted::Merging;
+use crate::conform::conform;
+use crate::data_file::{Footer, NotNumbers, parquet_error, properties};
+use crate::lake::Inner;
+use crate::table::LiveFile;
+
+/// Rows that are read and encoded at once.
+const BATCH_ROWS: usize = 1_024;
+/// Memory of the row group that is being encoded.
+const ROW_GROUP_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a part of the file, of which one is written while the next one fills. S3 wants 5 MiB at least.
+const PART_BYTES: usize = 5 << 20;
+/// These files are written once and read often.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Reads files and writes their rows as one, durably, on a thread for such work: in their order, or each after the other.
+/// Nothing if it is to stop.
+pub(super) async fn rewrite(
+    lake: &Arc<Inner>,
+    files: &[LiveFile],
+    schema: SchemaRef,
+    order: Option<SortOrderRef>,
+    path: &str,
+    stop: Arc<AtomicBool>,
+) -> Result<Option<(Footer, u64)>> {
+    let (store, files, path) = (Arc::clone(&lake.files.store), files.to_vec(), Path::from(path));
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || {
+        runtime.block_on(async {
+            let mut output = Output::begin(&store, path, schema, stop)?;
+            let is_done = match order {
+                Some(order) => merge(&store, &files, order, &mut output).await?,
+                None => concatenate(&store, &files, &mut output).await?,
+            };
+            if is_done { output.end().await.map(Some) } else { Ok(None) }
+        })
+    };
+    spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("merging files ended unexpectedly").with_source(error))?
+}
+
+/// One file after the other. Says whether it came to the end.
+async fn concatenate(store: &Arc<dyn ObjectStore>, files: &[LiveFile], output: &mut Output) -> Result<bool> {
+    for file in files {
+        let mut input = Input::open(store, file, &output.schema).await?;
+        while let Some(batch) = input.next().await? {
+            if !output.write(&batch).await? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The rows of sorted files in their order. Says whether it came to the end.
+async fn merge(
+    store: &Arc<dyn ObjectStore>,
+    files: &[LiveFile],
+    order: SortOrderRef,
+    output: &mut Output,
+) -> Result<bool> {
+    let mut inputs = Vec::with_capacity(files.len());
+    for file in files {
+        inputs.push(Input::open(store, file, &output.schema).await?);
+    }
+    let mut merging = Merging::begin(inputs, order).await?;
+    while let Some(batch) = merging.next(BATCH_ROWS).await? {
+        if !output.write(&batch).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A file that is read.
+pub(super) struct Input {
+    path: String,
+    batches: ParquetRecordBatchStream<ParquetObjectReader>,
+    schema: SchemaRef,
+}
+
+impl Input {
+    async fn open(store: &Arc<dyn ObjectStore>, file: &LiveFile, schema: &SchemaRef) -> Result<Self> {
+        let unreadable = |error| store_or_parquet(error, format!("read {}", file.path));
+        let reader =
+            ParquetObjectReader::new(Arc::clone(store), Path::from(file.path.as_str())).with_file_size(file.bytes);
+        let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(unreadable)?;
+        let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
+        Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema) })
+    }
+
+    /// Its next rows, with today's columns.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.batches.next().await else { return Ok(None) };
+        let batch = batch.map_err(|error| store_or_parquet(error, format!("read {}", self.path)))?;
+        conform(&batch, &self.schema).map(Some)
+    }
+}
+
+/// The file that is written.
+struct Output {
+    writer: AsyncArrowWriter<ParquetObjectWriter>,
+    schema: SchemaRef,
+    not_numbers: NotNumbers,
+    stop: Arc<AtomicBool>,
+}
+
+impl Output {
+    fn begin(store: &Arc<dyn ObjectStore>, path: Path, schema: SchemaRef, stop: Arc<AtomicBool>) -> Result<Self> {
+        let target = BufWriter::with_capacity(Arc::clone(store), path, PART_BYTES).with_max_concurrency(1);
+        let target = ParquetObjectWriter::from_buf_writer(target);
+        let writer = AsyncArrowWriter::try_new(target, Arc::clone(&schema), Some(properties(ZSTD_LEVEL)?))
+            .map_err(unwritable)?;
+        Ok(Self { writer, schema, not_numbers: NotNumbers::default(), stop })
+    }
+
+    /// Writes rows, unless it is to stop; says so.
+    async fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        self.not_numbers.count(batch);
+        self.writer.write(batch).await.map_err(unwritable)?;
+        if self.writer.memory_size() > ROW_GROUP_BYTES_MAX {
+            self.writer.flush().await.map_err(unwritable)?;
+        }
+        Ok(true)
+    }
+
+    async fn end(mut self) -> Result<(Footer, u64)> {
+        let metadata = self.writer.finish().await.map_err(unwritable)?;
+        Ok((Footer::new(metadata, self.not_numbers), self.writer.bytes_written() as u64))
+    }
+}
+
+fn unwritable(error: parquet::errors::ParquetError) -> Error {
+    store_or_parquet(error, "write the merged file".to_owned())
+}
+
+/// What can't be read or written now may pass; a file that is no Parquet is damage.
+fn store_or_parquet(error: parquet::errors::ParquetError, doing: String) -> Error {
+    match error {
+        parquet::errors::ParquetError::External(source) => match source.downcast::<object_store::Error>() {
+            Ok(error) => crate::store::store_error(*error, doing),
+            Err(source) => parquet_error(parquet::errors::ParquetError::External(source), &doing),
+        },
+        error => parquet_error(error, &doing),
+    }
+}

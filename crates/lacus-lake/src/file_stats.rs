@@ -1,0 +1,179 @@
+//! What is known of a file without reading it: its partition, and bounds and null counts of its columns.
+//!
+//! Kept in memory for every live file, so that a query skips files without asking the store. A file takes at most
+//! [`COLUMNS_MAX`] × 72 bytes, and the text of bounds: some 2 KB, 4 KB where all columns are text.
+
+use std::collections::{BTreeSet, HashMap};
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::Int32Type;
+use iceberg::spec::{DataFile, Datum, PrimitiveLiteral, Struct, TableMetadata, Transform};
+
+use crate::arrange::transformed;
+use crate::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
+
+/// Columns of a file whose bounds are kept: the system columns and those of the layout first, then in order of discovery.
+pub(crate) const COLUMNS_MAX: usize = 32;
+
+/// Where a file belongs: files of one placement may be merged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Placement {
+    /// The partition spec it was written with.
+    pub(crate) spec_id: i32,
+    /// Its values of that.
+    pub(crate) values: Struct,
+    /// The sort order of its rows; 0 for none.
+    pub(crate) sort_order: i32,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { spec_id: 0, values: Struct::empty(), sort_order: 0 }
+    }
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FileStats {
+    pub(crate) placement: Placement,
+    /// Sorted by field id.
+    columns: Box<[ColumnStats]>,
+    /// Fields of the partition that are buckets: source column, buckets, and which one it is.
+    buckets: Box<[BucketOf]>,
+}
+
+/// The bucket that all values of a column are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BucketOf {
+    /// Field id of the column.
+    pub id: i32,
+    /// How many buckets there are.
+    pub count: u32,
+    /// Which one; none if all values are null.
+    pub bucket: Option<i32>,
+}
+
+/// What is known of one column of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnStats {
+    /// Its field id.
+    pub id: i32,
+    /// Rows in which it is null. Exact.
+    pub nulls: Option<u64>,
+    /// No value is less. Not a value itself, where it is text.
+    pub lower: Option<Bound>,
+    /// No value is greater. Not a value itself, where it is text.
+    pub upper: Option<Bound>,
+}
+
+/// An end of the values of a column, in the units of its type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Bound {
+    /// Of a boolean.
+    Boolean(bool),
+    /// Of whole numbers, dates and times.
+    Long(i64),
+    /// Of fractions. There are no values that are not numbers in the column.
+    Double(f64),
+    /// Of text; it may be cut.
+    Text(Box<str>),
+}
+
+impl Bound {
+    fn of(datum: &Datum) -> Option<Self> {
+        match datum.literal() {
+            PrimitiveLiteral::Boolean(value) => Some(Self::Boolean(*value)),
+            PrimitiveLiteral::Int(value) => Some(Self::Long(i64::from(*value))),
+            PrimitiveLiteral::Long(value) => Some(Self::Long(*value)),
+            PrimitiveLiteral::Float(value) => Some(Self::Double(f64::from(value.0))),
+            PrimitiveLiteral::Double(value) => Some(Self::Double(value.0)),
+            PrimitiveLiteral::String(text) => Some(Self::Text(text.as_str().into())),
+            _ => None,
+        }
+    }
+}
+
+impl FileStats {
+    /// What Iceberg's description of a file tells.
+    pub(crate) fn of(file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Self {
+        let placement =
+            Placement { spec_id, values: file.partition().clone(), sort_order: file.sort_order_id().unwrap_or(0) };
+        let columns = ids_to_keep(file, metadata).into_iter().map(|id| column_of(file, id));
+        Self { columns: columns.collect(), buckets: partition_buckets(file, spec_id, metadata), placement }
+    }
+
+    /// What is known of the column with this field id.
+    #[must_use]
+    pub fn column(&self, id: i32) -> Option<&ColumnStats> {
+        self.columns.binary_search_by_key(&id, |column| column.id).ok().map(|index| &self.columns[index])
+    }
+
+    /// The bucket that all values of the column with this field id are in, if files are partitioned so.
+    #[must_use]
+    pub fn bucket(&self, id: i32) -> Option<BucketOf> {
+        self.buckets.iter().find(|bucket| bucket.id == id).copied()
+    }
+}
+
+/// The buckets, of so many, that these values are in. None if values of this type are in no buckets.
+#[must_use]
+pub fn buckets_of(values: &ArrayRef, count: u32) -> Option<Vec<i32>> {
+    let buckets = transformed(values, Transform::Bucket(count)).ok()?;
+    Some(buckets.as_primitive_opt::<Int32Type>()?.iter().flatten().collect())
+}
+
+fn ids_to_keep(file: &DataFile, metadata: &TableMetadata) -> BTreeSet<i32> {
+    let system = [RESCUED, RECEIVED_AT, PARTITION, OFFSET];
+    let system = system.into_iter().filter_map(|name| metadata.current_schema().field_id_by_name(name));
+    let specs = metadata.partition_specs_iter().flat_map(|spec| spec.fields().iter().map(|field| field.source_id));
+    let orders = metadata.sort_orders_iter().flat_map(|order| order.fields.iter().map(|field| field.source_id));
+    let known = |id: &i32| {
+        file.null_value_counts().contains_key(id)
+            || file.lower_bounds().contains_key(id)
+            || file.upper_bounds().contains_key(id)
+    };
+    let all: BTreeSet<i32> = file.null_value_counts().keys().chain(file.lower_bounds().keys()).copied().collect();
+    let mut kept = BTreeSet::new();
+    for id in system.chain(specs).chain(orders).filter(known).chain(all) {
+        if kept.len() == COLUMNS_MAX {
+            break;
+        }
+        kept.insert(id);
+    }
+    kept
+}
+
+fn column_of(file: &DataFile, id: i32) -> ColumnStats {
+    // A bound says nothing about values that are no numbers, and they are greater than all others to a query.
+    let may_have_nan = file.nan_value_counts().get(&id) != Some(&0);
+    let bound = |bounds: &HashMap<i32, Datum>| {
+        let bound = bounds.get(&id).and_then(Bound::of)?;
+        match bound {
+            Bound::Double(value) if may_have_nan || value.is_nan() => None,
+            bound => Some(bound),
+        }
+    };
+    ColumnStats {
+        id,
+        nulls: file.null_value_counts().get(&id).copied(),
+        lower: bound(file.lower_bounds()),
+        upper: bound(file.upper_bounds()),
+    }
+}
+
+fn partition_buckets(file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Box<[BucketOf]> {
+    let Some(spec) = metadata.partition_spec_by_id(spec_id) else { return Box::default() };
+    let fields = spec.fields().iter().zip(file.partition().iter());
+    let buckets = fields.filter_map(|(field, value)| {
+        let Transform::Bucket(count) = field.transform else { return None };
+        let bucket = match value {
+            Some(value) => Some(match value.as_primitive_literal()? {
+                PrimitiveLiteral::Int(bucket) => bucket,
+                _ => return None,
+            }),
+            None => None,
+        };
+        Some(BucketOf { id: field.source_id, count, bucket })
+    });
+    buckets.collect()
+}

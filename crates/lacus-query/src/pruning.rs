@@ -1,0 +1,136 @@
+//! Which files of a table a query need not read: those whose partition or bounds exclude what it looks for.
+//!
+//! All that is known of a file is in the table's state, so planning asks no store. A file is left out only if no row of
+//! it can match: bounds of text may be cut, and of columns that may hold what is no number there are none.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use datafusion::catalog::Session;
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::physical_optimizer::pruning::PruningPredicate;
+use lacus_lake::{Bound, ColumnStats, LiveFile, TableState, buckets_of};
+
+/// Whole numbers up to here are fractions without a loss.
+const EXACT_IN_DOUBLE: u64 = 1 << 53;
+
+/// The files that may have a row that all filters accept, in order.
+pub(crate) fn files_to_read<'a>(
+    state: &'a TableState,
+    filters: &[Expr],
+    session: &dyn Session,
+) -> Result<Vec<&'a LiveFile>> {
+    let all = || state.files.iter().collect::<Vec<_>>();
+    let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
+    let schema = DFSchema::try_from(Arc::clone(&state.arrow_schema))?;
+    // What can't be said as a question about bounds keeps every file; so does a filter that fails to be planned here.
+    let Ok(filter) = session.create_physical_expr(filter, &schema) else { return Ok(all()) };
+    let Ok(predicate) = PruningPredicate::try_new(filter, Arc::clone(&state.arrow_schema)) else { return Ok(all()) };
+    if predicate.always_true() {
+        return Ok(all());
+    }
+    let kept = predicate.prune(&Files { files: &state.files, schema: &state.arrow_schema })?;
+    Ok(state.files.iter().zip(kept).filter_map(|(file, is_kept)| is_kept.then_some(file)).collect())
+}
+
+/// The Iceberg id of a column.
+pub(crate) fn field_id(field: &Field) -> Option<i32> {
+    field.metadata().get("PARQUET:field_id")?.parse().ok()
+}
+
+/// What is known of some files, as the planner asks for it.
+struct Files<'a> {
+    files: &'a [LiveFile],
+    schema: &'a SchemaRef,
+}
+
+impl Files<'_> {
+    /// Field id and type of a column at the top.
+    fn column(&self, column: &Column) -> Option<(i32, &DataType)> {
+        let field = self.schema.field_with_name(&column.name).ok()?;
+        Some((field_id(field)?, field.data_type()))
+    }
+
+    fn bounds(&self, column: &Column, end: impl Fn(&ColumnStats) -> Option<&Bound>) -> Option<ArrayRef> {
+        let (id, kind) = self.column(column)?;
+        let unknown = ScalarValue::try_from(kind).ok()?;
+        let mut is_known = false;
+        let values = self.files.iter().map(|file| {
+            let value = file.stats.column(id).and_then(&end).and_then(|bound| scalar(bound, kind));
+            is_known |= value.is_some();
+            value.unwrap_or_else(|| unknown.clone())
+        });
+        let values = ScalarValue::iter_to_array(values).ok()?;
+        is_known.then_some(values)
+    }
+}
+
+impl PruningStatistics for Files<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, |stats| stats.lower.as_ref())
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, |stats| stats.upper.as_ref())
+    }
+
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        let (id, _) = self.column(column)?;
+        let counts: UInt64Array = self.files.iter().map(|file| file.stats.column(id)?.nulls).collect();
+        (counts.null_count() < counts.len()).then(|| Arc::new(counts) as _)
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(self.files.iter().map(|file| Some(file.rows)).collect::<UInt64Array>()))
+    }
+
+    /// A file of one bucket has none of the values that are in others.
+    fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        let (id, kind) = self.column(column)?;
+        if self.files.iter().all(|file| file.stats.bucket(id).is_none()) {
+            return None;
+        }
+        let values = ScalarValue::iter_to_array(values.iter().cloned()).ok()?;
+        if values.data_type() != kind {
+            return None;
+        }
+        let mut wanted: HashMap<u32, Option<Vec<i32>>> = HashMap::new();
+        let contained = self.files.iter().map(|file| {
+            let own = file.stats.bucket(id)?;
+            let wanted = wanted.entry(own.count).or_insert_with(|| buckets_of(&values, own.count)).as_ref()?;
+            let may_have = own.bucket.is_some_and(|bucket| wanted.contains(&bucket));
+            if may_have { None } else { Some(false) }
+        });
+        Some(contained.collect())
+    }
+}
+
+/// A bound as a value of the column's type. None if it is of another, as of a file from before the type changed.
+fn scalar(bound: &Bound, kind: &DataType) -> Option<ScalarValue> {
+    match (bound, kind) {
+        (Bound::Boolean(value), DataType::Boolean) => Some(ScalarValue::Boolean(Some(*value))),
+        (Bound::Long(value), DataType::Int32) => Some(ScalarValue::Int32(Some(i32::try_from(*value).ok()?))),
+        (Bound::Long(value), DataType::Int64) => Some(ScalarValue::Int64(Some(*value))),
+        (Bound::Long(value), DataType::Date32) => Some(ScalarValue::Date32(Some(i32::try_from(*value).ok()?))),
+        (Bound::Long(value), DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
+            Some(ScalarValue::TimestampMicrosecond(Some(*value), zone.clone()))
+        }
+        #[expect(clippy::cast_precision_loss, reason = "not within these limits")]
+        (Bound::Long(value), DataType::Float64) if value.unsigned_abs() <= EXACT_IN_DOUBLE => {
+            Some(ScalarValue::Float64(Some(*value as f64)))
+        }
+        (Bound::Double(value), DataType::Float64) => Some(ScalarValue::Float64(Some(*value))),
+        (Bound::Text(text), DataType::Utf8) => Some(ScalarValue::Utf8(Some(text.to_string()))),
+        (Bound::Text(text), DataType::Utf8View) => Some(ScalarValue::Utf8View(Some(text.to_string()))),
+        _ => None,
+    }
+}

@@ -1,0 +1,32 @@
+//! Which streams feed the tables that a statement reads: whoever asks waits for those, and for no other.
+
+use std::collections::BTreeSet;
+
+use datafusion::sql::TableReference;
+use lacus_core::{MAIN_DATABASE, StreamName, TableName};
+
+use crate::session::Session;
+use crate::statement::{Statement, StatementKind};
+
+impl Session {
+    /// The streams that feed the tables a statement reads. None if that can't be told, so that it may be any: of names that
+    /// no table has (yet), and of questions about all tables.
+    #[must_use]
+    pub fn streams_of(&self, statement: &Statement) -> Option<BTreeSet<StreamName>> {
+        let StatementKind::Query { parsed, .. } = &statement.kind else { return Some(BTreeSet::new()) };
+        if !statement.reads() {
+            return Some(BTreeSet::new());
+        }
+        let references = self.state_now().resolve_table_references(parsed).ok()?;
+        references.iter().map(|reference| self.stream_of(reference)).collect()
+    }
+
+    fn stream_of(&self, reference: &TableReference) -> Option<StreamName> {
+        let database = reference.schema().unwrap_or(MAIN_DATABASE);
+        let is_there = self.catalog().schema(database)?.table_exist(reference.table());
+        // What follows `$` asks about the table.
+        let table = reference.table().split('$').next()?;
+        let name = TableName::new(&format!("{database}.{table}")).ok()?;
+        is_there.then(|| name.stream())
+    }
+}
