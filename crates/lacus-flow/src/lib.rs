@@ -16,7 +16,6 @@ mod segment;
 mod shape;
 mod tables;
 mod upkeep;
-mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +37,6 @@ use crate::delivery::{Command, Delivery};
 pub use crate::progress::{DeliveryStatus, ShardStatus};
 use crate::progress::{Progress, TailBudget};
 pub use crate::tables::delivered;
-use crate::workers::Workers;
 
 /// Requests that may wait for one delivery at once.
 const COMMANDS_MAX: usize = 64;
@@ -63,7 +61,6 @@ struct Inner {
     failing: Mutex<BTreeMap<StreamName, String>>,
     cancel: CancellationToken,
     tasks: TaskTracker,
-    workers: Workers,
 }
 
 #[derive(Clone)]
@@ -97,7 +94,6 @@ impl Deliveries {
             failing: Mutex::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            workers: Workers::start()?,
         };
         must_have_been_logged(&inner.log, &inner.lake)?;
         let (log, ids) = (inner.log.clone(), Arc::clone(&inner.ids));
@@ -109,9 +105,9 @@ impl Deliveries {
             Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Corrupt) => {}
             started => started?,
         }
-        deliveries.0.spawn(deliveries.clone().follow_new_streams());
-        deliveries.0.spawn(deliveries.clone().retain_log());
-        deliveries.0.spawn(deliveries.clone().merge_small_files());
+        deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
+        deliveries.0.tasks.spawn(deliveries.clone().retain_log());
+        deliveries.0.tasks.spawn(deliveries.clone().merge_small_files());
         Ok(deliveries)
     }
 
@@ -293,7 +289,7 @@ impl Deliveries {
             Arc::clone(&progress),
             self.0.budget.share(),
         );
-        self.0.spawn(delivery.run(self.0.log.changes(), inbox, self.0.cancel.clone()));
+        self.0.tasks.spawn(delivery.run(self.0.log.changes(), inbox, self.0.cancel.clone()));
         Handle { commands, progress }
     }
 
@@ -341,13 +337,6 @@ impl Deliveries {
 impl AlterTables for Deliveries {
     fn alter<'a>(&'a self, table: &'a TableName, changes: Vec<SchemaChange>) -> BoxFuture<'a, Result<()>> {
         Box::pin(Self::alter(self, table, changes))
-    }
-}
-
-impl Inner {
-    /// Runs a task where those who wait for answers are not disturbed.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, self.workers.handle());
     }
 }
 

@@ -60,7 +60,9 @@ impl Rows {
         let directory = tempfile::tempdir().unwrap();
         let lake = Arc::new(Lake::open(directory.path(), Arc::new(SystemClock)).await.unwrap());
         let table = lake.create_table(&StreamName::new("t").unwrap().table(), schema()).await.unwrap();
-        let session = Engine::new(Arc::clone(&lake), Arc::clone(&lake) as _, &settings::Query::default()).unwrap().session(Dialect::Lacus);
+        let session = Engine::new(Arc::clone(&lake), Arc::clone(&lake) as _, &settings::Query::default())
+            .unwrap()
+            .session(Dialect::Lacus);
         Self { lake, table, session, all: Vec::new(), count: 0, _directory: directory }
     }
 
