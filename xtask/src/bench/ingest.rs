@@ -21,6 +21,10 @@ const ROUNDS: usize = 3;
 /// Seconds of load in a round.
 const SECONDS: f64 = 10.0;
 
+/// Events per second where the rate is set, and seconds of each round of it.
+const RATES: [u64; 2] = [10_000, 20_000];
+const SECONDS_AT_RATE: f64 = 5.0;
+
 /// Different requests in turn, so that bodies are not all the same.
 const REQUESTS: u64 = 2_000;
 
@@ -29,6 +33,15 @@ enum Target {
     Nothing(Noop),
     Redis(Peer),
     Lacus(Server, Project),
+}
+
+/// What is asked of a server.
+#[derive(Clone, Copy)]
+struct Demand {
+    /// Events in a request.
+    batch: u64,
+    /// Events per second; as many as it takes when none.
+    rate: Option<u64>,
 }
 
 /// What a round of load on a server came to.
@@ -50,30 +63,62 @@ pub(super) fn measure(bench: &Bench, machine: &Machine, report: &mut Report) {
         ),
     );
     let names = ["no-op", "Redis 7", "lacus"];
-    let rounds = rounds(bench, &names, 1);
+    let rounds = rounds(bench, &names, Demand { batch: 1, rate: None });
     table(report, &names, &rounds, 1);
+    measure_at_rates(bench, report);
     report.section(
         "Batches of 100",
         "The same with 100 events, about 35 KB, in a request. `no-op` only counts the bytes. `parse` also reads each line as JSON and builds \
          nothing of it: what every server does that refuses what is no JSON.",
     );
     let names = ["no-op", "parse", "lacus"];
-    let rounds = self::rounds(bench, &names, 100);
+    let rounds = self::rounds(bench, &names, Demand { batch: 100, rate: None });
     table(report, &names, &rounds, 100);
 }
 
+/// How long an acknowledgement takes while the machine is not full: above, senders wait for each other and for the
+/// generator, and the more a server takes, the longer they do.
+fn measure_at_rates(bench: &Bench, report: &mut Report) {
+    report.section(
+        "Single events at a set rate",
+        &format!(
+            "The same 64 connections, but each sends when its turn comes, so that all servers have the same to do; {ROUNDS} rounds of \
+             {SECONDS_AT_RATE:.0} s by turns, medians. Turns come by the millisecond, some requests at once."
+        ),
+    );
+    let names = ["no-op", "Redis 7", "lacus"];
+    let mut table = vec![row(["events/s", "server", "ack p50", "ack p99", "server CPU s per 1M events"])];
+    for rate in RATES {
+        let rounds = rounds(bench, &names, Demand { batch: 1, rate: Some(rate) });
+        for (name, rounds) in names.iter().zip(&rounds) {
+            let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
+            let (p50, p99) = (of(|round| round.outcome.ack_p50_ms), of(|round| round.outcome.ack_p99_ms));
+            report.figure(&format!("{}_at_{rate}_ack_p99_ms", name.replace(['-', ' '], "")), p99);
+            table.push(vec![
+                grouped(of(|round| round.outcome.events_per_second())),
+                (*name).to_owned(),
+                format!("{p50:.2} ms"),
+                format!("{p99:.2} ms"),
+                format!("{:.1}", of(|round| round.cpu_per_million)),
+            ]);
+        }
+    }
+    report.table(&table);
+}
+
 /// The rounds of each server.
-fn rounds<const N: usize>(bench: &Bench, names: &[&str; N], batch: u64) -> [Vec<Round>; N] {
+fn rounds<const N: usize>(bench: &Bench, names: &[&str; N], demand: Demand) -> [Vec<Round>; N] {
     let mut rounds = [const { Vec::new() }; N];
     for _ in 0..ROUNDS {
         for (name, rounds) in names.iter().zip(&mut rounds) {
-            rounds.push(round(bench, name, batch));
+            rounds.push(round(bench, name, demand));
         }
     }
     rounds
 }
 
-fn round(bench: &Bench, name: &str, batch: u64) -> Round {
+fn round(bench: &Bench, name: &str, demand: Demand) -> Round {
+    let Demand { batch, rate } = demand;
     let target = match name {
         "no-op" => Target::Nothing(Noop::start(Work::Nothing)),
         "parse" => Target::Nothing(Noop::start(Work::Parse)),
@@ -95,9 +140,9 @@ fn round(bench: &Bench, name: &str, batch: u64) -> Round {
         connections: CONNECTIONS,
         requests: requests.into(),
         events_per_request: batch,
-        time: bench.time(SECONDS),
+        time: bench.time(if rate.is_some() { SECONDS_AT_RATE } else { SECONDS }),
         once: false,
-        rate: None,
+        rate,
         ids: None,
     };
     let cpu_before = cpu_seconds(pid);

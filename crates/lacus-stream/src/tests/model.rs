@@ -134,6 +134,10 @@ fn reshard(log: &Log, step: &Step) {
         Step::Split(index, at) => {
             let shard = chosen(index);
             let width = (shard.hash_end - shard.hash_start) / 256;
+            // Divided often enough, a shard has one hash key only.
+            if shard.hash_start == shard.hash_end {
+                return;
+            }
             let hash_key = shard.hash_start + 1 + width * u128::from(*at);
             log.split_shard(&clicks(), shard.partition, hash_key).unwrap();
         }
