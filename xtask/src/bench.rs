@@ -3,11 +3,12 @@
 //! It measures the binary that lies beside it, from outside: over sockets, `/proc` and files. Every load is bounded in
 //! events and time. `--scale 0.02` tries it out with little; only a run at full scale writes `docs/bench/`.
 
-mod duckdb;
+mod beside;
 mod events;
 mod freshness;
 mod ingest;
 mod kinesis;
+mod lake;
 mod load;
 mod machine;
 pub(crate) mod noop;
@@ -65,15 +66,17 @@ impl Bench {
 pub(crate) enum Subject {
     Doors,
     Baseline,
+    Lake,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 2] = [Self::Doors, Self::Baseline];
+    pub(crate) const ALL: [Self; 3] = [Self::Doors, Self::Baseline, Self::Lake];
 
     fn file(self) -> &'static str {
         match self {
             Self::Doors => "doors.md",
             Self::Baseline => "baseline.md",
+            Self::Lake => "lake.md",
         }
     }
 }
@@ -95,6 +98,7 @@ pub(crate) fn run(subjects: &[Subject], scale: f64) {
         let report = match subject {
             Subject::Doors => doors(&bench, Report::new("Doors", &machine, scale, &commit), &machine),
             Subject::Baseline => baseline(&bench, Report::new("Baseline", &machine, scale, &commit), workshop.path()),
+            Subject::Lake => lake(&bench, Report::new("Lake", &machine, scale, &commit), workshop.path()),
         };
         println!("{}", report.markdown());
         if scale >= 1.0 {
@@ -117,6 +121,12 @@ fn baseline(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
     step("freshness", || freshness::measure(bench, &mut report));
     let stored = step("writing files", || storage::measure(bench, workshop, &mut report));
     step("queries", || queries::measure(bench, &stored, &mut report));
+    report
+}
+
+/// What becomes of tables.
+fn lake(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
+    step("tables", || lake::measure(bench, workshop, &mut report));
     report
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Bench;
-use super::duckdb;
+use super::beside;
 use super::process::{cpu_seconds, median_ms};
 use super::report::{Report, grouped, row};
 use super::storage::Stored;
@@ -31,7 +31,7 @@ pub(super) fn measure(bench: &Bench, stored: &Stored, report: &mut Report) {
         }
         let cpu = (cpu_seconds(stored.server.pid()) - cpu_before) / RUNS as f64 * 1000.0;
         let wall = median_ms(&mut times);
-        let duck = duckdb::query(&question, RUNS, &stored.files);
+        let duck = beside::query(&question, RUNS, &stored.files);
         assert_eq!(rows, duck.rows.len(), "{name}: rows of lacus, and of DuckDB");
         report.figure(&format!("query_{name}_ms"), wall);
         report.figure(&format!("duckdb_query_{name}_ms"), duck.wall * 1000.0);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lacus_testkit::{Project, Server};
 
 use super::Bench;
-use super::duckdb;
+use super::beside;
 use super::events::{event, requests};
 use super::load::{self, Load, Wire};
 use super::process::{cpu_seconds, resident_mb};
@@ -17,7 +17,7 @@ const EVENTS: u64 = 1_000_000;
 const BATCH: u64 = 500;
 
 /// The longest the events may take to be sent.
-const TIME_MAX: Duration = Duration::from_secs(600);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// A project with committed events, and its server.
 pub(super) struct Stored {
@@ -53,7 +53,7 @@ pub(super) fn measure(bench: &Bench, workshop: &Path, report: &mut Report) -> St
     let json = workshop.join("events.ndjson");
     let json_bytes = write_events(&json, count);
     let parquet = workshop.join("duckdb.parquet");
-    let duck = duckdb::convert(&json, &parquet);
+    let duck = beside::convert(&json, &parquet);
     let files = files(&project.directory().join(".lacus/lake/main/clicks/data"));
     let raw = files_bytes(&self::files(&project.directory().join(".lacus/lake/raw")));
 
@@ -84,7 +84,8 @@ pub(super) fn measure(bench: &Bench, workshop: &Path, report: &mut Report) -> St
     Stored { server, files, rows: count, _project: project }
 }
 
-fn write_events(path: &Path, count: u64) -> u64 {
+/// Writes the first events, a line each, and says how many bytes they are.
+pub(super) fn write_events(path: &Path, count: u64) -> u64 {
     let mut file = BufWriter::new(std::fs::File::create(path).expect("make a file"));
     for number in 0..count {
         writeln!(file, "{}", event(number)).expect("write events");
@@ -107,6 +108,7 @@ pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn files_bytes(files: &[PathBuf]) -> u64 {
+/// How many bytes files have together.
+pub(super) fn files_bytes(files: &[PathBuf]) -> u64 {
     files.iter().map(|file| std::fs::metadata(file).expect("the file is there").len()).sum()
 }
