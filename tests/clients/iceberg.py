@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """pyiceberg and DuckDB read a lacus table from its metadata, and agree with lacus row for row.
 
-Usage: iceberg.py --project DIR [--events FILE]
+Usage: iceberg.py --project DIR [--events FILE] [--location s3://BUCKET/PREFIX --endpoint HOST:PORT]
 
 A lacus server must be serving the project. Without --events, clickstream events are sent to one table, and to another
 made-up events in three commits, each of which brings new columns at the top and inside structs and lists, and then in so
@@ -22,11 +22,13 @@ import urllib.error
 import urllib.request
 import uuid
 
+import boto3
 import duckdb
 import pyarrow
 from duckdb_extensions import import_extension
 from pyiceberg.table import StaticTable
 
+EXTENSIONS = ("avro", "iceberg", "httpfs")
 BATCH_LINES = 200
 # Commits whose files are merged, and the longest that may take, in seconds.
 SMALL_COMMITS = 8
@@ -36,8 +38,9 @@ MERGE_SECONDS_MAX = 60
 class Lacus:
     """A server, over HTTP."""
 
-    def __init__(self, project):
+    def __init__(self, project, location=None, endpoint=None):
         self.data = pathlib.Path(project).resolve() / ".lacus"
+        self.location, self.endpoint = location, endpoint
         server = json.loads((self.data / "server.json").read_text(encoding="utf-8"))
         self.base = f"http://{server['http']}"
 
@@ -73,8 +76,27 @@ class Lacus:
 
     def metadata(self, table):
         """The newest metadata file: its name begins with its number."""
-        files = (self.data / "lake/main" / table / "metadata").glob("*.metadata.json")
-        return str(max(files, key=lambda file: int(file.name.split("-")[0])))
+        place = f"main/{table}/metadata/"
+        if self.location:
+            bucket, prefix = self.location.removeprefix("s3://").split("/", 1)
+            keys = dict(aws_access_key_id="tester", aws_secret_access_key="secret", region_name="us-east-1")
+            store = boto3.client("s3", endpoint_url=f"http://{self.endpoint}", **keys)
+            pages = store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/{place}")
+            names = [f"s3://{bucket}/{file['Key']}" for page in pages for file in page.get("Contents", [])]
+        else:
+            names = [str(file) for file in (self.data / "lake" / place).iterdir()]
+        names = [name for name in names if name.endswith(".metadata.json")]
+        return max(names, key=lambda name: int(name.rsplit("/", 1)[1].split("-")[0]))
+
+    def table(self, name):
+        """The table as pyiceberg has it."""
+        properties = {
+            "s3.endpoint": f"http://{self.endpoint}",
+            "s3.access-key-id": "tester",
+            "s3.secret-access-key": "secret",
+            "s3.region": "us-east-1",
+        }
+        return StaticTable.from_metadata(self.metadata(name), properties if self.location else {})
 
 
 def clicks():
@@ -188,11 +210,14 @@ def ordered(rows):
     return sorted((plain(row) for row in rows), key=lambda row: (row["_partition"], row["_offset"]))
 
 
-def through_duckdb(metadata):
+def through_duckdb(lacus, metadata):
     connection = duckdb.connect()
-    for extension in ("avro", "iceberg"):
+    for extension in EXTENSIONS if lacus.location else EXTENSIONS[:2]:
         connection.load_extension(extension)
     connection.execute("SET TimeZone = 'UTC'")
+    if lacus.location:
+        place = f"ENDPOINT '{lacus.endpoint}', URL_STYLE 'path', USE_SSL false, REGION 'us-east-1'"
+        connection.execute(f"CREATE SECRET (TYPE s3, KEY_ID 'tester', SECRET 'secret', {place})")
     return connection.execute("SELECT * FROM iceberg_scan(?)", [str(metadata)]).to_arrow_table()
 
 
@@ -217,12 +242,11 @@ def null_as_empty(rows, columns):
 
 
 def check(lacus, table):
-    metadata = lacus.metadata(table)
     ours = [same_times(row) for row in ordered(lacus.sql(f"SELECT * FROM {table}"))]
-    iceberg = StaticTable.from_metadata(str(metadata)).scan().to_arrow()
+    iceberg = lacus.table(table).scan().to_arrow()
     forgiven = lists_of_structs(iceberg.schema)
     compare("pyiceberg", *(null_as_empty(rows, forgiven) for rows in (ours, ordered(iceberg.to_pylist()))))
-    compare("DuckDB", ours, ordered(through_duckdb(metadata).to_pylist()))
+    compare("DuckDB", ours, ordered(through_duckdb(lacus, lacus.metadata(table)).to_pylist()))
     leaves = sum(1 for _ in leaf_fields(iceberg.schema))
     print(f"{table}: {len(ours)} rows, {leaves} leaf columns: lacus, pyiceberg and DuckDB agree")
     return len(ours), iceberg.schema
@@ -266,14 +290,14 @@ def merge_and_check(lacus, table, sent):
         time.sleep(0.1)
     rows, _ = check(lacus, table)
     assert rows == sent + SMALL_COMMITS, f"{sent + SMALL_COMMITS} events went in, {rows} rows came out after merging"
-    summary = StaticTable.from_metadata(lacus.metadata(table)).current_snapshot().summary
+    summary = lacus.table(table).current_snapshot().summary
     assert summary.operation.value == "replace", f"{summary}"
     print(f"{table}: {summary['deleted-data-files']} files were merged, {summary['total-data-files']} are left")
 
 
 def check_layout(lacus, table):
     """pyiceberg finds the partitions and the sort order, and by them the same rows in fewer files."""
-    read = StaticTable.from_metadata(lacus.metadata(table))
+    read = lacus.table(table)
     fields = [(str(field.transform), read.schema().find_column_name(field.source_id)) for field in read.spec().fields]
     assert fields == [("truncate[100]", "id"), ("bucket[4]", "name"), ("identity", "ok")], f"{fields}"
     assert len(read.specs()) > 2, f"the spec did not evolve: {read.specs()}"
@@ -294,10 +318,12 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--project", required=True)
     arguments.add_argument("--events")
+    arguments.add_argument("--location")
+    arguments.add_argument("--endpoint")
     arguments = arguments.parse_args()
-    for extension in ("avro", "iceberg"):
+    for extension in EXTENSIONS:
         import_extension(extension)
-    lacus = Lacus(arguments.project)
+    lacus = Lacus(arguments.project, arguments.location, arguments.endpoint)
     if arguments.events:
         lines = pathlib.Path(arguments.events).read_text(encoding="utf-8").splitlines()
         send_and_check(lacus, "given", [lines])

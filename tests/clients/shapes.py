@@ -26,7 +26,7 @@ def check(lacus, name):
     iceberg = StaticTable.from_metadata(metadata).scan().to_arrow()
     forgiven = lists_of_structs(iceberg.schema)
     compare("pyiceberg", *(null_as_empty(rows, forgiven) for rows in (ours, ordered(iceberg.to_pylist()))))
-    compare("DuckDB", ours, ordered(through_duckdb(metadata).to_pylist()))
+    compare("DuckDB", ours, ordered(through_duckdb(lacus, metadata).to_pylist()))
     print(f"{name}: {len(ours)} rows, columns {', '.join(iceberg.column_names)}: all agree")
 
 

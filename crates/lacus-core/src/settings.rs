@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::names::{StreamName, TableName};
 use crate::units::{ByteSize, Millis};
 
-pub use self::lake::Lake;
+pub use self::lake::{Lake, Location, S3};
 pub use self::shape::{Arrays, Nested, Shape, TablesOf};
 pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook};
 pub use self::table::Table;
@@ -155,19 +155,28 @@ impl Settings {
     /// # Errors
     /// [`Kind::Invalid`](crate::Kind::Invalid) for what is no TOML, an unknown key, or a value that can't be.
     pub fn load(toml_text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let environment: Vec<(String, String)> = environment.into_iter().collect();
+        let mut settings = Self::merged(toml_text, &environment)?;
+        if settings.lake.location.is_some() {
+            settings.lake.s3.fill_from(&environment);
+        }
+        settings.checked()
+    }
+
+    fn merged(toml_text: &str, environment: &[(String, String)]) -> Result<Self> {
         let from_file: Self = toml::from_str(toml_text).map_err(|error| readable(&error, "lacus.toml", toml_text))?;
-        let mut overrides: Vec<(String, String)> =
-            environment.into_iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+        let mut overrides: Vec<&(String, String)> =
+            environment.iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
         if overrides.is_empty() {
-            return from_file.checked();
+            return Ok(from_file);
         }
         overrides.sort();
         let mut merged: toml::Table = toml::from_str(toml_text).map_err(|error| readable(&error, "lacus.toml", ""))?;
-        for (name, value) in &overrides {
+        for (name, value) in overrides.iter().copied() {
             lay_over(&mut merged, name, value)?;
         }
         let names: Vec<&str> = overrides.iter().map(|(name, _)| name.as_str()).collect();
-        merged.try_into::<Self>().map_err(|error| readable(&error, &names.join(", "), ""))?.checked()
+        merged.try_into().map_err(|error| readable(&error, &names.join(", "), ""))
     }
 
     /// The settings of one source.

@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(directory: &Path, work: &str, catalog: String) -> Result<()> {
-    let settings = settings::Lake { catalog: catalog.into() };
+    let settings = settings::Lake { catalog: catalog.into(), ..settings::Lake::default() };
     let lake = Lake::open_as(directory, &settings, Arc::new(SystemClock)).await?;
     match work.parse() {
         Ok(count) => commit_rows(&lake, count).await,

@@ -159,11 +159,11 @@ impl Catalog {
         .await
     }
 
-    /// The files of a failed commit that could not be deleted at once may be deleted from now on.
-    pub(crate) async fn abandon(&self, paths: Vec<String>, now: Timestamp) -> Result<()> {
+    /// The files of a failed commit that are not deleted for good may be deleted from `delete_after` on.
+    pub(crate) async fn abandon(&self, paths: Vec<String>, now: Timestamp, delete_after: Timestamp) -> Result<()> {
         self.transact("record abandoned files in the catalog", move |sql, epoch| {
             must_be_writer(sql, epoch)?;
-            insert_leftovers(sql, &paths, now, Some(now))
+            insert_leftovers(sql, &paths, now, Some(delete_after))
         })
         .await
     }
@@ -234,7 +234,8 @@ fn open(database: Arc<dyn Database>, new_warehouse: &Warehouse, now: Timestamp) 
         schema::fill(sql, new_warehouse, now)
     };
     once(|work| database.transact(work), prepare)?;
-    let (epoch, warehouse, tables, leftovers, raw) = once(|work| database.transact(work), |sql| take_over(sql, now))?;
+    let (epoch, warehouse, tables, leftovers, raw) =
+        once(|work| database.transact(work), |sql| take_over(sql, new_warehouse, now))?;
     Ok(Opened { catalog: Catalog { database, epoch }, warehouse, tables, leftovers, raw })
 }
 
@@ -242,15 +243,17 @@ fn open(database: Arc<dyn Database>, new_warehouse: &Warehouse, now: Timestamp) 
 type TakenOver = (i64, Warehouse, Vec<(TableName, String)>, Vec<String>, RawTotals);
 
 /// Takes the right to write, and reads what the new writer must know.
-fn take_over(sql: &mut dyn Sql, now: Timestamp) -> Result<TakenOver> {
+fn take_over(sql: &mut dyn Sql, here: &Warehouse, now: Timestamp) -> Result<TakenOver> {
     sql.execute("UPDATE lake SET writer_epoch = writer_epoch + 1", &[])?;
     let lake = the_lake(sql, "SELECT writer_epoch, warehouse FROM lake")?;
+    let warehouse = Warehouse::recorded(&lake.text(1)?);
+    here.must_lead_to(&warehouse)?;
     let leftovers = "SELECT path FROM leftovers WHERE delete_after IS NULL OR delete_after <= ?1";
     let leftovers = sql.query(leftovers, &[now.as_micros().into()])?;
     let leftovers = leftovers.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
     let tables = all_pointers(sql)?.into_iter().map(|(name, location)| Ok((TableName::new(&name)?, location)));
     let tables = tables.collect::<Result<_>>()?;
-    Ok((lake.integer(0)?, Warehouse::recorded(&lake.text(1)?), tables, leftovers, raw_totals(sql)?))
+    Ok((lake.integer(0)?, warehouse, tables, leftovers, raw_totals(sql)?))
 }
 
 /// What a query says about the lake itself, which has one row.

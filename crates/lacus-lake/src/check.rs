@@ -80,6 +80,9 @@ impl Check<'_> {
     }
 
     fn warehouse(&mut self) {
+        if !self.lake.files.warehouse.is_local() {
+            return;
+        }
         let base = self.lake.files.warehouse.base();
         if Warehouse::of_directory(&self.lake.directory).is_ok_and(|here| here.base() != base) {
             self.note(format!(

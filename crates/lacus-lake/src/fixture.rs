@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use crate::catalog::{CatalogPlace, catalog_file};
 use crate::schema::{OFFSET, PARTITION, RESCUED};
 use crate::store::DurableDirectory;
+use crate::warehouse::Warehouse;
 use crate::{
     Column, ColumnType, Commit, CommitReport, Lake, RawFile, RawWriter, Table, TableAppend, TableSchema, TailBatch,
 };
@@ -202,8 +203,9 @@ impl Place {
         let files = DurableDirectory::open(&directory.join("lake")).unwrap();
         let store = Arc::new(FragileStore { files, plan: Mutex::default() });
         let catalog = CatalogPlace::File(catalog_file(&directory));
+        let warehouse = Warehouse::of_directory(&directory.join("lake")).unwrap();
         let clock = Arc::new(SystemClock);
-        let lake = Lake::open_with(directory, catalog, Arc::clone(&store) as _, clock).await.unwrap();
+        let lake = Lake::open_with(directory, catalog, warehouse, Arc::clone(&store) as _, clock).await.unwrap();
         (lake, store)
     }
 }

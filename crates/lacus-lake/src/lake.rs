@@ -27,6 +27,7 @@ use crate::leftovers::discard;
 use crate::manifests::MetadataFiles;
 use crate::raw::RawFile;
 use crate::rollback::{self, RollbackReport};
+use crate::s3::Bucket;
 use crate::schema::{SchemaChange, TableSchema};
 use crate::store::{DurableDirectory, make_directory};
 use crate::table::{LiveFile, Table, TableState};
@@ -130,33 +131,39 @@ impl Lake {
         Self::open_as(directory, &settings::Lake::default(), clock).await
     }
 
-    /// The same, with the catalog where the settings say.
+    /// The same, with files and catalog where the settings say.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and if the catalog can't be reached.
+    /// As [`open`](Self::open), and if the bucket or the catalog can't be used.
     pub async fn open_as(directory: &Path, settings: &settings::Lake, clock: Arc<dyn Clock>) -> Result<Self> {
         let directory = directory.to_owned();
-        let (directory, store) = spawn_blocking(move || open_directory(&directory))
-            .await
-            .map_err(|error| Error::internal("opening the lake ended unexpectedly").with_source(error))??;
-        let catalog = match settings.catalog_url() {
+        let directory = blocking(move || open_directory(&directory)).await?;
+        let place = match settings.catalog_url() {
             Some(url) => CatalogPlace::Postgres(url.clone()),
             None => CatalogPlace::File(catalog_file(&directory)),
         };
-        Self::open_with(directory, catalog, Arc::new(store), clock).await
+        let (warehouse, store): (_, Arc<dyn ObjectStore>) = match &settings.location {
+            Some(location) => (Warehouse::of_bucket(location), Arc::new(Bucket::open(location, &settings.s3).await?)),
+            None => {
+                let files = directory.join("lake");
+                let warehouse = Warehouse::of_directory(&files)?;
+                (warehouse, Arc::new(blocking(move || DurableDirectory::open(&files)).await?))
+            }
+        };
+        Self::open_with(directory, place, warehouse, store, clock).await
     }
 
-    /// Opens the lake with its files in `store`.
+    /// Opens the lake with its files in `store`, which other engines know as `warehouse`.
     pub(crate) async fn open_with(
         directory: PathBuf,
-        catalog: CatalogPlace,
+        place: CatalogPlace,
+        warehouse: Warehouse,
         store: Arc<dyn ObjectStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let files_directory = directory.join("lake");
-        let warehouse = Warehouse::of_directory(&files_directory)?;
         let Opened { catalog, warehouse, tables, leftovers, raw } =
-            Catalog::open(catalog, warehouse, clock.now()).await?;
+            Catalog::open(place, warehouse, clock.now()).await?;
         let inner = Inner {
             files: MetadataFiles { store, warehouse: Arc::new(warehouse) },
             catalog,
@@ -430,11 +437,14 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Sen
     tokio::spawn(work).await.map_err(|error| Error::internal("a commit ended unexpectedly").with_source(error))?
 }
 
-fn open_directory(directory: &Path) -> Result<(PathBuf, DurableDirectory)> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let ended = spawn_blocking(work).await;
+    ended.map_err(|error| Error::internal("opening the lake ended unexpectedly").with_source(error))?
+}
+
+fn open_directory(directory: &Path) -> Result<PathBuf> {
     make_directory(directory).context(format_args!("create {}", directory.display()))?;
-    let directory = directory.canonicalize().context(format_args!("find {}", directory.display()))?;
-    let store = DurableDirectory::open(&directory.join("lake"))?;
-    Ok((directory, store))
+    directory.canonicalize().context(format_args!("find {}", directory.display()))
 }
 
 /// Reads a table as it was committed last.

@@ -14,6 +14,8 @@ use crate::store::store_error;
 
 /// Files that no table references any more stay this long, for readers that hold older metadata.
 pub(crate) const RETIRED_GRACE_MS: u64 = 60 * 60 * 1_000;
+/// A store behind a network may do this long after we gave up what we asked of it.
+const LATE_WRITE_MS: u64 = 10 * 60 * 1_000;
 /// Files that one commit deletes because their time has come. A commit retires about three per table.
 const SWEPT_FILES_MAX: u32 = 64;
 /// Files that are deleted side by side.
@@ -22,13 +24,24 @@ const FILES_AT_ONCE: usize = 8;
 /// Deletes the files of a commit that did not happen, or of an earlier process. What can't be deleted now stays on
 /// record and is tried again.
 pub(crate) async fn discard(lake: &Inner, paths: Vec<String>) {
-    if let Err(error) = delete(lake, &paths).await {
+    let is_local = lake.files.warehouse.is_local();
+    let deleted = if is_local { delete(lake, &paths).await } else { delete_now_and_again(lake, &paths).await };
+    if let Err(error) = deleted {
         tracing::warn!(error = %error.chain(), "files of a failed commit are left; they are deleted later");
         // Without this record they are deleted at the next opening.
-        if let Err(error) = lake.catalog.abandon(paths, lake.clock.now()).await {
+        let now = lake.clock.now();
+        if let Err(error) = lake.catalog.abandon(paths, now, now).await {
             tracing::debug!(error = %error.chain(), "could not record abandoned files");
         }
     }
+}
+
+/// Deletes files, and leaves them on record to be deleted once more: a store behind a network may still be writing what we
+/// gave up on.
+async fn delete_now_and_again(lake: &Inner, paths: &[String]) -> Result<()> {
+    let now = lake.clock.now();
+    lake.catalog.abandon(paths.to_vec(), now, now.plus_ms(LATE_WRITE_MS)).await?;
+    delete_files(lake, paths).await.1
 }
 
 /// Deletes some files that were retired long enough ago.
@@ -42,9 +55,16 @@ pub(crate) async fn sweep(lake: &Inner) {
     }
 }
 
-/// Deletes files and then their records. A file that does not exist is deleted; one that can't be deleted now stays on
-/// record, and does not keep others from being deleted.
+/// Deletes files and then their records.
 async fn delete(lake: &Inner, paths: &[String]) -> Result<()> {
+    let (gone, deleted) = delete_files(lake, paths).await;
+    lake.catalog.forget(gone).await?;
+    deleted
+}
+
+/// Deletes files, and says which are gone. A file that does not exist is deleted; one that can't be deleted now does not keep
+/// others from being deleted.
+async fn delete_files(lake: &Inner, paths: &[String]) -> (Vec<String>, Result<()>) {
     let mut gone = Vec::with_capacity(paths.len());
     let mut failed = Ok(());
     for some in paths.chunks(FILES_AT_ONCE) {
@@ -56,8 +76,7 @@ async fn delete(lake: &Inner, paths: &[String]) -> Result<()> {
             }
         }
     }
-    lake.catalog.forget(gone).await?;
-    failed
+    (gone, failed)
 }
 
 async fn delete_file(lake: &Inner, path: &str) -> Result<()> {

@@ -6,7 +6,7 @@
 //! To read it in the order of an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]); [`table`]
 //! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `layout` and `arrange`
 //! for which rows go to which file, `data_file` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
-//! `catalog` for the pointers and `store` for the disk; `change` commits files without a delivery; `alter` changes columns;
+//! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
 //! `compact` makes large files of small ones; `history` finds what tables were, `rollback` names it and returns to it;
 //! `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
 
@@ -36,6 +36,7 @@ mod leftovers;
 mod manifests;
 mod raw;
 mod rollback;
+mod s3;
 mod store;
 mod warehouse;
 

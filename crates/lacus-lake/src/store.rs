@@ -262,6 +262,7 @@ fn not_implemented(operation: &str) -> object_store::Error {
 pub(crate) fn store_error(error: object_store::Error, doing: impl fmt::Display) -> Error {
     let kind = match error {
         object_store::Error::NotFound { .. } => Kind::Corrupt,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Denied,
         _ => Kind::Unavailable,
     };
     Error::new(kind, doing.to_string()).with_source(error)

@@ -5,6 +5,7 @@
 
 use std::path::Path as FilePath;
 
+use lacus_core::settings::Location;
 use lacus_core::{Error, Result};
 use object_store::path::Path;
 
@@ -21,6 +22,28 @@ impl Warehouse {
             Error::invalid(format!("the lake's directory {} is not named in UTF-8", directory.display()))
         })?;
         Ok(Self { base: format!("file://{}", text.trim_end_matches('/')) })
+    }
+
+    /// The warehouse in a bucket.
+    pub(crate) fn of_bucket(location: &Location) -> Self {
+        Self { base: location.to_string() }
+    }
+
+    /// Whether the files are on a disk of this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.base.starts_with("file://")
+    }
+
+    /// A project's folder may move; what is in a bucket, or in another one, is another lake.
+    ///
+    /// # Errors
+    /// `Invalid` if the settings lead elsewhere than the catalog says.
+    pub(crate) fn must_lead_to(&self, recorded: &Self) -> Result<()> {
+        if self == recorded || self.is_local() && recorded.is_local() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("this lake was made at {}, and the settings say {}", recorded.base, self.base))
+            .with_hint("set lake.location back to where the lake is; for a new place make a new project"))
     }
 
     /// The warehouse with a recorded base.

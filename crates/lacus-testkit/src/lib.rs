@@ -3,6 +3,7 @@
 //! Everything here works on real processes, real files and real sockets. It knows what every test of lacus needs and
 //! nothing of lacus's inside: no crate of ours is a dependency, so a change to the product never rebuilds it.
 
+pub mod buckets;
 pub mod database;
 pub mod environment;
 pub mod faults;
@@ -14,6 +15,7 @@ pub mod server;
 mod shim;
 mod timed;
 
+pub use buckets::Buckets;
 pub use database::Database;
 pub use faults::{Fault, FaultLoop, Mode, Trial};
 pub use http::Http;

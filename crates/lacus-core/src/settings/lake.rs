@@ -1,4 +1,6 @@
-//! The settings of the lake: where its catalog is.
+//! The settings of the lake: where its files and its catalog are.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +11,43 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lake {
+    /// Where the files of tables and raw events are: `s3://bucket/prefix`. Without it, in `.lacus/lake`. It is set before the
+    /// first start and never changes.
+    pub location: Option<Location>,
     /// The PostgreSQL database with the catalog: `postgres://user@host/database`. It may hold a password, so it is never shown
     /// and may stand in the environment: `LACUS__LAKE__CATALOG`. Without it, the catalog is `.lacus/catalog.db`.
     pub catalog: Secret,
+    /// How to reach the bucket of `location`.
+    pub s3: S3,
+}
+
+/// How to reach a store that speaks the protocol of S3. What is not set here is taken from the variables that AWS tools read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3 {
+    /// The address of the store: `https://minio.internal:9000`. Without it, or `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`,
+    /// Amazon's.
+    pub endpoint: Option<String>,
+    /// The region of the bucket. Without it, or `AWS_REGION` or `AWS_DEFAULT_REGION`, `us-east-1`.
+    pub region: Option<String>,
+    /// Whose access. Without it, `AWS_ACCESS_KEY_ID` with `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    pub access_key_id: Option<String>,
+    /// Its secret, never shown: better in the environment.
+    pub secret_access_key: Secret,
+    /// The token of temporary credentials.
+    pub session_token: Secret,
+    /// Asks the machine (EC2) for the credentials of its role, instead of a key.
+    pub instance_role: bool,
+}
+
+/// A bucket, and the part of it that is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Location {
+    /// The bucket.
+    pub bucket: String,
+    /// What all names in it begin with, without slashes around it; may be empty.
+    pub prefix: String,
 }
 
 impl Lake {
@@ -23,9 +59,115 @@ impl Lake {
 
     pub(super) fn check(&self) -> Result<()> {
         match self.catalog_url().map(|url| url.reveal().split_once("://")) {
-            None | Some(Some(("postgres" | "postgresql", _))) => Ok(()),
-            Some(_) => Err(Error::invalid("lake.catalog is no URL of a PostgreSQL database")
-                .with_hint("lake.catalog = \"postgres://user@host:5432/database\"")),
+            None | Some(Some(("postgres" | "postgresql", _))) => {}
+            Some(_) => {
+                return Err(Error::invalid("lake.catalog is no URL of a PostgreSQL database")
+                    .with_hint("lake.catalog = \"postgres://user@host:5432/database\""));
+            }
         }
+        match self.s3.endpoint.as_ref().map(|endpoint| endpoint.split_once("://")) {
+            None | Some(Some(("http" | "https", _))) => Ok(()),
+            Some(_) => Err(Error::invalid("lake.s3.endpoint is no address of a store")
+                .with_hint("lake.s3.endpoint = \"https://minio.internal:9000\"")),
+        }
+    }
+}
+
+impl S3 {
+    /// Takes what is not set from the variables that AWS tools read. A key comes whole: never one's id with another's secret.
+    pub(super) fn fill_from(&mut self, environment: &[(String, String)]) {
+        let variable = |names: &[&str]| {
+            let found =
+                names.iter().find_map(|name| environment.iter().find(|(key, value)| key == name && !value.is_empty()));
+            found.map(|(_, value)| value.clone())
+        };
+        let or_variable = |setting: &mut Option<String>, names: &[&str]| {
+            if setting.is_none() {
+                *setting = variable(names);
+            }
+        };
+        or_variable(&mut self.endpoint, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+        or_variable(&mut self.region, &["AWS_REGION", "AWS_DEFAULT_REGION"]);
+        if self.access_key_id.is_none() && self.secret_access_key.is_empty() {
+            self.access_key_id = variable(&["AWS_ACCESS_KEY_ID"]);
+            self.secret_access_key = variable(&["AWS_SECRET_ACCESS_KEY"]).unwrap_or_default().into();
+            self.session_token = variable(&["AWS_SESSION_TOKEN"]).unwrap_or_default().into();
+        }
+    }
+}
+
+impl TryFrom<String> for Location {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is no place for a lake: it is like s3://bucket/prefix");
+        let (bucket, prefix) = {
+            let rest = text.strip_prefix("s3://").ok_or_else(wrong)?;
+            rest.split_once('/').unwrap_or((rest, ""))
+        };
+        let is_name = |part: &str| {
+            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte);
+            !part.is_empty() && !part.starts_with('.') && part.bytes().all(of_name)
+        };
+        let prefix = prefix.trim_end_matches('/');
+        if !is_name(bucket) || !prefix.is_empty() && !prefix.split('/').all(is_name) {
+            return Err(wrong());
+        }
+        Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+}
+
+impl From<Location> for String {
+    fn from(location: Location) -> Self {
+        location.to_string()
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}", self.bucket)?;
+        if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+
+    const BUCKET: &str = "[lake]\nlocation = \"s3://events/lake/one/\"\n";
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_place_is_a_bucket_and_a_prefix() {
+        let lake = Settings::load(BUCKET, []).unwrap().lake;
+        assert_eq!(lake.location.unwrap().to_string(), "s3://events/lake/one");
+        for wrong in ["", "events", "gs://events", "s3://", "s3:///x", "s3://events/../x", "s3://events//x", "s3://a b"]
+        {
+            let error = Settings::load(&format!("[lake]\nlocation = \"{wrong}\"\n"), []).unwrap_err();
+            assert!(error.message().contains("s3://bucket/prefix"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_variables_of_aws_tools_fill_what_is_not_set() {
+        let environment = variables(&[
+            ("AWS_ACCESS_KEY_ID", "them"),
+            ("AWS_SECRET_ACCESS_KEY", "theirs"),
+            ("AWS_REGION", "eu-west-1"),
+            ("LACUS__LAKE__S3__ENDPOINT", "http://127.0.0.1:9000"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+        ]);
+        let s3 = Settings::load(BUCKET, environment.clone()).unwrap().lake.s3;
+        assert_eq!((s3.access_key_id.as_deref(), s3.secret_access_key.reveal()), (Some("them"), "theirs"));
+        assert_eq!(s3.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(s3.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
+        assert!(!format!("{s3:?}").contains("theirs"));
+        let set = format!("{BUCKET}[lake.s3]\naccess_key_id = \"us\"\nsecret_access_key = \"ours\"\n");
+        let s3 = Settings::load(&set, environment.clone()).unwrap().lake.s3;
+        assert_eq!((s3.access_key_id.as_deref(), s3.secret_access_key.reveal()), (Some("us"), "ours"));
+        assert_eq!(Settings::load("", environment[..3].to_vec()).unwrap(), Settings::default(), "without a bucket");
     }
 }

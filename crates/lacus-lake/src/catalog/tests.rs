@@ -127,7 +127,7 @@ async fn files_are_on_record_from_before_they_are_written_until_they_are_referen
         assert_eq!(catalog.due(delete_after, 9).await.unwrap(), paths(&["old", "older"]));
         let opened = place.open().await;
         assert_eq!((opened.leftovers, opened.raw), (paths(&["unused"]), raw), "retired files have their time");
-        opened.catalog.abandon(paths(&["unused"]), NOW).await.unwrap();
+        opened.catalog.abandon(paths(&["unused"]), NOW, NOW).await.unwrap();
         assert_eq!(opened.catalog.due(NOW, 9).await.unwrap(), paths(&["unused"]));
         opened.catalog.forget(paths(&["unused", "old", "never"])).await.unwrap();
         assert_eq!(opened.catalog.leftovers().await.unwrap(), paths(&["older"]));
@@ -144,7 +144,7 @@ async fn the_last_to_open_it_is_the_only_one_to_write() {
             first.publish(moves(vec![moved("a", None, "a0")]), NOW).await,
             first.happened(vec![]).await.map(drop),
             first.forget(vec![]).await,
-            first.abandon(vec![], NOW).await,
+            first.abandon(vec![], NOW, NOW).await,
         ];
         for refused in refused {
             let error = refused.unwrap_err();

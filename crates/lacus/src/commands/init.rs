@@ -88,11 +88,17 @@ mod tests {
             sort: Some(vec!["user_id".parse().unwrap(), "_received_at desc".parse().unwrap()]),
         };
         expected.tables = [("clicks".to_owned(), clicks)].into();
+        expected.lake.location = Some("s3://bucket/prefix".to_owned().try_into().unwrap());
+        expected.lake.s3.endpoint = text("https://minio.internal:9000");
+        expected.lake.s3.region = text("us-east-1");
+        expected.lake.s3.access_key_id = text("AKIA0123456789ABCDEF");
         let mut expected = toml::Table::try_from(expected).unwrap();
         // A secret is not written, and of a source that is shown for its webhook the rest is not.
         let mut shown = shown;
         shown["sources"]["github"]["webhook"]["secret"] = "***".into();
         shown["lake"]["catalog"] = "***".into();
+        shown["lake"]["s3"]["secret_access_key"] = "***".into();
+        shown["lake"]["s3"]["session_token"] = "***".into();
         let github = expected["sources"]["github"].as_table_mut().unwrap();
         github.retain(|name, _| name == "webhook");
         assert_eq!(shown, expected);

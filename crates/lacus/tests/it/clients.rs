@@ -13,7 +13,7 @@ use lacus_testkit::{Project, run_for};
 const TIME_MAX: Duration = Duration::from_secs(200);
 
 /// The layout that iceberg.py looks for.
-const LAID_OUT: &str = r#"
+pub(crate) const LAID_OUT: &str = r#"
 [tables.laid_out]
 partition = ["truncate[100](id)", "bucket[4](name)", "ok"]
 sort = ["name desc", "id"]

@@ -1,6 +1,7 @@
 //! Stories of the real binary: real processes, real files, real sockets on free ports.
 
 mod bad_input;
+mod bucket;
 mod cli;
 mod clients;
 mod faults;

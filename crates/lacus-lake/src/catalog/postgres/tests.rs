@@ -18,7 +18,7 @@ const ATTEMPTS_MAX: u32 = 200;
 const CRASHES: u32 = 4;
 
 fn settings(url: String) -> settings::Lake {
-    settings::Lake { catalog: url.into() }
+    settings::Lake { catalog: url.into(), ..settings::Lake::default() }
 }
 
 async fn open(directory: &TempDir, url: String) -> Result<Lake> {
@@ -111,7 +111,7 @@ async fn a_commit_whose_answer_was_lost_is_found_out_about() {
             break table;
         }
     };
-    let commits = 40;
+    let commits = 15;
     for next in 1..=commits {
         append(&table, &numbers(), next - 1..next);
         commit_until_it_happened(&lake, &table, next).await;
