@@ -179,6 +179,12 @@ impl Settings {
         merged.try_into().map_err(|error| readable(&error, &names.join(", "), ""))
     }
 
+    /// The files that settings name, by their paths from the folder of `lacus.toml`.
+    #[must_use]
+    pub fn files(&self) -> Vec<&str> {
+        self.sources.values().filter_map(|source| source.schema.as_deref()).collect()
+    }
+
     /// The settings of one source.
     #[must_use]
     pub fn source(&self, stream: &StreamName) -> Source {

@@ -365,6 +365,20 @@ fn all_pointers(sql: &mut dyn Sql) -> Result<Vec<(String, String)>> {
     rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
 
+/// Copies a catalog file that may be in use to a new file, durably. While nobody else can write to it, `meanwhile` is told the
+/// leftovers and the number of tables that the copy has. It blocks.
+pub(crate) fn copy_catalog(
+    file: &Path,
+    to: &Path,
+    meanwhile: &mut dyn FnMut(Vec<String>, usize) -> Result<()>,
+) -> Result<()> {
+    sqlite::copy(file, to, &mut |sql| {
+        let all = sql.query("SELECT path FROM leftovers", &[])?;
+        let leftovers = all.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
+        meanwhile(leftovers, all_pointers(sql)?.len())
+    })
+}
+
 /// Where the catalog is in a project's data directory.
 pub(crate) fn catalog_file(directory: &Path) -> PathBuf {
     directory.join("catalog.db")

@@ -8,7 +8,7 @@
 //! for which rows go to which file, `data_file` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
 //! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
 //! `compact` makes large files of small ones; `history` finds what tables were, `rollback` names it and returns to it;
-//! `leftovers` deletes what nothing references; `check` looks whether all of it is as it should be.
+//! `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;
@@ -17,6 +17,7 @@ pub mod table;
 
 mod alter;
 mod arrange;
+mod backup;
 mod bounds;
 mod catalog;
 mod change;
@@ -41,6 +42,7 @@ mod store;
 mod warehouse;
 
 pub use alter::AlterTables;
+pub use backup::{BackedUp, back_up_lake};
 pub use check::Finding;
 pub use compact::{CompactionReport, FileSizes};
 pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};

@@ -106,6 +106,22 @@ impl Cursors {
     }
 }
 
+/// The files of the log in `directory`, by their paths in it.
+pub(crate) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let listed = match directory.join(FOLDER).read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let mut files = Vec::new();
+    for entry in listed {
+        let file = Path::new(FOLDER).join(entry?.file_name());
+        if file.extension().is_some_and(|extension| extension == EXTENSION) {
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
 fn check_name(reader: &str) -> Result<()> {
     if (1..=READER_BYTES_MAX).contains(&reader.len()) && !reader.chars().any(char::is_control) {
         return Ok(());

@@ -15,6 +15,7 @@
 //! silence. A directory is opened by one process at a time: it is locked as long as the log is open.
 
 mod append;
+mod backup;
 mod cursors;
 mod disk;
 mod frame;
@@ -59,6 +60,7 @@ use crate::stats::Counters;
 use crate::streams::{StoredStream, Streams};
 use crate::writer::{Command, Trouble, Writer};
 
+pub use crate::backup::{LogBackup, Take, Taking};
 pub use crate::cursors::{READER_BYTES_MAX, READERS_MAX};
 pub use crate::frame::RECORD_BYTES_MAX;
 pub use crate::ids::{MessageIds, Seen};

@@ -27,7 +27,8 @@ use crate::segment::{self, Segment, damaged};
 use crate::state::{Active, Finished, State};
 use crate::streams::Streams;
 
-const SEGMENTS: &str = "segments";
+/// The folder of the log files, in the directory of the log.
+pub(crate) const SEGMENTS: &str = "segments";
 /// What the name of a copy of cut bytes ends with.
 const CUT: &str = "cut";
 /// Bytes that are looked at, at once.

@@ -32,7 +32,8 @@ pub const STREAMS_MAX: usize = 10_000;
 /// The most shards that a stream may have in its life, closed ones included.
 pub const SHARDS_EVER_MAX: usize = 8_192;
 
-const FILE: &str = "streams.json";
+/// The file with all streams, in the directory of the log.
+pub(crate) const FILE: &str = "streams.json";
 const FORMAT: u32 = 1;
 
 /// The number of a stream in frames and segment headers.

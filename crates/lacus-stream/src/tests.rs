@@ -1,6 +1,7 @@
 //! The log as its users see it, on real files.
 
 mod appending;
+mod backup;
 mod cursors;
 mod damage;
 mod formats;

@@ -65,6 +65,7 @@ Examples:
   lacus doctor
   lacus doctor --json             one JSON object per check")]
     Doctor,
+    Backup(Backup),
     #[command(subcommand)]
     Key(Key),
     #[command(subcommand)]
@@ -103,6 +104,27 @@ Examples:
 pub(crate) struct Sql {
     /// The SQL, or - to read it from stdin
     pub(crate) query: Option<String>,
+}
+
+/// Take a copy of the project, while it is served or while it is not
+///
+/// The copy has every event that was acknowledged before the backup began: log, tables, raw events, settings and keys as of
+/// one moment. Files are hard links where the folder is on the disk of the project, which takes moments and no space; else
+/// they are copied. The folder is a project of its own: it can be served as it is, or be put in the place of a lost one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lacus backup backups/monday
+  lacus backup /mnt/other-disk/monday
+  lacus backup backups/monday --copy      copies, no links
+  lacus -p backups/monday doctor          verify it
+  lacus -p backups/monday up              serve it")]
+pub(crate) struct Backup {
+    /// The folder, which must not be there yet
+    pub(crate) folder: PathBuf,
+    /// Copy every file, so that the backup shares nothing with the project
+    #[arg(long)]
+    pub(crate) copy: bool,
 }
 
 /// Make and revoke the keys that senders have

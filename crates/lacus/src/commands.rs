@@ -1,5 +1,6 @@
 //! One file per command. Each takes what it needs, writes to the terminal it is handed, and returns why it failed.
 
+pub(crate) mod backup;
 pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod init;

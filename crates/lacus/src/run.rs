@@ -84,6 +84,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(sql.query, &invocation).await,
         Command::Status => commands::status::run(&invocation).await,
         Command::Doctor => commands::doctor::run(&invocation).await,
+        Command::Backup(backup) => commands::backup::run(&backup, &invocation),
         Command::Key(key) => commands::key::run(key, &invocation).await,
         Command::Stream(stream) => commands::stream::run(stream, &invocation).await,
         Command::Table(Table::Show { table }) => commands::table::show(&table, &invocation).await,

@@ -74,6 +74,19 @@ impl Terminal {
         Ok(writeln!(io::stderr().lock(), "{line}")?)
     }
 
+    /// Draws a line over the one that the last call drew, where a person looks at stderr. An empty one ends it.
+    ///
+    /// # Errors
+    /// If stderr is closed or full.
+    pub(crate) fn progress(self, line: &str) -> Result<()> {
+        if !self.err_is_terminal {
+            return Ok(());
+        }
+        let mut err = io::stderr().lock();
+        write!(err, "\r\x1b[2K{line}")?;
+        Ok(err.flush()?)
+    }
+
     /// `text` in bold, where stdout shows it.
     pub(crate) fn bold(self, text: &str) -> String {
         paint(self.out_is_terminal && self.colour, "1", text)

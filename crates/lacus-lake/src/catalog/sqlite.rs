@@ -4,11 +4,12 @@
 //! so copying that one file is a backup, and a commit followed by a power cut stays. It costs four syncs where WAL has
 //! one, a few times per minute.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use lacus_core::{Error, Kind, Result};
+use lacus_core::{Context, Error, Kind, Result};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior, params_from_iter};
 
@@ -46,6 +47,23 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     Ok(connection)
+}
+
+/// Copies a catalog to a file that is not there yet, durably, with `meanwhile` before it: from the begin of that to the end of
+/// the copy nobody else writes to the catalog.
+///
+/// # Errors
+/// What `meanwhile` fails with; `Unavailable` if somebody keeps the catalog locked, or the copy can't be written.
+pub(super) fn copy(file: &Path, to: &Path, meanwhile: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
+    let failed = |error| sqlite_error(error, file);
+    let mut connection = connect(file).map_err(failed)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    meanwhile(&mut Open { connection: &transaction, file })?;
+    let to_text = to.to_str().ok_or_else(|| Error::invalid(format!("{} is not named in UTF-8", to.display())))?;
+    // Within a transaction it is refused; another connection reads the same, as this one keeps writers out.
+    connect(file).and_then(|reader| reader.execute("VACUUM INTO ?1", [to_text])).map_err(failed)?;
+    File::open(to).and_then(|copy| copy.sync_all()).context(format_args!("sync {}", to.display()))?;
+    transaction.rollback().map_err(failed)
 }
 
 /// Refuses a file that SQLite itself finds damaged.

@@ -63,6 +63,7 @@ fn help_texts() {
         "sql",
         "status",
         "doctor",
+        "backup",
         "key",
         "key create",
         "key list",

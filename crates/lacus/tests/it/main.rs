@@ -1,5 +1,6 @@
 //! Stories of the real binary: real processes, real files, real sockets on free ports.
 
+mod backup;
 mod bad_input;
 mod bucket;
 mod cli;

@@ -1,0 +1,80 @@
+//! A copy of a lake that may be in use: its catalog at one instant, and the files that were part of it then.
+//!
+//! Nothing of the lake is opened. While the catalog is copied and the files are listed, this holds the catalog's lock, so no
+//! commit happens; what one is writing is on record as a leftover already (see `leftovers`). So the files of the lake are
+//! those on disk that are not on record. No table's metadata is read: the names of 300,000 files take a second, and commits
+//! that come meanwhile wait. Files that are listed never change, and stay an hour at least after a commit replaced
+//! them: long enough for links to be made.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lacus_core::{Context, Error, Kind, Result, settings};
+
+use crate::catalog::{catalog_file, copy_catalog};
+
+/// What a copy of the catalog belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackedUp {
+    /// How many tables.
+    pub tables: usize,
+    /// Their files and those of the raw zone, by their paths in the data directory (`.lacus`).
+    pub files: Vec<PathBuf>,
+}
+
+/// Copies the catalog of the lake in `directory` (`.lacus`) to a new file below `to`, durably, and lists the files that it
+/// is about. Blocks on the disk.
+///
+/// # Errors
+/// `NotFound` if there is no lake yet, `Invalid` if it is in a bucket or its catalog in PostgreSQL, `Unavailable` if
+/// somebody keeps the catalog locked for long.
+pub fn back_up_lake(directory: &Path, settings: &settings::Lake, to: &Path) -> Result<BackedUp> {
+    must_be_here(settings)?;
+    let catalog = catalog_file(directory);
+    if !catalog.try_exists().context(format_args!("look for {}", catalog.display()))? {
+        return Err(Error::new(Kind::NotFound, "there is nothing to back up: this project was never served")
+            .with_hint("lacus up serves it"));
+    }
+    let mut found = BackedUp::default();
+    copy_catalog(&catalog, &catalog_file(to), &mut |leftovers, tables| {
+        let leftovers: HashSet<PathBuf> = leftovers.iter().map(|path| Path::new("lake").join(path)).collect();
+        found = BackedUp { tables, files: Vec::new() };
+        list(directory, Path::new("lake"), &mut found.files).context("list the files of the lake")?;
+        found.files.retain(|file| !leftovers.contains(file));
+        Ok(())
+    })
+    .context(format_args!("back up the catalog {}", catalog.display()))?;
+    found.files.sort_unstable();
+    Ok(found)
+}
+
+fn must_be_here(settings: &settings::Lake) -> Result<()> {
+    if let Some(location) = &settings.location {
+        return Err(Error::invalid(format!(
+            "the files of this lake are in {location}: a backup is of files on a disk"
+        ))
+        .with_hint("versions of objects, and a copy of .lacus while lacus is stopped, keep such a lake"));
+    }
+    if settings.catalog_url().is_some() {
+        return Err(Error::invalid("the catalog of this lake is in PostgreSQL: a backup is of one on a disk")
+            .with_hint("stop lacus, then pg_dump --schema=lacus and a copy of the project's folder are a backup"));
+    }
+    Ok(())
+}
+
+/// All files below a folder, by their paths in `root`. Nothing but their names is read.
+fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in root.join(&folder).read_dir()? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            if entry.file_type()?.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! A copy that is taken at any instant of commits and merges is a whole lake: the one before, or the one after.
+
+use std::fs;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::fixture::{FragileStore, Place, append, numbers, offsets, open, raw, rows_of, stream};
+use crate::leftovers::RETIRED_GRACE_MS;
+use crate::{Commit, FileSizes, Lake, Table, TableAppend};
+
+const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
+const ROWS_OF_A_COMMIT: u64 = 3;
+
+/// Links what a backup lists.
+fn back_up(from: &Path, to: &Path) -> BackedUp {
+    let backed_up = back_up_lake(from, &settings::Lake::default(), to).unwrap();
+    for file in &backed_up.files {
+        fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
+        fs::hard_link(from.join(file), to.join(file)).unwrap();
+    }
+    backed_up
+}
+
+async fn commit(lake: &Lake, table: &Arc<Table>, number: u64) {
+    let rows = ROWS_OF_A_COMMIT * number..ROWS_OF_A_COMMIT * (number + 1);
+    append(table, &numbers(), rows.clone());
+    let append = TableAppend { table: Arc::clone(table), schema: numbers(), batches: table.state().tail.len() };
+    let delivered = offsets(&[rows.end]);
+    lake.commit(Commit { stream: stream(), delivered, tables: vec![append], raw: raw(0, rows) }).await.unwrap();
+}
+
+/// The copy opens, has as many rows and raw events, and all its files belong to something.
+async fn must_be_whole(copy: &Path, commits: u64) {
+    fs::create_dir_all(copy.join("lake")).unwrap();
+    let lake = open(copy).await;
+    let rows = ROWS_OF_A_COMMIT * commits;
+    let table = lake.table(&stream().table()).unwrap();
+    let expected: Vec<(i32, i64)> = (0..rows.cast_signed()).map(|offset| (0, offset)).collect();
+    assert_eq!(rows_of(&lake, &table).into_keys().collect::<Vec<_>>(), expected);
+    assert_eq!(lake.stats().raw_records, rows);
+    let found: Vec<String> = lake.check().await.unwrap().into_iter().map(|finding| finding.message).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("the lake was made at"), "{found:?}");
+}
+
+/// Takes a backup right before the `n`-th write from now on.
+fn back_up_before(store: &FragileStore, n: usize, from: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let (from, to) = (from.to_owned(), copy.path().to_owned());
+    store.before_write(n, move || drop(back_up(&from, &to)));
+    copy
+}
+
+#[tokio::test]
+async fn a_backup_in_the_middle_of_a_commit_or_a_merge_is_a_whole_lake() {
+    let place = Place::new();
+    let (lake, store) = place.open_fragile().await;
+    let table = lake.create_table(&stream().table(), numbers()).await.unwrap();
+    store.pass();
+    commit(&lake, &table, 0).await;
+    let writes = store.writes();
+    assert!(writes >= 5, "raw events, rows, and three files of metadata");
+    let mut commits = 1;
+    for n in 0..writes {
+        let copy = back_up_before(&store, n, place.directory.path());
+        commit(&lake, &table, commits).await;
+        must_be_whole(copy.path(), commits).await;
+        commits += 1;
+    }
+    for n in 0..4 {
+        // Files of alike size are merged: these two.
+        for _ in 0..2 {
+            commit(&lake, &table, commits).await;
+            commits += 1;
+        }
+        let copy = back_up_before(&store, n, place.directory.path());
+        assert!(lake.compact(&table, ALL, Arc::default()).await.unwrap().is_some());
+        must_be_whole(copy.path(), commits).await;
+    }
+    let copy = tempfile::tempdir().unwrap();
+    let backed_up = back_up(place.directory.path(), copy.path());
+    assert_eq!(backed_up.tables, 1);
+    must_be_whole(copy.path(), commits).await;
+}
+
+/// Time for links: what a commit replaces after the catalog was copied is there for an hour.
+#[tokio::test]
+async fn files_that_are_merged_after_the_copy_of_the_catalog_can_still_be_taken() {
+    let (place, copy) = (Place::new(), tempfile::tempdir().unwrap());
+    let lake = place.open().await;
+    let table = lake.create_table(&stream().table(), numbers()).await.unwrap();
+    for number in 0..4 {
+        commit(&lake, &table, number).await;
+    }
+    let from = place.directory.path();
+    let backed_up = back_up_lake(from, &settings::Lake::default(), copy.path()).unwrap();
+    lake.compact(&table, ALL, Arc::default()).await.unwrap().unwrap();
+    commit(&lake, &table, 4).await;
+    const { assert!(RETIRED_GRACE_MS >= 60 * 60 * 1_000) };
+    for file in &backed_up.files {
+        fs::create_dir_all(copy.path().join(file).parent().unwrap()).unwrap();
+        fs::hard_link(from.join(file), copy.path().join(file)).unwrap();
+    }
+    must_be_whole(copy.path(), 4).await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_backed_up_is_refused() {
+    let (place, copy) = (Place::new(), tempfile::tempdir().unwrap());
+    let from = place.directory.path();
+    let here = settings::Lake::default();
+    assert_eq!(back_up_lake(from, &here, copy.path()).unwrap_err().kind(), Kind::NotFound);
+    let bucket = settings::Lake { location: Some("s3://b/p".to_owned().try_into().unwrap()), ..here.clone() };
+    assert_eq!(back_up_lake(from, &bucket, copy.path()).unwrap_err().kind(), Kind::Invalid);
+    let server = settings::Lake { catalog: "postgres://localhost/lake".to_owned().into(), ..here.clone() };
+    assert_eq!(back_up_lake(from, &server, copy.path()).unwrap_err().kind(), Kind::Invalid);
+    drop(place.open().await);
+    back_up_lake(from, &here, copy.path()).unwrap();
+    assert!(back_up_lake(from, &here, copy.path()).is_err(), "a copy is never overwritten");
+}

@@ -1,0 +1,104 @@
+//! A copy of a log that may be in use: which of its files it takes, and when.
+//!
+//! It reads files alone, so it works beside the process that has the log open, and without one. Every log file but the last
+//! never changes and may be a hard link; of the last one are taken the bytes it has by then, which end as after a crash:
+//! opening the copy cuts off a group that was not finished, and that nobody was told is stored.
+//!
+//! The caller looks at what was delivered between [`LogBackup::begin`] and [`LogBackup::finish`]. That makes the copy fit:
+//! what `begin` takes goes back to what was not delivered by then, and what `finish` takes goes on beyond. Cursors are
+//! taken first, so that no reader is ahead of the copy, and the list of streams last, as it is stored before their records.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lacus_core::{Context, Error, Kind, Result};
+
+use crate::index;
+use crate::recovery::SEGMENTS;
+use crate::{cursors, segment, streams};
+
+/// How a file may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    /// Its bytes never change: a hard link does.
+    Link,
+    /// It is written to: only a copy does, of the bytes that it has when it is opened.
+    Copy,
+}
+
+/// Takes a file, named by its path in the log's directory. `NotFound` if it is not there.
+pub type Take<'a> = dyn FnMut(&Path, Taking) -> io::Result<()> + 'a;
+
+/// A backup that was begun.
+#[derive(Debug)]
+pub struct LogBackup {
+    directory: PathBuf,
+    /// The first log file that was not taken; none if there were no log files.
+    next: Option<u64>,
+}
+
+impl LogBackup {
+    /// Takes the cursors, and every finished log file of the log in `directory`.
+    ///
+    /// # Errors
+    /// If the directory can't be read, or a file can't be taken.
+    pub fn begin(directory: &Path, take: &mut Take<'_>) -> Result<Self> {
+        for file in cursors::files(directory).context("list the cursors of the log")? {
+            take_if_there(&file, Taking::Copy, take)?;
+        }
+        let numbers = numbers(directory)?;
+        // From the newest back: where retention was quicker, the ones before are gone, too. They were delivered.
+        for number in numbers.iter().rev().skip(1) {
+            if !link(*number, take)? {
+                break;
+            }
+        }
+        Ok(Self { directory: directory.to_owned(), next: numbers.last().copied() })
+    }
+
+    /// Takes the log files that were finished since, what the last one has, and the list of streams.
+    ///
+    /// # Errors
+    /// `Conflict` if retention removed a file that was not taken yet: begin anew.
+    pub fn finish(self, take: &mut Take<'_>) -> Result<()> {
+        if let Some(last) = numbers(&self.directory)?.pop() {
+            for number in self.next.unwrap_or(last)..last {
+                if !link(number, take)? {
+                    return Err(Error::new(Kind::Conflict, format!("log file {number} was removed meanwhile")));
+                }
+            }
+            let file = in_log(last);
+            take(&file, Taking::Copy).context(format_args!("take {}", file.display()))?;
+        }
+        take_if_there(Path::new(streams::FILE), Taking::Copy, take).map(drop)
+    }
+}
+
+fn numbers(directory: &Path) -> Result<Vec<u64>> {
+    match segment::numbers(&directory.join(SEGMENTS)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        numbers => numbers.context("list the log files"),
+    }
+}
+
+/// Takes a finished log file, and its index if it has one. Says whether it was there.
+fn link(number: u64, take: &mut Take<'_>) -> Result<bool> {
+    let file = in_log(number);
+    if !take_if_there(&file, Taking::Link, take)? {
+        return Ok(false);
+    }
+    take_if_there(&file.with_extension(index::EXTENSION), Taking::Link, take)?;
+    Ok(true)
+}
+
+fn take_if_there(file: &Path, how: Taking, take: &mut Take<'_>) -> Result<bool> {
+    match take(file, how) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context(format_args!("take {}", file.display())),
+    }
+}
+
+fn in_log(number: u64) -> PathBuf {
+    segment::path(Path::new(SEGMENTS), number)
+}
