@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use datafusion::config::ConfigOptions;
 use lacus_core::Error;
+use trino_functions::Semantics;
 
 /// The SQL a session speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +40,14 @@ impl Dialect {
             Self::Lacus => "lacus",
             Self::Athena => "athena",
             Self::Redshift => "redshift",
+        }
+    }
+
+    /// Whose functions and operators it has.
+    pub(crate) fn semantics(self) -> Semantics {
+        match self {
+            Self::Athena => Semantics::Trino,
+            Self::Lacus | Self::Redshift => Semantics::DataFusion,
         }
     }
 

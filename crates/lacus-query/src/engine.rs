@@ -115,9 +115,9 @@ impl Engine {
 impl Shared {
     /// What a statement of a dialect begins with.
     pub(crate) fn state(&self, dialect: Dialect) -> SessionState {
-        let template = match dialect {
-            Dialect::Athena => &self.templates.trino,
-            Dialect::Lacus | Dialect::Redshift => &self.templates.own,
+        let template = match dialect.semantics() {
+            Semantics::Trino => &self.templates.trino,
+            Semantics::DataFusion => &self.templates.own,
         };
         let mut state = template.clone();
         dialect.apply(state.config_mut().options_mut());

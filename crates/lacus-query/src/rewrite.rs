@@ -7,15 +7,17 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Ident, SelectItem, SetExpr, Statement as Ast, Value, VisitMut, VisitorMut,
 };
 
+use crate::dialect::Dialect;
+
 /// Rewrites a statement as the engine wants it.
-pub(crate) fn rewrite(statement: &mut Parsed) {
+pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
     match statement {
         Parsed::Statement(ast) => {
-            trino_functions::syntax::rewrite(ast);
+            trino_functions::syntax::rewrite(ast, dialect.semantics());
             // The visitor never breaks off.
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
         }
-        Parsed::Explain(explain) => rewrite(&mut explain.statement),
+        Parsed::Explain(explain) => rewrite(&mut explain.statement, dialect),
         _ => {}
     }
 }
@@ -46,15 +48,17 @@ fn tell_apart(body: &mut SetExpr) {
     }
 }
 
-/// In `commits[1].author` the engine wants the field's name as text.
+/// In `commits[1].author` and `f(x).author` the engine wants the field's name as text.
 struct FieldsAfterSubscripts;
 
 impl VisitorMut for FieldsAfterSubscripts {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::CompoundFieldAccess { access_chain, .. } = expr {
-            let subscript = access_chain.iter().position(|access| matches!(access, AccessExpr::Subscript(_)));
+        if let Expr::CompoundFieldAccess { root, access_chain } = expr {
+            let is_name = matches!(root.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            let subscript =
+                access_chain.iter().position(|access| !is_name || matches!(access, AccessExpr::Subscript(_)));
             for access in access_chain.iter_mut().skip(subscript.unwrap_or(usize::MAX)) {
                 if let AccessExpr::Dot(Expr::Identifier(name)) = access {
                     let text = match name.quote_style {

@@ -38,6 +38,8 @@ pub struct Statement {
     pub(crate) sql: Arc<str>,
     /// Its place among the statements of that text.
     index: usize,
+    /// The dialect it was read in.
+    dialect: Dialect,
     /// What the columns of its answer are called.
     pub(crate) names: ColumnNames,
     /// The versions of tables that the text asks for.
@@ -96,7 +98,7 @@ impl Statement {
             return Ok(None);
         }
         let mut spelled = parser(&self.sql, tokens)?.parse_statements()?.into_iter().nth(self.index);
-        spelled.iter_mut().for_each(rewrite);
+        spelled.iter_mut().for_each(|statement| rewrite(statement, self.dialect));
         Ok(spelled)
     }
 }
@@ -122,10 +124,10 @@ pub(crate) fn parse(
     let mut statements = Vec::with_capacity(parsed.len());
     for (index, mut parsed) in parsed.into_iter().enumerate() {
         let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed, dialect) };
-        rewrite(&mut parsed);
+        rewrite(&mut parsed, dialect);
         let kind = classify(parsed)?;
         let (sql, moments) = (Arc::clone(&sql), Arc::clone(&moments));
-        statements.push(Statement { kind, sql, index, names, moments, is_catalog_question });
+        statements.push(Statement { kind, sql, index, dialect, names, moments, is_catalog_question });
     }
     Ok(statements)
 }

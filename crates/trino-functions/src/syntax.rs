@@ -10,13 +10,14 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, LambdaFunction, LambdaFunctionParameter,
-    LambdaSyntax, ObjectName, OneOrManyWithParens, Query, SetExpr, Statement, TableFactor, TableWithJoins, Value,
-    VisitMut, VisitorMut,
+    LambdaSyntax, LimitClause, ObjectName, OneOrManyWithParens, Query, SetExpr, Statement, TableFactor, TableWithJoins,
+    Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
+use crate::Semantics;
 use crate::types::QUOTED_TYPE;
 use crate::unnest::ends_in_unnest;
 
@@ -188,24 +189,34 @@ fn is_word(token: &TokenWithSpan, words: &[&str]) -> bool {
 
 /// Writes what the engine has no plan for with what it has: `if` as `CASE`, `try` with a lambda, a join with `UNNEST`
 /// in parentheses.
-pub fn rewrite(statement: &mut Statement) {
+///
+/// With [`Semantics::Trino`] also `TIMESTAMP '… Europe/Berlin'` and `AT TIME ZONE`, which the engine reads otherwise.
+pub fn rewrite(statement: &mut Statement, semantics: Semantics) {
     // The visitor never breaks off.
-    let _done: ControlFlow<()> = statement.visit(&mut Rewrite);
+    let _done: ControlFlow<()> = statement.visit(&mut Rewrite { is_trino: semantics == Semantics::Trino });
 }
 
-struct Rewrite;
+struct Rewrite {
+    is_trino: bool,
+}
 
 impl VisitorMut for Rewrite {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         nest_unnests(&mut query.body);
+        limit_instead_of_fetch(query);
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Lambda(lambda) = expr {
             use_all(lambda);
+        }
+        if self.is_trino
+            && let Some(new) = zoned(expr)
+        {
+            *expr = new;
         }
         if let Some(new) = double(expr) {
             *expr = new;
@@ -252,6 +263,46 @@ fn function(name: &str, args: Vec<Expr>) -> Expr {
     };
     set_args(&mut call, args);
     Expr::Function(call)
+}
+
+/// `FETCH FIRST n ROWS ONLY`
+fn limit_instead_of_fetch(query: &mut Query) {
+    let offset = match &query.limit_clause {
+        None => None,
+        Some(LimitClause::LimitOffset { limit: None, offset, limit_by }) if limit_by.is_empty() => offset.clone(),
+        Some(_) => return,
+    };
+    // Ties and percentages are left to the planner, which refuses them.
+    let Some(fetch) = query.fetch.take_if(|fetch| !fetch.with_ties && !fetch.percent) else { return };
+    let one = Expr::Value(Value::Number("1".to_owned(), false).with_empty_span());
+    let limit = Some(fetch.quantity.unwrap_or(one));
+    query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: Vec::new() });
+}
+
+/// `TIMESTAMP '2021-07-31 10:00 UTC'` and `x AT TIME ZONE 'UTC'` as functions.
+fn zoned(expr: &mut Expr) -> Option<Expr> {
+    match expr {
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            Some(function("at_timezone", vec![timestamp.as_ref().clone(), time_zone.as_ref().clone()]))
+        }
+        Expr::TypedString(literal) if matches!(literal.data_type, DataType::Timestamp(..)) => {
+            let Value::SingleQuotedString(text) = &literal.value.value else { return None };
+            let (local, zone) = split_zone(text)?;
+            let zone = Expr::Value(Value::SingleQuotedString(zone).with_empty_span());
+            let mut local_literal = literal.clone();
+            local_literal.value.value = Value::SingleQuotedString(local);
+            Some(function("with_timezone", vec![Expr::TypedString(local_literal), zone]))
+        }
+        _ => None,
+    }
+}
+
+/// The local time and the zone behind it, if there is one: after the clock, and no part of it.
+fn split_zone(text: &str) -> Option<(String, String)> {
+    let clock = text.find([' ', 'T'])? + 1;
+    let end = text[clock..].find(|letter: char| !letter.is_ascii_digit() && letter != ':' && letter != '.')?;
+    let (local, zone) = text.split_at(clock + end);
+    Some((local.to_owned(), zone.trim().to_owned()))
 }
 
 fn nest_unnests(body: &mut SetExpr) {

@@ -15,6 +15,11 @@ Beside these there are all functions of [DataFusion](https://datafusion.apache.o
 
 A function that is not supported says so, and what to use. Regular expressions have no look-around and no
 back-references. JSON paths have no wildcards.
+
+What is still otherwise than in Athena: `sum` of `bigint` wraps when it overflows; `avg` of a decimal has four digits more;
+whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `approx_distinct` and
+`approx_percentile` estimate differently. `VALUES 1, 2` without parentheses, `LATERAL` subqueries other than `UNNEST`,
+`WITH RECURSIVE t(n)`, `INTERVAL … YEAR TO MONTH`, `JSON_VALUE(… RETURNING …)` and `MATCH_RECOGNIZE` are errors.
 ";
 
 #[test]
