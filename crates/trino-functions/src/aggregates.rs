@@ -27,7 +27,8 @@ const fn composite(names: &'static [&'static str], usage: &'static str, summary:
 }
 
 pub(crate) const FUNCTIONS: &[Function] = &[
-    built_in(Aggregates, &["count", "sum", "avg"], "count(x), sum(x), avg(x)", "How many, the sum, the average"),
+    built_in(Aggregates, &["count", "sum"], "count(x), sum(x)", "How many, the sum"),
+    composite(&["avg"], "avg(x) → double or decimal", "The average; of decimals with the digits they have").in_trino(),
     composite(&["count_if"], "count_if(condition) → bigint", "In how many rows it is true"),
     composite(&["arbitrary"], "arbitrary(x) → same", "Any value that is not null"),
     composite(&["any_value"], "any_value(x) → same", "Any value that is not null"),
@@ -258,6 +259,9 @@ fn plan(name: &'static str, args: &[Expr], make: Make) -> Result<Expr> {
         ("max" | "min", [x, n]) => {
             let all = Inner::new(core::array_agg::array_agg_udaf(), vec![x.clone()]);
             slice(make(all.by(x.clone(), name == "min").only(x.clone().is_not_null()))?, n)
+        }
+        ("avg", [x]) => {
+            scalar("digits_of_average", vec![make(Inner::new(core::average::avg_udaf(), vec![x.clone()]))?])
         }
         ("every", [x]) => make(Inner::new(core::bool_and_or::bool_and_udaf(), vec![x.clone()])),
         ("variance", [x]) => make(Inner::new(core::variance::var_samp_udaf(), vec![x.clone()])),

@@ -33,6 +33,7 @@ mod operators;
 mod regexps;
 mod scalar;
 mod strings;
+mod sums;
 pub mod syntax;
 mod types;
 mod unnest;
@@ -41,8 +42,9 @@ mod urls;
 use std::sync::Arc;
 
 use datafusion::error::Result;
-use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::logical_expr::AggregateUDF;
 
 pub use catalog::{Family, Function, functions};
 
@@ -69,6 +71,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     let builder = SessionStateBuilder::new_from_existing(state).with_expr_planners(planners);
     let mut state = builder.with_type_planner(Arc::new(types::Types)).build();
     catalog::register(&mut state, semantics)?;
+    state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
     Ok(state)

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, LambdaFunction, LambdaFunctionParameter,
     LambdaSyntax, LimitClause, ObjectName, OneOrManyWithParens, Query, SetExpr, Statement, TableFactor, TableWithJoins,
     Value, VisitMut, VisitorMut,
@@ -218,7 +218,7 @@ impl VisitorMut for Rewrite {
         {
             *expr = new;
         }
-        if let Some(new) = double(expr) {
+        if let Some(new) = double(expr).or_else(|| membership(expr)) {
             *expr = new;
         }
         if let Expr::Function(call) = expr
@@ -235,6 +235,17 @@ fn double(expr: &Expr) -> Option<Expr> {
     let Expr::Value(value) = expr else { return None };
     let Value::Number(text, _) = &value.value else { return None };
     text.contains(['e', 'E']).then(|| cast(Expr::Value(value.clone()), CastKind::Cast))
+}
+
+/// `x = ANY (SELECT …)` is `x IN (SELECT …)`, and `x <> ALL (SELECT …)` is `x NOT IN (SELECT …)`.
+fn membership(expr: &Expr) -> Option<Expr> {
+    let (left, right, negated) = match expr {
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => (left, right, true),
+        _ => return None,
+    };
+    let Expr::Subquery(subquery) = right.as_ref() else { return None };
+    Some(Expr::InSubquery { expr: left.clone(), subquery: subquery.clone(), negated })
 }
 
 fn cast(expr: Expr, kind: CastKind) -> Expr {

@@ -13,11 +13,11 @@ In `athena` functions, operators and casts do as Amazon Athena's engine version 
 the functions below are there too, except those marked *athena*: DataFusion has another one of that name, which stays.
 Beside these there are all functions of [DataFusion](https://datafusion.apache.org/user-guide/sql/scalar_functions.html).
 
-A function that is not supported says so, and what to use. Regular expressions have no look-around and no
+A sum of whole numbers that is no `bigint` is an error, in each dialect; other operators on `bigint` wrap around in `lacus` and
+`redshift`. A function that is not supported says so, and what to use. Regular expressions have no look-around and no
 back-references. JSON paths have no wildcards.
 
-What is still otherwise than in Athena: `sum` of `bigint` wraps when it overflows; `avg` of a decimal has four digits more;
-whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `approx_distinct` and
+What is still otherwise than in Athena: whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `approx_distinct` and
 `approx_percentile` estimate differently. `VALUES 1, 2` without parentheses, `LATERAL` subqueries other than `UNNEST`,
 `WITH RECURSIVE t(n)`, `INTERVAL … YEAR TO MONTH`, `JSON_VALUE(… RETURNING …)` and `MATCH_RECOGNIZE` are errors.
 ";
