@@ -7,16 +7,28 @@ A lacus server must be serving the project. Clients are told the URI and nothing
 """
 
 import argparse
+import datetime
+import decimal
 import json
 import sys
 
 import daft
 import duckdb
 import polars
+import pyarrow
 from duckdb_extensions import import_extension
 from iceberg import Lacus, clicks, compare, growing, lists_of_structs, null_as_empty, ordered, same_times
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+from pyiceberg.exceptions import (
+    ForbiddenError,
+    NamespaceAlreadyExistsError,
+    NamespaceNotEmptyError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.transforms import DayTransform
+from pyiceberg.types import LongType, StringType
 
 EXTENSIONS = ("avro", "httpfs", "iceberg")
 
@@ -72,7 +84,163 @@ def reading(lacus):
         print(f"{table}: {len(ours)} rows: lacus, pyiceberg, DuckDB, Polars and Daft agree")
 
 
-STORIES = [reading]
+def orders(first, count):
+    """Rows of every type that a table of theirs has."""
+    day = datetime.date(2026, 1, 1)
+    numbers = range(first, first + count)
+    return pyarrow.table(
+        {
+            "id": pyarrow.array(numbers, pyarrow.int64()),
+            "small": pyarrow.array(numbers, pyarrow.int32()),
+            "name": pyarrow.array([None if n % 7 == 0 else f"order {n}" for n in numbers], pyarrow.string()),
+            "price": pyarrow.array([decimal.Decimal(n * 25).scaleb(-2) for n in numbers], pyarrow.decimal128(12, 2)),
+            "day": pyarrow.array([day + datetime.timedelta(days=n % 3) for n in numbers], pyarrow.date32()),
+            "ratio": pyarrow.array([n / 8 for n in numbers], pyarrow.float32()),
+            "tags": pyarrow.array([[str(n), "x"] for n in numbers], pyarrow.list_(pyarrow.string())),
+            "who": pyarrow.array([{"n": n} for n in numbers], pyarrow.struct([("n", pyarrow.int64())])),
+        }
+    )
+
+
+def text(value):
+    """A value as text that all answers agree on: JSON has no dates and decimals."""
+    if isinstance(value, dict):
+        return {name: text(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [text(inner) for inner in value]
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+def same(lacus, table, theirs):
+    """lacus has the rows of an arrow table: as rows, as a count, and as the first few of them."""
+    found = [text({**row, "price": float(row["price"])}) for row in lacus.sql(f"SELECT * FROM {table} ORDER BY id")]
+    wanted = [text(row) for row in sorted(theirs.to_pylist(), key=lambda row: row["id"])]
+    found = [{name: value for name, value in row.items() if value is not None} for row in found]
+    assert found == wanted, f"{table}: lacus has {found}, they have {wanted}"
+    counted = lacus.sql(f"SELECT count(*) AS n FROM {table}")[0]["n"]
+    assert counted == len(wanted), f"{table}: lacus counts {counted} rows of {len(wanted)}"
+    some = lacus.sql(f"SELECT id FROM {table} WHERE id >= 0 LIMIT 3")
+    assert {row["id"] for row in some} <= {row["id"] for row in wanted} and len(some) == min(3, len(wanted)), some
+
+
+def refused(error, act):
+    try:
+        act()
+    except error as raised:
+        return str(raised)
+    sys.exit(f"{act} was not refused with {error}")
+
+
+def writing(lacus):
+    """pyiceberg makes a table, changes it in every way it has, and drops it; lacus sees each change at once."""
+    catalog = catalog_of(lacus)
+    catalog.create_namespace("shop", {"owner": "them"})
+    refused(NamespaceAlreadyExistsError, lambda: catalog.create_namespace("shop"))
+    catalog.update_namespace_properties("shop", removals={"owner"}, updates={"city": "Basel"})
+    assert catalog.load_namespace_properties("shop") == {"city": "Basel"}
+    table = catalog.create_table("shop.orders", orders(0, 1).schema)
+    refused(TableAlreadyExistsError, lambda: catalog.create_table("shop.orders", orders(0, 1).schema))
+    same(lacus, "shop.orders", table.scan().to_arrow())
+    for first in (0, 10, 20):
+        table.append(orders(first, 10))
+        same(lacus, "shop.orders", table.scan().to_arrow())
+    table.delete("id < 3 or id = 15")
+    same(lacus, "shop.orders", table.scan().to_arrow())
+    table.overwrite(orders(100, 5), overwrite_filter="id >= 20")
+    same(lacus, "shop.orders", table.scan().to_arrow())
+    with table.update_schema() as schema:
+        schema.add_column("note", StringType())
+        schema.rename_column("name", "title")
+        schema.update_column("small", LongType())
+        schema.delete_column("ratio")
+    table.refresh()
+    same(lacus, "shop.orders", table.scan().to_arrow())
+    table.append(table.scan(row_filter="id = 100").to_arrow().set_column(0, "id", pyarrow.array([500], pyarrow.int64())))
+    same(lacus, "shop.orders", table.scan().to_arrow())
+    with table.transaction() as transaction:
+        transaction.set_properties({"owner": "them"})
+    stale = catalog.load_table("shop.orders")
+    table.delete("id = 500")
+    # What it loaded is old by now: it is told so, loads the table again, and deletes.
+    stale.delete("id = 4")
+    table.refresh()
+    same(lacus, "shop.orders", table.scan().to_arrow())
+    refused(ForbiddenError, lambda: table.transaction().set_properties({"lacus.offsets": "{}"}).commit_transaction())
+    with table.update_spec() as spec:
+        spec.add_field("day", DayTransform(), "by_day")
+    table.append(table.scan(row_filter="id < 6").to_arrow())
+    rows = table.scan().to_arrow()
+    assert lacus.sql("SELECT count(*) AS n FROM shop.orders")[0]["n"] == rows.num_rows
+    assert lacus.sql("SELECT sum(id) AS n FROM shop.orders")[0]["n"] == sum(rows["id"].to_pylist())
+    catalog.rename_table("shop.orders", "shop.sales")
+    refused(NoSuchTableError, lambda: catalog.load_table("shop.orders"))
+    assert lacus.sql("SELECT count(*) AS n FROM shop.sales")[0]["n"] == rows.num_rows
+    location = catalog.load_table("shop.sales").metadata_location
+    catalog.drop_table("shop.sales")
+    assert catalog.list_tables("shop") == []
+    catalog.register_table("shop.again", location)
+    assert lacus.sql("SELECT count(*) AS n FROM shop.again")[0]["n"] == rows.num_rows
+    refused(NamespaceNotEmptyError, lambda: catalog.drop_namespace("shop"))
+    catalog.purge_table("shop.again")
+    catalog.drop_namespace("shop")
+    print("pyiceberg made, changed, renamed, dropped and registered a table; lacus saw every change")
+
+
+def deleting(lacus):
+    """DuckDB makes tables and deletes rows by position, which lacus and pyiceberg leave out."""
+    catalog, engine = catalog_of(lacus), duckdb_of(lacus)
+    catalog.create_namespace("duck")
+    engine.execute("CREATE TABLE lake.duck.pets (id BIGINT, name VARCHAR)")
+    engine.execute("INSERT INTO lake.duck.pets SELECT n, 'pet ' || n FROM range(1000) t(n)")
+    engine.execute("DELETE FROM lake.duck.pets WHERE id % 10 = 3")
+    engine.execute("UPDATE lake.duck.pets SET name = 'old' WHERE id < 20")
+    engine.execute("CREATE TABLE lake.duck.copy AS SELECT * FROM lake.duck.pets WHERE id < 50")
+    for table in ("pets", "copy"):
+        theirs = engine.execute(f"SELECT id, name FROM lake.duck.{table} ORDER BY id").fetchall()
+        ours = [(row["id"], row["name"]) for row in lacus.sql(f"SELECT id, name FROM duck.{table} ORDER BY id")]
+        iceberg = sorted((row["id"], row["name"]) for row in catalog.load_table(f"duck.{table}").scan().to_arrow().to_pylist())
+        assert ours == theirs == iceberg, f"{table}: {len(ours)}, {len(theirs)} and {len(iceberg)} rows"
+    assert lacus.sql("SELECT count(*) AS n FROM duck.pets")[0]["n"] == 900
+    some = lacus.sql("SELECT id FROM duck.pets WHERE id >= 0 LIMIT 900")
+    assert len({row["id"] for row in some}) == 900 and all(row["id"] % 10 != 3 for row in some), "deleted rows came back"
+    kinds = lacus.sql('SELECT content, count(*) AS n FROM duck."pets$files" GROUP BY content ORDER BY content')
+    assert [row["content"] for row in kinds] == [0, 1], f"DuckDB wrote no position deletes: {kinds}"
+    print(f"DuckDB deleted by position; lacus, pyiceberg and DuckDB agree: {kinds}")
+
+
+def sharing(lacus):
+    """Others change a table that lacus delivers to, while it delivers."""
+    catalog = catalog_of(lacus)
+    lacus.send("shared", [json.dumps({"id": n, "name": f"n{n}"}) for n in range(50)])
+    lacus.commit("shared")
+    table = catalog.load_table("main.shared")
+    rows = table.scan(limit=2).to_arrow()
+    lacus.send("shared", [json.dumps({"id": n, "name": f"n{n}"}) for n in range(50, 80)])
+    lacus.commit("shared")
+    # What it loaded is older than the delivery.
+    table.append(rows.set_column(rows.schema.get_field_index("id"), "id", pyarrow.array([1000, 1001], pyarrow.int64())))
+    table.delete("id = 7")
+    with table.transaction() as transaction:
+        transaction.set_properties({"owner": "them"})
+    lacus.send("shared", [json.dumps({"id": 80, "name": "n80"})])
+    lacus.commit("shared")
+    found = sorted(row["id"] for row in lacus.sql("SELECT id FROM shared"))
+    assert found == [n for n in range(81) if n != 7] + [1000, 1001], found
+    table.refresh()
+    assert table.properties["owner"] == "them" and table.scan().to_arrow().num_rows == 82
+    for change in (
+        lambda: table.update_schema().delete_column("_offset").commit(),
+        lambda: table.transaction().remove_properties("lacus.offsets").commit_transaction(),
+        lambda: catalog.drop_table("main.shared"),
+        lambda: catalog.rename_table("main.shared", "main.other"),
+    ):
+        assert "lacus" in refused(ForbiddenError, change)
+    print("pyiceberg appended to and deleted from a table between deliveries; no row was lost")
+
+
+STORIES = [reading, writing, deleting, sharing]
 
 
 def main():

@@ -183,9 +183,88 @@ impl Catalog {
         self.read("list leftovers", |sql| sql.query(all, &[])?.iter().map(|row| row.text(0)).collect()).await
     }
 
+    /// Those of these paths that are recorded as referenced by nothing: they are being deleted.
+    pub(crate) async fn leftovers_among(&self, paths: Vec<String>) -> Result<Vec<String>> {
+        self.read("look for leftovers", move |sql| {
+            let mut found = Vec::new();
+            for some in distinct(&paths).chunks(PATHS_AT_ONCE) {
+                let values: Vec<Value> = some.iter().map(|path| Value::from(*path)).collect();
+                let query = format!("SELECT path FROM leftovers WHERE path IN ({})", placeholders(values.len()));
+                for row in sql.query(&query, &values)? {
+                    found.push(row.text(0)?);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// Every table and its metadata location.
     pub(crate) async fn pointers(&self) -> Result<Vec<(String, String)>> {
         self.read("list tables", all_pointers).await
+    }
+
+    /// Databases that somebody made, with their properties as JSON.
+    pub(crate) async fn databases(&self) -> Result<Vec<(String, String)>> {
+        let all = "SELECT name, properties FROM databases ORDER BY name";
+        self.read("list databases", |sql| {
+            sql.query(all, &[])?.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
+        })
+        .await
+    }
+
+    /// Makes a database, or gives it other properties.
+    pub(crate) async fn put_database(&self, name: String, properties: String) -> Result<()> {
+        self.transact("write a database to the catalog", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
+            let put = "INSERT INTO databases (name, properties) VALUES (?1, ?2)
+                       ON CONFLICT (name) DO UPDATE SET properties = excluded.properties";
+            sql.execute(put, &[(&name).into(), (&properties).into()]).map(drop)
+        })
+        .await
+    }
+
+    /// Forgets a database.
+    pub(crate) async fn drop_database(&self, name: String) -> Result<()> {
+        self.transact("drop a database in the catalog", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
+            sql.execute("DELETE FROM databases WHERE name = ?1", &[(&name).into()]).map(drop)
+        })
+        .await
+    }
+
+    /// Forgets a table that is at this place, and retires its files. It may be done again if the answer was lost.
+    pub(crate) async fn drop_table(
+        &self,
+        table: TableName,
+        location: String,
+        paths: Vec<String>,
+        delete_after: Timestamp,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.transact("drop a table in the catalog", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
+            if location_of(sql, &table)?.is_some() {
+                must_be_at(sql, &table, &location)?;
+                sql.execute("DELETE FROM tables WHERE name = ?1", &[table.as_str().into()])?;
+            }
+            insert_leftovers(sql, &paths, now, Some(delete_after))
+        })
+        .await
+    }
+
+    /// Gives a table that is at this place another name. It may be done again if the answer was lost.
+    pub(crate) async fn rename_table(&self, from: TableName, to: TableName, location: String) -> Result<()> {
+        self.transact("rename a table in the catalog", move |sql, epoch| {
+            must_be_writer(sql, epoch)?;
+            if location_of(sql, &to)?.as_ref() == Some(&location) {
+                return Ok(());
+            }
+            must_be_at(sql, &from, &location)?;
+            let rename = "UPDATE tables SET name = ?1 WHERE name = ?2";
+            sql.execute(rename, &[to.as_str().into(), from.as_str().into()]).map(drop)
+        })
+        .await
     }
 
     async fn read<T: Send + 'static>(
@@ -332,10 +411,14 @@ fn insert_leftovers(
 fn delete_leftovers(sql: &mut dyn Sql, paths: &[String]) -> Result<()> {
     for some in distinct(paths).chunks(PATHS_AT_ONCE) {
         let values: Vec<Value> = some.iter().map(|path| Value::from(*path)).collect();
-        let numbers: Vec<String> = (1..=values.len()).map(|number| format!("?{number}")).collect();
-        sql.execute(&format!("DELETE FROM leftovers WHERE path IN ({})", numbers.join(", ")), &values)?;
+        sql.execute(&format!("DELETE FROM leftovers WHERE path IN ({})", placeholders(values.len())), &values)?;
     }
     Ok(())
+}
+
+/// `?1, ?2, …`
+fn placeholders(count: usize) -> String {
+    (1..=count).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Each path once: PostgreSQL inserts none twice in one statement.

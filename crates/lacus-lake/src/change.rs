@@ -3,28 +3,29 @@
 //! It may change the columns in the same step. It carries the offsets that are there, and waits only for its turn to move
 //! the pointer. It fails with `Conflict`, and nothing changes, if a file that it removes is no longer live by then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::spec::Operation;
-use lacus_core::Result;
+use lacus_core::{Error, Kind, Result};
 
 use crate::alter::schema_after;
 use crate::catalog::PointerMove;
 use crate::commit::{Failed, PlannedPart, Undecided, begin_publishing, conclude, live_files};
+use crate::deletes::{DeleteFile, needed};
 use crate::kernel::{AddedFile, Base, Change, Names, Planned, plan_with, schema_properties};
 use crate::lake::Inner;
 use crate::layout::Layout;
 use crate::leftovers::discard;
 use crate::schema::SchemaChange;
-use crate::table::{Committed, LiveFile, Table};
+use crate::table::{Committed, LiveFile, Table, TableState};
 
 /// Files of one table that change.
 pub(crate) struct FileChange {
     /// What the change is to readers.
     pub(crate) operation: Operation,
-    /// Paths of live files that go.
-    pub(crate) removed: Vec<String>,
+    /// Live files that go, as they were when they were read: rows that another engine deletes meanwhile stay deleted.
+    pub(crate) removed: Vec<LiveFile>,
     /// Files that come, in the place of those that go, or last. They are written, and on record as leftovers.
     pub(crate) added: Vec<AddedFile>,
 }
@@ -36,6 +37,8 @@ pub(crate) struct Shown {
     pub(crate) removed: Vec<String>,
     /// Files that come, in their place.
     pub(crate) added: Vec<LiveFile>,
+    /// The delete files from now on; none if they stay.
+    pub(crate) delete_files: Option<Vec<DeleteFile>>,
 }
 
 /// Publishes a change. If it fails and can't have happened, the added files are deleted.
@@ -67,6 +70,11 @@ pub(crate) async fn change_table(
     }
     lake.catalog.begin(vec![(table.name().clone(), base.location.clone())], paths.clone(), now).await?;
     let planned = async {
+        let state = table.state();
+        must_be_unchanged(&state.files, &change.removed)?;
+        let removed: Vec<String> = change.removed.into_iter().map(|file| file.path).collect();
+        let (delete_files, unneeded) = delete_files_after(lake, &state, &removed);
+        let gone = removed.iter().chain(unneeded.iter().map(|delete| &delete.file.path));
         let schema = schema_after(table, &base, columns)?;
         let properties = if columns.is_empty() { HashMap::new() } else { schema_properties(&schema)? };
         let files = live_files(lake, &change.added, &base.metadata)?;
@@ -79,13 +87,14 @@ pub(crate) async fn change_table(
             },
             layout: Layout::current(&base.metadata),
             operation: change.operation,
-            removed: change.removed.iter().map(|path| warehouse.url(path)).collect(),
+            removed: gone.map(|path| warehouse.url(path)).collect(),
             added: change.added,
             delivered: None,
             now,
         };
         let planned = plan_with(&lake.files, &base, planned, properties).await?;
-        Ok((planned, Shown { removed: change.removed, added: files }))
+        let delete_files = (!unneeded.is_empty()).then_some(delete_files);
+        Ok((planned, Shown { removed, added: files, delete_files }))
     };
     let planned = planned.await;
     conclude_planned(lake, &mut publishing, table, &base, planned, paths).await
@@ -102,13 +111,13 @@ pub(crate) async fn conclude_planned(
     paths: Vec<String>,
 ) -> Result<(), Failed> {
     let concluded = async {
-        let (planned, Shown { removed, added }) = planned?;
+        let (planned, Shown { removed, added, delete_files }) = planned?;
         let pointer = PointerMove {
             table: table.name().clone(),
             from: Some(base.location.clone()),
             to: planned.base.location.clone(),
         };
-        let committed = Committed { base: Arc::new(planned.base), removed, added, tail: None };
+        let committed = Committed { base: Arc::new(planned.base), removed, added, tail: None, delete_files };
         let part = PlannedPart {
             table: Arc::clone(table),
             writes: planned.files,
@@ -123,6 +132,27 @@ pub(crate) async fn conclude_planned(
         discard(lake, paths).await;
     }
     concluded
+}
+
+/// Fails if one of these files is gone, or has other deleted rows than when it was read.
+fn must_be_unchanged(live: &[LiveFile], removed: &[LiveFile]) -> Result<()> {
+    let live: HashMap<&str, &LiveFile> = live.iter().map(|file| (file.path.as_str(), file)).collect();
+    let is_changed = |file: &&LiveFile| live.get(file.path.as_str()).is_none_or(|live| live.deleted != file.deleted);
+    match removed.iter().find(is_changed) {
+        None => Ok(()),
+        Some(file) => Err(Error::new(Kind::Conflict, format!("file {} was changed meanwhile", file.path))),
+    }
+}
+
+/// The delete files that are needed without these data files, and those that no longer are: what they deleted is gone.
+fn delete_files_after(lake: &Inner, state: &TableState, removed: &[String]) -> (Vec<DeleteFile>, Vec<DeleteFile>) {
+    if state.delete_files.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
+    let removed: HashSet<&str> = removed.iter().map(String::as_str).collect();
+    let live = state.files.iter().filter(|file| !removed.contains(file.path.as_str()));
+    let live = live.map(|file| lake.files.warehouse.url(&file.path)).collect();
+    needed(&state.delete_files, &live)
 }
 
 #[cfg(test)]

@@ -94,6 +94,8 @@ pub(crate) struct Undecided {
 /// What queries and counters see of a commit that happened.
 pub(crate) struct Effect {
     pub(crate) tables: Vec<(Arc<Table>, Committed)>,
+    /// Those of them that are new.
+    pub(crate) made: Vec<Arc<Table>>,
     /// What was delivered, if that was its purpose.
     pub(crate) delivery: Option<Delivered>,
 }
@@ -354,11 +356,14 @@ pub(crate) async fn conclude(
     let raw = delivery.as_ref().map(|delivery| delivery.raw).unwrap_or_default();
     let delete_after = now.plus_ms(RETIRED_GRACE_MS);
     let mut publication = Publication { written: paths.clone(), raw, delete_after, ..Publication::default() };
-    let mut effect = Effect { tables: Vec::new(), delivery };
+    let mut effect = Effect { tables: Vec::new(), made: Vec::new(), delivery };
     let mut writes = Vec::new();
     for part in planned {
         writes.extend(part.writes);
         publication.retired.extend(part.retired);
+        if part.pointer.from.is_none() {
+            effect.made.push(Arc::clone(&part.table));
+        }
         publication.moves.push(part.pointer);
         effect.tables.push((part.table, part.committed));
     }
@@ -415,6 +420,7 @@ async fn plan_part(
         removed: Vec::new(),
         added: files,
         tail: Some(CommittedTail { schema: part.schema, delivered: delivered.clone(), batches: part.batches }),
+        delete_files: None,
     };
     Ok(PlannedPart { table: part.table, writes: planned.files, retired: planned.retired, pointer, committed })
 }
@@ -440,6 +446,7 @@ pub(crate) async fn move_pointers(lake: &Inner, publication: Publication, now: T
 }
 
 fn show(lake: &Inner, effect: Effect) {
+    effect.made.iter().for_each(|table| lake.adopt(table));
     for (table, committed) in effect.tables {
         table.show(committed);
     }

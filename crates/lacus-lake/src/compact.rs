@@ -132,7 +132,7 @@ async fn merge(
         discard(lake, vec![path]).await;
         return Ok(None);
     };
-    let (rows, before) = (footer.rows(), files.iter().map(|file| file.rows).sum::<u64>());
+    let (rows, before) = (footer.rows(), files.iter().map(LiveFile::live_rows).sum::<u64>());
     if rows != before {
         return Err(Error::corrupt(format!("the files to merge have {rows} rows instead of {before}")).into());
     }
@@ -144,7 +144,7 @@ async fn merge(
     };
     let url = lake.files.warehouse.url(&path);
     let added = vec![footer.describe(bytes, url, base.metadata.current_schema(), placement)?];
-    let removed = files.iter().map(|file| file.path.clone()).collect();
+    let removed = files.to_vec();
     change_files(lake, table, FileChange { operation: Operation::Replace, removed, added }).await?;
     Ok(Some(report))
 }

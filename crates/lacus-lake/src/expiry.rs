@@ -2,14 +2,15 @@
 //!
 //! A snapshot that a tag or branch names stays, however old it is. Snapshots that stay need not follow from each other: there
 //! are gaps between tagged ones, and a rollback builds on an old one. So what an expired snapshot names is deleted only
-//! if none of the *roots* has it: each snapshot that stays and does not build on the one before it. What the others have
-//! is new, or their root's.
+//! if none of the *roots* has it: each snapshot that stays and does not build on the one before it, or that another engine
+//! committed. What the others have is new, or their root's.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{ManifestFile, SnapshotRef, TableMetadata, TableMetadataBuildResult};
 use lacus_core::{Kind, Result};
 
+use crate::kernel::is_ours;
 use crate::kernel::refs::refs_of;
 use crate::manifests::MetadataFiles;
 
@@ -52,7 +53,8 @@ pub(crate) async fn retired(
     urls.iter().map(|url| Ok(files.warehouse.path(url)?.to_string())).collect()
 }
 
-/// The snapshots that stay and don't build on the one before them. The oldest is the first.
+/// The snapshots that stay and don't build on the one before them, or that another engine committed: it may have taken
+/// files of any older one back. The oldest is the first.
 fn roots(before: &TableMetadata, expired: &[SnapshotRef]) -> Vec<SnapshotRef> {
     let expired: HashSet<i64> = expired.iter().map(|snapshot| snapshot.snapshot_id()).collect();
     let mut kept = by_age(before);
@@ -61,7 +63,7 @@ fn roots(before: &TableMetadata, expired: &[SnapshotRef]) -> Vec<SnapshotRef> {
     kept.retain(|snapshot| {
         let builds_on_it = previous.is_some() && snapshot.parent_snapshot_id() == previous;
         previous = Some(snapshot.snapshot_id());
-        !builds_on_it
+        !builds_on_it || !is_ours(snapshot)
     });
     kept
 }

@@ -221,7 +221,8 @@ pub(crate) fn rows_of(lake: &Lake, table: &Table) -> BTreeMap<(i32, i64), String
     for file in state.files.iter() {
         let path = lake.inner().directory.join(&file.path);
         let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
-        for batch in reader.build().unwrap() {
+        let kept = file.deleted.selection(0, file.rows);
+        for batch in reader.with_row_selection(kept).build().unwrap() {
             add_rows(&batch.unwrap(), &mut found);
         }
     }

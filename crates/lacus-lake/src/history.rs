@@ -91,13 +91,14 @@ pub(crate) async fn state_at(lake: &Inner, table: &Table, version: &Version) -> 
     })?;
     let schema = TableSchema::from_iceberg(&schema, base.metadata.last_column_id()).context(&doing)?;
     let manifests = lake.files.manifests(&snapshot).await.context(&doing)?;
-    let files = lake.files.live_files(&manifests, &base.metadata).await.context(&doing)?;
+    let files = lake.files.files_of(&manifests, &base.metadata).await.context(&doing)?;
     let state = Arc::new(TableState {
         arrow_schema: schema.arrow(),
         schema: Arc::new(schema),
         snapshot_id: Some(snapshot.snapshot_id()),
         metadata_location: base.location.clone(),
-        files: files.into(),
+        files: files.data.into(),
+        delete_files: files.deletes.into(),
         tail: Vec::new(),
         delivered: Offsets::default(),
     });

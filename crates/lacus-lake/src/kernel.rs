@@ -8,21 +8,21 @@
 
 pub(crate) mod entries;
 pub(crate) mod refs;
-mod summary;
+pub(crate) mod summary;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, Operation, PartitionSpec, Schema, SchemaRef, Snapshot,
-    SnapshotRef, SortOrder, Summary, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
-    UnboundPartitionSpec,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, Operation, PartitionSpec, Schema,
+    SchemaRef, Snapshot, SnapshotRef, SortOrder, Summary, TableMetadata, TableMetadataBuildResult,
+    TableMetadataBuilder, UnboundPartitionSpec,
 };
 use lacus_core::{Error, Offsets, Result, StreamName, TableName, Timestamp};
 use uuid::Uuid;
 
-use self::entries::change_manifests;
+use self::entries::{Sort, change_manifests};
 use self::summary::summary;
 use crate::expiry::{by_age, retired, snapshots_to_expire};
 use crate::layout::Layout;
@@ -32,10 +32,19 @@ use crate::warehouse::Warehouse;
 
 /// Older metadata files that the metadata log keeps, for readers that hold an older one.
 pub(crate) const METADATA_FILES_MAX: usize = 20;
+/// What a snapshot's summary says about who committed it (Iceberg specification, appendix F).
+pub(crate) const ENGINE_NAME: &str = "engine-name";
+/// That it was us.
+pub(crate) const OUR_ENGINE: &str = "lacus";
 /// The table property that says what the table includes: `{"<stream>":{"<partition>":<next offset>}}`.
 const OFFSETS: &str = "lacus.offsets";
 /// The table property with the names that columns had before: `{"<field id>":["<name>"]}`.
 const ALIASES: &str = "lacus.aliases";
+
+/// Whether lacus committed a snapshot.
+pub(crate) fn is_ours(snapshot: &Snapshot) -> bool {
+    snapshot.summary().additional_properties.get(ENGINE_NAME).is_some_and(|engine| engine == OUR_ENGINE)
+}
 
 /// A table as it was committed last.
 #[derive(Debug, Clone)]
@@ -63,7 +72,7 @@ pub(crate) struct Change {
     pub(crate) layout: Layout,
     /// What the change is to readers. `Append` removes no file, `Replace` changes no row, `Delete` adds no file.
     pub(crate) operation: Operation,
-    /// URLs of live files that go.
+    /// URLs of live files that go, delete files among them.
     pub(crate) removed: HashSet<String>,
     /// Files that come, in the place of those that go, or last.
     pub(crate) added: Vec<AddedFile>,
@@ -104,18 +113,19 @@ impl Names {
         format!("{}/metadata/{}-m{number}.avro", self.directory, self.id)
     }
 
-    fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         format!("{}/metadata/snap-{}.avro", self.directory, self.id)
     }
 
-    fn metadata(&self) -> String {
+    pub(crate) fn metadata(&self) -> String {
         format!("{}/metadata/{:05}-{}.metadata.json", self.directory, self.version, self.id)
     }
 
     /// The metadata files of a commit on top of `base`, whether or not it turns out to need them all: one manifest for each
-    /// partition spec, the one that the commit may add included.
+    /// partition spec, the one that the commit may add included, and as many again if there are deletes.
     pub(crate) fn all_metadata(&self, base: &Base) -> Vec<String> {
-        let manifests = base.metadata.partition_specs_iter().len() + 1;
+        let has_deletes = base.manifests.iter().any(|manifest| manifest.content == ManifestContentType::Deletes);
+        let manifests = (base.metadata.partition_specs_iter().len() + 1) * if has_deletes { 2 } else { 1 };
         (0..manifests).map(|number| self.manifest(number)).chain([self.list(), self.metadata()]).collect()
     }
 }
@@ -124,9 +134,20 @@ impl Base {
     /// Reads a table.
     pub(crate) async fn read(files: &MetadataFiles, location: String) -> Result<Self> {
         let metadata = files.metadata(&location).await?;
-        let manifests = match metadata.current_snapshot() {
-            Some(snapshot) => files.manifests(snapshot).await?,
-            None => Vec::new(),
+        Self::with_manifests(files, location, metadata, None).await
+    }
+
+    /// A table with this metadata; the manifests of its current snapshot are read unless they are known.
+    pub(crate) async fn with_manifests(
+        files: &MetadataFiles,
+        location: String,
+        metadata: TableMetadata,
+        known: Option<Vec<ManifestFile>>,
+    ) -> Result<Self> {
+        let manifests = match (known, metadata.current_snapshot()) {
+            (Some(known), _) => known,
+            (None, Some(snapshot)) => files.manifests(snapshot).await?,
+            (None, None) => Vec::new(),
         };
         Ok(Self { location, metadata, manifests })
     }
@@ -263,10 +284,10 @@ pub(crate) async fn plan_with(
     let changed = change_manifests(files, &base.manifests, &removed, added).await?;
     let summary = summary(&base.metadata, operation, &changed.new)?;
     let (mut written, mut manifests) = (Vec::new(), changed.kept);
-    for (number, (spec_id, entries)) in changed.new.into_iter().enumerate() {
+    for (number, (Sort { content, spec_id }, entries)) in changed.new.into_iter().enumerate() {
         let path = names.manifest(number);
         let (url, spec) = (&files.warehouse.url(&path), spec_of(&base.metadata, &layout, spec_id)?);
-        let new = NewManifest { url, snapshot_id: id, schema: Arc::clone(&schema), spec, entries };
+        let new = NewManifest { url, snapshot_id: id, schema: Arc::clone(&schema), spec, content, entries };
         let (bytes, manifest) = write_manifest(new).await?;
         manifests.insert(changed.place + number, manifest);
         written.push((path, bytes));

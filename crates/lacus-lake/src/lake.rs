@@ -354,7 +354,7 @@ impl Lake {
             let state = table.state();
             stats.tables += 1;
             stats.files += state.files.len() as u64;
-            stats.rows += state.files.iter().map(|file| file.rows).sum::<u64>();
+            stats.rows += state.files.iter().map(LiveFile::live_rows).sum::<u64>();
             stats.bytes += state.files.iter().map(|file| file.bytes).sum::<u64>();
         }
         stats
@@ -380,7 +380,8 @@ impl Inner {
         for (name, loaded) in loaded {
             match loaded {
                 Ok(table) => drop(write(&self.tables).insert(name, Arc::new(table))),
-                Err(error) if error.kind() == Kind::Corrupt => {
+                // Invalid: an engine wrote what lacus does not read, before lacus looked after it.
+                Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Invalid) => {
                     tracing::error!(table = %name, error = %error.chain(), "a table can't be read; the others are served");
                     write(&self.damaged).insert(name, error.chain());
                 }
@@ -388,6 +389,26 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// The table of this name.
+    pub(crate) fn table(&self, name: &TableName) -> Option<Arc<Table>> {
+        read(&self.tables).get(name).cloned()
+    }
+
+    /// All tables, by name.
+    pub(crate) fn tables(&self) -> Vec<Arc<Table>> {
+        read(&self.tables).values().cloned().collect()
+    }
+
+    /// Has a table that was committed be found from now on.
+    pub(crate) fn adopt(&self, table: &Arc<Table>) {
+        write(&self.tables).entry(table.name().clone()).or_insert_with(|| Arc::clone(table));
+    }
+
+    /// Has a table that is gone be found no more.
+    pub(crate) fn remove(&self, name: &TableName) {
+        write(&self.tables).remove(name);
     }
 
     /// Tables that can't be read, and why.
@@ -433,7 +454,7 @@ impl Inner {
 }
 
 /// Runs work to its end even if nobody waits for it any more: half a commit helps nobody.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(crate) async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     tokio::spawn(work).await.map_err(|error| Error::internal("a commit ended unexpectedly").with_source(error))?
 }
 
@@ -452,7 +473,7 @@ async fn load(files: &MetadataFiles, name: TableName, location: String) -> Resul
     let doing = format!("open table \"{name}\"");
     let base = Base::read(files, location).await.context(&doing)?;
     let schema = base.schema().context(&doing)?;
-    let live = files.live_files(&base.manifests, &base.metadata).await.context(&doing)?;
+    let live = files.files_of(&base.manifests, &base.metadata).await.context(&doing)?;
     let delivered = base.offsets(&name).context(&doing)?;
     Ok(Table::new(name, base, schema, live, delivered))
 }
@@ -522,6 +543,13 @@ impl Lake {
     }
 
     pub(crate) fn shared(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+}
+
+impl Lake {
+    /// What operations in other files work on.
+    pub(crate) fn shared_inner(&self) -> &Arc<Inner> {
         &self.inner
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod conform;
 pub mod decode;
+pub mod foreign;
 pub mod schema;
 pub mod table;
 
@@ -25,6 +26,8 @@ mod check;
 mod commit;
 mod compact;
 mod data_file;
+mod deletes;
+mod durable;
 mod expiry;
 mod file_stats;
 #[cfg(test)]
@@ -45,6 +48,7 @@ pub use alter::AlterTables;
 pub use backup::{BackedUp, back_up_lake};
 pub use check::Finding;
 pub use compact::{CompactionReport, FileSizes};
+pub use deletes::{DeleteFile, DeletedRows};
 pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};
 pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};

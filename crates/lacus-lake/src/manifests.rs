@@ -2,17 +2,19 @@
 //!
 //! Nothing here touches the store for writing; the commit does that, after it has recorded the names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, FormatVersion, ManifestEntryRef, ManifestFile, ManifestList, ManifestListWriter, ManifestWriterBuilder,
-    PartitionSpec, SchemaRef, Snapshot, TableMetadata,
+    DataFile, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList, ManifestListWriter,
+    ManifestWriterBuilder, PartitionSpec, SchemaRef, Snapshot, TableMetadata,
 };
 use lacus_core::{Context, Error, Result};
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::deletes::DeletedRows;
 use crate::file_stats::FileStats;
 use crate::store::store_error;
 use crate::table::LiveFile;
@@ -66,26 +68,29 @@ impl MetadataFiles {
         Ok(entries)
     }
 
-    /// The live data files of a table, in the order of its manifests.
-    pub(crate) async fn live_files(
-        &self,
-        manifests: &[ManifestFile],
-        metadata: &TableMetadata,
-    ) -> Result<Vec<LiveFile>> {
-        let mut files = Vec::new();
-        for manifest in manifests {
-            for entry in self.entries(manifest).await? {
-                files.push(self.live_file(&entry.data_file, manifest.partition_spec_id, metadata)?);
+    /// Paths of all files that a table's metadata names, itself excluded.
+    pub(crate) async fn reachable(&self, metadata: &TableMetadata) -> Result<BTreeSet<String>> {
+        let mut urls: BTreeSet<String> = metadata.metadata_log().iter().map(|log| log.metadata_file.clone()).collect();
+        urls.extend(metadata.statistics_iter().map(|statistics| statistics.statistics_path.clone()));
+        urls.extend(metadata.partition_statistics_iter().map(|statistics| statistics.statistics_path.clone()));
+        for snapshot in metadata.snapshots() {
+            urls.insert(snapshot.manifest_list().to_owned());
+            for manifest in self.manifests(snapshot).await? {
+                if urls.insert(manifest.manifest_path.clone()) {
+                    let entries = self.entries(&manifest).await?;
+                    urls.extend(entries.iter().map(|entry| entry.file_path().to_owned()));
+                }
             }
         }
-        Ok(files)
+        urls.iter().map(|url| Ok(self.warehouse.path(url)?.to_string())).collect()
     }
 
     /// A data file as queries see it.
     pub(crate) fn live_file(&self, file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Result<LiveFile> {
         let path = self.warehouse.path(file.file_path())?.to_string();
         let stats = Arc::new(FileStats::of(file, spec_id, metadata));
-        Ok(LiveFile { path, bytes: file.file_size_in_bytes(), rows: file.record_count(), stats })
+        let (bytes, rows) = (file.file_size_in_bytes(), file.record_count());
+        Ok(LiveFile { path, bytes, rows, stats, deleted: DeletedRows::default() })
     }
 }
 
@@ -96,11 +101,13 @@ pub(crate) struct NewManifest<'a> {
     pub(crate) schema: SchemaRef,
     /// How all files in it are partitioned.
     pub(crate) spec: PartitionSpec,
+    /// Whether it names data or deletes.
+    pub(crate) content: ManifestContentType,
     /// Its entries, in order.
     pub(crate) entries: Vec<NewEntry>,
 }
 
-/// One data file in a new manifest.
+/// One file in a new manifest.
 pub(crate) enum NewEntry {
     /// It stays.
     Existing(ManifestEntryRef),
@@ -115,7 +122,11 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     let failed = |error| iceberg_error(error, "write a manifest");
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(new.url).map_err(failed)?;
-    let mut writer = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, new.spec).build_v2_data();
+    let builder = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, new.spec);
+    let mut writer = match new.content {
+        ManifestContentType::Data => builder.build_v2_data(),
+        ManifestContentType::Deletes => builder.build_v2_deletes(),
+    };
     for entry in new.entries {
         match entry {
             // A negative number is left out and inherited from the commit.

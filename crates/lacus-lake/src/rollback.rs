@@ -101,10 +101,10 @@ async fn roll_back_once(lake: &Inner, table: &Arc<Table>, version: &Version) -> 
     let before = table.state();
     let planned = async {
         let manifests = lake.files.manifests(&target).await?;
-        let added = lake.files.live_files(&manifests, &base.metadata).await?;
+        let found = lake.files.files_of(&manifests, &base.metadata).await?;
         let planned = plan_rollback(&lake.files, &base, &names, &target, manifests, now).await?;
         let removed = before.files.iter().map(|file| file.path.clone()).collect();
-        Ok((planned, Shown { removed, added }))
+        Ok((planned, Shown { removed, added: found.data, delete_files: Some(found.deletes) }))
     };
     let planned = planned.await;
     let rows_after = planned.as_ref().map_or(0, |(_, shown)| rows_of(&shown.added));
@@ -113,7 +113,7 @@ async fn roll_back_once(lake: &Inner, table: &Arc<Table>, version: &Version) -> 
 }
 
 fn rows_of(files: &[LiveFile]) -> u64 {
-    files.iter().map(|file| file.rows).sum()
+    files.iter().map(LiveFile::live_rows).sum()
 }
 
 /// Lets all snapshots but the current one go, with their tags: says how many.

@@ -5,6 +5,7 @@
 //! in the files of a state, never in both and never in neither.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ use iceberg::spec::{SnapshotReference, SnapshotRetention, TableMetadata};
 use lacus_core::{Offsets, Result, TableName, Timestamp};
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::deletes::{DeleteFile, DeletedRows, FilesOfSnapshot};
 use crate::file_stats::FileStats;
 use crate::kernel::Base;
 use crate::kernel::refs::refs_of;
@@ -44,6 +46,8 @@ pub struct TableState {
     pub metadata_location: String,
     /// The live data files of that snapshot.
     pub files: Arc<[LiveFile]>,
+    /// Files of that snapshot that say which rows of others are deleted: other engines wrote them.
+    pub delete_files: Arc<[DeleteFile]>,
     /// Rows that are acknowledged and decoded but not committed, in order. Their schemas may lack newer columns
     /// (see [`crate::conform`]).
     pub tail: Vec<Arc<TailBatch>>,
@@ -58,10 +62,20 @@ pub struct LiveFile {
     pub path: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Its rows.
+    /// Its rows, deleted ones included.
     pub rows: u64,
     /// What is known of its columns.
     pub stats: Arc<FileStats>,
+    /// Its rows that are deleted.
+    pub deleted: DeletedRows,
+}
+
+impl LiveFile {
+    /// Its rows that are not deleted.
+    #[must_use]
+    pub fn live_rows(&self) -> u64 {
+        self.rows.saturating_sub(self.deleted.places().len() as u64)
+    }
 }
 
 /// One commit of a table, as Iceberg keeps it.
@@ -125,6 +139,8 @@ pub(crate) struct Committed {
     pub(crate) added: Vec<LiveFile>,
     /// The part of the tail that is in those files, if the commit delivered.
     pub(crate) tail: Option<CommittedTail>,
+    /// The delete files from now on; none if they stay.
+    pub(crate) delete_files: Option<Vec<DeleteFile>>,
 }
 
 /// The front of a tail that is in files now.
@@ -139,7 +155,7 @@ impl Table {
         name: TableName,
         base: Base,
         schema: TableSchema,
-        files: Vec<LiveFile>,
+        files: FilesOfSnapshot,
         delivered: Offsets,
     ) -> Self {
         let state = TableState {
@@ -147,7 +163,8 @@ impl Table {
             schema: Arc::new(schema),
             snapshot_id: base.metadata.current_snapshot_id(),
             metadata_location: base.location.clone(),
-            files: files.into(),
+            files: files.data.into(),
+            delete_files: files.deletes.into(),
             tail: Vec::new(),
             delivered,
         };
@@ -247,6 +264,9 @@ impl Table {
         state.snapshot_id = committed.base.metadata.current_snapshot_id();
         state.metadata_location.clone_from(&committed.base.location);
         state.replace_files(&committed.removed, committed.added);
+        if let Some(delete_files) = committed.delete_files {
+            state.delete_files = delete_files.into();
+        }
         if let Some(tail) = committed.tail {
             state.delivered = tail.delivered;
             state.tail.drain(..tail.batches.min(state.tail.len()));
@@ -272,6 +292,12 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, Arc<Base>> {
         self.committed.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Table").field(&self.name).finish()
     }
 }
 

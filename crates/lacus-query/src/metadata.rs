@@ -23,6 +23,8 @@ use lacus_lake::{Column, Lake, Reference, Snapshot, Table};
 const MARK: char = '$';
 /// Data, in the column `content`; deletes have other numbers.
 const DATA: i32 = 0;
+/// Files that say which rows of others are deleted.
+const POSITION_DELETES: i32 = 1;
 
 /// What is asked about a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,10 +121,13 @@ fn refs(references: &[Reference]) -> Result<Columns> {
 }
 
 fn files(lake: &Lake, table: &Table) -> Result<Columns> {
-    let files = Arc::clone(&table.state().files);
+    let state = table.state();
+    let contents = state.files.iter().map(|_| DATA).chain(state.delete_files.iter().map(|_| POSITION_DELETES));
+    let contents: Int32Array = contents.collect();
+    let files: Vec<_> = state.files.iter().chain(state.delete_files.iter().map(|delete| &delete.file)).collect();
     let number = |number: u64| i64::try_from(number).ok();
     Ok(vec![
-        ("content", Arc::new(Int32Array::from_value(DATA, files.len()))),
+        ("content", Arc::new(contents)),
         ("file_path", texts(files.iter().map(|file| lake.url(file)))),
         ("file_format", texts(files.iter().map(|_| "PARQUET".to_owned()))),
         ("record_count", numbers(files.iter().map(|file| number(file.rows)))),

@@ -13,7 +13,10 @@ use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Result, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetAccessPlan, RowGroupAccess,
+};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -49,7 +52,8 @@ impl LakeTable {
         &self.state
     }
 
-    fn scan_files(
+    /// Scans some of its files: either such as have deleted rows, or others.
+    async fn scan_files(
         &self,
         files: &[&LiveFile],
         session: &dyn Session,
@@ -62,15 +66,22 @@ impl LakeTable {
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         );
-        let options = TableParquetOptions {
+        let mut options = TableParquetOptions {
             global: session.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
+        let mut scanned = Vec::with_capacity(files.len());
+        for file in files {
+            let whole = PartitionedFile::new(file.path.clone(), file.bytes);
+            let is_whole = file.deleted.is_empty();
+            scanned.push(if is_whole { whole } else { without_deleted(session, &url, file, whole).await? });
+            // Where a filter is true of all rows of a row group, a limit takes the row group whole: with its deleted rows.
+            options.global.pruning &= is_whole;
+        }
         let source = ParquetSource::new(Arc::clone(&self.state.arrow_schema))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
-        let parts: Vec<_> = files.iter().map(|file| PartitionedFile::new(file.path.clone(), file.bytes)).collect();
-        let groups = FileGroup::new(parts).split_files(session.config().target_partitions());
+        let groups = FileGroup::new(scanned).split_files(session.config().target_partitions());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(self.file_statistics(files))
@@ -83,10 +94,14 @@ impl LakeTable {
 
     fn file_statistics(&self, files: &[&LiveFile]) -> Statistics {
         let (rows, bytes) =
-            files.iter().fold((0_u64, 0_u64), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
+            files.iter().fold((0_u64, 0_u64), |(rows, bytes), file| (rows + file.live_rows(), bytes + file.bytes));
         let mut statistics = Statistics::new_unknown(&self.state.arrow_schema);
         statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
         statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
+        // Whether a deleted row was null there nobody counted.
+        if files.iter().any(|file| !file.deleted.is_empty()) {
+            return statistics;
+        }
         for (field, column) in self.state.arrow_schema.fields().iter().zip(&mut statistics.column_statistics) {
             let nulls = |id| files.iter().map(|file| file.stats.column(id)?.nulls).sum::<Option<u64>>();
             if let Some(nulls) = field_id(field).and_then(nulls).and_then(|nulls| usize::try_from(nulls).ok()) {
@@ -119,10 +134,11 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut parts = Vec::with_capacity(2);
+        let mut parts = Vec::with_capacity(3);
         let files = files_to_read(&self.state, filters, session)?;
-        if !files.is_empty() {
-            parts.push(self.scan_files(&files, session, projection, limit)?);
+        let (whole, with_deletes): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.deleted.is_empty());
+        for files in [whole, with_deletes].iter().filter(|files| !files.is_empty()) {
+            parts.push(self.scan_files(files, session, projection, limit).await?);
         }
         if !self.state.tail.is_empty() {
             let tail = TailSource::new(&self.state, projection, session.config().target_partitions(), limit)?;
@@ -134,6 +150,28 @@ impl TableProvider for LakeTable {
             _ => UnionExec::try_new(parts),
         }
     }
+}
+
+/// The file, to be read without the rows that are deleted.
+async fn without_deleted(
+    session: &dyn Session,
+    url: &ObjectStoreUrl,
+    file: &LiveFile,
+    scanned: PartitionedFile,
+) -> Result<PartitionedFile> {
+    let runtime = session.runtime_env();
+    let store = runtime.object_store(url)?;
+    let footer = DFParquetMetadata::new(store.as_ref(), &scanned.object_meta)
+        .with_file_metadata_cache(Some(runtime.cache_manager.get_file_metadata_cache()))
+        .fetch_metadata()
+        .await?;
+    let (mut first, mut groups) = (0, Vec::with_capacity(footer.num_row_groups()));
+    for group in footer.row_groups() {
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        groups.push(RowGroupAccess::Selection(file.deleted.selection(first, rows)));
+        first += rows;
+    }
+    Ok(scanned.with_extension(ParquetAccessPlan::new(groups)))
 }
 
 /// The columns at these places.

@@ -10,7 +10,8 @@ use super::database::Sql;
 use crate::warehouse::Warehouse;
 
 /// Each takes the catalog from one version to the next.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE lake (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         uuid TEXT NOT NULL,
@@ -30,7 +31,14 @@ const MIGRATIONS: [&str; 1] = ["
         recorded_at INTEGER NOT NULL,
         delete_after INTEGER            -- null: being written; the next opening deletes it
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE databases (            -- those that somebody made, or gave properties
+        name TEXT PRIMARY KEY,
+        properties TEXT NOT NULL        -- JSON object of texts
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Brings the catalog to the newest version.
 pub(super) fn migrate(sql: &mut dyn Sql, name: &str) -> Result<()> {

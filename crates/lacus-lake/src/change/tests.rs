@@ -32,9 +32,10 @@ async fn several_files_replace_several_in_one_commit() {
         append(&table, &schema, 5 * number..5 * number + 5);
         commit(&lake, &[(&table, &schema)], 5 * number + 5).await.unwrap();
     }
-    let paths: Vec<String> = table.state().files.iter().map(|file| file.path.clone()).collect();
+    let before = table.state().files.to_vec();
+    let paths: Vec<String> = before.iter().map(|file| file.path.clone()).collect();
     let added = write(&lake, &table, &schema, &[5, 100, 200]).await;
-    let removed = paths[1..3].to_vec();
+    let removed = before[1..3].to_vec();
     let change = FileChange { operation: Operation::Overwrite, removed: removed.clone(), added: added.clone() };
     assert!(change_files(lake.inner(), &table, change).await.is_ok());
     let found: Vec<i64> = rows_of(&lake, &table).into_keys().map(|(_, offset)| offset).collect();
@@ -47,13 +48,13 @@ async fn several_files_replace_several_in_one_commit() {
     let more = write(&lake, &table, &schema, &[300]).await;
     let change = FileChange { operation: Operation::Overwrite, removed, added: more };
     let Err(failed) = change_files(lake.inner(), &table, change).await else { panic!("removed twice") };
-    assert_eq!(failed.error.kind(), lacus_core::Kind::Conflict);
+    assert_eq!(failed.error.kind(), Kind::Conflict);
     // A replacement with other rows is none.
     let more = write(&lake, &table, &schema, &[300]).await;
     let change = FileChange { operation: Operation::Replace, removed: Vec::new(), added: more };
     assert!(change_files(lake.inner(), &table, change).await.is_err());
 
-    let change = FileChange { operation: Operation::Delete, removed: vec![paths[0].clone()], added: Vec::new() };
+    let change = FileChange { operation: Operation::Delete, removed: vec![before[0].clone()], added: Vec::new() };
     assert!(change_files(lake.inner(), &table, change).await.is_ok());
     assert_eq!(table.snapshots().last().unwrap().operation, "delete");
     assert_eq!(lake.check().await.unwrap(), []);

@@ -103,7 +103,8 @@ impl Input {
         let reader =
             ParquetObjectReader::new(Arc::clone(store), Path::from(file.path.as_str())).with_file_size(file.bytes);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(unreadable)?;
-        let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
+        let kept = file.deleted.selection(0, file.rows);
+        let batches = builder.with_row_selection(kept).with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
         Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema) })
     }
 

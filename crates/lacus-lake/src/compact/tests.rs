@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::deletes::DeletedRows;
 use crate::expiry::SNAPSHOTS_MAX;
 
 use crate::fixture::{
@@ -15,7 +16,14 @@ use crate::schema::TableSchema;
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
 
 fn files(sizes: &[u64]) -> Vec<LiveFile> {
-    sizes.iter().map(|&bytes| LiveFile { path: bytes.to_string(), bytes, rows: 1, stats: Arc::default() }).collect()
+    let file = |bytes: u64| LiveFile {
+        path: bytes.to_string(),
+        bytes,
+        rows: 1,
+        stats: Arc::default(),
+        deleted: DeletedRows::default(),
+    };
+    sizes.iter().map(|&bytes| file(bytes)).collect()
 }
 
 fn picked(sizes: &[u64]) -> Option<Range<usize>> {

@@ -1,12 +1,12 @@
 //! Which manifests a commit writes anew, and what is in them.
 //!
-//! A manifest holds files of one partition spec. Those that name a removed file are written again as one, for each spec,
+//! A manifest holds data files, or delete files, of one partition spec. Those that name a removed file are written again as one, for each spec,
 //! in the place of the first; a commit that removes none begins a new one, and merges the small ones once there are too
 //! many.
 
 use std::collections::HashSet;
 
-use iceberg::spec::{ManifestEntryRef, ManifestFile};
+use iceberg::spec::{ManifestContentType, ManifestEntryRef, ManifestFile};
 use lacus_core::{Context, Error, Kind, Result};
 
 use super::AddedFile;
@@ -23,12 +23,19 @@ pub(super) struct Changed {
     pub(super) kept: Vec<ManifestFile>,
     /// Where among them the new ones belong.
     pub(super) place: usize,
-    /// The entries of each new one, by its partition spec, in order.
-    pub(super) new: Vec<(i32, Vec<NewEntry>)>,
+    /// What the new ones are, and the entries of each, in order.
+    pub(super) new: Vec<(Sort, Vec<NewEntry>)>,
 }
 
-/// Entries of manifests that are replaced, with their partition spec.
-type Replaced = Vec<(i32, ManifestEntryRef)>;
+/// What a manifest's entries have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sort {
+    pub(super) content: ManifestContentType,
+    pub(super) spec_id: i32,
+}
+
+/// Entries of manifests that are replaced, with what they were in.
+type Replaced = Vec<(Sort, ManifestEntryRef)>;
 
 /// Plans the manifests: `removed` files go, `added` ones come.
 ///
@@ -57,7 +64,8 @@ async fn take_replaced(
 ) -> Result<(usize, Replaced)> {
     let mut replaced = Vec::new();
     let mut replace = |manifest: &ManifestFile, entries: Vec<ManifestEntryRef>| {
-        replaced.extend(entries.into_iter().map(|entry| (manifest.partition_spec_id, entry)));
+        let sort = Sort { content: manifest.content, spec_id: manifest.partition_spec_id };
+        replaced.extend(entries.into_iter().map(|entry| (sort, entry)));
     };
     if removed.is_empty() {
         for manifest in take_manifests_to_merge(manifests) {
@@ -69,7 +77,9 @@ async fn take_replaced(
     for manifest in std::mem::take(manifests) {
         let entries = files.entries(&manifest).await.context("look for files that are replaced")?;
         if entries.iter().any(|entry| removed.contains(entry.file_path())) {
-            place.get_or_insert(kept.len());
+            if manifest.content == ManifestContentType::Data {
+                place.get_or_insert(kept.len());
+            }
             replace(&manifest, entries);
         } else {
             kept.push(manifest);
@@ -84,16 +94,18 @@ fn change_entries(
     replaced: Replaced,
     removed: &HashSet<String>,
     mut added: Vec<AddedFile>,
-) -> Result<Vec<(i32, Vec<NewEntry>)>> {
+) -> Result<Vec<(Sort, Vec<NewEntry>)>> {
     let mut new = Vec::new();
     let mut gone = 0;
-    for (spec_id, entry) in replaced {
+    for (sort, entry) in replaced {
         if removed.contains(entry.file_path()) {
             gone += 1;
-            add(&mut new, std::mem::take(&mut added));
-            entries_of(&mut new, spec_id).push(NewEntry::Removed(entry));
+            if sort.content == ManifestContentType::Data {
+                add(&mut new, std::mem::take(&mut added));
+            }
+            entries_of(&mut new, sort).push(NewEntry::Removed(entry));
         } else {
-            entries_of(&mut new, spec_id).push(NewEntry::Existing(entry));
+            entries_of(&mut new, sort).push(NewEntry::Existing(entry));
         }
     }
     if gone != removed.len() {
@@ -103,15 +115,16 @@ fn change_entries(
     Ok(new)
 }
 
-fn add(new: &mut Vec<(i32, Vec<NewEntry>)>, added: Vec<AddedFile>) {
+fn add(new: &mut Vec<(Sort, Vec<NewEntry>)>, added: Vec<AddedFile>) {
     for AddedFile { file, spec_id } in added {
-        entries_of(new, spec_id).push(NewEntry::Added(Box::new(file)));
+        let sort = Sort { content: ManifestContentType::Data, spec_id };
+        entries_of(new, sort).push(NewEntry::Added(Box::new(file)));
     }
 }
 
-fn entries_of(new: &mut Vec<(i32, Vec<NewEntry>)>, spec_id: i32) -> &mut Vec<NewEntry> {
-    let index = new.iter().position(|(spec, _)| *spec == spec_id).unwrap_or_else(|| {
-        new.push((spec_id, Vec::new()));
+fn entries_of(new: &mut Vec<(Sort, Vec<NewEntry>)>, sort: Sort) -> &mut Vec<NewEntry> {
+    let index = new.iter().position(|(other, _)| *other == sort).unwrap_or_else(|| {
+        new.push((sort, Vec::new()));
         new.len() - 1
     });
     &mut new[index].1
@@ -119,7 +132,9 @@ fn entries_of(new: &mut Vec<(i32, Vec<NewEntry>)>, spec_id: i32) -> &mut Vec<New
 
 /// All small manifests, once there are too many of them. The rest stays in `manifests`, in order.
 fn take_manifests_to_merge(manifests: &mut Vec<ManifestFile>) -> Vec<ManifestFile> {
-    let is_small = |manifest: &ManifestFile| manifest.manifest_length < SMALL_MANIFEST_BYTES;
+    let is_small = |manifest: &ManifestFile| {
+        manifest.content == ManifestContentType::Data && manifest.manifest_length < SMALL_MANIFEST_BYTES
+    };
     if manifests.iter().filter(|manifest| is_small(manifest)).count() < SMALL_MANIFESTS_MAX {
         return Vec::new();
     }

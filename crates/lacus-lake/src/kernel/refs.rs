@@ -12,7 +12,9 @@ use iceberg::spec::{
 use lacus_core::{Error, Result, Timestamp};
 use serde::Deserialize;
 
-use super::{Base, Names, NewSnapshot, OFFSETS, Planned, finish, new_snapshot_id, offsets_property};
+use super::{
+    Base, ENGINE_NAME, Names, NewSnapshot, OFFSETS, OUR_ENGINE, Planned, finish, new_snapshot_id, offsets_property,
+};
 use crate::expiry::{by_age, retired};
 use crate::layout::Layout;
 use crate::manifests::{MetadataFiles, iceberg_error};
@@ -105,5 +107,6 @@ fn summary(target: &SnapshotRef) -> Summary {
         properties.insert(none.to_owned(), "0".to_owned());
     }
     properties.insert(ROLLED_BACK_TO.to_owned(), target.snapshot_id().to_string());
+    properties.insert(ENGINE_NAME.to_owned(), OUR_ENGINE.to_owned());
     Summary { operation: Operation::Append, additional_properties: properties }
 }

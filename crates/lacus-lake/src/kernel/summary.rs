@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
-use iceberg::spec::{Operation, Struct, Summary, TableMetadata};
+use iceberg::spec::{ManifestContentType, Operation, Struct, Summary, TableMetadata};
 use lacus_core::{Error, Result};
 
+use super::entries::Sort;
+use super::{ENGINE_NAME, OUR_ENGINE};
 use crate::manifests::NewEntry;
 
 /// Files, rows and bytes that come and go.
@@ -12,21 +14,26 @@ use crate::manifests::NewEntry;
 struct Counted<'a> {
     added: [u64; 3],
     removed: [u64; 3],
+    /// Delete files, and the rows in them.
+    removed_deletes: [u64; 2],
     partitions: HashSet<(i32, &'a Struct)>,
 }
 
 impl<'a> Counted<'a> {
-    fn of(new: &'a [(i32, Vec<NewEntry>)]) -> Self {
+    fn of(new: &'a [(Sort, Vec<NewEntry>)]) -> Self {
         let mut counted = Self::default();
-        for (spec_id, entry) in new.iter().flat_map(|(spec, entries)| entries.iter().map(move |entry| (*spec, entry))) {
-            let (sums, file) = match entry {
+        for (sort, entry) in new.iter().flat_map(|(sort, entries)| entries.iter().map(move |entry| (*sort, entry))) {
+            let (sums, file): (&mut [u64], _) = match entry {
                 NewEntry::Existing(_) => continue,
                 NewEntry::Added(file) => (&mut counted.added, file.as_ref()),
-                NewEntry::Removed(entry) => (&mut counted.removed, entry.data_file()),
+                NewEntry::Removed(entry) => match sort.content {
+                    ManifestContentType::Data => (&mut counted.removed, entry.data_file()),
+                    ManifestContentType::Deletes => (&mut counted.removed_deletes, entry.data_file()),
+                },
             };
             let numbers = [1, file.record_count(), file.file_size_in_bytes()];
             sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
-            counted.partitions.insert((spec_id, file.partition()));
+            counted.partitions.insert((sort.spec_id, file.partition()));
         }
         counted
     }
@@ -36,7 +43,8 @@ impl<'a> Counted<'a> {
         let ([added, rows, _], [removed, rows_before, _]) = (self.added, self.removed);
         let is_true = match operation {
             Operation::Append => removed == 0,
-            Operation::Replace => rows == rows_before,
+            // Rows that were deleted by position are left out.
+            Operation::Replace => rows <= rows_before,
             Operation::Overwrite => true,
             Operation::Delete => added == 0,
         };
@@ -54,17 +62,22 @@ impl<'a> Counted<'a> {
 ///
 /// # Errors
 /// If the change is not what `operation` says.
-pub(super) fn summary(metadata: &TableMetadata, operation: Operation, new: &[(i32, Vec<NewEntry>)]) -> Result<Summary> {
+pub(super) fn summary(
+    metadata: &TableMetadata,
+    operation: Operation,
+    new: &[(Sort, Vec<NewEntry>)],
+) -> Result<Summary> {
     let counted = Counted::of(new);
     counted.must_be(&operation)?;
-    let before = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
-    let before = |key: &str| before.and_then(|summary| summary.get(key)?.parse::<u64>().ok()).unwrap_or(0);
-    let mut numbers = vec![
-        ("changed-partition-count", counted.partitions.len() as u64),
-        ("total-delete-files", 0),
-        ("total-position-deletes", 0),
-        ("total-equality-deletes", 0),
-    ];
+    let mut numbers = vec![("changed-partition-count", counted.partitions.len() as u64)];
+    let [files, rows] = counted.removed_deletes;
+    if files > 0 {
+        numbers.extend([("removed-delete-files", files), ("removed-position-deletes", rows)]);
+    }
+    let less = [("total-delete-files", files), ("total-position-deletes", rows), ("total-equality-deletes", 0)];
+    for (total, less) in less {
+        numbers.extend(total_before(metadata, total).map(|before| (total, before.saturating_sub(less))));
+    }
     let names = [
         ("added-data-files", "deleted-data-files", "total-data-files"),
         ("added-records", "deleted-records", "total-records"),
@@ -72,11 +85,19 @@ pub(super) fn summary(metadata: &TableMetadata, operation: Operation, new: &[(i3
     ];
     for (index, (added, removed, total)) in names.into_iter().enumerate() {
         let (more, less) = (counted.added[index], counted.removed[index]);
-        numbers.extend([(added, more), (total, (before(total) + more).saturating_sub(less))]);
+        numbers.push((added, more));
+        numbers.extend(total_before(metadata, total).map(|before| (total, (before + more).saturating_sub(less))));
         if counted.removed[0] > 0 {
             numbers.push((removed, less));
         }
     }
-    let additional_properties = numbers.into_iter().map(|(key, number)| (key.to_owned(), number.to_string())).collect();
+    let numbers = numbers.into_iter().map(|(key, number)| (key.to_owned(), number.to_string()));
+    let additional_properties = numbers.chain([(ENGINE_NAME.to_owned(), OUR_ENGINE.to_owned())]).collect();
     Ok(Summary { operation, additional_properties })
+}
+
+/// A total of the current snapshot. None if it does not say: engines need not.
+pub(crate) fn total_before(metadata: &TableMetadata, total: &str) -> Option<u64> {
+    let Some(snapshot) = metadata.current_snapshot() else { return Some(0) };
+    snapshot.summary().additional_properties.get(total)?.parse().ok()
 }

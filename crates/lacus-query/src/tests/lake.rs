@@ -9,7 +9,7 @@ use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
 use lacus_core::{MAIN_DATABASE, Offsets, settings};
-use lacus_lake::{LiveFile, TableSchema, TableState, TailBatch};
+use lacus_lake::{DeletedRows, LiveFile, TableSchema, TableState, TailBatch};
 use object_store::local::LocalFileSystem;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -40,7 +40,13 @@ impl TestLake {
         writer.write(rows).unwrap();
         writer.close().unwrap();
         let bytes = std::fs::metadata(&path).unwrap().len();
-        LiveFile { path: name.to_owned(), bytes, rows: rows.num_rows() as u64, stats: Arc::default() }
+        LiveFile {
+            path: name.to_owned(),
+            bytes,
+            rows: rows.num_rows() as u64,
+            stats: Arc::default(),
+            deleted: DeletedRows::default(),
+        }
     }
 
     /// Makes a table in this state.
@@ -51,6 +57,7 @@ impl TestLake {
             snapshot_id: None,
             metadata_location: String::new(),
             files: files.into(),
+            delete_files: Arc::default(),
             tail: tail.into_iter().map(|rows| Arc::new(TailBatch { bytes: 0, rows })).collect(),
             delivered: Offsets::default(),
         };

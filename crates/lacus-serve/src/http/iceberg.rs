@@ -5,6 +5,8 @@
 //! namespace is a database of the lake, so it has one level. Nobody is asked who they are, as on all of this port: tokens
 //! are accepted and not looked at.
 
+mod body;
+mod changes;
 mod error;
 mod names;
 mod namespaces;
@@ -26,8 +28,17 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 const TOKEN_SECONDS: u32 = 86_400;
 
 /// What is served, as a client may ask for it.
-const ENDPOINTS: [&str; 8] = [
+const ENDPOINTS: [&str; 17] = [
     "GET /v1/{prefix}/namespaces",
+    "POST /v1/{prefix}/namespaces",
+    "DELETE /v1/{prefix}/namespaces/{namespace}",
+    "POST /v1/{prefix}/namespaces/{namespace}/properties",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "POST /v1/{prefix}/namespaces/{namespace}/register",
+    "POST /v1/{prefix}/tables/rename",
+    "POST /v1/{prefix}/transactions/commit",
     "GET /v1/{prefix}/namespaces/{namespace}",
     "HEAD /v1/{prefix}/namespaces/{namespace}",
     "GET /v1/{prefix}/namespaces/{namespace}/tables",
@@ -42,10 +53,17 @@ pub(super) fn routes() -> Router<Shared> {
     let catalog = Router::new()
         .route("/v1/config", get(config))
         .route("/v1/oauth/tokens", post(token))
-        .route("/v1/namespaces", get(namespaces::list))
-        .route("/v1/namespaces/{namespace}", get(namespaces::load).head(namespaces::exists))
-        .route("/v1/namespaces/{namespace}/tables", get(tables::list))
-        .route("/v1/namespaces/{namespace}/tables/{table}", get(tables::load).head(tables::exists))
+        .route("/v1/namespaces", get(namespaces::list).post(namespaces::create))
+        .route("/v1/namespaces/{namespace}", get(namespaces::load).head(namespaces::exists).delete(namespaces::drop))
+        .route("/v1/namespaces/{namespace}/properties", post(namespaces::change))
+        .route("/v1/namespaces/{namespace}/register", post(changes::register))
+        .route("/v1/namespaces/{namespace}/tables", get(tables::list).post(changes::create))
+        .route(
+            "/v1/namespaces/{namespace}/tables/{table}",
+            get(tables::load).head(tables::exists).post(changes::commit).delete(changes::drop),
+        )
+        .route("/v1/tables/rename", post(changes::rename))
+        .route("/v1/transactions/commit", post(changes::transact))
         .route("/v1/namespaces/{namespace}/tables/{table}/credentials", get(tables::credentials))
         .route("/v1/namespaces/{namespace}/tables/{table}/metrics", post(tables::metrics))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

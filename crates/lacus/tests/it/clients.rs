@@ -21,18 +21,33 @@ sort = ["name desc", "id"]
 
 #[test]
 fn pyiceberg_and_duckdb_agree_with_lacus_row_for_row() {
-    run_alone("iceberg.py");
+    run_alone("iceberg.py", &[]);
 }
 
 #[test]
 fn pyiceberg_duckdb_polars_and_daft_read_by_the_rest_catalog() {
-    run_alone("rest.py");
+    run_alone("rest.py", &["--only", "reading"]);
 }
 
-fn run_alone(name: &str) {
+#[test]
+fn pyiceberg_makes_changes_and_drops_tables() {
+    run_alone("rest.py", &["--only", "writing"]);
+}
+
+#[test]
+fn rows_that_duckdb_deletes_are_gone() {
+    run_alone("rest.py", &["--only", "deleting"]);
+}
+
+#[test]
+fn pyiceberg_changes_a_table_between_deliveries() {
+    run_alone("rest.py", &["--only", "sharing"]);
+}
+
+fn run_alone(name: &str, arguments: &[&str]) {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), LAID_OUT);
     let server = project.start();
-    run_client(&project, name, &[]);
+    run_client(&project, name, arguments);
     assert!(server.stop().success());
 }
 

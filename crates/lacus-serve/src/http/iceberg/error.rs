@@ -17,6 +17,15 @@ pub(super) struct Refused {
     message: String,
 }
 
+/// What a request is about: it names what is missing, and says what a failure means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum About {
+    Namespace,
+    Table,
+    /// A commit of tables: if it failed for no reason of the client's, nobody knows whether it happened.
+    Commit,
+}
+
 #[derive(Serialize)]
 struct Wire<'a> {
     error: WireError<'a>,
@@ -48,6 +57,12 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "NoSuchTableException", message)
     }
 
+    /// A property is to be set and removed at once.
+    pub(super) fn both(key: &str) -> Self {
+        let message = format!("property \"{key}\" is to be set and removed at once");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException", message)
+    }
+
     /// A path that the specification may have and this catalog has not.
     pub(super) fn unknown_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFoundException", "this catalog has no such path; see /iceberg/v1/config")
@@ -60,16 +75,19 @@ impl Refused {
     }
 
     /// An error of the lake.
-    pub(super) fn of(error: &Error) -> Self {
+    pub(super) fn of(error: &Error, about: About) -> Self {
         let kind = error.kind();
         let name = match kind {
+            Kind::NotFound if about == About::Namespace => "NoSuchNamespaceException",
             Kind::NotFound => "NoSuchTableException",
             Kind::Exists => "AlreadyExistsException",
+            Kind::Conflict if about == About::Namespace => "NamespaceNotEmptyException",
             Kind::Conflict => "CommitFailedException",
             Kind::Invalid => "BadRequestException",
             Kind::Denied => "ForbiddenException",
             Kind::Limited => "SlowDownException",
             Kind::Unavailable => "ServiceUnavailableException",
+            Kind::Internal if about == About::Commit => "CommitStateUnknownException",
             Kind::Corrupt | Kind::Internal => "InternalServerError",
         };
         let status = StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -3,10 +3,10 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use lacus_core::{MAIN_DATABASE, StreamName, TableName};
+use lacus_core::TableName;
 use serde::Deserialize;
 
-use super::error::Refused;
+use super::error::{About, Refused};
 use crate::http::Shared;
 
 /// What separates the levels of a namespace in a path.
@@ -44,16 +44,40 @@ impl Named {
     }
 }
 
-/// Databases of the lake, in order.
-pub(super) fn databases(shared: &Shared) -> Vec<String> {
-    let tables = shared.served.lake.tables();
-    let names = tables.iter().map(|table| table.name().database()).chain([MAIN_DATABASE]);
-    let names: std::collections::BTreeSet<&str> = names.collect();
-    names.into_iter().map(str::to_owned).collect()
+/// A namespace in a body.
+pub(super) fn one_level(levels: &[String]) -> Result<&str, Refused> {
+    match levels {
+        [name] => Ok(name),
+        _ => Err(Refused::bad_request("a namespace of this catalog has one level")),
+    }
 }
 
-fn must_exist(namespace: &str, shared: &Shared) -> Result<(), Refused> {
-    let exists = StreamName::new(namespace).is_ok() && databases(shared).iter().any(|name| name == namespace);
+/// A table in a body.
+#[derive(Deserialize)]
+pub(super) struct Identifier {
+    namespace: Vec<String>,
+    name: String,
+}
+
+impl Identifier {
+    /// The table's name in the lake, if its namespace exists and it can have this name.
+    pub(super) async fn table(&self, shared: &Shared) -> Result<TableName, Refused> {
+        let namespace = one_level(&self.namespace)?;
+        must_exist(namespace, shared).await?;
+        table_name(namespace, &self.name)
+    }
+}
+
+/// The name that a new table has in the lake.
+pub(super) fn table_name(namespace: &str, name: &str) -> Result<TableName, Refused> {
+    let name = TableName::new(&format!("{namespace}.{name}"));
+    name.map_err(|error| Refused::of(&error, About::Table))
+}
+
+pub(super) async fn must_exist(namespace: &str, shared: &Shared) -> Result<(), Refused> {
+    let databases = shared.served.lake.databases().await;
+    let databases = databases.map_err(|error| Refused::of(&error, About::Namespace))?;
+    let exists = databases.contains_key(namespace);
     if exists { Ok(()) } else { Err(Refused::no_namespace(&namespace.replace(LEVELS, "."))) }
 }
 
@@ -67,7 +91,7 @@ impl FromRequestParts<Shared> for Namespace {
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refused> {
         let path = Path::<NamespacePath>::from_request_parts(parts, shared).await;
         let Path(NamespacePath { namespace }) = path.map_err(|error| unreadable(&error))?;
-        must_exist(&namespace, shared)?;
+        must_exist(&namespace, shared).await?;
         Ok(Self(namespace))
     }
 }
@@ -78,7 +102,7 @@ impl FromRequestParts<Shared> for Named {
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refused> {
         let path = Path::<TablePath>::from_request_parts(parts, shared).await;
         let Path(TablePath { namespace, table }) = path.map_err(|error| unreadable(&error))?;
-        must_exist(&namespace, shared)?;
+        must_exist(&namespace, shared).await?;
         let name = TableName::new(&format!("{namespace}.{table}")).ok();
         Ok(Self { namespace, table, name })
     }

@@ -1,17 +1,32 @@
 //! Namespaces: the databases of the lake.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use lacus_core::Error;
+use lacus_lake::foreign::Properties;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Refused;
-use super::names::{Namespace, databases};
+use super::body::Body;
+use super::error::{About, Refused};
+use super::names::{Namespace, one_level};
 use super::page::Page;
 use crate::http::Shared;
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err calls")]
+fn refused(error: Error) -> Refused {
+    Refused::of(&error, About::Namespace)
+}
+
+async fn databases(shared: &Shared) -> Result<BTreeMap<String, Properties>, Refused> {
+    shared.served.lake.databases().await.map_err(refused)
+}
+
 pub(super) async fn list(State(shared): State<Shared>, page: Page) -> Result<Json<Value>, Refused> {
-    let all = databases(&shared);
+    let all: Vec<String> = databases(&shared).await?.into_keys().collect();
     let all = match page.parent.as_deref() {
         None | Some("") => all,
         // There is one level: what exists has nothing below it.
@@ -23,10 +38,58 @@ pub(super) async fn list(State(shared): State<Shared>, page: Page) -> Result<Jso
     Ok(Json(json!({ "namespaces": names, "next-page-token": next })))
 }
 
-pub(super) async fn load(Namespace(name): Namespace) -> Json<Value> {
-    Json(json!({ "namespace": [name], "properties": {} }))
+#[derive(Deserialize)]
+pub(super) struct NewNamespace {
+    namespace: Vec<String>,
+    #[serde(default)]
+    properties: Properties,
+}
+
+pub(super) async fn create(
+    State(shared): State<Shared>,
+    Body(new): Body<NewNamespace>,
+) -> Result<Json<Value>, Refused> {
+    let name = one_level(&new.namespace)?;
+    shared.served.lake.create_database(name, &new.properties).await.map_err(refused)?;
+    Ok(Json(json!({ "namespace": [name], "properties": new.properties })))
+}
+
+pub(super) async fn load(State(shared): State<Shared>, Namespace(name): Namespace) -> Result<Json<Value>, Refused> {
+    let properties = databases(&shared).await?.remove(&name).unwrap_or_default();
+    Ok(Json(json!({ "namespace": [name], "properties": properties })))
 }
 
 pub(super) async fn exists(Namespace(_): Namespace) -> StatusCode {
     StatusCode::NO_CONTENT
+}
+
+pub(super) async fn drop(State(shared): State<Shared>, Namespace(name): Namespace) -> Result<StatusCode, Refused> {
+    shared.served.lake.drop_database(&name).await.map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Changes {
+    #[serde(default)]
+    removals: Vec<String>,
+    #[serde(default)]
+    updates: Properties,
+}
+
+pub(super) async fn change(
+    State(shared): State<Shared>,
+    Namespace(name): Namespace,
+    Body(changes): Body<Changes>,
+) -> Result<Json<Value>, Refused> {
+    let Changes { removals, updates } = changes;
+    if let Some(both) = removals.iter().find(|key| updates.contains_key(*key)) {
+        return Err(Refused::both(both));
+    }
+    let mut properties = databases(&shared).await?.remove(&name).unwrap_or_default();
+    let (removed, missing): (Vec<String>, Vec<String>) =
+        removals.into_iter().partition(|key| properties.remove(key).is_some());
+    let updated: Vec<String> = updates.keys().cloned().collect();
+    properties.extend(updates);
+    shared.served.lake.set_database_properties(&name, &properties).await.map_err(refused)?;
+    Ok(Json(json!({ "updated": updated, "removed": removed, "missing": missing })))
 }

@@ -12,7 +12,7 @@ use lacus_lake::Table;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Refused;
+use super::error::{About, Refused};
 use super::names::{Named, Namespace};
 use super::page::Page;
 use crate::http::Shared;
@@ -60,7 +60,7 @@ pub(super) async fn load(
     {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let mut answer = loaded(&location, &metadata)?;
+    let mut answer = loaded(Some(&location), &metadata)?;
     if wanted.snapshots == Snapshots::Refs {
         keep_referenced(&mut answer["metadata"], &metadata);
     }
@@ -84,10 +84,14 @@ pub(super) async fn metrics(State(shared): State<Shared>, named: Named) -> Resul
 }
 
 /// The answer to who loads a table, or changed it.
-pub(super) fn loaded(location: &str, metadata: &TableMetadata) -> Result<Value, Refused> {
+pub(super) fn loaded(location: Option<&str>, metadata: &TableMetadata) -> Result<Value, Refused> {
     let metadata = serde_json::to_value(metadata)
-        .map_err(|error| Refused::of(&Error::internal("write table metadata").with_source(error)))?;
-    Ok(json!({ "metadata-location": location, "metadata": metadata, "config": {} }))
+        .map_err(|error| Refused::of(&Error::internal("write table metadata").with_source(error), About::Table))?;
+    Ok(match location {
+        Some(location) => json!({ "metadata-location": location, "metadata": metadata, "config": {} }),
+        // It is staged: there is none yet.
+        None => json!({ "metadata": metadata, "config": {} }),
+    })
 }
 
 pub(super) fn find(shared: &Shared, named: &Named) -> Result<Arc<Table>, Refused> {
@@ -95,7 +99,7 @@ pub(super) fn find(shared: &Shared, named: &Named) -> Result<Arc<Table>, Refused
     match shared.served.lake.table(name) {
         Some(table) => Ok(table),
         None => match shared.served.lake.damage_of(name) {
-            Some(damage) => Err(Refused::of(&damage)),
+            Some(damage) => Err(Refused::of(&damage, About::Table)),
             None => Err(named.missing()),
         },
     }

@@ -105,3 +105,101 @@ async fn a_table_that_did_not_change_is_not_sent_again() {
     assert_eq!(changed.status, StatusCode::OK);
     assert_ne!(changed.headers["etag"].to_str().unwrap(), tag);
 }
+
+async fn send(server: &TestServer, path: &str, body: &Value) -> Reply {
+    let request = Request::post(path).body(Body::from(body.to_string())).unwrap();
+    let response = server.router.clone().oneshot(request).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let json = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+    Reply { status, headers, json }
+}
+
+fn pets() -> Value {
+    json!({
+        "name": "pets",
+        "schema": {"type": "struct", "schema-id": 0, "fields": [
+            {"id": 1, "name": "id", "required": true, "type": "long"},
+            {"id": 2, "name": "born", "required": false, "type": "date"}
+        ]}
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_staged_made_by_a_transaction_and_dropped() {
+    let server = TestServer::start().await;
+    let made = send(&server, "/iceberg/v1/namespaces", &json!({"namespace": ["zoo"], "properties": {"a": "b"}})).await;
+    assert_eq!((made.status, &made.json["properties"]), (StatusCode::OK, &json!({"a": "b"})));
+    let mut staged = pets();
+    staged["stage-create"] = json!(true);
+    let staged = send(&server, "/iceberg/v1/namespaces/zoo/tables", &staged).await;
+    assert_eq!(staged.status, StatusCode::OK, "{}", staged.json);
+    assert_eq!(staged.json.get("metadata-location"), None);
+    let table = "/iceberg/v1/namespaces/zoo/tables/pets";
+    assert_eq!(ask(&server, Method::HEAD, table, None).await.status, StatusCode::NOT_FOUND);
+    let metadata = &staged.json["metadata"];
+    let change = json!({
+        "identifier": {"namespace": ["zoo"], "name": "pets"},
+        "requirements": [{"type": "assert-create"}],
+        "updates": [
+            {"action": "assign-uuid", "uuid": metadata["table-uuid"]},
+            {"action": "upgrade-format-version", "format-version": 2},
+            {"action": "add-schema", "schema": metadata["schemas"][0]},
+            {"action": "set-current-schema", "schema-id": -1},
+            {"action": "add-spec", "spec": metadata["partition-specs"][0]},
+            {"action": "set-default-spec", "spec-id": -1},
+            {"action": "set-location", "location": metadata["location"]}
+        ]
+    });
+    let transaction = json!({"table-changes": [change]});
+    let done = send(&server, "/iceberg/v1/transactions/commit", &transaction).await;
+    assert_eq!(done.status, StatusCode::NO_CONTENT, "{}", done.json);
+    assert_eq!(get(&server, table).await["metadata"]["table-uuid"], metadata["table-uuid"]);
+    let again = send(&server, "/iceberg/v1/transactions/commit", &transaction).await;
+    assert_eq!((again.status, &again.json["error"]["type"]), (StatusCode::CONFLICT, &json!("CommitFailedException")));
+    let dropped = ask(&server, Method::DELETE, &format!("{table}?purgeRequested=true"), None).await;
+    assert_eq!(dropped.status, StatusCode::NO_CONTENT);
+    let dropped = ask(&server, Method::DELETE, "/iceberg/v1/namespaces/zoo", None).await;
+    assert_eq!(dropped.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_with_its_reason() {
+    let server = with_commits(1).await;
+    let tables = "/iceberg/v1/namespaces/main/tables";
+    assert_eq!(send(&server, tables, &pets()).await.status, StatusCode::OK);
+    let with = |key: &str, value: Value| {
+        let mut wanted = pets();
+        wanted[key] = value;
+        wanted
+    };
+    let offsets = json!({"requirements": [], "updates": [
+        {"action": "remove-properties", "removals": ["lacus.offsets"]}]});
+    let uuid = json!({"requirements": [
+        {"type": "assert-table-uuid", "uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1"}], "updates": []});
+    let cases = [
+        (tables, pets(), 409, "AlreadyExistsException"),
+        (tables, with("name", json!("My Pets")), 400, "BadRequestException"),
+        (tables, with("name", json!("p2")).clone(), 200, ""),
+        (tables, json!({"name": "p3"}), 400, "BadRequestException"),
+        (tables, with("location", json!("file:///tmp/elsewhere")), 409, "AlreadyExistsException"),
+        (CLICKS, offsets, 403, "ForbiddenException"),
+        (CLICKS, uuid, 409, "CommitFailedException"),
+        (CLICKS, json!({"requirements": [], "updates": [{"action": "vanish"}]}), 400, "BadRequestException"),
+        ("/iceberg/v1/namespaces", json!({"namespace": ["a", "b"]}), 400, "BadRequestException"),
+        ("/iceberg/v1/namespaces", json!({"namespace": ["main"]}), 409, "AlreadyExistsException"),
+        (
+            "/iceberg/v1/namespaces/main/properties",
+            json!({"removals": ["a"], "updates": {"a": "b"}}),
+            422,
+            "UnprocessableEntityException",
+        ),
+    ];
+    for (path, body, code, kind) in cases {
+        let reply = send(&server, path, &body).await;
+        assert_eq!(reply.status.as_u16(), code, "{path} {body}: {}", reply.json);
+        assert!(code == 200 || reply.json["error"]["type"] == kind, "{path} {body}: {}", reply.json);
+    }
+    let clicks = ask(&server, Method::DELETE, CLICKS, None).await;
+    assert_eq!((clicks.status.as_u16(), &clicks.json["error"]["type"]), (403, &json!("ForbiddenException")));
+}

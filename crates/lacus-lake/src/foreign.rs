@@ -1,0 +1,210 @@
+//! What other engines do to the lake through a catalog: databases, tables they make, and commits they build themselves.
+//!
+//! An engine writes data files, manifests and a manifest list on its own, and asks for a change of table metadata. Here the
+//! change is checked against the table as it is now, the engine's files are synced, new metadata is written and the pointer
+//! moves, as in every other commit. Tables that lacus delivers to are open to it too, but what would lose a row, an
+//! offset or a column is refused ([`rules`]); an append that was built before a delivery is put on top of it ([`rebase`]).
+
+mod commit;
+mod create;
+mod drop;
+mod rebase;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use iceberg::spec::{Schema, SortOrder, TableMetadata, UnboundPartitionSpec};
+use iceberg::{TableRequirement, TableUpdate};
+use lacus_core::{Context, Error, Kind, MAIN_DATABASE, Result, TableName};
+
+use crate::lake::{Lake, detached};
+use crate::table::Table;
+
+/// The most bytes of a database's properties.
+const PROPERTIES_BYTES_MAX: usize = 64 << 10;
+
+/// A change of one table, as the REST specification has it.
+#[derive(Debug, Clone)]
+pub struct TableCommit {
+    /// The table; it need not exist if a requirement says so.
+    pub table: TableName,
+    /// What must be true of it.
+    pub requirements: Vec<TableRequirement>,
+    /// What changes.
+    pub updates: Vec<TableUpdate>,
+}
+
+/// A table that an engine wants.
+#[derive(Debug, Clone)]
+pub struct NewTable {
+    /// Its name.
+    pub name: TableName,
+    /// Where it wants its files; lacus decides that, so it must be the place that lacus would choose.
+    pub location: Option<String>,
+    /// Its columns. Field ids are given anew.
+    pub schema: Schema,
+    /// How its files are partitioned.
+    pub partition_spec: Option<UnboundPartitionSpec>,
+    /// How rows in files are sorted.
+    pub write_order: Option<SortOrder>,
+    /// Its properties.
+    pub properties: HashMap<String, String>,
+}
+
+/// Properties of a database.
+pub type Properties = BTreeMap<String, String>;
+
+impl Lake {
+    /// All databases with their properties: `main`, those that have tables, and those that were made.
+    ///
+    /// # Errors
+    /// `Unavailable` when the catalog can't be read.
+    pub async fn databases(&self) -> Result<BTreeMap<String, Properties>> {
+        let mut databases: BTreeMap<String, Properties> = BTreeMap::new();
+        for (name, properties) in self.shared_inner().catalog.databases().await? {
+            let properties = serde_json::from_str(&properties)
+                .map_err(|error| Error::corrupt("properties of a database can't be read").with_source(error))?;
+            databases.insert(name, properties);
+        }
+        let tables = self.tables();
+        let with_tables = tables.iter().map(|table| table.name().database()).chain([MAIN_DATABASE]);
+        for name in with_tables.collect::<BTreeSet<_>>() {
+            databases.entry(name.to_owned()).or_default();
+        }
+        Ok(databases)
+    }
+
+    /// Makes a database.
+    ///
+    /// # Errors
+    /// `Exists` if it is there, `Invalid` if no database can be called so.
+    pub async fn create_database(&self, name: &str, properties: &Properties) -> Result<()> {
+        // Any table's name tells whether its database may be called so.
+        TableName::new(&format!("{name}.t")).context(format_args!("make database \"{name}\""))?;
+        if self.databases().await?.contains_key(name) {
+            return Err(Error::new(Kind::Exists, format!("database \"{name}\" exists")));
+        }
+        self.shared_inner().catalog.put_database(name.to_owned(), json(properties)?).await
+    }
+
+    /// Sets the properties of a database.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none of this name.
+    pub async fn set_database_properties(&self, name: &str, properties: &Properties) -> Result<()> {
+        if !self.databases().await?.contains_key(name) {
+            return Err(no_database(name));
+        }
+        self.shared_inner().catalog.put_database(name.to_owned(), json(properties)?).await
+    }
+
+    /// Drops a database without tables.
+    ///
+    /// # Errors
+    /// `Conflict` if it has tables, `NotFound` if there is none of this name.
+    pub async fn drop_database(&self, name: &str) -> Result<()> {
+        let has_tables = self.tables().iter().any(|table| table.name().database() == name);
+        if has_tables || name == MAIN_DATABASE {
+            return Err(Error::new(Kind::Conflict, format!("database \"{name}\" is not empty"))
+                .with_hint("drop its tables first; main always stays"));
+        }
+        if !self.databases().await?.contains_key(name) {
+            return Err(no_database(name));
+        }
+        self.shared_inner().catalog.drop_database(name.to_owned()).await
+    }
+
+    /// The metadata that a table would have, for who makes it with its first commit. Nothing is made but its directories.
+    ///
+    /// # Errors
+    /// `Exists` if the table is there, `Invalid` if it can't be.
+    pub async fn stage_table(&self, new: NewTable) -> Result<TableMetadata> {
+        let doing = format!("make table \"{}\"", new.name);
+        create::stage(self.shared_inner(), new).await.context(doing)
+    }
+
+    /// Makes a table as an engine wants it.
+    ///
+    /// # Errors
+    /// `Exists` if the table is there, `Invalid` if it can't be.
+    pub async fn make_table(&self, new: NewTable) -> Result<Arc<Table>> {
+        let inner = Arc::clone(self.shared_inner());
+        let doing = format!("make table \"{}\"", new.name);
+        detached(async move { create::create(&inner, new).await.context(doing) }).await
+    }
+
+    /// Makes a table of metadata that is in the lake already, such as that of a table that was dropped.
+    ///
+    /// # Errors
+    /// `Exists` if the table is there, `Invalid` if the metadata can't be a table of this lake.
+    pub async fn register_table(&self, name: &TableName, location: &str) -> Result<Arc<Table>> {
+        let (inner, name, location) = (Arc::clone(self.shared_inner()), name.clone(), location.to_owned());
+        let doing = format!("register table \"{name}\"");
+        detached(async move { create::register(&inner, name, location).await.context(doing) }).await
+    }
+
+    /// Changes tables, all or none.
+    ///
+    /// # Errors
+    /// `Conflict` if a requirement is not met: load the table again and retry. `Invalid` for what can't be, `NotFound` for a
+    /// table that is not there. `Internal` if nobody knows whether it happened.
+    pub async fn commit_tables(&self, commits: Vec<TableCommit>) -> Result<Vec<Arc<Table>>> {
+        let inner = Arc::clone(self.shared_inner());
+        detached(async move { commit::commit(&inner, commits).await }).await
+    }
+
+    /// Drops a table that another engine made. Its files stay for a while: an hour if they are to be purged, otherwise a
+    /// week, in which [`register_table`](Self::register_table) brings it back.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there, `Denied` if lacus delivers to it.
+    pub async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()> {
+        let (inner, name) = (Arc::clone(self.shared_inner()), name.clone());
+        let doing = format!("drop table \"{name}\"");
+        detached(async move { drop::drop_table(&inner, &name, purge).await.context(doing) }).await
+    }
+
+    /// Gives a table that another engine made another name.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there, `Exists` if the name is taken, `Denied` if lacus delivers to it.
+    pub async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
+        let (inner, from, to) = (Arc::clone(self.shared_inner()), from.clone(), to.clone());
+        let doing = format!("rename table \"{from}\"");
+        detached(async move { drop::rename_table(&inner, &from, &to).await.context(doing) }).await
+    }
+}
+
+fn json(properties: &Properties) -> Result<String> {
+    let text = serde_json::to_string(properties)
+        .map_err(|error| Error::internal("write properties of a database").with_source(error))?;
+    if text.len() > PROPERTIES_BYTES_MAX {
+        return Err(Error::invalid(format!("properties of a database have {PROPERTIES_BYTES_MAX} bytes at most")));
+    }
+    Ok(text)
+}
+
+fn no_database(name: &str) -> Error {
+    Error::not_found(format!("database \"{name}\" does not exist"))
+}
+
+fn no_table(name: &TableName) -> Error {
+    Error::not_found(format!("table \"{name}\" does not exist"))
+}
+
+fn exists(name: &TableName) -> Error {
+    Error::new(Kind::Exists, format!("table \"{name}\" exists"))
+}
+
+/// What Iceberg's library says about a request.
+fn refused(error: iceberg::Error) -> Error {
+    let kind = match error.kind() {
+        iceberg::ErrorKind::CatalogCommitConflicts => Kind::Conflict,
+        _ => Kind::Invalid,
+    };
+    Error::new(kind, error.message().to_owned()).with_source(error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,610 @@
+//! Another engine at work: it writes files, manifests and lists by itself, and asks for commits.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use bytes::Bytes;
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, MAIN_BRANCH, ManifestContentType, ManifestFile,
+    ManifestWriterBuilder, NestedField, Operation, PrimitiveType, Snapshot, SnapshotReference, SnapshotRetention,
+    Summary, Type,
+};
+use parquet::arrow::ArrowWriter;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::compact::FileSizes;
+use crate::data_file::encode;
+use crate::expiry::SNAPSHOTS_MAX;
+use crate::file_stats::Placement;
+use crate::fixture::{Place, append, commit, numbers, rows, rows_of, stream};
+use crate::kernel::{AddedFile, Base};
+use crate::manifests::{NewEntry, NewManifest, write_manifest, write_manifest_list};
+use crate::table::LiveFile;
+use crate::{TableSchema, Version};
+
+const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
+/// The partition of the engine's rows, which no stream has.
+const THEIRS: u32 = 7;
+
+/// What an engine loaded of a table.
+struct Engine {
+    seen: Base,
+}
+
+/// How a snapshot differs from the one before it.
+enum Doing {
+    /// Rows of partition [`THEIRS`] with these offsets come.
+    Append(std::ops::Range<u64>),
+    /// A file that is there comes.
+    Add(Box<iceberg::spec::DataFile>),
+    /// The oldest file goes.
+    DropFile,
+    /// The first row of the newest file is deleted by position.
+    DeleteRow,
+}
+
+impl Engine {
+    fn load(table: &Table) -> Self {
+        Self { seen: table.base().as_ref().clone() }
+    }
+
+    /// Does something, on top of what it loaded.
+    async fn act(&self, lake: &Lake, name: &TableName, doing: Doing) -> Result<Arc<Table>> {
+        let snapshot = self.snapshot(lake, name, doing).await;
+        let requirements = vec![
+            TableRequirement::UuidMatch { uuid: self.seen.metadata.uuid() },
+            TableRequirement::RefSnapshotIdMatch {
+                r#ref: MAIN_BRANCH.to_owned(),
+                snapshot_id: self.seen.metadata.current_snapshot_id(),
+            },
+        ];
+        let main = set_main(snapshot.snapshot_id());
+        let updates = vec![TableUpdate::AddSnapshot { snapshot }, main];
+        let commit = TableCommit { table: name.clone(), requirements, updates };
+        Ok(lake.commit_tables(vec![commit]).await?.remove(0))
+    }
+
+    async fn snapshot(&self, lake: &Lake, name: &TableName, doing: Doing) -> Snapshot {
+        let (files, metadata) = (&lake.inner().files, &self.seen.metadata);
+        let id = (Uuid::new_v4().as_u64_pair().0 >> 1).cast_signed();
+        let place = |file: String| files.warehouse.url(&format!("{}/{}/{id}-{file}", name.database(), name.table()));
+        let schema = Arc::clone(metadata.current_schema());
+        let spec = metadata.default_partition_spec().as_ref().clone();
+        let mut manifests = self.seen.manifests.clone();
+        let operation = match doing {
+            Doing::Append(offsets) => {
+                let table = TableSchema::from_iceberg(&schema, metadata.last_column_id()).unwrap();
+                let encoded = encode(&[rows(&table, THEIRS, offsets)], None, &table.arrow()).unwrap();
+                let url = place("data.parquet".to_owned());
+                put(lake, &url, &encoded.bytes);
+                let AddedFile { file, .. } = encoded.describe(url, &schema, Placement::default()).unwrap();
+                manifests.push(self.manifest(lake, &place("m0.avro".to_owned()), id, vec![added(file)]).await);
+                Operation::Append
+            }
+            Doing::Add(file) => {
+                manifests.push(self.manifest(lake, &place("m0.avro".to_owned()), id, vec![added(*file)]).await);
+                Operation::Append
+            }
+            Doing::DropFile => {
+                let (mut entries, mut kept) = (Vec::new(), Vec::new());
+                for manifest in manifests {
+                    if manifest.content == ManifestContentType::Deletes {
+                        kept.push(manifest);
+                        continue;
+                    }
+                    for entry in files.entries(&manifest).await.unwrap() {
+                        let is_first = entries.is_empty();
+                        entries.push(if is_first { NewEntry::Removed(entry) } else { NewEntry::Existing(entry) });
+                    }
+                }
+                kept.push(self.manifest(lake, &place("m0.avro".to_owned()), id, entries).await);
+                manifests = kept;
+                Operation::Delete
+            }
+            Doing::DeleteRow => {
+                let live = files.files_of(&manifests, metadata).await.unwrap().data;
+                let target = files.warehouse.url(&live.last().unwrap().path);
+                let (url, content) = (place("deletes.parquet".to_owned()), DataContentType::PositionDeletes);
+                let bytes = position_deletes(&target, 0);
+                put(lake, &url, &bytes);
+                let file = delete_file(url, content, bytes.len() as u64);
+                let url = place("m0.avro".to_owned());
+                let memory = FileIO::new_with_memory();
+                let output = memory.new_output(&url).unwrap();
+                let mut writer = ManifestWriterBuilder::new(output, Some(id), schema, spec).build_v2_deletes();
+                writer.add_file(file, -1).unwrap();
+                manifests.push(writer.write_manifest_file().await.unwrap());
+                put(lake, &url, &memory.new_input(&url).unwrap().read().await.unwrap());
+                Operation::Delete
+            }
+        };
+        // The rest of what a summary may say is left out, as engines may.
+        let is_append = operation == Operation::Append;
+        let added = is_append.then(|| ("added-data-files".to_owned(), "1".to_owned()));
+        let additional_properties = added.into_iter().collect();
+        let (parent, sequence) = (metadata.current_snapshot_id(), metadata.next_sequence_number());
+        let list = place("list.avro".to_owned());
+        let (bytes, _) = write_manifest_list(&list, id, parent, sequence, manifests).await.unwrap();
+        put(lake, &list, &bytes);
+        Snapshot::builder()
+            .with_snapshot_id(id)
+            .with_parent_snapshot_id(parent)
+            .with_sequence_number(sequence)
+            .with_timestamp_ms(lake.inner().clock.now().as_millis().max(metadata.last_updated_ms()))
+            .with_manifest_list(list)
+            .with_summary(Summary { operation, additional_properties })
+            .with_schema_id(metadata.current_schema_id())
+            .build()
+    }
+}
+
+impl Engine {
+    async fn manifest(&self, lake: &Lake, url: &str, snapshot_id: i64, entries: Vec<NewEntry>) -> ManifestFile {
+        let schema = Arc::clone(self.seen.metadata.current_schema());
+        let spec = self.seen.metadata.default_partition_spec().as_ref().clone();
+        let new = NewManifest { url, snapshot_id, schema, spec, content: ManifestContentType::Data, entries };
+        let (bytes, manifest) = write_manifest(new).await.unwrap();
+        put(lake, url, &bytes);
+        manifest
+    }
+}
+
+fn added(file: iceberg::spec::DataFile) -> NewEntry {
+    NewEntry::Added(Box::new(file))
+}
+
+/// Has main be a snapshot.
+fn set_main(snapshot: i64) -> TableUpdate {
+    let retention =
+        SnapshotRetention::Branch { min_snapshots_to_keep: None, max_snapshot_age_ms: None, max_ref_age_ms: None };
+    TableUpdate::SetSnapshotRef {
+        ref_name: MAIN_BRANCH.to_owned(),
+        reference: SnapshotReference::new(snapshot, retention),
+    }
+}
+
+fn put(lake: &Lake, url: &str, bytes: &Bytes) {
+    let inner = lake.inner();
+    let path = inner.directory.join(inner.files.warehouse.path(url).unwrap().as_ref());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn position_deletes(target: &str, place: i64) -> Bytes {
+    let columns: [(&str, arrow::array::ArrayRef); 2] =
+        [("file_path", Arc::new(StringArray::from(vec![target]))), ("pos", Arc::new(Int64Array::from(vec![place])))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes.into()
+}
+
+fn delete_file(url: String, content: DataContentType, bytes: u64) -> iceberg::spec::DataFile {
+    DataFileBuilder::default()
+        .content(content)
+        .file_path(url)
+        .file_format(DataFileFormat::Parquet)
+        .record_count(1)
+        .file_size_in_bytes(bytes)
+        .build()
+        .unwrap()
+}
+
+async fn deliver(lake: &Lake, table: &Arc<Table>, offsets: std::ops::Range<u64>) {
+    append(table, &numbers(), offsets.clone());
+    commit(lake, &[(table, &numbers())], offsets.end).await.unwrap();
+}
+
+async fn merge(lake: &Lake, table: &Arc<Table>) -> bool {
+    lake.compact(table, ALL, Arc::new(AtomicBool::new(false))).await.unwrap().is_some()
+}
+
+fn new_table(name: &str) -> NewTable {
+    let field = |id, name: &str, kind| Arc::new(NestedField::required(id, name, Type::Primitive(kind)));
+    let schema = Schema::builder()
+        .with_fields([field(1, "id", PrimitiveType::Long), field(2, "day", PrimitiveType::Date)])
+        .build()
+        .unwrap();
+    NewTable {
+        name: TableName::new(name).unwrap(),
+        location: None,
+        schema,
+        partition_spec: None,
+        write_order: None,
+        properties: HashMap::new(),
+    }
+}
+
+/// What must be so whatever happened: rows, no findings but files that the engine left, and the same after reopening.
+async fn check_all(lake: Lake, place: &Place, name: &TableName, expected: &BTreeMap<(i32, i64), ()>) -> Lake {
+    for lake in [lake, place.open().await] {
+        let table = lake.table(name).unwrap();
+        let found: BTreeMap<_, _> = rows_of(&lake, &table).into_keys().map(|key| (key, ())).collect();
+        assert_eq!(found, *expected);
+        let findings = lake.check().await.unwrap();
+        let damage: Vec<_> = findings.into_iter().filter(|finding| finding.is_damage).collect();
+        assert_eq!(damage, []);
+    }
+    place.open().await
+}
+
+#[tokio::test]
+async fn an_append_that_deliveries_overtook_is_put_on_top() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let name = stream().table();
+    let table = lake.create_table(&name, numbers()).await.unwrap();
+    deliver(&lake, &table, 0..5).await;
+    let engine = Engine::load(&table);
+    deliver(&lake, &table, 5..9).await;
+    deliver(&lake, &table, 9..13).await;
+    assert!(merge(&lake, &table).await);
+    engine.act(&lake, &name, Doing::Append(0..3)).await.unwrap();
+    let state = table.state();
+    assert_eq!(state.delivered, crate::fixture::offsets(&[13]), "offsets are never lost");
+    assert_eq!(rows_of(&lake, &table).len(), 16);
+    let last = table.snapshots().pop().unwrap();
+    assert_eq!((last.operation.as_str(), last.summary["total-data-files"].as_str()), ("append", "2"));
+    // What it saw is too old for anything else now, and its own append counts as somebody else's.
+    for doing in [Doing::DropFile, Doing::DeleteRow, Doing::Append(3..4)] {
+        let refused = engine.act(&lake, &name, doing).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Conflict, "{refused}");
+    }
+    deliver(&lake, &table, 13..16).await;
+    assert_eq!(rows_of(&lake, &table).len(), 19);
+}
+
+#[tokio::test]
+async fn deleted_rows_stay_deleted_when_files_are_merged() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let name = stream().table();
+    let table = lake.create_table(&name, numbers()).await.unwrap();
+    deliver(&lake, &table, 0..5).await;
+    deliver(&lake, &table, 5..9).await;
+    Engine::load(&table).act(&lake, &name, Doing::DeleteRow).await.unwrap();
+    assert_eq!((table.state().files[1].live_rows(), table.state().delete_files.len()), (3, 1));
+    deliver(&lake, &table, 9..12).await;
+    let expected: BTreeMap<_, _> = (0..12).filter(|offset| *offset != 5).map(|offset| ((0, offset), ())).collect();
+    let lake = check_all(lake, &place, &name, &expected).await;
+    let table = lake.table(&name).unwrap();
+    let (before, unmerged) = (table.state().snapshot_id.unwrap(), table.state().files.len());
+    assert!(merge(&lake, &table).await);
+    let state = table.state();
+    assert_eq!((state.files.len(), state.delete_files.len()), (1, 0), "what deletes nothing goes");
+    let summary = table.snapshots().pop().unwrap().summary;
+    assert_eq!((summary["removed-delete-files"].as_str(), summary["removed-position-deletes"].as_str()), ("1", "1"));
+    let past = lake.table_at(&table, &Version::Snapshot(before)).await.unwrap();
+    let rows: u64 = past.files.iter().map(LiveFile::live_rows).sum();
+    assert_eq!((past.files.len(), past.delete_files.len(), rows), (unmerged, 1, 11), "the past keeps its deletes");
+    let lake = check_all(lake, &place, &name, &expected).await;
+    let table = lake.table(&name).unwrap();
+    let back = lake.rollback(&table, Version::Snapshot(before)).await.unwrap();
+    assert_eq!((back.rows_before, back.rows_after, table.state().delete_files.len()), (11, 11, 1));
+    let lake = check_all(lake, &place, &name, &expected).await;
+    let table = lake.table(&name).unwrap();
+    assert!(merge(&lake, &table).await);
+    lake.forget_history(&table).await.unwrap();
+    let leftovers = lake.inner().catalog.leftovers().await.unwrap();
+    assert!(leftovers.iter().any(|path| path.ends_with("-deletes.parquet")), "{leftovers:?}");
+    check_all(lake, &place, &name, &expected).await;
+}
+
+#[tokio::test]
+async fn delete_files_stay_while_one_of_their_files_does() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let name = stream().table();
+    let table = lake.create_table(&name, numbers()).await.unwrap();
+    deliver(&lake, &table, 0..5).await;
+    Engine::load(&table).act(&lake, &name, Doing::DeleteRow).await.unwrap();
+    deliver(&lake, &table, 5..9).await;
+    deliver(&lake, &table, 9..12).await;
+    Engine::load(&table).act(&lake, &name, Doing::DeleteRow).await.unwrap();
+    let state = table.state();
+    assert_eq!(state.delete_files.len(), 2);
+    let removed = state.files[..1].to_vec();
+    let change = crate::change::FileChange { operation: Operation::Delete, removed, added: Vec::new() };
+    assert!(crate::change::change_files(lake.inner(), &table, change).await.is_ok());
+    assert_eq!(table.state().delete_files.len(), 1);
+    let expected: BTreeMap<_, _> = (5..12).filter(|offset| *offset != 9).map(|offset| ((0, offset), ())).collect();
+    check_all(lake, &place, &name, &expected).await;
+}
+
+#[tokio::test]
+async fn a_file_that_an_engine_took_back_stays_when_its_first_snapshot_expires() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let name = stream().table();
+    let table = lake.create_table(&name, numbers()).await.unwrap();
+    deliver(&lake, &table, 0..1).await;
+    // As Spark does it when changes are audited first: a snapshot beside main, whose files main gets later.
+    let engine = Engine::load(&table);
+    let staged = engine.snapshot(&lake, &name, Doing::Append(0..2)).await;
+    let files = &lake.inner().files;
+    let manifest = files.manifests(&staged).await.unwrap().pop().unwrap();
+    let file = files.entries(&manifest).await.unwrap()[0].data_file().clone();
+    let updates = vec![TableUpdate::AddSnapshot { snapshot: staged }];
+    lake.commit_tables(vec![TableCommit { table: name.clone(), requirements: Vec::new(), updates }]).await.unwrap();
+    Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file.clone()))).await.unwrap();
+    let again = Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap_err();
+    assert_eq!(again.kind(), Kind::Invalid, "{again}");
+    let commits = u64::try_from(SNAPSHOTS_MAX).unwrap();
+    for offset in 1..commits {
+        deliver(&lake, &table, offset..offset + 1).await;
+    }
+    assert!(table.snapshots().iter().all(|snapshot| snapshot.operation == "append"));
+    let leftovers = lake.inner().catalog.leftovers().await.unwrap();
+    let is_staged = |path: &String| manifest.manifest_path.ends_with(path.as_str());
+    assert!(leftovers.iter().any(is_staged), "the staged snapshot expired: {leftovers:?}");
+    let theirs = (0..2).map(|offset| ((THEIRS.cast_signed(), offset), ()));
+    let expected = (0..commits.cast_signed()).map(|offset| ((0, offset), ())).chain(theirs).collect();
+    assert!(leftovers.iter().all(|path| !path.ends_with("-data.parquet")), "{leftovers:?}");
+    check_all(lake, &place, &name, &expected).await;
+}
+
+#[tokio::test]
+async fn files_of_others_and_files_that_go_are_refused() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let (name, copy) = (stream().table(), TableName::new("copy").unwrap());
+    let table = lake.create_table(&name, numbers()).await.unwrap();
+    deliver(&lake, &table, 0..3).await;
+    deliver(&lake, &table, 3..6).await;
+    let other = lake.create_table(&copy, numbers()).await.unwrap();
+    let files = &lake.inner().files;
+    let manifest = table.base().manifests[0].clone();
+    let file = files.entries(&manifest).await.unwrap()[0].data_file().clone();
+    let refused = Engine::load(&other).act(&lake, &copy, Doing::Add(Box::new(file.clone()))).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Invalid, "{refused}");
+    assert!(refused.chain().contains("is of table"), "{}", refused.chain());
+    assert!(merge(&lake, &table).await);
+    lake.forget_history(&table).await.unwrap();
+    let refused = Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap_err();
+    assert!(refused.chain().contains("is being deleted"), "{}", refused.chain());
+    assert_eq!(rows_of(&lake, &table).len(), 6);
+}
+
+#[tokio::test]
+async fn a_row_that_is_deleted_while_its_file_is_merged_does_not_come_back() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let name = stream().table();
+    let table = lake.create_table(&name, numbers()).await.unwrap();
+    deliver(&lake, &table, 0..5).await;
+    let seen = table.state().files.to_vec();
+    Engine::load(&table).act(&lake, &name, Doing::DeleteRow).await.unwrap();
+    let change = crate::change::FileChange { operation: Operation::Delete, removed: seen, added: Vec::new() };
+    let Err(failed) = crate::change::change_files(lake.inner(), &table, change).await else { panic!("it merged") };
+    assert_eq!(failed.error.kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn what_would_lose_rows_of_a_delivered_table_is_refused() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let name = stream().table();
+    let table = lake.create_table(&name, numbers()).await.unwrap();
+    deliver(&lake, &table, 0..5).await;
+    let (first, engine) = (table.snapshots()[0].id, table.base().as_ref().clone());
+    deliver(&lake, &table, 5..9).await;
+    let offsets = HashMap::from([("lacus.offsets".to_owned(), "{}".to_owned())]);
+    let updates = [
+        TableUpdate::SetProperties { updates: offsets },
+        TableUpdate::RemoveProperties { removals: vec!["lacus.offsets".to_owned()] },
+        set_main(first),
+        TableUpdate::RemoveSnapshots { snapshot_ids: vec![table.state().snapshot_id.unwrap()] },
+        TableUpdate::RemoveSnapshotRef { ref_name: MAIN_BRANCH.to_owned() },
+        TableUpdate::SetCurrentSchema { schema_id: 1 },
+        TableUpdate::SetLocation { location: "file:///tmp/elsewhere".to_owned() },
+    ];
+    let before = table.state().metadata_location.clone();
+    for update in updates {
+        let commit = TableCommit { table: name.clone(), requirements: Vec::new(), updates: vec![update.clone()] };
+        let refused = lake.commit_tables(vec![commit]).await.unwrap_err();
+        assert!(matches!(refused.kind(), Kind::Denied | Kind::Invalid), "{update:?}: {refused}");
+    }
+    assert_eq!(table.state().metadata_location, before);
+    for refused in [lake.drop_table(&name, true).await, lake.rename_table(&name, &TableName::new("x").unwrap()).await] {
+        assert_eq!(refused.unwrap_err().kind(), Kind::Denied);
+    }
+    // Nobody says what it was built on, and it was not on the newest.
+    let stale = Engine { seen: engine };
+    let snapshot = stale.snapshot(&lake, &name, Doing::DropFile).await;
+    let main = set_main(snapshot.snapshot_id());
+    let updates = vec![TableUpdate::AddSnapshot { snapshot }, main];
+    let commit = TableCommit { table: name.clone(), requirements: Vec::new(), updates };
+    let refused = lake.commit_tables(vec![commit]).await.unwrap_err();
+    assert!(matches!(refused.kind(), Kind::Conflict | Kind::Invalid), "{refused}");
+    assert_eq!(rows_of(&lake, &table).len(), 9);
+    let note = HashMap::from([("owner".to_owned(), "them".to_owned())]);
+    let update = TableUpdate::SetProperties { updates: note };
+    let commit = TableCommit { table: name.clone(), requirements: Vec::new(), updates: vec![update] };
+    lake.commit_tables(vec![commit]).await.unwrap();
+    deliver(&lake, &table, 9..12).await;
+    assert_eq!(table.metadata().1.properties()["owner"], "them", "a delivery builds on it");
+}
+
+#[tokio::test]
+async fn tables_come_go_and_come_back() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let owner = Properties::from([("owner".to_owned(), "them".to_owned())]);
+    lake.create_database("shop", &owner).await.unwrap();
+    assert_eq!(lake.create_database("shop", &owner).await.unwrap_err().kind(), Kind::Exists);
+    let table = lake.make_table(new_table("shop.orders")).await.unwrap();
+    assert_eq!(lake.make_table(new_table("shop.orders")).await.unwrap_err().kind(), Kind::Exists);
+    assert_eq!(lake.drop_database("shop").await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(table.state().schema.system, None);
+    let (old, new) = (table.name().clone(), TableName::new("shop.sales").unwrap());
+    lake.rename_table(&old, &new).await.unwrap();
+    assert!(lake.table(&old).is_none());
+    let again = lake.make_table(new_table("shop.orders")).await.unwrap();
+    assert_ne!(again.metadata().1.location(), table.metadata().1.location(), "no two tables share a place");
+    drop((lake, table, again));
+    let lake = place.open().await;
+    let (location, _) = lake.table(&new).unwrap().metadata();
+    lake.drop_table(&new, false).await.unwrap();
+    assert_eq!(lake.drop_table(&new, false).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(lake.check().await.unwrap(), []);
+    drop(lake);
+    let lake = place.open().await;
+    assert!(lake.table(&new).is_none());
+    lake.register_table(&new, &location).await.unwrap();
+    assert_eq!(lake.check().await.unwrap(), []);
+    lake.drop_table(&new, true).await.unwrap();
+    lake.drop_table(&old, true).await.unwrap();
+    lake.drop_database("shop").await.unwrap();
+    assert!(!lake.databases().await.unwrap().contains_key("shop"));
+}
+
+#[tokio::test]
+async fn several_tables_change_together_or_not_at_all() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let one = lake.make_table(new_table("one")).await.unwrap();
+    let two = lake.make_table(new_table("two")).await.unwrap();
+    let commit = |table: &Table, uuid| TableCommit {
+        table: table.name().clone(),
+        requirements: vec![TableRequirement::UuidMatch { uuid }],
+        updates: vec![TableUpdate::SetProperties { updates: HashMap::from([("a".to_owned(), "1".to_owned())]) }],
+    };
+    let (uuids, before) = ((one.metadata().1.uuid(), two.metadata().1.uuid()), one.metadata().0);
+    let refused = lake.commit_tables(vec![commit(&one, uuids.0), commit(&two, uuids.0)]).await.unwrap_err();
+    assert_eq!((refused.kind(), one.metadata().0), (Kind::Conflict, before));
+    lake.commit_tables(vec![commit(&one, uuids.0), commit(&two, uuids.1)]).await.unwrap();
+    for table in [&one, &two] {
+        assert_eq!(table.metadata().1.properties()["a"], "1");
+    }
+    assert_eq!(lake.check().await.unwrap(), []);
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Deliver,
+    Load,
+    Append,
+    DropFile,
+    DeleteRow,
+    Merge,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Deliver),
+        3 => Just(Step::Load),
+        4 => Just(Step::Append),
+        1 => Just(Step::DropFile),
+        2 => Just(Step::DeleteRow),
+        2 => Just(Step::Merge),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// What should be there.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<(i32, i64), ()>,
+    next: u64,
+    theirs: u64,
+    /// Commits of the engine since it loaded the table.
+    own: u32,
+    /// The table's snapshot when the engine loaded it.
+    seen: Option<i64>,
+}
+
+async fn play(steps: Vec<Step>) {
+    let place = Place::new();
+    let mut lake = place.open().await;
+    let name = stream().table();
+    let mut table = lake.create_table(&name, numbers()).await.unwrap();
+    let (mut model, mut engine) = (Model::default(), Engine::load(&table));
+    for step in steps {
+        match step {
+            Step::Deliver => {
+                deliver(&lake, &table, model.next..model.next + 3).await;
+                model.rows.extend((model.next..model.next + 3).map(|offset| ((0, offset.cast_signed()), ())));
+                model.next += 3;
+            }
+            Step::Load => {
+                engine = Engine::load(&table);
+                (model.own, model.seen) = (0, table.state().snapshot_id);
+            }
+            Step::Merge => drop(merge(&lake, &table).await),
+            Step::Reopen => {
+                drop((lake, table));
+                lake = place.open().await;
+                table = lake.table(&name).unwrap();
+            }
+            Step::Append | Step::DropFile | Step::DeleteRow => {
+                engine_step(&lake, &table, &engine, &mut model, step).await;
+            }
+        }
+        let found: BTreeMap<_, _> = rows_of(&lake, &table).into_keys().map(|key| (key, ())).collect();
+        assert_eq!(found, model.rows, "after {step:?}");
+        assert_eq!(
+            table.state().delivered,
+            if model.next == 0 { lacus_core::Offsets::default() } else { crate::fixture::offsets(&[model.next]) }
+        );
+    }
+    drop(table);
+    check_all(lake, &place, &name, &model.rows).await;
+}
+
+async fn engine_step(lake: &Lake, table: &Arc<Table>, engine: &Engine, model: &mut Model, step: Step) {
+    let before: BTreeMap<_, _> = rows_of(lake, table);
+    let has_files = !engine.seen.manifests.is_empty()
+        && !lake.inner().files.files_of(&engine.seen.manifests, &engine.seen.metadata).await.unwrap().data.is_empty();
+    let doing = match step {
+        Step::Append => Doing::Append(model.theirs..model.theirs + 2),
+        _ if !has_files => return,
+        Step::DropFile => Doing::DropFile,
+        _ => Doing::DeleteRow,
+    };
+    let is_current = model.seen == table.state().snapshot_id;
+    let done = engine.act(lake, table.name(), doing).await;
+    let may = if matches!(step, Step::Append) { model.own == 0 } else { is_current };
+    match done {
+        Ok(_) => {
+            assert!(may, "{step:?} on what was not the newest");
+            model.own += 1;
+        }
+        Err(error) => {
+            assert!(!may && error.kind() == Kind::Conflict, "{step:?}: {}", error.chain());
+            return;
+        }
+    }
+    match step {
+        Step::Append => {
+            model.rows.extend(
+                (model.theirs..model.theirs + 2).map(|offset| ((THEIRS.cast_signed(), offset.cast_signed()), ())),
+            );
+            model.theirs += 2;
+        }
+        // Which rows these were is for the engine's own reader to say: no more than a file's, and none came.
+        _ => {
+            let after = rows_of(lake, table);
+            assert!(after.keys().all(|key| before.contains_key(key)));
+            let gone = before.len() - after.len();
+            assert!(gone <= before.len() && (!matches!(step, Step::DeleteRow) || gone <= 1));
+            model.rows = after.into_keys().map(|key| (key, ())).collect();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever deliveries, merges and an engine do at once, rows are those of a simple model, and offsets are never lost.
+    #[test]
+    fn deliveries_merges_and_engines_agree_with_a_model(steps in prop::collection::vec(step(), 1..20)) {
+        tokio::runtime::Runtime::new().unwrap().block_on(play(steps));
+    }
+}
