@@ -22,7 +22,7 @@ use crate::judging::Judge;
 use crate::pending::tail_batch;
 use crate::reading;
 use crate::routing::{Format, Refused, Routed};
-use crate::tables::Tables;
+use crate::tables::{Tables, delivered};
 
 /// The attribute of a stream that says how its events became tables last.
 const SHAPE_ATTRIBUTE: &str = "shape";
@@ -99,7 +99,8 @@ impl Decoding {
     pub(crate) async fn open(source: &Source) -> Result<Self> {
         let Source { log, lake, ids, stream, shape } = source.clone();
         let info = reading::describe(&log, &stream)?;
-        let tables = Tables::open(&lake, &stream, Format::of(&info, &shape)?).await?;
+        let format = Format::next(&info, &delivered(&lake, &stream), &shape)?;
+        let tables = Tables::open(&lake, &stream, format).await?;
         let committed = tables.committed();
         spawn_blocking(move || {
             remember_shape(&log, &info, &shape, &committed)?;
@@ -164,15 +165,15 @@ impl Decoding {
         if self.judge.catch_up(&self.log, &stream, &self.seen)? {
             return Ok(Turn { is_behind: true, ..Turn::default() });
         }
-        let format = Format::of(&stream, &self.shape)?;
-        let is_changed = format != *self.tables.format();
-        let is_other = |shard: Partition| is_changed && shard.0 >= stream.first_shard;
-        let mut first_shard = self.first_shard;
-        let bytes_max = self.tables.format().turn_bytes();
-        let is_meant = |shard| !is_other(shard);
+        let format = self.tables.format();
+        let is_meant = |shard| Format::of(&stream, shard, &self.shape).is_ok_and(|other| other == *format);
+        let (mut first_shard, bytes_max) = (self.first_shard, format.turn_bytes());
         let mut records = reading::read_new(&self.log, &stream, &self.seen, is_meant, &mut first_shard, bytes_max)?;
-        if records.is_empty() && is_changed {
-            return self.change_format(format);
+        if records.is_empty() {
+            let next = Format::next(&stream, &self.seen, &self.shape)?;
+            if next != *format {
+                return self.change_format(next);
+            }
         }
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Turn::default()) };
         let received_at = vec![first.received_at, last.received_at];

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lacus_core::settings::{Arrays, Shape};
-use lacus_core::{Error, Record, Result, StreamName, TableName};
-use lacus_stream::{FORMAT_ATTRIBUTE, StreamInfo};
+use lacus_core::{Error, Offsets, Partition, Record, Result, StreamName, TableName};
+use lacus_stream::StreamInfo;
 
 use crate::reading::TURN_BYTES_MAX;
 use crate::segment::{self, TRACKS};
@@ -67,12 +67,12 @@ pub(crate) struct Refused {
 }
 
 impl Format {
-    /// What the stream says of itself; plain JSON in the shape of its source's settings if it says nothing.
+    /// What the stream says of a shard; plain JSON in the shape of its source's settings if it says nothing.
     ///
     /// # Errors
     /// `Invalid` for a format that this lacus does not know.
-    pub(crate) fn of(stream: &StreamInfo, shape: &Arc<Shape>) -> Result<Self> {
-        match stream.attributes.get(FORMAT_ATTRIBUTE).map(String::as_str) {
+    pub(crate) fn of(stream: &StreamInfo, shard: Partition, shape: &Arc<Shape>) -> Result<Self> {
+        match stream.format_of(shard) {
             None if shape.is_as_sent() => Ok(Self::Plain),
             None => Ok(Self::Shaped(Arc::clone(shape))),
             Some("segment") => Ok(Self::Segment),
@@ -81,6 +81,16 @@ impl Format {
                     .with_hint("was it written by a newer lacus? upgrade this one"))
             }
         }
+    }
+
+    /// What the records are that are to be delivered next: those of the oldest shard that has any.
+    ///
+    /// # Errors
+    /// As for [`Format::of`].
+    pub(crate) fn next(stream: &StreamInfo, seen: &Offsets, shape: &Arc<Shape>) -> Result<Self> {
+        let has_news = |shard: &Partition| seen.next(*shard) < stream.end.next(*shard);
+        let oldest = stream.shards.iter().map(|shard| shard.partition).find(has_news);
+        Self::of(stream, oldest.unwrap_or(Partition(stream.first_shard)), shape)
     }
 
     /// The table that records the progress of a stream.

@@ -66,7 +66,7 @@ pub use crate::frame::RECORD_BYTES_MAX;
 pub use crate::ids::{MessageIds, Seen};
 pub use crate::shards::Shard;
 pub use crate::stats::Stats;
-pub use crate::streams::{FORMAT_ATTRIBUTE, NewStream, SHARDS_EVER_MAX, STREAMS_MAX};
+pub use crate::streams::{EarlierFormat, FORMAT_ATTRIBUTE, NewStream, SHARDS_EVER_MAX, STREAMS_MAX};
 
 /// A log of streams in one directory. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
@@ -99,6 +99,8 @@ pub struct StreamInfo {
     pub created_at: Timestamp,
     /// What others remember about it (see [`NewStream`]).
     pub attributes: BTreeMap<String, String>,
+    /// What shards from before it was deleted hold, if that was something else. Oldest first.
+    pub earlier_formats: Vec<EarlierFormat>,
     /// The first record still there, by partition.
     pub start: Offsets,
     /// The next record to come, by partition: everything before it is on disk.
@@ -106,6 +108,14 @@ pub struct StreamInfo {
 }
 
 impl StreamInfo {
+    /// What the records of a shard are: the attribute [`FORMAT_ATTRIBUTE`] of the stream when the shard took them.
+    #[must_use]
+    pub fn format_of(&self, shard: Partition) -> Option<&str> {
+        let earlier = self.earlier_formats.iter().find(|earlier| shard.0 < earlier.before_shard);
+        let format = earlier.map_or_else(|| self.attributes.get(FORMAT_ATTRIBUTE), |earlier| earlier.format.as_ref());
+        format.map(String::as_str)
+    }
+
     /// The shards since the stream was made, or made again.
     pub fn current_shards(&self) -> impl Iterator<Item = &Shard> {
         self.shards.iter().filter(|shard| shard.partition.0 >= self.first_shard)

@@ -162,6 +162,7 @@ impl State {
             name: stream.name.clone(),
             shards: stream.shards.clone(),
             attributes: stream.attributes.clone(),
+            earlier_formats: stream.earlier_formats.clone(),
             first_shard: stream.first_shard,
             retention: stream.retention,
             created_at: stream.created_at,

@@ -50,6 +50,16 @@ pub struct NewStream {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// What records of shards hold that are from before a stream was made again with another format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierFormat {
+    /// Shards below this number, unless an earlier one of these is about them.
+    pub before_shard: u32,
+    /// The format attribute the stream had.
+    pub format: Option<String>,
+}
+
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -64,6 +74,8 @@ pub(crate) struct Stream {
     pub(crate) created_at: Timestamp,
     pub(crate) retention: Option<Millis>,
     pub(crate) attributes: BTreeMap<String, String>,
+    /// Oldest first.
+    pub(crate) earlier_formats: Vec<EarlierFormat>,
     /// Counts the appends without a hash key.
     pub(crate) turn: AtomicU32,
 }
@@ -100,6 +112,8 @@ pub(crate) struct StoredStream {
     retention_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier_formats: Vec<EarlierFormat>,
 }
 
 impl Streams {
@@ -186,6 +200,7 @@ impl Streams {
             created_at: now.as_micros(),
             retention_ms: None,
             attributes: new.attributes.clone(),
+            earlier_formats: earlier_formats(before, new, first_shard),
         };
         self.replacing(name, stored)
     }
@@ -237,6 +252,7 @@ impl StoredStream {
             created_at: stream.created_at.as_micros(),
             retention_ms: stream.retention.map(|retention| retention.0),
             attributes: stream.attributes.clone(),
+            earlier_formats: stream.earlier_formats.clone(),
         }
     }
 
@@ -323,7 +339,8 @@ impl StoredStream {
 
 impl Stream {
     fn new(name: StreamName, stored: StoredStream) -> Self {
-        let StoredStream { id, shards, first_shard, created_at, retention_ms, attributes, .. } = stored;
+        let StoredStream { id, shards, first_shard, created_at, retention_ms, attributes, earlier_formats, .. } =
+            stored;
         let mut open: Vec<Shard> = shards.iter().filter(|shard| shard.is_open()).cloned().collect();
         open.sort_by_key(|shard| shard.hash_start);
         Self {
@@ -335,6 +352,7 @@ impl Stream {
             created_at: Timestamp::from_micros(created_at),
             retention: retention_ms.map(Millis),
             attributes,
+            earlier_formats,
             turn: AtomicU32::new(0),
         }
     }
@@ -360,6 +378,17 @@ impl Stream {
     pub(crate) fn is_deleted(&self) -> bool {
         self.open.is_empty()
     }
+}
+
+/// What older shards of a stream hold, which is made again and may be something else now.
+fn earlier_formats(before: Option<&Arc<Stream>>, new: &NewStream, first_shard: u32) -> Vec<EarlierFormat> {
+    let Some(before) = before else { return Vec::new() };
+    let mut earlier = before.earlier_formats.clone();
+    let format = before.attributes.get(FORMAT_ATTRIBUTE);
+    if format != new.attributes.get(FORMAT_ATTRIBUTE) {
+        earlier.push(EarlierFormat { before_shard: first_shard, format: format.cloned() });
+    }
+    earlier
 }
 
 fn check_count(name: impl std::fmt::Display, shards: u32) -> Result<()> {

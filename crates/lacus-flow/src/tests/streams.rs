@@ -99,6 +99,38 @@ async fn the_format_of_a_deleted_stream_still_counts_while_it_drains() {
     running.stop().await;
 }
 
+/// Each record is what its stream was when it came, also when nothing of it was delivered before its stream was made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_delivered_keeps_its_format_when_its_stream_is_made_again() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.deliveries.stop().await;
+    let web = StreamName::new("web").unwrap();
+    let segment = BTreeMap::from([("format".to_owned(), "segment".to_owned())]);
+    for round in 0..3 {
+        running.log.create_stream(&web, &NewStream { shards: 2, attributes: segment.clone() }).unwrap();
+        running.log.append(&web, vec![NewRecord::of(messages::track(round, "Bought", "{}"))]).await.unwrap();
+        running.log.delete_stream(&web).unwrap();
+        running.log.create_stream(&web, &NewStream::of_shards(1)).unwrap();
+        running.log.append(&web, vec![NewRecord::of(format!(r#"{{"plain":{round}}}"#))]).await.unwrap();
+        if round < 2 {
+            running.log.delete_stream(&web).unwrap();
+        }
+    }
+    running.log.close().await.unwrap();
+    drop(running);
+
+    for _ in 0..2 {
+        let running = project.start().await.unwrap();
+        running.deliveries.caught_up().await.unwrap();
+        assert_eq!(running.column("web", "plain", &project), ["0", "1", "2"]);
+        assert_eq!(running.column("web.bought", "id", &project), ["m0", "m1", "m2"]);
+        assert_eq!(running.positions("web.tracks__quarantine", &project).len(), 0);
+        running.flush_table("web").await;
+        running.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_streams_own_hints_say_when_to_commit() {
     let project = Project::new();
