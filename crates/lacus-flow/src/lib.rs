@@ -40,8 +40,8 @@ pub use crate::tables::delivered;
 
 /// Requests that may wait for one delivery at once.
 const COMMANDS_MAX: usize = 64;
-/// How often files of the log that nobody needs any more are removed.
-const RETAIN_EVERY: Duration = Duration::from_secs(60);
+/// How often files of log and lake that nobody needs any more are removed.
+const LET_GO_EVERY: Duration = Duration::from_secs(60);
 
 /// One delivery per stream, running. Cheap to clone.
 #[derive(Clone)]
@@ -106,7 +106,7 @@ impl Deliveries {
             started => started?,
         }
         deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());
-        deliveries.0.tasks.spawn(deliveries.clone().retain_log());
+        deliveries.0.tasks.spawn(deliveries.clone().let_go());
         deliveries.0.tasks.spawn(deliveries.clone().merge_small_files());
         Ok(deliveries)
     }
@@ -316,11 +316,12 @@ impl Deliveries {
         }
     }
 
-    async fn retain_log(self) {
+    /// Lets go of what nobody needs: log files past their retention, files of the lake past their grace period.
+    async fn let_go(self) {
         loop {
             tokio::select! {
                 () = self.0.cancel.cancelled() => return,
-                () = tokio::time::sleep(RETAIN_EVERY) => {}
+                () = tokio::time::sleep(LET_GO_EVERY) => {}
             }
             let (log, lake) = (self.0.log.clone(), Arc::clone(&self.0.lake));
             let retained = tokio::task::spawn_blocking(move || log.retain(&|stream| delivered(&lake, stream))).await;
@@ -329,6 +330,13 @@ impl Deliveries {
                 Ok(Ok(bytes)) => tracing::info!(bytes, "removed delivered log files past their retention"),
                 Ok(Err(error)) => tracing::warn!(error = %error.chain(), "could not remove old log files"),
                 Err(error) => tracing::error!(%error, "retention ended unexpectedly"),
+            }
+            match self.0.lake.sweep().await {
+                Ok(0) => {}
+                Ok(files) => tracing::debug!(files, "deleted files that nothing references any more"),
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "old files could not be deleted; trying again in a minute");
+                }
             }
         }
     }

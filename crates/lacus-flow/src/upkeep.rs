@@ -41,6 +41,17 @@ impl Deliveries {
         }
     }
 
+    /// Merges the small files that there are now. It is done in the background, too.
+    ///
+    /// # Errors
+    /// What kept the files of a table from being merged.
+    pub async fn merge_now(&self) -> lacus_core::Result<()> {
+        for table in self.0.lake.tables() {
+            self.merge_files_of(&table).await?;
+        }
+        Ok(())
+    }
+
     async fn merge_files_of(&self, table: &Arc<Table>) -> lacus_core::Result<()> {
         while !self.0.cancel.is_cancelled() {
             let files_min = if self.0.budget.is_half_used() { FILES_MIN_BUSY } else { FILES_MIN };

@@ -148,7 +148,7 @@ async fn commit_once(lake: &Inner, commit: Commit) -> Result<CommitReport> {
     let attempt = Attempt { stream, delivered, now: lake.clock.now(), paths: paths.clone(), raw: totals };
     match run(lake, attempt, parts, raw).await {
         Ok(report) => {
-            sweep(lake).await;
+            sweep(lake, paths.len()).await;
             Ok(report)
         }
         Err(failed) => {

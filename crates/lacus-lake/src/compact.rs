@@ -71,7 +71,7 @@ pub(crate) async fn compact(
     match merge(&lake, &table, &files, path.clone(), stop).await {
         Ok(report) => {
             report.iter().for_each(|report| lake.add_merged(report));
-            sweep(&lake).await;
+            sweep(&lake, 0).await;
             Ok(report)
         }
         Err(failed) => {

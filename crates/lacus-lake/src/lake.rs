@@ -23,7 +23,7 @@ use crate::compact::{CompactionReport, FileSizes, compact};
 use crate::history::{self, Remembered, Version};
 use crate::kernel::{Base, plan_table};
 use crate::layout::{LayoutField, describe_layout, partition_text};
-use crate::leftovers::discard;
+use crate::leftovers::{discard, sweep_idle};
 use crate::manifests::MetadataFiles;
 use crate::raw::RawFile;
 use crate::rollback::{self, RollbackReport};
@@ -314,6 +314,15 @@ impl Lake {
     /// a column is there already, `Unavailable` when the store or the catalog refuses.
     pub async fn alter(&self, table: &Arc<Table>, changes: Vec<SchemaChange>) -> Result<()> {
         detached(alter(Arc::clone(&self.inner), Arc::clone(table), changes)).await
+    }
+
+    /// Deletes some of the files that nothing references any more and whose grace period is over, and says how many. Commits
+    /// do the same for what earlier ones left: this is for a lake that has none.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store or the catalog refuses: what is left is deleted by the next commit or the next call.
+    pub async fn sweep(&self) -> Result<usize> {
+        sweep_idle(&self.inner).await
     }
 
     /// Finds out what became of a commit whose answer was lost, if there is one: after it, what tables show is what is

@@ -16,8 +16,13 @@ use crate::store::store_error;
 pub(crate) const RETIRED_GRACE_MS: u64 = 60 * 60 * 1_000;
 /// A store behind a network may do this long after we gave up what we asked of it.
 const LATE_WRITE_MS: u64 = 10 * 60 * 1_000;
-/// Files that one commit deletes because their time has come. A commit retires about three per table.
-const SWEPT_FILES_MAX: u32 = 64;
+/// Files that one commit deletes because their time has come: what it retires itself, a few for each table, and this many
+/// more, so that what has gathered goes.
+const SWEPT_FILES_MORE: usize = 64;
+/// Files that one sweep without a commit deletes: an idle lake has a sweep a minute.
+const SWEPT_FILES_IDLE: usize = 1_000;
+/// Files of one look into the record of them.
+const SWEPT_FILES_MAX: usize = 512;
 /// Files that are deleted side by side.
 const FILES_AT_ONCE: usize = 8;
 
@@ -44,15 +49,30 @@ async fn delete_now_and_again(lake: &Inner, paths: &[String]) -> Result<()> {
     delete_files(lake, paths).await.1
 }
 
-/// Deletes some files that were retired long enough ago.
-pub(crate) async fn sweep(lake: &Inner) {
-    let swept = async {
-        let due = lake.catalog.due(lake.clock.now(), SWEPT_FILES_MAX).await?;
-        if due.is_empty() { Ok(()) } else { delete(lake, &due).await }
-    };
-    if let Err(error) = swept.await {
+/// Deletes some files that were retired long enough ago, after a commit: as many as it `retired`, and some more.
+pub(crate) async fn sweep(lake: &Inner, retired: usize) {
+    if let Err(error) = sweep_some(lake, retired + SWEPT_FILES_MORE).await {
         tracing::warn!(error = %error.chain(), "old files could not be deleted; the next commit tries again");
     }
+}
+
+/// The same when nothing is committed. Says how many are gone.
+pub(crate) async fn sweep_idle(lake: &Inner) -> Result<usize> {
+    sweep_some(lake, SWEPT_FILES_IDLE).await
+}
+
+async fn sweep_some(lake: &Inner, files_max: usize) -> Result<usize> {
+    let mut swept = 0;
+    while swept < files_max {
+        let asked = (files_max - swept).min(SWEPT_FILES_MAX);
+        let due = lake.catalog.due(lake.clock.now(), u32::try_from(asked).unwrap_or(u32::MAX)).await?;
+        if due.is_empty() {
+            break;
+        }
+        delete(lake, &due).await?;
+        swept += due.len();
+    }
+    Ok(swept)
 }
 
 /// Deletes files and then their records.

@@ -85,7 +85,7 @@ pub(crate) async fn untag(lake: Arc<Inner>, table: Arc<Table>, name: String) -> 
 pub(crate) async fn rollback(lake: Arc<Inner>, table: Arc<Table>, version: Version) -> Result<RollbackReport> {
     let doing = format!("roll back table \"{}\"", table.name());
     let report = roll_back_once(&lake, &table, &version).await.context(doing)?;
-    sweep(&lake).await;
+    sweep(&lake, 0).await;
     Ok(report)
 }
 

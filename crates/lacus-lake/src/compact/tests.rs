@@ -1,5 +1,7 @@
 //! Merging files changes nothing but the files.
 
+use std::sync::atomic::Ordering;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -234,6 +236,34 @@ async fn merged_files_go_with_the_last_snapshot_that_has_them() {
     assert_eq!(lake.check().await.unwrap(), []);
     let data = std::fs::read_dir(place.directory.path().join("lake/main/t/data")).unwrap().count();
     assert!(data < 2 * SNAPSHOTS_MAX, "{data} data files are left of {commits} and more");
+}
+
+/// Nothing is committed any more: what was replaced last goes all the same, when its time has come.
+#[tokio::test]
+async fn an_idle_lake_lets_go_of_what_nothing_references() {
+    let (place, clock) = (Place::new(), Arc::new(Ahead::default()));
+    let lake = Lake::open(place.directory.path(), Arc::<Ahead>::clone(&clock)).await.unwrap();
+    let main = table(&lake, &numbers()).await;
+    fill(&lake, &main, &numbers(), 0..4).await;
+    compact_all(&lake, &main).await.unwrap().unwrap();
+    lake.forget_history(&main).await.unwrap();
+    let data = || std::fs::read_dir(place.directory.path().join("lake/main/t/data")).unwrap().count();
+    assert_eq!((lake.sweep().await.unwrap(), data()), (0, 5), "readers may still hold what was merged");
+    clock.0.store(RETIRED_GRACE_MS + 1, Ordering::Relaxed);
+    assert!(lake.sweep().await.unwrap() >= 4);
+    assert_eq!(data(), 1);
+    assert_eq!(lake.inner().catalog.leftovers().await.unwrap(), Vec::<String>::new());
+    assert_eq!(lake.check().await.unwrap(), []);
+}
+
+/// So many milliseconds ahead of the time.
+#[derive(Default)]
+struct Ahead(std::sync::atomic::AtomicU64);
+
+impl lacus_core::Clock for Ahead {
+    fn now(&self) -> lacus_core::Timestamp {
+        lacus_core::SystemClock.now().plus_ms(self.0.load(Ordering::Relaxed))
+    }
 }
 
 struct Later;

@@ -56,7 +56,7 @@ pub(super) async fn commit(lake: &Inner, commits: Vec<TableCommit>) -> Result<Ve
     drop(publishing);
     match concluded {
         Ok(()) => {
-            sweep(lake).await;
+            sweep(lake, 0).await;
             Ok(tables)
         }
         Err(failed) => Err(failure(lake, failed, paths).await),

@@ -34,7 +34,7 @@ pub(super) async fn drop_table(lake: &Inner, name: &TableName, purge: bool) -> R
     lake.catalog.drop_table(name.clone(), base.location.clone(), paths, delete_after, now).await?;
     lake.remove(name);
     drop(publishing);
-    sweep(lake).await;
+    sweep(lake, 0).await;
     Ok(())
 }
 
