@@ -3,6 +3,7 @@
 //! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each and prints `committed N` or `refused N: error`; a refused
 //! commit is tried again with the same rows. The table is partitioned, so that a commit writes three files, and files of a
 //! partition are merged once there are two. `commit DIR verify` prints every row as `row N`, and `offset K`.
+//! `commit DIR erase` erases every third row and prints `erased N` or `refused: error`.
 //! With a URL behind it, the catalog is in that PostgreSQL database.
 //! Whatever fails: rows `0..K` are there, each once, and K covers every commit that was printed as committed.
 
@@ -14,13 +15,19 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Int64Type};
 use lacus_core::clock::Clock;
-use lacus_core::{Error, Offset, Offsets, Partition, Position, Record, Result, StreamName, SystemClock, settings};
+use lacus_core::{
+    Error, Offset, Offsets, Partition, Position, Record, Result, StreamName, SystemClock, Timestamp, settings,
+};
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
-use lacus_lake::{Column, ColumnType, Commit, FileSizes, Lake, RawWriter, Table, TableAppend, TableSchema, TailBatch};
+use lacus_lake::{
+    Column, ColumnType, Commit, FileSizes, Lake, Places, RawWriter, Table, TableAppend, TableSchema, TailBatch,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// Rows per commit.
 const ROWS: u64 = 5;
+/// Each row whose number this divides is erased.
+const ERASED_OF: u64 = 3;
 /// How often one commit is tried.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -31,7 +38,7 @@ async fn main() -> ExitCode {
         [directory, work, catalog @ ..] if catalog.len() < 2 => {
             run(Path::new(directory), work, catalog.first().cloned().unwrap_or_default()).await
         }
-        _ => Err(Error::invalid("usage: commit DIR COUNT [URL] | commit DIR verify [URL]")),
+        _ => Err(Error::invalid("usage: commit DIR COUNT [URL] | commit DIR verify [URL] | commit DIR erase [URL]")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,6 +55,7 @@ async fn run(directory: &Path, work: &str, catalog: String) -> Result<()> {
     match work.parse() {
         Ok(count) => commit_rows(&lake, count).await,
         Err(_) if work == "verify" => verify_rows(&lake, directory).await,
+        Err(_) if work == "erase" => erase_rows(&lake).await,
         Err(_) => Err(Error::invalid(format!("\"{work}\" is no number of commits"))),
     }
 }
@@ -94,6 +102,24 @@ async fn compact(lake: &Lake, table: &Arc<Table>) {
         Ok(Some(report)) => say(&format!("merged {} files", report.files)),
         Err(error) => say(&format!("not merged: {}", error.chain())),
     }
+}
+
+/// Erases every third row of those that any snapshot has.
+async fn erase_rows(lake: &Lake) -> Result<()> {
+    let (stream, mut places) = (StreamName::new("t")?, Places::default());
+    let rows = lake.table(&stream.table()).map_or(0, |table| table.state().delivered.next(Partition(0)).0);
+    let now = SystemClock.now();
+    for number in (0..rows).filter(|number| number % ERASED_OF == 0) {
+        let position = Position { partition: Partition(0), offset: Offset(number) };
+        places.add(position, now)?;
+        // The hour may have changed since they came.
+        places.add(position, Timestamp::from_micros(now.as_micros() - 3_600_000_000))?;
+    }
+    match lake.erase(&stream, places).await {
+        Ok(erased) => say(&format!("erased {}", erased.raw.events)),
+        Err(error) => say(&format!("refused: {}", error.chain())),
+    }
+    Ok(())
 }
 
 async fn verify_rows(lake: &Lake, directory: &Path) -> Result<()> {

@@ -63,6 +63,18 @@ pub(crate) struct RawTotals {
     pub(crate) records: u64,
 }
 
+impl RawTotals {
+    /// The totals with `new` in the place of `old`.
+    pub(crate) fn replace(self, old: Self, new: Self) -> Self {
+        let replace = |all: u64, old: u64, new: u64| (all + new).saturating_sub(old);
+        Self {
+            files: replace(self.files, old.files, new.files),
+            bytes: replace(self.bytes, old.bytes, new.bytes),
+            records: replace(self.records, old.records, new.records),
+        }
+    }
+}
+
 /// One table's pointer, and where it moves.
 #[derive(Debug, Clone)]
 pub(crate) struct PointerMove {
@@ -84,6 +96,8 @@ pub(crate) struct Publication {
     pub(crate) delete_after: Timestamp,
     /// What the raw zone gains.
     pub(crate) raw: RawTotals,
+    /// What it loses.
+    pub(crate) raw_gone: RawTotals,
 }
 
 impl Catalog {
@@ -130,7 +144,7 @@ impl Catalog {
             }
             delete_leftovers(sql, &publication.written)?;
             insert_leftovers(sql, &publication.retired, now, Some(publication.delete_after))?;
-            add_raw(sql, publication.raw)
+            change_raw(sql, publication.raw_gone, publication.raw)
         })
         .await
     }
@@ -426,12 +440,14 @@ fn distinct(paths: &[String]) -> Vec<&String> {
     paths.iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn add_raw(sql: &mut dyn Sql, more: RawTotals) -> Result<()> {
-    if more.files > 0 {
-        let more = [more.files, more.bytes, more.records].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+fn change_raw(sql: &mut dyn Sql, gone: RawTotals, more: RawTotals) -> Result<()> {
+    if more.files + gone.files > 0 {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let change = [(more.files, gone.files), (more.bytes, gone.bytes), (more.records, gone.records)];
+        let change = change.map(|(more, gone)| number(more) - number(gone));
         sql.execute(
             "UPDATE lake SET raw_files = raw_files + ?1, raw_bytes = raw_bytes + ?2, raw_records = raw_records + ?3",
-            &more.map(Value::Integer),
+            &change.map(Value::Integer),
         )?;
     }
     Ok(())

@@ -111,20 +111,8 @@ pub(crate) async fn conclude_planned(
     paths: Vec<String>,
 ) -> Result<(), Failed> {
     let concluded = async {
-        let (planned, Shown { removed, added, delete_files }) = planned?;
-        let pointer = PointerMove {
-            table: table.name().clone(),
-            from: Some(base.location.clone()),
-            to: planned.base.location.clone(),
-        };
-        let committed = Committed { base: Arc::new(planned.base), removed, added, tail: None, delete_files };
-        let part = PlannedPart {
-            table: Arc::clone(table),
-            writes: planned.files,
-            retired: planned.retired,
-            pointer,
-            committed,
-        };
+        let (planned, shown) = planned?;
+        let part = part_of(table, base, planned, shown);
         conclude(lake, publishing, vec![part], None, paths.clone(), lake.clock.now()).await
     };
     let concluded = concluded.await;
@@ -132,6 +120,15 @@ pub(crate) async fn conclude_planned(
         discard(lake, paths).await;
     }
     concluded
+}
+
+/// One table's part of a commit that was planned on `base`.
+pub(crate) fn part_of(table: &Arc<Table>, base: &Base, planned: Planned, shown: Shown) -> PlannedPart {
+    let Shown { removed, added, delete_files } = shown;
+    let (from, to) = (Some(base.location.clone()), planned.base.location.clone());
+    let pointer = PointerMove { table: table.name().clone(), from, to };
+    let committed = Committed { base: Arc::new(planned.base), removed, added, tail: None, delete_files };
+    PlannedPart { table: Arc::clone(table), writes: planned.files, retired: planned.retired, pointer, committed }
 }
 
 /// Fails if one of these files is gone, or has other deleted rows than when it was read.

@@ -6,7 +6,7 @@
 //! it is never written often. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is
 //! a commit as any other. The files that were merged stay until no snapshot has them.
 
-mod rewrite;
+pub(crate) mod rewrite;
 mod sorted;
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ const FILES_MAX: usize = 256;
 /// The same of files whose rows are sorted: all of them are open at once, each with a row group in memory.
 const SORTED_FILES_MAX: usize = 16;
 /// The sort order of rows that are in none.
-const UNSORTED: i32 = 0;
+pub(crate) const UNSORTED: i32 = 0;
 
 /// Which files are small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,7 @@ async fn merge(
 }
 
 /// The order that the rows of these files have, if they can be merged in it: a column of it may have been dropped.
-fn order_of(metadata: &TableMetadata, placement: &Placement) -> Option<SortOrderRef> {
+pub(crate) fn order_of(metadata: &TableMetadata, placement: &Placement) -> Option<SortOrderRef> {
     let order = metadata.sort_order_by_id(i64::from(placement.sort_order))?;
     let is_there = |id: i32| metadata.current_schema().field_by_id(id).is_some();
     let is_usable = !order.is_unsorted() && order.fields.iter().all(|field| is_there(field.source_id));

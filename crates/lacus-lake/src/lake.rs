@@ -246,7 +246,8 @@ impl Lake {
     /// `Unavailable` when the store or the catalog refuses: nothing changed then.
     pub async fn forget_history(&self, table: &Arc<Table>) -> Result<usize> {
         let (inner, table) = (Arc::clone(&self.inner), Arc::clone(table));
-        detached(async move { rollback::expire_all(&inner, &table).await }).await
+        let expired = detached(async move { rollback::expire_all(&inner, &[table]).await }).await?;
+        Ok(expired.into_values().sum())
     }
 
     /// Makes a table with `schema`, durably; the one that exists is returned as it is.
@@ -452,6 +453,12 @@ impl Inner {
         let mut merged = lock(&self.merged);
         merged.0 += report.files as u64;
         merged.1 += report.bytes_after;
+    }
+
+    /// Counts a file of the raw zone in the place of another one.
+    pub(crate) fn replace_raw(&self, old: RawTotals, new: RawTotals) {
+        let mut raw = lock(&self.raw);
+        *raw = raw.replace(old, new);
     }
 
     pub(crate) fn add_raw(&self, more: RawTotals) {

@@ -28,6 +28,7 @@ mod compact;
 mod data_file;
 mod deletes;
 mod durable;
+mod erase;
 mod expiry;
 mod file_stats;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use backup::{BackedUp, back_up_lake};
 pub use check::Finding;
 pub use compact::{CompactionReport, FileSizes};
 pub use deletes::{DeleteFile, DeletedRows};
+pub use erase::{Erased, ErasedRaw, ErasedRows, Places};
 pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};
 pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList, ManifestListWriter,
-    ManifestWriterBuilder, PartitionSpec, SchemaRef, Snapshot, TableMetadata,
+    DataFile, DataFileBuilder, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestWriterBuilder, PartitionSpec, SchemaRef, Snapshot, TableMetadata,
 };
 use lacus_core::{Context, Error, Result};
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -85,6 +85,19 @@ impl MetadataFiles {
         urls.iter().map(|url| Ok(self.warehouse.path(url)?.to_string())).collect()
     }
 
+    /// The data files of a manifest, with whatever is deleted of them. A manifest of deletes has none.
+    pub(crate) async fn files_of_manifest(
+        &self,
+        manifest: &ManifestFile,
+        metadata: &TableMetadata,
+    ) -> Result<Vec<LiveFile>> {
+        if manifest.content == ManifestContentType::Deletes {
+            return Ok(Vec::new());
+        }
+        let entries = self.entries(manifest).await?;
+        entries.iter().map(|entry| self.live_file(&entry.data_file, manifest.partition_spec_id, metadata)).collect()
+    }
+
     /// A data file as queries see it.
     pub(crate) fn live_file(&self, file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Result<LiveFile> {
         let path = self.warehouse.path(file.file_path())?.to_string();
@@ -122,6 +135,7 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     let failed = |error| iceberg_error(error, "write a manifest");
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(new.url).map_err(failed)?;
+    let spec_id = new.spec.spec_id();
     let builder = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, new.spec);
     let mut writer = match new.content {
         ManifestContentType::Data => builder.build_v2_data(),
@@ -137,7 +151,7 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
             }
             NewEntry::Removed(entry) => {
                 let (_, sequence) = numbers(&entry)?;
-                writer.add_delete_file(entry.data_file().clone(), sequence, entry.file_sequence_number)
+                writer.add_delete_file(bare(entry.data_file(), spec_id)?, sequence, entry.file_sequence_number)
             }
         }
         .map_err(failed)?;
@@ -145,6 +159,20 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     let manifest = writer.write_manifest_file().await.map_err(failed)?;
     let bytes = memory.new_input(new.url).map_err(failed)?.read().await.map_err(failed)?;
     Ok((bytes, manifest))
+}
+
+/// A file that goes, without values of its rows: it may go because of them.
+fn bare(file: &DataFile, spec_id: i32) -> Result<DataFile> {
+    let bare = DataFileBuilder::default()
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(file.partition().clone())
+        .partition_spec_id(spec_id)
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .build();
+    bare.map_err(|error| Error::internal("describe a file that goes").with_source(error))
 }
 
 /// The snapshot and the sequence number of an entry, which it has when it was read.

@@ -10,6 +10,8 @@ use lacus_core::{Context, Error, Record, Result, Timestamp};
 /// Hours that are written side by side. Records come in order of arrival, so more than two are rare; a fifth one ends
 /// the file of the oldest.
 const OPEN_HOURS_MAX: usize = 4;
+/// The longest place of an event in its line: two names and two numbers.
+const PLACE_BYTES_MAX: usize = 64;
 /// zstd's fastest level: raw events are read rarely and JSON compresses well at any level.
 const ZSTD_LEVEL: i32 = 1;
 
@@ -98,6 +100,17 @@ impl OpenFile {
 /// The directory of a stream's raw files of one hour.
 pub(crate) fn directory(stream: &lacus_core::StreamName, hour: Hour) -> String {
     format!("raw/{stream}/{:04}/{:02}/{:02}/{:02}", hour.year, hour.month, hour.day, hour.hour)
+}
+
+/// The partition and the offset that [`write_line`] put at the end of a line.
+pub(crate) fn place_of(line: &[u8]) -> Result<(u32, u64)> {
+    let unreadable = || Error::corrupt("a line of the raw zone does not end with its place");
+    let end = line.trim_ascii_end().strip_suffix(b"}").ok_or_else(unreadable)?;
+    // What is before it may be cut inside of a letter.
+    let tail = String::from_utf8_lossy(&end[end.len().saturating_sub(PLACE_BYTES_MAX)..]);
+    let (_, place) = tail.rsplit_once(",\"_partition\":").ok_or_else(unreadable)?;
+    let (partition, offset) = place.split_once(",\"_offset\":").ok_or_else(unreadable)?;
+    Ok((partition.parse().map_err(|_| unreadable())?, offset.parse().map_err(|_| unreadable())?))
 }
 
 fn write_line(record: &Record, line: &mut Vec<u8>) -> Result<()> {

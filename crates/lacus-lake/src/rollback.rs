@@ -4,18 +4,19 @@
 //! delivered from then on: progress stays where it is, so nothing is delivered twice and nothing that comes is lost.
 //! What was committed in between stays in the snapshots before the rollback until they expire, and can be returned to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use iceberg::spec::MAIN_BRANCH;
-use lacus_core::{Context, Error, Kind, Result};
+use lacus_core::{Context, Error, Kind, Result, TableName};
 
-use crate::change::{Shown, conclude_planned};
-use crate::commit::begin_publishing;
+use crate::change::{Shown, conclude_planned, part_of};
+use crate::commit::{begin_publishing, conclude};
 use crate::history::{Version, find};
 use crate::kernel::refs::{RefChange, plan_refs, plan_rollback, refs_of};
 use crate::kernel::{Base, Names};
 use crate::lake::Inner;
-use crate::leftovers::sweep;
+use crate::leftovers::{discard, sweep};
 use crate::table::{LiveFile, Table};
 
 /// The most tags of a table: each keeps files from being deleted, and is looked at when snapshots expire.
@@ -116,13 +117,45 @@ fn rows_of(files: &[LiveFile]) -> u64 {
     files.iter().map(LiveFile::live_rows).sum()
 }
 
-/// Lets all snapshots but the current one go, with their tags: says how many.
-pub(crate) async fn expire_all(lake: &Inner, table: &Arc<Table>) -> Result<usize> {
-    let change = |base: &Base| {
+/// Lets all snapshots but the current one go, with their tags: of all these tables in one commit. Says how many.
+pub(crate) async fn expire_all(lake: &Inner, tables: &[Arc<Table>]) -> Result<BTreeMap<TableName, usize>> {
+    // In the order of their names, so that no two of us wait for each other.
+    let tables: BTreeMap<&TableName, &Arc<Table>> = tables.iter().map(|table| (table.name(), table)).collect();
+    let mut locks = Vec::with_capacity(tables.len());
+    for table in tables.values() {
+        locks.push(table.committing.lock().await);
+    }
+    let mut publishing = begin_publishing(lake).await?;
+    let now = lake.clock.now();
+    let (mut expired, mut pointers, mut bases, mut paths) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+    for table in tables.into_values() {
+        let base = table.base();
         let others = base.metadata.snapshots().len().saturating_sub(1);
-        Ok(((others > 0).then_some(RefChange::ExpireAll), others))
+        if others > 0 {
+            let names = Names::after(table.name(), &base.location);
+            paths.extend(names.all_metadata(&base));
+            pointers.push((table.name().clone(), base.location.clone()));
+            expired.insert(table.name().clone(), others);
+            bases.push((Arc::clone(table), base, names));
+        }
+    }
+    if bases.is_empty() {
+        return Ok(expired);
+    }
+    lake.catalog.begin(pointers, paths.clone(), now).await?;
+    let concluded = async {
+        let mut parts = Vec::with_capacity(bases.len());
+        for (table, base, names) in bases {
+            let planned = plan_refs(&lake.files, &base, &names, RefChange::ExpireAll).await?;
+            parts.push(part_of(&table, &base, planned, Shown::default()));
+        }
+        conclude(lake, &mut publishing, parts, None, paths.clone(), now).await
     };
-    change_refs(lake, table, change).await
+    let concluded = concluded.await;
+    if concluded.as_ref().is_err_and(|failed| !failed.may_have_happened) {
+        discard(lake, paths).await;
+    }
+    concluded.map(|()| expired).map_err(|failed| failed.error)
 }
 
 /// Makes the change that `decide` wants, if it wants one. Nobody else commits meanwhile.

@@ -1,5 +1,6 @@
 //! A fault at every operation that commits do on the disk: what was committed is there, once, and nothing else is.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -35,6 +36,39 @@ fn what_was_committed_survives_any_fault_once_with_a_catalog_in_postgresql() {
     FaultLoop::new("commit").sample_for(Duration::from_secs(10)).run(|trial| {
         let url = database.create(&format!("trial_{}", catalogs.fetch_add(1, Ordering::Relaxed)));
         survives(trial, Some(&url))
+    });
+}
+
+/// Stopped anywhere, an erasure has lost nobody else's row, and the next one finishes it.
+#[test]
+fn an_erasure_survives_any_fault_and_is_finished_by_the_next() {
+    FaultLoop::new("erase").sample_for(Duration::from_secs(15)).run(|trial| {
+        if !succeeded(&run_for(&mut workload(trial, "2", None), TIME_MAX)) {
+            return Err("the rows are not committed".to_owned());
+        }
+        let rows = 2 * ROWS;
+        let stay: BTreeSet<u64> = (0..rows).filter(|row| row % 3 != 0).collect();
+        let mut command = workload(trial, "erase", None);
+        trial.afflict(&mut command);
+        let finished = run_for(&mut command, TIME_MAX);
+        if finished.status.is_none() || finished.stderr.contains("panicked at") {
+            return Err(format!("the erasure hangs or panics: {}", finished.stderr));
+        }
+        let found = look(trial, None)?;
+        let there: BTreeSet<u64> = found.rows.iter().copied().collect();
+        if there.len() != found.rows.len() || !stay.is_subset(&there) || found.offset != rows {
+            return Err(format!("after the fault there are rows {:?}, offset {}", found.rows, found.offset));
+        }
+        let finished = run_for(&mut workload(trial, "erase", None), TIME_MAX);
+        if !finished.stdout.contains("erased") {
+            return Err(format!("it is not finished: {}{}", finished.stdout, finished.stderr));
+        }
+        let found = look(trial, None)?;
+        let there: BTreeSet<u64> = found.rows.iter().copied().collect();
+        if there != stay || found.rows.len() != stay.len() {
+            return Err(format!("at the end there are rows {:?}", found.rows));
+        }
+        Ok(())
     });
 }
 
@@ -89,6 +123,15 @@ fn commit_again(trial: &Trial, catalog: Option<&str>) -> Result<(), String> {
 
 /// Opens the lake again: rows `0..offset`, each once, and nothing that should not be.
 fn verify(trial: &Trial, catalog: Option<&str>) -> Result<Found, String> {
+    let found = look(trial, catalog)?;
+    if found.rows != (0..found.offset).collect::<Vec<_>>() {
+        return Err(format!("these rows are not 0..{}, each once: {:?}", found.offset, found.rows));
+    }
+    Ok(found)
+}
+
+/// Opens the lake again, in which nothing is that should not be.
+fn look(trial: &Trial, catalog: Option<&str>) -> Result<Found, String> {
     let finished = run_for(&mut workload(trial, "verify", catalog), TIME_MAX);
     if !succeeded(&finished) {
         return Err(format!("the lake does not open again: {}{}", finished.stdout, finished.stderr));
@@ -100,11 +143,7 @@ fn verify(trial: &Trial, catalog: Option<&str>) -> Result<Found, String> {
         finished.stdout.lines().filter_map(|line| line.strip_prefix("row ")?.parse().ok()).collect();
     rows.sort_unstable();
     let offset = last_number(&finished.stdout, "offset ").ok_or("verify printed no offset")?;
-    let found = Found { rows, offset };
-    if found.rows != (0..offset).collect::<Vec<_>>() {
-        return Err(format!("these rows are not 0..{offset}, each once: {:?}", found.rows));
-    }
-    Ok(found)
+    Ok(Found { rows, offset })
 }
 
 fn succeeded(finished: &Finished) -> bool {

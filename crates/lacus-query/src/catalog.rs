@@ -17,6 +17,7 @@ use lacus_core::{Error, MAIN_DATABASE, TableName};
 use lacus_lake::{Lake, Table, Version};
 
 use crate::metadata::Metadata;
+use crate::places::ALL_SNAPSHOTS;
 use crate::table::LakeTable;
 use crate::time_travel;
 use crate::users::{IDENTIFIES, USERS, has_users, users};
@@ -124,6 +125,10 @@ impl SchemaProvider for Database {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         if let Some(table) = self.find(name) {
             return Ok(Some(Arc::new(LakeTable::new(table.state()))));
+        }
+        if let Some(table) = name.strip_suffix(ALL_SNAPSHOTS).and_then(|name| self.find(name)) {
+            let state = self.lake.every_row(&table).await.map_err(|error| DataFusionError::External(error.into()))?;
+            return Ok(Some(Arc::new(LakeTable::new(Arc::new(state)))));
         }
         if let Some((table, version)) = time_travel::split(name) {
             return self.past(table, &version).await;

@@ -26,7 +26,7 @@ use crate::alter::Alteration;
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
-use crate::error::{SqlError, explain};
+use crate::error::{Names, SqlError, explain};
 use crate::parameters;
 use crate::rewrite::tell_columns_apart;
 use crate::spelling::Spellings;
@@ -245,6 +245,11 @@ impl Session {
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
             .map_err(|error| explain(error.into(), "", &*self.shared))?;
         Ok(Answer::ready("SHOW", schema, vec![batch]))
+    }
+
+    /// Names that exist.
+    pub(crate) fn names(&self) -> &dyn Names {
+        &*self.shared
     }
 
     pub(crate) fn catalog(&self) -> &dyn CatalogProvider {

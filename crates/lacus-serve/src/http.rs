@@ -5,12 +5,14 @@
 //! | `POST /v1/sql` | a statement, and its answer as it comes (see [`sql`]) |
 //! | `POST /v1/tables/{table}/flush` | commits what was acknowledged, and says what was written |
 //! | `/v1/tables/{table}/tags`, `…/rollback` | names for snapshots, and the way back to one (see [`tables`]) |
+//! | `POST /v1/erase` | what is known of somebody leaves the lake (see [`erase`]) |
 //! | `GET /v1/status` | deliveries, lake and log |
 //! | `/v1/streams/…` | streams: make, reshard, read, follow (see [`streams`]) |
 //! | `/iceberg/v1/…` | the Iceberg REST catalog (see [`iceberg`]) |
 //! | `GET /livez` | the process answers |
 //! | `GET /readyz` | it answers questions: what the log had at start is visible |
 
+mod erase;
 mod iceberg;
 mod refusal;
 mod sql;
@@ -30,7 +32,7 @@ use lacus_lake::{CommitReport, Lake, LakeStats};
 use lacus_query::{Engine, SQL_BYTES_MAX};
 use lacus_stream::Log;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::http::refusal::Refusal;
 
@@ -55,6 +57,8 @@ struct Inner {
     served: Served,
     started: Timestamp,
     queries: Arc<Semaphore>,
+    /// Held while events are erased: one after the other.
+    erasing: AsyncMutex<()>,
     /// Set once, when everything that the log had at start is visible.
     was_ready: AtomicBool,
 }
@@ -67,6 +71,7 @@ pub fn router(served: Served) -> Router {
         started: served.clock.now(),
         served,
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+        erasing: AsyncMutex::default(),
         was_ready: AtomicBool::new(false),
     };
     Router::new()
@@ -74,6 +79,7 @@ pub fn router(served: Served) -> Router {
         .route("/v1/sql", post(sql::answer).layer(DefaultBodyLimit::max(2 * SQL_BYTES_MAX)))
         .route("/v1/tables/{table}/flush", post(flush))
         .route("/v1/status", get(status))
+        .route("/v1/erase", post(erase::erase))
         .merge(streams::routes())
         .merge(iceberg::routes())
         .merge(tables::routes())

@@ -362,6 +362,12 @@ impl Log {
         self.inner.shared.changes.subscribe()
     }
 
+    /// For how long delivered records stay in streams that have no time of their own.
+    #[must_use]
+    pub fn retention(&self) -> Millis {
+        self.inner.settings.retention
+    }
+
     /// Removes whole log files, oldest first, whose records all lie before `delivered` and are older than the retention of
     /// their streams, or too many for `retention_bytes`. Returns the bytes freed. Blocks on the disk.
     ///

@@ -74,6 +74,7 @@ Examples:
     Table(Table),
     #[command(subcommand)]
     Schema(Schema),
+    Erase(Erase),
     Demo(Demo),
 }
 
@@ -351,6 +352,32 @@ Examples:
         #[arg(long, value_name = "VERSION")]
         to: String,
     },
+}
+
+/// Erase what is known of somebody: from tables, older snapshots, the raw zone
+///
+/// An event that has a row for which the condition is true goes as a whole: from each table of its stream, from quarantine,
+/// and from the raw zone. Tables that had one of its rows lose their older snapshots, and tags. Files that are replaced are
+/// deleted an hour later. The log can't be changed: it removes events when their retention is over. If it is interrupted,
+/// do it again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lacus erase --where \"user_id = 'u1'\" --dry-run     what would be erased
+  lacus erase --where \"user_id = 'u1'\"
+  lacus erase --where \"_rescued LIKE '%a@b.c%'\" --table clicks
+  lacus erase --where \"from_utf8(bytes) LIKE '%u1%'\" --table web__quarantine
+  lacus erase --where \"user_id = 'u1'\" --json        for scripts")]
+pub(crate) struct Erase {
+    /// The condition, in SQL
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) r#where: String,
+    /// Look in this table only; default: in all that have the columns of the condition
+    #[arg(long)]
+    pub(crate) table: Option<String>,
+    /// Say what would be erased, and erase nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// See and change the columns of a table

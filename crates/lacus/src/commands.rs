@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod doctor;
+pub(crate) mod erase;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod key;

@@ -120,6 +120,7 @@ async fn files_are_on_record_from_before_they_are_written_until_they_are_referen
             retired: paths(&["old", "older"]),
             delete_after,
             raw,
+            raw_gone: RawTotals::default(),
         };
         catalog.publish(publication, NOW).await.unwrap();
         assert_eq!(catalog.due(NOW, 9).await.unwrap(), paths(&[]));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use iceberg::spec::SortOrderRef;
@@ -11,6 +12,7 @@ use lacus_core::{Error, Result};
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::arrow::async_writer::{AsyncArrowWriter, ParquetObjectWriter};
 use tokio::task::spawn_blocking;
@@ -19,6 +21,7 @@ use super::sorted::Merging;
 use crate::conform::conform;
 use crate::data_file::{Footer, NotNumbers, parquet_error, properties};
 use crate::lake::Inner;
+use crate::schema::{OFFSET, PARTITION};
 use crate::table::LiveFile;
 
 /// Rows that are read and encoded at once.
@@ -41,20 +44,79 @@ pub(super) async fn rewrite(
     stop: Arc<AtomicBool>,
 ) -> Result<Option<(Footer, u64)>> {
     let (store, files, path) = (Arc::clone(&lake.files.store), files.to_vec(), Path::from(path));
+    apart(move || async move {
+        let mut output = Output::begin(&store, path, schema, stop)?;
+        let is_done = match order {
+            Some(order) => merge(&store, &files, order, &mut output).await?,
+            None => concatenate(&store, &files, &mut output).await?,
+        };
+        if is_done { output.end().await.map(Some) } else { Ok(None) }
+    })
+    .await
+}
+
+/// Writes those rows of a file that stay as another file, durably and in their order, on a thread for such work.
+pub(crate) async fn rewrite_some(
+    lake: &Arc<Inner>,
+    file: LiveFile,
+    schema: SchemaRef,
+    path: &str,
+    stays: impl Fn(&RecordBatch) -> BooleanArray + Send + 'static,
+) -> Result<(Footer, u64)> {
+    let (store, path) = (Arc::clone(&lake.files.store), Path::from(path));
+    apart(move || async move {
+        let mut input = Input::open(&store, &file, &schema).await?;
+        let mut output = Output::begin(&store, path, schema, Arc::default())?;
+        while let Some(batch) = input.next().await? {
+            let left = filter_record_batch(&batch, &stays(&batch))
+                .map_err(|error| Error::internal("leave rows out").with_source(error))?;
+            output.write(&left).await?;
+        }
+        output.end().await
+    })
+    .await
+}
+
+/// Whether a file has rows that don't stay, by their places in the log.
+pub(crate) async fn has_other_than(
+    lake: &Arc<Inner>,
+    file: LiveFile,
+    stays: impl Fn(&RecordBatch) -> BooleanArray + Send + 'static,
+) -> Result<bool> {
+    let store = Arc::clone(&lake.files.store);
+    apart(move || async move {
+        let unreadable = |error| store_or_parquet(error, format!("read {}", file.path));
+        let builder = reader_of(&store, &file).await?;
+        let places = ProjectionMask::columns(builder.parquet_schema(), [PARTITION, OFFSET]);
+        let kept = file.deleted.selection(0, file.rows);
+        let mut batches = builder.with_projection(places).with_row_selection(kept).build().map_err(unreadable)?;
+        while let Some(batch) = batches.next().await {
+            if stays(&batch.map_err(unreadable)?).false_count() > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+    .await
+}
+
+/// Does work on a thread for such work.
+async fn apart<T: Send + 'static, F: Future<Output = Result<T>>>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<T> {
     let runtime = tokio::runtime::Handle::current();
-    let work = move || {
-        runtime.block_on(async {
-            let mut output = Output::begin(&store, path, schema, stop)?;
-            let is_done = match order {
-                Some(order) => merge(&store, &files, order, &mut output).await?,
-                None => concatenate(&store, &files, &mut output).await?,
-            };
-            if is_done { output.end().await.map(Some) } else { Ok(None) }
-        })
-    };
-    spawn_blocking(work)
+    spawn_blocking(move || runtime.block_on(work()))
         .await
-        .map_err(|error| Error::internal("merging files ended unexpectedly").with_source(error))?
+        .map_err(|error| Error::internal("rewriting files ended unexpectedly").with_source(error))?
+}
+
+async fn reader_of(
+    store: &Arc<dyn ObjectStore>,
+    file: &LiveFile,
+) -> Result<ParquetRecordBatchStreamBuilder<ParquetObjectReader>> {
+    let reader = ParquetObjectReader::new(Arc::clone(store), Path::from(file.path.as_str())).with_file_size(file.bytes);
+    let opened = ParquetRecordBatchStreamBuilder::new(reader).await;
+    opened.map_err(|error| store_or_parquet(error, format!("read {}", file.path)))
 }
 
 /// One file after the other. Says whether it came to the end.
@@ -100,9 +162,7 @@ pub(super) struct Input {
 impl Input {
     async fn open(store: &Arc<dyn ObjectStore>, file: &LiveFile, schema: &SchemaRef) -> Result<Self> {
         let unreadable = |error| store_or_parquet(error, format!("read {}", file.path));
-        let reader =
-            ParquetObjectReader::new(Arc::clone(store), Path::from(file.path.as_str())).with_file_size(file.bytes);
-        let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(unreadable)?;
+        let builder = reader_of(store, file).await?;
         let kept = file.deleted.selection(0, file.rows);
         let batches = builder.with_row_selection(kept).with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
         Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema) })

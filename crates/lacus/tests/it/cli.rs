@@ -80,6 +80,7 @@ fn help_texts() {
         "table tag",
         "table untag",
         "table rollback",
+        "erase",
         "demo",
     ];
     let help = commands.map(|command| {

@@ -5,6 +5,7 @@ mod bad_input;
 mod bucket;
 mod cli;
 mod clients;
+mod erase;
 mod faults;
 mod freshness;
 mod history;
