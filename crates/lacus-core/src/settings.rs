@@ -3,6 +3,7 @@
 //! The doc comment on each field is its reference text. Unknown keys are errors that name the nearest right one.
 //! Settings are values a user may set; stores, clocks and catalogs are built from them and never live here.
 
+mod contract;
 mod lake;
 mod shape;
 mod source;
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::names::{StreamName, TableName};
 use crate::units::{ByteSize, Millis};
 
+pub use self::contract::Contract;
 pub use self::lake::{Lake, Location, S3};
 pub use self::shape::{Arrays, Nested, Shape, TablesOf};
 pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook};
@@ -42,7 +44,7 @@ pub struct Settings {
     /// One section per source of events: `[sources.clicks]` is for events posted with `?source=clicks`. A source
     /// without a section has the defaults.
     pub sources: BTreeMap<String, Source>,
-    /// One section per table that is laid out otherwise than as it comes: `[tables.clicks]`, `[tables."web.tracks"]`.
+    /// One section per table that is laid out, or takes events, otherwise than by default: `[tables.clicks]`, `[tables."web.tracks"]`.
     pub tables: BTreeMap<String, Table>,
 }
 

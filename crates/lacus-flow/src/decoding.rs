@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use lacus_core::settings::Shape;
+use lacus_core::settings::{Contract, Shape};
 use lacus_core::{Context, Error, Offsets, Partition, Record, Result, StreamName, TableName, Timestamp};
-use lacus_lake::decode::{Decoded, Rejected, decode, quarantine_rows};
+use lacus_lake::decode::{Decoded, Rejected, decode_under, quarantine_rows};
 use lacus_lake::{Lake, RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
 use lacus_stream::{FORMAT_ATTRIBUTE, Log, MessageIds, StreamInfo};
 use tokio::task::spawn_blocking;
@@ -236,12 +236,15 @@ impl Decoding {
         records.iter().for_each(crate::tests::panic_if_asked_to);
         let Routed { rows, mut refused } = self.tables.route(records)?;
         let mut ready = Vec::with_capacity(rows.len());
+        // The raw zone has a record that may have a row in another table.
+        let has_rows = rows.len() > 1;
         for (table, rows) in rows {
+            let contract = self.tables.contract(&table);
             let pending = self.tables.get_mut(&table).ok_or_else(|| Error::internal("rows were routed to no table"))?;
-            let decoded = decode(&rows, pending.schema());
+            let decoded = decode_under(&rows, pending.schema(), contract);
             let Decoded { rows: decoded, schema, rejected, widened } =
                 decoded.context(format_args!("decode rows of table \"{table}\""))?;
-            refused.extend(rejected.into_iter().filter_map(|rejected| refuse(records, &rows, rejected)));
+            refused.extend(rejected.into_iter().filter_map(|rejected| refuse(records, &rows, rejected, has_rows)));
             ready.push(Ready { table, schema, rows: decoded, widened });
         }
         refused.sort_by_key(|refused| refused.index);
@@ -268,7 +271,8 @@ impl Decoding {
                 let (Some(schema), Some(batches)) = (widened.get(&table), decoded_again.get_mut(&table)) else {
                     continue;
                 };
-                let decoded = decode(&rows, schema)?;
+                // Only a table that grows has columns that become wider by themselves.
+                let decoded = decode_under(&rows, schema, Contract::Evolve)?;
                 if decoded.schema != **schema {
                     return Err(Error::internal("decoding the same records again found other columns"));
                 }
@@ -292,11 +296,11 @@ impl Decoding {
     }
 }
 
-/// The record of a row that is no JSON object.
-fn refuse(records: &[Record], rows: &[Record], rejected: Rejected) -> Option<Refused> {
+/// The record of a row that is no JSON object, or against the contract of its table.
+fn refuse(records: &[Record], rows: &[Record], rejected: Rejected, has_rows: bool) -> Option<Refused> {
     let position = rows.get(rejected.index)?.position;
     let index = records.iter().position(|record| record.position == position)?;
-    Some(Refused { index, reason: rejected.reason, has_rows: false })
+    Some(Refused { index, reason: rejected.reason, has_rows })
 }
 
 /// Has the stream remember its shape, so that a change of the settings is told. Events that are in committed files stay

@@ -11,6 +11,7 @@ mod names;
 mod pending;
 mod progress;
 mod reading;
+mod replay;
 mod routing;
 mod segment;
 mod shape;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lacus_core::{Clock, Context, Error, Kind, Result, Settings, StreamName, TableName, settings};
-use lacus_lake::{AlterTables, CommitReport, Lake, SchemaChange};
+use lacus_lake::{AlterTables, CommitReport, Lake, RefillReport, SchemaChange};
 use lacus_stream::{Log, MessageIds, StreamInfo};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ use crate::decoding::{Decoding, Source};
 use crate::delivery::{Command, Delivery};
 pub use crate::progress::{DeliveryStatus, ShardStatus};
 use crate::progress::{Progress, TailBudget};
+pub use crate::replay::ReplayReport;
 pub use crate::tables::delivered;
 
 /// Requests that may wait for one delivery at once.
@@ -201,6 +203,26 @@ impl Deliveries {
         let lake = Arc::clone(&self.0.lake);
         let found = lake.table(table).ok_or_else(|| no_table(&lake, table))?;
         self.alone(table, async move { lake.alter(&found, changes).await }).await
+    }
+
+    /// Accepts what is proposed for the values of a column that stand in `_rescued`: makes the columns that hold them, if they
+    /// are not there, and puts the values there, one file after the other. What the stream delivers from then on goes there by
+    /// itself. Begun again, it goes on where it ended.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is proposed for this column; `Unavailable` when the stream, the store or the catalog refuses.
+    pub async fn accept(&self, table: &TableName, column: &str) -> Result<(Vec<SchemaChange>, RefillReport)> {
+        let lake = Arc::clone(&self.0.lake);
+        let found = lake.table(table).ok_or_else(|| no_table(&lake, table))?;
+        let changes = lake.misfitting(&found).await?.changes_for(column).ok_or_else(|| {
+            Error::not_found(format!("nothing is proposed for column \"{column}\" of table \"{table}\""))
+                .with_hint(format!("lacus schema proposals {table} lists what is"))
+        })?;
+        if !changes.is_empty() {
+            self.alter(table, changes.clone()).await?;
+        }
+        let report = lake.refill(&found).await?;
+        Ok((changes, report))
     }
 
     /// How far each delivery is, by stream name. Deleted streams are there until all they had is committed.

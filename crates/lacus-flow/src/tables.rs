@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lacus_core::settings::Contract;
 use lacus_core::{Offsets, Record, Result, StreamName, TableName};
-use lacus_lake::{Lake, TableAppend, TableSchema};
+use lacus_lake::{Lake, Table, TableAppend, TableSchema};
 use tokio::runtime::Handle;
 
 use crate::pending::Pending;
@@ -119,6 +120,16 @@ impl Tables {
             self.pending.insert(name.clone(), Pending::new(table));
         }
         Ok(self.pending.get_mut(name))
+    }
+
+    /// What a table takes. Quarantines take everything.
+    pub(crate) fn contract(&self, name: &TableName) -> Contract {
+        self.lake.contract(name)
+    }
+
+    /// A table as the lake has it.
+    pub(crate) fn lake_table(&self, name: &TableName) -> Option<Arc<Table>> {
+        self.lake.table(name)
     }
 
     /// A table that had a row.

@@ -13,9 +13,11 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod contracts;
 mod duplicates;
 mod messages;
 mod panics;
+mod replay;
 mod shapes;
 mod streams;
 

@@ -67,6 +67,7 @@ async fn commit_rows(lake: &Lake, count: u64) -> Result<()> {
     let layout = settings::Table {
         partition: Some(vec![partition.map_err(Error::internal)?]),
         sort: Some(vec![sort.map_err(Error::internal)?]),
+        ..settings::Table::default()
     };
     lake.set_layouts([(stream.table(), layout)].into());
     let table = lake.create_table(&stream.table(), schema.clone()).await?;

@@ -10,7 +10,7 @@ use iceberg::spec::Operation;
 use lacus_core::{Error, Kind, Result};
 
 use crate::alter::schema_after;
-use crate::catalog::PointerMove;
+use crate::catalog::{PointerMove, RawTotals};
 use crate::commit::{Failed, PlannedPart, Undecided, begin_publishing, conclude, live_files};
 use crate::deletes::{DeleteFile, needed};
 use crate::kernel::{AddedFile, Base, Change, Names, Planned, plan_with, schema_properties};
@@ -113,7 +113,7 @@ pub(crate) async fn conclude_planned(
     let concluded = async {
         let (planned, shown) = planned?;
         let part = part_of(table, base, planned, shown);
-        conclude(lake, publishing, vec![part], None, paths.clone(), lake.clock.now()).await
+        conclude(lake, publishing, vec![part], None, RawTotals::default(), paths.clone(), lake.clock.now()).await
     };
     let concluded = concluded.await;
     if concluded.as_ref().is_err_and(|failed| !failed.may_have_happened) {
@@ -142,7 +142,11 @@ fn must_be_unchanged(live: &[LiveFile], removed: &[LiveFile]) -> Result<()> {
 }
 
 /// The delete files that are needed without these data files, and those that no longer are: what they deleted is gone.
-fn delete_files_after(lake: &Inner, state: &TableState, removed: &[String]) -> (Vec<DeleteFile>, Vec<DeleteFile>) {
+pub(crate) fn delete_files_after(
+    lake: &Inner,
+    state: &TableState,
+    removed: &[String],
+) -> (Vec<DeleteFile>, Vec<DeleteFile>) {
     if state.delete_files.is_empty() {
         return (Vec::new(), Vec::new());
     }

@@ -59,16 +59,16 @@ struct Attempt {
 }
 
 /// One table's part of it.
-struct Part {
-    table: Arc<Table>,
+pub(crate) struct Part {
+    pub(crate) table: Arc<Table>,
     schema: TableSchema,
     /// The same for Iceberg.
-    iceberg: Schema,
-    layout: Layout,
-    base: Arc<Base>,
+    pub(crate) iceberg: Schema,
+    pub(crate) layout: Layout,
+    pub(crate) base: Arc<Base>,
     /// What the table includes now.
     current: Offsets,
-    names: Names,
+    pub(crate) names: Names,
     rows: Vec<RecordBatch>,
     /// Which of the rows each of its files has.
     files: Vec<Arranged>,
@@ -76,8 +76,32 @@ struct Part {
 }
 
 impl Part {
+    /// These rows of a table, of which `batches` are in its tail.
+    pub(crate) fn of(
+        lake: &Inner,
+        table: Arc<Table>,
+        schema: TableSchema,
+        rows: Vec<RecordBatch>,
+        batches: usize,
+    ) -> Result<Self> {
+        let base = table.base();
+        let names = Names::after(table.name(), &base.location);
+        let iceberg = base.schema_for(&schema)?;
+        let layout = layout_for(lake, table.name(), &base, &iceberg);
+        let (current, files) = (table.state().delivered.clone(), Vec::new());
+        Ok(Self { table, schema, iceberg, layout, base, current, names, rows, files, batches })
+    }
+
+    fn arrange(&mut self) -> Result<()> {
+        let schema = self.schema.arrow();
+        self.rows = self.rows.iter().map(|rows| conform(rows, &schema)).collect::<Result<_>>()?;
+        self.files = arrange(&self.rows, &self.layout, &self.iceberg)
+            .context(format_args!("arrange rows of table \"{}\"", self.table.name()))?;
+        Ok(())
+    }
+
     /// Every file it may write.
-    fn paths(&self) -> Vec<String> {
+    pub(crate) fn paths(&self) -> Vec<String> {
         let mut paths = self.names.all_metadata(&self.base);
         paths.extend((0..self.files.len()).map(|file| self.names.data(file)));
         paths
@@ -98,13 +122,14 @@ pub(crate) struct Effect {
     pub(crate) made: Vec<Arc<Table>>,
     /// What was delivered, if that was its purpose.
     pub(crate) delivery: Option<Delivered>,
+    /// What came to the raw zone.
+    raw: RawTotals,
 }
 
-/// A stream's rows and raw events in the lake.
+/// A stream's rows in the lake.
 pub(crate) struct Delivered {
     stream: StreamName,
     offsets: Offsets,
-    raw: RawTotals,
     report: CommitReport,
 }
 
@@ -206,12 +231,7 @@ fn parts(lake: &Inner, tables: Vec<TableAppend>, delivered: &Offsets) -> Result<
         must_move_forward(table.name(), &state.delivered, delivered)?;
         let moves = index == 0 && state.delivered != *delivered;
         if moves || !rows.is_empty() {
-            let base = table.base();
-            let names = Names::after(table.name(), &base.location);
-            let iceberg = base.schema_for(&schema)?;
-            let layout = layout_for(lake, table.name(), &base, &iceberg);
-            let (current, files) = (state.delivered.clone(), Vec::new());
-            parts.push(Part { table, schema, iceberg, layout, base, current, names, rows, files, batches });
+            parts.push(Part::of(lake, table, schema, rows, batches)?);
         }
     }
     Ok(parts)
@@ -237,11 +257,13 @@ fn must_move_forward(table: &TableName, current: &Offsets, delivered: &Offsets) 
     }
 }
 
-fn raw_path(stream: &StreamName, file: &RawFile) -> String {
+/// Where a raw file goes.
+pub(crate) fn raw_path(stream: &StreamName, file: &RawFile) -> String {
     format!("{}/{}.json.zst", raw::directory(stream, file.hour), Uuid::now_v7())
 }
 
-fn totals_of(raw: &[(String, RawFile)]) -> RawTotals {
+/// What raw files have together.
+pub(crate) fn totals_of(raw: &[(String, RawFile)]) -> RawTotals {
     RawTotals {
         files: raw.len() as u64,
         bytes: raw.iter().map(|(_, file)| file.bytes.len() as u64).sum(),
@@ -273,10 +295,7 @@ async fn arrange_rows(mut parts: Vec<Part>, delivered: &Offsets) -> Result<Vec<P
     let work = move || {
         for part in parts.iter_mut().filter(|part| !part.rows.is_empty()) {
             part.rows.iter().try_for_each(|rows| check_positions(rows, &part.current, &delivered))?;
-            let schema = part.schema.arrow();
-            part.rows = part.rows.iter().map(|rows| conform(rows, &schema)).collect::<Result<_>>()?;
-            part.files = arrange(&part.rows, &part.layout, &part.iceberg)
-                .context(format_args!("arrange rows of table \"{}\"", part.table.name()))?;
+            part.arrange()?;
         }
         Ok(parts)
     };
@@ -285,8 +304,16 @@ async fn arrange_rows(mut parts: Vec<Part>, delivered: &Offsets) -> Result<Vec<P
         .map_err(|error| Error::internal("arranging rows ended unexpectedly").with_source(error))?
 }
 
+/// The same for rows that were delivered before.
+pub(crate) async fn arrange_part(mut part: Part) -> Result<Part> {
+    let work = move || part.arrange().map(|()| part);
+    spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("arranging rows ended unexpectedly").with_source(error))?
+}
+
 /// Encodes a part's rows and writes them, as one file for each partition. After a failure it begins no more of them.
-async fn write_rows(lake: &Inner, part: &Part) -> Result<Vec<AddedFile>> {
+pub(crate) async fn write_rows(lake: &Inner, part: &Part) -> Result<Vec<AddedFile>> {
     let mut added = Vec::with_capacity(part.files.len());
     let numbers: Vec<usize> = (0..part.files.len()).collect();
     for numbers in numbers.chunks(FILES_AT_ONCE) {
@@ -339,8 +366,8 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile
         let doing = format!("plan a commit of table \"{}\"", part.table.name());
         planned.push(plan_part(lake, part, added, &stream, &delivered, now).await.context(doing)?);
     }
-    let delivery = Delivered { stream, offsets: delivered, raw, report: report.clone() };
-    conclude(lake, &mut publishing, planned, Some(delivery), paths, now).await?;
+    let delivery = Delivered { stream, offsets: delivered, report: report.clone() };
+    conclude(lake, &mut publishing, planned, Some(delivery), raw, paths, now).await?;
     Ok(report)
 }
 
@@ -350,13 +377,13 @@ pub(crate) async fn conclude(
     publishing: &mut Option<Undecided>,
     planned: Vec<PlannedPart>,
     delivery: Option<Delivered>,
+    raw: RawTotals,
     paths: Vec<String>,
     now: Timestamp,
 ) -> Result<(), Failed> {
-    let raw = delivery.as_ref().map(|delivery| delivery.raw).unwrap_or_default();
     let delete_after = now.plus_ms(RETIRED_GRACE_MS);
     let mut publication = Publication { written: paths.clone(), raw, delete_after, ..Publication::default() };
-    let mut effect = Effect { tables: Vec::new(), made: Vec::new(), delivery };
+    let mut effect = Effect { tables: Vec::new(), made: Vec::new(), delivery, raw };
     let mut writes = Vec::new();
     for part in planned {
         writes.extend(part.writes);
@@ -450,7 +477,5 @@ fn show(lake: &Inner, effect: Effect) {
     for (table, committed) in effect.tables {
         table.show(committed);
     }
-    if let Some(delivery) = effect.delivery {
-        lake.add_raw(delivery.raw);
-    }
+    lake.add_raw(effect.raw);
 }

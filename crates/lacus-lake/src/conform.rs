@@ -79,7 +79,7 @@ fn conform_columns(columns: &[ArrayRef], have: &Fields, wanted: &Fields, rows: u
 }
 
 /// Columns are the same if their ids are; where one has no id, if their names are.
-fn is_same_column(a: &Field, b: &Field) -> bool {
+pub(crate) fn is_same_column(a: &Field, b: &Field) -> bool {
     let id = |field: &Field| field.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned();
     match (id(a), id(b)) {
         (Some(a), Some(b)) => a == b,

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use arrow::array::RecordBatch;
+use lacus_core::settings::Contract;
 use lacus_core::{Error, Record, Result};
 
 use crate::schema::TableSchema;
@@ -19,6 +20,7 @@ mod numbers;
 mod quarantine;
 mod rescued;
 mod rows;
+mod strict;
 mod typed;
 
 pub use json::object_text;
@@ -54,6 +56,23 @@ pub struct Rejected {
 /// # Errors
 /// Only for bugs: whatever the bytes are, they become rows, rescued values or rejected records.
 pub fn decode(records: &[Record], schema: &TableSchema) -> Result<Decoded> {
+    decode_under(records, schema, Contract::Evolve)
+}
+
+/// The same, for a table with a contract.
+///
+/// # Errors
+/// Only for bugs, as [`decode`].
+pub fn decode_under(records: &[Record], schema: &TableSchema, contract: Contract) -> Result<Decoded> {
+    match contract {
+        Contract::Evolve => decode_all(records, schema, true),
+        Contract::Freeze => decode_all(records, schema, false),
+        Contract::Strict => strict::decode(records, schema),
+    }
+}
+
+/// Decodes records; new fields make columns if `grows`.
+fn decode_all(records: &[Record], schema: &TableSchema, grows: bool) -> Result<Decoded> {
     if records.iter().map(|record| record.value.len()).sum::<usize>() > BATCH_BYTES_MAX {
         return Err(Error::internal(format!("more than {BATCH_BYTES_MAX} bytes of records to decode at once")));
     }
@@ -65,7 +84,7 @@ pub fn decode(records: &[Record], schema: &TableSchema) -> Result<Decoded> {
     };
     // Bounded: every further round follows a column that went from Long to Double, which it does once.
     loop {
-        let (mut decoded, widened_ids) = rows::decode(records, &grown)?;
+        let (mut decoded, widened_ids) = rows::decode(records, &grown, grows)?;
         widened |= widened_ids.iter().any(|id| *id <= schema.last_id);
         if widened_ids.is_empty() {
             decoded.widened = widened;

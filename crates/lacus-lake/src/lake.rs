@@ -4,13 +4,14 @@
 //! unless a stream has one of its own) and `lake/raw/`.
 //! There is one writer: opening takes the right to write from whoever had it, and every catalog transaction checks it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt};
-use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, StreamName, TableName, settings};
+use lacus_core::settings::Contract;
+use lacus_core::{Clock, Context, Error, Kind, Offsets, Position, Result, StreamName, TableName, settings};
 use object_store::ObjectStore;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::spawn_blocking;
@@ -25,7 +26,10 @@ use crate::kernel::{Base, plan_table};
 use crate::layout::{LayoutField, describe_layout, partition_text};
 use crate::leftovers::{discard, sweep_idle};
 use crate::manifests::MetadataFiles;
+use crate::proposals::{Misfitting, misfitting};
 use crate::raw::RawFile;
+use crate::refill::{RefillReport, refill_files};
+use crate::replay::{Replay, count_positions, replay};
 use crate::rollback::{self, RollbackReport};
 use crate::s3::Bucket;
 use crate::schema::{SchemaChange, TableSchema};
@@ -266,7 +270,8 @@ impl Lake {
         .await
     }
 
-    /// Says how tables are to be laid out from their next commits on. Tables that are not named keep the layout they have.
+    /// Says how tables are to be laid out from their next commits on, and what they take. Tables that are not named keep
+    /// the layout they have, and take everything.
     pub fn set_layouts(&self, layouts: BTreeMap<TableName, settings::Table>) {
         *write(&self.inner.layouts) = layouts;
     }
@@ -307,6 +312,46 @@ impl Lake {
         detached(compact(Arc::clone(&self.inner), Arc::clone(table), sizes, stop)).await
     }
 
+    /// What of a table's rows stands in `_rescued`, and the columns that would hold it.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store refuses; `Corrupt` when a file can't be read.
+    pub async fn misfitting(&self, table: &Arc<Table>) -> Result<Misfitting> {
+        detached(misfitting(Arc::clone(&self.inner), Arc::clone(table))).await
+    }
+
+    /// Puts what stands in `_rescued` into the columns that hold it by now, one file after the other: each is a commit of its
+    /// own. Rows that are not committed were decoded with the columns of today. Dropping the future does not stop it;
+    /// beginning it again goes on.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store or the catalog refuses, `Corrupt` when a file can't be read: some files may be done then.
+    pub async fn refill(&self, table: &Arc<Table>) -> Result<RefillReport> {
+        detached(refill_files(Arc::clone(&self.inner), Arc::clone(table))).await
+    }
+
+    /// How many committed rows of a table have each of these positions; those that none has are left out.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store refuses; `Corrupt` when a file can't be read.
+    pub async fn count_positions(
+        &self,
+        table: &Arc<Table>,
+        positions: &BTreeSet<Position>,
+    ) -> Result<BTreeMap<Position, u64>> {
+        count_positions(&self.inner, table, positions).await
+    }
+
+    /// Moves rows of a quarantine to their tables, all or none. The tables must have no rows that are not committed.
+    /// Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// `Conflict` if the quarantine does not have all of the rows, or a table has rows that are not committed; `Unavailable`
+    /// when the store or the catalog refuses: nothing changed then.
+    pub async fn replay(&self, rows: Replay) -> Result<()> {
+        detached(replay(Arc::clone(&self.inner), rows)).await
+    }
+
     /// Changes the columns of a table, one change after the other, all or none: a commit of metadata alone. The table must
     /// have no rows that are not committed. Dropping the future does not stop it.
     ///
@@ -333,6 +378,12 @@ impl Lake {
     /// `Unavailable` while the catalog can't tell.
     pub async fn settle(&self) -> Result<()> {
         commit::begin_publishing(&self.inner).await.map(drop)
+    }
+
+    /// What a table takes.
+    #[must_use]
+    pub fn contract(&self, name: &TableName) -> Contract {
+        self.inner.contract_of(name)
     }
 
     /// Where the files are. Paths in it are those of [`crate::LiveFile`].
@@ -432,6 +483,10 @@ impl Inner {
 
     pub(crate) fn raw_totals(&self) -> RawTotals {
         *lock(&self.raw)
+    }
+
+    fn contract_of(&self, name: &TableName) -> Contract {
+        read(&self.layouts).get(name).map(|table| table.contract).unwrap_or_default()
     }
 
     /// How a table is to be laid out, if the settings say.

@@ -7,7 +7,8 @@
 //! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `layout` and `arrange`
 //! for which rows go to which file, `data_file` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
 //! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
-//! `compact` makes large files of small ones; `history` finds what tables were, `rollback` names it and returns to it;
+//! `compact` makes large files of small ones; `refill` puts misfits into columns that came later, `proposals` says which;
+//! `replay` takes rows out of quarantine; `history` finds what tables were, `rollback` names it and returns to it;
 //! `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
 
 pub mod conform;
@@ -39,7 +40,10 @@ mod lake;
 mod layout;
 mod leftovers;
 mod manifests;
+mod proposals;
 mod raw;
+mod refill;
+mod replay;
 mod rollback;
 mod s3;
 mod store;
@@ -55,7 +59,10 @@ pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};
 pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
 pub use layout::LayoutField;
+pub use proposals::{Misfitting, Proposal};
 pub use raw::{RawFile, RawWriter};
+pub use refill::RefillReport;
+pub use replay::{Replay, ReplayedRows};
 pub use rollback::RollbackReport;
 pub use schema::{Column, ColumnType, SchemaChange, TableSchema};
 pub use table::{LiveFile, Reference, Snapshot, Table, TableState, TailBatch};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use iceberg::spec::MAIN_BRANCH;
 use lacus_core::{Context, Error, Kind, Result, TableName};
 
+use crate::catalog::RawTotals;
 use crate::change::{Shown, conclude_planned, part_of};
 use crate::commit::{begin_publishing, conclude};
 use crate::history::{Version, find};
@@ -149,7 +150,7 @@ pub(crate) async fn expire_all(lake: &Inner, tables: &[Arc<Table>]) -> Result<BT
             let planned = plan_refs(&lake.files, &base, &names, RefChange::ExpireAll).await?;
             parts.push(part_of(&table, &base, planned, Shown::default()));
         }
-        conclude(lake, &mut publishing, parts, None, paths.clone(), now).await
+        conclude(lake, &mut publishing, parts, None, RawTotals::default(), paths.clone(), now).await
     };
     let concluded = concluded.await;
     if concluded.as_ref().is_err_and(|failed| !failed.may_have_happened) {

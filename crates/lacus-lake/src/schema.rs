@@ -78,7 +78,8 @@ pub struct Column {
     /// Whether Iceberg says that it is never null. Only other engines say so; rows that lacus decodes make no such
     /// promise, so that a delivery makes the column optional.
     pub required: bool,
-    /// Names it had before: a sender that still uses one of them goes on feeding it.
+    /// What senders call it beside its name: what it was called before, or what they call its neighbour that can't hold all
+    /// that they send.
     pub aliases: Vec<String>,
 }
 

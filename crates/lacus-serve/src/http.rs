@@ -6,6 +6,7 @@
 //! | `POST /v1/tables/{table}/flush` | commits what was acknowledged, and says what was written |
 //! | `/v1/tables/{table}/tags`, `…/rollback` | names for snapshots, and the way back to one (see [`tables`]) |
 //! | `POST /v1/erase` | what is known of somebody leaves the lake (see [`erase`]) |
+//! | `/v1/tables/{table}/proposals`, `…/replay` | what did not fit, and what becomes of it (see [`misfits`]) |
 //! | `GET /v1/status` | deliveries, lake and log |
 //! | `/v1/streams/…` | streams: make, reshard, read, follow (see [`streams`]) |
 //! | `/iceberg/v1/…` | the Iceberg REST catalog (see [`iceberg`]) |
@@ -14,6 +15,7 @@
 
 mod erase;
 mod iceberg;
+mod misfits;
 mod refusal;
 mod sql;
 mod streams;
@@ -83,6 +85,7 @@ pub fn router(served: Served) -> Router {
         .merge(streams::routes())
         .merge(iceberg::routes())
         .merge(tables::routes())
+        .merge(misfits::routes())
         .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
         .with_state(Arc::new(inner))

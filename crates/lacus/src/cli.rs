@@ -75,6 +75,7 @@ Examples:
     #[command(subcommand)]
     Schema(Schema),
     Erase(Erase),
+    Replay(Replay),
     Demo(Demo),
 }
 
@@ -391,7 +392,9 @@ Examples:
   lacus schema add clicks paid \"numeric(12,2)\"
   lacus schema rename clicks usr user_id      senders of usr go on feeding it
   lacus schema widen clicks count bigint
-  lacus schema drop clicks debug")]
+  lacus schema drop clicks debug
+  lacus schema proposals clicks               columns for what is in _rescued
+  lacus schema accept clicks amount")]
 pub(crate) enum Schema {
     /// Show every column of a table, nested ones too
     #[command(after_help = "\
@@ -452,6 +455,53 @@ Examples:
         /// The new type
         r#type: String,
     },
+    /// Show what stands in _rescued, and the columns that would hold it
+    ///
+    /// A column keeps its type. What it can't hold is in _rescued; when that comes often, another column beside it may hold
+    /// it: senders go on using the one name, and each value goes to the first column that it fits.
+    #[command(after_help = "\
+Examples:
+  lacus schema proposals clicks
+  lacus schema proposals clicks --json      one JSON object per proposal")]
+    Proposals {
+        /// The table
+        table: String,
+    },
+    /// Make the columns that are proposed for a column, and put the values from _rescued there, those of old files too
+    ///
+    /// It writes each file anew that has such values, and commits after each: stop it at any time, and begin it again.
+    #[command(after_help = "\
+Examples:
+  lacus schema accept clicks amount         all that is proposed for amount
+  lacus schema accept clicks amount_text    that column only")]
+    Accept {
+        /// The table
+        table: String,
+        /// The column, or the one that it is to become, as lacus schema proposals shows them
+        column: String,
+    },
+}
+
+/// Try again what is in quarantine: events that fit by now become rows
+///
+/// An event is in quarantine or in its tables, never in both and never lost: stop it at any time, and begin it again. --where
+/// and --fix are SQL over the columns text (the event as it came), bytes, reason, _received_at, _partition and _offset. What
+/// --fix gives is the event then; where it gives NULL the event stays.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lacus replay clicks                       after a column was added
+  lacus replay clicks --where \"reason LIKE 'price:%'\"
+  lacus replay clicks --fix \"replace(text, 'NaN', 'null')\"")]
+pub(crate) struct Replay {
+    /// The table
+    pub(crate) table: String,
+    /// Only events for which this holds
+    #[arg(long, value_name = "SQL")]
+    pub(crate) r#where: Option<String>,
+    /// What the event should be
+    #[arg(long, value_name = "SQL")]
+    pub(crate) fix: Option<String>,
 }
 
 /// See lacus at work: events come in, SQL answers

@@ -6,6 +6,7 @@ pub(crate) mod erase;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod misfits;
 pub(crate) mod schema;
 pub(crate) mod sql;
 pub(crate) mod status;

@@ -96,6 +96,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Table(Table::Rollback { table, to }) => commands::history::rollback(&table, &to, &invocation).await,
         Command::Schema(schema) => commands::schema::run(schema, &invocation).await,
         Command::Erase(erase) => commands::erase::run(erase, &invocation).await,
+        Command::Replay(asked) => commands::misfits::replay(asked, &invocation).await,
         Command::Demo(demo) => crate::demo::run(demo, &invocation).await,
     }
 }

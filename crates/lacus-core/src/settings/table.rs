@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::layout::{LAYOUT_FIELDS_MAX, PartitionField, SortField};
+use crate::settings::Contract;
 
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +16,10 @@ pub struct Table {
     pub partition: Option<Vec<PartitionField>>,
     /// What rows are sorted by within a file: `["user_id", "_received_at desc"]`.
     pub sort: Option<Vec<SortField>>,
+    /// What becomes of fields that the table has no column for, and of values that do not fit theirs: `evolve` makes
+    /// columns, and what does not fit is in `_rescued`; with `freeze` new fields are there, too; with `strict` an event of
+    /// which anything does not fit goes to `<table>__quarantine` as a whole.
+    pub contract: Contract,
 }
 
 impl Table {

@@ -45,6 +45,7 @@ fn layout(partition: &[&str], sort: &[&str]) -> (Layout, Schema) {
     let setting = settings::Table {
         partition: Some(partition.iter().map(|field| field.parse().unwrap()).collect()),
         sort: Some(sort.iter().map(|field| field.parse().unwrap()).collect()),
+        ..settings::Table::default()
     };
     let schema = table().iceberg(1).unwrap();
     (Layout::wanted(&metadata, &schema, Some(&setting)).unwrap(), schema)
@@ -150,7 +151,11 @@ fn fields_of_structs_have_no_value_where_the_struct_has_none() {
     let warehouse = crate::warehouse::Warehouse::of_directory(std::path::Path::new("/lake")).unwrap();
     let name = crate::fixture::stream().table();
     let (_, metadata) = crate::kernel::plan_table(&warehouse, &name, &schema).unwrap();
-    let setting = settings::Table { partition: Some(vec!["user.name".parse().unwrap()]), sort: None };
+    let setting = settings::Table {
+        partition: Some(vec!["user.name".parse().unwrap()]),
+        sort: None,
+        ..settings::Table::default()
+    };
     let iceberg = schema.iceberg(1).unwrap();
     let layout = Layout::wanted(&metadata, &iceberg, Some(&setting)).unwrap();
     let found = arrange(&[rows(&schema, 0, 6..9)], &layout, &iceberg).unwrap();

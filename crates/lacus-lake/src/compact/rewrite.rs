@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use futures::StreamExt;
 use iceberg::spec::SortOrderRef;
 use lacus_core::{Error, Result};
@@ -18,7 +18,7 @@ use parquet::arrow::async_writer::{AsyncArrowWriter, ParquetObjectWriter};
 use tokio::task::spawn_blocking;
 
 use super::sorted::Merging;
-use crate::conform::conform;
+use crate::conform::{conform, is_same_column};
 use crate::data_file::{Footer, NotNumbers, parquet_error, properties};
 use crate::lake::Inner;
 use crate::schema::{OFFSET, PARTITION};
@@ -119,6 +119,49 @@ async fn reader_of(
     opened.map_err(|error| store_or_parquet(error, format!("read {}", file.path)))
 }
 
+/// Reads a file and writes what becomes of its rows as another, durably, on a thread for such work.
+pub(crate) async fn rewrite_each(
+    lake: &Arc<Inner>,
+    file: &LiveFile,
+    schema: SchemaRef,
+    path: &str,
+    mut change: impl FnMut(RecordBatch) -> Result<RecordBatch> + Send + 'static,
+) -> Result<(Footer, u64)> {
+    let (store, path) = (Arc::clone(&lake.files.store), Path::from(path));
+    let file = file.clone();
+    apart(move || async move {
+        let mut input = Input::open(&store, &file, &schema).await?;
+        let mut output = Output::begin(&store, path, schema, Arc::default())?;
+        while let Some(batch) = input.next().await? {
+            output.write(&change(batch)?).await?;
+        }
+        output.end().await
+    })
+    .await
+}
+
+/// Reads the rows of a file with these columns, on a thread for such work, until who looks has seen enough: it says whether
+/// to go on.
+pub(crate) async fn read_each<T: Send + 'static>(
+    lake: &Inner,
+    file: &LiveFile,
+    schema: SchemaRef,
+    mut seen: T,
+    look: impl Fn(&mut T, RecordBatch) -> Result<bool> + Send + 'static,
+) -> Result<T> {
+    let (store, file) = (Arc::clone(&lake.files.store), file.clone());
+    apart(move || async move {
+        let mut input = Input::open(&store, &file, &schema).await?;
+        while let Some(batch) = input.next().await? {
+            if !look(&mut seen, batch)? {
+                break;
+            }
+        }
+        Ok(seen)
+    })
+    .await
+}
+
 /// One file after the other. Says whether it came to the end.
 async fn concatenate(store: &Arc<dyn ObjectStore>, files: &[LiveFile], output: &mut Output) -> Result<bool> {
     for file in files {
@@ -163,8 +206,13 @@ impl Input {
     async fn open(store: &Arc<dyn ObjectStore>, file: &LiveFile, schema: &SchemaRef) -> Result<Self> {
         let unreadable = |error| store_or_parquet(error, format!("read {}", file.path));
         let builder = reader_of(store, file).await?;
+        let wanted = |field: &Field| schema.fields().iter().any(|wanted| is_same_column(field, wanted));
+        let roots: Vec<usize> =
+            (0..).zip(builder.schema().fields()).filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
+        let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
         let kept = file.deleted.selection(0, file.rows);
-        let batches = builder.with_row_selection(kept).with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
+        let builder = builder.with_projection(projection).with_row_selection(kept).with_batch_size(BATCH_ROWS);
+        let batches = builder.build().map_err(unreadable)?;
         Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema) })
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Fields {
     indexed: usize,
     /// The field expected next: events of one source mostly have the same keys in the same order.
     next: usize,
+    /// The fields that senders know by other names than their own.
+    aliased: Vec<usize>,
     /// The fields that stay null in this object, whatever comes for them later.
     taken: Vec<usize>,
     validity: Validity,
@@ -197,7 +199,9 @@ impl Node {
 impl Fields {
     /// These columns, with room for `rows` rows.
     pub(super) fn new(columns: &[Column], rows: usize) -> Self {
-        Self { nodes: columns.iter().map(|column| Node::new(column, rows)).collect(), ..Self::default() }
+        let nodes = columns.iter().map(|column| Node::new(column, rows)).collect();
+        let aliased = (0..columns.len()).filter(|&index| !columns[index].aliases.is_empty()).collect();
+        Self { nodes, aliased, ..Self::default() }
     }
 
     /// Adds a field.
@@ -244,8 +248,21 @@ impl Fields {
                 self.next = index + 1;
                 Key::Known(index)
             }
-            Some(_) => Key::Variant(name.into_owned()),
+            Some(_) => match self.aliased.iter().find(|&&index| self.nodes[index].is_called(&name)) {
+                Some(&index) => Key::Known(index),
+                None => Key::Variant(name.into_owned()),
+            },
         }
+    }
+
+    /// The fields that take what the field of `key` can't hold, in order.
+    pub(super) fn others(&self, key: &str, index: usize) -> Vec<usize> {
+        if self.aliased.is_empty() {
+            return Vec::new();
+        }
+        let name = if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) };
+        let others = self.aliased.iter().filter(|&&other| other != index && self.nodes[other].is_called(&name));
+        others.copied().collect()
     }
 
     fn index(&mut self) {

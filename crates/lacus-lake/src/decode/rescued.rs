@@ -48,9 +48,14 @@ impl Rescued {
         self.row_bytes_max = GROWTH_MAX * record.len();
     }
 
+    /// How things are.
+    pub(super) fn here(&self) -> Outside {
+        Outside { path_bytes: self.path.len(), row_bytes: self.row.len() }
+    }
+
     /// Goes into the object or array at `place`.
     pub(super) fn enter(&mut self, place: Place<'_>) -> Outside {
-        let outside = Outside { path_bytes: self.path.len(), row_bytes: self.row.len() };
+        let outside = self.here();
         push_place(&mut self.path, place);
         outside
     }

@@ -27,10 +27,10 @@ const LEAVES_MAX: usize = 2_000;
 const NAME_BYTES_MAX: usize = 255;
 
 /// Decodes records in one pass. The ids are those of Long columns that met a fraction: they are Double in the schema,
-/// and the rows are of no use.
-pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<(Decoded, Vec<i32>)> {
+/// and the rows are of no use. Unless the table `grows`, new fields are rescued.
+pub(super) fn decode(records: &[Record], schema: &TableSchema, grows: bool) -> Result<(Decoded, Vec<i32>)> {
     let mut table = Fields::new(&schema.columns, records.len());
-    let mut growth = Growth { last_id: schema.last_id, leaves: table.leaves(), widened: Vec::new() };
+    let mut growth = Growth { last_id: schema.last_id, leaves: table.leaves(), widened: Vec::new(), grows };
     let mut rescued = Rescued::default();
     let mut positions = Positions::default();
     let mut rejected = Vec::new();
@@ -73,6 +73,8 @@ struct Growth {
     last_id: i32,
     leaves: usize,
     widened: Vec<i32>,
+    /// Whether new fields make columns.
+    grows: bool,
 }
 
 /// Reads one record.
@@ -110,7 +112,10 @@ impl<'json> Reader<'json, '_> {
         let mut key = self.json.known_object()?;
         while let Some(name) = key {
             kept = kept.max(match fields.find(name) {
-                Key::Known(index) => self.field(fields, index, row)?,
+                Key::Known(index) => match fields.others(name, index) {
+                    others if others.is_empty() => self.field(fields, index, row)?,
+                    others => self.one_of(fields, &[&[index], others.as_slice()].concat(), row)?,
+                },
                 Key::New(name) => self.new_field(fields, name, row)?,
                 Key::Variant(name) => self.misfit(Place::Field(&name))?,
             });
@@ -132,6 +137,33 @@ impl<'json> Reader<'json, '_> {
         Ok(kept)
     }
 
+    /// Reads a value that one of several fields may hold: the first one that keeps anything of it has it.
+    fn one_of(&mut self, fields: &mut Fields, several: &[usize], row: usize) -> Result<Kept, JiterError> {
+        let first = several[0];
+        let name = fields.nodes[first].name.clone();
+        if several.iter().any(|&index| fields.is_taken(index, row)) {
+            return self.misfit(Place::Field(&name));
+        }
+        let Some(text) = self.skip_content()? else { return Ok(Kept::Nothing) };
+        let mut most = Kept::Nothing;
+        for &index in several {
+            let outside = self.rescued.here();
+            let (json, rescued, growth) = (Jiter::new(text.as_bytes()), &mut *self.rescued, &mut *self.growth);
+            let mut reader = Reader { json, text, levels: self.levels, rescued, growth };
+            let kept = reader.value(&mut fields.nodes[index], row, None)?;
+            if kept == Kept::Value {
+                return Ok(kept);
+            }
+            most = most.max(kept);
+            self.rescued.drop_since(&outside);
+        }
+        self.rescued.add(Place::Field(&name), text);
+        if most == Kept::Place {
+            fields.take(first);
+        }
+        Ok(most)
+    }
+
     fn new_field(&mut self, fields: &mut Fields, name: String, row: usize) -> Result<Kept, JiterError> {
         if !self.is_allowed(&name) {
             return self.misfit(Place::Field(&name));
@@ -150,6 +182,9 @@ impl<'json> Reader<'json, '_> {
     }
 
     fn is_allowed(&self, name: &str) -> bool {
+        if !self.growth.grows {
+            return false;
+        }
         let is_system = self.rescued.is_at_top() && is_taken_name(name);
         let is_printable = !name.is_empty() && !name.chars().any(char::is_control);
         is_printable && name.len() <= NAME_BYTES_MAX && !is_system
@@ -319,6 +354,14 @@ impl<'json> Reader<'json, '_> {
 
     /// Rescues the next value, if it has content.
     fn misfit(&mut self, place: Place<'_>) -> Result<Kept, JiterError> {
+        if let Some(text) = self.skip_content()? {
+            self.rescued.add(place, text);
+        }
+        Ok(Kept::Nothing)
+    }
+
+    /// Goes over the next value: its text, if it has content.
+    fn skip_content(&mut self) -> Result<Option<&'json str>, JiterError> {
         let peek = self.json.peek()?;
         let start = self.json.current_index();
         let has_content = match json::skip(&mut self.json, peek) {
@@ -326,10 +369,7 @@ impl<'json> Reader<'json, '_> {
             Err(json::Fault::Syntax(error)) => return Err(error),
             Err(json::Fault::TooDeep) => unreachable!("the record was checked"),
         };
-        if has_content {
-            self.rescued.add(place, &self.text[start..self.json.current_index()]);
-        }
-        Ok(Kept::Nothing)
+        Ok(has_content.then(|| &self.text[start..self.json.current_index()]))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::rebase::{Rebased, rebase};
 use super::{TableCommit, create, refused, rules};
-use crate::catalog::PointerMove;
+use crate::catalog::{PointerMove, RawTotals};
 use crate::commit::{Failed, PlannedPart, begin_publishing, conclude};
 use crate::deletes::must_be_readable;
 use crate::kernel::{Base, Names};
@@ -52,7 +52,7 @@ pub(super) async fn commit(lake: &Inner, commits: Vec<TableCommit>) -> Result<Ve
     let paths: Vec<String> = parts.iter().flat_map(|part| part.writes.iter().map(|(path, _)| path.clone())).collect();
     lake.catalog.begin(pointers, paths.clone(), now).await?;
     let tables = parts.iter().map(|part| Arc::clone(&part.table)).collect();
-    let concluded = conclude(lake, &mut publishing, parts, None, paths.clone(), now).await;
+    let concluded = conclude(lake, &mut publishing, parts, None, RawTotals::default(), paths.clone(), now).await;
     drop(publishing);
     match concluded {
         Ok(()) => {

@@ -10,7 +10,7 @@ use super::commit::{
     PlannedChange, apply, failure, files_of_new_snapshots, in_lake, metadata_json, must_be_of_no_other, must_be_own,
 };
 use super::{NewTable, TableCommit, exists, no_table, refused};
-use crate::catalog::{PointerMove, Publication};
+use crate::catalog::{PointerMove, Publication, RawTotals};
 use crate::commit::{PlannedPart, begin_publishing, conclude, move_pointers};
 use crate::kernel::{Base, METADATA_FILES_MAX, Names, directory_of};
 use crate::lake::Inner;
@@ -43,7 +43,7 @@ pub(super) async fn create(lake: &Inner, new: NewTable) -> Result<Arc<Table>> {
     let (table, now) = (Arc::clone(&part.table), lake.clock.now());
     let paths: Vec<String> = part.writes.iter().map(|(path, _)| path.clone()).collect();
     lake.catalog.begin(Vec::new(), paths.clone(), now).await?;
-    let concluded = conclude(lake, &mut publishing, vec![part], None, paths.clone(), now).await;
+    let concluded = conclude(lake, &mut publishing, vec![part], None, RawTotals::default(), paths.clone(), now).await;
     drop(publishing);
     match concluded {
         Ok(()) => Ok(table),

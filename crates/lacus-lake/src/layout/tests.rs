@@ -17,6 +17,7 @@ fn set(lake: &Lake, partition: Option<&[&str]>, sort: Option<&[&str]>) {
     let setting = settings::Table {
         partition: partition.map(|fields| fields.iter().map(|field| field.parse().unwrap()).collect()),
         sort: sort.map(|fields| fields.iter().map(|field| field.parse().unwrap()).collect()),
+        ..settings::Table::default()
     };
     lake.set_layouts([(stream().table(), setting)].into());
 }

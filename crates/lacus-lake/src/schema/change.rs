@@ -18,6 +18,16 @@ pub enum SchemaChange {
         /// Its type. Ids in it are given anew.
         kind: ColumnType,
     },
+    /// A new column for what senders call otherwise: it has the values of that name that its neighbour of the name, if
+    /// there is one, can't hold.
+    AddFor {
+        /// The struct's path and the new name.
+        path: Vec<String>,
+        /// Its type. Ids in it are given anew.
+        kind: ColumnType,
+        /// What senders call it.
+        sent_as: String,
+    },
     /// Another name for a column.
     Rename {
         /// What it is called now.
@@ -60,6 +70,11 @@ impl TableSchema {
     fn change(&mut self, change: &SchemaChange) -> Result<()> {
         match change {
             SchemaChange::Add { path, kind } => self.add(path, kind),
+            SchemaChange::AddFor { path, kind, sent_as } => {
+                self.add(path, kind)?;
+                self.at(path)?.aliases.push(sent_as.clone());
+                Ok(())
+            }
             SchemaChange::Rename { path, to } => self.rename(path, to),
             SchemaChange::Drop { path } => {
                 let (fields, index) = self.find(path)?;
@@ -165,6 +180,11 @@ impl TableSchema {
 }
 
 impl Column {
+    /// Whether senders mean it by this name: its own, or another one that they have for it.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
+    }
+
     fn forget_alias(&mut self, name: &str) {
         self.aliases.retain(|alias| alias.to_lowercase() != name.to_lowercase());
     }

@@ -70,6 +70,7 @@ impl Rows {
         let setting = settings::Table {
             partition: Some(partition.iter().map(|field| field.parse().unwrap()).collect()),
             sort: Some(sort.iter().map(|field| field.parse().unwrap()).collect()),
+            ..settings::Table::default()
         };
         self.lake.set_layouts(BTreeMap::from([(self.table.name().clone(), setting)]));
     }

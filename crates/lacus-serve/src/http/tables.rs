@@ -122,7 +122,8 @@ async fn rollback(
     Ok(Json(WireRollback { table: table.name().to_string(), from, to, rows_before, rows_after }))
 }
 
-fn find(inner: &Shared, table: &str) -> Result<Arc<Table>> {
+/// The table of this name.
+pub(super) fn find(inner: &Shared, table: &str) -> Result<Arc<Table>> {
     let name = TableName::new(table)?;
     inner.served.lake.table(&name).ok_or_else(|| {
         let damage = inner.served.lake.damage_of(&name);

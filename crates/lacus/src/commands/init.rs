@@ -86,6 +86,7 @@ mod tests {
         let clicks = settings::Table {
             partition: Some(vec!["day(_received_at)".parse().unwrap(), "country".parse().unwrap()]),
             sort: Some(vec!["user_id".parse().unwrap(), "_received_at desc".parse().unwrap()]),
+            contract: settings::Contract::Evolve,
         };
         expected.tables = [("clicks".to_owned(), clicks)].into();
         expected.lake.location = Some("s3://bucket/prefix".to_owned().try_into().unwrap());

@@ -3,7 +3,7 @@
 use lacus_core::{Result, TableName};
 
 use crate::cli::Schema;
-use crate::commands::sql;
+use crate::commands::{misfits, sql};
 use crate::door::Door;
 use crate::run::Invocation;
 
@@ -11,6 +11,8 @@ use crate::run::Invocation;
 pub(crate) async fn run(asked: Schema, invocation: &Invocation) -> Result<()> {
     let (table, what, said) = match &asked {
         Schema::Show { table } => return show(table, invocation).await,
+        Schema::Proposals { table } => return misfits::proposals(table, invocation).await,
+        Schema::Accept { table, column } => return misfits::accept(table, column, invocation).await,
         Schema::Add { table, column, r#type } => {
             (table, format!("ADD COLUMN {} {type}", quoted(column)), format!("Added {column} to {table}."))
         }

@@ -81,6 +81,10 @@ fn help_texts() {
         "table untag",
         "table rollback",
         "erase",
+        "schema",
+        "schema proposals",
+        "schema accept",
+        "replay",
         "demo",
     ];
     let help = commands.map(|command| {

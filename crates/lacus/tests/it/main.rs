@@ -5,6 +5,7 @@ mod bad_input;
 mod bucket;
 mod cli;
 mod clients;
+mod drift;
 mod erase;
 mod faults;
 mod freshness;

@@ -1,4 +1,6 @@
-//! Columns of types that a person gave, and names that columns had before.
+//! Columns of types that a person gave, names that columns had before, and contracts.
+
+use lacus_core::settings::Contract;
 
 use super::*;
 
@@ -112,4 +114,83 @@ fn a_table_without_system_columns_gets_them_with_its_first_rows() {
     let decoded = decoded(&[r#"{"n":1}"#], &schema);
     assert_eq!(decoded.schema.system, Some([2, 3, 4, 5]));
     assert_eq!(decoded.rows.num_columns(), 5);
+}
+
+fn under(contract: Contract, lines: &[&str], schema: &TableSchema) -> String {
+    show(&decode_under(&records(lines), schema, contract).unwrap())
+}
+
+#[test]
+fn a_contract_says_what_becomes_of_what_does_not_fit() {
+    let inner = Column::new(7, "x", ColumnType::Long);
+    let schema =
+        given(vec![Column::new(5, "n", ColumnType::Long), Column::new(6, "o", ColumnType::Struct(vec![inner]))]);
+    let lines = [
+        r#"{"n":1,"o":{"x":1}}"#,
+        r#"{"n":"two","new":2}"#,
+        "[1]",
+        r#"{"n":3,"o":{"x":3,"y":[3]}}"#,
+        r#"{"n":4,"empty":{}}"#,
+    ];
+    insta::assert_snapshot!(under(Contract::Evolve, &lines, &schema), @r#"
+    5:n Long, 6:o {7:x Long, 12:y [13:element Long]}, 11:new Long
+    n=1 o={x:1,y:null}
+    new=2 | {"n":"two"}
+    n=3 o={x:3,y:[3]}
+    n=4
+    #2 expected an object, found an array
+    "#);
+    insta::assert_snapshot!(under(Contract::Freeze, &lines, &schema), @r#"
+    5:n Long, 6:o {7:x Long}
+    n=1 o={x:1}
+    | {"n":"two","new":2}
+    n=3 o={x:3} | {"o.y":[3]}
+    n=4
+    #2 expected an object, found an array
+    "#);
+    insta::assert_snapshot!(under(Contract::Strict, &lines, &schema), @r#"
+    5:n Long, 6:o {7:x Long}
+    n=1 o={x:1}
+    n=4
+    #1 n, new: no such column, or not of its type
+    #2 expected an object, found an array
+    #3 o.y: no such column, or not of its type
+    "#);
+}
+
+fn aliased(mut column: Column, alias: &str) -> Column {
+    column.aliases.push(alias.to_owned());
+    column
+}
+
+#[test]
+fn what_a_column_can_not_hold_goes_to_the_next_one_of_its_name() {
+    let money = vec![Column::new(8, "value", ColumnType::Long)];
+    let schema = given(vec![
+        Column::new(5, "amount", ColumnType::Long),
+        aliased(Column::new(6, "amount_text", ColumnType::Text), "amount"),
+        aliased(Column::new(7, "amount_object", ColumnType::Struct(money)), "amount"),
+    ]);
+    insta::assert_snapshot!(check(&[
+        r#"{"amount":1}"#,
+        r#"{"amount":"12 EUR"}"#,
+        r#"{"amount":{"value":3,"currency":"EUR"}}"#,
+        r#"{"amount":1.5}"#,
+        r#"{"amount":{"value":"x"}}"#,
+        r#"{"amount":[1]}"#,
+        r#"{"amount":null,"amount":{},"amount":2,"amount":"two"}"#,
+        r#"{"amount_text":"by its own name"}"#,
+        r#"{"Amount":4}"#,
+    ], &schema), @r#"
+    5:amount Long, 6:amount_text Text, 7:amount_object {8:value Long, 14:currency Text}
+    amount=1
+    amount_text="12 EUR"
+    amount_object={value:3,currency:"EUR"}
+    amount_text="1.5"
+    | {"amount":{"value":"x"}}
+    | {"amount":[1]}
+    amount=2 | {"amount":"two"}
+    amount_text="by its own name"
+    | {"Amount":4}
+    "#);
 }
