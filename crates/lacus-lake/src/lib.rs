@@ -65,4 +65,4 @@ pub use refill::RefillReport;
 pub use replay::{Replay, ReplayedRows};
 pub use rollback::RollbackReport;
 pub use schema::{Column, ColumnType, SchemaChange, TableSchema};
-pub use table::{LiveFile, Reference, Snapshot, Table, TableState, TailBatch};
+pub use table::{Counts, LiveFile, Manifest, Reference, Snapshot, Table, TableState, TailBatch};

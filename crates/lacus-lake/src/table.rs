@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use iceberg::spec::{SnapshotReference, SnapshotRetention, TableMetadata};
+use iceberg::spec::{ManifestFile, SnapshotReference, SnapshotRetention, TableMetadata};
 use lacus_core::{Offsets, Result, TableName, Timestamp};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -104,6 +104,49 @@ pub struct Reference {
     pub is_tag: bool,
     /// The snapshot.
     pub snapshot: i64,
+}
+
+/// A file of Iceberg's that lists data files of the current snapshot (Iceberg specification, "Manifests").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Where it is: an absolute URL.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: i64,
+    /// The number of the partition spec that its files were written with.
+    pub spec_id: i32,
+    /// The snapshot that wrote it.
+    pub snapshot: i64,
+    /// Files and rows that came with that snapshot.
+    pub added: Counts,
+    /// Those that were there before.
+    pub existing: Counts,
+    /// Those that went with it.
+    pub deleted: Counts,
+}
+
+/// Files and their rows. None if whoever wrote the manifest did not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// How many files.
+    pub files: Option<u32>,
+    /// How many rows are in them.
+    pub rows: Option<u64>,
+}
+
+impl Manifest {
+    fn of(file: &ManifestFile) -> Self {
+        let counts = |files, rows| Counts { files, rows };
+        Self {
+            path: file.manifest_path.clone(),
+            bytes: file.manifest_length,
+            spec_id: file.partition_spec_id,
+            snapshot: file.added_snapshot_id,
+            added: counts(file.added_files_count, file.added_rows_count),
+            existing: counts(file.existing_files_count, file.existing_rows_count),
+            deleted: counts(file.deleted_files_count, file.deleted_rows_count),
+        }
+    }
 }
 
 impl Snapshot {
@@ -204,6 +247,12 @@ impl Table {
         let mut snapshots: Vec<_> = base.metadata.snapshots().collect();
         snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
         snapshots.into_iter().map(|snapshot| Snapshot::of(snapshot)).collect()
+    }
+
+    /// The manifests of its current snapshot.
+    #[must_use]
+    pub fn manifests(&self) -> Vec<Manifest> {
+        self.base().manifests.iter().map(Manifest::of).collect()
     }
 
     /// The names that its snapshots have, in order.

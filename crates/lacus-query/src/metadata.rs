@@ -1,11 +1,11 @@
 //! What is known about a table, as tables: `"clicks$snapshots"`, `"clicks$history"`, `"clicks$refs"`, `"clicks$files"`,
-//! `"clicks$columns"`, `"clicks$layout"`.
+//! `"clicks$partitions"`, `"clicks$manifests"`, `"clicks$columns"`, `"clicks$layout"`.
 //!
-//! Names and columns are those of Trino and Athena (Trino documentation, Iceberg connector, "Metadata tables"). `$files` has
-//! no column statistics. `$columns` and `$layout` are our own: the latter says what files are partitioned and rows sorted by,
+//! Names and columns are those of Trino and Athena (Trino documentation, Iceberg connector, "Metadata tables"). `$files`,
+//! `$partitions` and `$manifests` have no column statistics, and a partition is a map of texts. `$columns` and `$layout` are our own: the latter says what files are partitioned and rows sorted by,
 //! and what of the settings does not apply yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -17,7 +17,7 @@ use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use lacus_core::Timestamp;
-use lacus_lake::{Column, Lake, Reference, Snapshot, Table};
+use lacus_lake::{Column, Counts, Lake, Manifest, Reference, Snapshot, Table};
 
 /// Between the name of a table and what is asked about it.
 const MARK: char = '$';
@@ -33,6 +33,8 @@ pub(crate) enum Metadata {
     History,
     Refs,
     Files,
+    Partitions,
+    Manifests,
     Columns,
     Layout,
 }
@@ -46,6 +48,8 @@ impl Metadata {
             "history" => Self::History,
             "refs" => Self::Refs,
             "files" => Self::Files,
+            "partitions" => Self::Partitions,
+            "manifests" => Self::Manifests,
             "columns" => Self::Columns,
             "layout" => Self::Layout,
             _ => return None,
@@ -60,6 +64,8 @@ impl Metadata {
             Self::History => history(&table.snapshots(), table.state().snapshot_id),
             Self::Refs => refs(&table.references().map_err(|error| DataFusionError::External(error.into()))?),
             Self::Files => files(lake, table),
+            Self::Partitions => partitions(lake, table),
+            Self::Manifests => Ok(manifests(&table.manifests())),
             Self::Columns => all_columns(table),
             Self::Layout => Ok(layout(lake, table)),
         }?;
@@ -133,6 +139,53 @@ fn files(lake: &Lake, table: &Table) -> Result<Columns> {
         ("record_count", numbers(files.iter().map(|file| number(file.rows)))),
         ("file_size_in_bytes", numbers(files.iter().map(|file| number(file.bytes)))),
     ])
+}
+
+/// Files of one partition may be written with several specs: each is a partition of its own then.
+fn partitions(lake: &Lake, table: &Table) -> Result<Columns> {
+    let mut found: BTreeMap<Vec<(String, Option<String>)>, [u64; 3]> = BTreeMap::new();
+    for file in table.state().files.iter() {
+        let [rows, files, bytes] = found.entry(lake.partition_of(table, file)).or_default();
+        (*rows, *files, *bytes) = (*rows + file.live_rows(), *files + 1, *bytes + file.bytes);
+    }
+    let mut partition = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for fields in found.keys() {
+        for (field, value) in fields {
+            partition.keys().append_value(field);
+            partition.values().append_option(value.as_deref());
+        }
+        partition.append(true)?;
+    }
+    let sums = |which: usize| numbers(found.values().map(|sums| i64::try_from(sums[which]).ok()));
+    Ok(vec![
+        ("partition", Arc::new(partition.finish())),
+        ("record_count", sums(0)),
+        ("file_count", sums(1)),
+        ("total_size", sums(2)),
+    ])
+}
+
+fn manifests(manifests: &[Manifest]) -> Columns {
+    let files = |counts: fn(&Manifest) -> Counts| {
+        let files = manifests.iter().map(|manifest| counts(manifest).files.and_then(|files| i32::try_from(files).ok()));
+        Arc::new(files.collect::<Int32Array>())
+    };
+    let rows = |counts: fn(&Manifest) -> Counts| {
+        numbers(manifests.iter().map(|manifest| counts(manifest).rows.and_then(|rows| i64::try_from(rows).ok())))
+    };
+    let spec_ids: Int32Array = manifests.iter().map(|manifest| Some(manifest.spec_id)).collect();
+    vec![
+        ("path", texts(manifests.iter().map(|manifest| manifest.path.clone()))),
+        ("length", numbers(manifests.iter().map(|manifest| Some(manifest.bytes)))),
+        ("partition_spec_id", Arc::new(spec_ids)),
+        ("added_snapshot_id", numbers(manifests.iter().map(|manifest| Some(manifest.snapshot)))),
+        ("added_data_files_count", files(|manifest| manifest.added)),
+        ("added_rows_count", rows(|manifest| manifest.added)),
+        ("existing_data_files_count", files(|manifest| manifest.existing)),
+        ("existing_rows_count", rows(|manifest| manifest.existing)),
+        ("deleted_data_files_count", files(|manifest| manifest.deleted)),
+        ("deleted_rows_count", rows(|manifest| manifest.deleted)),
+    ]
 }
 
 /// Every column at every depth, in order; system columns are not listed.

@@ -37,6 +37,13 @@ async fn snapshots_history_and_files_are_tables() {
                from main."clicks$files""#,
             "0|true|PARQUET|2|true",
         ),
+        (r#"select record_count, file_count, total_size > 0 from "clicks$partitions""#, "2|1|true"),
+        (
+            r#"select path like 'file://%.avro', length > 0, partition_spec_id, m.added_snapshot_id = s.snapshot_id, added_data_files_count,
+                      added_rows_count, existing_data_files_count, deleted_rows_count
+               from "clicks$manifests" m, "clicks$snapshots" s"#,
+            "true|true|0|true|1|2|0|0",
+        ),
         ("select count(*) from information_schema.tables where table_name like '%$%'", "0"),
     ] {
         assert_eq!(ask(&session, sql).await, expected, "{sql}");
@@ -48,7 +55,7 @@ async fn a_table_without_a_commit_has_none() {
     let filled = Filled::new().await;
     filled.add("clicks", r#"{"n":1}"#).await;
     let session = filled.session();
-    for what in ["snapshots", "history", "refs", "files"] {
+    for what in ["snapshots", "history", "refs", "files", "partitions", "manifests"] {
         assert_eq!(ask(&session, &format!("select count(*) from \"clicks${what}\"")).await, "0");
     }
     let error = session.query("select * from \"clicks$file\"", &[]).await.err().unwrap();

@@ -254,6 +254,8 @@ async fn only_files_that_may_have_a_row_are_read() {
         assert_eq!(found.lines().count(), count, "{condition}");
         assert!(files.contains(&read), "{condition}: {read} files were read");
     }
+    let partitions = r#"SELECT count(*), sum(file_count), sum(record_count), count(DISTINCT partition['day(_received_at)']) FROM "t$partitions""#;
+    assert_eq!(ask_with_stats(&rows.session, partitions).await.unwrap().0, "24|24|300|3");
     // One file has a value that is greater than all numbers to a query.
     let context = SessionContext::new();
     let kept = files_to_read(&state, &[col("x").gt(lit(1.0))], &context.state()).unwrap();
