@@ -46,6 +46,12 @@ impl Report {
         self.line(note);
     }
 
+    /// A paragraph.
+    pub(super) fn paragraph(&mut self, text: &str) {
+        self.line("");
+        self.line(text);
+    }
+
     /// A table: the first row is its head.
     pub(super) fn table(&mut self, rows: &[Vec<String>]) {
         self.line("");
