@@ -7,11 +7,10 @@ use lacus_testkit::{Project, Server};
 
 use super::Bench;
 use super::beside;
-use super::events::{event, requests};
-use super::load::{self, Load, Wire};
+use super::events::event;
 use super::process::cpu_seconds;
 use super::report::{Report, grouped, row};
-use super::storage::{TIME_MAX, files, files_bytes, write_events};
+use super::storage::{BATCH, files, files_bytes, send, write_events};
 
 /// Small commits, and the rows of each.
 const COMMITS: u64 = 100;
@@ -162,27 +161,10 @@ fn scans((server, _): &(Server, Project), rows: u64, workshop: &Path, report: &m
 
 /// From JSON to partitioned files, beside DuckDB.
 fn partitions(bench: &Bench, workshop: &Path, report: &mut Report) {
-    const BATCH: u64 = 500;
     let count = bench.scaled(PARTITIONED).next_multiple_of(BATCH);
     let project = bench.project("[tables.clicks]\npartition = [\"event_name\"]\n");
     let server = project.start();
-    let load = Load {
-        address: server.http_address(),
-        wire: Wire::Http,
-        connections: 4,
-        requests: requests(0, count / BATCH, BATCH).into(),
-        events_per_request: BATCH,
-        time: TIME_MAX,
-        once: true,
-        rate: None,
-        ids: None,
-    };
-    let (started, cpu_before) = (Instant::now(), cpu_seconds(server.pid()));
-    let outcome = bench.runtime.block_on(load::run(&load)).expect("send the events");
-    assert_eq!(outcome.events, count);
-    flush(&server);
-    let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds(server.pid()) - cpu_before);
-    drop(load);
+    let (wall, cpu) = send(bench, &server, count);
     let json = workshop.join("partitioned.ndjson");
     write_events(&json, count);
     let duck = beside::partition(&json, &workshop.join("partitions"), "event_name");

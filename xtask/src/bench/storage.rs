@@ -14,10 +14,11 @@ use super::process::{cpu_seconds, resident_mb};
 use super::report::{Report, grouped, row};
 
 const EVENTS: u64 = 1_000_000;
-const BATCH: u64 = 500;
+/// Events in a request.
+pub(super) const BATCH: u64 = 500;
 
 /// The longest the events may take to be sent.
-pub(super) const TIME_MAX: Duration = Duration::from_secs(600);
+const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// A project with committed events, and its server.
 pub(super) struct Stored {
@@ -31,24 +32,8 @@ pub(super) fn measure(bench: &Bench, workshop: &Path, report: &mut Report) -> St
     let count = bench.scaled(EVENTS).next_multiple_of(BATCH);
     let project = bench.project("");
     let server = project.start();
-    let load = Load {
-        address: server.http_address(),
-        wire: Wire::Http,
-        connections: 4,
-        requests: requests(0, count / BATCH, BATCH).into(),
-        events_per_request: BATCH,
-        time: TIME_MAX,
-        once: true,
-        rate: None,
-        ids: None,
-    };
-    let (started, cpu_before) = (Instant::now(), cpu_seconds(server.pid()));
-    let outcome = bench.runtime.block_on(load::run(&load)).expect("send the events");
-    let flushed = server.http().post("/v1/tables/clicks/flush", &[], b"").expect("flush");
-    assert_eq!((flushed.status, outcome.events), (200, count), "{}", flushed.text());
-    let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds(server.pid()) - cpu_before);
+    let (wall, cpu) = send(bench, &server, count);
     let memory = resident_mb(server.pid());
-    drop(load);
 
     let json = workshop.join("events.ndjson");
     let json_bytes = write_events(&json, count);
@@ -82,6 +67,26 @@ pub(super) fn measure(bench: &Bench, workshop: &Path, report: &mut Report) -> St
     report.figure("memory_after_load_mb", memory);
     let files = files.iter().map(|file| file.display().to_string()).collect();
     Stored { server, files, rows: count, _project: project }
+}
+
+/// Sends the first events in large batches and commits them: seconds it took, and CPU seconds of the server.
+pub(super) fn send(bench: &Bench, server: &Server, count: u64) -> (f64, f64) {
+    let load = Load {
+        address: server.http_address(),
+        wire: Wire::Http,
+        connections: 4,
+        requests: requests(0, count / BATCH, BATCH).into(),
+        events_per_request: BATCH,
+        time: TIME_MAX,
+        once: true,
+        rate: None,
+        ids: None,
+    };
+    let (started, cpu_before) = (Instant::now(), cpu_seconds(server.pid()));
+    let outcome = bench.runtime.block_on(load::run(&load)).expect("send the events");
+    let flushed = server.http().post("/v1/tables/clicks/flush", &[], b"").expect("flush");
+    assert_eq!((flushed.status, outcome.events), (200, count), "{}", flushed.text());
+    (started.elapsed().as_secs_f64(), cpu_seconds(server.pid()) - cpu_before)
 }
 
 /// Writes the first events, a line each, and says how many bytes they are.
