@@ -16,6 +16,9 @@ use super::storage::{BATCH, files, files_bytes, send, write_events};
 const COMMITS: u64 = 100;
 const ROWS: u64 = 1_000;
 
+/// Fewer small files than that are not merged.
+const MERGED_AT_LEAST: u64 = 8;
+
 /// Files that are merged, and the rows of each.
 const FILES: u64 = 40;
 const FILE_ROWS: u64 = 25_000;
@@ -50,7 +53,7 @@ enum Until {
 }
 
 fn small_commits(bench: &Bench, workshop: &Path, report: &mut Report) {
-    let commits = bench.scaled(COMMITS);
+    let commits = bench.scaled(COMMITS).max(MERGED_AT_LEAST);
     let json = workshop.join("small.ndjson");
     write_events(&json, commits * ROWS);
     let (visible, _) = write(bench, commits, Until::Visible);
