@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use lacus_core::{Error, Result};
@@ -106,7 +106,14 @@ fn merged(batches: &[Arc<TailBatch>], schema: &SchemaRef) -> Result<RecordBatch>
     concat_batches(schema, &batches).map_err(|error| Error::internal("merge batches of the tail").with_source(error))
 }
 
-/// Rows as a batch of the tail.
+/// Rows as a batch of the tail, in no more memory than they need: with hundreds of tables a turn has few rows for each, and
+/// the room that decoding keeps for more would be many times what they take.
 pub(crate) fn tail_batch(rows: RecordBatch) -> TailBatch {
+    let count = rows.num_rows();
+    let (schema, mut columns, _) = rows.into_parts();
+    columns.iter_mut().for_each(Array::shrink_to_fit);
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    let rows = RecordBatch::try_new_with_options(schema, columns, &options)
+        .expect("these columns were a batch of this schema above");
     TailBatch { bytes: rows.get_array_memory_size(), rows }
 }

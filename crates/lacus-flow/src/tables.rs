@@ -69,8 +69,9 @@ impl Tables {
         let Routed { rows, refused } = self.format.route(&self.stream, records)?;
         let mut routed = Routed { rows: Vec::with_capacity(rows.len()), refused };
         let mut others = Vec::new();
+        self.make_missing(rows.iter().map(|(table, _)| table))?;
         for (table, rows) in rows {
-            if self.find_or_make(&table)?.is_some() {
+            if self.find(&table).is_some() {
                 routed.rows.push((table, rows));
             } else if self.format.has_other_events(&table) {
                 others.extend(rows.into_owned());
@@ -98,28 +99,36 @@ impl Tables {
         delivered(&self.lake, &self.stream)
     }
 
-    /// A table that has a row. It is made if it is missing; none if the stream has too many already. Only for threads that may
+    /// Makes those of the tables that are missing, all at once, as far as there is room for more. Only for threads that may
     /// block.
     ///
     /// # Errors
-    /// If it can't be made.
-    fn find_or_make(&mut self, name: &TableName) -> Result<Option<&mut Pending>> {
+    /// If they can't be made.
+    fn make_missing<'name>(&mut self, names: impl Iterator<Item = &'name TableName>) -> Result<()> {
+        let mut missing = BTreeMap::new();
+        let mut events = self.events;
+        for name in names.filter(|name| !self.pending.contains_key(*name) && self.lake.table(name).is_none()) {
+            let is_made_by_events = self.format.is_made_by_events(name, &self.primary);
+            if is_made_by_events && events >= EVENT_TABLES_MAX {
+                continue;
+            }
+            events += usize::from(is_made_by_events);
+            missing.insert(name.clone(), TableSchema::empty());
+        }
+        if !missing.is_empty() {
+            Handle::current().block_on(self.lake.create_tables(missing))?;
+            self.events = events;
+        }
+        Ok(())
+    }
+
+    /// A table that has a row; none if it is not there, because the stream has too many already.
+    fn find(&mut self, name: &TableName) -> Option<&mut Pending> {
         if !self.pending.contains_key(name) {
-            let table = match self.lake.table(name) {
-                Some(table) => table,
-                None => {
-                    let is_made_by_events = self.format.is_made_by_events(name, &self.primary);
-                    if is_made_by_events && self.events >= EVENT_TABLES_MAX {
-                        return Ok(None);
-                    }
-                    let table = Handle::current().block_on(self.lake.create_table(name, TableSchema::empty()))?;
-                    self.events += usize::from(is_made_by_events);
-                    table
-                }
-            };
+            let table = self.lake.table(name)?;
             self.pending.insert(name.clone(), Pending::new(table));
         }
-        Ok(self.pending.get_mut(name))
+        self.pending.get_mut(name)
     }
 
     /// What a table takes. Quarantines take everything.

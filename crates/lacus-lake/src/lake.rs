@@ -37,7 +37,7 @@ use crate::store::{DurableDirectory, make_directory};
 use crate::table::{LiveFile, Table, TableState};
 use crate::warehouse::Warehouse;
 
-/// Tables that opening reads side by side.
+/// Tables that opening reads, and that are made, side by side.
 const TABLES_AT_ONCE: usize = 8;
 
 /// All tables of a project, in one directory (or bucket) with one catalog.
@@ -262,12 +262,23 @@ impl Lake {
         if let Some(table) = self.table(name) {
             return Ok(table);
         }
-        let (inner, name) = (Arc::clone(&self.inner), name.clone());
-        detached(async move {
-            let doing = format!("create table \"{name}\"");
-            create_table(&inner, name, &schema).await.context(doing)
-        })
-        .await
+        self.create_tables(BTreeMap::from([(name.clone(), schema)])).await?;
+        self.table(name).ok_or_else(|| Error::internal(format!("table \"{name}\" was made and is not there")))
+    }
+
+    /// Makes tables, durably, all or none; those that exist stay as they are.
+    ///
+    /// # Errors
+    /// As for [`create_table`](Self::create_table).
+    pub async fn create_tables(&self, mut tables: BTreeMap<TableName, TableSchema>) -> Result<()> {
+        tables.retain(|name, _| self.table(name).is_none());
+        let doing = match tables.first_key_value() {
+            Some((name, _)) if tables.len() == 1 => format!("create table \"{name}\""),
+            Some((name, _)) => format!("create {} tables, \"{name}\" first", tables.len()),
+            None => return Ok(()),
+        };
+        let inner = Arc::clone(&self.inner);
+        detached(async move { create_tables(&inner, tables).await.context(doing) }).await
     }
 
     /// Says how tables are to be laid out from their next commits on, and what they take. Tables that are not named keep
@@ -549,42 +560,63 @@ async fn load(files: &MetadataFiles, name: TableName, location: String) -> Resul
     Ok(Table::new(name, base, schema, live, delivered))
 }
 
-async fn create_table(inner: &Inner, name: TableName, schema: &TableSchema) -> Result<Arc<Table>> {
-    // Held to the end: nobody else makes the same table meanwhile.
+async fn create_tables(inner: &Inner, mut tables: BTreeMap<TableName, TableSchema>) -> Result<()> {
+    // Held to the end: nobody else makes the same tables meanwhile.
     let _publishing = commit::begin_publishing(inner).await?;
-    if let Some(table) = read(&inner.tables).get(&name) {
-        return Ok(Arc::clone(table));
-    }
+    tables.retain(|name, _| !read(&inner.tables).contains_key(name));
     // The answer to an earlier attempt may have been lost.
-    let pointers = inner.catalog.pointers().await?;
-    let location = match pointers.into_iter().find(|(table, _)| table == name.as_str()) {
-        Some((_, location)) => location,
-        None => write_table(inner, &name, schema).await?,
+    let pointers: HashMap<String, String> = inner.catalog.pointers().await?.into_iter().collect();
+    let mut locations = Vec::with_capacity(tables.len());
+    let mut missing = Vec::new();
+    for (name, schema) in &tables {
+        match pointers.get(name.as_str()) {
+            Some(location) => locations.push((name.clone(), location.clone())),
+            None => missing.push((name, schema)),
+        }
+    }
+    if !missing.is_empty() {
+        locations.extend(write_tables(inner, missing).await?);
+    }
+    let load = |(name, location): (TableName, String)| async {
+        Ok::<_, Error>(Arc::new(load(&inner.files, name, location).await?))
     };
-    let table = Arc::new(load(&inner.files, name.clone(), location).await?);
-    write(&inner.damaged).remove(&name);
-    write(&inner.tables).insert(name, Arc::clone(&table));
-    Ok(table)
+    let loaded: Vec<_> = stream::iter(locations.into_iter().map(load)).buffered(TABLES_AT_ONCE).collect().await;
+    for table in loaded {
+        let table = table?;
+        write(&inner.damaged).remove(table.name());
+        write(&inner.tables).insert(table.name().clone(), table);
+    }
+    Ok(())
 }
 
-async fn write_table(inner: &Inner, name: &TableName, schema: &TableSchema) -> Result<String> {
-    let (path, metadata) = plan_table(&inner.files.warehouse, name, schema)?;
-    let json = serde_json::to_vec(&metadata).map_err(|error| Error::internal("write metadata").with_source(error))?;
+/// Writes the metadata of new tables, and says where it is.
+async fn write_tables(inner: &Inner, tables: Vec<(&TableName, &TableSchema)>) -> Result<Vec<(TableName, String)>> {
+    let (mut files, mut locations) = (Vec::with_capacity(tables.len()), Vec::with_capacity(tables.len()));
+    for (name, schema) in tables {
+        let (path, metadata) = plan_table(&inner.files.warehouse, name, schema)?;
+        let json =
+            serde_json::to_vec(&metadata).map_err(|error| Error::internal("write metadata").with_source(error))?;
+        locations.push((name.clone(), inner.files.warehouse.url(&path)));
+        files.push((path, json));
+    }
     let now = inner.clock.now();
-    let location = inner.files.warehouse.url(&path);
-    let written = vec![path.clone()];
+    let written: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
+    let moved = |(name, to): &(TableName, String)| PointerMove { table: name.clone(), from: None, to: to.clone() };
     let publication = Publication {
-        moves: vec![PointerMove { table: name.clone(), from: None, to: location.clone() }],
+        moves: locations.iter().map(moved).collect(),
         written: written.clone(),
         ..Publication::default()
     };
     let made = async {
         inner.catalog.begin(Vec::new(), written.clone(), now).await?;
-        commit::put(inner, path, json.into()).await?;
+        // Every write is awaited even when another one failed: a file must not appear after its name was taken off record.
+        let writes = files.into_iter().map(|(path, json)| commit::put(inner, path, json.into()));
+        let writes: Vec<_> = stream::iter(writes).buffer_unordered(TABLES_AT_ONCE).collect().await;
+        writes.into_iter().collect::<Result<Vec<()>>>()?;
         commit::move_pointers(inner, publication, now).await
     };
     match made.await {
-        Ok(()) => Ok(location),
+        Ok(()) => Ok(locations),
         Err(failed) => {
             if !failed.may_have_happened {
                 discard(inner, written).await;

@@ -173,6 +173,17 @@ pub struct TailBatch {
     pub bytes: usize,
 }
 
+impl TailBatch {
+    /// Shares the schema, if it is the same: of a wide table with few rows in each batch, schemas take more than rows.
+    fn with_schema(self, schema: &SchemaRef) -> Self {
+        if self.rows.schema_ref() != schema {
+            return self;
+        }
+        let rows = self.rows.with_schema(Arc::clone(schema)).expect("the schema is the same");
+        Self { rows, ..self }
+    }
+}
+
 /// What a commit changed about a table.
 pub(crate) struct Committed {
     pub(crate) base: Arc<Base>,
@@ -273,7 +284,7 @@ impl Table {
     pub fn append_tail(&self, schema: &TableSchema, batch: TailBatch) {
         self.change(|state| {
             state.set_schema(schema);
-            state.tail.push(Arc::new(batch));
+            state.tail.push(Arc::new(batch.with_schema(&state.arrow_schema)));
         });
     }
 
@@ -283,7 +294,8 @@ impl Table {
         self.change(|state| {
             state.set_schema(schema);
             state.tail.truncate(state.tail.len().saturating_sub(count));
-            state.tail.extend(batches.into_iter().map(Arc::new));
+            let schema = Arc::clone(&state.arrow_schema);
+            state.tail.extend(batches.into_iter().map(|batch| Arc::new(batch.with_schema(&schema))));
         });
     }
 

@@ -208,6 +208,17 @@ impl Server {
         self.child.id()
     }
 
+    /// The most memory it ever had in RAM, in MB.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    #[must_use]
+    pub fn memory_mb_max(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("read /proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a resident size");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
     /// Lets it log a WARN or ERROR that has this text. A panic is never allowed.
     pub fn allow(&mut self, text: &str) {
         self.allowed.push(text.to_owned());

@@ -118,7 +118,7 @@ fn the_server_answers_what_is_hostile_and_is_well_after() {
     good.send(&server, "more connections than are served");
     must_count(&server, "select count(*), count(distinct good) from good_events", good.sent, good.sent);
     lab.check_rows(&server);
-    let peak = memory_mb(&server);
+    let peak = server.memory_mb_max();
     assert!(peak < MEMORY_MB_MAX, "{peak} MB");
     let deadline = Instant::now() + ROW_MAX;
     while sockets(&server) > quiet {
@@ -141,13 +141,6 @@ fn must_count(server: &Server, sql: &str, rows: u64, distinct: u64) {
         assert!(Instant::now() < deadline, "{sql}: {counted:?}, not {rows} {distinct}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// The most memory it ever had.
-fn memory_mb(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("read /proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a resident size");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
 }
 
 /// How many sockets it has open.

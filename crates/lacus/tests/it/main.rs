@@ -7,6 +7,7 @@ mod cli;
 mod clients;
 mod drift;
 mod erase;
+mod event_types;
 mod faults;
 mod freshness;
 mod history;
