@@ -107,6 +107,8 @@ pub struct Query {
     pub memory_max: ByteSize,
     /// A query that runs longer is cancelled.
     pub timeout: Millis,
+    /// Whether SQL only reads: statements that write are refused, in every session.
+    pub read_only: bool,
 }
 
 impl Default for Server {
@@ -147,7 +149,7 @@ impl Default for Delivery {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { memory_max: ByteSize::mb(1024), timeout: Millis::seconds(600) }
+        Self { memory_max: ByteSize::mb(1024), timeout: Millis::seconds(600), read_only: false }
     }
 }
 

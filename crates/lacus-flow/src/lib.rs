@@ -368,6 +368,22 @@ impl AlterTables for Deliveries {
     fn alter<'a>(&'a self, table: &'a TableName, changes: Vec<SchemaChange>) -> BoxFuture<'a, Result<()>> {
         Box::pin(Self::alter(self, table, changes))
     }
+
+    fn flush<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            // A table that no stream feeds has nothing to commit.
+            if reading::describe(&self.0.log, &table.stream()).is_err() {
+                return Ok(());
+            }
+            Self::flush(self, table).await.map(drop)
+        })
+    }
+
+    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>> {
+        let (lake, name) = (Arc::clone(&self.0.lake), table.clone());
+        // Whether a stream delivers to it is known when all it has is committed.
+        Box::pin(async move { self.alone(table, async move { lake.drop_table(&name, false).await }).await })
+    }
 }
 
 /// A log that ends before its table was once lost or replaced. Its next events would get offsets that the table

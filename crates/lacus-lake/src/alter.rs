@@ -15,7 +15,7 @@ use crate::lake::{Inner, Lake};
 use crate::schema::{Column, SchemaChange, TableSchema};
 use crate::table::Table;
 
-/// Who changes the columns of tables: the lake itself, or whoever delivers to it meanwhile.
+/// Who changes what tables are: the lake itself, or whoever delivers to it meanwhile.
 pub trait AlterTables: Send + Sync {
     /// Changes the columns of a table, durably, one change after the other, all or none.
     ///
@@ -23,6 +23,18 @@ pub trait AlterTables: Send + Sync {
     /// `NotFound` for a table or column that is not there, `Invalid` for a change that can't be, `Conflict` for a name
     /// that is taken, `Unavailable` when it can't be committed now.
     fn alter<'a>(&'a self, table: &'a TableName, changes: Vec<SchemaChange>) -> BoxFuture<'a, Result<()>>;
+
+    /// Commits the rows of a table that were acknowledged before: they are in its files then. Without a stream there are none.
+    ///
+    /// # Errors
+    /// `Unavailable` when they can't be committed now.
+    fn flush<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>>;
+
+    /// Drops a table that nothing is delivered to. Its files stay for a week.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there, `Denied` if a stream delivers to it, `Unavailable` when it can't be committed now.
+    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>>;
 }
 
 impl AlterTables for Lake {
@@ -31,6 +43,15 @@ impl AlterTables for Lake {
             let table = self.table(table).ok_or_else(|| no_table(table))?;
             Self::alter(self, &table, changes).await
         })
+    }
+
+    /// The lake has no rows but those that whoever delivers gave it.
+    fn flush<'a>(&'a self, _table: &'a TableName) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Self::drop_table(self, table, false))
     }
 }
 

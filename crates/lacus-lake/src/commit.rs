@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
@@ -42,7 +43,7 @@ const QUESTION_WAIT: Duration = Duration::from_millis(50);
 /// Tables whose rows a commit encodes and writes side by side.
 const TABLES_AT_ONCE: usize = 8;
 /// Files of one table that a commit encodes and writes side by side.
-const FILES_AT_ONCE: usize = 4;
+pub(crate) const FILES_AT_ONCE: usize = 4;
 /// Metadata files that a commit writes side by side.
 const METADATA_FILES_AT_ONCE: usize = 16;
 /// Raw files that a commit writes side by side.
@@ -137,6 +138,18 @@ pub(crate) struct Delivered {
 pub(crate) struct Failed {
     pub(crate) error: Error,
     pub(crate) may_have_happened: bool,
+}
+
+impl Failed {
+    /// The error, which says so if nobody knows whether the commit happened all the same.
+    pub(crate) fn told(self) -> Error {
+        if self.may_have_happened {
+            return Error::internal("nobody knows whether the commit happened")
+                .with_hint("look at the rows; lacus finds out before the next commit")
+                .with_source(self.error);
+        }
+        self.error
+    }
 }
 
 impl From<Error> for Failed {
@@ -325,16 +338,37 @@ pub(crate) async fn write_rows(lake: &Inner, part: &Part) -> Result<Vec<AddedFil
 }
 
 async fn write_file(lake: &Inner, part: &Part, number: usize) -> Result<AddedFile> {
-    let Arranged { values, rows: places } = &part.files[number];
-    let (rows, places, schema) = (part.rows.clone(), places.clone(), part.schema.arrow());
+    let shape = FileShape { schema: part.schema.arrow(), iceberg: &part.iceberg, layout: &part.layout };
+    write_arranged(lake, &part.rows, &part.files[number], shape, part.names.data(number))
+        .await
+        .context(format_args!("write rows of table \"{}\"", part.table.name()))
+}
+
+/// What the files of a commit are like.
+pub(crate) struct FileShape<'a> {
+    pub(crate) schema: SchemaRef,
+    /// The same for Iceberg.
+    pub(crate) iceberg: &'a Schema,
+    pub(crate) layout: &'a Layout,
+}
+
+/// Encodes the rows of one file and writes it, durably.
+pub(crate) async fn write_arranged(
+    lake: &Inner,
+    rows: &[RecordBatch],
+    arranged: &Arranged,
+    shape: FileShape<'_>,
+    path: String,
+) -> Result<AddedFile> {
+    let FileShape { schema, iceberg, layout } = shape;
+    let Arranged { values, rows: places } = arranged;
+    let (rows, places) = (rows.to_vec(), places.clone());
     let encoded = spawn_blocking(move || encode(&rows, places.as_deref(), &schema))
         .await
-        .map_err(|error| Error::internal("encoding ended unexpectedly").with_source(error))?
-        .context(format_args!("encode rows of table \"{}\"", part.table.name()))?;
-    let path = part.names.data(number);
-    let sort_order = i32::try_from(part.layout.order.order_id).unwrap_or(0);
-    let placement = Placement { spec_id: part.layout.spec.spec_id(), values: values.clone(), sort_order };
-    let added = encoded.describe(lake.files.warehouse.url(&path), &part.iceberg, placement)?;
+        .map_err(|error| Error::internal("encoding ended unexpectedly").with_source(error))??;
+    let sort_order = i32::try_from(layout.order.order_id).unwrap_or(0);
+    let placement = Placement { spec_id: layout.spec.spec_id(), values: values.clone(), sort_order };
+    let added = encoded.describe(lake.files.warehouse.url(&path), iceberg, placement)?;
     put(lake, path, encoded.bytes).await?;
     Ok(added)
 }

@@ -5,8 +5,8 @@
 //! moves, as in every other commit. Tables that lacus delivers to are open to it too, but what would lose a row, an
 //! offset or a column is refused ([`rules`]); an append that was built before a delivery is put on top of it ([`rebase`]).
 
-mod commit;
-mod create;
+pub(crate) mod commit;
+pub(crate) mod create;
 mod drop;
 mod rebase;
 mod rules;
@@ -23,6 +23,10 @@ use crate::table::Table;
 
 /// The most bytes of a database's properties.
 const PROPERTIES_BYTES_MAX: usize = 64 << 10;
+
+/// The table property of tables that somebody asked for; those that deliveries make don't have it. A copy of a delivered
+/// table has its system columns, too: this is what tells them apart until a delivery commits to it.
+const MADE_BY: &str = "lacus.made-by";
 
 /// A change of one table, as the REST specification has it.
 #[derive(Debug, Clone)]
@@ -85,7 +89,10 @@ impl Lake {
         if self.databases().await?.contains_key(name) {
             return Err(Error::new(Kind::Exists, format!("database \"{name}\" exists")));
         }
-        self.shared_inner().catalog.put_database(name.to_owned(), json(properties)?).await
+        let inner = self.shared_inner();
+        inner.catalog.put_database(name.to_owned(), json(properties)?).await?;
+        inner.made_database(name, true);
+        Ok(())
     }
 
     /// Sets the properties of a database.
@@ -112,7 +119,10 @@ impl Lake {
         if !self.databases().await?.contains_key(name) {
             return Err(no_database(name));
         }
-        self.shared_inner().catalog.drop_database(name.to_owned()).await
+        let inner = self.shared_inner();
+        inner.catalog.drop_database(name.to_owned()).await?;
+        inner.made_database(name, false);
+        Ok(())
     }
 
     /// The metadata that a table would have, for who makes it with its first commit. Nothing is made but its directories.

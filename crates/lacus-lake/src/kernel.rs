@@ -49,7 +49,7 @@ pub(crate) fn is_ours(snapshot: &Snapshot) -> bool {
 /// A table as it was committed last.
 #[derive(Debug, Clone)]
 pub(crate) struct Base {
-    /// URL of its metadata.
+    /// URL of its metadata; empty for a table that is being made with its first rows.
     pub(crate) location: String,
     pub(crate) metadata: TableMetadata,
     /// The manifests of the current snapshot.
@@ -374,7 +374,7 @@ fn build(
     let built = base
         .metadata
         .clone()
-        .into_builder(Some(base.location.clone()))
+        .into_builder(Some(base.location.clone()).filter(|location| !location.is_empty()))
         .add_current_schema(schema.clone())
         .and_then(|builder| if layout.is_of(&base.metadata) { Ok(builder) } else { layout.apply(builder) })
         .and_then(|builder| builder.set_branch_snapshot(snapshot, MAIN_BRANCH))

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt};
 use lacus_core::settings::Contract;
-use lacus_core::{Clock, Context, Error, Kind, Offsets, Position, Result, StreamName, TableName, settings};
+use lacus_core::{
+    Clock, Context, Error, Kind, MAIN_DATABASE, Offsets, Position, Result, StreamName, TableName, settings,
+};
 use object_store::ObjectStore;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::spawn_blocking;
@@ -52,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: PathBuf,
     tables: RwLock<BTreeMap<TableName, Arc<Table>>>,
+    /// Databases that somebody made; others are there because they have tables.
+    databases: RwLock<BTreeSet<String>>,
     /// Tables of the catalog that could not be read, and why.
     damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
@@ -174,6 +178,7 @@ impl Lake {
             clock,
             directory: files_directory,
             tables: RwLock::default(),
+            databases: RwLock::default(),
             damaged: RwLock::default(),
             publishing: AsyncMutex::default(),
             layouts: RwLock::default(),
@@ -187,6 +192,8 @@ impl Lake {
             discard(&inner, leftovers).await;
         }
         inner.load_all(tables).await?;
+        let databases = inner.catalog.databases().await?;
+        *write(&inner.databases) = databases.into_iter().map(|(name, _)| name).collect();
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -208,6 +215,20 @@ impl Lake {
     #[must_use]
     pub fn tables(&self) -> Vec<Arc<Table>> {
         read(&self.inner.tables).values().cloned().collect()
+    }
+
+    /// The names of all databases: `main`, those that have tables, and those that were made.
+    #[must_use]
+    pub fn database_names(&self) -> BTreeSet<String> {
+        let tables = self.tables();
+        let with_tables = tables.iter().map(|table| table.name().database()).chain([MAIN_DATABASE]);
+        with_tables.map(str::to_owned).chain(read(&self.inner.databases).iter().cloned()).collect()
+    }
+
+    /// Whether there is such a database.
+    #[must_use]
+    pub fn is_database(&self, name: &str) -> bool {
+        self.inner.is_database(name)
     }
 
     /// A table as a version of it was: the files of that snapshot, with the columns it had, and no tail.
@@ -471,6 +492,21 @@ impl Inner {
     /// All tables, by name.
     pub(crate) fn tables(&self) -> Vec<Arc<Table>> {
         read(&self.tables).values().cloned().collect()
+    }
+
+    pub(crate) fn is_database(&self, name: &str) -> bool {
+        let has_tables = || read(&self.tables).keys().any(|table| table.database() == name);
+        name == MAIN_DATABASE || read(&self.databases).contains(name) || has_tables()
+    }
+
+    /// Has a database that was made be found from now on, or no more.
+    pub(crate) fn made_database(&self, name: &str, is_there: bool) {
+        let mut databases = write(&self.databases);
+        if is_there {
+            databases.insert(name.to_owned())
+        } else {
+            databases.remove(name)
+        };
     }
 
     /// Has a table that was committed be found from now on.

@@ -115,15 +115,7 @@ fn wanted_order(fields: &[layout::SortField], schema: &Schema) -> Vec<SortField>
 
 fn partition_field(field: &PartitionField, schema: &Schema) -> Result<(i32, Transform), String> {
     let source = source_of(&field.column, schema)?;
-    let transform = match field.transform {
-        Wanted::Identity => Transform::Identity,
-        Wanted::Year => Transform::Year,
-        Wanted::Month => Transform::Month,
-        Wanted::Day => Transform::Day,
-        Wanted::Hour => Transform::Hour,
-        Wanted::Bucket(count) => Transform::Bucket(count),
-        Wanted::Truncate(width) => Transform::Truncate(width),
-    };
+    let transform = iceberg_transform(field.transform);
     // Values of these types can be computed and written; fractions have values that equal nothing, not even themselves.
     let is_usable = matches!(
         source.kind,
@@ -142,6 +134,31 @@ fn partition_field(field: &PartitionField, schema: &Schema) -> Result<(i32, Tran
         return Err(format!("a column of type {} can't be partitioned by {}", source.kind, field.transform));
     }
     Ok((source.id, transform))
+}
+
+/// A transform in Iceberg's words.
+pub(crate) fn iceberg_transform(transform: Wanted) -> Transform {
+    match transform {
+        Wanted::Identity => Transform::Identity,
+        Wanted::Year => Transform::Year,
+        Wanted::Month => Transform::Month,
+        Wanted::Day => Transform::Day,
+        Wanted::Hour => Transform::Hour,
+        Wanted::Bucket(count) => Transform::Bucket(count),
+        Wanted::Truncate(width) => Transform::Truncate(width),
+    }
+}
+
+/// The partition spec of a new table, which must have all of it.
+pub(crate) fn unbound_spec(fields: &[PartitionField], schema: &Schema) -> Result<UnboundPartitionSpec, String> {
+    let fields = fields.iter().map(|field| partition_field(field, schema)).collect::<Result<Vec<_>, _>>()?;
+    unbound(&fields, schema).map_err(|error| error.message().to_owned())
+}
+
+/// The sort order of a new table, which must have all of it.
+pub(crate) fn unbound_order(fields: &[layout::SortField], schema: &Schema) -> Result<SortOrder, String> {
+    let fields = fields.iter().map(|field| sort_field(field, schema)).collect::<Result<Vec<_>, _>>()?;
+    SortOrder::builder().with_fields(fields).build_unbound().map_err(|error| error.message().to_owned())
 }
 
 fn sort_field(field: &layout::SortField, schema: &Schema) -> Result<SortField, String> {

@@ -9,7 +9,7 @@
 //! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
 //! `compact` makes large files of small ones; `refill` puts misfits into columns that came later, `proposals` says which;
 //! `replay` takes rows out of quarantine; `history` finds what tables were, `rollback` names it and returns to it;
-//! `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
+//! `write` is for statements of SQL that write; `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;
@@ -48,6 +48,7 @@ mod rollback;
 mod s3;
 mod store;
 mod warehouse;
+mod write;
 
 pub use alter::AlterTables;
 pub use backup::{BackedUp, back_up_lake};
@@ -66,3 +67,4 @@ pub use replay::{Replay, ReplayedRows};
 pub use rollback::RollbackReport;
 pub use schema::{Column, ColumnType, SchemaChange, TableSchema};
 pub use table::{Counts, LiveFile, Manifest, Reference, Snapshot, Table, TableState, TailBatch};
+pub use write::{FileRows, FilesStay, Piece, RowPlace, Target, Written, partition_value};

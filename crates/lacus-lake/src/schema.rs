@@ -13,6 +13,7 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::layout::RESERVED_PREFIX;
 
+mod arrow_form;
 mod change;
 mod iceberg_form;
 

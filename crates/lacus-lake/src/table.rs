@@ -30,7 +30,7 @@ pub struct Table {
     /// Held during a commit, so that there is one at a time.
     pub(crate) committing: Arc<AsyncMutex<()>>,
     /// Held while files are merged, so that nobody else merges the same ones.
-    pub(crate) compacting: AsyncMutex<()>,
+    pub(crate) compacting: Arc<AsyncMutex<()>>,
 }
 
 /// Everything a query needs to know, at one instant: committed files ∪ tail, no row in both.
@@ -228,7 +228,7 @@ impl Table {
             state,
             committed: Mutex::new(Arc::new(base)),
             committing: Arc::default(),
-            compacting: AsyncMutex::default(),
+            compacting: Arc::default(),
         }
     }
 

@@ -116,7 +116,7 @@ fn add_steps(operation: AlterTableOperation, steps: &mut Vec<Step>) -> Result<()
 }
 
 /// `clicks`, `web.tracks`, `lake.web.tracks`.
-fn table_name(name: &ObjectName) -> Result<TableName, SqlError> {
+pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, SqlError> {
     let mut parts = Vec::new();
     for part in &name.0 {
         let ident = part.as_ident().ok_or_else(|| SqlError::invalid("42601", format!("\"{name}\" is no table")))?;
@@ -125,12 +125,19 @@ fn table_name(name: &ObjectName) -> Result<TableName, SqlError> {
     if parts.len() == 3 && parts[0] == CATALOG {
         parts.remove(0);
     }
-    let no_table = |error: Error| SqlError::invalid("42P01", error.message().to_owned());
-    TableName::new(&parts.join(".")).map_err(no_table)
+    let no_name = |error: Error| {
+        let message = error.message().replace("is not a stream name", "is not a table name");
+        let sql = SqlError::invalid("42602", message);
+        match error.hint() {
+            Some(hint) => sql.with_hint(hint),
+            None => sql,
+        }
+    };
+    TableName::new(&parts.join(".")).map_err(no_name)
 }
 
 /// A name as Postgres reads it: in lowercase unless it is quoted.
-fn new_name(name: &Ident) -> String {
+pub(crate) fn new_name(name: &Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
@@ -178,7 +185,7 @@ fn moved(schema: &TableSchema, path: Vec<String>, position: &MySQLColumnPosition
 }
 
 /// The type of the lake that SQL calls so. Ids inside are given later.
-fn column_type(kind: &DataType) -> Result<ColumnType, SqlError> {
+pub(crate) fn column_type(kind: &DataType) -> Result<ColumnType, SqlError> {
     Ok(match kind {
         DataType::Boolean | DataType::Bool => ColumnType::Boolean,
         DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) | DataType::Int32 => ColumnType::Int,

@@ -42,6 +42,7 @@ pub struct QueryStats {
 /// The answer to one statement: a stream of batches, all in [`schema`](Self::schema).
 pub struct Answer {
     command: &'static str,
+    affected: Option<u64>,
     schema: SchemaRef,
     rows: Rows,
     count: u64,
@@ -82,18 +83,29 @@ impl Answer {
 
     pub(crate) fn ready(command: &'static str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         let rows = Rows::Ready(batches.into_iter());
-        Self { command, schema, rows, count: 0, started: Instant::now(), elapsed: None }
+        Self { command, affected: None, schema, rows, count: 0, started: Instant::now(), elapsed: None }
+    }
+
+    /// The answer to a statement that wrote so many rows, or took them out.
+    pub(crate) fn wrote(command: &'static str, rows: u64) -> Self {
+        Self { affected: Some(rows), ..Self::done(command) }
     }
 
     /// The answer of a plan that runs, with the columns named as in `schema`.
     pub(crate) fn running(command: &'static str, schema: SchemaRef, started: Instant, running: Running) -> Self {
-        Self { command, schema, rows: Rows::Running(running), count: 0, started, elapsed: None }
+        Self { command, affected: None, schema, rows: Rows::Running(running), count: 0, started, elapsed: None }
     }
 
-    /// What was done, in Postgres' words: `SELECT`, `EXPLAIN`, `SHOW`, `SET`, `BEGIN` …
+    /// What was done, in Postgres' words: `SELECT`, `EXPLAIN`, `SHOW`, `SET`, `BEGIN`, `INSERT` …
     #[must_use]
     pub fn command(&self) -> &'static str {
         self.command
+    }
+
+    /// How many rows it wrote, changed or took out, if it is of a kind that does.
+    #[must_use]
+    pub fn affected(&self) -> Option<u64> {
+        self.affected
     }
 
     /// Whether it is of a kind that returns rows, though there may be none.

@@ -2,10 +2,9 @@
 //!
 //! Looking a table up takes its state as it is at that instant; the engine looks each table up once per statement, so
 //! a statement sees every table in one state however often it names it. A database is there as soon as its first table
-//! is; `main` always is. The table `users` of a database is computed (see [`crate::users`]), and so are the metadata tables
+//! is, or once somebody made it; `main` always is. The table `users` of a database is computed (see [`crate::users`]), and so are the metadata tables
 //! (see [`crate::metadata`]), which are not listed.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use lacus_core::{Error, MAIN_DATABASE, TableName};
 use lacus_lake::{Lake, Table, Version};
 
 use crate::metadata::Metadata;
+use crate::numbered::{NUMBERED, NumberedTable};
 use crate::places::ALL_SNAPSHOTS;
 use crate::table::LakeTable;
 use crate::time_travel;
@@ -39,22 +39,15 @@ impl LakeCatalog {
     pub(crate) fn new(lake: Arc<Lake>) -> Self {
         Self { lake, others: MemoryCatalogProvider::new() }
     }
-
-    fn is_database(&self, name: &str) -> bool {
-        name == MAIN_DATABASE || self.lake.tables().iter().any(|table| table.name().database() == name)
-    }
 }
 
 impl CatalogProvider for LakeCatalog {
     fn schema_names(&self) -> Vec<String> {
-        let tables = self.lake.tables();
-        let databases = tables.iter().map(|table| table.name().database()).chain([MAIN_DATABASE]);
-        let databases: BTreeSet<&str> = databases.collect();
-        databases.into_iter().map(str::to_owned).chain(self.others.schema_names()).collect()
+        self.lake.database_names().into_iter().chain(self.others.schema_names()).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if !self.is_database(name) {
+        if !self.lake.is_database(name) {
             return self.others.schema(name);
         }
         Some(Arc::new(Database { lake: Arc::clone(&self.lake), name: name.to_owned() }))
@@ -129,6 +122,9 @@ impl SchemaProvider for Database {
         if let Some(table) = name.strip_suffix(ALL_SNAPSHOTS).and_then(|name| self.find(name)) {
             let state = self.lake.every_row(&table).await.map_err(|error| DataFusionError::External(error.into()))?;
             return Ok(Some(Arc::new(LakeTable::new(Arc::new(state)))));
+        }
+        if let Some(table) = name.strip_suffix(NUMBERED).and_then(|name| self.find(name)) {
+            return Ok(Some(Arc::new(NumberedTable::new(Arc::clone(&self.lake), table.state()))));
         }
         if let Some((table, version)) = time_travel::split(name) {
             return self.past(table, &version).await;

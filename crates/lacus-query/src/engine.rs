@@ -25,6 +25,7 @@ use lacus_core::{Error, MAIN_DATABASE, Result, settings};
 use lacus_lake::{AlterTables, Lake};
 use object_store::ObjectStore;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use trino_functions::{Semantics, install};
 use url::Url;
 
@@ -43,6 +44,9 @@ const POSTGRES_DATABASE: &str = "pg_catalog";
 /// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
 const SPILL_FACTOR: u64 = 16;
 
+/// Statements that write at once; more wait for their turn.
+const WRITES_MAX: usize = 4;
+
 /// Answers SQL for one lake. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -58,6 +62,10 @@ pub(crate) struct Shared {
     /// The tables, and who changes them. None: nobody does.
     pub(crate) altering: Option<(Arc<Lake>, Arc<dyn AlterTables>)>,
     pub(crate) timeout: Duration,
+    /// Whether no session may write.
+    pub(crate) read_only: bool,
+    /// Turns of statements that write: each has rows in memory.
+    pub(crate) writes: Arc<Semaphore>,
     pub(crate) workers: Workers,
 }
 
@@ -100,6 +108,8 @@ impl Engine {
                 postgres: PostgresCompatibilityParser::new(),
                 altering,
                 timeout,
+                read_only: settings.read_only,
+                writes: Arc::new(Semaphore::new(WRITES_MAX)),
                 workers,
             }),
         })

@@ -3,8 +3,8 @@
 //! An [`Engine`] answers for one lake; each connection has a [`Session`]; a query gives an [`Answer`], a stream of
 //! Arrow batches that stops working when it is dropped. Every query sees each table in one immutable state.
 //!
-//! This crate reads. It never writes a table, a file or the log, and no SQL can make it read a file that is not a
-//! table's. It knows no wire format.
+//! It writes no file and no log: what statements that write ask for, the lake does. No SQL can make it read a file that is
+//! not a table's. It knows no wire format.
 
 mod adapt;
 mod alter;
@@ -16,6 +16,7 @@ mod error;
 pub mod json;
 mod metadata;
 mod naming;
+mod numbered;
 mod parameters;
 mod places;
 mod pruning;
@@ -29,6 +30,7 @@ mod tail;
 mod time_travel;
 mod users;
 mod variables;
+mod writing;
 
 #[cfg(test)]
 mod tests;

@@ -38,7 +38,11 @@ enum Name {
 impl ColumnNames {
     pub(crate) fn of(statement: &Parsed, dialect: Dialect) -> Self {
         let Parsed::Statement(ast) = statement else { return Self::default() };
-        let Ast::Query(query) = ast.as_ref() else { return Self::default() };
+        let query = match ast.as_ref() {
+            Ast::Query(query) => query,
+            Ast::CreateTable(create) if create.query.is_some() => create.query.as_ref().expect("it was just seen"),
+            _ => return Self::default(),
+        };
         let mut body = query.body.as_ref();
         let select = loop {
             match body {

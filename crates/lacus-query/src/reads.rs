@@ -6,17 +6,14 @@ use datafusion::sql::TableReference;
 use lacus_core::{MAIN_DATABASE, StreamName, TableName};
 
 use crate::session::Session;
-use crate::statement::{Statement, StatementKind};
+use crate::statement::Statement;
 
 impl Session {
     /// The streams that feed the tables a statement reads. None if that can't be told, so that it may be any: of names that
     /// no table has (yet), and of questions about all tables.
     #[must_use]
     pub fn streams_of(&self, statement: &Statement) -> Option<BTreeSet<StreamName>> {
-        let StatementKind::Query { parsed, .. } = &statement.kind else { return Some(BTreeSet::new()) };
-        if !statement.reads() {
-            return Some(BTreeSet::new());
-        }
+        let Some(parsed) = statement.question().filter(|_| statement.reads()) else { return Some(BTreeSet::new()) };
         let references = self.state_now().resolve_table_references(parsed).ok()?;
         references.iter().map(|reference| self.stream_of(reference)).collect()
     }

@@ -25,10 +25,11 @@ pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
 /// The engine wants columns of different names: gives each one without a name a name of its own, which the answer does
 /// not show.
 pub(crate) fn tell_columns_apart(statement: &mut Parsed) {
-    if let Parsed::Statement(ast) = statement
-        && let Ast::Query(query) = ast.as_mut()
-    {
-        tell_apart(&mut query.body);
+    let Parsed::Statement(ast) = statement else { return };
+    match ast.as_mut() {
+        Ast::Query(query) => tell_apart(&mut query.body),
+        Ast::Insert(insert) => insert.source.iter_mut().for_each(|query| tell_apart(&mut query.body)),
+        _ => {}
     }
 }
 

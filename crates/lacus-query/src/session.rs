@@ -4,7 +4,7 @@
 //! once more each time, and refused if its columns have changed since it was described.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -13,16 +13,15 @@ use datafusion::common::internal_err;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, WriteOp};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 use futures::StreamExt;
 use lacus_core::Kind;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::alter::Alteration;
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
@@ -40,6 +39,17 @@ pub struct Session {
     variables: Mutex<Variables>,
     /// The dialect it began with, and returns to when it is reset.
     dialect: Dialect,
+    /// Stops the statement that writes, if one does.
+    writing: Mutex<Option<watch::Sender<bool>>>,
+}
+
+/// That a statement of a session writes; until this goes.
+pub(crate) struct WritingNow<'a>(&'a Session);
+
+impl Drop for WritingNow<'_> {
+    fn drop(&mut self) {
+        *self.0.writing() = None;
+    }
 }
 
 /// A statement that was checked against the tables, with what a client may ask about it before it runs.
@@ -73,7 +83,9 @@ impl Prepared {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, dialect: Dialect) -> Self {
-        Self { shared, variables: Mutex::new(Variables::new(dialect)), dialect }
+        let mut variables = Variables::new(dialect);
+        variables.read_only_by(shared.read_only);
+        Self { shared, variables: Mutex::new(variables), dialect, writing: Mutex::default() }
     }
 
     /// Reads SQL text: statements separated by semicolons, or none.
@@ -120,6 +132,10 @@ impl Session {
     /// # Errors
     /// What is wrong with it.
     pub async fn prepare(&self, statement: Statement) -> Result<Prepared, SqlError> {
+        if let StatementKind::Write(_) = &statement.kind {
+            let parameters = self.check_write(statement.clone()).await?;
+            return Ok(Prepared { statement, parameters, schema: Arc::new(Schema::empty()) });
+        }
         let StatementKind::Query { .. } = &statement.kind else {
             let schema = match &statement.kind {
                 StatementKind::Show(name) => self.show(name.as_deref())?.schema().clone(),
@@ -173,11 +189,14 @@ impl Session {
                 Ok(Answer::done(statement.command()))
             }
             StatementKind::ResetAll(command) => {
-                *self.variables() = Variables::new(self.dialect);
+                let mut variables = Variables::new(self.dialect);
+                variables.read_only_by(self.shared.read_only);
+                *self.variables() = variables;
                 Ok(Answer::done(command))
             }
             StatementKind::Show(name) => self.show(name.as_deref()),
             StatementKind::Alter(alteration) => self.alter(alteration).await,
+            StatementKind::Write(write) => self.write(statement, write, parameters).await,
             StatementKind::Nothing(command) => Ok(Answer::done(command)),
         }
     }
@@ -190,9 +209,7 @@ impl Session {
         expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
         let started = Instant::now();
-        let session_limit = self.variables().statement_timeout();
-        let limit = session_limit.map_or(self.shared.timeout, |limit| limit.min(self.shared.timeout));
-        let deadline = (started + limit).into();
+        let deadline = (started + self.time_limit()).into();
         let (begin, begun) = oneshot::channel();
         let (send, batches) = mpsc::channel(BATCHES_AHEAD);
         let job = Job {
@@ -218,18 +235,6 @@ impl Session {
         }
     }
 
-    async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
-        let table = &alteration.table;
-        let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\""));
-        let (lake, altering) = self.shared.altering.as_ref().ok_or_else(no_table)?;
-        let found = lake.table(table).ok_or_else(no_table)?;
-        let changes = alteration.changes(&found.state().schema);
-        if !changes.is_empty() {
-            altering.alter(table, changes).await?;
-        }
-        Ok(Answer::done("ALTER TABLE"))
-    }
-
     fn show(&self, name: Option<&str>) -> Result<Answer, SqlError> {
         let variables = self.variables();
         let columns: Vec<(&str, Vec<&str>)> = match name {
@@ -245,6 +250,38 @@ impl Session {
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
             .map_err(|error| explain(error.into(), "", &*self.shared))?;
         Ok(Answer::ready("SHOW", schema, vec![batch]))
+    }
+
+    /// Stops the statement that is writing, unless it is too late for that; its own answer says. Whether there is one.
+    pub fn stop_writing(&self) -> bool {
+        // The receiver goes with the statement.
+        self.writing().as_ref().is_some_and(|stop| stop.send(true).is_ok())
+    }
+
+    /// Has [`stop_writing`](Self::stop_writing) stop a statement, until what is returned goes.
+    pub(crate) fn begin_writing(&self, stop: watch::Sender<bool>) -> WritingNow<'_> {
+        *self.writing() = Some(stop);
+        WritingNow(self)
+    }
+
+    /// How long a statement may take.
+    pub(crate) fn time_limit(&self) -> Duration {
+        let own = self.variables().statement_timeout();
+        own.map_or(self.shared.timeout, |limit| limit.min(self.shared.timeout))
+    }
+
+    /// Whether statements that write are refused.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.shared.read_only || self.variables().is_read_only()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Option<watch::Sender<bool>>> {
+        // Every change is one assignment: a panic leaves nothing half done.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names that exist.
@@ -332,13 +369,23 @@ fn tell<T>(begin: oneshot::Sender<T>, what: T) {
     let _gone = begin.send(what);
 }
 
-/// Plans a statement; refuses what would write or define anything, in whatever form it came.
+/// Plans a query; refuses what would write or define anything, in whatever form it came.
 async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
     let StatementKind::Query { parsed, .. } = &statement.kind else {
         return internal_err!("only queries have plans");
     };
+    let parsed = prepared(state, statement, parsed).await?;
+    plan_parsed(state, parsed).await
+}
+
+/// The part of a statement that reads, with the versions of tables and the names of columns that are meant.
+pub(crate) async fn prepared(
+    state: &SessionState,
+    statement: &Statement,
+    question: &Parsed,
+) -> Result<Parsed, DataFusionError> {
     let moments = &statement.moments;
-    let mut parsed = Parsed::clone(parsed);
+    let mut parsed = Parsed::clone(question);
     let versions = Versions::of(state, moments).await?;
     versions.apply(&mut parsed);
     let spellings = spellings(state, &parsed, moments).await?;
@@ -346,6 +393,11 @@ async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan
         parsed = spelled;
         versions.apply(&mut parsed);
     }
+    Ok(parsed)
+}
+
+/// Plans what reads, and `INSERT` of it; refuses what would write or define anything else.
+pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let plan = match state.statement_to_plan(parsed.clone()).await {
         Err(error) if error.strip_backtrace().contains("require unique expression names") => {
             tell_columns_apart(&mut parsed);
@@ -354,7 +406,11 @@ async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan
         planned => planned?,
     };
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    reads_only.verify_plan(&plan)?;
+    match &plan {
+        // The engine only says what would come: the lake writes it.
+        LogicalPlan::Dml(dml) if matches!(dml.op, WriteOp::Insert(_)) => reads_only.verify_plan(&dml.input)?,
+        plan => reads_only.verify_plan(plan)?,
+    }
     Ok(plan)
 }
 

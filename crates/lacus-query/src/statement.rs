@@ -1,7 +1,7 @@
 //! Statements: what is read as SQL, and what of it lacus does.
 //!
-//! Queries, `EXPLAIN`, `SHOW`, `SET` and `ALTER TABLE` are done. Transaction statements are accepted and do nothing: each query sees
-//! one state anyway, and nothing is written. All else is refused by name; what slips through the parser in a form not
+//! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE` and statements that write ([`crate::writing`]) are done. Transaction statements are
+//! accepted and do nothing: each statement sees one state anyway, and is committed by itself. All else is refused by name; what slips through the parser in a form not
 //! named here is refused again when its plan would write or define something.
 
 use std::collections::VecDeque;
@@ -23,6 +23,7 @@ use crate::naming::ColumnNames;
 use crate::rewrite::rewrite;
 use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
+use crate::writing::{Write, question_of, quote_partitions};
 
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
@@ -60,6 +61,8 @@ pub(crate) enum StatementKind {
     Show(Option<String>),
     /// `ALTER TABLE`.
     Alter(Box<Alteration>),
+    /// Anything else that writes.
+    Write(Box<Write>),
     /// Accepted; nothing to do.
     Nothing(&'static str),
 }
@@ -76,13 +79,29 @@ impl Statement {
             StatementKind::Set { value: None, .. } => "RESET",
             StatementKind::Show(_) => "SHOW",
             StatementKind::Alter(_) => "ALTER TABLE",
+            StatementKind::Write(write) => write.command(),
+        }
+    }
+
+    /// Whether it changes the lake.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        matches!(self.kind, StatementKind::Write(_) | StatementKind::Alter(_))
+    }
+
+    /// The part of it that reads tables of the lake, if there is one.
+    pub(crate) fn question(&self) -> Option<&Parsed> {
+        match &self.kind {
+            StatementKind::Query { parsed, .. } => Some(parsed),
+            StatementKind::Write(write) => write.question(),
+            _ => None,
         }
     }
 
     /// Whether its answer may come from tables of the lake.
     #[must_use]
     pub fn reads(&self) -> bool {
-        matches!(self.kind, StatementKind::Query { .. }) && !self.is_catalog_question
+        self.question().is_some() && !self.is_catalog_question
     }
 
     /// The statement with names as the tables spell them; nothing if it has none to replace.
@@ -99,7 +118,7 @@ impl Statement {
         }
         let mut spelled = parser(&self.sql, tokens)?.parse_statements()?.into_iter().nth(self.index);
         spelled.iter_mut().for_each(|statement| rewrite(statement, self.dialect));
-        Ok(spelled)
+        Ok(spelled.map(question_of))
     }
 }
 
@@ -148,6 +167,7 @@ fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
 
 fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, DataFusionError> {
     quote_types(&mut tokens);
+    quote_partitions(&mut tokens);
     let mut parser = DFParserBuilder::new(sql).with_dialect(&SqlDialect).with_recursion_limit(DEPTH_MAX).build()?;
     parser.parser = Parser::new(&SqlDialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
     Ok(parser)
@@ -206,7 +226,10 @@ fn classify_ast(statement: Ast) -> Result<StatementKind, SqlError> {
         Ast::ReleaseSavepoint { .. } => Ok(StatementKind::Nothing("RELEASE")),
         Ast::Deallocate { .. } => Ok(StatementKind::Nothing("DEALLOCATE")),
         Ast::AlterTable(alter) => Ok(StatementKind::Alter(Box::new(Alteration::of(alter)?))),
-        other => Err(refused(&first_words(&other.to_string()))),
+        other => match Write::of(other)? {
+            Ok(write) => Ok(StatementKind::Write(Box::new(write))),
+            Err(other) => Err(refused(&first_words(&other.to_string()))),
+        },
     }
 }
 
@@ -215,9 +238,8 @@ fn query(command: &'static str, statement: Ast) -> StatementKind {
 }
 
 fn refused(what: &str) -> SqlError {
-    SqlError::invalid("0A000", format!("{what} is not supported")).with_hint(
-        "SQL reads, and changes the columns of tables; tables are made and filled by events posted to /v1/events",
-    )
+    SqlError::invalid("0A000", format!("{what} is not supported"))
+        .with_hint("docs/reference/sql-writing.md has the statements that write; events come by POST /v1/events")
 }
 
 /// `INSERT`, `CREATE TABLE`, `DROP VIEW`: as much as names the statement.

@@ -10,3 +10,4 @@ mod pruning;
 mod reading;
 mod sessions;
 mod time_travel;
+mod writing;

@@ -1,6 +1,6 @@
 //! What a session may `SET` and `SHOW`.
 //!
-//! `dialect` and `statement_timeout` change answers. The others are what Postgres clients set when they connect: they
+//! `dialect` and `statement_timeout` change answers; `default_transaction_read_only` keeps a session from writing. The others are what Postgres clients set when they connect: they
 //! are kept and shown, and change nothing. A name that is not in [`KNOWN`] is refused, with the nearest one as hint.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const KNOWN: [(&str, &str); 24] = [
     ("client_min_messages", "notice"),
     ("datestyle", "ISO, MDY"),
     ("default_transaction_isolation", "read committed"),
-    ("default_transaction_read_only", "on"),
+    ("default_transaction_read_only", "off"),
     ("dialect", "lacus"),
     ("extra_float_digits", "1"),
     ("idle_in_transaction_session_timeout", "0"),
@@ -34,7 +34,7 @@ const KNOWN: [(&str, &str); 24] = [
     ("statement_timeout", "0"),
     ("timezone", "UTC"),
     ("transaction_isolation", "read committed"),
-    ("transaction_read_only", "on"),
+    ("transaction_read_only", "off"),
 ];
 
 /// What the server calls itself: drivers read the number in front and expect what Postgres 15 has.
@@ -43,6 +43,9 @@ pub const SERVER_VERSION: &str = concat!("15.0 (lacus ", env!("CARGO_PKG_VERSION
 /// Variables that nobody sets.
 const FIXED: [&str; 6] =
     ["integer_datetimes", "is_superuser", "max_identifier_length", "server_encoding", "server_version", "jit"];
+
+/// Either keeps a session from writing.
+const READ_ONLY: [&str; 2] = ["default_transaction_read_only", "transaction_read_only"];
 
 /// The longest value kept, in bytes.
 const VALUE_BYTES_MAX: usize = 1024;
@@ -58,6 +61,13 @@ impl Variables {
         let mut values: BTreeMap<_, _> = KNOWN.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         values.insert("dialect", dialect.to_string());
         Self { values }
+    }
+
+    /// Shows that the server only reads, if it does.
+    pub(crate) fn read_only_by(&mut self, server: bool) {
+        if server {
+            READ_ONLY.iter().for_each(|name| drop(self.values.insert(name, "on".to_owned())));
+        }
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&str, SqlError> {
@@ -83,6 +93,11 @@ impl Variables {
 
     pub(crate) fn dialect(&self) -> Dialect {
         self.values.get("dialect").and_then(|value| value.parse().ok()).unwrap_or_default()
+    }
+
+    /// Whether statements that write are refused.
+    pub(crate) fn is_read_only(&self) -> bool {
+        READ_ONLY.iter().any(|name| self.values.get(name).is_some_and(|value| value == "on"))
     }
 
     /// The time a statement may take, if the session limits it.
@@ -126,7 +141,16 @@ fn checked(key: &str, value: &str) -> Result<String, SqlError> {
         }
         "client_encoding" => Ok("UTF8".to_owned()),
         "datestyle" => Ok("ISO, MDY".to_owned()),
+        "default_transaction_read_only" | "transaction_read_only" => switch(key, value),
         _ => Ok(value.to_owned()),
+    }
+}
+
+fn switch(key: &str, value: &str) -> Result<String, SqlError> {
+    match value.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok("on".to_owned()),
+        "off" | "false" | "no" | "0" => Ok("off".to_owned()),
+        _ => Err(SqlError::invalid("22023", format!("\"{key}\" is on or off, not \"{value}\""))),
     }
 }
 

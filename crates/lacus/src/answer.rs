@@ -21,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) columns: Vec<String>,
     /// The rows; each has a cell for each column.
     pub(crate) rows: Vec<Vec<Cell>>,
+    /// Rows that were written, changed or taken out, by a statement that does.
+    pub(crate) affected: Option<u64>,
     /// Bytes read from files.
     pub(crate) scanned_bytes: u64,
     /// From question to answer.
@@ -111,6 +113,9 @@ impl Answer {
 
     /// Rows, bytes and time, for the line below.
     pub(crate) fn footer(&self) -> String {
+        if let Some(affected) = self.affected {
+            return format!("{} · {} ms", human_count_of(affected, "row"), self.elapsed.as_millis());
+        }
         format!(
             "{} · {} scanned · {} ms",
             human_count_of(self.rows.len() as u64, "row"),
@@ -192,6 +197,7 @@ mod tests {
                 row(r#"["Search", {"price":417.970,"tags":["a"]}, 12345678901234567890]"#),
                 row(r#"[null, "日本\u001b[31m", 7]"#),
             ],
+            affected: None,
             scanned_bytes: 1_500_000,
             elapsed: Duration::from_millis(14),
         }

@@ -63,16 +63,31 @@ pub(crate) async fn rewrite_some(
     path: &str,
     stays: impl Fn(&RecordBatch) -> BooleanArray + Send + 'static,
 ) -> Result<(Footer, u64)> {
+    let written = rewrite_unless(lake, file, schema, path, stays, Arc::default()).await?;
+    written.ok_or_else(|| Error::internal("nobody stops this"))
+}
+
+/// The same, unless it is to stop: then nothing. Rows are asked about in their order, each once.
+pub(crate) async fn rewrite_unless(
+    lake: &Arc<Inner>,
+    file: LiveFile,
+    schema: SchemaRef,
+    path: &str,
+    mut stays: impl FnMut(&RecordBatch) -> BooleanArray + Send + 'static,
+    stop: Arc<AtomicBool>,
+) -> Result<Option<(Footer, u64)>> {
     let (store, path) = (Arc::clone(&lake.files.store), Path::from(path));
     apart(move || async move {
         let mut input = Input::open(&store, &file, &schema).await?;
-        let mut output = Output::begin(&store, path, schema, Arc::default())?;
+        let mut output = Output::begin(&store, path, schema, stop)?;
         while let Some(batch) = input.next().await? {
             let left = filter_record_batch(&batch, &stays(&batch))
                 .map_err(|error| Error::internal("leave rows out").with_source(error))?;
-            output.write(&left).await?;
+            if !output.write(&left).await? {
+                return Ok(None);
+            }
         }
-        output.end().await
+        output.end().await.map(Some)
     })
     .await
 }
@@ -195,15 +210,15 @@ async fn merge(
     Ok(true)
 }
 
-/// A file that is read.
-pub(super) struct Input {
+/// A file that is read: its rows in order, without those that are deleted.
+pub(crate) struct Input {
     path: String,
     batches: ParquetRecordBatchStream<ParquetObjectReader>,
     schema: SchemaRef,
 }
 
 impl Input {
-    async fn open(store: &Arc<dyn ObjectStore>, file: &LiveFile, schema: &SchemaRef) -> Result<Self> {
+    pub(crate) async fn open(store: &Arc<dyn ObjectStore>, file: &LiveFile, schema: &SchemaRef) -> Result<Self> {
         let unreadable = |error| store_or_parquet(error, format!("read {}", file.path));
         let builder = reader_of(store, file).await?;
         let wanted = |field: &Field| schema.fields().iter().any(|wanted| is_same_column(field, wanted));
@@ -217,7 +232,7 @@ impl Input {
     }
 
     /// Its next rows, with today's columns.
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let Some(batch) = self.batches.next().await else { return Ok(None) };
         let batch = batch.map_err(|error| store_or_parquet(error, format!("read {}", self.path)))?;
         conform(&batch, &self.schema).map(Some)

@@ -10,7 +10,7 @@ use lacus_core::{Context, Error, Kind, Result, TableName, Timestamp};
 use tokio::sync::OwnedMutexGuard;
 
 use super::rebase::{Rebased, rebase};
-use super::{TableCommit, create, refused, rules};
+use super::{MADE_BY, TableCommit, create, refused, rules};
 use crate::catalog::{PointerMove, RawTotals};
 use crate::commit::{Failed, PlannedPart, begin_publishing, conclude};
 use crate::deletes::must_be_readable;
@@ -126,10 +126,13 @@ async fn change(lake: &Inner, table: Arc<Table>, commit: TableCommit, now: Times
     Ok(PlannedChange { part, theirs })
 }
 
-/// Whether lacus delivers to a table: only such a table has system columns.
-pub(super) fn is_delivered(table: &Table) -> bool {
+/// Whether lacus delivers to a table: it has offsets, or rows that are not committed, or it has system columns and was not
+/// made by somebody's request.
+pub(crate) fn is_delivered(table: &Table) -> bool {
     let state = table.state();
-    state.schema.system.is_some() || state.delivered.iter().next().is_some()
+    state.delivered.iter().next().is_some()
+        || !state.tail.is_empty()
+        || (state.schema.system.is_some() && !table.base().metadata.properties().contains_key(MADE_BY))
 }
 
 /// Has the engine's snapshot be the rebased one.

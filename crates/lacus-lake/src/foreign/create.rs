@@ -1,19 +1,22 @@
 //! Tables that engines make: at once, with their first commit, or of metadata that is there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use iceberg::spec::{FormatVersion, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, Operation, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
 use iceberg::{TableRequirement, TableUpdate};
-use lacus_core::{Context, Error, Kind, Result, TableName};
+use lacus_core::{Context, Error, Kind, Offsets, Result, TableName};
 
 use super::commit::{
     PlannedChange, apply, failure, files_of_new_snapshots, in_lake, metadata_json, must_be_of_no_other, must_be_own,
 };
-use super::{NewTable, TableCommit, exists, no_table, refused};
+use super::{MADE_BY, NewTable, TableCommit, exists, no_database, no_table, refused};
 use crate::catalog::{PointerMove, Publication, RawTotals};
-use crate::commit::{PlannedPart, begin_publishing, conclude, move_pointers};
-use crate::kernel::{Base, METADATA_FILES_MAX, Names, directory_of};
+use crate::commit::{PlannedPart, begin_publishing, conclude, live_files, move_pointers};
+use crate::deletes::FilesOfSnapshot;
+use crate::kernel::{AddedFile, Base, Change, METADATA_FILES_MAX, Names, directory_of, plan as plan_commit};
 use crate::lake::Inner;
+use crate::layout::Layout;
 use crate::schema::TableSchema;
 use crate::table::{Committed, Table};
 
@@ -49,6 +52,74 @@ pub(super) async fn create(lake: &Inner, new: NewTable) -> Result<Arc<Table>> {
         Ok(()) => Ok(table),
         Err(failed) => Err(failure(lake, failed, paths).await),
     }
+}
+
+/// The metadata of a table that will be made with its first rows, as [`make_with`] does.
+pub(crate) async fn prepare(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
+    if !lake.is_database(new.name.database()) {
+        return Err(no_database(new.name.database()));
+    }
+    stage(lake, new).await
+}
+
+/// Makes a table that has rows from the start, in one commit. The files are written, and on record as leftovers; if it fails
+/// and can't have happened, they are deleted.
+pub(crate) async fn make_with(
+    lake: &Inner,
+    name: &TableName,
+    metadata: TableMetadata,
+    added: Vec<AddedFile>,
+) -> Result<Arc<Table>> {
+    let warehouse = &lake.files.warehouse;
+    let written = added.iter().map(|added| warehouse.path(added.file.file_path()).map(|path| path.to_string()));
+    let mut paths: Vec<String> = written.collect::<Result<_>>()?;
+    let made = async {
+        let mut publishing = begin_publishing(lake).await?;
+        if lake.table(name).is_some() {
+            return Err(exists(name).into());
+        }
+        let part = plan_with_rows(lake, name, metadata, added).await?;
+        let (table, now) = (Arc::clone(&part.table), lake.clock.now());
+        paths.extend(part.writes.iter().map(|(path, _)| path.clone()));
+        lake.catalog.begin(Vec::new(), paths.clone(), now).await?;
+        conclude(lake, &mut publishing, vec![part], None, RawTotals::default(), paths.clone(), now).await?;
+        Ok(table)
+    };
+    match made.await {
+        Ok(table) => Ok(table),
+        Err(failed) => Err(failure(lake, failed, paths).await),
+    }
+}
+
+async fn plan_with_rows(
+    lake: &Inner,
+    name: &TableName,
+    metadata: TableMetadata,
+    added: Vec<AddedFile>,
+) -> Result<PlannedPart> {
+    if added.is_empty() {
+        return plan(lake, name, metadata).await;
+    }
+    let base = Base { location: String::new(), metadata, manifests: Vec::new() };
+    let files = added.clone();
+    let change = Change {
+        names: Names::after(name, ""),
+        schema: base.metadata.current_schema().as_ref().clone(),
+        layout: Layout::current(&base.metadata),
+        operation: Operation::Append,
+        removed: HashSet::new(),
+        added,
+        delivered: None,
+        now: lake.clock.now(),
+    };
+    let planned = plan_commit(&lake.files, &base, change).await?;
+    let pointer = PointerMove { table: name.clone(), from: None, to: planned.base.location.clone() };
+    let files = FilesOfSnapshot { data: live_files(lake, &files, &planned.base.metadata)?, deletes: Vec::new() };
+    let schema = planned.base.schema()?;
+    let table = Arc::new(Table::new(name.clone(), planned.base, schema, files, Offsets::default()));
+    let committed =
+        Committed { base: table.base(), removed: Vec::new(), added: Vec::new(), tail: None, delete_files: None };
+    Ok(PlannedPart { table, writes: planned.files, retired: planned.retired, pointer, committed })
 }
 
 /// Plans a table that a commit makes.
@@ -95,12 +166,15 @@ fn metadata_of(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
             return Err(Error::invalid(format!("tables of the lake have format version 2, not {other}")));
         }
     }
+    // Clients send back what they staged.
+    properties.remove(MADE_BY);
     if let Some(key) = properties.keys().find(|key| key.starts_with("lacus.")) {
         return Err(Error::invalid(format!("property \"{key}\" is kept by lacus")));
     }
     properties
         .entry("write.metadata.previous-versions-max".to_owned())
         .or_insert_with(|| METADATA_FILES_MAX.to_string());
+    properties.insert(MADE_BY.to_owned(), "request".to_owned());
     let spec = new.partition_spec.unwrap_or_else(|| UnboundPartitionSpec::builder().build());
     let order = new.write_order.unwrap_or_else(SortOrder::unsorted_order);
     let metadata = TableMetadataBuilder::new(new.schema, spec, order, place, FormatVersion::V2, properties)

@@ -61,7 +61,7 @@ fn theirs(lake: &Inner, name: &TableName) -> Result<Arc<Table>> {
     let table = lake.table(name).ok_or_else(|| no_table(name))?;
     if is_delivered(&table) {
         return Err(Error::new(Kind::Denied, format!("lacus delivers events to table \"{name}\""))
-            .with_hint("only tables that engines made can be dropped or renamed"));
+            .with_hint("it can't be dropped or renamed: events would be lost; DELETE FROM takes rows out of it"));
     }
     Ok(table)
 }

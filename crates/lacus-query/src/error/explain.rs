@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use lacus_core::{Error, Kind, MAIN_DATABASE};
 
 use super::{SqlError, nearest};
+use crate::numbered::is_place;
 
 /// Names that exist, for "did you mean".
 pub(crate) trait Names {
@@ -105,6 +106,9 @@ fn schema_error(error: &SchemaError) -> SqlError {
 }
 
 fn unknown_column(field: &Column, valid: &[Column]) -> SqlError {
+    // Places of rows are columns, too, but none that anybody asks for.
+    let valid: Vec<Column> = valid.iter().filter(|column| !is_place(&column.name)).cloned().collect();
+    let valid = valid.as_slice();
     let shown = match &field.relation {
         Some(relation) => format!("{}.{}", relation.table(), field.name),
         None => field.name.clone(),
@@ -311,7 +315,8 @@ fn cleaned(text: &str) -> String {
 
 /// Types by their SQL names.
 fn readable(text: &str) -> String {
-    const TYPES: [(&str, &str); 7] = [
+    const TYPES: [(&str, &str); 8] = [
+        ("Date32", "date"),
         ("Int64", "bigint"),
         ("Int32", "integer"),
         ("Float64", "double precision"),

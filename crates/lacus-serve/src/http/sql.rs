@@ -207,10 +207,15 @@ impl Writing {
 
     fn end(&mut self, piece: &mut Vec<u8>) {
         self.step = Step::Ended;
+        let affected = self.answer.affected();
+        if let (Form::Lines, Some(rows)) = (self.form, affected) {
+            piece.extend(format!("{{\"affected_rows\":{rows}}}\n").into_bytes());
+        }
         if self.form == Form::Whole {
             let stats = self.answer.stats();
+            let affected = affected.map_or_else(String::new, |rows| format!(r#""affected_rows":{rows},"#));
             let stats = format!(
-                r#"{{"rows":{},"bytes_scanned":{},"files_scanned":{},"elapsed_ms":{:.3}}}"#,
+                r#"{{"rows":{},{affected}"bytes_scanned":{},"files_scanned":{},"elapsed_ms":{:.3}}}"#,
                 stats.rows,
                 stats.bytes_scanned,
                 stats.files_scanned,

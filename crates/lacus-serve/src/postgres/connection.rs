@@ -116,9 +116,19 @@ impl Connection {
         if statement.reads() {
             self.catch_up(statement).await;
         }
-        let answer = tokio::select! {
-            () = query.cancelled.cancelled() => return Err(cancelled()),
-            answer = what.run(self.session()) => answer?,
+        if statement.writes() && client.transaction_status() != TransactionStatus::Idle {
+            return Err(in_transaction(statement));
+        }
+        let answer = {
+            let mut running = std::pin::pin!(what.run(self.session()));
+            tokio::select! {
+                () = query.cancelled.cancelled() => match self.session().stop_writing() {
+                    // Whether it came in time, the statement says.
+                    true => running.await?,
+                    false => return Err(cancelled()),
+                },
+                answer = &mut running => answer?,
+            }
         };
         if answer.returns_rows() {
             let columns = Columns::new(answer.schema(), format);
@@ -132,7 +142,7 @@ impl Connection {
                 return Err(cancelled());
             }
         }
-        let tag = Tag::new(if failed { "ROLLBACK" } else { answer.command() });
+        let tag = tag(&answer, failed);
         Ok(match answer.command() {
             "BEGIN" => Response::TransactionStart(tag),
             "COMMIT" | "ROLLBACK" => Response::TransactionEnd(tag),
@@ -161,6 +171,25 @@ impl What<'_> {
             Self::Prepared(prepared, parameters) => session.run_prepared(prepared, parameters).await,
         }
     }
+}
+
+/// What a client is told that was done: `INSERT 0 3`, `DELETE 2`, `SELECT 7` for a table that was made with its rows.
+fn tag(answer: &Answer, failed: bool) -> Tag {
+    let rows = answer.affected().map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+    match (answer.command(), rows) {
+        _ if failed => Tag::new("ROLLBACK"),
+        (command, None) => Tag::new(command),
+        ("INSERT", Some(rows)) => Tag::new("INSERT").with_oid(0).with_rows(rows),
+        ("CREATE TABLE AS", Some(rows)) => Tag::new("SELECT").with_rows(rows),
+        (command, Some(rows)) => Tag::new(command).with_rows(rows),
+    }
+}
+
+/// Each statement is committed by itself: a `ROLLBACK` could not take it back, so nobody is led to believe so.
+fn in_transaction(statement: &Statement) -> SqlError {
+    let message = format!("{} can't run inside a transaction block", statement.command());
+    SqlError::invalid("25001", message)
+        .with_hint("lacus commits each statement by itself: leave out BEGIN, or connect with autocommit")
 }
 
 fn ends_transaction(statement: &Statement) -> bool {

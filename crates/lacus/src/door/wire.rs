@@ -69,6 +69,7 @@ struct WireColumn {
 
 #[derive(Default, Deserialize)]
 struct WireStats {
+    affected_rows: Option<u64>,
     bytes_scanned: u64,
     elapsed_ms: f64,
 }
@@ -98,6 +99,7 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer, Refused> {
     Ok(Answer {
         columns: answer.columns.into_iter().map(|column| column.name).collect(),
         rows: answer.rows.iter().map(cells).collect(),
+        affected: answer.stats.affected_rows,
         scanned_bytes: answer.stats.bytes_scanned,
         elapsed: Duration::try_from_secs_f64(answer.stats.elapsed_ms / 1e3).unwrap_or_default(),
     })

@@ -18,3 +18,4 @@ mod raw_zone;
 mod retries;
 mod senders;
 mod shapes;
+mod writing;

@@ -1,0 +1,379 @@
+//! Statements that write, on a real lake without deliveries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::scalar::ScalarValue;
+use lacus_core::{TableName, settings};
+use proptest::prelude::*;
+
+use super::databases::Filled;
+use super::lake::ask;
+use crate::{Answer, Dialect, Engine, Session, SqlError};
+
+async fn run(session: &Session, sql: &str) -> Result<Answer, SqlError> {
+    session.query(sql, &[]).await
+}
+
+/// Runs a statement that writes; how many rows it says.
+async fn write(session: &Session, sql: &str) -> Option<u64> {
+    run(session, sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).affected()
+}
+
+/// Why a statement is refused: code, position, message and hint.
+async fn refusal(session: &Session, sql: &str) -> String {
+    let error = match run(session, sql).await {
+        Err(error) => error,
+        Ok(mut answer) => answer.read_all().await.err().unwrap_or_else(|| panic!("{sql} was done")),
+    };
+    let position = error.position().map_or(String::new(), |position| format!("@{position} "));
+    format!("{} {position}{} ({})", error.sqlstate(), error.message(), error.hint().unwrap_or("-"))
+}
+
+fn in_dialect(lake: &Filled, dialect: Dialect) -> Session {
+    let shared = Arc::clone(&lake.lake);
+    Engine::new(Arc::clone(&shared), shared as _, &settings::Query::default()).unwrap().session(dialect)
+}
+
+fn files(lake: &Filled, table: &str) -> usize {
+    lake.lake.table(&TableName::new(table).unwrap()).unwrap().state().files.len()
+}
+
+#[tokio::test]
+async fn tables_are_made_of_queries_in_every_dialect() {
+    for dialect in Dialect::ALL {
+        let lake = Filled::new().await;
+        let session = in_dialect(&lake, dialect);
+        let made = "CREATE TABLE days WITH (format = 'PARQUET', partitioned_by = ARRAY['day(ts)', 'bucket(n, 2)']) AS
+                    SELECT n, CAST(ts AS timestamp) AS ts, t FROM (VALUES
+                        (1, '2026-11-20 10:00:00', 'a'), (2, '2026-11-20 11:00:00', NULL), (3, '2026-11-21 12:00:00', 'c')
+                    ) AS v (n, ts, t)";
+        assert_eq!(write(&session, made).await, Some(3), "{dialect}");
+        assert_eq!(
+            ask(&session, "SELECT count(*), sum(n), max(t) FROM days WHERE ts < TIMESTAMP '2026-11-21 00:00:00'").await,
+            "2|3|a"
+        );
+        assert!(files(&lake, "days") >= 2);
+        let partitions = lake.lake.layout(&lake.lake.table(&TableName::new("days").unwrap()).unwrap());
+        let fields: Vec<_> = partitions.iter().map(|field| (field.field.as_str(), field.is_partition)).collect();
+        assert_eq!(fields, [("day(ts)", true), ("bucket[2](n)", true)]);
+        assert_eq!(write(&session, "CREATE TABLE none AS SELECT n, ts FROM days WHERE n > 100").await, Some(0));
+        assert_eq!(ask(&session, "SELECT count(*) FROM none").await, "0");
+        assert_eq!(write(&session, "INSERT INTO lake.main.none SELECT n, ts FROM days").await, Some(3));
+        assert_eq!(ask(&session, "SELECT sum(n) FROM none").await, "6");
+    }
+}
+
+#[tokio::test]
+async fn tables_and_databases_come_and_go() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE SCHEMA shop").await;
+    write(&session, "CREATE DATABASE IF NOT EXISTS shop").await;
+    assert_eq!(
+        ask(&session, "SELECT schema_name FROM information_schema.schemata WHERE schema_name = 'shop'").await,
+        "shop"
+    );
+    write(
+        &session,
+        "CREATE TABLE shop.orders (id bigint NOT NULL, Day date, price numeric(12,2) COMMENT 'in euros', tags text[])
+         PARTITIONED BY (month(day), bucket(4, id)) TBLPROPERTIES ('table_type' = 'ICEBERG', 'team' = 'shop')",
+    )
+    .await;
+    write(&session, "CREATE TABLE IF NOT EXISTS shop.orders (x int)").await;
+    assert_eq!(
+        write(&session, "INSERT INTO shop.orders (id, day, price) VALUES (1, '2026-11-21', 1.5), (2, NULL, 3)").await,
+        Some(2)
+    );
+    write(&session, "CREATE TABLE `hive` (a bigint, b string) PARTITIONED BY (dt string)").await;
+    assert_eq!(write(&session, "INSERT INTO hive PARTITION (dt) SELECT 1, 'x', '2026-11-21'").await, Some(1));
+    assert_eq!(ask(&session, "SELECT a, b, dt FROM hive").await, "1|x|2026-11-21");
+    insta::assert_snapshot!(refusal(&session, "DROP SCHEMA shop").await, @r#"2BP01 database "shop" is not empty (drop its tables first; main always stays)"#);
+    write(&session, "DROP TABLE shop.orders, hive").await;
+    write(&session, "DROP TABLE IF EXISTS shop.orders").await;
+    write(&session, "DROP SCHEMA shop").await;
+    assert!(!lake.lake.is_database("shop"));
+}
+
+#[tokio::test]
+async fn what_can_not_be_made_is_refused() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t (a bigint, b date, c text NOT NULL)").await;
+    let all = [
+        "CREATE TABLE t AS SELECT 1 AS a",
+        "CREATE TABLE nowhere.t AS SELECT 1 AS a",
+        "CREATE TABLE u AS SELECT 1 AS a, 2 AS \"A\"",
+        "CREATE TABLE u AS SELECT interval '1' day AS i",
+        "CREATE TABLE u AS SELECT nope FROM t",
+        "CREATE TABLE u AS SELECT 1 / 0 AS a",
+        "CREATE TABLE u (a bigint DEFAULT 3)",
+        "CREATE TABLE u (a bigint) PARTITIONED BY (day(a))",
+        "CREATE TABLE u (a bigint) PARTITIONED BY (week(a))",
+        "CREATE TABLE \"2021\" (a bigint)",
+        "CREATE OR REPLACE TABLE t (a bigint)",
+        "CREATE TABLE u WITH (format = 'ORC') AS SELECT 1 AS a",
+        "INSERT INTO nope VALUES (1)",
+        "INSERT INTO t (a, d) VALUES (1, 2)",
+        "INSERT INTO t VALUES (1, '2026-11-21')",
+        "INSERT INTO t VALUES ('x', '2026-11-21', 'c')",
+        "INSERT INTO t VALUES (1, '2026-11-21', NULL)",
+        "INSERT INTO t SELECT c, b, c FROM t",
+        "INSERT INTO t SELECT a FROM t",
+        "INSERT INTO t SELECT a, true, c FROM t",
+        "INSERT INTO \"t$files\" SELECT 1",
+        "INSERT OVERWRITE t SELECT a, b, c FROM t",
+        "DROP TABLE nope",
+        "DROP SCHEMA nope",
+        "UPDATE t SET d = 1",
+        "UPDATE t SET a = c",
+        "UPDATE t SET a = 1, a = 2",
+        "DELETE FROM t WHERE nope = 1",
+        "DELETE FROM t WHERE a",
+        "TRUNCATE t",
+    ];
+    let mut told = String::new();
+    for sql in all {
+        told.push_str(&format!("{sql}\n    {}\n", refusal(&session, sql).await));
+    }
+    insta::assert_snapshot!(told);
+    assert_eq!(ask(&session, "SELECT count(*) FROM t").await, "0");
+    assert_eq!(lake.lake.tables().len(), 1);
+}
+
+#[tokio::test]
+async fn rows_go_and_change_only_where_the_condition_is_true() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t AS SELECT * FROM (VALUES (1, 'a'), (2, NULL), (3, 'c'), (4, 'd')) AS v (n, s)")
+        .await;
+    write(&session, "INSERT INTO t VALUES (5, 'a'), (6, NULL)").await;
+    // Null is not true.
+    assert_eq!(write(&session, "DELETE FROM t WHERE s <> 'a'").await, Some(2));
+    assert_eq!(ask(&session, "SELECT n, s FROM t ORDER BY n").await, "1|a\n2|-\n5|a\n6|-");
+    assert_eq!(write(&session, "UPDATE t AS x SET s = 'n' || x.n, n = n * 10 WHERE s IS NULL").await, Some(2));
+    assert_eq!(ask(&session, "SELECT n, s FROM t ORDER BY n").await, "1|a\n5|a\n20|n2\n60|n6");
+    let rows = "DELETE FROM t USING (VALUES (1), (1), (5)) AS v (n) WHERE t.n = v.n";
+    assert_eq!(write(&session, rows).await, Some(2));
+    assert_eq!(write(&session, "DELETE FROM t WHERE n = (SELECT max(n) FROM t)").await, Some(1));
+    assert_eq!(write(&session, "DELETE FROM t WHERE n > 1000").await, Some(0));
+    assert_eq!(ask(&session, "SELECT n, s FROM t").await, "20|n2");
+    assert_eq!(write(&session, "UPDATE t SET s = NULL FROM (VALUES (20, 1)) AS v (k, w) WHERE n = k").await, Some(1));
+    assert_eq!(write(&session, "DELETE FROM t").await, Some(1));
+    assert_eq!((ask(&session, "SELECT count(*) FROM t").await, files(&lake, "t")), ("0".to_owned(), 0));
+    assert_eq!(ask(&session, "SELECT count(*) FROM \"t$snapshots\"").await, "8");
+}
+
+#[tokio::test]
+async fn merge_updates_deletes_and_inserts() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE stock AS SELECT * FROM (VALUES (1, 10), (2, 20), (3, 30)) AS v (id, n)").await;
+    write(&session, "CREATE TABLE news AS SELECT * FROM (VALUES (1, 5), (2, -20), (9, 7)) AS v (id, d)").await;
+    let merge = "MERGE INTO stock AS s USING news ON s.id = news.id
+        WHEN MATCHED AND s.n + news.d = 0 THEN DELETE
+        WHEN MATCHED THEN UPDATE SET n = s.n + news.d
+        WHEN NOT MATCHED THEN INSERT (n, id) VALUES (news.d, news.id)";
+    assert_eq!(write(&session, merge).await, Some(3));
+    assert_eq!(ask(&session, "SELECT id, n FROM stock ORDER BY id").await, "1|15\n3|30\n9|7");
+    let rest = "MERGE INTO stock USING (SELECT id, d FROM news WHERE d > 0) AS u ON stock.id = u.id
+        WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN MATCHED AND d > 6 THEN UPDATE SET n = 0";
+    assert_eq!(write(&session, rest).await, Some(2));
+    assert_eq!(ask(&session, "SELECT id, n FROM stock ORDER BY id").await, "1|15\n9|0");
+    let twice =
+        "MERGE INTO stock USING (VALUES (1), (1)) AS v (id) ON stock.id = v.id WHEN MATCHED THEN UPDATE SET n = 1";
+    insta::assert_snapshot!(refusal(&session, twice).await, @"21000 a row would be changed twice: more than one row matches it (make the source have one row for each row that it matches)");
+    let wrong = "MERGE INTO stock USING news ON stock.id = news.id WHEN NOT MATCHED THEN INSERT (id) VALUES (1, 2)";
+    insta::assert_snapshot!(refusal(&session, wrong).await, @"42601 1 columns are given 2 values (-)");
+    assert_eq!(ask(&session, "SELECT id, n FROM stock ORDER BY id").await, "1|15\n9|0");
+}
+
+#[tokio::test]
+async fn delivered_tables_keep_what_says_where_rows_are_from() {
+    let lake = Filled::new().await;
+    lake.add("clicks", "{\"user\":\"a\"}\n{\"user\":\"b\"}").await;
+    let session = lake.session();
+    insta::assert_snapshot!(refusal(&session, "DROP TABLE clicks").await, @r#"42501 drop table "clicks": lacus delivers events to table "clicks" (it can't be dropped or renamed: events would be lost; DELETE FROM takes rows out of it)"#);
+    insta::assert_snapshot!(refusal(&session, "UPDATE clicks SET _offset = 1").await, @r#"428C9 column "_offset" of table "clicks" can't be set (a stream delivers to the table: the column says which event a row is of)"#);
+    assert_eq!(write(&session, "INSERT INTO clicks VALUES ('c')").await, Some(1));
+    assert_eq!(ask(&session, "SELECT \"user\", _offset FROM clicks ORDER BY 1").await, "a|0\nb|1\nc|-");
+    // A copy is the copier's.
+    assert_eq!(write(&session, "CREATE TABLE copy AS SELECT * FROM clicks").await, Some(3));
+    assert_eq!(ask(&session, "SELECT \"user\", _offset FROM copy ORDER BY 1").await, "a|0\nb|1\nc|-");
+    assert_eq!(write(&session, "UPDATE copy SET _offset = 7").await, Some(3));
+    write(&session, "DROP TABLE copy").await;
+}
+
+#[tokio::test]
+async fn parameters_are_values_of_the_columns() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t (a bigint, b date, s text)").await;
+    let prepare = async |sql: &str| {
+        let statement = session.parse(sql).unwrap().remove(0);
+        session.prepare(statement).await.unwrap()
+    };
+    let insert = prepare("INSERT INTO t VALUES ($1, $2, $3)").await;
+    let kinds: Vec<_> = insert.parameters().iter().map(|kind| kind.as_ref().map(ToString::to_string)).collect();
+    assert_eq!(kinds, [Some("Int64".to_owned()), Some("Date32".to_owned()), Some("Utf8".to_owned())]);
+    let values = ["1", "2026-11-21", "x"].map(ScalarValue::from);
+    assert_eq!(session.run_prepared(&insert, &values).await.unwrap().affected(), Some(1));
+    let update = prepare("UPDATE t SET b = $1, s = $2 WHERE a = $3").await;
+    let values = [ScalarValue::from("2026-11-22"), ScalarValue::from("y"), ScalarValue::Int64(Some(1))];
+    assert_eq!(session.run_prepared(&update, &values).await.unwrap().affected(), Some(1));
+    assert_eq!(ask(&session, "SELECT a, b, s FROM t").await, "1|2026-11-22|y");
+    let delete = prepare("DELETE FROM t WHERE s = $1").await;
+    assert_eq!(session.run_prepared(&delete, &["y".into()]).await.unwrap().affected(), Some(1));
+}
+
+#[tokio::test]
+async fn whoever_only_reads_and_whatever_takes_too_long_writes_nothing() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t AS SELECT value AS n FROM generate_series(1, 1000)").await;
+    write(&session, "SET default_transaction_read_only = on").await;
+    insta::assert_snapshot!(refusal(&session, "INSERT INTO t VALUES (1)").await, @"25006 cannot execute INSERT: this session only reads (SET default_transaction_read_only = off, unless query.read_only is set in lacus.toml)");
+    insta::assert_snapshot!(refusal(&session, "ALTER TABLE t ADD COLUMN a text").await, @"25006 cannot execute ALTER TABLE: this session only reads (SET default_transaction_read_only = off, unless query.read_only is set in lacus.toml)");
+    write(&session, "SET default_transaction_read_only = off").await;
+    write(&session, "SET statement_timeout = 300").await;
+    let long = "INSERT INTO t SELECT a.n FROM t a, t b, t c WHERE a.n + b.n + c.n < 0 OR random() < 2";
+    let long = refusal(&session, long).await;
+    assert!(long.starts_with("57014"), "{long}");
+    write(&session, "SET statement_timeout = 0").await;
+
+    let statement = session.parse("INSERT INTO t SELECT a.n FROM t a, t b, t c").unwrap().remove(0);
+    let stopping = async {
+        while !session.stop_writing() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (stopped, ()) = futures::join!(session.run(&statement, &[]), stopping);
+    assert_eq!(stopped.err().map(|error| error.sqlstate()), Some("57014"));
+    assert_eq!(ask(&session, "SELECT count(*) FROM t").await, "1000");
+    assert_eq!(ask(&session, "SELECT count(*) FROM \"t$snapshots\"").await, "1");
+
+    let shared = Arc::clone(&lake.lake);
+    let settings = settings::Query { read_only: true, ..settings::Query::default() };
+    let reader = Engine::new(Arc::clone(&shared), shared as _, &settings).unwrap().session(Dialect::Lacus);
+    write(&reader, "SET default_transaction_read_only = off").await;
+    assert!(refusal(&reader, "DELETE FROM t").await.starts_with("25006"));
+}
+
+#[tokio::test]
+async fn inserts_at_once_lose_nothing() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t (a bigint)").await;
+    let inserts: Vec<String> = (0..12).map(|n| format!("INSERT INTO t VALUES ({n}), ({n})")).collect();
+    let updates: Vec<String> = (0..4).map(|n| format!("UPDATE t SET a = a + 100 WHERE a = {n}")).collect();
+    let all = inserts.iter().chain(&updates).map(|sql| write(&session, sql));
+    let written = futures::future::join_all(all).await;
+    assert!(written[..12].iter().all(|rows| *rows == Some(2)));
+    assert_eq!(ask(&session, "SELECT count(*), sum(a % 100) FROM t").await, "24|132");
+}
+
+/// A statement that changes rows, and the same on a list of them.
+#[derive(Debug, Clone)]
+enum Step {
+    Insert(Vec<(i64, Option<i64>)>),
+    Delete(Option<i64>),
+    Update { from: Option<i64>, add: i64 },
+    Merge(Vec<(i64, i64)>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let value = || prop::option::weighted(0.8, -3..4_i64);
+    let step = prop_oneof![
+        prop::collection::vec((0..20_i64, value()), 1..8).prop_map(Step::Insert),
+        value().prop_map(Step::Delete),
+        (value(), -2..3_i64).prop_map(|(from, add)| Step::Update { from, add }),
+        prop::collection::btree_map(0..20_i64, -3..4_i64, 1..6).prop_map(|map| Step::Merge(map.into_iter().collect())),
+    ];
+    prop::collection::vec(step, 1..8)
+}
+
+impl Step {
+    fn sql(&self) -> String {
+        let text =
+            |value: &Option<i64>| value.map_or_else(|| "CAST(NULL AS bigint)".to_owned(), |value| value.to_string());
+        match self {
+            Self::Insert(rows) => {
+                let rows: Vec<_> = rows.iter().map(|(k, v)| format!("({k}, {})", text(v))).collect();
+                format!("INSERT INTO t VALUES {}", rows.join(", "))
+            }
+            Self::Delete(value) => format!("DELETE FROM t WHERE v >= {}", text(value)),
+            Self::Update { from, add } => format!("UPDATE t SET v = v + {add}, k = k + 1 WHERE v < {}", text(from)),
+            Self::Merge(rows) => {
+                let rows: Vec<_> = rows.iter().map(|(k, v)| format!("({k}, {v})")).collect();
+                format!(
+                    "MERGE INTO t USING (VALUES {}) AS s (k, v) ON t.k = s.k
+                     WHEN MATCHED AND s.v < 0 THEN DELETE WHEN MATCHED THEN UPDATE SET v = s.v
+                     WHEN NOT MATCHED THEN INSERT VALUES (s.k, s.v)",
+                    rows.join(", ")
+                )
+            }
+        }
+    }
+
+    /// Says how many rows are concerned.
+    fn apply(&self, rows: &mut Vec<(i64, Option<i64>)>) -> u64 {
+        let before = rows.len();
+        match self {
+            Self::Insert(more) => {
+                rows.extend(more);
+                more.len() as u64
+            }
+            Self::Delete(value) => {
+                rows.retain(|(_, v)| v.zip(*value).is_none_or(|(v, value)| v < value));
+                (before - rows.len()) as u64
+            }
+            Self::Update { from, add } => {
+                let mut count = 0;
+                for (k, v) in rows.iter_mut() {
+                    if let (Some(value), Some(from)) = (*v, from)
+                        && value < *from
+                    {
+                        (*k, *v) = (*k + 1, Some(value + add));
+                        count += 1;
+                    }
+                }
+                count
+            }
+            Self::Merge(source) => {
+                let keys: Vec<i64> = rows.iter().map(|(k, _)| *k).collect();
+                let of = |key: i64| source.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
+                let matched = keys.iter().filter(|key| of(**key).is_some()).count();
+                rows.retain(|(k, _)| of(*k).is_none_or(|v| v >= 0));
+                rows.iter_mut().for_each(|(k, v)| *v = of(*k).or(*v));
+                let new = source.iter().filter(|(k, _)| !keys.contains(k)).map(|(k, v)| (*k, Some(*v)));
+                let new: Vec<_> = new.collect();
+                rows.extend(&new);
+                (matched + new.len()) as u64
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn statements_do_what_a_list_of_rows_does(steps in steps(), partitioned in any::<bool>()) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let lake = Filled::new().await;
+            let session = lake.session();
+            let by = if partitioned { "PARTITIONED BY (truncate(k, 5))" } else { "" };
+            write(&session, &format!("CREATE TABLE t (k bigint, v bigint) {by}")).await;
+            let mut rows = Vec::new();
+            for step in &steps {
+                assert_eq!(write(&session, &step.sql()).await, Some(step.apply(&mut rows)), "{step:?}");
+                rows.sort_unstable();
+                let text = |v: &Option<i64>| v.map_or("-".to_owned(), |v| v.to_string());
+                let expected: Vec<_> = rows.iter().map(|(k, v)| format!("{k}|{}", text(v))).collect();
+                let found = ask(&session, "SELECT k, v FROM t ORDER BY k, v NULLS FIRST").await;
+                assert_eq!(found, expected.join("\n"), "after {step:?}");
+            }
+            assert_eq!(lake.lake.check().await.unwrap(), []);
+        });
+    }
+}

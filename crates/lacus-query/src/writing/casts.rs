@@ -1,0 +1,141 @@
+//! Values brought to the columns they are written to, and which may be.
+//!
+//! A number goes to any column of numbers, a time to any of times, anything to text. Text goes to a column of another type
+//! only where it stands in the statement itself, as a literal or a parameter: a column of text is cast by whoever means it.
+//! What does not fit when it comes is an error, never null.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::new_empty_array;
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::common::DataFusionError;
+use datafusion::common::{Column, Result};
+use datafusion::logical_expr::{ColumnarValue, SortExpr};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Volatility, create_udf,
+};
+use lacus_core::TableName;
+use lacus_core::layout::{PartitionField, Transform};
+use lacus_lake::{Column as TableColumn, partition_value};
+
+use crate::error::SqlError;
+
+/// The plan with the columns from `first` on cast to those of a table, and called as they are.
+///
+/// # Errors
+/// `42804` for a value that can't go to its column.
+pub(super) fn cast_columns(
+    plan: LogicalPlan,
+    first: usize,
+    table: &TableName,
+    wanted: &SchemaRef,
+) -> Result<std::result::Result<LogicalPlan, SqlError>> {
+    let mut exprs = Vec::with_capacity(plan.schema().fields().len());
+    for index in 0..plan.schema().fields().len() {
+        let column = Expr::Column(Column::from(plan.schema().qualified_field(index)));
+        let Some(target) = index.checked_sub(first).and_then(|index| wanted.fields().get(index)) else {
+            exprs.push(column);
+            continue;
+        };
+        if let Some(error) = misfit(&plan, index, table, target) {
+            return Ok(Err(error));
+        }
+        exprs.push(column.cast_to(target.data_type(), plan.schema())?.alias(target.name()));
+    }
+    LogicalPlanBuilder::from(plan).project(exprs)?.build().map(Ok)
+}
+
+/// Why the values of a column can't go to this one.
+pub(super) fn misfit(plan: &LogicalPlan, index: usize, table: &TableName, target: &Field) -> Option<SqlError> {
+    let from = plan.schema().field(index).data_type();
+    let to = target.data_type();
+    if fits(from, to) || (is_text(from) && is_literal(plan, index)) {
+        return None;
+    }
+    let (name, from, to) = (target.name(), sql_type(from), sql_type(to));
+    let message = format!("column \"{name}\" of table \"{table}\" is of type {to}, but the value is of type {from}");
+    Some(SqlError::invalid("42804", message).with_hint(format!("cast it: CAST(… AS {to})")))
+}
+
+/// The type in words of SQL.
+fn sql_type(kind: &DataType) -> String {
+    TableColumn::of_arrow(&Field::new("value", kind.clone(), true))
+        .map_or_else(|_| kind.to_string(), |column| column.kind.sql())
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+}
+
+fn fits(from: &DataType, to: &DataType) -> bool {
+    let is_bytes = |kind: &DataType| {
+        matches!(kind, DataType::Binary | DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_))
+    };
+    let is_time = |kind: &DataType| matches!(kind, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
+    let is_clock = |kind: &DataType| matches!(kind, DataType::Time32(_) | DataType::Time64(_));
+    let is_list =
+        |kind: &DataType| matches!(kind, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
+    let both = |is: &dyn Fn(&DataType) -> bool| is(from) && is(to);
+    *from == DataType::Null
+        || from == to
+        || is_text(to) && !from.is_nested() && !is_bytes(from)
+        || both(&DataType::is_numeric)
+        || both(&is_bytes)
+        || both(&is_time)
+        || both(&is_clock)
+        || both(&is_list)
+        || both(&|kind| matches!(kind, DataType::Struct(_)))
+        || both(&|kind| matches!(kind, DataType::Map(..)))
+        || matches!(from, DataType::Dictionary(_, values) if fits(values, to))
+}
+
+/// Whether a column stands in the statement itself.
+fn is_literal(plan: &LogicalPlan, index: usize) -> bool {
+    match plan {
+        LogicalPlan::Values(_) => true,
+        LogicalPlan::Projection(projection) => match projection.expr[index].clone().unalias_nested().data {
+            Expr::Literal(..) | Expr::Placeholder(_) => true,
+            Expr::Column(column) => projection
+                .input
+                .schema()
+                .maybe_index_of_column(&column)
+                .is_some_and(|index| is_literal(&projection.input, index)),
+            _ => false,
+        },
+        LogicalPlan::Sort(sort) => is_literal(&sort.input, index),
+        LogicalPlan::Limit(limit) => is_literal(&limit.input, index),
+        LogicalPlan::Filter(filter) => is_literal(&filter.input, index),
+        LogicalPlan::SubqueryAlias(alias) => is_literal(&alias.input, index),
+        _ => false,
+    }
+}
+
+/// The plan with rows of one partition together, so that there are few files: on disk if there are many rows.
+pub(super) fn cluster(plan: LogicalPlan, partition: &[PartitionField]) -> Result<LogicalPlan> {
+    let mut by: Vec<SortExpr> = Vec::new();
+    for field in partition {
+        let found = plan.schema().index_of_column_by_name(None, &field.column);
+        // Of what is inside a column rows come as they are.
+        let Some(index) = found else { return Ok(plan) };
+        let column = Expr::Column(Column::from(plan.schema().qualified_field(index)));
+        let kind = column.get_type(plan.schema())?;
+        let value = match field.transform {
+            Transform::Identity => column,
+            transform => partition_function(&kind, transform)?.call(vec![column]),
+        };
+        by.push(value.sort(true, true));
+    }
+    if by.is_empty() { Ok(plan) } else { LogicalPlanBuilder::from(plan).sort(by)?.build() }
+}
+
+fn partition_function(kind: &DataType, transform: Transform) -> Result<ScalarUDF> {
+    let value =
+        move |array| partition_value(&array, transform).map_err(|error| DataFusionError::External(error.into()));
+    let result = value(new_empty_array(kind))?.data_type().clone();
+    let body = move |arguments: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        Ok(ColumnarValue::Array(value(Arc::clone(&arrays[0]))?))
+    };
+    let name = format!("partition_{transform}");
+    Ok(create_udf(&name, vec![kind.clone()], result, Volatility::Immutable, Arc::new(body)))
+}

@@ -1,0 +1,299 @@
+//! What a statement writes to, and the plan of its question.
+
+use std::sync::Arc;
+
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{LogicalPlan, WriteOp};
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Insert, ObjectName, SetExpr, Statement as Ast, TableObject};
+use lacus_core::layout::PartitionField;
+use lacus_core::{Kind, TableName};
+use lacus_lake::foreign::NewTable;
+use lacus_lake::{Column, Lake, Table, TableSchema, TableState};
+
+use super::Write;
+use super::casts::{cast_columns, cluster, misfit};
+use super::create::Creation;
+use super::questions::{Columns, question, target_name};
+use crate::error::{SqlError, explain};
+use crate::numbered::NumberedTable;
+use crate::session::{plan_parsed, prepared};
+use crate::statement::Statement;
+use crate::table::LakeTable;
+use crate::{engine::Shared, error::Names};
+
+/// A question, and what becomes of its answer.
+pub(super) struct Planned {
+    pub(super) plan: LogicalPlan,
+    pub(super) into: Into,
+}
+
+/// Where an answer goes.
+pub(super) enum Into {
+    /// To a table that it makes.
+    New(Box<NewTable>),
+    /// To a table.
+    Old { table: Arc<Table>, state: Arc<TableState>, shape: Shape },
+}
+
+/// What the columns of an answer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Those of rows that come.
+    Added,
+    /// Places of rows that go.
+    Gone,
+    /// Places of rows that go, and the columns of those that come.
+    Changed,
+    /// The same, with what is to be done between them.
+    Merged,
+}
+
+/// The table of a name, to write to it.
+///
+/// # Errors
+/// `42P01` if it is not there, `Corrupt` if it can't be read.
+pub(super) fn table_to_write(shared: &Shared, name: &TableName) -> Result<Arc<Table>, SqlError> {
+    let lake = lake(shared)?;
+    if let Some(table) = lake.table(name) {
+        return Ok(table);
+    }
+    if let Some(damage) = lake.damage_of(name) {
+        return Err(damage.into());
+    }
+    let error = SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{name}\""));
+    let tables = shared.tables();
+    Err(match crate::error::nearest(name.as_str(), tables.iter().map(String::as_str)) {
+        Some(nearest) => error.with_hint(format!("did you mean \"{nearest}\"?")),
+        None => error.with_hint("CREATE TABLE makes one; SHOW TABLES lists those that are there"),
+    })
+}
+
+pub(super) fn lake(shared: &Shared) -> Result<&Arc<Lake>, SqlError> {
+    let lake = shared.altering.as_ref().map(|(lake, _)| lake);
+    lake.ok_or_else(|| SqlError::invalid("0A000", "nothing can be written here"))
+}
+
+/// Plans the question of a statement.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) async fn plan(
+    shared: &Shared,
+    state: &SessionState,
+    statement: &Statement,
+    write: &Write,
+) -> Result<Planned, SqlError> {
+    let explained = |error: DataFusionError| explain(error, &statement.sql, shared);
+    let Some(question) = write.question() else {
+        return Err(SqlError::new(Kind::Internal, "XX000", "this statement has no question"));
+    };
+    let parsed = prepared(state, statement, question).await.map_err(explained)?;
+    if let Write::CreateTableAs(creation, _) = write {
+        let plan = plan_parsed(state, parsed).await.map_err(explained)?;
+        return create(plan, creation, statement).map_err(explained)?;
+    }
+    let Parsed::Statement(ast) = parsed else {
+        return Err(SqlError::new(Kind::Internal, "XX000", "this statement changes no rows"));
+    };
+    match *ast {
+        Ast::Insert(insert) => self::insert(shared, state, insert, explained).await,
+        ast => change(shared, state, ast, explained).await,
+    }
+}
+
+/// `CREATE TABLE … AS`.
+fn create(
+    plan: LogicalPlan,
+    creation: &Creation,
+    statement: &Statement,
+) -> Result<Result<Planned, SqlError>, DataFusionError> {
+    let named = statement.names.apply(plan.schema().inner());
+    let columns = named.fields().iter().map(|field| Column::of_arrow(field)).collect::<Result<Vec<_>, _>>();
+    let columns = match columns {
+        Ok(columns) => TableSchema::of_columns(columns),
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let new = match creation.table(Some(&columns)) {
+        Ok(new) => new,
+        Err(error) => return Ok(Err(error)),
+    };
+    let plan = match cast_columns(plan, 0, &creation.name, &columns.arrow())? {
+        Ok(plan) => plan,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(Planned { plan: cluster(plan, &creation.partition_of(&columns))?, into: Into::New(Box::new(new)) }))
+}
+
+/// `INSERT`.
+async fn insert(
+    shared: &Shared,
+    state: &SessionState,
+    mut insert: Insert,
+    explained: impl Fn(DataFusionError) -> SqlError,
+) -> Result<Planned, SqlError> {
+    must_be_plain(&insert)?;
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(SqlError::invalid("42809", format!("\"{}\" is no table", insert.table)));
+    };
+    let name = crate::alter::table_name(name)?;
+    let table = table_to_write(shared, &name)?;
+    let now = table.state();
+    let columns = columns_of(&name, &table, &now);
+    let places = named_places(&insert, &columns)?;
+    must_match(&insert, places.len())?;
+    insert.columns =
+        places.iter().map(|&place| ObjectName::from(vec![Ident::with_quote('"', columns.names[place])])).collect();
+    insert.partitioned = None;
+    insert.after_columns = Vec::new();
+    let parts = [name.database(), name.table()].map(|part| Ident::with_quote('"', part));
+    insert.table = TableObject::TableName(ObjectName::from(parts.to_vec()));
+    let parsed = Parsed::Statement(Box::new(Ast::Insert(insert)));
+    let planned = plan_parsed(state, parsed).await;
+    let counted = |error: SqlError| {
+        let is_count = error.message().contains("column count doesn't match");
+        if is_count { wrong_count(None, places.len()) } else { error }
+    };
+    let LogicalPlan::Dml(dml) = planned.map_err(|error| counted(explained(error)))? else {
+        return Err(SqlError::new(Kind::Internal, "XX000", "an INSERT has another plan"));
+    };
+    let source = source_as_provider(&dml.target).map_err(&explained)?;
+    let Some(target) = source.downcast_ref::<LakeTable>() else {
+        return Err(SqlError::invalid(
+            "42809",
+            format!("\"{name}\" is computed when it is asked: it can't be written"),
+        ));
+    };
+    if !matches!(dml.op, WriteOp::Insert(_)) {
+        return Err(SqlError::new(Kind::Internal, "XX000", "an INSERT has another plan"));
+    }
+    let state_of_plan = target.state_shared();
+    // Under the casts to the table's columns are the rows as they were asked for.
+    if let LogicalPlan::Projection(casts) = dml.input.as_ref() {
+        for (index, &place) in places.iter().enumerate() {
+            if let Some(error) = misfit(&casts.input, index, &name, state_of_plan.arrow_schema.field(place)) {
+                return Err(error);
+            }
+        }
+    }
+    let plan = cluster(dml.input.as_ref().clone(), &partition_of(shared, &table)?).map_err(&explained)?;
+    Ok(Planned { plan, into: Into::Old { table, state: state_of_plan, shape: Shape::Added } })
+}
+
+/// The places of the columns that rows are given for.
+fn named_places(insert: &Insert, columns: &Columns<'_>) -> Result<Vec<usize>, SqlError> {
+    let named: Vec<&ObjectName> = insert.columns.iter().collect();
+    let mut places = if named.is_empty() && insert.after_columns.is_empty() {
+        columns.default_places()
+    } else {
+        named.into_iter().map(|name| columns.place(name)).collect::<Result<Vec<_>, _>>()?
+    };
+    // Hive's PARTITION (a, b): the last columns of the rows are these.
+    for field in insert.partitioned.iter().flatten() {
+        let Expr::Identifier(word) = field else {
+            return Err(SqlError::invalid("0A000", format!("PARTITION ({field}) is not supported"))
+                .with_hint("name the column only, and have its value last in the query"));
+        };
+        let place = columns.place(&ObjectName::from(vec![word.clone()]))?;
+        places.retain(|&other| other != place);
+        places.push(place);
+    }
+    for word in &insert.after_columns {
+        places.push(columns.place(&ObjectName::from(vec![word.clone()]))?);
+    }
+    Ok(places)
+}
+
+/// Whether each row of `VALUES` has a value for each column.
+fn must_match(insert: &Insert, columns: usize) -> Result<(), SqlError> {
+    if let Some(source) = &insert.source
+        && let SetExpr::Values(values) = source.body.as_ref()
+        && let Some(row) = values.rows.iter().find(|row| row.content.len() != columns)
+    {
+        return Err(wrong_count(Some(row.content.len()), columns));
+    }
+    Ok(())
+}
+
+fn wrong_count(values: Option<usize>, columns: usize) -> SqlError {
+    let values = values.map_or_else(|| "another number of".to_owned(), |values| values.to_string());
+    SqlError::invalid("42601", format!("INSERT has {values} values for {columns} columns"))
+        .with_hint("name the columns that the values are for: INSERT INTO t (a, b) …")
+}
+
+fn must_be_plain(insert: &Insert) -> Result<(), SqlError> {
+    let refused = [
+        (insert.overwrite, "INSERT OVERWRITE", "DELETE FROM the table, then INSERT"),
+        (insert.on.is_some(), "ON CONFLICT", "MERGE INTO does it"),
+        (insert.returning.is_some() || insert.output.is_some(), "RETURNING", "SELECT the rows afterwards"),
+        (insert.source.is_none(), "INSERT without rows", "INSERT INTO t VALUES (…), or INSERT INTO t SELECT …"),
+        (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR …", "MERGE INTO does it"),
+    ];
+    match refused.into_iter().find(|(is_there, ..)| *is_there) {
+        None => Ok(()),
+        Some((_, what, hint)) => Err(SqlError::invalid("0A000", format!("{what} is not supported")).with_hint(hint)),
+    }
+}
+
+/// `DELETE`, `UPDATE`, `MERGE`.
+async fn change(
+    shared: &Shared,
+    state: &SessionState,
+    ast: Ast,
+    explained: impl Fn(DataFusionError) -> SqlError,
+) -> Result<Planned, SqlError> {
+    let name = target_name(&ast)?;
+    let table = table_to_write(shared, &name)?;
+    let now = table.state();
+    let columns = columns_of(&name, &table, &now);
+    let shape = match &ast {
+        Ast::Delete(_) => Shape::Gone,
+        Ast::Update(_) => Shape::Changed,
+        _ => Shape::Merged,
+    };
+    let asked = Parsed::Statement(Box::new(question(ast, &columns)?));
+    let mut plan = plan_parsed(state, asked).await.map_err(&explained)?;
+    let found = numbered_state(&plan).map_err(&explained)?;
+    let changed =
+        || SqlError::new(Kind::Conflict, "40001", format!("the columns of table \"{name}\" changed meanwhile"));
+    let found = found.filter(|found| found.arrow_schema == now.arrow_schema).ok_or_else(changed)?;
+    let first = match shape {
+        Shape::Added | Shape::Gone => None,
+        Shape::Changed => Some(2),
+        Shape::Merged => Some(3),
+    };
+    if let Some(first) = first {
+        plan = cast_columns(plan, first, &name, &found.arrow_schema).map_err(&explained)??;
+    }
+    Ok(Planned { plan, into: Into::Old { table, state: found, shape } })
+}
+
+fn columns_of<'a>(name: &'a TableName, table: &Table, state: &'a TableState) -> Columns<'a> {
+    let names = state.arrow_schema.fields().iter().map(|field| field.name().as_str()).collect();
+    Columns { table: name, names, is_delivered: table.is_delivered() }
+}
+
+/// The state of the table that the places in a plan are of.
+fn numbered_state(plan: &LogicalPlan) -> Result<Option<Arc<TableState>>, DataFusionError> {
+    let mut found = None;
+    plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(numbered) = source_as_provider(&scan.source)?.downcast_ref::<NumberedTable>()
+        {
+            found = Some(Arc::clone(numbered.state()));
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// What the rows of a table are partitioned by.
+fn partition_of(shared: &Shared, table: &Table) -> Result<Vec<PartitionField>, SqlError> {
+    let fields = lake(shared)?.layout(table).into_iter();
+    let fields = fields.filter(|field| field.is_partition && field.missing.is_none());
+    Ok(fields.filter_map(|field| field.field.parse().ok()).collect())
+}

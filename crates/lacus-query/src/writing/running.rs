@@ -1,0 +1,477 @@
+//! Statements that write on their way: limits, the question's answer piece by piece to the lake, one commit.
+//!
+//! Until the commit begins, a statement that takes too long or is cancelled changes nothing. Once it has begun, it is waited
+//! for: who is told that a statement was stopped can rely on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use datafusion::arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as Parsed;
+use futures::StreamExt;
+use lacus_core::{Error, Kind, TableName};
+use lacus_lake::{Piece, RowPlace, Target, Written};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use super::planning::{Into, Planned, Shape, lake, plan, table_to_write};
+use super::questions::{Doing, target_name};
+use super::{Creation, Write};
+use crate::alter::Alteration;
+use crate::answer::{Answer, StopOnDrop, took_too_long};
+use crate::engine::Shared;
+use crate::error::{SqlError, explain};
+use crate::parameters;
+use crate::session::Session;
+use crate::statement::{Statement, StatementKind};
+
+/// Pieces that wait for the lake.
+const PIECES_AHEAD: usize = 2;
+/// How often the rows of a statement are looked for when another engine changed them meanwhile.
+const TRIES_MAX: u32 = 3;
+
+/// Until when a statement may go on.
+struct Limits {
+    deadline: tokio::time::Instant,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Limits {
+    /// Waits until the statement must end, and says why.
+    async fn over(&mut self) -> SqlError {
+        tokio::select! {
+            () = sleep_until(self.deadline) => took_too_long(),
+            Ok(_) = self.stopped.wait_for(|stopped| *stopped) => {
+                SqlError::cancelled("canceling statement due to user request")
+            }
+        }
+    }
+
+    /// Does something, unless the statement must end before.
+    async fn within<T>(&mut self, work: impl Future<Output = T>) -> Result<T, SqlError> {
+        tokio::select! {
+            why = self.over() => Err(why),
+            done = work => Ok(done),
+        }
+    }
+}
+
+/// Sets a flag when it goes.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Session {
+    /// Runs a statement that writes.
+    pub(crate) async fn write(
+        &self,
+        statement: &Statement,
+        write: &Write,
+        parameters: &[ScalarValue],
+    ) -> Result<Answer, SqlError> {
+        self.must_be_allowed(write.command())?;
+        match write {
+            Write::CreateTable(creation) => self.create_table(creation).await,
+            Write::DropTables { names, if_there } => self.drop_tables(names, *if_there).await,
+            Write::CreateDatabase { command, name, unless_there } => {
+                self.create_database(command, name, *unless_there).await
+            }
+            Write::DropDatabases { command, names, if_there } => self.drop_databases(command, names, *if_there).await,
+            Write::CreateTableAs(creation, _) => {
+                if self.is_there_already(creation)? {
+                    return Ok(Answer::wrote(write.command(), 0));
+                }
+                self.write_rows(statement, write, parameters).await
+            }
+            Write::Rows { .. } => self.write_rows(statement, write, parameters).await,
+        }
+    }
+
+    /// Changes the columns of a table.
+    pub(crate) async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
+        self.must_be_allowed("ALTER TABLE")?;
+        let table = &alteration.table;
+        let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\""));
+        let (lake, altering) = self.shared().altering.as_ref().ok_or_else(no_table)?;
+        let found = lake.table(table).ok_or_else(no_table)?;
+        let changes = alteration.changes(&found.state().schema);
+        if !changes.is_empty() {
+            altering.alter(table, changes).await?;
+        }
+        Ok(Answer::done("ALTER TABLE"))
+    }
+
+    /// Types of parameters of a statement that writes, after a look whether it can be done.
+    pub(crate) async fn check_write(&self, statement: Statement) -> Result<Vec<Option<DataType>>, SqlError> {
+        let (shared, state) = (Arc::clone(self.shared()), self.state_now());
+        let work = async move {
+            let StatementKind::Write(write) = &statement.kind else { return Ok(Vec::new()) };
+            if write.question().is_none() {
+                return Ok(Vec::new());
+            }
+            let planned = plan(&shared, &state, &statement, write).await?;
+            parameters::types(&planned.plan).map_err(|error| explain(error, &statement.sql, &*shared))
+        };
+        let (tell, told) = oneshot::channel();
+        let task = StopOnDrop(self.shared().workers.spawn(async move {
+            // Nobody listens once the session is gone.
+            let _gone = tell.send(work.await);
+        }));
+        let checked = told.await;
+        drop(task);
+        checked.map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))?
+    }
+
+    fn must_be_allowed(&self, command: &str) -> Result<(), SqlError> {
+        if self.is_read_only() {
+            return Err(SqlError::new(
+                Kind::Denied,
+                "25006",
+                format!("cannot execute {command}: this session only reads"),
+            )
+            .with_hint("SET default_transaction_read_only = off, unless query.read_only is set in lacus.toml"));
+        }
+        Ok(())
+    }
+
+    fn is_there_already(&self, creation: &Creation) -> Result<bool, SqlError> {
+        let (lake, name) = (lake(self.shared())?, &creation.name);
+        if let Some(damage) = lake.damage_of(name) {
+            return Err(damage.into());
+        }
+        if lake.table(name).is_some() {
+            let there = || SqlError::new(Kind::Exists, "42P07", format!("table \"{name}\" exists"));
+            return if creation.unless_there {
+                Ok(true)
+            } else {
+                Err(there().with_hint("drop it first, or INSERT INTO it"))
+            };
+        }
+        if !lake.is_database(name.database()) {
+            return Err(no_database(name.database()));
+        }
+        Ok(false)
+    }
+
+    async fn create_table(&self, creation: &Creation) -> Result<Answer, SqlError> {
+        if !self.is_there_already(creation)? {
+            lake(self.shared())?.make_table(creation.table(None)?).await?;
+        }
+        Ok(Answer::done("CREATE TABLE"))
+    }
+
+    async fn drop_tables(&self, names: &[TableName], if_there: bool) -> Result<Answer, SqlError> {
+        let lake = lake(self.shared())?;
+        for name in names {
+            if lake.table(name).is_none() && !if_there {
+                table_to_write(self.shared(), name)?;
+            }
+        }
+        let altering = self.shared().altering.as_ref().map(|(_, altering)| altering);
+        for name in names.iter().filter(|name| lake.table(name).is_some()) {
+            match altering {
+                Some(altering) => altering.drop_table(name).await?,
+                None => lake.drop_table(name, false).await?,
+            }
+        }
+        Ok(Answer::done("DROP TABLE"))
+    }
+
+    async fn create_database(&self, command: &'static str, name: &str, unless_there: bool) -> Result<Answer, SqlError> {
+        let lake = lake(self.shared())?;
+        if lake.is_database(name) {
+            if unless_there {
+                return Ok(Answer::done(command));
+            }
+            return Err(SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
+                .with_hint(format!("{command} IF NOT EXISTS {name}")));
+        }
+        lake.create_database(name, &lacus_lake::foreign::Properties::new()).await?;
+        Ok(Answer::done(command))
+    }
+
+    async fn drop_databases(
+        &self,
+        command: &'static str,
+        names: &[String],
+        if_there: bool,
+    ) -> Result<Answer, SqlError> {
+        let lake = lake(self.shared())?;
+        for name in names {
+            if !lake.is_database(name) {
+                if if_there {
+                    continue;
+                }
+                return Err(no_database(name).with_hint(format!("{command} IF EXISTS {name}")));
+            }
+            lake.drop_database(name).await.map_err(|error| match error.kind() {
+                Kind::Conflict => SqlError::new(Kind::Conflict, "2BP01", error.message())
+                    .with_hint("drop its tables first; main always stays"),
+                _ => error.into(),
+            })?;
+        }
+        Ok(Answer::done(command))
+    }
+
+    /// Runs a statement with a question.
+    async fn write_rows(
+        &self,
+        statement: &Statement,
+        write: &Write,
+        parameters: &[ScalarValue],
+    ) -> Result<Answer, SqlError> {
+        let (stop, stopped) = watch::channel(false);
+        let _writing = self.begin_writing(stop);
+        let deadline = (Instant::now() + self.time_limit()).into();
+        let mut limits = Limits { deadline, stopped };
+        let turns = Arc::clone(&self.shared().writes);
+        let _turn = limits.within(turns.acquire_owned()).await?;
+        let mut tries = 1;
+        let written = loop {
+            match self.write_once(statement, write, parameters, &mut limits).await {
+                Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
+                done => break done?,
+            }
+        };
+        let rows = match write {
+            Write::Rows { command: "DELETE" | "UPDATE", .. } => written.gone,
+            Write::Rows { command: "MERGE", .. } => written.merged,
+            _ => written.added,
+        };
+        Ok(Answer::wrote(write.command(), rows))
+    }
+
+    async fn write_once(
+        &self,
+        statement: &Statement,
+        write: &Write,
+        parameters: &[ScalarValue],
+        limits: &mut Limits,
+    ) -> Result<Counted, SqlError> {
+        let _stay = match changed_table(write)? {
+            Some(name) => {
+                let table = table_to_write(self.shared(), &name)?;
+                if let Some((_, altering)) = &self.shared().altering
+                    && table.is_delivered()
+                {
+                    limits.within(altering.flush(&name)).await??;
+                }
+                Some(limits.within(table.files_stay()).await?)
+            }
+            None => None,
+        };
+        let (begin, begun) = oneshot::channel();
+        let (end, mut ended) = oneshot::channel();
+        let (send, pieces) = mpsc::channel(PIECES_AHEAD);
+        let job = Job {
+            shared: Arc::clone(self.shared()),
+            state: self.state_now(),
+            statement: statement.clone(),
+            write: write.clone(),
+            parameters: parameters.to_vec(),
+        };
+        let task = StopOnDrop(self.shared().workers.spawn(job.run(begin, send, end)));
+        let unexpected = || SqlError::new(Kind::Internal, "XX000", "the statement ended unexpectedly");
+        let target = limits.within(begun).await?.map_err(|_| unexpected())??;
+        let stop = Arc::new(AtomicBool::new(false));
+        let _stop = SetOnDrop(Arc::clone(&stop));
+        let mut writing = std::pin::pin!(lake(self.shared())?.write(target, pieces, Arc::clone(&stop)));
+        let written = tokio::select! {
+            written = &mut writing => written,
+            why = limits.over() => {
+                stop.store(true, Ordering::Relaxed);
+                drop(task);
+                return match writing.await {
+                    // It was too late to stop it.
+                    Ok(written) => Ok(Counted::of(written, ended.try_recv().ok())),
+                    Err(_) => Err(why),
+                };
+            }
+        };
+        // The question says how it ended before it lets go of the pieces.
+        match (written, ended.try_recv()) {
+            (Ok(written), how) => Ok(Counted::of(written, how.ok())),
+            (Err(_), Ok(Err(error))) => Err(error),
+            (Err(error), _) => Err(of_lake(error)),
+        }
+    }
+}
+
+/// Rows of a statement.
+struct Counted {
+    added: u64,
+    gone: u64,
+    /// Rows that a `MERGE` changed, deleted or inserted.
+    merged: u64,
+}
+
+impl Counted {
+    fn of(written: Written, ended: Option<Result<u64, SqlError>>) -> Self {
+        let merged = ended.and_then(Result::ok).unwrap_or(written.added.max(written.gone));
+        Self { added: written.added, gone: written.gone, merged }
+    }
+}
+
+/// What the lake says, with the SQLSTATE that clients know it by.
+fn of_lake(error: Error) -> SqlError {
+    let message = error.chain();
+    let code = match error.kind() {
+        Kind::Invalid if message.contains("can't be null") => "23502",
+        Kind::Invalid if message.contains("changed twice") => "21000",
+        kind => kind.sqlstate(),
+    };
+    let sql = SqlError::new(error.kind(), code, message);
+    match error.hint() {
+        Some(hint) => sql.with_hint(hint),
+        None => sql,
+    }
+    .with_source(error)
+}
+
+fn no_database(name: &str) -> SqlError {
+    SqlError::new(Kind::NotFound, "3F000", format!("database \"{name}\" does not exist"))
+        .with_hint(format!("CREATE SCHEMA {name}"))
+}
+
+/// The table whose rows go, whose files must stay meanwhile.
+fn changed_table(write: &Write) -> Result<Option<TableName>, SqlError> {
+    match write {
+        Write::Rows { command: "DELETE" | "UPDATE" | "MERGE", parsed } => match parsed.as_ref() {
+            Parsed::Statement(ast) => target_name(ast).map(Some),
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// The question of a statement on its way through the engine's threads.
+struct Job {
+    shared: Arc<Shared>,
+    state: SessionState,
+    statement: Statement,
+    write: Write,
+    parameters: Vec<ScalarValue>,
+}
+
+impl Job {
+    async fn run(
+        self,
+        begin: oneshot::Sender<Result<Target, SqlError>>,
+        send: mpsc::Sender<Piece>,
+        end: oneshot::Sender<Result<u64, SqlError>>,
+    ) {
+        let (plan, into) = match self.plan().await {
+            Ok(planned) => planned,
+            Err(error) => {
+                // Nobody listens once the statement is stopped.
+                let _gone = begin.send(Err(error));
+                return;
+            }
+        };
+        let (target, shape) = match into {
+            Into::New(new) => (Target::New(new), Shape::Added),
+            Into::Old { table, state, shape } => {
+                // The same row may be found through more than one row of another table.
+                (Target::Old { table, state, may_repeat: shape == Shape::Gone }, shape)
+            }
+        };
+        if begin.send(Ok(target)).is_err() {
+            return;
+        }
+        let answered = self.answer(plan, shape, &send).await;
+        let is_whole = answered.is_ok();
+        // Nobody listens once the statement is stopped.
+        let _gone = end.send(answered.map_err(|error| explain(error, &self.statement.sql, &*self.shared)));
+        if is_whole {
+            // If the lake has ended already, it says why.
+            let _gone = send.send(Piece::End).await;
+        }
+    }
+
+    async fn plan(&self) -> Result<(Arc<dyn ExecutionPlan>, Into), SqlError> {
+        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
+        let Planned { plan, into } = plan(&self.shared, &self.state, &self.statement, &self.write).await?;
+        let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
+        Ok((self.state.create_physical_plan(&plan).await.map_err(explained)?, into))
+    }
+
+    /// Sends what the question answers. Says how many rows of a `MERGE` there were something to be done with.
+    async fn answer(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        shape: Shape,
+        send: &mpsc::Sender<Piece>,
+    ) -> Result<u64, DataFusionError> {
+        let mut rows = execute_stream(plan, self.state.task_ctx())?;
+        let mut done = 0;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            for piece in pieces(shape, batch, &mut done)? {
+                if send.send(piece).await.is_err() {
+                    return Ok(done);
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// What a part of an answer changes.
+fn pieces(shape: Shape, rows: RecordBatch, done: &mut u64) -> Result<Vec<Piece>, DataFusionError> {
+    if rows.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    Ok(match shape {
+        Shape::Added => vec![Piece::Added(rows)],
+        Shape::Gone => vec![Piece::Gone(places(&rows)?)],
+        Shape::Changed => vec![Piece::Gone(places(&rows)?), Piece::Added(behind(&rows, 2)?)],
+        Shape::Merged => {
+            let doing = numbers(&rows, 2)?.clone();
+            let is = |wanted: &[Doing]| {
+                let is_one = |value: Option<i64>| wanted.iter().any(|doing| value == Some(*doing as i64));
+                doing.iter().map(|value| Some(is_one(value))).collect::<BooleanArray>()
+            };
+            let gone = filter_record_batch(&rows, &is(&[Doing::Update, Doing::Delete]))?;
+            let added = filter_record_batch(&rows, &is(&[Doing::Update, Doing::Insert]))?;
+            *done += is(&[Doing::Update, Doing::Delete, Doing::Insert]).true_count() as u64;
+            let mut pieces = Vec::new();
+            if gone.num_rows() > 0 {
+                pieces.push(Piece::Gone(places(&gone)?));
+            }
+            if added.num_rows() > 0 {
+                pieces.push(Piece::Added(behind(&added, 3)?));
+            }
+            pieces
+        }
+    })
+}
+
+/// The columns from one on.
+fn behind(rows: &RecordBatch, first: usize) -> Result<RecordBatch, DataFusionError> {
+    Ok(rows.project(&(first..rows.num_columns()).collect::<Vec<_>>())?)
+}
+
+fn places(rows: &RecordBatch) -> Result<Vec<RowPlace>, DataFusionError> {
+    let (files, numbers) = (numbers(rows, 0)?, numbers(rows, 1)?);
+    let place = |(file, row): (Option<i64>, Option<i64>)| {
+        Some(RowPlace { file: u32::try_from(file?).ok()?, row: u64::try_from(row?).ok()? })
+    };
+    let places = files.iter().zip(numbers).map(place).collect::<Option<Vec<_>>>();
+    places.ok_or_else(|| DataFusionError::Internal("a row that goes has no place".to_owned()))
+}
+
+fn numbers(rows: &RecordBatch, column: usize) -> Result<&Int64Array, DataFusionError> {
+    let column = rows.columns().get(column).and_then(|column| column.as_primitive_opt::<Int64Type>());
+    column.ok_or_else(|| DataFusionError::Internal("the place of a row is no number".to_owned()))
+}
