@@ -12,7 +12,7 @@ use bytes::Bytes;
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Schema};
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Position, Result};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
@@ -27,6 +27,9 @@ use crate::schema::{OFFSET, PARTITION};
 const ROW_GROUP_ROWS_MAX: usize = 262_144;
 /// zstd's fastest level. Commits are small files that upkeep writes anew.
 const ZSTD_LEVEL: i32 = 1;
+/// A dictionary that grows beyond this is given up for the rest of a column chunk: most values are seen once only, and
+/// looking each up costs more than its place. The library's 1 MiB finds that out when a small file is nearly written.
+const DICTIONARY_BYTES_MAX: usize = 128 << 10;
 /// Rows that are put in another order at once.
 const ARRANGED_ROWS: usize = 8_192;
 
@@ -52,6 +55,10 @@ pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
     Ok(WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        // No offset comes twice, and nearly each is one more than the one before.
+        .set_column_dictionary_enabled(OFFSET.into(), false)
+        .set_column_encoding(OFFSET.into(), Encoding::DELTA_BINARY_PACKED)
         .set_created_by(concat!("lacus ", env!("CARGO_PKG_VERSION")).to_owned())
         .build())
 }

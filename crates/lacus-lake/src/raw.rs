@@ -3,6 +3,8 @@
 //! A line is the event's own JSON object with `_received_at`, `_partition` and `_offset` spliced in before its closing
 //! brace: nothing is parsed, so nothing can be lost. Only records that the decoder accepted as JSON objects come here.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
 use lacus_core::clock::Hour;
 use lacus_core::{Context, Error, Record, Result, Timestamp};
@@ -22,6 +24,15 @@ pub struct RawWriter {
     open: Vec<OpenFile>,
     finished: Vec<RawFile>,
     line: Vec<u8>,
+    /// When the last record was received: records that were synced together have the same time.
+    last: Option<Arrival>,
+}
+
+/// A time, as a line and the name of a file say it.
+struct Arrival {
+    time: Timestamp,
+    text: String,
+    hour: Hour,
 }
 
 struct OpenFile {
@@ -47,13 +58,17 @@ impl RawWriter {
     /// # Errors
     /// If the record is no JSON object or the compressor fails.
     pub fn add(&mut self, record: &Record) -> Result<()> {
+        let arrival = match self.last.take() {
+            Some(last) if last.time == record.received_at => last,
+            _ => Arrival::at(record.received_at),
+        };
         self.line.clear();
-        write_line(record, &mut self.line)?;
+        write_line(record, &arrival.text, &mut self.line)?;
         let line = std::mem::take(&mut self.line);
-        let file = self.file_of(record.received_at)?;
-        std::io::Write::write_all(&mut file.encoder, &line).context("compress a raw event")?;
+        let file = self.file_of(arrival.hour)?;
+        file.encoder.write_all(&line).context("compress a raw event")?;
         file.records += 1;
-        self.line = line;
+        (self.line, self.last) = (line, Some(arrival));
         Ok(())
     }
 
@@ -68,8 +83,7 @@ impl RawWriter {
         Ok(std::mem::take(&mut self.finished))
     }
 
-    fn file_of(&mut self, received_at: Timestamp) -> Result<&mut OpenFile> {
-        let hour = received_at.hour();
+    fn file_of(&mut self, hour: Hour) -> Result<&mut OpenFile> {
         let place = match self.open.iter().position(|file| file.hour == hour) {
             Some(place) => place,
             None => {
@@ -82,6 +96,12 @@ impl RawWriter {
             }
         };
         Ok(&mut self.open[place])
+    }
+}
+
+impl Arrival {
+    fn at(time: Timestamp) -> Self {
+        Self { time, text: time.to_string(), hour: time.hour() }
     }
 }
 
@@ -113,7 +133,7 @@ pub(crate) fn place_of(line: &[u8]) -> Result<(u32, u64)> {
     Ok((partition.parse().map_err(|_| unreadable())?, offset.parse().map_err(|_| unreadable())?))
 }
 
-fn write_line(record: &Record, line: &mut Vec<u8>) -> Result<()> {
+fn write_line(record: &Record, received_at: &str, line: &mut Vec<u8>) -> Result<()> {
     let object = record.value.trim_ascii();
     let [b'{', inside @ .., b'}'] = object else {
         return Err(Error::internal(format!("record {} is no JSON object", record.position)));
@@ -125,10 +145,8 @@ fn write_line(record: &Record, line: &mut Vec<u8>) -> Result<()> {
         line.push(b',');
     }
     let (partition, offset) = (record.position.partition.0, record.position.offset.0);
-    let received_at = record.received_at;
-    let splice = format!("\"_received_at\":\"{received_at}\",\"_partition\":{partition},\"_offset\":{offset}}}\n");
-    line.extend_from_slice(splice.as_bytes());
-    Ok(())
+    writeln!(line, "\"_received_at\":\"{received_at}\",\"_partition\":{partition},\"_offset\":{offset}}}")
+        .context("end the line of a raw event")
 }
 
 #[cfg(test)]

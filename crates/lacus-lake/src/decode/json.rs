@@ -1,6 +1,6 @@
 //! What counts as a JSON object, and walking over values without keeping them.
 //!
-//! A record is checked as a whole before anything of it reaches a column: a broken one leaves no trace.
+//! A record that is broken anywhere is none as a whole: no column has anything of it.
 
 use jiter::{Jiter, JiterError, Peek};
 
@@ -27,7 +27,7 @@ pub fn object_text(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
     let mut json = Jiter::new(bytes);
     let Ok(first) = json.peek() else { return Err("the record is empty".to_owned()) };
-    let checked = skip(&mut json, first).and_then(|_| Ok(json.finish()?));
+    let checked = skip_inside(&mut json, first, 0).and_then(|_| Ok(json.finish()?));
     match checked {
         Ok(()) if first == Peek::Object => Ok(text),
         Ok(()) => Err(format!("expected an object, found {}", kind(first))),
@@ -36,9 +36,10 @@ pub fn object_text(bytes: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// Walks over the next value. Returns whether it has content: anything but `null`, `{}` and `[]` in each other.
-pub(super) fn skip(json: &mut Jiter<'_>, peek: Peek) -> Result<bool, Fault> {
-    skip_within(json, peek, LEVELS_MAX)
+/// Walks over the next value, which lies in so many objects and arrays. Returns whether it has content: anything but
+/// `null`, `{}` and `[]` in each other.
+pub(super) fn skip_inside(json: &mut Jiter<'_>, peek: Peek, levels: usize) -> Result<bool, Fault> {
+    skip_within(json, peek, LEVELS_MAX.saturating_sub(levels))
 }
 
 fn skip_within(json: &mut Jiter<'_>, peek: Peek, levels: usize) -> Result<bool, Fault> {

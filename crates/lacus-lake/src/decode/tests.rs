@@ -393,6 +393,10 @@ fn depth_is_bounded_also_in_what_is_rescued() {
     assert_eq!(decoded.rows.num_rows(), 2);
     let rejected: Vec<_> = decoded.rejected.iter().map(|r| (r.index, r.reason.as_str())).collect();
     assert_eq!(rejected, [1, 3, 4].map(|index| (index, "nested deeper than 64 levels")));
+    for (index, line) in deep.iter().enumerate() {
+        let alone = self::decoded(&[line], &TableSchema::empty());
+        assert_eq!(alone.rejected.is_empty(), [0, 2].contains(&index), "{index}");
+    }
 }
 
 #[test]
