@@ -16,7 +16,7 @@ use lacus_core::{Error, MAIN_DATABASE, TableName};
 use lacus_lake::{Lake, Table, Version};
 
 use crate::metadata::Metadata;
-use crate::numbered::{NUMBERED, NumberedTable};
+use crate::numbered::{COLUMNS_ONLY, ColumnsOnly, NUMBERED, NumberedTable};
 use crate::places::ALL_SNAPSHOTS;
 use crate::table::LakeTable;
 use crate::time_travel;
@@ -125,6 +125,9 @@ impl SchemaProvider for Database {
         }
         if let Some(table) = name.strip_suffix(NUMBERED).and_then(|name| self.find(name)) {
             return Ok(Some(Arc::new(NumberedTable::new(Arc::clone(&self.lake), table.state()))));
+        }
+        if let Some(table) = name.strip_suffix(COLUMNS_ONLY).and_then(|name| self.find(name)) {
+            return Ok(Some(Arc::new(ColumnsOnly::new(table.state()))));
         }
         if let Some((table, version)) = time_travel::split(name) {
             return self.past(table, &version).await;

@@ -27,6 +27,7 @@ use lacus_lake::{FileRows, Lake, LiveFile, TableState};
 
 use crate::pruning::files_to_read;
 use crate::table::projected;
+use crate::writing::without_ids;
 
 /// Behind the name of a table: its committed rows, with their places.
 pub(crate) const NUMBERED: &str = "@w";
@@ -38,6 +39,56 @@ pub(crate) const ROW: &str = "_lacus_row";
 /// Whether a column is one of these.
 pub(crate) fn is_place(name: &str) -> bool {
     name == FILE || name == ROW
+}
+
+/// Behind the name of a table: its columns, for who plans rows for it. It has no rows itself.
+pub(crate) const COLUMNS_ONLY: &str = "@c";
+
+/// A table's columns as the engine makes values of them: without the ids of what is inside a column.
+pub(crate) struct ColumnsOnly {
+    state: Arc<TableState>,
+    schema: SchemaRef,
+}
+
+impl ColumnsOnly {
+    pub(crate) fn new(state: Arc<TableState>) -> Self {
+        let fields = state.arrow_schema.fields().iter();
+        let fields: Vec<_> =
+            fields.map(|field| field.as_ref().clone().with_data_type(without_ids(field.data_type()))).collect();
+        Self { state, schema: Arc::new(Schema::new(fields)) }
+    }
+
+    /// The state that the columns are of.
+    pub(crate) fn state(&self) -> &Arc<TableState> {
+        &self.state
+    }
+}
+
+impl fmt::Debug for ColumnsOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ColumnsOnly")
+    }
+}
+
+#[async_trait]
+impl TableProvider for ColumnsOnly {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(EmptyExec::new(projected(&self.schema, projection)?)))
+    }
 }
 
 /// A table's committed rows with their places.

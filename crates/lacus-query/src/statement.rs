@@ -23,7 +23,7 @@ use crate::naming::ColumnNames;
 use crate::rewrite::rewrite;
 use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
-use crate::writing::{Write, question_of, quote_partitions};
+use crate::writing::{Write, plainly, question_of, quote_partitions, write_types};
 
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
@@ -167,6 +167,7 @@ fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
 
 fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, DataFusionError> {
     quote_types(&mut tokens);
+    write_types(&mut tokens);
     quote_partitions(&mut tokens);
     let mut parser = DFParserBuilder::new(sql).with_dialect(&SqlDialect).with_recursion_limit(DEPTH_MAX).build()?;
     parser.parser = Parser::new(&SqlDialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
@@ -207,11 +208,12 @@ fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
 }
 
 fn classify_ast(statement: Ast) -> Result<StatementKind, SqlError> {
-    match statement {
-        Ast::Query(_) => Ok(query("SELECT", statement)),
-        Ast::ShowTables { .. } | Ast::ShowColumns { .. } | Ast::ShowFunctions { .. } | Ast::ExplainTable { .. } => {
-            Ok(query("SHOW", statement))
-        }
+    match plainly(statement) {
+        statement @ Ast::Query(_) => Ok(query("SELECT", statement)),
+        statement @ (Ast::ShowTables { .. }
+        | Ast::ShowColumns { .. }
+        | Ast::ShowFunctions { .. }
+        | Ast::ExplainTable { .. }) => Ok(query("SHOW", statement)),
         Ast::ShowVariable { variable } => Ok(StatementKind::Show(shown_variable(&variable))),
         Ast::Set(set) => set_variable(set),
         Ast::Reset(reset) => Ok(match reset.reset {

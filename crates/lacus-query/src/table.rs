@@ -46,11 +46,6 @@ impl LakeTable {
         Self { state }
     }
 
-    /// The state it is in, to be kept.
-    pub(crate) fn state_shared(&self) -> Arc<TableState> {
-        Arc::clone(&self.state)
-    }
-
     /// The state it is in.
     #[cfg(test)]
     pub(crate) fn state(&self) -> &TableState {

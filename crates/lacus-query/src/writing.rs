@@ -11,13 +11,20 @@ mod layout;
 mod planning;
 mod questions;
 mod running;
+mod types;
 
 use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectType, SchemaName, Statement as Ast};
+use datafusion::sql::sqlparser::ast::{
+    CreateTable, Ident, ObjectName, ObjectType, SchemaName, SetExpr, Statement as Ast,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use lacus_core::TableName;
 
+pub(crate) use self::casts::without_ids;
 pub(crate) use self::create::Creation;
 pub(crate) use self::layout::quote_partitions;
+pub(crate) use self::types::write_types;
 use crate::alter::{new_name, table_name};
 use crate::engine::CATALOG;
 use crate::error::SqlError;
@@ -100,15 +107,34 @@ impl Write {
     }
 }
 
+/// `WITH x AS (…) INSERT INTO t SELECT …` as `INSERT INTO t WITH x AS (…) SELECT …`, and `TRUNCATE t` as `DELETE FROM t`.
+pub(crate) fn plainly(statement: Ast) -> Ast {
+    match &statement {
+        Ast::Query(query) => {
+            let SetExpr::Insert(Ast::Insert(insert)) = query.body.as_ref() else { return statement };
+            let mut insert = insert.clone();
+            if let Some(source) = insert.source.as_mut().filter(|source| source.with.is_none()) {
+                source.with.clone_from(&query.with);
+            }
+            Ast::Insert(insert)
+        }
+        Ast::Truncate(truncate) if truncate.table_names.len() == 1 && truncate.partitions.is_none() => {
+            let text = format!("DELETE FROM {}", truncate.table_names[0].name);
+            let parsed =
+                Parser::new(&GenericDialect).try_with_sql(&text).and_then(|mut parser| parser.parse_statement());
+            parsed.unwrap_or(statement)
+        }
+        _ => statement,
+    }
+}
+
 /// The part of a statement that reads: in `CREATE TABLE … AS` that is the query.
 pub(crate) fn question_of(statement: Parsed) -> Parsed {
-    if let Parsed::Statement(ast) = &statement
-        && let Ast::CreateTable(create) = ast.as_ref()
-        && let Some(query) = &create.query
-    {
-        return Parsed::Statement(Box::new(Ast::Query(query.clone())));
-    }
-    statement
+    let Parsed::Statement(ast) = statement else { return statement };
+    Parsed::Statement(Box::new(match plainly(*ast) {
+        Ast::CreateTable(CreateTable { query: Some(query), .. }) => Ast::Query(query),
+        other => other,
+    }))
 }
 
 fn drop_of(kind: ObjectType, if_there: bool, names: &[ObjectName], cascade: bool) -> Result<Write, SqlError> {

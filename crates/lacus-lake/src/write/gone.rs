@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicBool;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use futures::stream::{self, StreamExt};
 use lacus_core::{Error, Kind, Result};
 
 use super::rows::NewRows;
 use super::{RowPlace, stopped};
+use crate::commit::FILES_AT_ONCE;
 use crate::compact::rewrite::{Input, rewrite_unless};
 use crate::compact::{UNSORTED, order_of};
 use crate::kernel::{AddedFile, Names};
@@ -92,16 +94,24 @@ impl Gone {
         table: &Table,
         stop: &Arc<AtomicBool>,
     ) -> Result<()> {
-        for (number, marks) in std::mem::take(&mut self.marks) {
-            let file = &self.state.files[number as usize];
-            let count = marks.count;
-            if count < file.live_rows() {
-                let path = Names::after(table.name(), &table.base().location).data(0);
-                rows.record(lake, vec![path.clone()]).await?;
-                rows.added.push(kept(lake, table, file, marks, path, stop).await?);
+        let names = Names::after(table.name(), &table.base().location);
+        let (mut paths, mut rewriting) = (Vec::new(), Vec::new());
+        for (number, marks) in &mut self.marks {
+            let file = &self.state.files[*number as usize];
+            if marks.count < file.live_rows() {
+                let path = names.data(paths.len());
+                let marks = Marks { words: std::mem::take(&mut marks.words), count: marks.count };
+                rewriting.push(kept(lake, table, file, marks, path.clone(), stop));
+                paths.push(path);
             }
-            self.marks.insert(number, Marks { words: Vec::new(), count });
         }
+        if paths.is_empty() {
+            return Ok(());
+        }
+        rows.record(lake, paths).await?;
+        // Every write is awaited even when another one failed: a file must not appear after it was deleted.
+        let written: Vec<_> = stream::iter(rewriting).buffered(FILES_AT_ONCE).collect().await;
+        rows.added.extend(written.into_iter().collect::<Result<Vec<_>>>()?);
         Ok(())
     }
 }

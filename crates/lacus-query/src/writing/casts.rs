@@ -4,10 +4,11 @@
 //! only where it stands in the statement itself, as a literal or a parameter: a column of text is cast by whoever means it.
 //! What does not fit when it comes is an error, never null.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::new_empty_array;
-use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::DataFusionError;
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{ColumnarValue, SortExpr};
@@ -40,16 +41,33 @@ pub(super) fn cast_columns(
         if let Some(error) = misfit(&plan, index, table, target) {
             return Ok(Err(error));
         }
-        exprs.push(column.cast_to(target.data_type(), plan.schema())?.alias(target.name()));
+        let is_same = column.get_type(plan.schema())? == *target.data_type();
+        let cast = if is_same { column } else { column.cast_to(&without_ids(target.data_type()), plan.schema())? };
+        exprs.push(cast.alias(target.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build().map(Ok)
+}
+
+/// The type without the ids of what is inside: the engine has values without, and the lake puts them on.
+pub(crate) fn without_ids(kind: &DataType) -> DataType {
+    let plain = |field: &FieldRef| {
+        let kind = without_ids(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(kind).with_metadata(HashMap::new()))
+    };
+    match kind {
+        DataType::List(element) => DataType::List(plain(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain).collect()),
+        DataType::Map(entries, is_sorted) => DataType::Map(plain(entries), *is_sorted),
+        other => other.clone(),
+    }
 }
 
 /// Why the values of a column can't go to this one.
 pub(super) fn misfit(plan: &LogicalPlan, index: usize, table: &TableName, target: &Field) -> Option<SqlError> {
     let from = plan.schema().field(index).data_type();
     let to = target.data_type();
-    if fits(from, to) || (is_text(from) && is_literal(plan, index)) {
+    // A text is not the bytes that Postgres would read from it.
+    if fits(from, to) || (is_text(from) && !is_bytes(to) && is_literal(plan, index)) {
         return None;
     }
     let (name, from, to) = (target.name(), sql_type(from), sql_type(to));
@@ -67,10 +85,11 @@ fn is_text(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }
 
+pub(super) fn is_bytes(kind: &DataType) -> bool {
+    matches!(kind, DataType::Binary | DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_))
+}
+
 fn fits(from: &DataType, to: &DataType) -> bool {
-    let is_bytes = |kind: &DataType| {
-        matches!(kind, DataType::Binary | DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_))
-    };
     let is_time = |kind: &DataType| matches!(kind, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
     let is_clock = |kind: &DataType| matches!(kind, DataType::Time32(_) | DataType::Time64(_));
     let is_list =
@@ -93,19 +112,30 @@ fn fits(from: &DataType, to: &DataType) -> bool {
 fn is_literal(plan: &LogicalPlan, index: usize) -> bool {
     match plan {
         LogicalPlan::Values(_) => true,
-        LogicalPlan::Projection(projection) => match projection.expr[index].clone().unalias_nested().data {
-            Expr::Literal(..) | Expr::Placeholder(_) => true,
-            Expr::Column(column) => projection
-                .input
-                .schema()
-                .maybe_index_of_column(&column)
-                .is_some_and(|index| is_literal(&projection.input, index)),
-            _ => false,
-        },
+        LogicalPlan::Projection(projection) => is_literal_of(&projection.expr[index], &projection.input),
         LogicalPlan::Sort(sort) => is_literal(&sort.input, index),
         LogicalPlan::Limit(limit) => is_literal(&limit.input, index),
         LogicalPlan::Filter(filter) => is_literal(&filter.input, index),
         LogicalPlan::SubqueryAlias(alias) => is_literal(&alias.input, index),
+        _ => false,
+    }
+}
+
+fn is_literal_of(expr: &Expr, input: &LogicalPlan) -> bool {
+    match expr {
+        Expr::Literal(..) | Expr::Placeholder(_) => true,
+        Expr::Alias(alias) => is_literal_of(&alias.expr, input),
+        Expr::Column(column) => {
+            input.schema().maybe_index_of_column(column).is_some_and(|index| is_literal(input, index))
+        }
+        // What a MERGE sets: a column keeps its value in the other cases.
+        Expr::Case(case) => {
+            let values = case.when_then_expr.iter().map(|(_, value)| value).chain(&case.else_expr);
+            let mut values = values.map(AsRef::as_ref);
+            values.all(|value: &Expr| {
+                is_literal_of(value, input) || value.get_type(input.schema()).is_ok_and(|kind| !is_text(&kind))
+            })
+        }
         _ => false,
     }
 }

@@ -8,21 +8,20 @@ use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, WriteOp};
 use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Insert, ObjectName, SetExpr, Statement as Ast, TableObject};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Insert, ObjectName, SetExpr, Statement as Ast, TableObject, Value};
 use lacus_core::layout::PartitionField;
 use lacus_core::{Kind, TableName};
 use lacus_lake::foreign::NewTable;
 use lacus_lake::{Column, Lake, Table, TableSchema, TableState};
 
 use super::Write;
-use super::casts::{cast_columns, cluster, misfit};
+use super::casts::{cast_columns, cluster, is_bytes, misfit};
 use super::create::Creation;
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
-use crate::numbered::NumberedTable;
+use crate::numbered::{COLUMNS_ONLY, ColumnsOnly, NumberedTable};
 use crate::session::{plan_parsed, prepared};
 use crate::statement::Statement;
-use crate::table::LakeTable;
 use crate::{engine::Shared, error::Names};
 
 /// A question, and what becomes of its answer.
@@ -149,7 +148,9 @@ async fn insert(
         places.iter().map(|&place| ObjectName::from(vec![Ident::with_quote('"', columns.names[place])])).collect();
     insert.partitioned = None;
     insert.after_columns = Vec::new();
-    let parts = [name.database(), name.table()].map(|part| Ident::with_quote('"', part));
+    must_be_no_text_for_bytes(&insert, &places, &now)?;
+    let columns_only = format!("{}{COLUMNS_ONLY}", name.table());
+    let parts = [name.database(), &columns_only].map(|part| Ident::with_quote('"', part));
     insert.table = TableObject::TableName(ObjectName::from(parts.to_vec()));
     let parsed = Parsed::Statement(Box::new(Ast::Insert(insert)));
     let planned = plan_parsed(state, parsed).await;
@@ -161,16 +162,13 @@ async fn insert(
         return Err(SqlError::new(Kind::Internal, "XX000", "an INSERT has another plan"));
     };
     let source = source_as_provider(&dml.target).map_err(&explained)?;
-    let Some(target) = source.downcast_ref::<LakeTable>() else {
-        return Err(SqlError::invalid(
-            "42809",
-            format!("\"{name}\" is computed when it is asked: it can't be written"),
-        ));
+    let Some(target) = source.downcast_ref::<ColumnsOnly>() else {
+        return Err(SqlError::new(Kind::Internal, "XX000", "an INSERT has another plan"));
     };
     if !matches!(dml.op, WriteOp::Insert(_)) {
         return Err(SqlError::new(Kind::Internal, "XX000", "an INSERT has another plan"));
     }
-    let state_of_plan = target.state_shared();
+    let state_of_plan = Arc::clone(target.state());
     // Under the casts to the table's columns are the rows as they were asked for.
     if let LogicalPlan::Projection(casts) = dml.input.as_ref() {
         for (index, &place) in places.iter().enumerate() {
@@ -214,6 +212,24 @@ fn must_match(insert: &Insert, columns: usize) -> Result<(), SqlError> {
         && let Some(row) = values.rows.iter().find(|row| row.content.len() != columns)
     {
         return Err(wrong_count(Some(row.content.len()), columns));
+    }
+    Ok(())
+}
+
+/// Postgres reads `'\x00ff'` as two bytes; the engine would take the six letters.
+fn must_be_no_text_for_bytes(insert: &Insert, places: &[usize], state: &TableState) -> Result<(), SqlError> {
+    let Some(SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref()) else {
+        return Ok(());
+    };
+    for (column, &place) in places.iter().enumerate() {
+        let field = state.arrow_schema.field(place);
+        let is_text = |value: Option<&Expr>| matches!(value, Some(Expr::Value(value)) if matches!(value.value, Value::SingleQuotedString(_)));
+        if is_bytes(field.data_type()) && values.rows.iter().any(|row| is_text(row.content.get(column))) {
+            let message = format!("column \"{}\" has bytes, and the value is a text", field.name());
+            return Err(
+                SqlError::invalid("42804", message).with_hint("write bytes as X'00ff', or send them as a parameter")
+            );
+        }
     }
     Ok(())
 }
