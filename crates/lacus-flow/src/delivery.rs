@@ -258,9 +258,13 @@ impl Delivery {
     fn commit_is_due(&self) -> bool {
         let Some(decoding) = &self.decoding else { return false };
         let Some(since) = decoding.pending_since() else { return false };
-        let flush_waits =
-            self.waiting.iter().any(|command| matches!(command, Command::Flush { .. } | Command::Alone(_)));
-        flush_waits
+        // What is to be flushed is decoded first, so that it is one commit if it fits in one.
+        let is_wanted = |command: &Command| match command {
+            Command::Alone(_) => true,
+            Command::Flush { target, .. } => reaches(decoding.seen(), target),
+            Command::CaughtUp { .. } => false,
+        };
+        self.waiting.iter().any(is_wanted)
             || decoding.must_commit()
             || decoding.pending_bytes() >= decoding.hints().commit_bytes(&self.settings)
             || since.elapsed() >= decoding.hints().commit_after(&self.settings)

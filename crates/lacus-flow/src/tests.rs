@@ -150,6 +150,22 @@ async fn every_event_is_a_row_once_before_and_after_commits_and_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_flushed_is_one_file_though_it_takes_many_turns() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    let long = "x".repeat(100_000);
+    for part in 0..3 {
+        let events: Vec<_> =
+            (0..60).map(|number| format!(r#"{{"id":{},"text":"{long}"}}"#, part * 60 + number)).collect();
+        running.send(&events).await;
+    }
+    assert_eq!(running.flush().await.rows, 180);
+    assert_eq!(running.table("clicks").state().files.len(), 1);
+    assert_eq!(running.positions("clicks", &project).len(), 180);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_never_sees_a_row_twice_or_lose_one_while_commits_run() {
     let project = Project::new();
     let running = project.start().await.unwrap();
