@@ -1,8 +1,11 @@
 //! What the lake's tables cost to write, to keep in shape and to read, beside pyiceberg and DuckDB with the same rows.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lacus_core::{NewRecord, StreamName, SystemClock, settings};
+use lacus_stream::{Log, NewStream};
 use lacus_testkit::{Project, Server};
 
 use super::Bench;
@@ -162,20 +165,32 @@ fn scans((server, _): &(Server, Project), rows: u64, workshop: &Path, report: &m
     report.figure("scan_beside_one_file", scanned.lacus / scanned.single);
 }
 
-/// From JSON to partitioned files, beside DuckDB.
+/// From the log, and from the socket, to partitioned files, beside DuckDB.
 fn partitions(bench: &Bench, workshop: &Path, report: &mut Report) {
+    const SETTINGS: &str = "[tables.clicks]\npartition = [\"event_name\"]\n";
     let count = bench.scaled(PARTITIONED).next_multiple_of(BATCH);
-    let project = bench.project("[tables.clicks]\npartition = [\"event_name\"]\n");
-    let server = project.start();
-    let (wall, cpu) = send(bench, &server, count);
+    let logged = bench.project(SETTINGS);
+    write_log(bench, &logged, count);
+    // The start of the server is part of it.
+    let started = Instant::now();
+    let server = logged.start();
+    flush(&server);
+    let (wall_logged, cpu_logged) = (started.elapsed().as_secs_f64(), cpu_seconds(server.pid()));
+    assert!(server.stop().success(), "a clean stop");
+    let sent = bench.project(SETTINGS);
+    let server = sent.start();
+    let (wall_sent, cpu_sent) = send(bench, &server, count);
+    assert!(server.stop().success(), "a clean stop");
     let json = workshop.join("partitioned.ndjson");
     write_events(&json, count);
     let duck = beside::partition(&json, &workshop.join("partitions"), "event_name");
     report.section(
         "JSON to partitions",
         &format!(
-            "{} events into a table partitioned by `event_name`. `lacus` takes them over HTTP, syncs its log, writes the raw zone and zstd Parquet \
-             and commits. DuckDB reads the same lines from a warm file and writes zstd Parquet with `PARTITION_BY`, without any sync.",
+            "{} events into a table partitioned by `event_name`. `from the log`: they are in the log when the server starts; it reads and \
+             decodes them, writes the raw zone (zstd) and Parquet (zstd), syncs and commits. `from the socket`: it takes them over HTTP besides, \
+             and syncs its log. DuckDB reads the same lines from a warm file and writes Parquet (zstd) with `PARTITION_BY`, without any sync \
+             and without a raw zone.",
             grouped(count as f64)
         ),
     );
@@ -185,11 +200,27 @@ fn partitions(bench: &Bench, workshop: &Path, report: &mut Report) {
     };
     report.table(&[
         row(["", "wall", "CPU s per 1M events", "beside DuckDB"]),
-        line("lacus", wall, cpu),
+        line("lacus, from the log", wall_logged, cpu_logged),
+        line("lacus, from the socket", wall_sent, cpu_sent),
         line("DuckDB 1.5.5", duck.wall, duck.cpu),
     ]);
-    report.figure("partitioned_cpu_beside_duckdb", cpu / duck.cpu);
-    assert!(server.stop().success(), "a clean stop");
+    report.figure("partitioned_log_cpu_beside_duckdb", cpu_logged / duck.cpu);
+    report.figure("partitioned_cpu_beside_duckdb", cpu_sent / duck.cpu);
+}
+
+/// Writes the first events to the log of a project that no server serves.
+fn write_log(bench: &Bench, project: &Project, count: u64) {
+    let directory = project.directory().join(".lacus/stream");
+    let log = Log::open(&directory, &settings::Stream::default(), Arc::new(SystemClock)).expect("open a log");
+    let clicks = StreamName::new("clicks").expect("a name");
+    log.create_stream(&clicks, &NewStream::of_shards(1)).expect("make a stream");
+    bench.runtime.block_on(async {
+        for first in (0..count).step_by(usize::try_from(BATCH).expect("a small number")) {
+            let records = (first..first + BATCH).map(|number| NewRecord::of(event(number))).collect();
+            log.append(&clicks, records).await.expect("append events");
+        }
+        log.close().await.expect("close the log");
+    });
 }
 
 /// Small files into large ones, beside DuckDB that rewrites the same files.
