@@ -25,10 +25,14 @@ from pyiceberg.exceptions import (
     NamespaceNotEmptyError,
     NoSuchNamespaceError,
     NoSuchTableError,
+    NoSuchViewError,
     TableAlreadyExistsError,
+    ViewAlreadyExistsError,
 )
+from pyiceberg.schema import Schema
 from pyiceberg.transforms import DayTransform
-from pyiceberg.types import LongType, StringType
+from pyiceberg.types import LongType, NestedField, StringType
+from pyiceberg.view.metadata import SQLViewRepresentation, ViewRepresentation, ViewVersion
 
 EXTENSIONS = ("avro", "httpfs", "iceberg")
 
@@ -240,7 +244,53 @@ def sharing(lacus):
     print("pyiceberg appended to and deleted from a table between deliveries; no row was lost")
 
 
-STORIES = [reading, writing, deleting, sharing]
+def viewing(lacus):
+    """Views that pyiceberg and lacus make are the same to both, and are read in the dialect they were written in."""
+    catalog = catalog_of(lacus)
+    catalog.create_namespace("shop")
+    rows = pyarrow.table({"id": [1, 2, 3, 4], "city": ["Ulm", "Rom", None, "Ulm"], "price": [7, 8, 9, 10]})
+    catalog.create_table("shop.orders", rows.schema).append(rows)
+
+    def version(*statements):
+        sql = [ViewRepresentation(SQLViewRepresentation(type="sql", sql=sql, dialect=dialect)) for dialect, sql in statements]
+        return ViewVersion(schema_id=0, representations=sql, default_namespace=("shop",))
+
+    schema = Schema(NestedField(1, "city", StringType()), NestedField(2, "half", LongType()))
+    # Trino sorts nulls last and concat of a null is null: neither is so in lacus's own dialect.
+    trino = "SELECT concat(city, '!') AS c, sum(price) / 2 FROM orders GROUP BY city ORDER BY 1 DESC LIMIT 2"
+    made = catalog.create_view("shop.cities", schema, version(("spark", "SELECT nothing"), ("trino", trino)), properties={"owner": "them"})
+    assert made.metadata.properties == {"owner": "them"} and made.current_version().version_id == 1
+    assert lacus.sql("SELECT * FROM shop.cities ORDER BY city") == [{"city": "Rom!", "half": 4}, {"city": "Ulm!", "half": 8}]
+    assert lacus.sql("SELECT half FROM shop.cities WHERE city LIKE 'U%'") == [{"half": 8}]
+    refused(ViewAlreadyExistsError, lambda: catalog.create_view("shop.cities", schema, version(("trino", trino))))
+    refused(ViewAlreadyExistsError, lambda: catalog.create_view("shop.orders", schema, version(("trino", trino))))
+    refused(TableAlreadyExistsError, lambda: catalog.create_table("shop.cities", rows.schema))
+    catalog.create_view("shop.theirs", schema, version(("spark", "SELECT city, price FROM orders")))
+    assert "spark" in refused(SystemExit, lambda: lacus.sql("SELECT * FROM shop.theirs"))
+    assert lacus.sql("CREATE VIEW shop.dear AS SELECT id, city FROM shop.orders WHERE price > 8") == []
+    dear = catalog.load_view("shop.dear")
+    assert [field.name for field in dear.schema().fields] == ["id", "city"]
+    assert dear.current_version().representations[0].root.sql == "SELECT id, city FROM shop.orders WHERE price > 8"
+    lacus.sql("CREATE OR REPLACE VIEW shop.dear (number) AS SELECT count(*) FROM shop.orders WHERE price > 8")
+    assert catalog.load_view("shop.dear").current_version().version_id == 2
+    assert lacus.sql("SELECT number FROM shop.dear") == [{"number": 2}]
+    catalog.load_table("shop.orders").append(rows)
+    assert lacus.sql("SELECT number FROM shop.dear") == [{"number": 4}]
+    assert sorted(catalog.list_views("shop")) == [("shop", "cities"), ("shop", "dear"), ("shop", "theirs")]
+    assert catalog.list_tables("shop") == [("shop", "orders")]
+    assert catalog.view_exists("shop.dear") and not catalog.view_exists("shop.nothing")
+    listed = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_type = 'VIEW' ORDER BY 1"
+    assert [row["table_name"] for row in lacus.sql(listed)] == ["cities", "dear", "theirs"]
+    catalog.drop_view("shop.dear")
+    refused(NoSuchViewError, lambda: catalog.load_view("shop.dear"))
+    refused(NoSuchViewError, lambda: catalog.drop_view("shop.dear"))
+    refused(NamespaceNotEmptyError, lambda: catalog.drop_namespace("shop"))
+    lacus.sql("DROP VIEW shop.cities, shop.theirs")
+    assert catalog.list_views("shop") == []
+    print("pyiceberg and lacus made, read, replaced and dropped each other's views")
+
+
+STORIES = [reading, writing, deleting, sharing, viewing]
 
 
 def main():

@@ -104,7 +104,7 @@ impl Deliveries {
         let deliveries = Self(Arc::new(inner));
         match deliveries.start_new().await {
             // Nothing but that stream or its table is wrong, and `follow_new_streams` says so.
-            Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Corrupt) => {}
+            Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Corrupt | Kind::Exists) => {}
             started => started?,
         }
         deliveries.0.tasks.spawn(deliveries.clone().follow_new_streams());

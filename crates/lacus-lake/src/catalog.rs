@@ -11,6 +11,7 @@ mod database;
 mod postgres;
 mod schema;
 mod sqlite;
+mod views;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ pub(crate) struct Opened {
     pub(crate) warehouse: Warehouse,
     /// Name and metadata location of every table.
     pub(crate) tables: Vec<(TableName, String)>,
+    /// The same of every view.
+    pub(crate) views: Vec<(TableName, String)>,
     /// Files to delete now.
     pub(crate) leftovers: Vec<String>,
     pub(crate) raw: RawTotals,
@@ -327,13 +330,13 @@ fn open(database: Arc<dyn Database>, new_warehouse: &Warehouse, now: Timestamp) 
         schema::fill(sql, new_warehouse, now)
     };
     once(|work| database.transact(work), prepare)?;
-    let (epoch, warehouse, tables, leftovers, raw) =
+    let (epoch, warehouse, [tables, views], leftovers, raw) =
         once(|work| database.transact(work), |sql| take_over(sql, new_warehouse, now))?;
-    Ok(Opened { catalog: Catalog { database, epoch }, warehouse, tables, leftovers, raw })
+    Ok(Opened { catalog: Catalog { database, epoch }, warehouse, tables, views, leftovers, raw })
 }
 
-/// The epoch, the warehouse, all tables, files to delete, and the raw zone.
-type TakenOver = (i64, Warehouse, Vec<(TableName, String)>, Vec<String>, RawTotals);
+/// The epoch, the warehouse, all tables and views, files to delete, and the raw zone.
+type TakenOver = (i64, Warehouse, [Vec<(TableName, String)>; 2], Vec<String>, RawTotals);
 
 /// Takes the right to write, and reads what the new writer must know.
 fn take_over(sql: &mut dyn Sql, here: &Warehouse, now: Timestamp) -> Result<TakenOver> {
@@ -346,7 +349,7 @@ fn take_over(sql: &mut dyn Sql, here: &Warehouse, now: Timestamp) -> Result<Take
     let leftovers = leftovers.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
     let tables = all_pointers(sql)?.into_iter().map(|(name, location)| Ok((TableName::new(&name)?, location)));
     let tables = tables.collect::<Result<_>>()?;
-    Ok((lake.integer(0)?, warehouse, tables, leftovers, raw_totals(sql)?))
+    Ok((lake.integer(0)?, warehouse, [tables, views::all(sql)?], leftovers, raw_totals(sql)?))
 }
 
 /// What a query says about the lake itself, which has one row.

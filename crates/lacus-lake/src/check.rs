@@ -16,6 +16,7 @@ use crate::lake::Inner;
 use crate::manifests::MetadataFiles;
 use crate::store::store_error;
 use crate::table::{LiveFile, Table};
+use crate::views::View;
 use crate::warehouse::Warehouse;
 
 /// Findings that one check reports; what is broken a thousand times is broken in one way.
@@ -56,7 +57,11 @@ pub(crate) async fn check(lake: &Inner, tables: Vec<Arc<Table>>) -> Result<Vec<F
     check.warehouse();
     check.pointers(&tables).await?;
     let damaged = lake.damaged();
-    damaged.iter().for_each(|(name, why)| check.damage(format!("table \"{name}\" can't be read: {why}")));
+    damaged.iter().for_each(|(name, why)| check.damage(format!("\"{name}\" can't be read: {why}")));
+    let views: Vec<Arc<View>> = lake.views().values().cloned().collect();
+    for view in views {
+        check.refer(&lake.files, &view.location)?;
+    }
     for table in &tables {
         if let Err(error) = check.table(table).await {
             if error.kind() != Kind::Corrupt {

@@ -60,7 +60,7 @@ pub struct NewTable {
 pub type Properties = BTreeMap<String, String>;
 
 impl Lake {
-    /// All databases with their properties: `main`, those that have tables, and those that were made.
+    /// All databases with their properties: `main`, those that have tables or views, and those that were made.
     ///
     /// # Errors
     /// `Unavailable` when the catalog can't be read.
@@ -71,9 +71,9 @@ impl Lake {
                 .map_err(|error| Error::corrupt("properties of a database can't be read").with_source(error))?;
             databases.insert(name, properties);
         }
-        let tables = self.tables();
-        let with_tables = tables.iter().map(|table| table.name().database()).chain([MAIN_DATABASE]);
-        for name in with_tables.collect::<BTreeSet<_>>() {
+        let (tables, views) = (self.tables(), self.views());
+        let used = tables.iter().map(|table| table.name()).chain(views.iter().map(|view| &view.name));
+        for name in used.map(TableName::database).chain([MAIN_DATABASE]).collect::<BTreeSet<_>>() {
             databases.entry(name.to_owned()).or_default();
         }
         Ok(databases)
@@ -106,15 +106,16 @@ impl Lake {
         self.shared_inner().catalog.put_database(name.to_owned(), json(properties)?).await
     }
 
-    /// Drops a database without tables.
+    /// Drops a database without tables and views.
     ///
     /// # Errors
-    /// `Conflict` if it has tables, `NotFound` if there is none of this name.
+    /// `Conflict` if it has some, `NotFound` if there is none of this name.
     pub async fn drop_database(&self, name: &str) -> Result<()> {
         let has_tables = self.tables().iter().any(|table| table.name().database() == name);
-        if has_tables || name == MAIN_DATABASE {
+        let has_views = self.views().iter().any(|view| view.name.database() == name);
+        if has_tables || has_views || name == MAIN_DATABASE {
             return Err(Error::new(Kind::Conflict, format!("database \"{name}\" is not empty"))
-                .with_hint("drop its tables first; main always stays"));
+                .with_hint("drop its tables and views first; main always stays"));
         }
         if !self.databases().await?.contains_key(name) {
             return Err(no_database(name));
@@ -201,10 +202,6 @@ fn no_database(name: &str) -> Error {
 
 fn no_table(name: &TableName) -> Error {
     Error::not_found(format!("table \"{name}\" does not exist"))
-}
-
-fn exists(name: &TableName) -> Error {
-    Error::new(Kind::Exists, format!("table \"{name}\" exists"))
 }
 
 /// What Iceberg's library says about a request.

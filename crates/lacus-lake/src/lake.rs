@@ -37,6 +37,7 @@ use crate::s3::Bucket;
 use crate::schema::{SchemaChange, TableSchema};
 use crate::store::{DurableDirectory, make_directory};
 use crate::table::{LiveFile, Table, TableState};
+use crate::views::{self, View};
 use crate::warehouse::Warehouse;
 
 /// Tables that opening reads, and that are made, side by side.
@@ -54,9 +55,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: PathBuf,
     tables: RwLock<BTreeMap<TableName, Arc<Table>>>,
-    /// Databases that somebody made; others are there because they have tables.
+    views: RwLock<BTreeMap<TableName, Arc<View>>>,
+    /// Databases that somebody made; others are there because they have tables or views.
     databases: RwLock<BTreeSet<String>>,
-    /// Tables of the catalog that could not be read, and why.
+    /// Tables and views of the catalog that could not be read, and why.
     damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
@@ -170,7 +172,7 @@ impl Lake {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let files_directory = directory.join("lake");
-        let Opened { catalog, warehouse, tables, leftovers, raw } =
+        let Opened { catalog, warehouse, tables, views, leftovers, raw } =
             Catalog::open(place, warehouse, clock.now()).await?;
         let inner = Inner {
             files: MetadataFiles { store, warehouse: Arc::new(warehouse) },
@@ -179,6 +181,7 @@ impl Lake {
             directory: files_directory,
             tables: RwLock::default(),
             databases: RwLock::default(),
+            views: RwLock::default(),
             damaged: RwLock::default(),
             publishing: AsyncMutex::default(),
             layouts: RwLock::default(),
@@ -194,6 +197,8 @@ impl Lake {
         inner.load_all(tables).await?;
         let databases = inner.catalog.databases().await?;
         *write(&inner.databases) = databases.into_iter().map(|(name, _)| name).collect();
+        let views = views::load_all(&inner, views).await?;
+        *write(&inner.views) = views;
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -217,12 +222,13 @@ impl Lake {
         read(&self.inner.tables).values().cloned().collect()
     }
 
-    /// The names of all databases: `main`, those that have tables, and those that were made.
+    /// The names of all databases: `main`, those that have tables or views, and those that were made.
     #[must_use]
     pub fn database_names(&self) -> BTreeSet<String> {
-        let tables = self.tables();
-        let with_tables = tables.iter().map(|table| table.name().database()).chain([MAIN_DATABASE]);
-        with_tables.map(str::to_owned).chain(read(&self.inner.databases).iter().cloned()).collect()
+        let (tables, views) = (self.tables(), self.views());
+        let used = tables.iter().map(|table| table.name()).chain(views.iter().map(|view| &view.name));
+        let used = used.map(TableName::database).chain([MAIN_DATABASE]).map(str::to_owned);
+        used.chain(read(&self.inner.databases).iter().cloned()).collect()
     }
 
     /// Whether there is such a database.
@@ -476,7 +482,7 @@ impl Inner {
                 // Invalid: an engine wrote what lacus does not read, before lacus looked after it.
                 Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Invalid) => {
                     tracing::error!(table = %name, error = %error.chain(), "a table can't be read; the others are served");
-                    write(&self.damaged).insert(name, error.chain());
+                    self.add_damaged(name, &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -496,7 +502,8 @@ impl Inner {
 
     pub(crate) fn is_database(&self, name: &str) -> bool {
         let has_tables = || read(&self.tables).keys().any(|table| table.database() == name);
-        name == MAIN_DATABASE || read(&self.databases).contains(name) || has_tables()
+        let has_views = || self.views().keys().any(|view| view.database() == name);
+        name == MAIN_DATABASE || read(&self.databases).contains(name) || has_tables() || has_views()
     }
 
     /// Has a database that was made be found from now on, or no more.
@@ -517,6 +524,38 @@ impl Inner {
     /// Has a table that is gone be found no more.
     pub(crate) fn remove(&self, name: &TableName) {
         write(&self.tables).remove(name);
+    }
+
+    /// All views, by name.
+    pub(crate) fn views(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<TableName, Arc<View>>> {
+        read(&self.views)
+    }
+
+    /// Has a view be found as it is now, or no more.
+    pub(crate) fn show_view(&self, name: &TableName, view: Option<View>) {
+        write(&self.damaged).remove(name);
+        match view {
+            Some(view) => write(&self.views).insert(name.clone(), Arc::new(view)),
+            None => write(&self.views).remove(name),
+        };
+    }
+
+    /// A table and a view can't have one name.
+    ///
+    /// # Errors
+    /// `Exists` if one of them has it.
+    pub(crate) fn must_be_free(&self, name: &TableName) -> Result<()> {
+        let kind = match () {
+            () if self.table(name).is_some() => "table",
+            () if self.views().contains_key(name) => "view",
+            () => return Ok(()),
+        };
+        Err(Error::new(Kind::Exists, format!("{kind} \"{name}\" exists")).with_hint("drop it, or take another name"))
+    }
+
+    /// Remembers why a table or view of the catalog can't be read.
+    pub(crate) fn add_damaged(&self, name: TableName, why: &Error) {
+        write(&self.damaged).insert(name, why.chain());
     }
 
     /// Tables that can't be read, and why.
@@ -600,6 +639,7 @@ async fn create_tables(inner: &Inner, mut tables: BTreeMap<TableName, TableSchem
     // Held to the end: nobody else makes the same tables meanwhile.
     let _publishing = commit::begin_publishing(inner).await?;
     tables.retain(|name, _| !read(&inner.tables).contains_key(name));
+    tables.keys().try_for_each(|name| inner.must_be_free(name))?;
     // The answer to an earlier attempt may have been lost.
     let pointers: HashMap<String, String> = inner.catalog.pointers().await?.into_iter().collect();
     let mut locations = Vec::with_capacity(tables.len());

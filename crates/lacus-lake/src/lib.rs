@@ -8,7 +8,7 @@
 //! for which rows go to which file, `data_file` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
 //! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
 //! `compact` makes large files of small ones; `refill` puts misfits into columns that came later, `proposals` says which;
-//! `replay` takes rows out of quarantine; `history` finds what tables were, `rollback` names it and returns to it;
+//! `replay` takes rows out of quarantine; [`views`] are queries that engines share; `history` finds what tables were, `rollback` names it and returns to it;
 //! `write` is for statements of SQL that write; `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
 
 pub mod conform;
@@ -16,6 +16,7 @@ pub mod decode;
 pub mod foreign;
 pub mod schema;
 pub mod table;
+pub mod views;
 
 mod alter;
 mod arrange;

@@ -13,6 +13,7 @@ use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 use lacus_core::{Error, MAIN_DATABASE, TableName};
+use lacus_lake::views::View;
 use lacus_lake::{Lake, Table, Version};
 
 use crate::metadata::Metadata;
@@ -21,10 +22,12 @@ use crate::places::ALL_SNAPSHOTS;
 use crate::table::LakeTable;
 use crate::time_travel;
 use crate::users::{IDENTIFIES, USERS, has_users, users};
+use crate::views::{ViewPlanner, state_of};
 
 /// Catalog `lake`.
 pub(crate) struct LakeCatalog {
     lake: Arc<Lake>,
+    views: Arc<ViewPlanner>,
     /// Databases that are not the lake's: what Postgres clients ask about.
     others: MemoryCatalogProvider,
 }
@@ -32,12 +35,13 @@ pub(crate) struct LakeCatalog {
 /// One database of the lake.
 struct Database {
     lake: Arc<Lake>,
+    views: Arc<ViewPlanner>,
     name: String,
 }
 
 impl LakeCatalog {
-    pub(crate) fn new(lake: Arc<Lake>) -> Self {
-        Self { lake, others: MemoryCatalogProvider::new() }
+    pub(crate) fn new(lake: Arc<Lake>, views: Arc<ViewPlanner>) -> Self {
+        Self { lake, views, others: MemoryCatalogProvider::new() }
     }
 }
 
@@ -50,7 +54,8 @@ impl CatalogProvider for LakeCatalog {
         if !self.lake.is_database(name) {
             return self.others.schema(name);
         }
-        Some(Arc::new(Database { lake: Arc::clone(&self.lake), name: name.to_owned() }))
+        let (lake, views) = (Arc::clone(&self.lake), Arc::clone(&self.views));
+        Some(Arc::new(Database { lake, views, name: name.to_owned() }))
     }
 
     fn register_schema(
@@ -66,6 +71,11 @@ impl Database {
     fn find(&self, name: &str) -> Option<Arc<Table>> {
         let name = TableName::new(&format!("{}.{name}", self.name)).ok()?;
         self.lake.table(&name)
+    }
+
+    fn view(&self, name: &str) -> Option<Arc<View>> {
+        let name = TableName::new(&format!("{}.{name}", self.name)).ok()?;
+        self.lake.view(&name)
     }
 
     /// A table, and what is asked about it.
@@ -99,7 +109,7 @@ impl Database {
 
     /// What `users` is computed from. A table called so in `main` is what its stream says it is.
     fn identifies(&self) -> Option<Arc<Table>> {
-        if self.name == MAIN_DATABASE || self.find(USERS).is_some() {
+        if self.name == MAIN_DATABASE || self.find(USERS).is_some() || self.view(USERS).is_some() {
             return None;
         }
         self.find(IDENTIFIES).filter(|identifies| has_users(identifies))
@@ -111,13 +121,18 @@ impl SchemaProvider for Database {
     fn table_names(&self) -> Vec<String> {
         let tables = self.lake.tables();
         let names = tables.iter().map(|table| table.name()).filter(|name| name.database() == self.name);
+        let views = self.lake.views();
+        let views = views.iter().map(|view| &view.name).filter(|name| name.database() == self.name);
         let computed = self.identifies().map(|_| USERS.to_owned());
-        names.map(|name| name.table().to_owned()).chain(computed).collect()
+        names.chain(views).map(|name| name.table().to_owned()).chain(computed).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         if let Some(table) = self.find(name) {
-            return Ok(Some(Arc::new(LakeTable::new(table.state()))));
+            return Ok(Some(Arc::new(LakeTable::new(state_of(&table)))));
+        }
+        if let Some(view) = self.view(name) {
+            return self.views.table(&view).await.map(Some);
         }
         if let Some(table) = name.strip_suffix(ALL_SNAPSHOTS).and_then(|name| self.find(name)) {
             let state = self.lake.every_row(&table).await.map_err(|error| DataFusionError::External(error.into()))?;
@@ -139,7 +154,7 @@ impl SchemaProvider for Database {
             return Err(DataFusionError::External(damage.into()));
         }
         let identifies = self.identifies().filter(|_| name == USERS);
-        identifies.map(|identifies| users(identifies.state())).transpose()
+        identifies.map(|identifies| users(state_of(&identifies))).transpose()
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
@@ -150,6 +165,7 @@ impl SchemaProvider for Database {
     fn table_exist(&self, name: &str) -> bool {
         let present = time_travel::split(name).map_or(name, |(table, _)| table);
         self.find(present).is_some()
+            || self.view(present).is_some()
             || self.metadata(name).is_some()
             || self.damage_of(name).is_some()
             || (name == USERS && self.identifies().is_some())

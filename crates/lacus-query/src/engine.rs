@@ -35,6 +35,7 @@ use crate::error::Names;
 use crate::session::Session;
 use crate::table::STORE_URL;
 use crate::variables::SERVER_VERSION;
+use crate::views::ViewPlanner;
 
 /// The catalog that every session starts in.
 pub(crate) const CATALOG: &str = "lake";
@@ -76,8 +77,11 @@ impl Engine {
     /// If there are no threads or no place for temporary files.
     pub fn new(lake: Arc<Lake>, altering: Arc<dyn AlterTables>, settings: &settings::Query) -> Result<Self> {
         let store = lake.store();
-        let catalog = Arc::new(LakeCatalog::new(Arc::clone(&lake)));
-        Self::with(catalog, store, Some((lake, altering)), settings)
+        let views = Arc::new(ViewPlanner::default());
+        let catalog = Arc::new(LakeCatalog::new(Arc::clone(&lake), Arc::clone(&views)));
+        let engine = Self::with(catalog, store, Some((lake, altering)), settings)?;
+        views.begin(&engine.shared);
+        Ok(engine)
     }
 
     /// An engine for the tables of `catalog`, with their files in `store`.

@@ -30,6 +30,7 @@ mod tail;
 mod time_travel;
 mod users;
 mod variables;
+mod views;
 mod writing;
 
 #[cfg(test)]

@@ -18,9 +18,18 @@ impl Session {
         references.iter().map(|reference| self.stream_of(reference)).collect()
     }
 
+    fn is_view(&self, database: &str, name: &str) -> bool {
+        let name = TableName::new(&format!("{database}.{name}"));
+        name.is_ok_and(|name| self.lake().is_ok_and(|lake| lake.view(&name).is_some()))
+    }
+
     fn stream_of(&self, reference: &TableReference) -> Option<StreamName> {
         let database = reference.schema().unwrap_or(MAIN_DATABASE);
         let is_there = self.catalog().schema(database)?.table_exist(reference.table());
+        // A view reads other tables, and may read other ones tomorrow.
+        if self.is_view(database, reference.table()) {
+            return None;
+        }
         // What follows `$` asks about the table.
         let table = reference.table().split('$').next()?;
         let name = TableName::new(&format!("{database}.{table}")).ok()?;

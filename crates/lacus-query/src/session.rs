@@ -19,6 +19,7 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 use futures::StreamExt;
 use lacus_core::Kind;
+use lacus_lake::Lake;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
@@ -32,6 +33,7 @@ use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind, parse};
 use crate::time_travel::{self, Moment, Versions};
 use crate::variables::Variables;
+use crate::views::as_one;
 
 /// One connection's view of the lake.
 pub struct Session {
@@ -197,6 +199,8 @@ impl Session {
             StatementKind::Show(name) => self.show(name.as_deref()),
             StatementKind::Alter(alteration) => self.alter(alteration).await,
             StatementKind::Write(write) => self.write(statement, write, parameters).await,
+            StatementKind::CreateView(view) => self.create_view(statement, view).await,
+            StatementKind::DropViews(views) => self.drop_views(views).await,
             StatementKind::Nothing(command) => Ok(Answer::done(command)),
         }
     }
@@ -233,6 +237,12 @@ impl Session {
                 Ok(()) => SqlError::new(Kind::Internal, "XX000", "the query ended before it began"),
             }),
         }
+    }
+
+    /// The lake, to change what is in it.
+    pub(crate) fn lake(&self) -> Result<&Arc<Lake>, SqlError> {
+        let altering = self.shared.altering.as_ref();
+        altering.map(|(lake, _)| lake).ok_or_else(|| SqlError::invalid("0A000", "nothing can be changed here"))
     }
 
     fn show(&self, name: Option<&str>) -> Result<Answer, SqlError> {
@@ -369,8 +379,12 @@ fn tell<T>(begin: oneshot::Sender<T>, what: T) {
     let _gone = begin.send(what);
 }
 
-/// Plans a query; refuses what would write or define anything, in whatever form it came.
-async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
+/// Plans a query; refuses what would write or define anything, in whatever form it came. Each table is seen in one state.
+pub(crate) async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
+    as_one(plan_alone(state, statement)).await
+}
+
+async fn plan_alone(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
     let StatementKind::Query { parsed, .. } = &statement.kind else {
         return internal_err!("only queries have plans");
     };

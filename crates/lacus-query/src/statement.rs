@@ -1,6 +1,7 @@
 //! Statements: what is read as SQL, and what of it lacus does.
 //!
-//! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE` and statements that write ([`crate::writing`]) are done. Transaction statements are
+//! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE`, `CREATE VIEW`, `DROP VIEW` and statements that write
+//! ([`crate::writing`]) are done. Transaction statements are
 //! accepted and do nothing: each statement sees one state anyway, and is committed by itself. All else is refused by name; what slips through the parser in a form not
 //! named here is refused again when its plan would write or define something.
 
@@ -9,7 +10,9 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Set, Statement as Ast, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, Ident, ObjectName, ObjectType, Set, Statement as Ast, Value, ValueWithSpan,
+};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
@@ -23,6 +26,7 @@ use crate::naming::ColumnNames;
 use crate::rewrite::rewrite;
 use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
+use crate::views::{CreateView, DropViews};
 use crate::writing::{Write, plainly, question_of, quote_partitions, write_types};
 
 /// The longest SQL text, in bytes.
@@ -52,9 +56,15 @@ pub struct Statement {
 #[derive(Debug, Clone)]
 pub(crate) enum StatementKind {
     /// Anything that has a plan.
-    Query { command: &'static str, parsed: Box<Parsed> },
+    Query {
+        command: &'static str,
+        parsed: Box<Parsed>,
+    },
     /// `SET name = value`; nothing for `SET name = DEFAULT` and `RESET name`.
-    Set { name: String, value: Option<String> },
+    Set {
+        name: String,
+        value: Option<String>,
+    },
     /// `RESET ALL`, `DISCARD ALL`.
     ResetAll(&'static str),
     /// `SHOW name`, or `SHOW ALL`.
@@ -63,6 +73,9 @@ pub(crate) enum StatementKind {
     Alter(Box<Alteration>),
     /// Anything else that writes.
     Write(Box<Write>),
+    /// `CREATE VIEW`. Its query is in the text.
+    CreateView(Box<CreateView>),
+    DropViews(Box<DropViews>),
     /// Accepted; nothing to do.
     Nothing(&'static str),
 }
@@ -80,13 +93,16 @@ impl Statement {
             StatementKind::Show(_) => "SHOW",
             StatementKind::Alter(_) => "ALTER TABLE",
             StatementKind::Write(write) => write.command(),
+            StatementKind::CreateView(_) => "CREATE VIEW",
+            StatementKind::DropViews(_) => "DROP VIEW",
         }
     }
 
     /// Whether it changes the lake.
     #[must_use]
     pub fn writes(&self) -> bool {
-        matches!(self.kind, StatementKind::Write(_) | StatementKind::Alter(_))
+        use StatementKind::{Alter, CreateView, DropViews, Write};
+        matches!(self.kind, Write(_) | Alter(_) | CreateView(_) | DropViews(_))
     }
 
     /// The part of it that reads tables of the lake, if there is one.
@@ -96,6 +112,16 @@ impl Statement {
             StatementKind::Write(write) => write.question(),
             _ => None,
         }
+    }
+
+    /// Its place among the statements of its text.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The dialect it was read in.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Whether its answer may come from tables of the lake.
@@ -159,7 +185,7 @@ fn read(sql: &str) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
     Ok((statements, moments))
 }
 
-fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
+pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
     Tokenizer::new(&SqlDialect, sql)
         .tokenize_with_location()
         .map_err(|error| DataFusionError::SQL(Box::new(error.into()), None))
@@ -228,6 +254,10 @@ fn classify_ast(statement: Ast) -> Result<StatementKind, SqlError> {
         Ast::ReleaseSavepoint { .. } => Ok(StatementKind::Nothing("RELEASE")),
         Ast::Deallocate { .. } => Ok(StatementKind::Nothing("DEALLOCATE")),
         Ast::AlterTable(alter) => Ok(StatementKind::Alter(Box::new(Alteration::of(alter)?))),
+        Ast::CreateView(view) => Ok(StatementKind::CreateView(Box::new(CreateView::of(&view)?))),
+        Ast::Drop { object_type: ObjectType::View, if_exists, names, .. } => {
+            Ok(StatementKind::DropViews(Box::new(DropViews::of(&names, if_exists)?)))
+        }
         other => match Write::of(other)? {
             Ok(write) => Ok(StatementKind::Write(Box::new(write))),
             Err(other) => Err(refused(&first_words(&other.to_string()))),

@@ -10,4 +10,5 @@ mod pruning;
 mod reading;
 mod sessions;
 mod time_travel;
+mod views;
 mod writing;

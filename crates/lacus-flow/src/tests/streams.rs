@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::{DataType, Field, Schema};
+use lacus_lake::views::SqlView;
+
 use super::*;
 
 fn clicks() -> StreamName {
@@ -181,5 +184,29 @@ async fn a_question_waits_for_its_own_streams_only() {
         running.deliveries.catch_up_within(short, asked).await;
         assert!(begun.elapsed() >= short, "it did not wait for a stream that it asks for");
     }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_wait_while_a_view_has_the_name_of_their_table() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    let view = SqlView {
+        name: clicks().table(),
+        sql: "SELECT 1 AS n".to_owned(),
+        dialect: "lacus",
+        database: "main".to_owned(),
+        columns: Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)])),
+    };
+    running.lake.create_view(running.lake.view_of(view).unwrap()).await.unwrap();
+    running.send(&events(0..20)).await;
+    running.stop().await;
+
+    let running = project.start().await.unwrap();
+    let error = running.deliveries.caught_up().await.unwrap_err();
+    assert!(error.chain().contains("view \"clicks\" exists"), "{}", error.chain());
+    running.lake.drop_view(&clicks().table()).await.unwrap();
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 20);
     running.stop().await;
 }

@@ -10,7 +10,7 @@ use super::database::Sql;
 use crate::warehouse::Warehouse;
 
 /// Each takes the catalog from one version to the next.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE lake (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -36,6 +36,12 @@ const MIGRATIONS: [&str; 2] = [
     CREATE TABLE databases (            -- those that somebody made, or gave properties
         name TEXT PRIMARY KEY,
         properties TEXT NOT NULL        -- JSON object of texts
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE views (                -- their names differ from those of tables
+        name TEXT PRIMARY KEY,
+        metadata_location TEXT NOT NULL -- URL of the current Iceberg view metadata
     ) STRICT, WITHOUT ROWID;
 ",
 ];

@@ -208,3 +208,38 @@ async fn a_catalog_of_a_newer_lacus_is_refused() {
     let error = place.try_open().await.err().unwrap();
     assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
 }
+
+#[tokio::test]
+async fn a_view_moves_from_where_it_is_and_no_other_file_stays() {
+    for place in Place::each() {
+        let catalog = place.open().await.catalog;
+        let after = NOW.plus_ms(1_000);
+        let to = |location: &str| (location.to_owned(), format!("file of {location}"));
+        let begin = |location: &str| catalog.begin(vec![], vec![format!("file of {location}")], NOW);
+        begin("v0").await.unwrap();
+        catalog.move_view(table("v"), None, to("v0"), None, NOW).await.unwrap();
+        begin("v1").await.unwrap();
+        for from in [None, Some("elsewhere".to_owned())] {
+            let error = catalog.move_view(table("v"), from, to("v1"), None, NOW).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict, "{error}");
+        }
+        // The second time the first answer was lost.
+        for _ in 0..2 {
+            let retired = Some(("file of v0".to_owned(), after));
+            catalog.move_view(table("v"), Some("v0".to_owned()), to("v1"), retired, NOW).await.unwrap();
+            assert_eq!(catalog.leftovers().await.unwrap(), ["file of v0"]);
+            assert_eq!(catalog.view_location(table("v")).await.unwrap().as_deref(), Some("v1"));
+        }
+        for _ in 0..2 {
+            catalog.rename_view(table("v"), table("w"), "v1".to_owned()).await.unwrap();
+        }
+        assert_eq!(place.open().await.views, pairs(&[("w", "v1")]));
+        let catalog = place.open().await.catalog;
+        let file = || "file of v1".to_owned();
+        for _ in 0..2 {
+            catalog.drop_view(table("w"), "v1".to_owned(), file(), after, NOW).await.unwrap();
+            assert_eq!(catalog.leftovers().await.unwrap(), ["file of v0", "file of v1"]);
+        }
+        assert_eq!(catalog.view_location(table("w")).await.unwrap(), None);
+    }
+}

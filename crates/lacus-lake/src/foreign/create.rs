@@ -10,7 +10,7 @@ use lacus_core::{Context, Error, Kind, Offsets, Result, TableName};
 use super::commit::{
     PlannedChange, apply, failure, files_of_new_snapshots, in_lake, metadata_json, must_be_of_no_other, must_be_own,
 };
-use super::{MADE_BY, NewTable, TableCommit, exists, no_database, no_table, refused};
+use super::{MADE_BY, NewTable, TableCommit, no_database, no_table, refused};
 use crate::catalog::{PointerMove, Publication, RawTotals};
 use crate::commit::{PlannedPart, begin_publishing, conclude, live_files, move_pointers};
 use crate::deletes::FilesOfSnapshot;
@@ -25,9 +25,7 @@ const DELETED_SOON_MS: u64 = 10 * 60 * 1_000;
 
 /// The metadata of a table that will be made by its first commit.
 pub(super) async fn stage(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
-    if lake.table(&new.name).is_some() {
-        return Err(exists(&new.name));
-    }
+    lake.must_be_free(&new.name)?;
     let metadata = metadata_of(lake, new)?;
     // Engines that write files themselves expect the directories.
     lake.make_directories(&in_lake(&lake.files, metadata.location())?).await?;
@@ -36,9 +34,7 @@ pub(super) async fn stage(lake: &Inner, new: NewTable) -> Result<TableMetadata> 
 
 pub(super) async fn create(lake: &Inner, new: NewTable) -> Result<Arc<Table>> {
     let mut publishing = begin_publishing(lake).await?;
-    if lake.table(&new.name).is_some() {
-        return Err(exists(&new.name));
-    }
+    lake.must_be_free(&new.name)?;
     let name = new.name.clone();
     let metadata = metadata_of(lake, new)?;
     let part = plan(lake, &name, metadata).await?;
@@ -75,9 +71,7 @@ pub(crate) async fn make_with(
     let mut paths: Vec<String> = written.collect::<Result<_>>()?;
     let made = async {
         let mut publishing = begin_publishing(lake).await?;
-        if lake.table(name).is_some() {
-            return Err(exists(name).into());
-        }
+        lake.must_be_free(name)?;
         let part = plan_with_rows(lake, name, metadata, added).await?;
         let (table, now) = (Arc::clone(&part.table), lake.clock.now());
         paths.extend(part.writes.iter().map(|(path, _)| path.clone()));
@@ -125,6 +119,7 @@ async fn plan_with_rows(
 /// Plans a table that a commit makes.
 pub(super) async fn by_commit(lake: &Inner, commit: TableCommit) -> Result<PlannedChange> {
     let TableCommit { table: name, requirements, updates } = commit;
+    lake.must_be_free(&name)?;
     if !requirements.contains(&TableRequirement::NotExist) {
         return Err(no_table(&name));
     }
@@ -234,9 +229,7 @@ fn metadata_by_updates(lake: &Inner, name: &TableName, updates: Vec<TableUpdate>
 /// Makes a table of metadata that is there.
 pub(super) async fn register(lake: &Inner, name: TableName, location: String) -> Result<Arc<Table>> {
     let _publishing = begin_publishing(lake).await?;
-    if lake.table(&name).is_some() {
-        return Err(exists(&name));
-    }
+    lake.must_be_free(&name)?;
     let path = in_lake(&lake.files, &location)?;
     let metadata = lake.files.metadata(&location).await.map_err(|error| {
         Error::invalid(format!("{location} is no table metadata that lacus can read")).with_source(error)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lacus_core::{Error, Kind, Result, TableName};
 
 use super::commit::is_delivered;
-use super::{exists, no_table};
+use super::no_table;
 use crate::commit::begin_publishing;
 use crate::deletes::FilesOfSnapshot;
 use crate::lake::Inner;
@@ -42,9 +42,7 @@ pub(super) async fn rename_table(lake: &Inner, from: &TableName, to: &TableName)
     let table = theirs(lake, from)?;
     let _committing = table.committing.lock().await;
     let _publishing = begin_publishing(lake).await?;
-    if lake.table(to).is_some() {
-        return Err(exists(to));
-    }
+    lake.must_be_free(to)?;
     let base = table.base();
     lake.catalog.rename_table(from.clone(), to.clone(), base.location.clone()).await?;
     let state = table.state();

@@ -133,7 +133,7 @@ impl Session {
         checked.map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))?
     }
 
-    fn must_be_allowed(&self, command: &str) -> Result<(), SqlError> {
+    pub(crate) fn must_be_allowed(&self, command: &str) -> Result<(), SqlError> {
         if self.is_read_only() {
             return Err(SqlError::new(
                 Kind::Denied,

@@ -12,6 +12,7 @@ mod names;
 mod namespaces;
 mod page;
 mod tables;
+mod views;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
@@ -28,7 +29,7 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 const TOKEN_SECONDS: u32 = 86_400;
 
 /// What is served, as a client may ask for it.
-const ENDPOINTS: [&str; 17] = [
+const ENDPOINTS: [&str; 25] = [
     "GET /v1/{prefix}/namespaces",
     "POST /v1/{prefix}/namespaces",
     "DELETE /v1/{prefix}/namespaces/{namespace}",
@@ -46,6 +47,14 @@ const ENDPOINTS: [&str; 17] = [
     "HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}",
     "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials",
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+    "GET /v1/{prefix}/namespaces/{namespace}/views",
+    "POST /v1/{prefix}/namespaces/{namespace}/views",
+    "GET /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "POST /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "POST /v1/{prefix}/namespaces/{namespace}/register-view",
+    "POST /v1/{prefix}/views/rename",
 ];
 
 /// The routes of the catalog.
@@ -63,6 +72,14 @@ pub(super) fn routes() -> Router<Shared> {
             get(tables::load).head(tables::exists).post(changes::commit).delete(changes::drop),
         )
         .route("/v1/tables/rename", post(changes::rename))
+        .route("/v1/namespaces/{namespace}/views", get(views::list).post(views::create))
+        .route(
+            // The names of the path are those of a table: views are found by them in the same way.
+            "/v1/namespaces/{namespace}/views/{table}",
+            get(views::load).head(views::exists).post(views::replace).delete(views::drop),
+        )
+        .route("/v1/namespaces/{namespace}/register-view", post(views::register))
+        .route("/v1/views/rename", post(views::rename))
         .route("/v1/transactions/commit", post(changes::transact))
         .route("/v1/namespaces/{namespace}/tables/{table}/credentials", get(tables::credentials))
         .route("/v1/namespaces/{namespace}/tables/{table}/metrics", post(tables::metrics))

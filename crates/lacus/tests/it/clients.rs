@@ -44,6 +44,11 @@ fn pyiceberg_changes_a_table_between_deliveries() {
     run_alone("rest.py", &["--only", "sharing"]);
 }
 
+#[test]
+fn pyiceberg_and_lacus_share_views() {
+    run_alone("rest.py", &["--only", "viewing"]);
+}
+
 fn run_alone(name: &str, arguments: &[&str]) {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), LAID_OUT);
     let server = project.start();

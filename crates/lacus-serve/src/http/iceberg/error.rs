@@ -22,6 +22,9 @@ pub(super) struct Refused {
 pub(super) enum About {
     Namespace,
     Table,
+    View,
+    /// A change of a view: as for a commit of tables.
+    ViewCommit,
     /// A commit of tables: if it failed for no reason of the client's, nobody knows whether it happened.
     Commit,
 }
@@ -57,6 +60,11 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "NoSuchTableException", message)
     }
 
+    pub(super) fn no_view(namespace: &str, view: &str) -> Self {
+        let message = format!("view \"{namespace}.{view}\" does not exist");
+        Self::new(StatusCode::NOT_FOUND, "NoSuchViewException", message)
+    }
+
     /// A property is to be set and removed at once.
     pub(super) fn both(key: &str) -> Self {
         let message = format!("property \"{key}\" is to be set and removed at once");
@@ -79,6 +87,7 @@ impl Refused {
         let kind = error.kind();
         let name = match kind {
             Kind::NotFound if about == About::Namespace => "NoSuchNamespaceException",
+            Kind::NotFound if matches!(about, About::View | About::ViewCommit) => "NoSuchViewException",
             Kind::NotFound => "NoSuchTableException",
             Kind::Exists => "AlreadyExistsException",
             Kind::Conflict if about == About::Namespace => "NamespaceNotEmptyException",
@@ -87,7 +96,7 @@ impl Refused {
             Kind::Denied => "ForbiddenException",
             Kind::Limited => "SlowDownException",
             Kind::Unavailable => "ServiceUnavailableException",
-            Kind::Internal if about == About::Commit => "CommitStateUnknownException",
+            Kind::Internal if matches!(about, About::Commit | About::ViewCommit) => "CommitStateUnknownException",
             Kind::Corrupt | Kind::Internal => "InternalServerError",
         };
         let status = StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -203,3 +203,75 @@ async fn what_cannot_be_is_refused_with_its_reason() {
     let clicks = ask(&server, Method::DELETE, CLICKS, None).await;
     assert_eq!((clicks.status.as_u16(), &clicks.json["error"]["type"]), (403, &json!("ForbiddenException")));
 }
+
+fn cities(sql: &str) -> Value {
+    json!({
+        "name": "cities",
+        "schema": {"type": "struct", "schema-id": 0, "fields": [
+            {"id": 1, "name": "city", "required": false, "type": "string"}
+        ]},
+        "view-version": version(sql, 0),
+        "properties": {"owner": "them"}
+    })
+}
+
+fn version(sql: &str, schema: i64) -> Value {
+    json!({
+        "version-id": 1, "timestamp-ms": 1_795_219_200_000_i64, "schema-id": schema, "summary": {},
+        "default-namespace": ["main"], "representations": [{"type": "sql", "sql": sql, "dialect": "trino"}]
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_is_made_replaced_renamed_registered_and_dropped() {
+    let server = with_commits(1).await;
+    let views = "/iceberg/v1/namespaces/main/views";
+    let made = send(&server, views, &cities("SELECT 1")).await;
+    assert_eq!((made.status, &made.json["metadata"]["properties"]), (StatusCode::OK, &json!({"owner": "them"})));
+    let view = format!("{views}/cities");
+    assert_eq!(ask(&server, Method::HEAD, &view, None).await.status, StatusCode::NO_CONTENT);
+    let uuid = &made.json["metadata"]["view-uuid"];
+    let replace = |uuid: &Value| {
+        json!({
+            "requirements": [{"type": "assert-view-uuid", "uuid": uuid}],
+            "updates": [
+                {"action": "add-view-version", "view-version": version("SELECT 2", 0)},
+                {"action": "set-current-view-version", "view-version-id": -1}
+            ]
+        })
+    };
+    let other = send(&server, &view, &replace(&json!("9c12d441-03fe-4693-9a96-a0705ddf69c1"))).await;
+    assert_eq!((other.status, &other.json["error"]["type"]), (StatusCode::CONFLICT, &json!("CommitFailedException")));
+    let replaced = send(&server, &view, &replace(uuid)).await;
+    assert_eq!((replaced.status, &replaced.json["metadata"]["current-version-id"]), (StatusCode::OK, &json!(2)));
+    let to = json!({"source": {"namespace": ["main"], "name": "cities"}, "destination": {"namespace": ["main"], "name": "towns"}});
+    assert_eq!(send(&server, "/iceberg/v1/views/rename", &to).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(get(&server, views).await["identifiers"], json!([{"namespace": ["main"], "name": "towns"}]));
+    let tables = get(&server, "/iceberg/v1/namespaces/main/tables").await;
+    assert_eq!(tables["identifiers"].as_array().map(Vec::len), Some(2));
+    let location = get(&server, &format!("{views}/towns")).await["metadata-location"].clone();
+    let dropped = ask(&server, Method::DELETE, &format!("{views}/towns"), None).await;
+    assert_eq!(dropped.status, StatusCode::NO_CONTENT);
+    let again = json!({"name": "again", "metadata-location": location});
+    let again = send(&server, "/iceberg/v1/namespaces/main/register-view", &again).await;
+    assert_eq!((again.status, &again.json["metadata"]["view-uuid"]), (StatusCode::OK, uuid));
+    for (path, body, code, kind) in [
+        (views.to_owned(), json!({"name": "x"}), 400, "BadRequestException"),
+        (views.to_owned(), cities("SELECT 1"), 200, ""),
+        (views.to_owned(), cities("SELECT 1"), 409, "AlreadyExistsException"),
+        (format!("{views}/nothing"), replace(uuid), 404, "NoSuchViewException"),
+        ("/iceberg/v1/namespaces/nowhere/views".to_owned(), cities("SELECT 1"), 404, "NoSuchNamespaceException"),
+        (
+            "/iceberg/v1/namespaces/main/register-view".to_owned(),
+            json!({"name": "r", "metadata-location": "file:///etc/passwd"}),
+            400,
+            "BadRequestException",
+        ),
+    ] {
+        let reply = send(&server, &path, &body).await;
+        assert_eq!(reply.status.as_u16(), code, "{path} {body}: {}", reply.json);
+        assert!(code == 200 || reply.json["error"]["type"] == kind, "{path} {body}: {}", reply.json);
+    }
+    let missing = ask(&server, Method::GET, &format!("{views}/nothing"), None).await;
+    assert_eq!((missing.status.as_u16(), &missing.json["error"]["type"]), (404, &json!("NoSuchViewException")));
+}
