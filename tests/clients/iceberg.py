@@ -26,6 +26,7 @@ import boto3
 import duckdb
 import pyarrow
 from duckdb_extensions import import_extension
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.table import StaticTable
 
 EXTENSIONS = ("avro", "iceberg", "httpfs")
@@ -314,6 +315,16 @@ def check_layout(lacus, table):
         print(f"{table}: {condition}: {len(ours)} rows, pyiceberg reads {files} of {everything} files")
 
 
+def read_by_rest(lacus, table):
+    """With the credentials alone: where the store is, the catalog says."""
+    keys = {"s3.access-key-id": "tester", "s3.secret-access-key": "secret"}
+    catalog = RestCatalog("lacus", uri=f"{lacus.base}/iceberg", **keys)
+    assert catalog.properties["s3.endpoint"] == f"http://{lacus.endpoint}", catalog.properties
+    rows = catalog.load_table(f"main.{table}").scan().to_arrow().num_rows
+    assert rows == lacus.sql(f"SELECT count(*) AS n FROM {table}")[0]["n"], f"pyiceberg read {rows} rows by REST"
+    print(f"{table}: {rows} rows by the REST catalog, which says where the store is")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--project", required=True)
@@ -335,6 +346,8 @@ def main():
         send_and_check(lacus, "laid_out", growing())
         merge_and_check(lacus, "laid_out", 900)
         check_layout(lacus, "laid_out")
+    if lacus.location:
+        read_by_rest(lacus, "clicks")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ pub(crate) async fn compact(
     let state = table.state();
     let Some(run) = small_files(&state.files, sizes) else { return Ok(None) };
     let files: Vec<LiveFile> = run.into_iter().map(|index| state.files[index].clone()).collect();
+    lake.must_have_room(files.iter().map(|file| file.bytes).sum()).context(&doing)?;
     let path = Names::after(table.name(), &state.metadata_location).data(0);
     match merge(&lake, &table, &files, path.clone(), stop).await {
         Ok(report) => {

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt};
 use lacus_core::settings::Contract;
+use lacus_core::units::{ByteSize, human_bytes};
 use lacus_core::{
     Clock, Context, Error, Kind, MAIN_DATABASE, Offsets, Position, Result, StreamName, TableName, settings,
 };
@@ -33,7 +34,7 @@ use crate::raw::RawFile;
 use crate::refill::{RefillReport, refill_files};
 use crate::replay::{Replay, count_positions, replay};
 use crate::rollback::{self, RollbackReport};
-use crate::s3::Bucket;
+use crate::s3::{Bucket, client_properties};
 use crate::schema::{SchemaChange, TableSchema};
 use crate::store::{DurableDirectory, make_directory};
 use crate::table::{LiveFile, Table, TableState};
@@ -46,6 +47,8 @@ const TABLES_AT_ONCE: usize = 8;
 /// All tables of a project, in one directory (or bucket) with one catalog.
 pub struct Lake {
     inner: Arc<Inner>,
+    /// What engines must know of the store, as Iceberg's clients call it.
+    store_properties: BTreeMap<String, String>,
 }
 
 /// What the lake's parts share.
@@ -62,6 +65,8 @@ pub(crate) struct Inner {
     damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
+    /// Bytes of the disk that merging files leaves free.
+    disk_reserve: AtomicU64,
     /// How tables are to be laid out, as far as the settings say.
     layouts: RwLock<BTreeMap<TableName, settings::Table>>,
     raw: Mutex<RawTotals>,
@@ -160,7 +165,9 @@ impl Lake {
                 (warehouse, Arc::new(blocking(move || DurableDirectory::open(&files)).await?))
             }
         };
-        Self::open_with(directory, place, warehouse, store, clock).await
+        let lake = Self::open_with(directory, place, warehouse, store, clock).await?;
+        let store_properties = settings.location.as_ref().map(|_| client_properties(&settings.s3)).unwrap_or_default();
+        Ok(Self { store_properties, ..lake })
     }
 
     /// Opens the lake with its files in `store`, which other engines know as `warehouse`.
@@ -184,6 +191,7 @@ impl Lake {
             views: RwLock::default(),
             damaged: RwLock::default(),
             publishing: AsyncMutex::default(),
+            disk_reserve: AtomicU64::new(0),
             layouts: RwLock::default(),
             raw: Mutex::new(raw),
             merged: Mutex::default(),
@@ -199,7 +207,7 @@ impl Lake {
         *write(&inner.databases) = databases.into_iter().map(|(name, _)| name).collect();
         let views = views::load_all(&inner, views).await?;
         *write(&inner.views) = views;
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), store_properties: BTreeMap::new() })
     }
 
     /// The table of this name.
@@ -430,6 +438,18 @@ impl Lake {
         Arc::clone(&self.inner.files.store)
     }
 
+    /// What engines must know to reach the store, as Iceberg's clients call it: `s3.endpoint`. Nothing for files on this
+    /// machine, and no credentials.
+    #[must_use]
+    pub fn store_properties(&self) -> &BTreeMap<String, String> {
+        &self.store_properties
+    }
+
+    /// Files are merged only as long as so much of the disk stays free: commits need room to take over what the log holds.
+    pub fn keep_free(&self, reserve: ByteSize) {
+        self.inner.disk_reserve.store(reserve.0, Ordering::Relaxed);
+    }
+
     /// The URL of a file, as other engines know it.
     #[must_use]
     pub fn url(&self, file: &LiveFile) -> String {
@@ -556,6 +576,27 @@ impl Inner {
     /// Remembers why a table or view of the catalog can't be read.
     pub(crate) fn add_damaged(&self, name: TableName, why: &Error) {
         write(&self.damaged).insert(name, why.chain());
+    }
+
+    /// Refuses to write so many bytes that nobody waits for, if less of the disk would be free then than commits need.
+    ///
+    /// # Errors
+    /// `Unavailable` if there is no room.
+    pub(crate) fn must_have_room(&self, bytes: u64) -> Result<()> {
+        if !self.files.warehouse.is_local() {
+            return Ok(());
+        }
+        let disk = rustix::fs::statvfs(&self.directory)
+            .map_err(std::io::Error::from)
+            .context("ask how much of the disk is free")?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let reserve = self.disk_reserve.load(Ordering::Relaxed);
+        if free.saturating_sub(bytes) >= reserve {
+            return Ok(());
+        }
+        let (free, reserve, bytes) = (human_bytes(free), human_bytes(reserve), human_bytes(bytes));
+        Err(Error::unavailable(format!("the disk has {free} free, and {bytes} more would leave less than {reserve}"))
+            .with_hint("make room; stream.disk_reserve is what stays free for commits"))
     }
 
     /// Tables that can't be read, and why.

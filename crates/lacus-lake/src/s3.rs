@@ -4,6 +4,7 @@
 //! name that exists is refused; elsewhere it is safe all the same, because every name has a random part and a lake has one
 //! writer. Every request is tried a bounded number of times; a store that is down costs time, never rows.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -98,6 +99,16 @@ impl Bucket {
         // When this fails it aborts the upload itself.
         writer.finish().await
     }
+}
+
+/// What engines must know of the store: all but credentials, which are for lacus alone.
+pub(crate) fn client_properties(s3: &settings::S3) -> BTreeMap<String, String> {
+    let region = s3.region.as_deref().unwrap_or(REGION);
+    let mut properties = BTreeMap::from([("s3.region", region), ("client.region", region)]);
+    if let Some(endpoint) = &s3.endpoint {
+        properties.extend([("s3.endpoint", endpoint.as_str()), ("s3.path-style-access", "true")]);
+    }
+    properties.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 fn client(location: &settings::Location, s3: &settings::S3) -> Result<AmazonS3> {

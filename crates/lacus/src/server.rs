@@ -64,6 +64,7 @@ impl Parts {
         let log = Log::open(&project.stream(), &settings.stream, Arc::clone(clock))?;
         let lake = Lake::open_as(&project.data(), &settings.lake, Arc::clone(clock)).await?;
         lake.set_layouts(settings.tables()?);
+        lake.keep_free(settings.stream.disk_reserve);
         let lake = Arc::new(lake);
         let ids = Arc::new(MessageIds::open(&project.message_ids())?);
         let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, settings, Arc::clone(clock)).await?;

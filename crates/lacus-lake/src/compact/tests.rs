@@ -273,3 +273,20 @@ impl lacus_core::Clock for Later {
         lacus_core::SystemClock.now().plus_ms(RETIRED_GRACE_MS + 60_000)
     }
 }
+
+#[tokio::test]
+async fn files_are_merged_only_if_commits_still_have_room() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let table = lake.create_table(&stream().table(), numbers()).await.unwrap();
+    for next in 1..=4 {
+        append(&table, &numbers(), next - 1..next);
+        commit(&lake, &[(&table, &numbers())], next).await.unwrap();
+    }
+    lake.keep_free(lacus_core::units::ByteSize(u64::MAX));
+    let error = lake.compact(&table, ALL, Arc::default()).await.unwrap_err();
+    assert!(error.kind() == lacus_core::Kind::Unavailable && error.chain().contains("free"), "{}", error.chain());
+    assert_eq!(table.state().files.len(), 4);
+    lake.keep_free(lacus_core::units::ByteSize(1));
+    assert_eq!(lake.compact(&table, ALL, Arc::default()).await.unwrap().map(|report| report.files), Some(4));
+}

@@ -51,7 +51,7 @@ async fn commit(lake: &Lake, table: &Arc<Table>, next: u64) -> Result<()> {
 
 /// The rows are `0..rows`, each once, and everything in the bucket is as it should be.
 async fn must_have(lake: &Lake, table: &Arc<Table>, rows: u64) {
-    let mut found = std::collections::BTreeMap::new();
+    let mut found = BTreeMap::new();
     for file in table.state().files.iter() {
         let bytes = lake.store().get(&Path::from(file.path.as_str())).await.unwrap().bytes().await.unwrap();
         for batch in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {

@@ -14,7 +14,7 @@ mod page;
 mod tables;
 mod views;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
@@ -89,9 +89,11 @@ pub(super) fn routes() -> Router<Shared> {
     Router::new().nest("/iceberg", catalog)
 }
 
-/// What a client needs to know first. Nothing is to be set or overridden: the URI is enough.
-async fn config() -> Json<Value> {
-    Json(json!({ "defaults": {}, "overrides": {}, "endpoints": ENDPOINTS }))
+/// What a client needs to know first: the URI is enough, and credentials if files are in a bucket. A client may reach the
+/// bucket by another address, so that its own settings come first.
+async fn config(State(shared): State<Shared>) -> Json<Value> {
+    let defaults = shared.served.lake.store_properties();
+    Json(json!({ "defaults": defaults, "overrides": {}, "endpoints": ENDPOINTS }))
 }
 
 #[derive(Serialize)]
