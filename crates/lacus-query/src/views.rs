@@ -8,7 +8,7 @@ mod statements;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -22,9 +22,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use lacus_core::{Context, Error, Kind, Result, TableName};
 use lacus_lake::views::View;
 use lacus_lake::{Table, TableState};
+use tokio::sync::oneshot;
 
 pub(crate) use self::statements::{CreateView, DropViews};
 
+use crate::answer::StopOnDrop;
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
@@ -67,11 +69,14 @@ struct Planning {
     depth: usize,
     /// The tables that were looked at, as they were then.
     seen: Arc<Mutex<BTreeMap<TableName, Arc<TableState>>>>,
+    /// The views that were planned, by where their metadata is: a statement looks a name up more than once, and views that
+    /// read views would be planned twice as often with each level.
+    planned: Arc<Mutex<BTreeMap<String, Arc<ViewTable>>>>,
 }
 
 /// Plans a statement, or a view that one reads.
 pub(crate) async fn as_one<T>(work: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, DataFusionError> {
-    let planning = PLANNING.try_with(|around| Planning { depth: around.depth + 1, seen: Arc::clone(&around.seen) });
+    let planning = PLANNING.try_with(|around| Planning { depth: around.depth + 1, ..around.clone() });
     let planning = planning.unwrap_or_default();
     if planning.depth > DEPTH_MAX {
         let error = Error::invalid(format!("more than {DEPTH_MAX} views read from each other"))
@@ -84,11 +89,16 @@ pub(crate) async fn as_one<T>(work: impl Future<Output = Result<T, DataFusionErr
 /// A table as the statement that is being planned sees it.
 pub(crate) fn state_of(table: &Table) -> Arc<TableState> {
     let seen = PLANNING.try_with(|planning| {
-        let mut seen = planning.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&planning.seen);
         Arc::clone(seen.entry(table.name().clone()).or_insert_with(|| table.state()))
     });
     // Outside of a statement somebody only wants to know its columns.
     seen.unwrap_or_else(|_| table.state())
+}
+
+/// Every change is one assignment: a panic leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who plans views: the engine, once it is there.
@@ -107,12 +117,25 @@ impl ViewPlanner {
     /// # Errors
     /// If its columns can't be told.
     pub(crate) async fn table(&self, view: &View) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+        let planning = PLANNING.try_with(Planning::clone).unwrap_or_default();
+        let known = |planned: &Planning| lock(&planned.planned).get(&view.location).cloned();
+        if let Some(table) = known(&planning) {
+            return Ok(table);
+        }
+        let table = Arc::new(self.plan(view, planning.clone()).await?);
+        lock(&planning.planned).insert(view.location.clone(), Arc::clone(&table));
+        Ok(table)
+    }
+
+    async fn plan(&self, view: &View, around: Planning) -> Result<ViewTable, DataFusionError> {
         let read = async {
             let shared = self.0.get().and_then(Weak::upgrade);
             let shared = shared.ok_or_else(|| Error::unavailable("the SQL engine does not run"))?;
             let (dialect, sql) = spoken(view)?;
-            let query = Planned::new(&shared, dialect, sql, view.database()).await?;
-            query.named(&view.columns())
+            let (sql, database) = (sql.to_owned(), view.database().to_owned());
+            let planning = Arc::clone(&shared);
+            let planned = async move { Planned::new(&planning, dialect, &sql, &database).await };
+            aside(&shared, PLANNING.scope(around, planned)).await??.named(&shared, &view.columns())
         };
         let query: Result<Query> = read.await.context(format_args!("view \"{}\"", view.name));
         let schema = match &query {
@@ -120,8 +143,24 @@ impl ViewPlanner {
             Err(_) => view.arrow().map_err(external)?,
         };
         let sql = view.statements().first().map(|(_, sql)| (*sql).to_owned()).unwrap_or_default();
-        Ok(Arc::new(ViewTable { query, schema, sql }))
+        Ok(ViewTable { query, schema, sql })
     }
+}
+
+/// Does work in a task of its own, which ends when nobody waits for it: views that read views would take more stack than a
+/// thread has.
+pub(crate) async fn aside<T: Send + 'static>(
+    shared: &Shared,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, SqlError> {
+    let (tell, told) = oneshot::channel();
+    let task = StopOnDrop(shared.workers.spawn(async move {
+        // Nobody listens once the statement is gone.
+        let _gone = tell.send(work.await);
+    }));
+    let done = told.await;
+    drop(task);
+    done.map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))
 }
 
 fn external(error: Error) -> DataFusionError {
@@ -199,7 +238,7 @@ impl Planned {
     }
 
     /// The query with these names of columns.
-    fn named(self, names: &[&str]) -> Result<Query> {
+    fn named(self, shared: &Arc<Shared>, names: &[&str]) -> Result<Query> {
         let places = self.places(names)?;
         let Self { plan, state, .. } = self;
         let columns = places.into_iter().zip(names).map(|(place, name)| {
@@ -212,7 +251,7 @@ impl Planned {
         // The physical plan becomes a part of the question's and is optimised there, once: a second time would take the
         // limit off sorted partitions.
         let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rules(Vec::new()).build();
-        Ok(Query { plan, state })
+        Ok(Query { plan, state, shared: Arc::clone(shared) })
     }
 }
 
@@ -220,6 +259,7 @@ impl Planned {
 struct Query {
     plan: LogicalPlan,
     state: SessionState,
+    shared: Arc<Shared>,
 }
 
 /// A view that is read.
@@ -265,7 +305,7 @@ impl TableProvider for ViewTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let Query { plan: query, state } = self.query.as_ref().map_err(|error| external(again(error)))?;
+        let Query { plan: query, state, shared } = self.query.as_ref().map_err(|error| external(again(error)))?;
         let mut plan = LogicalPlanBuilder::from(query.clone());
         if let Some(filter) = filters.iter().cloned().reduce(Expr::and) {
             plan = plan.filter(filter)?;
@@ -278,7 +318,9 @@ impl TableProvider for ViewTable {
         if limit.is_some() {
             plan = plan.limit(0, limit)?;
         }
-        state.create_physical_plan(&plan.build()?).await
+        let (state, plan) = (state.clone(), plan.build()?);
+        let planned = aside(shared, async move { state.create_physical_plan(&plan).await }).await;
+        planned.map_err(|error| external(error.into()))?
     }
 }
 

@@ -10,11 +10,10 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use lacus_core::{Kind, MAIN_DATABASE, TableName};
 use lacus_lake::views::SqlView;
-use tokio::sync::oneshot;
 
-use super::{Planned, name_of};
+use super::{Planned, aside, name_of};
 use crate::alter::{new_name, table_name};
-use crate::answer::{Answer, StopOnDrop};
+use crate::answer::Answer;
 use crate::error::{SqlError, explain};
 use crate::session::Session;
 use crate::statement::{Statement, tokens};
@@ -138,15 +137,8 @@ impl Session {
     /// The columns of a view's query, planned on the engine's threads.
     async fn columns_of(&self, sql: &str, statement: &Statement) -> Result<SchemaRef, SqlError> {
         let (shared, sql, dialect) = (Arc::clone(self.shared()), sql.to_owned(), statement.dialect());
-        let (tell, told) = oneshot::channel();
-        let task = StopOnDrop(self.shared().workers.spawn(async move {
-            let planned = Planned::new(&shared, dialect, &sql, MAIN_DATABASE).await;
-            // Nobody listens once the session is gone.
-            let _gone = tell.send(planned.map(|planned| planned.columns));
-        }));
-        let planned = told.await;
-        drop(task);
-        planned.map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))?
+        let planned = async move { Planned::new(&shared, dialect, &sql, MAIN_DATABASE).await };
+        Ok(aside(self.shared(), planned).await??.columns)
     }
 }
 
