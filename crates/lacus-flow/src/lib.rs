@@ -381,8 +381,15 @@ impl AlterTables for Deliveries {
 
     fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>> {
         let (lake, name) = (Arc::clone(&self.0.lake), table.clone());
-        // Whether a stream delivers to it is known when all it has is committed.
-        Box::pin(async move { self.alone(table, async move { lake.drop_table(&name, false).await }).await })
+        let stream = self.0.log.stream(&table.stream()).filter(|stream| !stream.is_deleted);
+        Box::pin(async move {
+            if stream.is_some_and(|stream| stream.name.as_str() == name.as_str()) {
+                return Err(Error::new(Kind::Denied, format!("stream \"{name}\" delivers to table \"{name}\""))
+                    .with_hint("its events would have no place: delete the stream first"));
+            }
+            // Whether a stream delivers to it is known when all it has is committed.
+            self.alone(table, async move { lake.drop_table(&name, false).await }).await
+        })
     }
 }
 

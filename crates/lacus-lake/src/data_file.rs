@@ -50,24 +50,30 @@ pub(crate) struct Footer {
 pub(crate) struct NotNumbers(HashMap<i32, u64>);
 
 /// How files are written.
-pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
+pub(crate) fn properties(zstd_level: i32, schema: &SchemaRef) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(zstd_level).map_err(|error| parquet_error(error, "set the compression"))?;
-    Ok(WriterProperties::builder()
+    let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        .set_created_by(concat!("lacus ", env!("CARGO_PKG_VERSION")).to_owned());
+    // A column that a person called so may be of any type.
+    let has_offsets = schema.field_with_name(OFFSET).is_ok_and(|field| *field.data_type() == DataType::Int64);
+    let properties = match has_offsets {
         // No offset comes twice, and nearly each is one more than the one before.
-        .set_column_dictionary_enabled(OFFSET.into(), false)
-        .set_column_encoding(OFFSET.into(), Encoding::DELTA_BINARY_PACKED)
-        .set_created_by(concat!("lacus ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build())
+        true => properties
+            .set_column_dictionary_enabled(OFFSET.into(), false)
+            .set_column_encoding(OFFSET.into(), Encoding::DELTA_BINARY_PACKED),
+        false => properties,
+    };
+    Ok(properties.build())
 }
 
 /// Writes batches, whose schemas may be older, as one file of `schema`: these rows of them in this order, or all. CPU-bound.
 pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, schema: &SchemaRef) -> Result<Encoded> {
     // The footer carries the Arrow schema too: a scan sees the table's own types and need not convert a column.
     let (mut bytes, mut not_numbers) = (Vec::new(), NotNumbers::default());
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(ZSTD_LEVEL)?))
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(ZSTD_LEVEL, schema)?))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
     let mut write = |batch: &RecordBatch| {
         not_numbers.count(batch);

@@ -89,10 +89,14 @@ impl Lake {
         if self.databases().await?.contains_key(name) {
             return Err(Error::new(Kind::Exists, format!("database \"{name}\" exists")));
         }
-        let inner = self.shared_inner();
-        inner.catalog.put_database(name.to_owned(), json(properties)?).await?;
-        inner.made_database(name, true);
-        Ok(())
+        let (inner, name, properties) = (Arc::clone(self.shared_inner()), name.to_owned(), json(properties)?);
+        // Who asked may go meanwhile.
+        detached(async move {
+            inner.catalog.put_database(name.clone(), properties).await?;
+            inner.made_database(&name, true);
+            Ok(())
+        })
+        .await
     }
 
     /// Sets the properties of a database.
@@ -120,10 +124,13 @@ impl Lake {
         if !self.databases().await?.contains_key(name) {
             return Err(no_database(name));
         }
-        let inner = self.shared_inner();
-        inner.catalog.drop_database(name.to_owned()).await?;
-        inner.made_database(name, false);
-        Ok(())
+        let (inner, name) = (Arc::clone(self.shared_inner()), name.to_owned());
+        detached(async move {
+            inner.catalog.drop_database(name.clone()).await?;
+            inner.made_database(&name, false);
+            Ok(())
+        })
+        .await
     }
 
     /// The metadata that a table would have, for who makes it with its first commit. Nothing is made but its directories.

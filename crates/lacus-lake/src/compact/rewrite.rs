@@ -251,7 +251,7 @@ impl Output {
     fn begin(store: &Arc<dyn ObjectStore>, path: Path, schema: SchemaRef, stop: Arc<AtomicBool>) -> Result<Self> {
         let target = BufWriter::with_capacity(Arc::clone(store), path, PART_BYTES).with_max_concurrency(1);
         let target = ParquetObjectWriter::from_buf_writer(target);
-        let writer = AsyncArrowWriter::try_new(target, Arc::clone(&schema), Some(properties(ZSTD_LEVEL)?))
+        let writer = AsyncArrowWriter::try_new(target, Arc::clone(&schema), Some(properties(ZSTD_LEVEL, &schema)?))
             .map_err(unwritable)?;
         Ok(Self { writer, schema, not_numbers: NotNumbers::default(), stop })
     }

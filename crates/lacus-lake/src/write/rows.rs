@@ -7,7 +7,7 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::SchemaRef;
 use iceberg::spec::{Schema, TableMetadata};
-use lacus_core::{Context, Error, Result, TableName};
+use lacus_core::{Context, Error, Kind, Result, TableName};
 use tokio::task::spawn_blocking;
 
 use super::ROWS_BYTES_MAX;
@@ -45,7 +45,13 @@ impl NewRows {
     pub(super) fn of(table: &Table, state: &TableState) -> Result<Self> {
         let base = table.base();
         let columns = Arc::clone(&state.schema);
-        let iceberg = columns.iceberg(base.metadata.current_schema().schema_id())?;
+        let committed = base.metadata.current_schema();
+        let iceberg = columns.iceberg(committed.schema_id())?;
+        // What only rows of the hot tail have may still become something else.
+        if TableSchema::from_iceberg(committed, base.metadata.last_column_id())?.arrow() != columns.arrow() {
+            let message = format!("table \"{}\" has columns that are not committed yet", table.name());
+            return Err(Error::new(Kind::Conflict, message).with_hint("try again"));
+        }
         let places = (0..state.arrow_schema.fields().len()).collect();
         let layout = Layout::current(&base.metadata);
         Ok(Self::with(table.name().clone(), base.location.clone(), columns, iceberg, layout, places))

@@ -48,6 +48,47 @@ pub(super) fn cast_columns(
     LogicalPlanBuilder::from(plan).project(exprs)?.build().map(Ok)
 }
 
+/// The question of a `MERGE` with each value that a clause sets cast to its column: the type that all clauses have in common
+/// might not hold what one of them keeps.
+///
+/// # Errors
+/// `42804` for a value that can't go to its column, `0A000` for a condition that is not the same each time.
+pub(super) fn cast_choices(
+    plan: LogicalPlan,
+    first: usize,
+    table: &TableName,
+    wanted: &SchemaRef,
+) -> Result<std::result::Result<LogicalPlan, SqlError>> {
+    let LogicalPlan::Projection(projection) = &plan else { return Ok(Ok(plan)) };
+    let input = &projection.input;
+    let mut exprs = Vec::with_capacity(projection.expr.len());
+    for (index, expr) in projection.expr.iter().enumerate() {
+        let Expr::Case(mut case) = expr.clone().unalias() else {
+            exprs.push(expr.clone());
+            continue;
+        };
+        if case.when_then_expr.iter().any(|(condition, _)| condition.is_volatile()) {
+            return Ok(Err(SqlError::invalid("0A000", "a condition of MERGE calls a function that differs each time")
+                .with_hint("call it in the source: USING (SELECT …, random() AS r FROM …) AS s")));
+        }
+        if let Some(target) = index.checked_sub(first).and_then(|index| wanted.fields().get(index)) {
+            let values = case.when_then_expr.iter_mut().map(|(_, value)| value).chain(&mut case.else_expr);
+            for value in values {
+                let from = value.get_type(input.schema())?;
+                if let Some(error) = misfit_of(&from, is_literal_of(value, input), table, target) {
+                    return Ok(Err(error));
+                }
+                if from != *target.data_type() {
+                    let plain = value.as_ref().clone();
+                    **value = plain.cast_to(&without_ids(target.data_type()), input.schema())?;
+                }
+            }
+        }
+        exprs.push(Expr::Case(case).alias(projection.schema.field(index).name()));
+    }
+    LogicalPlanBuilder::from(input.as_ref().clone()).project(exprs)?.build().map(Ok)
+}
+
 /// The type without the ids of what is inside: the engine has values without, and the lake puts them on.
 pub(crate) fn without_ids(kind: &DataType) -> DataType {
     let plain = |field: &FieldRef| {
@@ -64,10 +105,13 @@ pub(crate) fn without_ids(kind: &DataType) -> DataType {
 
 /// Why the values of a column can't go to this one.
 pub(super) fn misfit(plan: &LogicalPlan, index: usize, table: &TableName, target: &Field) -> Option<SqlError> {
-    let from = plan.schema().field(index).data_type();
+    misfit_of(plan.schema().field(index).data_type(), is_literal(plan, index), table, target)
+}
+
+fn misfit_of(from: &DataType, is_literal: bool, table: &TableName, target: &Field) -> Option<SqlError> {
     let to = target.data_type();
     // A text is not the bytes that Postgres would read from it.
-    if fits(from, to) || (is_text(from) && !is_bytes(to) && is_literal(plan, index)) {
+    if fits(from, to) || (is_text(from) && !is_bytes(to) && is_literal) {
         return None;
     }
     let (name, from, to) = (target.name(), sql_type(from), sql_type(to));
@@ -102,10 +146,24 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         || both(&is_bytes)
         || both(&is_time)
         || both(&is_clock)
-        || both(&is_list)
-        || both(&|kind| matches!(kind, DataType::Struct(_)))
-        || both(&|kind| matches!(kind, DataType::Map(..)))
+        || both(&is_list) && !loses_fields(from, to)
+        || both(&|kind| matches!(kind, DataType::Struct(_))) && !loses_fields(from, to)
+        || both(&|kind| matches!(kind, DataType::Map(..))) && !loses_fields(from, to)
         || matches!(from, DataType::Dictionary(_, values) if fits(values, to))
+}
+
+/// Whether an object has more fields than there is room for, at any depth: a cast would drop them.
+fn loses_fields(from: &DataType, to: &DataType) -> bool {
+    use DataType::{FixedSizeList, LargeList, List, Map, Struct};
+    match (from, to) {
+        (Struct(from), Struct(to)) => {
+            from.len() > to.len()
+                || from.iter().zip(to).any(|(from, to)| loses_fields(from.data_type(), to.data_type()))
+        }
+        (List(from) | LargeList(from) | FixedSizeList(from, _), List(to) | LargeList(to) | FixedSizeList(to, _))
+        | (Map(from, _), Map(to, _)) => loses_fields(from.data_type(), to.data_type()),
+        _ => false,
+    }
 }
 
 /// Whether a column stands in the statement itself.

@@ -15,7 +15,7 @@ use lacus_lake::foreign::NewTable;
 use lacus_lake::{Column, Lake, Table, TableSchema, TableState};
 
 use super::Write;
-use super::casts::{cast_columns, cluster, is_bytes, misfit};
+use super::casts::{cast_choices, cast_columns, cluster, is_bytes, misfit};
 use super::create::Creation;
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
@@ -281,6 +281,9 @@ async fn change(
         Shape::Changed => Some(2),
         Shape::Merged => Some(3),
     };
+    if shape == Shape::Merged {
+        plan = cast_choices(plan, 3, &name, &found.arrow_schema).map_err(&explained)??;
+    }
     if let Some(first) = first {
         plan = cast_columns(plan, first, &name, &found.arrow_schema).map_err(&explained)??;
     }
@@ -289,7 +292,7 @@ async fn change(
 
 fn columns_of<'a>(name: &'a TableName, table: &Table, state: &'a TableState) -> Columns<'a> {
     let names = state.arrow_schema.fields().iter().map(|field| field.name().as_str()).collect();
-    Columns { table: name, names, is_delivered: table.is_delivered() }
+    Columns { table: name, called: name.table().to_owned(), names, is_delivered: table.is_delivered() }
 }
 
 /// The state of the table that the places in a plan are of.

@@ -36,6 +36,8 @@ pub(super) enum Doing {
 /// What of a table must be known to make the question.
 pub(super) struct Columns<'a> {
     pub(super) table: &'a TableName,
+    /// What the statement calls it.
+    pub(super) called: String,
     /// All columns, in order.
     pub(super) names: Vec<&'a str>,
     /// Whether a stream delivers to it: its system columns say where a row came from, and stay.
@@ -74,6 +76,7 @@ pub(super) fn target_name(statement: &Ast) -> Result<TableName, SqlError> {
 /// For what lacus does not do, and for columns that are not there.
 pub(super) fn question(statement: Ast, columns: &Columns<'_>) -> Result<Ast, SqlError> {
     let (target, alias) = numbered(target(&statement)?.clone(), columns.table);
+    let columns = &Columns { called: alias.value.clone(), names: columns.names.clone(), ..*columns };
     let select = match statement {
         Ast::Delete(delete) => deleting(delete, target, &alias)?,
         Ast::Update(update) => updating(update, target, &alias, columns)?,
@@ -275,7 +278,17 @@ impl Columns<'_> {
     pub(super) fn place(&self, name: &ObjectName) -> Result<usize, SqlError> {
         let missing =
             || SqlError::invalid("42703", format!("column \"{name}\" of table \"{}\" does not exist", self.table));
-        let word = name.0.last().and_then(|part| part.as_ident()).ok_or_else(missing)?;
+        let words: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
+        let word = match words.as_slice() {
+            [word] => *word,
+            [of, word] if of.value.eq_ignore_ascii_case(&self.called) => *word,
+            // A field of a column is none: the value of the whole column would go.
+            [_, .., _] => {
+                return Err(SqlError::invalid("0A000", format!("\"{name}\" is no column, and can't be set by itself"))
+                    .with_hint("set the whole column"));
+            }
+            [] => return Err(missing()),
+        };
         let exact = self.names.iter().position(|name| *name == word.value);
         let any = || self.names.iter().position(|name| name.eq_ignore_ascii_case(&word.value));
         let unquoted = word.quote_style.is_none();

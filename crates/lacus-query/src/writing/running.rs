@@ -15,6 +15,7 @@ use datafusion::execution::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{Statement as Ast, TableObject};
 use futures::StreamExt;
 use lacus_core::{Error, Kind, TableName};
 use lacus_lake::{Piece, RowPlace, Target, Written};
@@ -24,7 +25,7 @@ use tokio::time::sleep_until;
 use super::planning::{Into, Planned, Shape, lake, plan, table_to_write};
 use super::questions::{Doing, target_name};
 use super::{Creation, Write};
-use crate::alter::Alteration;
+use crate::alter::{Alteration, table_name};
 use crate::answer::{Answer, StopOnDrop, took_too_long};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
@@ -173,8 +174,9 @@ impl Session {
 
     async fn drop_tables(&self, names: &[TableName], if_there: bool) -> Result<Answer, SqlError> {
         let lake = lake(self.shared())?;
+        must_be_one("DROP TABLE", names)?;
         for name in names {
-            if lake.table(name).is_none() && !if_there {
+            if lake.table(name).is_none() && (!if_there || lake.damage_of(name).is_some()) {
                 table_to_write(self.shared(), name)?;
             }
         }
@@ -208,6 +210,7 @@ impl Session {
         if_there: bool,
     ) -> Result<Answer, SqlError> {
         let lake = lake(self.shared())?;
+        must_be_one(command, names)?;
         for name in names {
             if !lake.is_database(name) {
                 if if_there {
@@ -259,15 +262,16 @@ impl Session {
         parameters: &[ScalarValue],
         limits: &mut Limits,
     ) -> Result<Counted, SqlError> {
-        let _stay = match changed_table(write)? {
-            Some(name) => {
+        let _stay = match written_table(write)? {
+            Some((name, is_changed)) => {
                 let table = table_to_write(self.shared(), &name)?;
+                // Rows that change must be in files, and columns of rows that come must be committed.
                 if let Some((_, altering)) = &self.shared().altering
                     && table.is_delivered()
                 {
                     limits.within(altering.flush(&name)).await??;
                 }
-                Some(limits.within(table.files_stay()).await?)
+                if is_changed { Some(limits.within(table.files_stay()).await?) } else { None }
             }
             None => None,
         };
@@ -295,6 +299,8 @@ impl Session {
                 return match writing.await {
                     // It was too late to stop it.
                     Ok(written) => Ok(Counted::of(written, ended.try_recv().ok())),
+                    // Nobody knows whether it was too late.
+                    Err(error) if error.kind() == Kind::Internal => Err(of_lake(error)),
                     Err(_) => Err(why),
                 };
             }
@@ -339,19 +345,30 @@ fn of_lake(error: Error) -> SqlError {
     .with_source(error)
 }
 
+/// Each of several would be a commit of its own, and the first gone when the second is refused.
+fn must_be_one<T>(command: &str, names: &[T]) -> Result<(), SqlError> {
+    if names.len() > 1 {
+        return Err(SqlError::invalid("0A000", format!("{command} takes one name"))
+            .with_hint("each is committed by itself: write a statement for each"));
+    }
+    Ok(())
+}
+
 fn no_database(name: &str) -> SqlError {
     SqlError::new(Kind::NotFound, "3F000", format!("database \"{name}\" does not exist"))
         .with_hint(format!("CREATE SCHEMA {name}"))
 }
 
-/// The table whose rows go, whose files must stay meanwhile.
-fn changed_table(write: &Write) -> Result<Option<TableName>, SqlError> {
-    match write {
-        Write::Rows { command: "DELETE" | "UPDATE" | "MERGE", parsed } => match parsed.as_ref() {
-            Parsed::Statement(ast) => target_name(ast).map(Some),
+/// The table that is written to, and whether rows of it go: its files must stay meanwhile.
+fn written_table(write: &Write) -> Result<Option<(TableName, bool)>, SqlError> {
+    let Write::Rows { parsed, .. } = write else { return Ok(None) };
+    let Parsed::Statement(ast) = parsed.as_ref() else { return Ok(None) };
+    match ast.as_ref() {
+        Ast::Insert(insert) => match &insert.table {
+            TableObject::TableName(name) => Ok(Some((table_name(name)?, false))),
             _ => Ok(None),
         },
-        _ => Ok(None),
+        changing => Ok(Some((target_name(changing)?, true))),
     }
 }
 

@@ -102,13 +102,19 @@ impl Connection {
         self.inner.deliveries.catch_up_within(CATCH_UP_MAX, streams.as_ref()).await;
     }
 
-    /// Runs a statement until its first rows can be sent; cancelled if the client asks.
-    async fn run<C>(&self, client: &mut C, what: What<'_>, format: &Format) -> Result<Response, SqlError>
+    /// Runs a statement, in a transaction of this status, until its first rows can be sent; cancelled if the client asks.
+    async fn run<C>(
+        &self,
+        client: &mut C,
+        status: TransactionStatus,
+        what: What<'_>,
+        format: &Format,
+    ) -> Result<Response, SqlError>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
     {
         let statement = what.statement();
-        let failed = client.transaction_status() == TransactionStatus::Error;
+        let failed = status == TransactionStatus::Error;
         if failed && !ends_transaction(statement) {
             return Err(aborted());
         }
@@ -116,18 +122,22 @@ impl Connection {
         if statement.reads() {
             self.catch_up(statement).await;
         }
-        if statement.writes() && client.transaction_status() != TransactionStatus::Idle {
+        if statement.writes() && status != TransactionStatus::Idle {
             return Err(in_transaction(statement));
+        }
+        if query.cancelled.is_cancelled() {
+            return Err(cancelled());
         }
         let answer = {
             let mut running = std::pin::pin!(what.run(self.session()));
             tokio::select! {
-                () = query.cancelled.cancelled() => match self.session().stop_writing() {
-                    // Whether it came in time, the statement says.
+                biased;
+                answer = &mut running => answer?,
+                () = query.cancelled.cancelled() => match self.session().stop_writing() || statement.writes() {
+                    // Whether it came in time, the statement says. What begins to write at once is done.
                     true => running.await?,
                     false => return Err(cancelled()),
                 },
-                answer = &mut running => answer?,
             }
         };
         if answer.returns_rows() {
@@ -241,9 +251,18 @@ impl SimpleQueryHandler for Connection {
             return Ok(vec![Response::EmptyQuery]);
         }
         let mut responses = Vec::with_capacity(statements.len());
+        // The client's status follows when all are answered.
+        let mut status = client.transaction_status();
         for statement in &statements {
-            match self.run(client, What::Statement(statement), &Format::UnifiedText).await {
-                Ok(response) => responses.push(response),
+            match self.run(client, status, What::Statement(statement), &Format::UnifiedText).await {
+                Ok(response) => {
+                    status = match response {
+                        Response::TransactionStart(_) => TransactionStatus::Transaction,
+                        Response::TransactionEnd(_) => TransactionStatus::Idle,
+                        _ => status,
+                    };
+                    responses.push(response);
+                }
                 // What came before it is answered first.
                 Err(error) => {
                     responses.push(Response::Error(Box::new(info(&error))));
@@ -393,7 +412,9 @@ impl ExtendedQueryHandler for Connection {
         };
         let parameters = parameters::values(portal, &kept.parameter_types()).map_err(|error| wire(&error))?;
         let what = What::Prepared(prepared, parameters);
-        self.run(client, what, &portal.result_column_format).await.map_err(|error| wire(&error))
+        self.run(client, client.transaction_status(), what, &portal.result_column_format)
+            .await
+            .map_err(|error| wire(&error))
     }
 }
 

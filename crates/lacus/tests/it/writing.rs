@@ -57,6 +57,16 @@ fn what_a_stream_delivers_is_corrected_and_never_lost() {
     send(100, 110);
     server.postgres().query("UPDATE clicks SET n = -n WHERE n >= 100").expect("rows change");
     assert_eq!(single(&server, "SELECT sum(n) FROM clicks"), (3725 - 1045).to_string());
+    // What is sent at once is a transaction block, too.
+    let block = server.postgres().query("BEGIN; DELETE FROM clicks; ROLLBACK").expect_err("it could not be taken back");
+    assert!(format!("{block:?}").contains("transaction block"), "{block:?}");
+    assert_eq!(single(&server, "SELECT count(*) FROM clicks"), "60");
+    // A column that only the tail has is committed before rows with it come.
+    let reply = server.http().post("/v1/events?source=clicks", &[], b"{\"n\":0,\"x\":1}");
+    assert_eq!(reply.expect("an answer").status, 200);
+    assert_eq!(single(&server, "SELECT sum(x) FROM clicks"), "1");
+    server.postgres().query("INSERT INTO clicks (x) VALUES (5)").expect("a row comes");
+    assert_eq!(single(&server, "SELECT sum(x) FROM clicks"), "6");
     let dropped = server.postgres().query("DROP TABLE clicks").expect_err("it is delivered to");
     assert!(format!("{dropped:?}").contains("lacus delivers events to table"), "{dropped:?}");
     server.postgres().query("CREATE TABLE mine AS SELECT * FROM clicks").expect("a copy");
