@@ -384,8 +384,8 @@ impl AlterTables for Deliveries {
         let stream = self.0.log.stream(&table.stream()).filter(|stream| !stream.is_deleted);
         Box::pin(async move {
             if stream.is_some_and(|stream| stream.name.as_str() == name.as_str()) {
-                return Err(Error::new(Kind::Denied, format!("stream \"{name}\" delivers to table \"{name}\""))
-                    .with_hint("its events would have no place: delete the stream first"));
+                return Err(Error::new(Kind::Denied, format!("lacus delivers events to table \"{name}\""))
+                    .with_hint("it can't be dropped: events would be lost; DELETE FROM takes rows out of it"));
             }
             // Whether a stream delivers to it is known when all it has is committed.
             self.alone(table, async move { lake.drop_table(&name, false).await }).await
