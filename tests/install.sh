@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need and the machine lacks: a C compiler, PostgreSQL, Python with venv, Node, Chromium, cargo-nextest.
-# The packages of the client tests go into folders beside the build output. `install.sh bench` also installs Redis.
+# The packages of the client tests go into folders beside the build output. `install.sh bench` also installs Redis and chDB.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,6 +34,8 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
   "$venv/bin/pip" install --quiet --requirement "$requirements"
   cp "$requirements" "$venv/installed.txt"
 fi
+
+[ "${1:-}" != bench ] || "$venv/bin/pip" install --quiet chdb==4.4.0
 
 node=$(dirname "$target")/node
 mkdir -p "$node"

@@ -3,6 +3,7 @@
 //! It measures the binary that lies beside it, from outside: over sockets, `/proc` and files. Every load is bounded in
 //! events and time. `--scale 0.02` tries it out with little; only a run at full scale writes `docs/bench/`.
 
+mod ask;
 mod beside;
 mod events;
 mod freshness;
@@ -67,16 +68,18 @@ pub(crate) enum Subject {
     Doors,
     Baseline,
     Lake,
+    Ask,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 3] = [Self::Doors, Self::Baseline, Self::Lake];
+    pub(crate) const ALL: [Self; 4] = [Self::Doors, Self::Baseline, Self::Lake, Self::Ask];
 
     fn file(self) -> &'static str {
         match self {
             Self::Doors => "doors.md",
             Self::Baseline => "baseline.md",
             Self::Lake => "lake.md",
+            Self::Ask => "ask.md",
         }
     }
 }
@@ -99,6 +102,7 @@ pub(crate) fn run(subjects: &[Subject], scale: f64) {
             Subject::Doors => doors(&bench, Report::new("Doors", &machine, scale, &commit), &machine),
             Subject::Baseline => baseline(&bench, Report::new("Baseline", &machine, scale, &commit), workshop.path()),
             Subject::Lake => lake(&bench, Report::new("Lake", &machine, scale, &commit), workshop.path()),
+            Subject::Ask => ask(&bench, Report::new("Ask", &machine, scale, &commit)),
         };
         println!("{}", report.markdown());
         if scale >= 1.0 {
@@ -127,6 +131,12 @@ fn baseline(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
 /// What becomes of tables.
 fn lake(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
     step("tables", || lake::measure(bench, workshop, &mut report));
+    report
+}
+
+/// From a question to its answer.
+fn ask(bench: &Bench, mut report: Report) -> Report {
+    step("questions", || ask::measure(bench, &mut report));
     report
 }
 

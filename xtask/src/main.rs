@@ -13,7 +13,7 @@ use bench::Subject;
 const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy                   check layering, versions, lengths, headers and stray notes; `cargo nextest` does it too
-  bench [doors|baseline|lake] [--scale 0.02]
+  bench [doors|baseline|lake|ask] [--scale 0.02]
                          measure the lacus binary beside this one; at full scale it writes docs/bench";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line")]
@@ -52,6 +52,7 @@ fn bench_options(options: &[&str]) -> Option<(&'static [Subject], f64)> {
     let (subjects, rest): (&[Subject], _) = match options {
         ["doors", rest @ ..] => (&[Subject::Doors], rest),
         ["baseline", rest @ ..] => (&[Subject::Baseline], rest),
+        ["ask", rest @ ..] => (&[Subject::Ask], rest),
         ["lake", rest @ ..] => (&[Subject::Lake], rest),
         rest => (&Subject::ALL, rest),
     };

@@ -71,11 +71,16 @@ pub(super) fn measure(bench: &Bench, workshop: &Path, report: &mut Report) -> St
 
 /// Sends the first events in large batches and commits them: seconds it took, and CPU seconds of the server.
 pub(super) fn send(bench: &Bench, server: &Server, count: u64) -> (f64, f64) {
+    send_from(bench, server, 0, count)
+}
+
+/// The same from the `first`th event on.
+pub(super) fn send_from(bench: &Bench, server: &Server, first: u64, count: u64) -> (f64, f64) {
     let load = Load {
         address: server.http_address(),
         wire: Wire::Http,
         connections: 4,
-        requests: requests(0, count / BATCH, BATCH).into(),
+        requests: requests(first, count / BATCH, BATCH).into(),
         events_per_request: BATCH,
         time: TIME_MAX,
         once: true,
