@@ -139,7 +139,7 @@ impl TableProvider for NumberedTable {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let wanted = files_to_read(&self.state, filters, session)?;
+        let wanted = files_to_read(&self.state.files, &self.state.arrow_schema, filters, session)?;
         let wanted: HashSet<&str> = wanted.iter().map(|file| file.path.as_str()).collect();
         let numbered = (0..).zip(self.state.files.iter()).filter(|(_, file)| wanted.contains(file.path.as_str()));
         let files: Vec<(i64, LiveFile)> = numbered.map(|(number, file)| (number, file.clone())).collect();

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
@@ -14,28 +15,29 @@ use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::PruningPredicate;
-use lacus_lake::{Bound, ColumnStats, LiveFile, TableState, buckets_of};
+use lacus_lake::{Bound, ColumnStats, LiveFile, buckets_of};
 
 /// Whole numbers up to here are fractions without a loss.
 const EXACT_IN_DOUBLE: u64 = 1 << 53;
 
-/// The files that may have a row that all filters accept, in order.
+/// Those of the files that may have a row that all filters accept, in order. `schema` is that of the filters.
 pub(crate) fn files_to_read<'a>(
-    state: &'a TableState,
+    files: &'a [LiveFile],
+    schema: &SchemaRef,
     filters: &[Expr],
     session: &dyn Session,
 ) -> Result<Vec<&'a LiveFile>> {
-    let all = || state.files.iter().collect::<Vec<_>>();
+    let all = || files.iter().collect::<Vec<_>>();
     let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
-    let schema = DFSchema::try_from(Arc::clone(&state.arrow_schema))?;
+    let named = DFSchema::try_from(Arc::clone(schema))?;
     // What can't be said as a question about bounds keeps every file; so does a filter that fails to be planned here.
-    let Ok(filter) = session.create_physical_expr(filter, &schema) else { return Ok(all()) };
-    let Ok(predicate) = PruningPredicate::try_new(filter, Arc::clone(&state.arrow_schema)) else { return Ok(all()) };
+    let Ok(filter) = session.create_physical_expr(filter, &named) else { return Ok(all()) };
+    let Ok(predicate) = PruningPredicate::try_new(filter, Arc::clone(schema)) else { return Ok(all()) };
     if predicate.always_true() {
         return Ok(all());
     }
-    let kept = predicate.prune(&Files { files: &state.files, schema: &state.arrow_schema })?;
-    Ok(state.files.iter().zip(kept).filter_map(|(file, is_kept)| is_kept.then_some(file)).collect())
+    let kept = predicate.prune(&Files { files, schema })?;
+    Ok(files.iter().zip(kept).filter_map(|(file, is_kept)| is_kept.then_some(file)).collect())
 }
 
 /// The Iceberg id of a column.
@@ -103,6 +105,10 @@ impl PruningStatistics for Files<'_> {
         if values.data_type() != kind {
             return None;
         }
+        let values = match kind {
+            DataType::Utf8View => cast(&values, &DataType::Utf8).ok()?,
+            _ => values,
+        };
         let mut wanted: HashMap<u32, Option<Vec<i32>>> = HashMap::new();
         let contained = self.files.iter().map(|file| {
             let own = file.stats.bucket(id)?;

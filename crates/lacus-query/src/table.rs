@@ -3,11 +3,13 @@
 //! What a file or a batch of the tail lacks is null; columns are matched by field id (see [`crate::adapt`]). Files that
 //! can't have a row of the answer are left out (see [`crate::pruning`]). Counts of rows and of nulls are exact and given to
 //! the planner; column bounds are not given, because the planner takes exact bounds of strings for values.
+//!
+//! Texts are read as views (Arrow's `Utf8View`): comparing, grouping and sorting them needs no copy.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::Precision;
@@ -37,13 +39,16 @@ pub(crate) const STORE_URL: &str = "lake://files/";
 #[derive(Debug, Clone)]
 pub struct LakeTable {
     state: Arc<TableState>,
+    /// Its columns as questions see them.
+    schema: SchemaRef,
 }
 
 impl LakeTable {
     /// The table in this state.
     #[must_use]
     pub fn new(state: Arc<TableState>) -> Self {
-        Self { state }
+        let schema = with_views(&state.arrow_schema);
+        Self { state, schema }
     }
 
     /// The state it is in.
@@ -78,7 +83,7 @@ impl LakeTable {
             // Where a filter is true of all rows of a row group, a limit takes the row group whole: with its deleted rows.
             options.global.pruning &= is_whole;
         }
-        let source = ParquetSource::new(Arc::clone(&self.state.arrow_schema))
+        let source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         let groups = FileGroup::new(scanned).split_files(session.config().target_partitions());
@@ -95,14 +100,14 @@ impl LakeTable {
     fn file_statistics(&self, files: &[&LiveFile]) -> Statistics {
         let (rows, bytes) =
             files.iter().fold((0_u64, 0_u64), |(rows, bytes), file| (rows + file.live_rows(), bytes + file.bytes));
-        let mut statistics = Statistics::new_unknown(&self.state.arrow_schema);
+        let mut statistics = Statistics::new_unknown(&self.schema);
         statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
         statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
         // Whether a deleted row was null there nobody counted.
         if files.iter().any(|file| !file.deleted.is_empty()) {
             return statistics;
         }
-        for (field, column) in self.state.arrow_schema.fields().iter().zip(&mut statistics.column_statistics) {
+        for (field, column) in self.schema.fields().iter().zip(&mut statistics.column_statistics) {
             let nulls = |id| files.iter().map(|file| file.stats.column(id)?.nulls).sum::<Option<u64>>();
             if let Some(nulls) = field_id(field).and_then(nulls).and_then(|nulls| usize::try_from(nulls).ok()) {
                 column.null_count = Precision::Exact(nulls);
@@ -115,7 +120,7 @@ impl LakeTable {
 #[async_trait]
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.state.arrow_schema)
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -135,17 +140,17 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut parts = Vec::with_capacity(3);
-        let files = files_to_read(&self.state, filters, session)?;
+        let files = files_to_read(&self.state.files, &self.schema, filters, session)?;
         let (whole, with_deletes): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.deleted.is_empty());
         for files in [whole, with_deletes].iter().filter(|files| !files.is_empty()) {
             parts.push(self.scan_files(files, session, projection, limit).await?);
         }
         if !self.state.tail.is_empty() {
-            let tail = TailSource::new(&self.state, projection, session.config().target_partitions(), limit)?;
+            let tail = TailSource::new(&self.state, &self.schema, projection, session.config().target_partitions(), limit)?;
             parts.push(DataSourceExec::from_data_source(tail) as Arc<dyn ExecutionPlan>);
         }
         match parts.len() {
-            0 => Ok(Arc::new(EmptyExec::new(projected(&self.state.arrow_schema, projection)?))),
+            0 => Ok(Arc::new(EmptyExec::new(projected(&self.schema, projection)?))),
             1 => Ok(parts.remove(0)),
             _ => UnionExec::try_new(parts),
         }
@@ -172,6 +177,15 @@ async fn without_deleted(
         first += rows;
     }
     Ok(scanned.with_extension(ParquetAccessPlan::new(groups)))
+}
+
+/// The columns with texts as views.
+fn with_views(schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new_with_metadata(schema.fields().iter().map(field).collect::<Fields>(), schema.metadata().clone()))
 }
 
 /// The columns at these places.

@@ -38,8 +38,10 @@ pub(crate) struct TailSource {
 }
 
 impl TailSource {
+    /// The tail of a state, in these columns of `schema`.
     pub(crate) fn new(
         state: &TableState,
+        schema: &SchemaRef,
         projection: Option<&Vec<usize>>,
         partitions: usize,
         fetch: Option<usize>,
@@ -47,9 +49,9 @@ impl TailSource {
         let per_run = state.tail.len().div_ceil(partitions.max(1)).max(1);
         Ok(Self {
             runs: state.tail.chunks(per_run).map(<[_]>::to_vec).collect(),
-            table: Arc::clone(&state.arrow_schema),
+            table: Arc::clone(schema),
             projection: projection.cloned(),
-            schema: projected(&state.arrow_schema, projection)?,
+            schema: projected(schema, projection)?,
             rows: state.tail.iter().map(|batch| batch.rows.num_rows()).sum(),
             fetch,
             metrics: ExecutionPlanMetricsSet::new(),

@@ -32,7 +32,7 @@ def chdb_engine(table, memory, files):
     common = os.path.commonpath(files) + "/"
     names = ",".join(file.removeprefix(common) for file in files)
     session.query(f"SET max_threads = {THREADS}, max_memory_usage = {memory}000000, output_format_json_quote_64bit_integers = 0")
-    session.query(f"SET max_bytes_before_external_group_by = {memory}000000 / 2, max_bytes_before_external_sort = {memory}000000 / 2")
+    session.query(f"SET max_bytes_before_external_group_by = {memory // 2}000000, max_bytes_before_external_sort = {memory // 2}000000")
     session.query("CREATE DATABASE IF NOT EXISTS lake ENGINE = Atomic")
     session.query(f"CREATE VIEW lake.{table} AS SELECT * FROM file('{common}{{{names}}}', Parquet)")
     session.query("USE lake")
@@ -62,7 +62,7 @@ def answer(ask, sql, runs):
 
 
 def main(engine, table, questions, runs, memory, *files):
-    ask = {"duckdb": duckdb_engine, "chdb": chdb_engine}[engine](table, memory, list(files))
+    ask = {"duckdb": duckdb_engine, "chdb": chdb_engine}[engine](table, int(memory), list(files))
     with open(questions, encoding="utf-8") as text:
         statements = [sql for sql in text.read().split(";\n") if sql.strip()]
     answers = [answer(ask, sql, int(runs)) for sql in statements]
