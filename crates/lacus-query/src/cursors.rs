@@ -27,11 +27,7 @@ const CURSORS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) enum Around {
     /// `DECLARE name CURSOR FOR …`.
-    Declare {
-        name: String,
-        hold: bool,
-        query: Box<Statement>,
-    },
+    Declare { name: String, hold: bool, query: Box<Statement> },
     /// `FETCH`, `MOVE`: so many rows, or all.
     Fetch {
         name: String,
@@ -42,10 +38,7 @@ pub(crate) enum Around {
     /// `CLOSE name`, `CLOSE ALL`.
     Close(Option<String>),
     /// `COPY (…) TO STDOUT`.
-    Copy {
-        format: CopyFormat,
-        query: Box<Statement>,
-    },
+    Copy { format: CopyFormat, query: Box<Statement> },
     /// `DEALLOCATE name`, `DEALLOCATE ALL`: whoever keeps prepared statements does it.
     Deallocate(Option<String>),
 }

@@ -63,7 +63,9 @@ fn add_hidden(plan: &LogicalPlan, types: &mut BTreeMap<String, Option<DataType>>
                 expr.apply(|part| {
                     let list = |kind| DataType::List(Arc::new(Field::new_list_field(kind, true)));
                     let found = match (any_parameter(part), part) {
-                        (Some((parameter, element)), _) => Some((parameter, element.get_type(input.schema()).map(list))),
+                        (Some((parameter, element)), _) => {
+                            Some((parameter, element.get_type(input.schema()).map(list)))
+                        }
                         (None, Expr::Cast(cast)) => match cast.expr.as_ref() {
                             Expr::Placeholder(parameter) => Some((parameter, part.get_type(input.schema()))),
                             _ => None,

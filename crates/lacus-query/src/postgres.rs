@@ -31,8 +31,8 @@ pub(crate) use self::functions::{Asking, of_session};
 pub(crate) use self::oids::Oids;
 use self::relations::Relations;
 pub(crate) use self::relations::is_system;
-pub(crate) use self::tables::OWNER;
 pub(crate) use self::rewrite::rewrite;
+pub(crate) use self::tables::OWNER;
 pub use self::types::{postgres_type, type_modifier};
 
 /// The database with Postgres' own tables.
@@ -82,12 +82,7 @@ enum What {
 }
 
 impl Described {
-    fn new(
-        catalog: &Arc<dyn CatalogProvider>,
-        name: &str,
-        oids: &Arc<Oids>,
-        library: Arc<dyn SchemaProvider>,
-    ) -> Self {
+    fn new(catalog: &Arc<dyn CatalogProvider>, name: &str, oids: &Arc<Oids>, library: Arc<dyn SchemaProvider>) -> Self {
         let (catalog_name, oids) = (name.to_owned(), Arc::clone(oids));
         Self { what: What::InformationSchema, catalog: Arc::downgrade(catalog), catalog_name, oids, library }
     }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    SelectItem, SetExpr, Statement as Ast, Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, SelectItem, SetExpr, Statement as Ast, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
 use crate::dialect::Dialect;
@@ -80,8 +80,7 @@ fn with_backslashes(pattern: &Expr, escape: char) -> Expr {
         return Expr::Value(ValueWithSpan { value, span: *span });
     }
     // Known when it runs: what is escaped twice is put aside meanwhile, as a letter that texts don't have.
-    let steps =
-        [("\\".to_owned(), "\\\\"), (format!("{escape}{escape}"), "\u{1}"), (escape.to_string(), "\\")];
+    let steps = [("\\".to_owned(), "\\\\"), (format!("{escape}{escape}"), "\u{1}"), (escape.to_string(), "\\")];
     let replaced = steps.iter().fold(pattern.clone(), |text, (from, to)| replace(text, from, to));
     replace(replaced, "\u{1}", &escape.to_string())
 }

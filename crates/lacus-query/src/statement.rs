@@ -288,7 +288,7 @@ fn catalog_question(sql: &str, postgres: &PostgresCompatibilityParser) -> Option
 }
 
 /// What questions to `pg_catalog` have in them, and others hardly ever.
-const POSTGRES_WORDS: [&str; 5] = ["pg_", "::reg", "current_user", "session_user", "current_schema"];
+const POSTGRES_WORDS: [&str; 6] = ["pg_", "svv_", "::reg", "current_user", "session_user", "current_schema"];
 
 fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
     match parsed {
@@ -300,6 +300,9 @@ fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
             _ => Err(SqlError::invalid("0A000", "EXPLAIN is for queries")),
         },
         Parsed::Reset(reset) => match reset {
+            datafusion::sql::parser::ResetStatement::Variable(name) if plain(&name) == "all" => {
+                Ok(StatementKind::ResetAll("RESET"))
+            }
             datafusion::sql::parser::ResetStatement::Variable(name) => {
                 Ok(StatementKind::Set { name: plain(&name), value: None, is_local: false })
             }

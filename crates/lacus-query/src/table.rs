@@ -47,7 +47,6 @@ impl LakeTable {
     }
 
     /// The state it is in.
-    #[cfg(test)]
     pub(crate) fn state(&self) -> &TableState {
         &self.state
     }

@@ -12,7 +12,7 @@ import java.util.List;
 /** pgjdbc: metadata, prepared statements in text and binary, fetch sizes. Usage: Postgres HOST:PORT */
 public class Postgres {
     public static void main(String[] arguments) throws Exception {
-        try (Connection connection = DriverManager.getConnection("jdbc:postgresql://" + arguments[0] + "/lake?user=lacus")) {
+        try (Connection connection = DriverManager.getConnection("jdbc:postgresql://" + arguments[0] + "/lake?user=lacus&readOnlyMode=always")) {
             metadata(connection.getMetaData());
             values(connection);
             fetching(connection);

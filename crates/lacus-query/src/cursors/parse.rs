@@ -333,7 +333,19 @@ fn only_forward() -> SqlError {
 fn format_of(options: &[(String, Option<String>)]) -> Result<CopyFormat, SqlError> {
     let last = |name: &str| options.iter().rev().find(|(option, _)| option == name);
     let text = |name: &str| last(name).and_then(|(_, value)| value.as_deref());
-    let known = ["format", "csv", "binary", "text", "header", "delimiter", "null", "quote", "escape", "encoding", "force_quote"];
+    let known = [
+        "format",
+        "csv",
+        "binary",
+        "text",
+        "header",
+        "delimiter",
+        "null",
+        "quote",
+        "escape",
+        "encoding",
+        "force_quote",
+    ];
     if let Some((unknown, _)) = options.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         return Err(SqlError::invalid("0A000", format!("COPY option \"{unknown}\" is not supported")));
     }

@@ -11,16 +11,14 @@ use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, TypeSignature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, TypeSignature, Volatility};
 use datafusion::prelude::SessionContext;
 use postgres_types::Type;
 
+use super::PG_CATALOG;
 use super::oids::Oids;
 use super::tables::OWNER;
 use super::types::sql_name;
-use super::PG_CATALOG;
 use crate::error::SqlError;
 use crate::variables::Variables;
 
@@ -75,6 +73,7 @@ fn constants() -> Vec<(Vec<&'static str>, ScalarValue)> {
             vec![
                 "col_description",
                 "inet_client_addr",
+                "json_build_object",
                 "inet_server_addr",
                 "obj_description",
                 "pg_advisory_unlock_all",
@@ -127,15 +126,8 @@ fn constants() -> Vec<(Vec<&'static str>, ScalarValue)> {
             ],
             yes,
         ),
-        (
-            vec![
-                "pg_is_in_recovery",
-                "pg_is_other_temp_schema",
-                "pg_relation_is_publishable",
-                "row_security_active",
-            ],
-            no,
-        ),
+        (vec!["pg_is_in_recovery", "pg_is_other_temp_schema", "pg_relation_is_publishable", "row_security_active"], no),
+        (vec!["_pg_expandarray"], no_member()),
         (vec!["pg_char_to_encoding"], ScalarValue::Int32(Some(6))),
         (vec!["pg_my_temp_schema"], ScalarValue::Int32(Some(0))),
         (vec!["inet_client_port", "inet_server_port"], ScalarValue::Int32(None)),
@@ -152,6 +144,12 @@ fn constants() -> Vec<(Vec<&'static str>, ScalarValue)> {
         ),
         (vec!["getdatabaseencoding"], ScalarValue::Utf8(Some("UTF8".to_owned()))),
     ]
+}
+
+/// No member of an array, with its place: only keys and indexes are asked about so, of which there are none.
+fn no_member() -> ScalarValue {
+    let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int32, true));
+    ScalarValue::try_from(&DataType::Struct(fields.to_vec().into())).expect("a struct can be null")
 }
 
 /// Adds the functions whose answers depend on who asks.
@@ -217,11 +215,9 @@ fn current_setting(asking: &Asking) -> ScalarUDF {
     let asking = asking.clone();
     function("current_setting", DataType::Utf8, Volatility::Stable, move |arguments| {
         let may_miss = matches!(arguments.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
-        texts_of(arguments, |name| {
-            match asking.variables(|variables| variables.get(name).map(str::to_owned)) {
-                Err(_) if may_miss => Ok(None),
-                value => value.map(Some).map_err(external),
-            }
+        texts_of(arguments, |name| match asking.variables(|variables| variables.get(name).map(str::to_owned)) {
+            Err(_) if may_miss => Ok(None),
+            value => value.map(Some).map_err(external),
         })
     })
 }
@@ -389,10 +385,7 @@ fn texts_of(arguments: &[ColumnarValue], answer: impl Fn(&str) -> Result<Option<
 }
 
 /// An answer for each number of the first argument.
-fn of_oids(
-    arguments: &[ColumnarValue],
-    answer: impl Fn(&mut dyn Iterator<Item = Option<i32>>) -> ArrayRef,
-) -> Answer {
+fn of_oids(arguments: &[ColumnarValue], answer: impl Fn(&mut dyn Iterator<Item = Option<i32>>) -> ArrayRef) -> Answer {
     let Some(first) = arguments.first() else { return exec_err!("the number of an object is missing") };
     let oids = int32(&first.to_array(1)?)?;
     let found = answer(&mut oids.as_primitive::<Int32Type>().iter());

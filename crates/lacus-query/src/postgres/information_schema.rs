@@ -102,8 +102,7 @@ fn views(all: &Relations) -> Columns {
 
 fn columns(all: &Relations) -> Columns {
     let columns: Vec<_> = all.columns().collect();
-    let (none, none_int) =
-        (|| none(&DataType::Utf8, columns.len()), || none(&DataType::Int32, columns.len()));
+    let (none, none_int) = (|| none(&DataType::Utf8, columns.len()), || none(&DataType::Int32, columns.len()));
     let same = |text: &'static str| texts(vec![text; columns.len()]);
     let numbers = |of: fn(&Column) -> Option<i32>| -> ArrayRef {
         let numbers = columns.iter().map(|(_, column)| of(column));
@@ -196,8 +195,7 @@ fn of_time(kind: &Type) -> Option<i32> {
 }
 
 fn table_privileges(all: &Relations) -> Columns {
-    let tables: Vec<_> =
-        all.relations.iter().filter(|relation| relation.namespace != INFORMATION_SCHEMA).collect();
+    let tables: Vec<_> = all.relations.iter().filter(|relation| relation.namespace != INFORMATION_SCHEMA).collect();
     let same = |text: &'static str| texts(vec![text; tables.len()]);
     vec![
         ("grantor", same(OWNER)),
@@ -241,7 +239,10 @@ fn empty(name: &str) -> Option<Columns> {
         "triggers" => {
             let trigger = ["trigger_catalog", "trigger_schema", "trigger_name", "event_manipulation"];
             let object = ["event_object_catalog", "event_object_schema", "event_object_table"];
-            ([&trigger[..], &object, &["action_statement", "action_orientation", "action_timing"]].concat(), &["action_order"])
+            (
+                [&trigger[..], &object, &["action_statement", "action_orientation", "action_timing"]].concat(),
+                &["action_order"],
+            )
         }
         "view_table_usage" => ([&["view_catalog", "view_schema", "view_name"], &table[..]].concat(), &[]),
         _ => return None,

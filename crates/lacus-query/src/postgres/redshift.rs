@@ -141,7 +141,9 @@ fn users() -> Columns {
 fn external(name: &str) -> Option<Columns> {
     let names: &[&'static str] = match name {
         "pg_external_schema" => &["esoid", "eskind", "esdbname", "esoptions"],
-        "svv_external_columns" => &["schemaname", "tablename", "columnname", "external_type", "columnnum", "part_key", "is_nullable"],
+        "svv_external_columns" => {
+            &["schemaname", "tablename", "columnname", "external_type", "columnnum", "part_key", "is_nullable"]
+        }
         "svv_external_schemas" => &["esoid", "eskind", "schemaname", "esowner", "databasename", "esoptions"],
         "svv_external_tables" => &["schemaname", "tablename", "tabletype", "location", "parameters"],
         _ => return None,

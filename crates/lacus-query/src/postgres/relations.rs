@@ -1,6 +1,6 @@
 //! All databases, tables and columns of a catalog, as they are when somebody asks.
 
-use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::{CatalogProvider, TableProvider};
 use datafusion::common::Result;
 use datafusion::logical_expr::TableType;
@@ -8,6 +8,7 @@ use postgres_types::Type;
 
 use super::oids::{About, Oids};
 use super::{INFORMATION_SCHEMA, PG_CATALOG, postgres_type, type_modifier};
+use crate::table::LakeTable;
 
 /// What a catalog has.
 #[derive(Default)]
@@ -96,7 +97,7 @@ fn relation(
     Relation {
         oid: oids.of(about),
         is_view: table.map_or(namespace == INFORMATION_SCHEMA, |table| table.table_type() == TableType::View),
-        columns: table.map(|table| columns(&table.schema())).unwrap_or_default(),
+        columns: table.map(columns).unwrap_or_default(),
         namespace,
         namespace_oid,
         name,
@@ -104,18 +105,27 @@ fn relation(
     }
 }
 
-fn columns(schema: &SchemaRef) -> Vec<Column> {
+fn columns(table: &dyn TableProvider) -> Vec<Column> {
+    // What the engine reads may lack values that the table wants: rows of the tail.
+    let wanted = table.downcast_ref::<LakeTable>().map(|table| table.state().schema.columns.as_slice());
+    let is_wanted =
+        |field: &Field| wanted?.iter().find(|column| column.name == *field.name()).map(|column| column.required);
     // A table has as many columns as fit.
-    schema.fields().iter().zip(1..).map(|(field, number)| column(field, number)).collect()
+    let numbered = table.schema().fields().clone();
+    let columns = numbered.iter().zip(1..).map(|(field, number)| {
+        let is_nullable = !is_wanted(field).unwrap_or(!field.is_nullable());
+        column(field, number, is_nullable)
+    });
+    columns.collect()
 }
 
-fn column(field: &Field, number: i16) -> Column {
+fn column(field: &Field, number: i16, is_nullable: bool) -> Column {
     Column {
         name: field.name().clone(),
         number,
         kind: postgres_type(field),
         modifier: type_modifier(field.data_type()),
         arrow: field.data_type().clone(),
-        is_nullable: field.is_nullable(),
+        is_nullable,
     }
 }

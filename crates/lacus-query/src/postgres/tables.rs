@@ -352,7 +352,13 @@ fn empty(name: &str) -> Columns {
         ],
         "pg_db_role_setting" => vec![("setdatabase", Int32), ("setrole", Int32), ("setconfig", names)],
         "pg_default_acl" => {
-            vec![("oid", Int32), ("defaclrole", Int32), ("defaclnamespace", Int32), ("defaclobjtype", Utf8), ("defaclacl", names)]
+            vec![
+                ("oid", Int32),
+                ("defaclrole", Int32),
+                ("defaclnamespace", Int32),
+                ("defaclobjtype", Utf8),
+                ("defaclacl", names),
+            ]
         }
         "pg_extension" => vec![
             ("oid", Int32),
@@ -396,7 +402,14 @@ fn empty(name: &str) -> Columns {
             ("indexdef", Utf8),
         ],
         "pg_locks" => {
-            vec![("locktype", Utf8), ("database", Int32), ("relation", Int32), ("pid", Int32), ("mode", Utf8), ("granted", Boolean)]
+            vec![
+                ("locktype", Utf8),
+                ("database", Int32),
+                ("relation", Int32),
+                ("pid", Int32),
+                ("mode", Utf8),
+                ("granted", Boolean),
+            ]
         }
         "pg_matviews" => vec![
             ("schemaname", Utf8),
@@ -418,7 +431,13 @@ fn empty(name: &str) -> Columns {
             ("polwithcheck", Utf8),
         ],
         "pg_prepared_statements" => {
-            vec![("name", Utf8), ("statement", Utf8), ("prepare_time", timestamp()), ("parameter_types", oids), ("from_sql", Boolean)]
+            vec![
+                ("name", Utf8),
+                ("statement", Utf8),
+                ("prepare_time", timestamp()),
+                ("parameter_types", oids),
+                ("from_sql", Boolean),
+            ]
         }
         "pg_publication_rel" => {
             vec![("oid", Int32), ("prpubid", Int32), ("prrelid", Int32), ("prqual", Utf8), ("prattrs", smalls)]
@@ -472,7 +491,13 @@ fn empty(name: &str) -> Columns {
             vec![("pid", Int32), ("ssl", Boolean), ("version", Utf8), ("cipher", Utf8), ("bits", Int32)]
         }
         "pg_statio_user_tables" => {
-            vec![("relid", Int32), ("schemaname", Utf8), ("relname", Utf8), ("heap_blks_read", Int64), ("heap_blks_hit", Int64)]
+            vec![
+                ("relid", Int32),
+                ("schemaname", Utf8),
+                ("relname", Utf8),
+                ("heap_blks_read", Int64),
+                ("heap_blks_hit", Int64),
+            ]
         }
         "pg_statistic_ext" => vec![
             ("oid", Int32),

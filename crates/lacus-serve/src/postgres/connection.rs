@@ -34,7 +34,7 @@ use crate::CATCH_UP_MAX;
 use crate::postgres::cancel::{Cancels, Running, RunningQuery};
 use crate::postgres::columns::Columns;
 use crate::postgres::copying;
-use crate::postgres::errors::{aborted, info, wire};
+use crate::postgres::errors::{aborted, wire};
 use crate::postgres::parameters;
 use crate::postgres::startup::REPORTED;
 

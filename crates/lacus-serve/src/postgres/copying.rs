@@ -42,19 +42,23 @@ where
     let response = CopyOutResponse::new(i8::from(code == 1), columns, vec![code; fields.len()]);
     client.feed(PgWireBackendMessage::CopyOutResponse(response)).await?;
     let data = |bytes: Bytes| PgWireBackendMessage::CopyData(CopyData::new(bytes));
-    match format.kind {
-        CopyKind::Binary => client.feed(data(Bytes::from_static(BINARY_HEADER))).await?,
-        _ if format.header => client.feed(data(header(format, fields))).await?,
-        _ => {}
+    // As Postgres does: the binary header comes together with what is first, and clients count on it.
+    let mut before: &[u8] = if format.kind == CopyKind::Binary { BINARY_HEADER } else { &[] };
+    let mut with_header = |bytes: Bytes| match std::mem::take(&mut before) {
+        [] => bytes,
+        header => [header, &bytes[..]].concat().into(),
+    };
+    if format.header && format.kind != CopyKind::Binary {
+        client.feed(data(header(format, fields))).await?;
     }
     let mut count = 0;
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.next().await {
-        client.feed(data(line(format, &row?)?)).await?;
+        client.feed(data(with_header(line(format, &row?)?))).await?;
         count += 1;
     }
     if format.kind == CopyKind::Binary {
-        client.feed(data(Bytes::from_static(BINARY_END))).await?;
+        client.feed(data(with_header(Bytes::from_static(BINARY_END)))).await?;
     }
     client.feed(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
     send_execution_response(client, Tag::new("COPY").with_rows(count)).await

@@ -1,7 +1,8 @@
-//! Programs that speak Postgres, unmodified: psql, psycopg, SQLAlchemy, asyncpg, ADBC.
+//! Programs that speak Postgres, unmodified: psql, psycopg, SQLAlchemy, asyncpg, ADBC, redshift_connector, pgjdbc, psqlODBC.
 //!
 //! The scripts are in `tests/clients`, their packages in a virtual environment that `tests/install.sh` makes.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use lacus_testkit::{Project, Server, run_for};
 
 use crate::clients::run_client;
 
-/// The longest psql may take.
+/// The longest psql or Java may take.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 fn check(script: &str) {
@@ -39,6 +40,29 @@ fn adbc_works_unmodified() {
     check("postgres_adbc.py");
 }
 
+#[test]
+fn redshift_connector_works_unmodified() {
+    check("postgres_redshift.py");
+}
+
+#[test]
+fn psqlodbc_works_unmodified() {
+    check("postgres_odbc.py");
+}
+
+#[test]
+fn pgjdbc_works_unmodified() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+    let server = project.start();
+    run_client(&project, "postgres_shop.py", &[]);
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/java/Postgres.java");
+    let mut java = Command::new("java");
+    java.args(["-cp", "/usr/share/java/postgresql.jar"]).arg(program).arg(server.postgres_address().to_string());
+    let told = run_for(&mut java, TIME_MAX);
+    assert!(told.status.is_some_and(|status| status.success()), "{}{}", told.stdout, told.stderr);
+    assert!(server.stop().success());
+}
+
 /// What psql prints for a command.
 fn psql(server: &Server, command: &str) -> String {
     let address = server.postgres_address();
@@ -56,7 +80,8 @@ fn psql_describes_what_there_is() {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
     let server = project.start();
     psql(&server, "CREATE SCHEMA shop");
-    let columns = "id bigint NOT NULL, price numeric(12,2), at timestamptz, clock time, tags array<text>, who struct<a text>";
+    let columns =
+        "id bigint NOT NULL, price numeric(12,2), at timestamptz, clock time, tags array<text>, who struct<a text>";
     psql(&server, &format!("CREATE TABLE shop.things ({columns})"));
     psql(&server, "CREATE TABLE plain (a int)");
     psql(&server, "CREATE VIEW cheap AS SELECT a FROM plain WHERE a < 3");
@@ -87,6 +112,8 @@ fn psql_describes_what_there_is() {
         (r"\dm", ""),
         (r"\dx", "(0 rows)"),
         (r"\dT", "(0 rows)"),
+        (r"\dD", "(0 rows)"),
+        (r"\sv cheap", "CREATE OR REPLACE VIEW main.cheap"),
         (r"\dp plain", "plain"),
         (r"\db", "pg_default"),
         (r"\dS pg_class", "pg_class"),
