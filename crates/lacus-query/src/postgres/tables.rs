@@ -303,247 +303,123 @@ fn views(all: &Relations) -> Columns {
     ]
 }
 
-/// A table without rows.
+/// The tables without rows: their columns, each with its type.
+const EMPTY: [(&str, &str); 27] = [
+    ("pg_auth_members", "oid:int4 roleid:int4 member:int4 grantor:int4 admin_option:bool"),
+    ("pg_available_extensions", "name:text default_version:text installed_version:text comment:text"),
+    (
+        "pg_constraint",
+        "oid:int4 conname:text connamespace:int4 contype:text condeferrable:bool condeferred:bool \
+         convalidated:bool conrelid:int4 contypid:int4 conindid:int4 conparentid:int4 confrelid:int4 \
+         confupdtype:text confdeltype:text confmatchtype:text conislocal:bool coninhcount:int4 \
+         connoinherit:bool conkey:int2[] confkey:int2[] conpfeqop:int4[] conppeqop:int4[] \
+         conffeqop:int4[] confdelsetcols:int2[] conexclop:int4[] conbin:text",
+    ),
+    (
+        "pg_cursors",
+        "name:text statement:text is_holdable:bool is_binary:bool is_scrollable:bool \
+         creation_time:timestamptz",
+    ),
+    ("pg_db_role_setting", "setdatabase:int4 setrole:int4 setconfig:text[]"),
+    ("pg_default_acl", "oid:int4 defaclrole:int4 defaclnamespace:int4 defaclobjtype:text defaclacl:text[]"),
+    (
+        "pg_extension",
+        "oid:int4 extname:text extowner:int4 extnamespace:int4 extrelocatable:bool extversion:text \
+         extconfig:int4[] extcondition:text[]",
+    ),
+    ("pg_group", "groname:text grosysid:int4 grolist:int4[]"),
+    (
+        "pg_index",
+        "indexrelid:int4 indrelid:int4 indnatts:int2 indnkeyatts:int2 indisunique:bool \
+         indnullsnotdistinct:bool indisprimary:bool indisexclusion:bool indimmediate:bool \
+         indisclustered:bool indisvalid:bool indcheckxmin:bool indisready:bool indislive:bool \
+         indisreplident:bool indkey:int2[] indcollation:int4[] indclass:int4[] indoption:int2[] \
+         indexprs:text indpred:text",
+    ),
+    ("pg_indexes", "schemaname:text tablename:text indexname:text tablespace:text indexdef:text"),
+    ("pg_locks", "locktype:text database:int4 relation:int4 pid:int4 mode:text granted:bool"),
+    (
+        "pg_matviews",
+        "schemaname:text matviewname:text matviewowner:text tablespace:text hasindexes:bool \
+         ispopulated:bool definition:text",
+    ),
+    (
+        "pg_policy",
+        "oid:int4 polname:text polrelid:int4 polcmd:text polpermissive:bool polroles:int4[] \
+         polqual:text polwithcheck:text",
+    ),
+    (
+        "pg_prepared_statements",
+        "name:text statement:text prepare_time:timestamptz parameter_types:int4[] from_sql:bool",
+    ),
+    ("pg_publication_rel", "oid:int4 prpubid:int4 prrelid:int4 prqual:text prattrs:int2[]"),
+    ("pg_publication_tables", "pubname:text schemaname:text tablename:text"),
+    ("pg_rules", "schemaname:text tablename:text rulename:text definition:text"),
+    (
+        "pg_sequences",
+        "schemaname:text sequencename:text sequenceowner:text data_type:int4 start_value:int8 \
+         min_value:int8 max_value:int8 increment_by:int8 cycle:bool cache_size:int8 last_value:int8",
+    ),
+    (
+        "pg_stat_activity",
+        "datid:int4 datname:text pid:int4 usesysid:int4 usename:text application_name:text \
+         client_addr:text client_port:int4 backend_start:timestamptz xact_start:timestamptz \
+         query_start:timestamptz state_change:timestamptz wait_event_type:text wait_event:text \
+         state:text query:text backend_type:text",
+    ),
+    (
+        "pg_stat_all_tables",
+        "relid:int4 schemaname:text relname:text seq_scan:int8 idx_scan:int8 n_live_tup:int8 \
+         n_dead_tup:int8 last_vacuum:timestamptz last_analyze:timestamptz",
+    ),
+    (
+        "pg_stat_user_tables",
+        "relid:int4 schemaname:text relname:text seq_scan:int8 idx_scan:int8 n_live_tup:int8 \
+         n_dead_tup:int8 last_vacuum:timestamptz last_analyze:timestamptz",
+    ),
+    ("pg_stat_ssl", "pid:int4 ssl:bool version:text cipher:text bits:int4"),
+    ("pg_statio_user_tables", "relid:int4 schemaname:text relname:text heap_blks_read:int8 heap_blks_hit:int8"),
+    (
+        "pg_statistic_ext",
+        "oid:int4 stxrelid:int4 stxname:text stxnamespace:int4 stxowner:int4 stxstattarget:int4 \
+         stxkeys:int2[] stxkind:text[] stxexprs:text",
+    ),
+    (
+        "pg_stats",
+        "schemaname:text tablename:text attname:text null_frac:float4 avg_width:int4 \
+         n_distinct:float4 correlation:float4",
+    ),
+    ("pg_timezone_names", "name:text abbrev:text utc_offset:float8 is_dst:bool"),
+    (
+        "pg_trigger",
+        "oid:int4 tgrelid:int4 tgparentid:int4 tgname:text tgfoid:int4 tgtype:int2 tgenabled:text \
+         tgisinternal:bool tgconstrrelid:int4 tgconstrindid:int4 tgconstraint:int4 tgdeferrable:bool \
+         tginitdeferred:bool tgnargs:int2 tgattr:int2[] tgargs:bytea tgqual:text tgoldtable:text \
+         tgnewtable:text",
+    ),
+];
+
 fn empty(name: &str) -> Columns {
-    use DataType::{Boolean, Float32, Float64, Int16, Int32, Int64, Utf8};
-    let (smalls, oids, names) = (list(Int16), list(Int32), list(Utf8));
-    let columns: Vec<(&'static str, DataType)> = match name {
-        "pg_auth_members" => {
-            vec![("oid", Int32), ("roleid", Int32), ("member", Int32), ("grantor", Int32), ("admin_option", Boolean)]
-        }
-        "pg_available_extensions" => {
-            vec![("name", Utf8), ("default_version", Utf8), ("installed_version", Utf8), ("comment", Utf8)]
-        }
-        "pg_constraint" => vec![
-            ("oid", Int32),
-            ("conname", Utf8),
-            ("connamespace", Int32),
-            ("contype", Utf8),
-            ("condeferrable", Boolean),
-            ("condeferred", Boolean),
-            ("convalidated", Boolean),
-            ("conrelid", Int32),
-            ("contypid", Int32),
-            ("conindid", Int32),
-            ("conparentid", Int32),
-            ("confrelid", Int32),
-            ("confupdtype", Utf8),
-            ("confdeltype", Utf8),
-            ("confmatchtype", Utf8),
-            ("conislocal", Boolean),
-            ("coninhcount", Int32),
-            ("connoinherit", Boolean),
-            ("conkey", smalls.clone()),
-            ("confkey", smalls),
-            ("conpfeqop", oids.clone()),
-            ("conppeqop", oids.clone()),
-            ("conffeqop", oids.clone()),
-            ("confdelsetcols", list(Int16)),
-            ("conexclop", oids),
-            ("conbin", Utf8),
-        ],
-        "pg_cursors" => vec![
-            ("name", Utf8),
-            ("statement", Utf8),
-            ("is_holdable", Boolean),
-            ("is_binary", Boolean),
-            ("is_scrollable", Boolean),
-            ("creation_time", timestamp()),
-        ],
-        "pg_db_role_setting" => vec![("setdatabase", Int32), ("setrole", Int32), ("setconfig", names)],
-        "pg_default_acl" => {
-            vec![
-                ("oid", Int32),
-                ("defaclrole", Int32),
-                ("defaclnamespace", Int32),
-                ("defaclobjtype", Utf8),
-                ("defaclacl", names),
-            ]
-        }
-        "pg_extension" => vec![
-            ("oid", Int32),
-            ("extname", Utf8),
-            ("extowner", Int32),
-            ("extnamespace", Int32),
-            ("extrelocatable", Boolean),
-            ("extversion", Utf8),
-            ("extconfig", oids),
-            ("extcondition", names),
-        ],
-        "pg_group" => vec![("groname", Utf8), ("grosysid", Int32), ("grolist", oids)],
-        "pg_index" => vec![
-            ("indexrelid", Int32),
-            ("indrelid", Int32),
-            ("indnatts", Int16),
-            ("indnkeyatts", Int16),
-            ("indisunique", Boolean),
-            ("indnullsnotdistinct", Boolean),
-            ("indisprimary", Boolean),
-            ("indisexclusion", Boolean),
-            ("indimmediate", Boolean),
-            ("indisclustered", Boolean),
-            ("indisvalid", Boolean),
-            ("indcheckxmin", Boolean),
-            ("indisready", Boolean),
-            ("indislive", Boolean),
-            ("indisreplident", Boolean),
-            ("indkey", smalls.clone()),
-            ("indcollation", oids.clone()),
-            ("indclass", oids),
-            ("indoption", smalls),
-            ("indexprs", Utf8),
-            ("indpred", Utf8),
-        ],
-        "pg_indexes" => vec![
-            ("schemaname", Utf8),
-            ("tablename", Utf8),
-            ("indexname", Utf8),
-            ("tablespace", Utf8),
-            ("indexdef", Utf8),
-        ],
-        "pg_locks" => {
-            vec![
-                ("locktype", Utf8),
-                ("database", Int32),
-                ("relation", Int32),
-                ("pid", Int32),
-                ("mode", Utf8),
-                ("granted", Boolean),
-            ]
-        }
-        "pg_matviews" => vec![
-            ("schemaname", Utf8),
-            ("matviewname", Utf8),
-            ("matviewowner", Utf8),
-            ("tablespace", Utf8),
-            ("hasindexes", Boolean),
-            ("ispopulated", Boolean),
-            ("definition", Utf8),
-        ],
-        "pg_policy" => vec![
-            ("oid", Int32),
-            ("polname", Utf8),
-            ("polrelid", Int32),
-            ("polcmd", Utf8),
-            ("polpermissive", Boolean),
-            ("polroles", oids),
-            ("polqual", Utf8),
-            ("polwithcheck", Utf8),
-        ],
-        "pg_prepared_statements" => {
-            vec![
-                ("name", Utf8),
-                ("statement", Utf8),
-                ("prepare_time", timestamp()),
-                ("parameter_types", oids),
-                ("from_sql", Boolean),
-            ]
-        }
-        "pg_publication_rel" => {
-            vec![("oid", Int32), ("prpubid", Int32), ("prrelid", Int32), ("prqual", Utf8), ("prattrs", smalls)]
-        }
-        "pg_publication_tables" => vec![("pubname", Utf8), ("schemaname", Utf8), ("tablename", Utf8)],
-        "pg_rules" => vec![("schemaname", Utf8), ("tablename", Utf8), ("rulename", Utf8), ("definition", Utf8)],
-        "pg_sequences" => vec![
-            ("schemaname", Utf8),
-            ("sequencename", Utf8),
-            ("sequenceowner", Utf8),
-            ("data_type", Int32),
-            ("start_value", Int64),
-            ("min_value", Int64),
-            ("max_value", Int64),
-            ("increment_by", Int64),
-            ("cycle", Boolean),
-            ("cache_size", Int64),
-            ("last_value", Int64),
-        ],
-        "pg_stat_activity" => vec![
-            ("datid", Int32),
-            ("datname", Utf8),
-            ("pid", Int32),
-            ("usesysid", Int32),
-            ("usename", Utf8),
-            ("application_name", Utf8),
-            ("client_addr", Utf8),
-            ("client_port", Int32),
-            ("backend_start", timestamp()),
-            ("xact_start", timestamp()),
-            ("query_start", timestamp()),
-            ("state_change", timestamp()),
-            ("wait_event_type", Utf8),
-            ("wait_event", Utf8),
-            ("state", Utf8),
-            ("query", Utf8),
-            ("backend_type", Utf8),
-        ],
-        "pg_stat_all_tables" | "pg_stat_user_tables" => vec![
-            ("relid", Int32),
-            ("schemaname", Utf8),
-            ("relname", Utf8),
-            ("seq_scan", Int64),
-            ("idx_scan", Int64),
-            ("n_live_tup", Int64),
-            ("n_dead_tup", Int64),
-            ("last_vacuum", timestamp()),
-            ("last_analyze", timestamp()),
-        ],
-        "pg_stat_ssl" => {
-            vec![("pid", Int32), ("ssl", Boolean), ("version", Utf8), ("cipher", Utf8), ("bits", Int32)]
-        }
-        "pg_statio_user_tables" => {
-            vec![
-                ("relid", Int32),
-                ("schemaname", Utf8),
-                ("relname", Utf8),
-                ("heap_blks_read", Int64),
-                ("heap_blks_hit", Int64),
-            ]
-        }
-        "pg_statistic_ext" => vec![
-            ("oid", Int32),
-            ("stxrelid", Int32),
-            ("stxname", Utf8),
-            ("stxnamespace", Int32),
-            ("stxowner", Int32),
-            ("stxstattarget", Int32),
-            ("stxkeys", smalls),
-            ("stxkind", names),
-            ("stxexprs", Utf8),
-        ],
-        "pg_stats" => vec![
-            ("schemaname", Utf8),
-            ("tablename", Utf8),
-            ("attname", Utf8),
-            ("null_frac", Float32),
-            ("avg_width", Int32),
-            ("n_distinct", Float32),
-            ("correlation", Float32),
-        ],
-        "pg_timezone_names" => vec![("name", Utf8), ("abbrev", Utf8), ("utc_offset", Float64), ("is_dst", Boolean)],
-        "pg_trigger" => vec![
-            ("oid", Int32),
-            ("tgrelid", Int32),
-            ("tgparentid", Int32),
-            ("tgname", Utf8),
-            ("tgfoid", Int32),
-            ("tgtype", Int16),
-            ("tgenabled", Utf8),
-            ("tgisinternal", Boolean),
-            ("tgconstrrelid", Int32),
-            ("tgconstrindid", Int32),
-            ("tgconstraint", Int32),
-            ("tgdeferrable", Boolean),
-            ("tginitdeferred", Boolean),
-            ("tgnargs", Int16),
-            ("tgattr", smalls),
-            ("tgargs", DataType::Binary),
-            ("tgqual", Utf8),
-            ("tgoldtable", Utf8),
-            ("tgnewtable", Utf8),
-        ],
-        _ => Vec::new(),
-    };
-    columns.into_iter().map(|(name, kind)| (name, new_empty_array(&kind))).collect()
+    let columns = EMPTY.iter().find(|(empty, _)| *empty == name).map_or("", |(_, columns)| columns);
+    let columns = columns.split_whitespace().filter_map(|column| column.split_once(':'));
+    columns.map(|(name, kind)| (name, new_empty_array(&arrow(kind)))).collect()
+}
+
+fn arrow(kind: &str) -> DataType {
+    if let Some(element) = kind.strip_suffix("[]") {
+        return list(arrow(element));
+    }
+    match kind {
+        "bool" => DataType::Boolean,
+        "bytea" => DataType::Binary,
+        "float4" => DataType::Float32,
+        "float8" => DataType::Float64,
+        "int2" => DataType::Int16,
+        "int4" => DataType::Int32,
+        "int8" => DataType::Int64,
+        "timestamptz" => timestamp(),
+        _ => DataType::Utf8,
+    }
 }
 
 pub(super) fn none(kind: &DataType, count: usize) -> ArrayRef {

@@ -134,6 +134,8 @@ pub(super) fn storage(kind: &Type) -> (i16, bool, &'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::TimeUnit;
+
     use super::*;
 
     #[test]
@@ -149,7 +151,7 @@ mod tests {
         assert_eq!(name(list(DataType::Int64)), "bigint[]");
         assert_eq!(name(list(list(DataType::Int64))), "json");
         assert_eq!(name(DataType::Struct(vec![Field::new("a", DataType::Utf8, true)].into())), "json");
-        let utc = DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into()));
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
         assert_eq!(name(utc), "timestamp with time zone");
     }
 }
