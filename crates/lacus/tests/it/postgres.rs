@@ -71,8 +71,7 @@ fn psql(server: &Server, command: &str) -> String {
     psql.args(["-v", "ON_ERROR_STOP=1", "-c", command]);
     let told = run_for(&mut psql, TIME_MAX);
     assert!(told.status.is_some_and(|status| status.success()), "{command}: {}{}", told.stdout, told.stderr);
-    assert_eq!(told.stderr, "", "{command}");
-    told.stdout
+    told.stdout + &told.stderr
 }
 
 #[test]
@@ -107,9 +106,9 @@ fn psql_describes_what_there_is() {
         (r"\d+ cheap", "a < 3"),
         (r"\df", "(0 rows)"),
         (r"\du", "lacus"),
-        (r"\di", ""),
-        (r"\ds", ""),
-        (r"\dm", ""),
+        (r"\di", "Did not find any relations."),
+        (r"\ds", "Did not find any relations."),
+        (r"\dm", "Did not find any relations."),
         (r"\dx", "(0 rows)"),
         (r"\dT", "(0 rows)"),
         (r"\dD", "(0 rows)"),
