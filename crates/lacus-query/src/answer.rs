@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use crate::cursors::Fetched;
 use crate::error::SqlError;
 
 /// The metric of a plan's sources that counts bytes read.
@@ -55,6 +56,8 @@ enum Rows {
     Ready(std::vec::IntoIter<RecordBatch>),
     /// They come from a plan that runs.
     Running(Running),
+    /// They come from a cursor.
+    Fetched(Fetched),
 }
 
 /// A plan that runs in a task; dropping it stops the task.
@@ -96,6 +99,12 @@ impl Answer {
         Self { command, affected: None, schema, rows: Rows::Running(running), count: 0, started, elapsed: None }
     }
 
+    /// Rows of a cursor.
+    pub(crate) fn fetched(command: &'static str, schema: SchemaRef, rows: Fetched) -> Self {
+        let rows = Rows::Fetched(rows);
+        Self { command, affected: None, schema, rows, count: 0, started: Instant::now(), elapsed: None }
+    }
+
     /// What was done, in Postgres' words: `SELECT`, `EXPLAIN`, `SHOW`, `SET`, `BEGIN`, `INSERT` …
     #[must_use]
     pub fn command(&self) -> &'static str {
@@ -111,7 +120,7 @@ impl Answer {
     /// Whether it is of a kind that returns rows, though there may be none.
     #[must_use]
     pub fn returns_rows(&self) -> bool {
-        matches!(self.command, "SELECT" | "SHOW" | "EXPLAIN")
+        matches!(self.command, "SELECT" | "SHOW" | "EXPLAIN" | "FETCH" | "COPY")
     }
 
     /// The columns. None for a statement that returns no rows.
@@ -169,6 +178,7 @@ impl Stream for Answer {
         let next = match &mut self.rows {
             Rows::Ready(batches) => batches.next().map(Ok),
             Rows::Running(running) => ready!(running.next(context)),
+            Rows::Fetched(rows) => ready!(rows.as_mut().poll_next(context)),
         };
         let next = next.map(|batch| batch.and_then(|batch| self.named(&batch)));
         match &next {

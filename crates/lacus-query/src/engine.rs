@@ -18,8 +18,6 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
-use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
-use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use lacus_core::{Error, MAIN_DATABASE, Result, settings};
 use lacus_lake::{AlterTables, Lake};
@@ -32,6 +30,7 @@ use url::Url;
 use crate::catalog::LakeCatalog;
 use crate::dialect::Dialect;
 use crate::error::Names;
+use crate::postgres::{self, Oids, is_system};
 use crate::session::Session;
 use crate::table::STORE_URL;
 use crate::variables::SERVER_VERSION;
@@ -39,8 +38,6 @@ use crate::views::ViewPlanner;
 
 /// The catalog that every session starts in.
 pub(crate) const CATALOG: &str = "lake";
-/// The database that the tables are in which Postgres clients ask about.
-const POSTGRES_DATABASE: &str = "pg_catalog";
 
 /// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
 const SPILL_FACTOR: u64 = 16;
@@ -62,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) postgres: PostgresCompatibilityParser,
     /// The tables, and who changes them. None: nobody does.
     pub(crate) altering: Option<(Arc<Lake>, Arc<dyn AlterTables>)>,
+    /// The numbers of tables that Postgres clients know.
+    pub(crate) oids: Arc<Oids>,
     pub(crate) timeout: Duration,
     /// Whether no session may write.
     pub(crate) read_only: bool,
@@ -102,7 +101,8 @@ impl Engine {
     ) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let runtime = runtime(store, settings).map_err(no_engine)?;
-        let templates = Templates::new(&catalog, runtime, threads).map_err(no_engine)?;
+        let oids = Arc::new(Oids::default());
+        let templates = Templates::new(&catalog, &oids, runtime, threads).map_err(no_engine)?;
         let workers = Workers::start(threads)?;
         let timeout = settings.timeout.duration();
         Ok(Self {
@@ -111,6 +111,7 @@ impl Engine {
                 catalog,
                 postgres: PostgresCompatibilityParser::new(),
                 altering,
+                oids,
                 timeout,
                 read_only: settings.read_only,
                 writes: Arc::new(Semaphore::new(WRITES_MAX)),
@@ -148,7 +149,7 @@ impl fmt::Debug for Engine {
 impl Names for Shared {
     fn tables(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for database in self.catalog.schema_names().into_iter().filter(|name| name != POSTGRES_DATABASE) {
+        for database in self.catalog.schema_names().into_iter().filter(|name| !is_system(name)) {
             let tables = self.catalog.schema(&database).map(|database| database.table_names()).unwrap_or_default();
             let is_main = database == MAIN_DATABASE;
             names.extend(tables.into_iter().map(|table| if is_main { table } else { format!("{database}.{table}") }));
@@ -189,23 +190,26 @@ struct Templates {
 impl Templates {
     fn new(
         catalog: &Arc<dyn CatalogProvider>,
+        oids: &Arc<Oids>,
         runtime: Arc<RuntimeEnv>,
         threads: usize,
     ) -> Result<Self, DataFusionError> {
-        let state = template(catalog, runtime, threads)?;
+        let state = template(catalog, oids, runtime, threads)?;
         Ok(Self { own: install(state.clone(), Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
     }
 }
 
 fn template(
     catalog: &Arc<dyn CatalogProvider>,
+    oids: &Arc<Oids>,
     runtime: Arc<RuntimeEnv>,
     threads: usize,
 ) -> Result<SessionState, DataFusionError> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, MAIN_DATABASE)
         .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true)
+        // It has tables of ours.
+        .with_information_schema(false)
         .with_target_partitions(threads);
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
@@ -214,7 +218,7 @@ fn template(
         SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
     let context = SessionContext::new_with_state(state);
     context.register_catalog(CATALOG, Arc::clone(catalog));
-    setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
+    postgres::install(&context, CATALOG, catalog, oids)?;
     context.register_udf(version());
     Ok(context.state())
 }

@@ -4,12 +4,13 @@
 //! Arrow batches that stops working when it is dropped. Every query sees each table in one immutable state.
 //!
 //! It writes no file and no log: what statements that write ask for, the lake does. No SQL can make it read a file that is
-//! not a table's. It knows no wire format.
+//! not a table's. It knows the types that Postgres has, and no wire format.
 
 mod adapt;
 mod alter;
 mod answer;
 mod catalog;
+mod cursors;
 mod dialect;
 mod engine;
 mod error;
@@ -19,6 +20,7 @@ mod naming;
 mod numbered;
 mod parameters;
 mod places;
+mod postgres;
 mod pruning;
 mod reads;
 mod rewrite;
@@ -28,6 +30,7 @@ mod statement;
 mod table;
 mod tail;
 mod time_travel;
+mod transactions;
 mod users;
 mod variables;
 mod views;
@@ -37,10 +40,12 @@ mod writing;
 mod tests;
 
 pub use answer::{Answer, QueryStats};
+pub use cursors::{CopyFormat, CopyKind};
 pub use dialect::Dialect;
 pub use engine::Engine;
 pub use error::SqlError;
 pub use places::Found;
+pub use postgres::{postgres_type, type_modifier};
 pub use session::{Prepared, Session};
 pub use statement::{SQL_BYTES_MAX, Statement};
 pub use table::LakeTable;

@@ -19,7 +19,7 @@ const PARAMETERS_MAX: usize = 65_535;
 pub(crate) fn types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, DataFusionError> {
     let mut types: BTreeMap<String, Option<DataType>> = plan.get_parameter_types()?.into_iter().collect();
     if types.values().any(Option::is_none) {
-        add_lists(plan, &mut types)?;
+        add_hidden(plan, &mut types)?;
     }
     let numbered = |name: &str| name.trim_start_matches('$').parse::<usize>().ok().filter(|number| *number > 0);
     let count = types.keys().filter_map(|name| numbered(name)).max().unwrap_or(0).min(PARAMETERS_MAX);
@@ -55,17 +55,25 @@ pub(crate) fn fill(
     plan.with_param_values(cast).map(Ok)
 }
 
-/// In `x = any($1)` the parameter is a list of what `x` is: the engine knows, but does not tell.
-fn add_lists(plan: &LogicalPlan, types: &mut BTreeMap<String, Option<DataType>>) -> Result<(), DataFusionError> {
+/// In `x = any($1)` the parameter is a list of what `x` is, in `$1::date` a date: the engine knows, but does not tell.
+fn add_hidden(plan: &LogicalPlan, types: &mut BTreeMap<String, Option<DataType>>) -> Result<(), DataFusionError> {
     plan.apply_with_subqueries(|node| {
         for input in node.inputs() {
             node.apply_expressions(|expr| {
                 expr.apply(|part| {
-                    if let Some((parameter, element)) = any_parameter(part)
-                        && let Ok(kind) = element.get_type(input.schema())
-                    {
-                        let list = DataType::List(Arc::new(Field::new_list_field(kind, true)));
-                        types.insert(parameter.id.clone(), Some(list));
+                    let list = |kind| DataType::List(Arc::new(Field::new_list_field(kind, true)));
+                    let found = match (any_parameter(part), part) {
+                        (Some((parameter, element)), _) => {
+                            Some((parameter, element.get_type(input.schema()).map(list)))
+                        }
+                        (None, Expr::Cast(cast)) => match cast.expr.as_ref() {
+                            Expr::Placeholder(parameter) => Some((parameter, part.get_type(input.schema()))),
+                            _ => None,
+                        },
+                        _ => None,
+                    };
+                    if let Some((parameter, Ok(kind))) = found {
+                        types.entry(parameter.id.clone()).and_modify(|known| *known = known.take().or(Some(kind)));
                     }
                     Ok(TreeNodeRecursion::Continue)
                 })

@@ -24,25 +24,46 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
+use crate::cursors::{Around, Cursors};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
 use crate::parameters;
+use crate::postgres::{Asking, OWNER, of_session};
 use crate::rewrite::tell_columns_apart;
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind, parse};
 use crate::time_travel::{self, Moment, Versions};
+use crate::transactions::{Block, Transaction, outside};
 use crate::variables::Variables;
 use crate::views::as_one;
 
 /// One connection's view of the lake.
 pub struct Session {
     shared: Arc<Shared>,
-    variables: Mutex<Variables>,
-    /// The dialect it began with, and returns to when it is reset.
-    dialect: Dialect,
+    variables: Arc<Mutex<Variables>>,
+    /// Who it is for, as `current_user` and `pg_backend_pid()` say.
+    client: Mutex<Client>,
+    /// What the client set when it connected: what a reset brings back.
+    initial: Mutex<Variables>,
+    /// The transaction block that was begun.
+    block: Mutex<Option<Block>>,
+    cursors: Cursors,
     /// Stops the statement that writes, if one does.
     writing: Mutex<Option<watch::Sender<bool>>>,
+}
+
+/// Who a session is for.
+#[derive(Debug, Clone)]
+struct Client {
+    user: String,
+    backend: i32,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self { user: OWNER.to_owned(), backend: 0 }
+    }
 }
 
 /// That a statement of a session writes; until this goes.
@@ -87,7 +108,41 @@ impl Session {
     pub(crate) fn new(shared: Arc<Shared>, dialect: Dialect) -> Self {
         let mut variables = Variables::new(dialect);
         variables.read_only_by(shared.read_only);
-        Self { shared, variables: Mutex::new(variables), dialect, writing: Mutex::default() }
+        Self {
+            shared,
+            initial: Mutex::new(variables.clone()),
+            variables: Arc::new(Mutex::new(variables)),
+            client: Mutex::default(),
+            block: Mutex::default(),
+            cursors: Cursors::default(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// Tells the session who it is for: the user's name, and the number of the connection.
+    pub fn set_client(&self, user: &str, backend: i32) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Client { user: user.to_owned(), backend };
+    }
+
+    /// Takes the variables as they are for those that a reset brings back.
+    pub fn begin(&self) {
+        *lock(&self.initial) = self.variables().clone();
+    }
+
+    /// Ends a transaction block of which nothing is kept.
+    pub fn roll_back(&self) {
+        if let Some(block) = lock(&self.block).take() {
+            *self.variables() = block.roll_back();
+        }
+        self.cursors.end_transaction();
+    }
+
+    /// The columns of a cursor.
+    ///
+    /// # Errors
+    /// If there is no such cursor.
+    pub fn cursor(&self, name: &str) -> Result<SchemaRef, SqlError> {
+        self.cursors.schema(name)
     }
 
     /// Reads SQL text: statements separated by semicolons, or none.
@@ -138,9 +193,16 @@ impl Session {
             let parameters = self.check_write(statement.clone()).await?;
             return Ok(Prepared { statement, parameters, schema: Arc::new(Schema::empty()) });
         }
+        if let StatementKind::Around(around) = &statement.kind
+            && let Some(query) = around.query()
+        {
+            let Prepared { parameters, .. } = Box::pin(self.prepare(query.clone())).await?;
+            return Ok(Prepared { statement, parameters, schema: Arc::new(Schema::empty()) });
+        }
         let StatementKind::Query { .. } = &statement.kind else {
             let schema = match &statement.kind {
                 StatementKind::Show(name) => self.show(name.as_deref())?.schema().clone(),
+                StatementKind::Around(Around::Fetch { name, is_move: false, .. }) => self.cursors.schema(name)?,
                 _ => Arc::new(Schema::empty()),
             };
             return Ok(Prepared { statement, parameters: Vec::new(), schema });
@@ -186,22 +248,113 @@ impl Session {
     ) -> Result<Answer, SqlError> {
         match &statement.kind {
             StatementKind::Query { command, .. } => self.run_query(command, statement, parameters, expected).await,
-            StatementKind::Set { name, value } => {
-                self.variables().set(name, value.as_deref())?;
+            StatementKind::Set { name, value, is_local } => {
+                self.set(name, value.as_deref(), *is_local)?;
                 Ok(Answer::done(statement.command()))
             }
             StatementKind::ResetAll(command) => {
-                let mut variables = Variables::new(self.dialect);
-                variables.read_only_by(self.shared.read_only);
-                *self.variables() = variables;
+                if *command == "DISCARD ALL" {
+                    if lock(&self.block).is_some() {
+                        return Err(SqlError::invalid("25001", "DISCARD ALL cannot run inside a transaction block"));
+                    }
+                    self.cursors.close(None)?;
+                }
+                *self.variables() = lock(&self.initial).clone();
                 Ok(Answer::done(command))
             }
+            StatementKind::Transaction(transaction) => self.transact(transaction),
+            StatementKind::Around(around) => self.run_around(statement, around, parameters).await,
             StatementKind::Show(name) => self.show(name.as_deref()),
             StatementKind::Alter(alteration) => self.alter(alteration).await,
             StatementKind::Write(write) => self.write(statement, write, parameters).await,
             StatementKind::CreateView(view) => self.create_view(statement, view).await,
             StatementKind::DropViews(views) => self.drop_views(views).await,
             StatementKind::Nothing(command) => Ok(Answer::done(command)),
+        }
+    }
+
+    /// Sets a variable; as it was when the session began, if there is no value.
+    fn set(&self, name: &str, value: Option<&str>, is_local: bool) -> Result<(), SqlError> {
+        let mut block = lock(&self.block);
+        if is_local && block.is_none() {
+            // Postgres warns: it would end with the statement.
+            return self.variables().get(name).map(drop);
+        }
+        let mut variables = self.variables();
+        let before = variables.get(name)?.to_owned();
+        match value {
+            Some(value) => variables.set(name, Some(value))?,
+            None => {
+                let initial = lock(&self.initial).get(name)?.to_owned();
+                variables.set(name, None)?;
+                variables.restore(name, initial);
+            }
+        }
+        if let Some(block) = block.as_mut().filter(|_| is_local) {
+            block.keep(name, before);
+        }
+        Ok(())
+    }
+
+    fn transact(&self, transaction: &Transaction) -> Result<Answer, SqlError> {
+        let mut block = lock(&self.block);
+        match (transaction, block.as_mut()) {
+            (Transaction::Begin { read_only }, None) => {
+                let mut begun = Block::begin(&self.variables());
+                if *read_only {
+                    begun.keep("transaction_read_only", self.variable("transaction_read_only")?);
+                    self.variables().set("transaction_read_only", Some("on"))?;
+                }
+                *block = Some(begun);
+            }
+            // Postgres warns that one was begun, or that there is none.
+            (Transaction::Begin { .. }, Some(_)) => {}
+            (Transaction::Commit, _) => {
+                if let Some(block) = block.take() {
+                    block.commit(&mut self.variables());
+                }
+                self.cursors.end_transaction();
+            }
+            (Transaction::Rollback, _) => {
+                drop(block);
+                self.roll_back();
+            }
+            (Transaction::Savepoint(_), None) => return Err(outside("SAVEPOINT")),
+            (Transaction::RollbackTo(_), None) => return Err(outside("ROLLBACK TO SAVEPOINT")),
+            (Transaction::Release(_), None) => return Err(outside("RELEASE SAVEPOINT")),
+            (Transaction::Savepoint(name), Some(block)) => block.savepoint(name, &self.variables())?,
+            (Transaction::RollbackTo(name), Some(block)) => {
+                let before = block.roll_back_to(name)?;
+                *self.variables() = before;
+            }
+            (Transaction::Release(name), Some(block)) => block.release(name)?,
+        }
+        Ok(Answer::done(transaction.command()))
+    }
+
+    async fn run_around(
+        &self,
+        statement: &Statement,
+        around: &Around,
+        parameters: &[ScalarValue],
+    ) -> Result<Answer, SqlError> {
+        match around {
+            Around::Declare { name, hold, query } => {
+                if !hold && lock(&self.block).is_none() {
+                    return Err(outside("DECLARE CURSOR without HOLD"));
+                }
+                let answer = self.run_query("SELECT", query, parameters, None).await?;
+                self.cursors.declare(name, *hold, answer)?;
+                Ok(Answer::done(statement.command()))
+            }
+            Around::Fetch { name, rows, is_move: false } => self.cursors.fetch(name, *rows),
+            Around::Fetch { name, rows, is_move: true } => self.cursors.pass(name, *rows).await,
+            Around::Close(name) => {
+                self.cursors.close(name.as_deref())?;
+                Ok(Answer::done(statement.command()))
+            }
+            Around::Copy { query, .. } => self.run_query("COPY", query, parameters, None).await,
+            Around::Deallocate(_) => Ok(Answer::done(statement.command())),
         }
     }
 
@@ -306,6 +459,9 @@ impl Session {
     /// The engine's settings with those of this session laid over them.
     pub(crate) fn state_now(&self) -> SessionState {
         let mut state = self.shared.state(self.variables().dialect());
+        let Client { user, backend } = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let asking = Asking { user, backend, variables: Arc::clone(&self.variables) };
+        of_session(&mut state, &asking, &self.shared.oids);
         state.mark_start_execution();
         state
     }
@@ -314,6 +470,11 @@ impl Session {
         // Every change is one assignment: a panic leaves nothing half done.
         self.variables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is one assignment: a panic leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One query on its way through the engine's threads.

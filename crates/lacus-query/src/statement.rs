@@ -20,12 +20,15 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use trino_functions::syntax::{SqlDialect, quote_types};
 
 use crate::alter::Alteration;
+use crate::cursors::{self, Around, CopyFormat, Read};
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
 use crate::naming::ColumnNames;
+use crate::postgres::rewrite as rewrite_catalog_question;
 use crate::rewrite::rewrite;
 use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
+use crate::transactions::Transaction;
 use crate::views::{CreateView, DropViews};
 use crate::writing::{Write, plainly, question_of, quote_partitions, write_types};
 
@@ -64,7 +67,12 @@ pub(crate) enum StatementKind {
     Set {
         name: String,
         value: Option<String>,
+        /// Whether it ends with the transaction.
+        is_local: bool,
     },
+    Transaction(Transaction),
+    /// A cursor, or `COPY (…) TO STDOUT`.
+    Around(Around),
     /// `RESET ALL`, `DISCARD ALL`.
     ResetAll(&'static str),
     /// `SHOW name`, or `SHOW ALL`.
@@ -91,6 +99,8 @@ impl Statement {
             StatementKind::Set { value: Some(_), .. } => "SET",
             StatementKind::Set { value: None, .. } => "RESET",
             StatementKind::Show(_) => "SHOW",
+            StatementKind::Transaction(transaction) => transaction.command(),
+            StatementKind::Around(around) => around.command(),
             StatementKind::Alter(_) => "ALTER TABLE",
             StatementKind::Write(write) => write.command(),
             StatementKind::CreateView(_) => "CREATE VIEW",
@@ -110,8 +120,47 @@ impl Statement {
         match &self.kind {
             StatementKind::Query { parsed, .. } => Some(parsed),
             StatementKind::Write(write) => write.question(),
+            StatementKind::Around(around) => around.query().and_then(Self::question),
             _ => None,
         }
+    }
+
+    /// How its rows are to be written, if it is `COPY (…) TO STDOUT`.
+    #[must_use]
+    pub fn copy_format(&self) -> Option<&CopyFormat> {
+        match &self.kind {
+            StatementKind::Around(Around::Copy { format, .. }) => Some(format),
+            _ => None,
+        }
+    }
+
+    /// The prepared statement that is not needed any more, if it is `DEALLOCATE`; all if it names none. `DISCARD ALL` is such a
+    /// statement, too.
+    #[must_use]
+    pub fn deallocates(&self) -> Option<Option<&str>> {
+        match &self.kind {
+            StatementKind::Around(Around::Deallocate(name)) => Some(name.as_deref()),
+            StatementKind::ResetAll("DISCARD ALL") => Some(None),
+            _ => None,
+        }
+    }
+
+    /// Whether a transaction goes on after it, though one of its statements failed: `ROLLBACK TO`.
+    #[must_use]
+    pub fn mends_transaction(&self) -> bool {
+        matches!(self.kind, StatementKind::Transaction(Transaction::RollbackTo(_)))
+    }
+
+    /// Whether a transaction ends with it.
+    #[must_use]
+    pub fn ends_transaction(&self) -> bool {
+        matches!(self.kind, StatementKind::Transaction(Transaction::Commit | Transaction::Rollback))
+    }
+
+    /// Whether a transaction begins with it.
+    #[must_use]
+    pub fn begins_transaction(&self) -> bool {
+        matches!(self.kind, StatementKind::Transaction(Transaction::Begin { .. }))
     }
 
     /// Its place among the statements of its text.
@@ -158,6 +207,10 @@ pub(crate) fn parse(
     if sql.len() > SQL_BYTES_MAX {
         return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
+    let read_others = |sql: &str| parse(sql, dialect, postgres, names);
+    if let Some(found) = cursors::parse(sql, |sql| tokens(sql).ok(), &read_others)? {
+        return Ok(found.into_iter().flat_map(|read| around(read, sql, dialect)).collect());
+    }
     let question = catalog_question(sql, postgres);
     let is_catalog_question = question.is_some();
     let (parsed, moments) = match question {
@@ -175,6 +228,28 @@ pub(crate) fn parse(
         statements.push(Statement { kind, sql, index, dialect, names, moments, is_catalog_question });
     }
     Ok(statements)
+}
+
+/// Statements that are around a query, or beside one that is.
+fn around(read: Read, sql: &str, dialect: Dialect) -> Vec<Statement> {
+    let (kind, inside) = match read {
+        Read::Other(statements) => return statements,
+        Read::Nothing(command) => (StatementKind::Nothing(command), None),
+        Read::Around(around) => {
+            let inside = around.query().cloned();
+            (StatementKind::Around(around), inside)
+        }
+    };
+    let plain = || Statement {
+        kind: StatementKind::Nothing(""),
+        sql: sql.into(),
+        index: 0,
+        dialect,
+        names: ColumnNames::default(),
+        moments: Arc::default(),
+        is_catalog_question: false,
+    };
+    vec![Statement { kind, ..inside.unwrap_or_else(plain) }]
 }
 
 fn read(sql: &str) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
@@ -207,12 +282,13 @@ fn catalog_question(sql: &str, postgres: &PostgresCompatibilityParser) -> Option
     if !POSTGRES_WORDS.iter().any(|word| lower.contains(word)) {
         return None;
     }
-    let statements = postgres.parse(sql).ok()?;
+    let mut statements = postgres.parse(sql).ok()?;
+    statements.iter_mut().for_each(rewrite_catalog_question);
     Some(statements.into_iter().map(|statement| Parsed::Statement(Box::new(statement))).collect())
 }
 
 /// What questions to `pg_catalog` have in them, and others hardly ever.
-const POSTGRES_WORDS: [&str; 5] = ["pg_", "::reg", "current_user", "session_user", "current_schema"];
+const POSTGRES_WORDS: [&str; 6] = ["pg_", "svv_", "::reg", "current_user", "session_user", "current_schema"];
 
 fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
     match parsed {
@@ -224,8 +300,11 @@ fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
             _ => Err(SqlError::invalid("0A000", "EXPLAIN is for queries")),
         },
         Parsed::Reset(reset) => match reset {
+            datafusion::sql::parser::ResetStatement::Variable(name) if plain(&name) == "all" => {
+                Ok(StatementKind::ResetAll("RESET"))
+            }
             datafusion::sql::parser::ResetStatement::Variable(name) => {
-                Ok(StatementKind::Set { name: plain(&name), value: None })
+                Ok(StatementKind::Set { name: plain(&name), value: None, is_local: false })
             }
         },
         Parsed::CreateExternalTable(_) => Err(refused("CREATE EXTERNAL TABLE")),
@@ -244,15 +323,22 @@ fn classify_ast(statement: Ast) -> Result<StatementKind, SqlError> {
         Ast::Set(set) => set_variable(set),
         Ast::Reset(reset) => Ok(match reset.reset {
             ast::Reset::ALL => StatementKind::ResetAll("RESET"),
-            ast::Reset::ConfigurationParameter(name) => StatementKind::Set { name: plain(&name), value: None },
+            ast::Reset::ConfigurationParameter(name) => {
+                StatementKind::Set { name: plain(&name), value: None, is_local: false }
+            }
         }),
-        Ast::Discard { .. } => Ok(StatementKind::ResetAll("DISCARD ALL")),
-        Ast::StartTransaction { .. } => Ok(StatementKind::Nothing("BEGIN")),
-        Ast::Commit { .. } => Ok(StatementKind::Nothing("COMMIT")),
-        Ast::Rollback { .. } => Ok(StatementKind::Nothing("ROLLBACK")),
-        Ast::Savepoint { .. } => Ok(StatementKind::Nothing("SAVEPOINT")),
-        Ast::ReleaseSavepoint { .. } => Ok(StatementKind::Nothing("RELEASE")),
-        Ast::Deallocate { .. } => Ok(StatementKind::Nothing("DEALLOCATE")),
+        Ast::Discard { object_type: ast::DiscardObject::ALL } => Ok(StatementKind::ResetAll("DISCARD ALL")),
+        Ast::Discard { .. } => Ok(StatementKind::Nothing("DISCARD")),
+        Ast::StartTransaction { modes, .. } => {
+            Ok(StatementKind::Transaction(Transaction::Begin { read_only: access(&modes) == Some(true) }))
+        }
+        Ast::Commit { .. } => Ok(StatementKind::Transaction(Transaction::Commit)),
+        Ast::Rollback { savepoint: None, .. } => Ok(StatementKind::Transaction(Transaction::Rollback)),
+        Ast::Rollback { savepoint: Some(name), .. } => {
+            Ok(StatementKind::Transaction(Transaction::RollbackTo(name.value)))
+        }
+        Ast::Savepoint { name } => Ok(StatementKind::Transaction(Transaction::Savepoint(name.value))),
+        Ast::ReleaseSavepoint { name } => Ok(StatementKind::Transaction(Transaction::Release(name.value))),
         Ast::AlterTable(alter) => Ok(StatementKind::Alter(Box::new(Alteration::of(alter)?))),
         Ast::CreateView(view) => Ok(StatementKind::CreateView(Box::new(CreateView::of(&view)?))),
         Ast::Drop { object_type: ObjectType::View, if_exists, names, .. } => {
@@ -297,22 +383,39 @@ fn shown_variable(words: &[Ident]) -> Option<String> {
 
 fn set_variable(set: Set) -> Result<StatementKind, SqlError> {
     match set {
-        Set::SingleAssignment { variable, values, .. } => {
+        Set::SingleAssignment { variable, values, scope, .. } => {
             let value = values.iter().map(setting).collect::<Result<Vec<_>, _>>()?.join(", ");
             let is_default = matches!(values.as_slice(), [Expr::Identifier(word)] if is_default(word));
-            Ok(StatementKind::Set { name: plain(&variable), value: (!is_default).then_some(value) })
+            let is_local = scope == Some(ast::ContextModifier::Local);
+            Ok(StatementKind::Set { name: plain(&variable), value: (!is_default).then_some(value), is_local })
         }
-        Set::SetTimeZone { value, .. } => {
+        Set::SetTimeZone { value, local } => {
             let is_default = matches!(&value, Expr::Identifier(word) if is_default(word));
             let value = if is_default { None } else { Some(setting(&value)?) };
-            Ok(StatementKind::Set { name: "timezone".to_owned(), value })
+            Ok(StatementKind::Set { name: "timezone".to_owned(), value, is_local: local })
         }
         Set::SetNames { charset_name, .. } => {
-            Ok(StatementKind::Set { name: "client_encoding".to_owned(), value: Some(charset_name.value) })
+            let (name, value) = ("client_encoding".to_owned(), Some(charset_name.value));
+            Ok(StatementKind::Set { name, value, is_local: false })
         }
-        Set::SetTransaction { .. } => Ok(StatementKind::Nothing("SET")),
+        Set::SetTransaction { modes, session, .. } => Ok(match access(&modes) {
+            None => StatementKind::Nothing("SET"),
+            Some(is_on) => {
+                let name = if session { "default_transaction_read_only" } else { "transaction_read_only" };
+                let value = Some(if is_on { "on" } else { "off" }.to_owned());
+                StatementKind::Set { name: name.to_owned(), value, is_local: !session }
+            }
+        }),
         other => Err(refused(&format!("{other}"))),
     }
+}
+
+/// Whether a transaction only reads, if its modes say so.
+fn access(modes: &[ast::TransactionMode]) -> Option<bool> {
+    modes.iter().rev().find_map(|mode| match mode {
+        ast::TransactionMode::AccessMode(access) => Some(*access == ast::TransactionAccessMode::ReadOnly),
+        ast::TransactionMode::IsolationLevel(_) => None,
+    })
 }
 
 fn is_default(word: &Ident) -> bool {

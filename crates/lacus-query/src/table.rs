@@ -52,7 +52,6 @@ impl LakeTable {
     }
 
     /// The state it is in.
-    #[cfg(test)]
     pub(crate) fn state(&self) -> &TableState {
         &self.state
     }

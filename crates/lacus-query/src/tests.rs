@@ -6,6 +6,7 @@ mod evolution;
 mod lake;
 mod metadata;
 mod names;
+mod postgres;
 mod pruning;
 mod reading;
 mod sessions;

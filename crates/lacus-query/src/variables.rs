@@ -8,41 +8,71 @@ use std::time::Duration;
 
 use crate::dialect::Dialect;
 use crate::error::{SqlError, nearest};
+use crate::postgres::PG_CATALOG;
 
 /// Every variable with its value in a new session.
-const KNOWN: [(&str, &str); 24] = [
+const KNOWN: [(&str, &str); 42] = [
     ("application_name", ""),
     ("bytea_output", "hex"),
     ("client_encoding", "UTF8"),
     ("client_min_messages", "notice"),
     ("datestyle", "ISO, MDY"),
+    ("default_transaction_deferrable", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("dialect", "lacus"),
+    ("enable_result_cache_for_session", "on"),
+    ("escape_string_warning", "on"),
     ("extra_float_digits", "1"),
     ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("in_hot_standby", "off"),
     ("integer_datetimes", "on"),
     ("intervalstyle", "postgres"),
     ("is_superuser", "off"),
     ("jit", "off"),
+    ("lc_collate", "C"),
+    ("lc_ctype", "C.UTF-8"),
+    ("lc_messages", "C"),
+    ("lc_monetary", "C"),
+    ("lc_numeric", "C"),
+    ("lc_time", "C"),
     ("lock_timeout", "0"),
     ("max_identifier_length", "63"),
+    ("max_index_keys", "32"),
+    ("query_group", ""),
+    ("row_security", "on"),
     ("search_path", "main"),
     ("server_encoding", "UTF8"),
     ("server_version", SERVER_VERSION),
+    ("server_version_num", "150000"),
+    ("ssl", "off"),
     ("standard_conforming_strings", "on"),
     ("statement_timeout", "0"),
+    ("synchronous_commit", "on"),
     ("timezone", "UTC"),
+    ("transaction_deferrable", "off"),
     ("transaction_isolation", "read committed"),
     ("transaction_read_only", "off"),
 ];
 
-/// What the server calls itself: drivers read the number in front and expect what Postgres 15 has.
-pub const SERVER_VERSION: &str = concat!("15.0 (lacus ", env!("CARGO_PKG_VERSION"), ")");
+/// What the server calls itself: drivers read the number in front and expect what Postgres 15 has; Redshift's reads a
+/// version as Python writes it (PEP 440).
+pub const SERVER_VERSION: &str = concat!("15.0+lacus.", env!("CARGO_PKG_VERSION"));
 
 /// Variables that nobody sets.
-const FIXED: [&str; 6] =
-    ["integer_datetimes", "is_superuser", "max_identifier_length", "server_encoding", "server_version", "jit"];
+const FIXED: [&str; 10] = [
+    "in_hot_standby",
+    "integer_datetimes",
+    "is_superuser",
+    "lc_collate",
+    "lc_ctype",
+    "max_identifier_length",
+    "max_index_keys",
+    "server_encoding",
+    "server_version",
+    "server_version_num",
+];
 
 /// Either keeps a session from writing.
 const READ_ONLY: [&str; 2] = ["default_transaction_read_only", "transaction_read_only"];
@@ -91,8 +121,22 @@ impl Variables {
         Ok(())
     }
 
+    /// Gives a variable back a value that it had.
+    pub(crate) fn restore(&mut self, name: &str, value: String) {
+        if let Ok(key) = known(name) {
+            self.values.insert(key, value);
+        }
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         self.values.get("dialect").and_then(|value| value.parse().ok()).unwrap_or_default()
+    }
+
+    /// The databases that a table without one is looked for in, as `SET search_path` named them.
+    pub(crate) fn search_path(&self) -> Vec<String> {
+        let path = self.values.get("search_path").map(String::as_str).unwrap_or_default();
+        let names = path.split(',').map(|name| name.trim().trim_matches('"').to_owned());
+        names.filter(|name| !name.is_empty() && name != "$user" && name != PG_CATALOG).collect()
     }
 
     /// Whether statements that write are refused.
@@ -105,6 +149,11 @@ impl Variables {
         let value = self.values.get("statement_timeout")?;
         timeout(value).filter(|timeout| !timeout.is_zero())
     }
+}
+
+/// Every variable with its value in a new session of dialect `lacus`.
+pub(crate) fn defaults() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KNOWN.into_iter()
 }
 
 fn known(name: &str) -> Result<&'static str, SqlError> {
@@ -135,7 +184,7 @@ fn checked(key: &str, value: &str) -> Result<String, SqlError> {
             "22023",
             format!("\"{value}\" is no statement_timeout: use milliseconds, or a duration such as '30s'"),
         )),
-        "client_encoding" if !["utf8", "utf-8", "unicode"].contains(&value.to_ascii_lowercase().as_str()) => {
+        "client_encoding" if !["utf8", "unicode"].contains(&plain(value).as_str()) => {
             Err(SqlError::invalid("0A000", format!("client_encoding \"{value}\" is not supported"))
                 .with_hint("lacus speaks UTF8"))
         }
@@ -144,6 +193,11 @@ fn checked(key: &str, value: &str) -> Result<String, SqlError> {
         "default_transaction_read_only" | "transaction_read_only" => switch(key, value),
         _ => Ok(value.to_owned()),
     }
+}
+
+/// The letters and digits of a name, as Postgres compares those of encodings.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
 fn switch(key: &str, value: &str) -> Result<String, SqlError> {

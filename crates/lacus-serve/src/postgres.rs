@@ -1,4 +1,4 @@
-//! The Postgres protocol, as far as clients that read need it.
+//! The Postgres protocol.
 //!
 //! Each connection has a session of its own. Rows are sent as the engine gives them, never collected. Cancel requests,
 //! a client that goes away, and shutdown stop the query itself. There is no authentication yet: listen on loopback.
@@ -6,6 +6,7 @@
 mod cancel;
 mod columns;
 mod connection;
+mod copying;
 mod errors;
 mod messages;
 mod numeric;

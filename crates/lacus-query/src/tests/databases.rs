@@ -131,6 +131,8 @@ async fn clients_are_told_of_all_databases() {
                      LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                      WHERE c.relkind IN ('r','p','') AND n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_toast'
                      AND n.nspname <> 'information_schema' AND pg_catalog.pg_table_is_visible(c.oid) ORDER BY 1,2";
+    assert_eq!(ask(&session, relations).await, "main|clicks", "what is found without naming its database");
+    session.set_variable("search_path", "web, main").unwrap();
     assert_eq!(ask(&session, relations).await, "main|clicks\nweb|tracks\nweb|tracks__quarantine");
     assert_eq!(ask(&session, "show tables").await.matches("|web|tracks|").count(), 1);
     lake.add("app.tracks", r#"{"event":"c"}"#).await;

@@ -11,7 +11,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArra
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, SchemaRef, TimeUnit};
 use lacus_lake::schema::is_uuid;
-use lacus_query::{SqlError, json};
+use lacus_query::{SqlError, json, type_modifier};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{DataRowEncoder, FieldInfo};
@@ -52,7 +52,9 @@ impl Columns {
         let fields = schema.fields().iter().zip(&shapes).enumerate().map(|(index, (field, shape))| {
             let kind = shape.postgres();
             let size = size(&kind);
-            FieldInfo::new(field.name().clone(), None, None, kind, format_of(format, index)).with_type_size(size)
+            FieldInfo::new(field.name().clone(), None, None, kind, format_of(format, index))
+                .with_type_size(size)
+                .with_type_modifier(type_modifier(field.data_type()))
         });
         Self { fields: Arc::new(fields.collect()), shapes }
     }

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream};
 use lacus_flow::Deliveries;
-use lacus_query::{Answer, Dialect, Engine, Prepared, Session, SqlError, Statement};
+use lacus_query::{Answer, CopyFormat, Dialect, Engine, Prepared, Session, SqlError, Statement};
 use pgwire::api::cancel::CancelHandler;
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use pgwire::api::query::{
-    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_partial_query_response,
+    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_execution_response,
+    send_partial_query_response, send_query_response, send_ready_for_query,
 };
-use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::results::{DescribePortalResponse, FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::{QueryParser, StoredStatement};
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
@@ -22,15 +24,17 @@ use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::data::DataRow;
 use pgwire::messages::extendedquery::{
-    Close, CloseComplete, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_STATEMENT,
+    Close, CloseComplete, Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use pgwire::messages::simplequery::Query;
 use pgwire::messages::startup::ParameterStatus;
 
 use crate::CATCH_UP_MAX;
 use crate::postgres::cancel::{Cancels, Running, RunningQuery};
 use crate::postgres::columns::Columns;
-use crate::postgres::errors::{aborted, info, wire};
+use crate::postgres::copying;
+use crate::postgres::errors::{aborted, wire};
 use crate::postgres::parameters;
 use crate::postgres::startup::REPORTED;
 
@@ -103,20 +107,16 @@ impl Connection {
     }
 
     /// Runs a statement, in a transaction of this status, until its first rows can be sent; cancelled if the client asks.
-    async fn run<C>(
-        &self,
-        client: &mut C,
-        status: TransactionStatus,
-        what: What<'_>,
-        format: &Format,
-    ) -> Result<Response, SqlError>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-    {
+    async fn run(&self, status: TransactionStatus, what: What<'_>, format: &Format) -> Result<Reply, SqlError> {
         let statement = what.statement();
-        let failed = status == TransactionStatus::Error;
-        if failed && !ends_transaction(statement) {
-            return Err(aborted());
+        if status == TransactionStatus::Error {
+            if statement.ends_transaction() {
+                self.session().roll_back();
+                return Ok(Reply::Done(Tag::new("ROLLBACK")));
+            }
+            if !statement.mends_transaction() {
+                return Err(aborted());
+            }
         }
         let query = self.inner.running.begin();
         if statement.reads() {
@@ -140,24 +140,88 @@ impl Connection {
                 },
             }
         };
-        if answer.returns_rows() {
-            let columns = Columns::new(answer.schema(), format);
-            let mut response = QueryResponse::new(Arc::clone(&columns.fields), rows(answer, columns, query));
-            response.set_command_tag(statement.command());
-            return Ok(Response::Query(response));
+        if !answer.returns_rows() {
+            return Ok(Reply::Done(tag(&answer)));
         }
-        for (name, value) in self.newly_reported() {
-            let status = PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name, value));
-            if client.feed(status).await.is_err() {
-                return Err(cancelled());
+        let copied = statement.copy_format();
+        let columns = Columns::new(answer.schema(), copied.map(copying::encoding).as_ref().unwrap_or(format));
+        let fields = Arc::clone(&columns.fields);
+        let rows = rows(answer, columns, query);
+        if let Some(format) = copied {
+            return Ok(Reply::Copy(format.clone(), fields, Box::pin(rows)));
+        }
+        let mut response = QueryResponse::new(fields, rows);
+        response.set_command_tag(statement.command());
+        Ok(Reply::Rows(Box::new(response)))
+    }
+
+    /// Forgets the prepared statements that a statement says are not needed any more.
+    fn forget<C>(&self, client: &C, statement: &Statement) -> Result<(), SqlError>
+    where
+        C: ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        let Some(name) = statement.deallocates() else { return Ok(()) };
+        let mut statements = self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = match name {
+            None => std::mem::take(&mut *statements),
+            Some(name) if statements.remove(name) => BTreeSet::from([name.to_owned()]),
+            Some(name) => {
+                let message = format!("prepared statement \"{name}\" does not exist");
+                return Err(SqlError::invalid("26000", message));
             }
+        };
+        gone.iter().for_each(|name| client.portal_store().rm_statement(name));
+        Ok(())
+    }
+
+    /// Tells the client which variables changed.
+    async fn report<C>(&self, client: &mut C) -> PgWireResult<()>
+    where
+        C: Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        for (name, value) in self.newly_reported() {
+            client.feed(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name, value))).await?;
         }
-        let tag = tag(&answer, failed);
-        Ok(match answer.command() {
-            "BEGIN" => Response::TransactionStart(tag),
-            "COMMIT" | "ROLLBACK" => Response::TransactionEnd(tag),
-            _ => Response::Execution(tag),
-        })
+        Ok(())
+    }
+
+    /// Runs a statement of a text of statements, and sends what it answers.
+    async fn answer<C>(&self, client: &mut C, status: TransactionStatus, statement: &Statement) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.forget(client, statement).map_err(|error| wire(&error))?;
+        let reply = self.run(status, What::Statement(statement), &Format::UnifiedText).await;
+        match reply.map_err(|error| wire(&error))? {
+            Reply::Rows(response) => send_query_response(client, *response, true).await?,
+            Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
+            Reply::Done(tag) => send_execution_response(client, tag).await?,
+        }
+        self.report(client).await
+    }
+}
+
+/// What a statement has for the client.
+enum Reply {
+    Rows(Box<QueryResponse>),
+    Copy(CopyFormat, Arc<Vec<FieldInfo>>, Pin<Box<dyn Stream<Item = PgWireResult<DataRow>> + Send>>),
+    Done(Tag),
+}
+
+/// The status of a transaction after a statement.
+fn status_after(statement: &Statement, status: TransactionStatus) -> TransactionStatus {
+    if statement.ends_transaction() {
+        TransactionStatus::Idle
+    } else if statement.begins_transaction() || statement.mends_transaction() {
+        TransactionStatus::Transaction
+    } else {
+        status
     }
 }
 
@@ -184,10 +248,9 @@ impl What<'_> {
 }
 
 /// What a client is told that was done: `INSERT 0 3`, `DELETE 2`, `SELECT 7` for a table that was made with its rows.
-fn tag(answer: &Answer, failed: bool) -> Tag {
+fn tag(answer: &Answer) -> Tag {
     let rows = answer.affected().map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
     match (answer.command(), rows) {
-        _ if failed => Tag::new("ROLLBACK"),
         (command, None) => Tag::new(command),
         ("INSERT", Some(rows)) => Tag::new("INSERT").with_oid(0).with_rows(rows),
         ("CREATE TABLE AS", Some(rows)) => Tag::new("SELECT").with_rows(rows),
@@ -200,10 +263,6 @@ fn in_transaction(statement: &Statement) -> SqlError {
     let message = format!("{} can't run inside a transaction block", statement.command());
     SqlError::invalid("25001", message)
         .with_hint("lacus commits each statement by itself: leave out BEGIN, or connect with autocommit")
-}
-
-fn ends_transaction(statement: &Statement) -> bool {
-    matches!(statement.command(), "COMMIT" | "ROLLBACK")
 }
 
 fn cancelled() -> SqlError {
@@ -239,39 +298,43 @@ fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<It
 
 #[async_trait]
 impl SimpleQueryHandler for Connection {
-    async fn do_query<C>(&self, client: &mut C, sql: &str) -> PgWireResult<Vec<Response>>
+    /// Runs each statement when all before it are answered; the library's own way would first begin all.
+    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let statements = self.session().parse(sql).map_err(|error| wire(&error))?;
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let statements = self.session().parse(&query.query).map_err(|error| wire(&error))?;
         if statements.is_empty() {
-            return Ok(vec![Response::EmptyQuery]);
+            client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }
-        let mut responses = Vec::with_capacity(statements.len());
-        // The client's status follows when all are answered.
-        let mut status = client.transaction_status();
         for statement in &statements {
-            match self.run(client, status, What::Statement(statement), &Format::UnifiedText).await {
-                Ok(response) => {
-                    status = match response {
-                        Response::TransactionStart(_) => TransactionStatus::Transaction,
-                        Response::TransactionEnd(_) => TransactionStatus::Idle,
-                        _ => status,
-                    };
-                    responses.push(response);
-                }
-                // What came before it is answered first.
-                Err(error) => {
-                    responses.push(Response::Error(Box::new(info(&error))));
-                    break;
-                }
-            }
+            let status = client.transaction_status();
+            self.answer(client, status, statement).await?;
+            client.set_transaction_status(status_after(statement, status));
         }
-        Ok(responses)
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        let status = client.transaction_status();
+        send_ready_for_query(client, status).await
     }
+
+    async fn do_query<C>(&self, _client: &mut C, _sql: &str) -> PgWireResult<Vec<Response>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        Err(only_as_they_come())
+    }
+}
+
+/// The library has a method for answers that are ready at once, which nobody calls here.
+fn only_as_they_come() -> PgWireError {
+    wire(&SqlError::new(lacus_core::Kind::Internal, "XX000", "statements are answered as they run"))
 }
 
 #[async_trait]
@@ -289,7 +352,8 @@ impl QueryParser for Connection {
         if !statements.is_empty() {
             return Err(wire(&SqlError::invalid("42601", "cannot insert multiple commands into a prepared statement")));
         }
-        if client.transaction_status() == TransactionStatus::Error && !ends_transaction(&statement) {
+        let may_run = statement.ends_transaction() || statement.mends_transaction();
+        if client.transaction_status() == TransactionStatus::Error && !may_run {
             return Err(wire(&aborted()));
         }
         if statement.reads() {
@@ -378,15 +442,13 @@ impl ExtendedQueryHandler for Connection {
         let state = portal.state();
         let mut state = state.lock().await;
         if matches!(*state, PortalExecutionState::Initial) {
-            let response = ExtendedQueryHandler::do_query(self, client, &portal, rows_max).await?;
-            *state = match response {
-                Response::Query(response) => PortalExecutionState::Suspended(response),
-                done => {
-                    send_done(client, done).await?;
+            match self.begin(client, &portal).await? {
+                Some(response) => *state = PortalExecutionState::Suspended(response),
+                None => {
                     client.set_state(PgWireConnectionState::ReadyForQuery);
                     return Ok(());
                 }
-            };
+            }
         }
         let sent = match &mut *state {
             PortalExecutionState::Suspended(response) => send_partial_query_response(client, response, rows_max).await,
@@ -396,10 +458,42 @@ impl ExtendedQueryHandler for Connection {
             *state = PortalExecutionState::Finished;
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
-        sent.map(|_| ())
+        sent?;
+        self.report(client).await
     }
 
-    async fn do_query<C>(&self, client: &mut C, portal: &Portal<Kept>, _rows_max: usize) -> PgWireResult<Response>
+    /// A cursor that was declared by a statement is a portal, too.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let is_cursor =
+            message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none();
+        if is_cursor && let Ok(schema) = self.session().cursor(name) {
+            let fields = Columns::new(&schema, &Format::UnifiedText).fields.to_vec();
+            return send_describe_response(client, &DescribePortalResponse::new(fields)).await;
+        }
+        self._on_describe(client, message).await
+    }
+
+    async fn do_query<C>(&self, _client: &mut C, _portal: &Portal<Kept>, _rows_max: usize) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        Err(only_as_they_come())
+    }
+}
+
+impl Connection {
+    /// Runs the statement of a portal. What returns no rows is answered; rows are for the client to ask for.
+    async fn begin<C>(&self, client: &mut C, portal: &Portal<Kept>) -> PgWireResult<Option<QueryResponse>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Kept>,
@@ -408,17 +502,24 @@ impl ExtendedQueryHandler for Connection {
     {
         let kept = &portal.statement.statement;
         let Some(prepared) = &kept.0 else {
-            return Ok(Response::EmptyQuery);
+            client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+            return Ok(None);
         };
+        let statement = prepared.statement();
+        self.forget(client, statement).map_err(|error| wire(&error))?;
         let parameters = parameters::values(portal, &kept.parameter_types()).map_err(|error| wire(&error))?;
         let what = What::Prepared(prepared, parameters);
-        self.run(client, client.transaction_status(), what, &portal.result_column_format)
-            .await
-            .map_err(|error| wire(&error))
+        let status = client.transaction_status();
+        match self.run(status, what, &portal.result_column_format).await.map_err(|error| wire(&error))? {
+            Reply::Rows(response) => return Ok(Some(*response)),
+            Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
+            Reply::Done(tag) => send_execution_response(client, tag).await?,
+        }
+        client.set_transaction_status(status_after(statement, status));
+        self.report(client).await?;
+        Ok(None)
     }
-}
 
-impl Connection {
     /// Counts a statement that the client wants kept.
     fn keep(&self, name: Option<&str>) -> Result<(), SqlError> {
         let Some(name) = name else { return Ok(()) };
@@ -430,29 +531,6 @@ impl Connection {
         statements.insert(name.to_owned());
         Ok(())
     }
-}
-
-/// Answers a statement that returns no rows.
-async fn send_done<C>(client: &mut C, response: Response) -> PgWireResult<()>
-where
-    C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-    C::Error: Debug,
-    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-{
-    let status = client.transaction_status();
-    match response {
-        Response::TransactionStart(tag) => {
-            send_execution_response(client, tag).await?;
-            client.set_transaction_status(status.to_in_transaction_state());
-        }
-        Response::TransactionEnd(tag) => {
-            send_execution_response(client, tag).await?;
-            client.set_transaction_status(status.to_idle_state());
-        }
-        Response::Execution(tag) => send_execution_response(client, tag).await?,
-        _ => client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?,
-    }
-    Ok(())
 }
 
 #[async_trait]

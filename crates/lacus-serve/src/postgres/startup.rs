@@ -10,7 +10,7 @@ use pgwire::api::auth::{
     ServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
     save_startup_parameters_to_metadata,
 };
-use pgwire::api::{ClientInfo, METADATA_DATABASE, PidSecretKeyGenerator};
+use pgwire::api::{ClientInfo, METADATA_DATABASE, METADATA_USER, PidSecretKeyGenerator};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
@@ -55,7 +55,9 @@ impl StartupHandler for Connection {
             return Err(fatal("3D000", &message, "connect to database \"lake\", as in: psql … lake"));
         }
         apply(self.session(), client.metadata())?;
+        self.session().begin();
         let (pid, key) = self.cancels().keys.generate(client);
+        self.session().set_client(client.metadata().get(METADATA_USER).map_or("", String::as_str), pid);
         self.cancels().add((pid, key.to_bytes()), &self.running());
         client.set_pid_and_secret_key(pid, key);
         finish_authentication(client, &Told(self.newly_reported())).await

@@ -14,6 +14,7 @@ mod history;
 mod hostile;
 mod kill;
 mod openapi;
+mod postgres;
 mod raw_zone;
 mod retries;
 mod senders;

@@ -1,0 +1,211 @@
+//! Cursors: answers that a client reads piece by piece, `DECLARE`, `FETCH`, `MOVE`, `CLOSE`; and `COPY (…) TO STDOUT`.
+//!
+//! A cursor is a query that runs as far ahead as any answer, and goes on when somebody fetches. It only goes forward, and ends with
+//! its transaction unless it is declared `WITH HOLD`; the time limit of queries counts from its beginning.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use futures::{Stream, StreamExt, stream};
+use lacus_core::Kind;
+
+use crate::answer::Answer;
+use crate::error::SqlError;
+use crate::statement::Statement;
+
+mod parse;
+
+pub(crate) use self::parse::{Read, parse};
+
+/// Cursors that a session may have at once.
+const CURSORS_MAX: usize = 64;
+
+/// A statement about a cursor, or around a query.
+#[derive(Debug, Clone)]
+pub(crate) enum Around {
+    /// `DECLARE name CURSOR FOR …`.
+    Declare { name: String, hold: bool, query: Box<Statement> },
+    /// `FETCH`, `MOVE`: so many rows, or all.
+    Fetch {
+        name: String,
+        rows: Option<u64>,
+        /// Whether they are only passed over.
+        is_move: bool,
+    },
+    /// `CLOSE name`, `CLOSE ALL`.
+    Close(Option<String>),
+    /// `COPY (…) TO STDOUT`.
+    Copy { format: CopyFormat, query: Box<Statement> },
+    /// `DEALLOCATE name`, `DEALLOCATE ALL`: whoever keeps prepared statements does it.
+    Deallocate(Option<String>),
+}
+
+/// How rows are written by `COPY … TO STDOUT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFormat {
+    /// Text, CSV or binary.
+    pub kind: CopyKind,
+    /// Whether the first line has the names of the columns.
+    pub header: bool,
+    /// Between values.
+    pub delimiter: char,
+    /// What stands for null.
+    pub null: String,
+    /// Around values of CSV that need it.
+    pub quote: char,
+    /// Before a quote inside of such a value.
+    pub escape: char,
+    /// Whether all values but null are in quotes.
+    pub force_quote: bool,
+}
+
+/// The formats of `COPY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyKind {
+    /// Lines of values with tabs between.
+    Text,
+    /// Lines as spreadsheets have them.
+    Csv,
+    /// Postgres' own.
+    Binary,
+}
+
+impl Around {
+    pub(crate) fn command(&self) -> &'static str {
+        match self {
+            Self::Declare { .. } => "DECLARE CURSOR",
+            Self::Fetch { is_move: false, .. } => "FETCH",
+            Self::Fetch { is_move: true, .. } => "MOVE",
+            Self::Close(Some(_)) => "CLOSE CURSOR",
+            Self::Close(None) => "CLOSE CURSOR ALL",
+            Self::Copy { .. } => "COPY",
+            Self::Deallocate(Some(_)) => "DEALLOCATE",
+            Self::Deallocate(None) => "DEALLOCATE ALL",
+        }
+    }
+
+    /// The query inside.
+    pub(crate) fn query(&self) -> Option<&Statement> {
+        match self {
+            Self::Declare { query, .. } | Self::Copy { query, .. } => Some(query),
+            _ => None,
+        }
+    }
+}
+
+/// The cursors of a session.
+#[derive(Default)]
+pub(crate) struct Cursors(Mutex<BTreeMap<String, Arc<Cursor>>>);
+
+struct Cursor {
+    schema: SchemaRef,
+    hold: bool,
+    rows: tokio::sync::Mutex<Rows>,
+}
+
+struct Rows {
+    answer: Answer,
+    /// What was read and not fetched.
+    left: Option<RecordBatch>,
+}
+
+impl Cursors {
+    /// Keeps an answer as a cursor.
+    pub(crate) fn declare(&self, name: &str, hold: bool, answer: Answer) -> Result<(), SqlError> {
+        let mut cursors = self.all();
+        if cursors.contains_key(name) {
+            return Err(SqlError::invalid("42P03", format!("cursor \"{name}\" already exists")));
+        }
+        if cursors.len() >= CURSORS_MAX {
+            let message = format!("this session has {CURSORS_MAX} cursors");
+            return Err(SqlError::new(Kind::Limited, "53400", message).with_hint("close some"));
+        }
+        let schema = Arc::clone(answer.schema());
+        let rows = tokio::sync::Mutex::new(Rows { answer, left: None });
+        cursors.insert(name.to_owned(), Arc::new(Cursor { schema, hold, rows }));
+        Ok(())
+    }
+
+    /// The columns of a cursor.
+    pub(crate) fn schema(&self, name: &str) -> Result<SchemaRef, SqlError> {
+        Ok(Arc::clone(&self.named(name)?.schema))
+    }
+
+    /// The next rows of a cursor: so many, or all.
+    pub(crate) fn fetch(&self, name: &str, rows: Option<u64>) -> Result<Answer, SqlError> {
+        let cursor = self.named(name)?;
+        let schema = Arc::clone(&cursor.schema);
+        Ok(Answer::fetched("FETCH", schema, Box::pin(next_rows(cursor, rows))))
+    }
+
+    /// Passes over the next rows of a cursor.
+    pub(crate) async fn pass(&self, name: &str, rows: Option<u64>) -> Result<Answer, SqlError> {
+        let mut passed = 0;
+        let mut batches = Box::pin(next_rows(self.named(name)?, rows));
+        while let Some(batch) = batches.next().await {
+            passed += batch?.num_rows() as u64;
+        }
+        Ok(Answer::wrote("MOVE", passed))
+    }
+
+    /// Ends a cursor, or all.
+    pub(crate) fn close(&self, name: Option<&str>) -> Result<(), SqlError> {
+        match name {
+            None => self.all().clear(),
+            Some(name) => drop(self.all().remove(name).ok_or_else(|| missing(name))?),
+        }
+        Ok(())
+    }
+
+    /// Ends those that end with their transaction.
+    pub(crate) fn end_transaction(&self) {
+        self.all().retain(|_, cursor| cursor.hold);
+    }
+
+    fn named(&self, name: &str) -> Result<Arc<Cursor>, SqlError> {
+        self.all().get(name).cloned().ok_or_else(|| missing(name))
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Cursor>>> {
+        // Every change is one call: a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn missing(name: &str) -> SqlError {
+    SqlError::invalid("34000", format!("cursor \"{name}\" does not exist"))
+        .with_hint("a cursor ends with its transaction, unless it is declared WITH HOLD")
+}
+
+/// Rows of a cursor as they come.
+fn next_rows(cursor: Arc<Cursor>, rows: Option<u64>) -> impl Stream<Item = Result<RecordBatch, SqlError>> + Send {
+    let wanted = rows.unwrap_or(u64::MAX);
+    stream::unfold((cursor, wanted), |(cursor, wanted)| async move {
+        if wanted == 0 {
+            return None;
+        }
+        let mut rows = cursor.rows.lock().await;
+        let batch = match rows.left.take() {
+            Some(batch) => batch,
+            None => match rows.answer.next().await? {
+                Ok(batch) => batch,
+                Err(error) => {
+                    drop(rows);
+                    return Some((Err(error), (cursor, 0)));
+                }
+            },
+        };
+        let count = batch.num_rows().min(usize::try_from(wanted).unwrap_or(usize::MAX));
+        if count < batch.num_rows() {
+            rows.left = Some(batch.slice(count, batch.num_rows() - count));
+        }
+        drop(rows);
+        Some((Ok(batch.slice(0, count)), (cursor, wanted - count as u64)))
+    })
+}
+
+/// Rows that are fetched.
+pub(crate) type Fetched = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;

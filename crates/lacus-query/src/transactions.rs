@@ -1,0 +1,96 @@
+//! Transaction blocks. Each statement is committed by itself and reads one state, so a block only holds what belongs to the session:
+//! the values of variables, and cursors.
+
+use crate::error::SqlError;
+use crate::variables::Variables;
+
+/// Savepoints that a transaction may have at once.
+const SAVEPOINTS_MAX: usize = 256;
+
+/// A statement about a transaction block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Transaction {
+    Begin { read_only: bool },
+    Commit,
+    Rollback,
+    Savepoint(String),
+    RollbackTo(String),
+    Release(String),
+}
+
+impl Transaction {
+    pub(crate) fn command(&self) -> &'static str {
+        match self {
+            Self::Begin { .. } => "BEGIN",
+            Self::Commit => "COMMIT",
+            Self::Rollback | Self::RollbackTo(_) => "ROLLBACK",
+            Self::Savepoint(_) => "SAVEPOINT",
+            Self::Release(_) => "RELEASE",
+        }
+    }
+}
+
+/// A transaction block that was begun.
+pub(crate) struct Block {
+    /// The variables as they were.
+    before: Variables,
+    /// What `SET LOCAL` changed, with the values that come back.
+    local: Vec<(String, String)>,
+    savepoints: Vec<(String, Variables)>,
+}
+
+impl Block {
+    pub(crate) fn begin(variables: &Variables) -> Self {
+        Self { before: variables.clone(), local: Vec::new(), savepoints: Vec::new() }
+    }
+
+    /// Remembers what a variable returns to.
+    pub(crate) fn keep(&mut self, name: &str, value: String) {
+        if !self.local.iter().any(|(kept, _)| kept == name) {
+            self.local.push((name.to_owned(), value));
+        }
+    }
+
+    /// The variables when all is done.
+    pub(crate) fn commit(self, variables: &mut Variables) {
+        for (name, value) in self.local {
+            variables.restore(&name, value);
+        }
+    }
+
+    /// The variables when nothing was done.
+    pub(crate) fn roll_back(self) -> Variables {
+        self.before
+    }
+
+    pub(crate) fn savepoint(&mut self, name: &str, variables: &Variables) -> Result<(), SqlError> {
+        if self.savepoints.len() >= SAVEPOINTS_MAX {
+            return Err(SqlError::invalid("54000", format!("a transaction has at most {SAVEPOINTS_MAX} savepoints")));
+        }
+        self.savepoints.push((name.to_owned(), variables.clone()));
+        Ok(())
+    }
+
+    /// The variables as they were at a savepoint, which stays.
+    pub(crate) fn roll_back_to(&mut self, name: &str) -> Result<Variables, SqlError> {
+        let at = self.find(name)?;
+        self.savepoints.truncate(at + 1);
+        Ok(self.savepoints[at].1.clone())
+    }
+
+    pub(crate) fn release(&mut self, name: &str) -> Result<(), SqlError> {
+        let at = self.find(name)?;
+        self.savepoints.truncate(at);
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<usize, SqlError> {
+        let found = self.savepoints.iter().rposition(|(savepoint, _)| savepoint == name);
+        found.ok_or_else(|| SqlError::invalid("3B001", format!("savepoint \"{name}\" does not exist")))
+    }
+}
+
+/// A statement that makes sense within a transaction block only.
+pub(crate) fn outside(what: &str) -> SqlError {
+    SqlError::invalid("25P01", format!("{what} can only be used in transaction blocks"))
+}

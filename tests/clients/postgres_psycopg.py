@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""psycopg 3 and 2: types in text and binary, parameters, cursors, transactions, COPY, cancelling.
+
+Usage: postgres_psycopg.py --project DIR
+"""
+
+import io
+import threading
+import time
+import uuid
+
+import psycopg
+import psycopg.rows
+import psycopg2
+import psycopg2.extras
+from postgres_shop import VALUES, address, connect, fill, refuses
+
+ENDLESS = (
+    "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b WHERE a.value % 7 = b.value % 5"
+)
+# Rows without end, the first of them at once.
+LONG = "SELECT a.value FROM generate_series(1, 100000000) a"
+
+
+def types(host, port):
+    with connect(host, port) as connection:
+        for binary in (False, True):
+            with connection.cursor(binary=binary, row_factory=psycopg.rows.dict_row) as cursor:
+                rows = cursor.execute("SELECT * FROM things ORDER BY id").fetchall()
+                assert rows[0] == VALUES, (binary, rows[0])
+                assert rows[1] == {name: None for name in VALUES} | {"id": 2}, rows[1]
+                names = [column.type_display for column in cursor.description]
+                assert names == [
+                    "int8", "int4", "bool", "numeric(12,2)", "float8", "float4", "text", "date", "time", "timestamp",
+                    "timestamptz", "bytea", "uuid", "text[]", "int4[]", "json",
+                ], names  # fmt: skip
+
+
+def parameters(host, port):
+    with connect(host, port) as connection:
+        for name, value in VALUES.items():
+            # These are compared with no parameter.
+            if name in ("who", "raw", "ref", "tags", "sizes"):
+                continue
+            for binary in ("%t", "%b"):
+                query = f"SELECT id FROM things WHERE {name} = {binary}"
+                found = connection.execute(query, (value,)).fetchall()
+                assert found == [(1,)], (name, binary, found)
+        for binary in ("%t", "%b"):
+            query = f"SELECT {binary}::text[] = ARRAY['a', 'b,c']"
+            assert connection.execute(query, (["a", "b,c"],)).fetchone() == (True,), binary
+        found = connection.execute("SELECT id FROM things WHERE id = ANY(%s) ORDER BY 1", ([1, 2, 3],)).fetchall()
+        assert found == [(1,), (2,)], found
+        # The same statement again and again is prepared by itself.
+        for number in range(8):
+            assert connection.execute("SELECT %s + 1", (number,)).fetchone() == (number + 1,)
+        connection.execute("CREATE TABLE many (n bigint, t text)")
+        with connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO many VALUES (%s, %s)", [(n, f"t{n}") for n in range(5)])
+            assert cursor.execute("SELECT sum(n), max(t) FROM many").fetchone() == (10, "t4")
+        with connection.pipeline():
+            cursors = [connection.execute("SELECT n FROM many WHERE n = %s", (n,)) for n in range(5)]
+            assert [cursor.fetchone() for cursor in cursors] == [(n,) for n in range(5)]
+        connection.execute("DROP TABLE many")
+
+
+def named_cursors(host, port):
+    with connect(host, port, autocommit=False) as connection:
+        with connection.cursor("mine") as cursor:
+            cursor.itersize = 100
+            cursor.execute("SELECT a.value FROM generate_series(1, 1000) a WHERE a.value > %s ORDER BY 1", (10,))
+            assert [column.name for column in cursor.description] == ["value"]
+            assert cursor.fetchone() == (11,)
+            assert cursor.fetchmany(3) == [(12,), (13,), (14,)]
+            assert sum(1 for _ in cursor) == 986
+        with connection.cursor("endless") as cursor:
+            cursor.execute(LONG)
+            assert cursor.fetchone() == (1,)
+        connection.execute("DECLARE c CURSOR FOR SELECT * FROM things ORDER BY id")
+        fetched = connection.execute("FETCH 1 FROM c")
+        assert fetched.statusmessage == "FETCH 1" and fetched.fetchone()[0] == 1
+        assert connection.execute("FETCH FORWARD ALL FROM c").fetchone()[0] == 2
+        assert connection.execute("FETCH NEXT FROM c").fetchall() == []
+        assert connection.execute("CLOSE c").statusmessage == "CLOSE CURSOR"
+        error = refuses(psycopg.Error, lambda: connection.execute("FETCH 1 FROM c"))
+        assert error.sqlstate == "34000", error
+        connection.rollback()
+    with connect(host, port) as connection:
+        error = refuses(psycopg.Error, lambda: connection.execute("DECLARE c CURSOR FOR SELECT 1"))
+        assert error.sqlstate == "25P01", error
+
+
+def transactions(host, port):
+    status = psycopg.pq.TransactionStatus
+    with connect(host, port, autocommit=False) as connection:
+        connection.execute("SELECT 1")
+        assert connection.info.transaction_status == status.INTRANS
+        error = refuses(psycopg.Error, lambda: connection.execute("SELECT nothing"))
+        assert error.sqlstate == "42703", error
+        assert connection.info.transaction_status == status.INERROR
+        error = refuses(psycopg.Error, lambda: connection.execute("SELECT 1"))
+        assert error.sqlstate == "25P02", error
+        connection.rollback()
+        assert connection.info.transaction_status == status.IDLE
+        with connection.transaction():
+            connection.execute("SELECT 1")
+        error = refuses(psycopg.Error, lambda: connection.execute("DELETE FROM things"))
+        assert error.sqlstate == "25001" and "autocommit" in error.diag.message_hint, error
+        connection.rollback()
+        # What is set in a transaction that fails is as it was before.
+        connection.execute("SET application_name = 'kept'")
+        connection.commit()
+        connection.execute("SET application_name = 'lost'")
+        connection.rollback()
+        assert connection.execute("SHOW application_name").fetchone() == ("kept",)
+        connection.execute("SET LOCAL application_name = 'local'")
+        assert connection.execute("SHOW application_name").fetchone() == ("local",)
+        connection.commit()
+        assert connection.execute("SHOW application_name").fetchone() == ("kept",)
+        error = refuses(psycopg.Error, lambda: connection.execute("SAVEPOINT a") and connection.execute("ROLLBACK TO b"))
+        assert error.sqlstate == "3B001", error
+        connection.rollback()
+    with connect(host, port, autocommit=False) as connection:
+        connection.read_only = True
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute("SELECT 1")
+        error = refuses(psycopg.Error, lambda: connection.execute("DELETE FROM things"))
+        assert error.sqlstate in ("25001", "25006"), error
+        connection.rollback()
+        with connection.transaction() as outer:
+            try:
+                with connection.transaction():
+                    connection.execute("SELECT nothing")
+            except psycopg.errors.UndefinedColumn:
+                pass
+            assert connection.execute("SELECT 2").fetchone() == (2,)
+            assert outer is not None
+
+
+def copies(host, port):
+    with connect(host, port) as connection, connection.cursor() as cursor:
+        with cursor.copy("COPY (SELECT id, name, tags, ok FROM things ORDER BY id) TO STDOUT") as copy:
+            text = b"".join(copy)
+        assert text.decode() == "1\tÄ\\t'x\"\\\\\t{a,\"b,c\",NULL}\tt\n2\t\\N\t\\N\t\\N\n", text
+        with cursor.copy("COPY (SELECT id, name FROM things ORDER BY id) TO STDOUT WITH (FORMAT csv, HEADER)") as copy:
+            text = b"".join(copy)
+        assert text.decode() == "id,name\n1,\"Ä\t'x\"\"\\\"\n2,\n", text
+        with cursor.copy("COPY things (id, small) TO STDOUT CSV DELIMITER ';' NULL 'none'") as copy:
+            assert sorted(b"".join(copy).decode().split()) == ["1;7", "2;none"]
+        names = [name for name in VALUES if name != "who"]
+        kinds = ["int8", "int4", "bool", "numeric", "float8", "float4", "text", "date", "time", "timestamp", "timestamptz"]
+        kinds += ["bytea", "uuid", "text[]", "int4[]"]
+        with cursor.copy(f"COPY (SELECT {', '.join(names)} FROM things ORDER BY id) TO STDOUT (FORMAT BINARY)") as copy:
+            copy.set_types(kinds)
+            rows = list(copy.rows())
+        assert rows[0] == tuple(VALUES[name] for name in names), rows[0]
+        assert rows[1] == (2, *[None] * (len(names) - 1)), rows[1]
+        error = refuses(psycopg.Error, lambda: list(cursor.copy("COPY (SELECT nothing) TO STDOUT").__enter__()))
+        assert error.sqlstate == "42703", error
+        assert cursor.execute("SELECT 1").fetchone() == (1,)
+
+
+def stopping(host, port):
+    with connect(host, port) as connection:
+        connection.execute("SET statement_timeout = '300ms'")
+        for query in (ENDLESS, LONG, f"COPY ({LONG}) TO STDOUT"):
+            began = time.monotonic()
+
+            def run(query=query):
+                if query.startswith("COPY"):
+                    with connection.cursor().copy(query) as copy:
+                        for _ in copy:
+                            pass
+                else:
+                    connection.execute(query)
+
+            error = refuses(psycopg.Error, run)
+            assert error.sqlstate == "57014" and time.monotonic() - began < 10, (query, error)
+        connection.execute("SET statement_timeout = 0")
+        for query in (ENDLESS, LONG):
+            timer = threading.Timer(0.3, connection.cancel_safe)
+            timer.start()
+            error = refuses(psycopg.Error, lambda query=query: connection.execute(query))
+            assert isinstance(error, psycopg.errors.QueryCanceled), error
+            timer.join()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def settings(host, port):
+    with connect(host, port, options="-c statement_timeout=5s -c application_name=mine") as connection:
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("5s",)
+        assert connection.info.parameter_status("application_name") == "mine"
+        assert connection.execute("SELECT current_setting('application_name')").fetchone() == ("mine",)
+        assert connection.execute("SELECT set_config('application_name', 'other', false)").fetchone() == ("other",)
+        assert connection.info.parameter_status("application_name") == "other"
+        assert connection.execute("SELECT current_setting('no.such', true)").fetchone() == (None,)
+        connection.execute("DISCARD ALL")
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("5s",)
+        about = "SELECT current_user, session_user, current_database(), current_schema(), pg_backend_pid()"
+        assert connection.execute(about).fetchone() == ("lacus", "lacus", "lake", "main", connection.info.backend_pid)
+        error = refuses(psycopg.Error, lambda: connection.execute("SELEC 1"))
+        assert error.sqlstate == "42601" and error.diag.statement_position, error.diag
+        error = refuses(psycopg.Error, lambda: connection.execute("SELECT 1/0"))
+        assert error.sqlstate == "22012", error
+
+
+def psycopg_2(host, port):
+    connection = psycopg2.connect(host=host, port=port, user="lacus", dbname="lake")
+    try:
+        with connection.cursor(cursor_factory=psycopg2.extras.DictCursor) as cursor:
+            cursor.execute("SELECT * FROM things ORDER BY id")
+            row = dict(cursor.fetchone())
+            row["raw"] = bytes(row["raw"])
+            row["ref"] = uuid.UUID(row["ref"])
+            assert row == VALUES, row
+            cursor.execute("SELECT id FROM things WHERE name = %s AND day = %s", (VALUES["name"], VALUES["day"]))
+            assert cursor.fetchall() == [[1]]
+        with connection.cursor("mine") as cursor:
+            cursor.execute("SELECT a.value FROM generate_series(1, 5000) a")
+            assert sum(1 for _ in cursor) == 5000
+        text = io.StringIO()
+        with connection.cursor() as cursor:
+            cursor.copy_expert("COPY (SELECT id, small FROM things ORDER BY id) TO STDOUT", text)
+            assert text.getvalue() == "1\t7\n2\t\\N\n", text.getvalue()
+        connection.rollback()
+        connection.set_session(autocommit=True, readonly=True)
+        with connection.cursor() as cursor:
+            error = refuses(psycopg2.Error, lambda: cursor.execute("DELETE FROM things"))
+            assert error.pgcode == "25006", error
+        connection.reset()
+    finally:
+        connection.close()
+
+
+def main():
+    host, port = address()
+    fill(host, port)
+    for part in (types, parameters, named_cursors, transactions, copies, settings, psycopg_2, stopping):
+        part(host, port)
+    print("psycopg 3 and 2 do what they do")
+
+
+if __name__ == "__main__":
+    main()
