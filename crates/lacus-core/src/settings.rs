@@ -5,6 +5,8 @@
 
 mod contract;
 mod lake;
+mod place;
+mod price;
 mod shape;
 mod source;
 mod table;
@@ -20,6 +22,8 @@ use crate::units::{ByteSize, Millis};
 
 pub use self::contract::Contract;
 pub use self::lake::{Lake, Location, S3};
+pub use self::place::Place;
+pub use self::price::Price;
 pub use self::shape::{Arrays, Nested, Shape, TablesOf};
 pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook};
 pub use self::table::Table;
@@ -109,6 +113,14 @@ pub struct Query {
     pub timeout: Millis,
     /// Whether SQL only reads: statements that write are refused, in every session.
     pub read_only: bool,
+    /// A query that reads more bytes, of files (compressed) and hot tails, is stopped. Without it, or with 0, none is.
+    pub bytes_scanned_max: Option<ByteSize>,
+    /// Dollars that `EXPLAIN COST` counts for reading 1,024 GB. Athena's price is 5.
+    pub price_per_tb: Price,
+    /// Where `UNLOAD` may write files: folders, and parts of buckets (`s3://bucket/prefix`). None: nowhere.
+    pub unload_to: Vec<Place>,
+    /// Where `COPY … FROM` may read files.
+    pub copy_from: Vec<Place>,
 }
 
 impl Default for Server {
@@ -149,7 +161,16 @@ impl Default for Delivery {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { memory_max: ByteSize::mb(1024), timeout: Millis::seconds(600), read_only: false }
+        let folder = |name: &str| Place::Folder(name.to_owned());
+        Self {
+            memory_max: ByteSize::mb(1024),
+            timeout: Millis::seconds(600),
+            read_only: false,
+            bytes_scanned_max: None,
+            price_per_tb: Price::ATHENA,
+            unload_to: vec![folder("unload")],
+            copy_from: vec![folder("unload"), folder("import")],
+        }
     }
 }
 
@@ -161,7 +182,8 @@ impl Settings {
     pub fn load(toml_text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let environment: Vec<(String, String)> = environment.into_iter().collect();
         let mut settings = Self::merged(toml_text, &environment)?;
-        if settings.lake.location.is_some() {
+        let mut places = settings.query.unload_to.iter().chain(&settings.query.copy_from);
+        if settings.lake.location.is_some() || places.any(Place::is_bucket) {
             settings.lake.s3.fill_from(&environment);
         }
         settings.checked()

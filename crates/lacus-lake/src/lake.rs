@@ -29,6 +29,7 @@ use crate::kernel::{Base, plan_table};
 use crate::layout::{LayoutField, describe_layout, partition_text};
 use crate::leftovers::{discard, sweep_idle};
 use crate::manifests::MetadataFiles;
+use crate::outside::Outside;
 use crate::proposals::{Misfitting, misfitting};
 use crate::raw::RawFile;
 use crate::refill::{RefillReport, refill_files};
@@ -49,6 +50,8 @@ pub struct Lake {
     inner: Arc<Inner>,
     /// What engines must know of the store, as Iceberg's clients call it.
     store_properties: BTreeMap<String, String>,
+    /// Where SQL may write and read files that are not the lake's.
+    outside: Arc<Outside>,
 }
 
 /// What the lake's parts share.
@@ -207,7 +210,18 @@ impl Lake {
         *write(&inner.databases) = databases.into_iter().map(|(name, _)| name).collect();
         let views = views::load_all(&inner, views).await?;
         *write(&inner.views) = views;
-        Ok(Self { inner: Arc::new(inner), store_properties: BTreeMap::new() })
+        Ok(Self { inner: Arc::new(inner), store_properties: BTreeMap::new(), outside: Arc::default() })
+    }
+
+    /// Lets SQL write and read files at these places, instead of nowhere.
+    pub fn set_outside(&mut self, outside: Outside) {
+        self.outside = Arc::new(outside);
+    }
+
+    /// Where SQL may write and read files that are not the lake's.
+    #[must_use]
+    pub fn outside(&self) -> &Arc<Outside> {
+        &self.outside
     }
 
     /// The table of this name.

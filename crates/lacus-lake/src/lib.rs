@@ -9,7 +9,7 @@
 //! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
 //! `compact` makes large files of small ones; `refill` puts misfits into columns that came later, `proposals` says which;
 //! `replay` takes rows out of quarantine; [`views`] are queries that engines share; `history` finds what tables were, `rollback` names it and returns to it;
-//! `write` is for statements of SQL that write; `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
+//! `write` is for statements of SQL that write, and `outside` has the files that they unload and load; `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;
@@ -41,6 +41,7 @@ mod lake;
 mod layout;
 mod leftovers;
 mod manifests;
+mod outside;
 mod proposals;
 mod raw;
 mod refill;
@@ -61,6 +62,9 @@ pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};
 pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
 pub use layout::LayoutField;
+pub use outside::{
+    Compression, Existing, OUTSIDE_FILES_MAX, Outside, OutsideFile, Prefix, UnloadFile, Unloaded, Unloading,
+};
 pub use proposals::{Misfitting, Proposal};
 pub use raw::{RawFile, RawWriter};
 pub use refill::RefillReport;

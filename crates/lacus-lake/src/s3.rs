@@ -111,7 +111,11 @@ pub(crate) fn client_properties(s3: &settings::S3) -> BTreeMap<String, String> {
     properties.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-fn client(location: &settings::Location, s3: &settings::S3) -> Result<AmazonS3> {
+/// A client for a bucket.
+///
+/// # Errors
+/// If there are no credentials for it.
+pub(crate) fn client(location: &settings::Location, s3: &settings::S3) -> Result<AmazonS3> {
     let options = ClientOptions::new()
         .with_connect_timeout(CONNECT_TIME_MAX)
         .with_timeout(REQUEST_TIME_MAX)
@@ -140,7 +144,7 @@ fn client(location: &settings::Location, s3: &settings::S3) -> Result<AmazonS3> 
 }
 
 fn no_credentials() -> Error {
-    Error::invalid("there are no credentials for lake.location").with_hint(
+    Error::invalid("there are no credentials for the bucket").with_hint(
         "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or lake.s3.instance_role = true on a machine of AWS that has a role",
     )
 }

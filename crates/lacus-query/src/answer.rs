@@ -3,7 +3,6 @@
 //! The work runs on the engine's own threads and stays at most [`BATCHES_AHEAD`] batches ahead of the reader. It stops
 //! when the answer is dropped, and at the deadline of the query.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,11 +17,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use crate::cost::{Scans, add_scanned};
 use crate::cursors::Fetched;
 use crate::error::SqlError;
-
-/// The metric of a plan's sources that counts bytes read.
-pub(crate) const BYTES_SCANNED: &str = "bytes_scanned";
 
 /// Batches that wait for the reader.
 pub(crate) const BATCHES_AHEAD: usize = 2;
@@ -36,6 +33,12 @@ pub struct QueryStats {
     pub bytes_scanned: u64,
     /// Files that something was read of.
     pub files_scanned: u64,
+    /// Files that nothing of was read: their partitions or bounds say that they have no row of the answer.
+    pub files_skipped: u64,
+    /// Row groups that were passed over in the files that were read.
+    pub row_groups_skipped: u64,
+    /// Time until the plan was there.
+    pub planning: Duration,
     /// Time since the statement arrived.
     pub elapsed: Duration,
 }
@@ -63,6 +66,9 @@ enum Rows {
 /// A plan that runs in a task; dropping it stops the task.
 pub(crate) struct Running {
     pub(crate) plan: Arc<dyn ExecutionPlan>,
+    /// What its scans found to read.
+    pub(crate) scans: Arc<Scans>,
+    pub(crate) planning: Duration,
     pub(crate) batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
     pub(crate) task: StopOnDrop,
     /// The task stops itself too, but only where its operators give way, which can be much later.
@@ -94,6 +100,11 @@ impl Answer {
         Self { affected: Some(rows), ..Self::done(command) }
     }
 
+    /// The answer to `UNLOAD`: the files, with so many rows in all of them.
+    pub(crate) fn unloaded(schema: SchemaRef, files: Vec<RecordBatch>, rows: u64) -> Self {
+        Self { affected: Some(rows), ..Self::ready("UNLOAD", schema, files) }
+    }
+
     /// The answer of a plan that runs, with the columns named as in `schema`.
     pub(crate) fn running(command: &'static str, schema: SchemaRef, started: Instant, running: Running) -> Self {
         Self { command, affected: None, schema, rows: Rows::Running(running), count: 0, started, elapsed: None }
@@ -120,7 +131,7 @@ impl Answer {
     /// Whether it is of a kind that returns rows, though there may be none.
     #[must_use]
     pub fn returns_rows(&self) -> bool {
-        matches!(self.command, "SELECT" | "SHOW" | "EXPLAIN" | "FETCH" | "COPY")
+        matches!(self.command, "SELECT" | "SHOW" | "EXPLAIN" | "FETCH" | "COPY" | "UNLOAD")
     }
 
     /// The columns. None for a statement that returns no rows.
@@ -135,9 +146,9 @@ impl Answer {
         let mut stats = QueryStats { rows: self.count, ..QueryStats::default() };
         stats.elapsed = self.elapsed.unwrap_or_else(|| self.started.elapsed());
         if let Rows::Running(running) = &self.rows {
-            let mut files = BTreeSet::new();
-            add_scans(&running.plan, &mut stats, &mut files);
-            stats.files_scanned = files.len() as u64;
+            add_scanned(&running.plan, &mut stats);
+            stats.files_skipped = running.scans.files_skipped();
+            stats.planning = running.planning;
         }
         stats
     }
@@ -219,19 +230,4 @@ pub(crate) fn crashed(error: tokio::task::JoinError) -> SqlError {
         return SqlError::cancelled("the query was stopped: lacus is shutting down");
     }
     SqlError::new(Kind::Internal, "XX000", "the query ended unexpectedly").with_source(error)
-}
-
-fn add_scans(plan: &Arc<dyn ExecutionPlan>, stats: &mut QueryStats, files: &mut BTreeSet<String>) {
-    let metrics = plan.metrics().unwrap_or_default();
-    for metric in metrics.iter().filter(|metric| metric.value().name() == BYTES_SCANNED) {
-        let bytes = metric.value().as_usize() as u64;
-        stats.bytes_scanned += bytes;
-        let file = metric.labels().iter().find(|label| label.name() == "filename");
-        if let Some(file) = file.filter(|_| bytes > 0) {
-            files.insert(file.value().to_owned());
-        }
-    }
-    for child in plan.children() {
-        add_scans(child, stats, files);
-    }
 }

@@ -19,7 +19,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf}
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
-use lacus_core::{Error, MAIN_DATABASE, Result, settings};
+use lacus_core::settings::{self, Price};
+use lacus_core::units::ByteSize;
+use lacus_core::{Error, MAIN_DATABASE, Result};
 use lacus_lake::{AlterTables, Lake};
 use object_store::ObjectStore;
 use tokio::runtime::Runtime;
@@ -64,6 +66,10 @@ pub(crate) struct Shared {
     pub(crate) timeout: Duration,
     /// Whether no session may write.
     pub(crate) read_only: bool,
+    /// The most that a query may read.
+    pub(crate) bytes_scanned_max: Option<ByteSize>,
+    /// What reading costs.
+    pub(crate) price: Price,
     /// Turns of statements that write: each has rows in memory.
     pub(crate) writes: Arc<Semaphore>,
     pub(crate) workers: Workers,
@@ -114,6 +120,8 @@ impl Engine {
                 oids,
                 timeout,
                 read_only: settings.read_only,
+                bytes_scanned_max: settings.bytes_scanned_max.filter(|most| most.0 > 0),
+                price: settings.price_per_tb,
                 writes: Arc::new(Semaphore::new(WRITES_MAX)),
                 workers,
             }),

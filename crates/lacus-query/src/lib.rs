@@ -3,17 +3,20 @@
 //! An [`Engine`] answers for one lake; each connection has a [`Session`]; a query gives an [`Answer`], a stream of
 //! Arrow batches that stops working when it is dropped. Every query sees each table in one immutable state.
 //!
-//! It writes no file and no log: what statements that write ask for, the lake does. No SQL can make it read a file that is
-//! not a table's. It knows the types that Postgres has, and no wire format.
+//! It writes no table and no log: what statements that write ask for, the lake does. Files that are not a table's are read and
+//! written by `COPY` and `UNLOAD` alone ([`files`]), where the lake lets them. It knows the types that Postgres has, and no wire
+//! format.
 
 mod adapt;
 mod alter;
 mod answer;
 mod catalog;
+mod cost;
 mod cursors;
 mod dialect;
 mod engine;
 mod error;
+mod files;
 pub mod json;
 mod metadata;
 mod naming;

@@ -21,13 +21,15 @@ use futures::StreamExt;
 use lacus_core::Kind;
 use lacus_lake::Lake;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
+use crate::cost::{self, LOOK_EVERY, Scans, must_be_within};
 use crate::cursors::{Around, Cursors};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
+use crate::files;
 use crate::parameters;
 use crate::postgres::{Asking, OWNER, of_session};
 use crate::rewrite::tell_columns_apart;
@@ -199,6 +201,14 @@ impl Session {
             let Prepared { parameters, .. } = Box::pin(self.prepare(query.clone())).await?;
             return Ok(Prepared { statement, parameters, schema: Arc::new(Schema::empty()) });
         }
+        if let StatementKind::Unload(unload) = &statement.kind {
+            let question = Box::pin(self.prepare(Statement::clone(&unload.question))).await?;
+            return Ok(Prepared { statement, parameters: question.parameters, schema: files::answer_schema() });
+        }
+        if let StatementKind::Cost(question) = &statement.kind {
+            let question = Box::pin(self.prepare(Statement::clone(question))).await?;
+            return Ok(Prepared { statement, parameters: question.parameters, schema: cost::answer_schema() });
+        }
         let StatementKind::Query { .. } = &statement.kind else {
             let schema = match &statement.kind {
                 StatementKind::Show(name) => self.show(name.as_deref())?.schema().clone(),
@@ -269,6 +279,9 @@ impl Session {
             StatementKind::Write(write) => self.write(statement, write, parameters).await,
             StatementKind::CreateView(view) => self.create_view(statement, view).await,
             StatementKind::DropViews(views) => self.drop_views(views).await,
+            StatementKind::Unload(unload) => self.unload(unload, parameters).await,
+            StatementKind::Cost(question) => self.cost(question, parameters).await,
+            StatementKind::Load(load) => self.load(load).await,
             StatementKind::Nothing(command) => Ok(Answer::done(command)),
         }
     }
@@ -369,9 +382,11 @@ impl Session {
         let deadline = (started + self.time_limit()).into();
         let (begin, begun) = oneshot::channel();
         let (send, batches) = mpsc::channel(BATCHES_AHEAD);
+        let mut state = self.state_now();
+        let scans = Scans::begin(&mut state, false);
         let job = Job {
             shared: Arc::clone(&self.shared),
-            state: self.state_now(),
+            state,
             statement: statement.clone(),
             parameters: parameters.to_vec(),
             expected: expected.cloned(),
@@ -382,7 +397,8 @@ impl Session {
             Ok(plan) => {
                 let plan = plan?;
                 let schema = statement.names.apply(&plan.schema());
-                let running = Running { plan, batches, task, deadline: Box::pin(sleep_until(deadline)) };
+                let deadline = Box::pin(sleep_until(deadline));
+                let running = Running { plan, scans, planning: started.elapsed(), batches, task, deadline };
                 Ok(Answer::running(command, schema, started, running))
             }
             Err(_) => Err(match (&mut task.0).await {
@@ -390,6 +406,29 @@ impl Session {
                 Ok(()) => SqlError::new(Kind::Internal, "XX000", "the query ended before it began"),
             }),
         }
+    }
+
+    /// What a query would read, without reading a row.
+    async fn cost(&self, question: &Statement, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
+        let deadline = (Instant::now() + self.time_limit()).into();
+        let mut state = self.state_now();
+        let scans = Scans::begin(&mut state, true);
+        let job = Job {
+            shared: Arc::clone(&self.shared),
+            state,
+            statement: question.clone(),
+            parameters: parameters.to_vec(),
+            expected: None,
+            deadline,
+        };
+        let (tell, told) = oneshot::channel();
+        let _task = StopOnDrop(self.shared.workers.spawn(async move {
+            // Nobody listens once the session is gone.
+            let _gone = tell.send(job.plan().await.map(drop));
+        }));
+        let planned = timeout_at(deadline, told).await.map_err(|_| took_too_long())?;
+        planned.map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))??;
+        Ok(Answer::ready("EXPLAIN", cost::answer_schema(), vec![scans.answer(self.shared.price)?]))
     }
 
     /// The lake, to change what is in it.
@@ -498,7 +537,7 @@ impl Job {
         };
         tell(begin, Ok(Arc::clone(&plan)));
         let failure = match timeout_at(self.deadline, self.execute(plan, &send)).await {
-            Ok(ended) => ended.err().map(|error| explain(error, &self.statement.sql, &*self.shared)),
+            Ok(ended) => ended.err(),
             Err(_) => Some(took_too_long()),
         };
         if let Some(error) = failure {
@@ -523,15 +562,25 @@ impl Job {
         self.state.create_physical_plan(&plan).await.map_err(explained)
     }
 
-    async fn execute(&self, plan: Arc<dyn ExecutionPlan>, send: &Batches) -> Result<(), DataFusionError> {
-        let mut rows = execute_stream(plan, self.state.task_ctx())?;
-        while let Some(batch) = rows.next().await {
-            let batch = batch?;
+    async fn execute(&self, plan: Arc<dyn ExecutionPlan>, send: &Batches) -> Result<(), SqlError> {
+        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
+        let most = self.shared.bytes_scanned_max;
+        let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx()).map_err(explained)?;
+        loop {
+            // A query that answers late is looked at meanwhile.
+            let Ok(next) = timeout(LOOK_EVERY, rows.next()).await else {
+                must_be_within(&plan, most)?;
+                continue;
+            };
+            let Some(batch) = next.transpose().map_err(explained)? else {
+                // What was read last counts, too.
+                return must_be_within(&plan, most);
+            };
+            must_be_within(&plan, most)?;
             if batch.num_rows() > 0 && send.send(Ok(batch)).await.is_err() {
                 return Ok(());
             }
         }
-        Ok(())
     }
 }
 

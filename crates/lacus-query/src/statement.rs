@@ -1,7 +1,7 @@
 //! Statements: what is read as SQL, and what of it lacus does.
 //!
 //! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE`, `CREATE VIEW`, `DROP VIEW` and statements that write
-//! ([`crate::writing`]) are done. Transaction statements are
+//! ([`crate::writing`]), `UNLOAD` and `COPY … FROM` ([`crate::files`]) are done. Transaction statements are
 //! accepted and do nothing: each statement sees one state anyway, and is committed by itself. All else is refused by name; what slips through the parser in a form not
 //! named here is refused again when its plan would write or define something.
 
@@ -23,6 +23,7 @@ use crate::alter::Alteration;
 use crate::cursors::{self, Around, CopyFormat, Read};
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
+use crate::files::{self, Load, Unload};
 use crate::naming::ColumnNames;
 use crate::postgres::rewrite as rewrite_catalog_question;
 use crate::rewrite::rewrite;
@@ -84,6 +85,12 @@ pub(crate) enum StatementKind {
     /// `CREATE VIEW`. Its query is in the text.
     CreateView(Box<CreateView>),
     DropViews(Box<DropViews>),
+    /// `UNLOAD`: files with the rows of a query.
+    Unload(Box<Unload>),
+    /// `COPY … FROM`: rows of files.
+    Load(Box<Load>),
+    /// `EXPLAIN COST` of a query.
+    Cost(Box<Statement>),
     /// Accepted; nothing to do.
     Nothing(&'static str),
 }
@@ -105,14 +112,17 @@ impl Statement {
             StatementKind::Write(write) => write.command(),
             StatementKind::CreateView(_) => "CREATE VIEW",
             StatementKind::DropViews(_) => "DROP VIEW",
+            StatementKind::Unload(_) => "UNLOAD",
+            StatementKind::Load(_) => "COPY",
+            StatementKind::Cost(_) => "EXPLAIN",
         }
     }
 
     /// Whether it changes the lake.
     #[must_use]
     pub fn writes(&self) -> bool {
-        use StatementKind::{Alter, CreateView, DropViews, Write};
-        matches!(self.kind, Write(_) | Alter(_) | CreateView(_) | DropViews(_))
+        use StatementKind::{Alter, CreateView, DropViews, Load, Write};
+        matches!(self.kind, Write(_) | Alter(_) | CreateView(_) | DropViews(_) | Load(_))
     }
 
     /// The part of it that reads tables of the lake, if there is one.
@@ -121,6 +131,8 @@ impl Statement {
             StatementKind::Query { parsed, .. } => Some(parsed),
             StatementKind::Write(write) => write.question(),
             StatementKind::Around(around) => around.query().and_then(Self::question),
+            StatementKind::Unload(unload) => unload.question.question(),
+            StatementKind::Cost(question) => question.question(),
             _ => None,
         }
     }
@@ -207,10 +219,36 @@ pub(crate) fn parse(
     if sql.len() > SQL_BYTES_MAX {
         return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
-    let read_others = |sql: &str| parse(sql, dialect, postgres, names);
+    // What is around a query has none like itself in it.
+    let read_others = |sql: &str| parse_single(sql.into(), dialect, postgres, names);
     if let Some(found) = cursors::parse(sql, |sql| tokens(sql).ok(), &read_others)? {
         return Ok(found.into_iter().flat_map(|read| around(read, sql, dialect)).collect());
     }
+    parse_single(sql.into(), dialect, postgres, names)
+}
+
+/// The same for all but cursors.
+fn parse_single(
+    text: Arc<str>,
+    dialect: Dialect,
+    postgres: &PostgresCompatibilityParser,
+    names: &dyn Names,
+) -> Result<Vec<Statement>, SqlError> {
+    if let Some(kind) = files::read(&text, &files::Reading { dialect, postgres, names })? {
+        let (names, moments) = (ColumnNames::default(), Arc::default());
+        return Ok(vec![Statement { kind, sql: text, index: 0, dialect, names, moments, is_catalog_question: false }]);
+    }
+    parse_plain(text, dialect, postgres, names)
+}
+
+/// The same for all but what has another statement in it: that may have none of its kind.
+pub(crate) fn parse_plain(
+    text: Arc<str>,
+    dialect: Dialect,
+    postgres: &PostgresCompatibilityParser,
+    names: &dyn Names,
+) -> Result<Vec<Statement>, SqlError> {
+    let sql = &*text;
     let question = catalog_question(sql, postgres);
     let is_catalog_question = question.is_some();
     let (parsed, moments) = match question {
@@ -218,7 +256,7 @@ pub(crate) fn parse(
         None => read(sql).map_err(|error| explain(error, sql, names))?,
     };
     let moments: Arc<[Moment]> = moments.into();
-    let sql: Arc<str> = sql.into();
+    let sql = text;
     let mut statements = Vec::with_capacity(parsed.len());
     for (index, mut parsed) in parsed.into_iter().enumerate() {
         let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed, dialect) };

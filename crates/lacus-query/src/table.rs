@@ -27,10 +27,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use lacus_lake::{LiveFile, TableState};
+use parquet::file::metadata::ParquetMetaData;
 
 use crate::adapt::MatchByFieldId;
+use crate::cost::{Scan, Scans};
 use crate::pruning::{field_id, files_to_read};
-use crate::tail::TailSource;
+use crate::tail::{TailSource, used_bytes};
 
 /// What the lake's object store is registered as.
 pub(crate) const STORE_URL: &str = "lake://files/";
@@ -96,6 +98,53 @@ impl LakeTable {
         Ok(DataSourceExec::from_data_source(config))
     }
 
+    /// What is to be read of these files, and of the hot tail.
+    async fn scan_of(
+        &self,
+        files: &[&LiveFile],
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        by_column: bool,
+    ) -> Result<Scan> {
+        let mut scan = Scan { files: files.len() as u64, ..Scan::default() };
+        scan.files_skipped = (self.state.files.len() - files.len()) as u64;
+        for file in files {
+            scan.rows += file.live_rows();
+            scan.bytes += if by_column { self.bytes_of(file, session, projection).await? } else { file.bytes };
+        }
+        for batch in self.state.tail.iter().filter(|_| by_column) {
+            scan.rows += batch.rows.num_rows() as u64;
+            let columns = batch.rows.columns().iter().enumerate();
+            let columns = columns.filter(|(index, _)| projection.is_none_or(|projection| projection.contains(index)));
+            scan.bytes += columns.map(|(_, column)| used_bytes(column) as u64).sum::<u64>();
+        }
+        Ok(scan)
+    }
+
+    /// The bytes that some columns have in a file.
+    async fn bytes_of(&self, file: &LiveFile, session: &dyn Session, projection: Option<&Vec<usize>>) -> Result<u64> {
+        let Some(projection) = projection else { return Ok(file.bytes) };
+        let wanted: Vec<i32> =
+            projection.iter().filter_map(|&index| field_id(self.state.arrow_schema.field(index))).collect();
+        let footer =
+            footer(session, &ObjectStoreUrl::parse(STORE_URL)?, &PartitionedFile::new(file.path.clone(), file.bytes))
+                .await?;
+        let roots = footer.file_metadata().schema_descr().root_schema().get_fields();
+        let mut bytes = 0;
+        for group in footer.row_groups() {
+            for column in group.columns() {
+                let name = column.column_path().parts().first();
+                let root = roots.iter().find(|root| name.is_some_and(|name| root.name() == name));
+                let is_wanted = root.is_some_and(|root| {
+                    let info = root.get_basic_info();
+                    info.has_id() && wanted.contains(&info.id())
+                });
+                bytes += if is_wanted { u64::try_from(column.compressed_size()).unwrap_or(0) } else { 0 };
+            }
+        }
+        Ok(bytes)
+    }
+
     fn file_statistics(&self, files: &[&LiveFile]) -> Statistics {
         let (rows, bytes) =
             files.iter().fold((0_u64, 0_u64), |(rows, bytes), file| (rows + file.live_rows(), bytes + file.bytes));
@@ -140,6 +189,9 @@ impl TableProvider for LakeTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut parts = Vec::with_capacity(3);
         let files = files_to_read(&self.state.files, &self.schema, filters, session)?;
+        if let Some(scans) = session.config().get_extension::<Scans>() {
+            scans.add(self.scan_of(&files, session, projection, scans.by_column).await?);
+        }
         let (whole, with_deletes): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.deleted.is_empty());
         for files in [whole, with_deletes].iter().filter(|files| !files.is_empty()) {
             parts.push(self.scan_files(files, session, projection, limit).await?);
@@ -163,12 +215,7 @@ async fn without_deleted(
     file: &LiveFile,
     scanned: PartitionedFile,
 ) -> Result<PartitionedFile> {
-    let runtime = session.runtime_env();
-    let store = runtime.object_store(url)?;
-    let footer = DFParquetMetadata::new(store.as_ref(), &scanned.object_meta)
-        .with_file_metadata_cache(Some(runtime.cache_manager.get_file_metadata_cache()))
-        .fetch_metadata()
-        .await?;
+    let footer = footer(session, url, &scanned).await?;
     let (mut first, mut groups) = (0, Vec::with_capacity(footer.num_row_groups()));
     for group in footer.row_groups() {
         let rows = u64::try_from(group.num_rows()).unwrap_or(0);
@@ -185,6 +232,16 @@ fn with_views(schema: &SchemaRef) -> SchemaRef {
         _ => Arc::clone(field),
     };
     Arc::new(Schema::new_with_metadata(schema.fields().iter().map(field).collect::<Fields>(), schema.metadata().clone()))
+}
+
+/// The footer of a file, from the cache if it is there.
+async fn footer(session: &dyn Session, url: &ObjectStoreUrl, file: &PartitionedFile) -> Result<Arc<ParquetMetaData>> {
+    let runtime = session.runtime_env();
+    let store = runtime.object_store(url)?;
+    DFParquetMetadata::new(store.as_ref(), &file.object_meta)
+        .with_file_metadata_cache(Some(runtime.cache_manager.get_file_metadata_cache()))
+        .fetch_metadata()
+        .await
 }
 
 /// The columns at these places.

@@ -21,7 +21,7 @@ use futures::stream;
 use lacus_lake::conform::conform;
 use lacus_lake::{TableState, TailBatch};
 
-use crate::answer::BYTES_SCANNED;
+use crate::cost::BYTES_SCANNED;
 use crate::table::projected;
 
 /// The tail of one table state, in some of its columns.
@@ -138,6 +138,6 @@ impl DataSource for TailSource {
 }
 
 /// The bytes that the rows of a column take, not counting what it shares with others.
-fn used_bytes(column: &dyn Array) -> usize {
+pub(crate) fn used_bytes(column: &dyn Array) -> usize {
     column.to_data().get_slice_memory_size().unwrap_or(0)
 }

@@ -1,8 +1,10 @@
 //! SQL over table states made by hand: files written by the Parquet writer, tails of Arrow batches.
 
+mod cost;
 mod databases;
 mod errors;
 mod evolution;
+mod files;
 mod lake;
 mod metadata;
 mod names;

@@ -24,6 +24,8 @@ use lacus_core::TableName;
 pub(crate) use self::casts::without_ids;
 pub(crate) use self::create::Creation;
 pub(crate) use self::layout::quote_partitions;
+pub(crate) use self::planning::table_to_write;
+pub(crate) use self::running::{Limits, of_lake as of_write};
 pub(crate) use self::types::write_types;
 use crate::alter::{new_name, table_name};
 use crate::engine::CATALOG;

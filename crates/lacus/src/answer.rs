@@ -25,6 +25,8 @@ pub(crate) struct Answer {
     pub(crate) affected: Option<u64>,
     /// Bytes read from files.
     pub(crate) scanned_bytes: u64,
+    /// Files of which nothing had to be read.
+    pub(crate) files_skipped: u64,
     /// From question to answer.
     pub(crate) elapsed: Duration,
 }
@@ -116,8 +118,12 @@ impl Answer {
         if let Some(affected) = self.affected {
             return format!("{} · {} ms", human_count_of(affected, "row"), self.elapsed.as_millis());
         }
+        let skipped = match self.files_skipped {
+            0 => String::new(),
+            files => format!(", {} skipped", human_count_of(files, "file")),
+        };
         format!(
-            "{} · {} scanned · {} ms",
+            "{} · {} scanned{skipped} · {} ms",
             human_count_of(self.rows.len() as u64, "row"),
             human_bytes(self.scanned_bytes),
             self.elapsed.as_millis()
@@ -199,6 +205,7 @@ mod tests {
             ],
             affected: None,
             scanned_bytes: 1_500_000,
+            files_skipped: 0,
             elapsed: Duration::from_millis(14),
         }
     }
@@ -212,6 +219,8 @@ mod tests {
          NULL         日本\u{1b}[31m                                      7
         "#);
         assert_eq!(answer().footer(), "2 rows · 1.4 MB scanned · 14 ms");
+        let skipping = Answer { files_skipped: 38, ..answer() };
+        assert_eq!(skipping.footer(), "2 rows · 1.4 MB scanned, 38 files skipped · 14 ms");
     }
 
     #[test]

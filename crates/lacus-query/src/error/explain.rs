@@ -362,7 +362,7 @@ fn position_of(span: Span, sql: &str) -> Option<usize> {
 }
 
 /// Line and column, counted from 1, as one position counted from 1.
-fn characters_before(line: u64, column: u64, sql: &str) -> Option<usize> {
+pub(crate) fn characters_before(line: u64, column: u64, sql: &str) -> Option<usize> {
     let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
     if line == 0 || column == 0 {
         return None;

@@ -55,7 +55,7 @@ pub(super) enum Shape {
 ///
 /// # Errors
 /// `42P01` if it is not there, `Corrupt` if it can't be read.
-pub(super) fn table_to_write(shared: &Shared, name: &TableName) -> Result<Arc<Table>, SqlError> {
+pub(crate) fn table_to_write(shared: &Shared, name: &TableName) -> Result<Arc<Table>, SqlError> {
     let lake = lake(shared)?;
     if let Some(table) = lake.table(name) {
         return Ok(table);

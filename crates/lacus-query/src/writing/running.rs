@@ -39,14 +39,14 @@ const PIECES_AHEAD: usize = 2;
 const TRIES_MAX: u32 = 3;
 
 /// Until when a statement may go on.
-struct Limits {
-    deadline: tokio::time::Instant,
-    stopped: watch::Receiver<bool>,
+pub(crate) struct Limits {
+    pub(crate) deadline: tokio::time::Instant,
+    pub(crate) stopped: watch::Receiver<bool>,
 }
 
 impl Limits {
     /// Waits until the statement must end, and says why.
-    async fn over(&mut self) -> SqlError {
+    pub(crate) async fn over(&mut self) -> SqlError {
         tokio::select! {
             () = sleep_until(self.deadline) => took_too_long(),
             Ok(_) = self.stopped.wait_for(|stopped| *stopped) => {
@@ -56,7 +56,7 @@ impl Limits {
     }
 
     /// Does something, unless the statement must end before.
-    async fn within<T>(&mut self, work: impl Future<Output = T>) -> Result<T, SqlError> {
+    pub(crate) async fn within<T>(&mut self, work: impl Future<Output = T>) -> Result<T, SqlError> {
         tokio::select! {
             why = self.over() => Err(why),
             done = work => Ok(done),
@@ -330,7 +330,7 @@ impl Counted {
 }
 
 /// What the lake says, with the SQLSTATE that clients know it by.
-fn of_lake(error: Error) -> SqlError {
+pub(crate) fn of_lake(error: Error) -> SqlError {
     let message = error.chain();
     let code = match error.kind() {
         Kind::Invalid if message.contains("can't be null") => "23502",

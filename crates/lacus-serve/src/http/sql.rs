@@ -215,10 +215,13 @@ impl Writing {
             let stats = self.answer.stats();
             let affected = affected.map_or_else(String::new, |rows| format!(r#""affected_rows":{rows},"#));
             let stats = format!(
-                r#"{{"rows":{},{affected}"bytes_scanned":{},"files_scanned":{},"elapsed_ms":{:.3}}}"#,
+                r#"{{"rows":{},{affected}"bytes_scanned":{},"files_scanned":{},"files_skipped":{},"row_groups_skipped":{},"planning_ms":{:.3},"elapsed_ms":{:.3}}}"#,
                 stats.rows,
                 stats.bytes_scanned,
                 stats.files_scanned,
+                stats.files_skipped,
+                stats.row_groups_skipped,
+                stats.planning.as_secs_f64() * 1e3,
                 stats.elapsed.as_secs_f64() * 1e3,
             );
             piece.extend(format!("\n],\"stats\":{stats}}}\n").into_bytes());

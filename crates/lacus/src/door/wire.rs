@@ -71,6 +71,8 @@ struct WireColumn {
 struct WireStats {
     affected_rows: Option<u64>,
     bytes_scanned: u64,
+    #[serde(default)]
+    files_skipped: u64,
     elapsed_ms: f64,
 }
 
@@ -101,6 +103,7 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer, Refused> {
         rows: answer.rows.iter().map(cells).collect(),
         affected: answer.stats.affected_rows,
         scanned_bytes: answer.stats.bytes_scanned,
+        files_skipped: answer.stats.files_skipped,
         elapsed: Duration::try_from_secs_f64(answer.stats.elapsed_ms / 1e3).unwrap_or_default(),
     })
 }

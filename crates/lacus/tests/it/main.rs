@@ -9,6 +9,7 @@ mod drift;
 mod erase;
 mod event_types;
 mod faults;
+mod files;
 mod freshness;
 mod history;
 mod hostile;

@@ -1,0 +1,151 @@
+//! Files that SQL reads: which there are, and what is in them, piece by piece.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use lacus_core::{Context, Error, Kind, Result};
+use object_store::aws::AmazonS3;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::{Compression, Prefix, Root};
+
+/// Bytes of an object that are asked for at once: each request is answered well within the time that it may take.
+const PIECE_BYTES: u64 = 8 << 20;
+/// Pieces that wait to be read.
+const PIECES_AHEAD: usize = 1;
+
+/// A file that is to be read.
+#[derive(Debug)]
+pub struct OutsideFile {
+    /// How people call it.
+    pub name: String,
+    /// How large it is, as it is stored.
+    pub bytes: u64,
+    at: At,
+}
+
+#[derive(Debug)]
+enum At {
+    Folder(PathBuf),
+    Bucket { store: Arc<AmazonS3>, key: Path, tag: Option<String> },
+}
+
+impl Prefix {
+    /// The files to read, by name.
+    ///
+    /// # Errors
+    /// `NotFound` if there are none, `Limited` if there are too many, `Unavailable` when the store does not answer.
+    pub async fn files(&self) -> Result<Vec<OutsideFile>> {
+        let found = self.list().await?;
+        if found.is_empty() {
+            return Err(Error::not_found(format!("there is no file whose path begins with {self}")));
+        }
+        let mut files = Vec::with_capacity(found.len());
+        for file in found {
+            let at = match &self.root {
+                Root::Folder(root) => At::Folder(root.join(&file.rest)),
+                Root::Bucket(location, store) => {
+                    At::Bucket { store: Arc::clone(store), key: Self::key(location, &file.rest)?, tag: file.tag }
+                }
+            };
+            files.push(OutsideFile { name: self.name(&file.rest), bytes: file.bytes, at });
+        }
+        Ok(files)
+    }
+}
+
+impl OutsideFile {
+    /// What is in it, once it is decompressed: as asked, or as its name tells. To be read on a thread that may block, of a
+    /// runtime that goes on meanwhile.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn read(&self, compression: Option<Compression>) -> Result<Box<dyn BufRead + Send>> {
+        let stored: Box<dyn Read + Send> = match &self.at {
+            At::Folder(path) => Box::new(File::open(path).context(format_args!("open {}", self.name))?),
+            At::Bucket { store, key, tag } => {
+                let (send, pieces) = mpsc::channel(PIECES_AHEAD);
+                let fetching =
+                    Fetching { store: Arc::clone(store), key: key.clone(), tag: tag.clone(), bytes: self.bytes };
+                Handle::current().spawn(fetching.run(send));
+                Box::new(Fetched { pieces, piece: Bytes::new() })
+            }
+        };
+        let compression = compression.unwrap_or_else(|| Compression::of_name(&self.name));
+        compression.reader(stored).context(format_args!("open {}", self.name))
+    }
+
+    /// Where it is, for what reads parts of it.
+    ///
+    /// # Errors
+    /// If its name can't be one of an object.
+    pub fn object(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        match &self.at {
+            At::Folder(path) => {
+                let path = Path::from_absolute_path(path).map_err(|error| {
+                    Error::new(Kind::Invalid, format!("{} can't be opened", self.name)).with_source(error)
+                })?;
+                Ok((Arc::new(LocalFileSystem::new()), path))
+            }
+            At::Bucket { store, key, .. } => Ok((Arc::clone(store) as _, key.clone())),
+        }
+    }
+}
+
+/// An object that is fetched piece by piece. If it is written again meanwhile, that is an error.
+struct Fetching {
+    store: Arc<AmazonS3>,
+    key: Path,
+    tag: Option<String>,
+    bytes: u64,
+}
+
+impl Fetching {
+    async fn run(self, send: mpsc::Sender<io::Result<Bytes>>) {
+        let mut at = 0;
+        while at < self.bytes {
+            let end = self.bytes.min(at + PIECE_BYTES);
+            let piece = self.piece(at..end).await.map_err(io::Error::other);
+            let is_last = piece.is_err();
+            // Nobody reads on.
+            if send.send(piece).await.is_err() || is_last {
+                return;
+            }
+            at = end;
+        }
+    }
+
+    async fn piece(&self, range: Range<u64>) -> object_store::Result<Bytes> {
+        let options =
+            GetOptions { range: Some(GetRange::Bounded(range)), if_match: self.tag.clone(), ..GetOptions::default() };
+        self.store.get_opts(&self.key, options).await?.bytes().await
+    }
+}
+
+/// Pieces as they come. Reading waits for them.
+struct Fetched {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Read for Fetched {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let bytes = self.piece.len().min(into.len());
+        self.piece.copy_to_slice(&mut into[..bytes]);
+        Ok(bytes)
+    }
+}

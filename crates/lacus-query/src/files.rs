@@ -1,0 +1,86 @@
+//! Statements about files that are not the lake's: `UNLOAD` writes them, `COPY … FROM` reads them. `EXPLAIN COST`, which has a
+//! statement in it as `UNLOAD` does, is read here, too.
+//!
+//! Both are read here as Redshift and Athena have them: a word that is not known is refused, and none that would change
+//! what is written or read is passed over. Where files may be is for the lake to say ([`lacus_lake::Outside`]).
+
+mod columns;
+mod load;
+mod options;
+mod records;
+mod source;
+mod text;
+mod unload;
+mod words;
+mod writer;
+
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+
+pub(crate) use self::load::Load;
+pub(crate) use self::unload::{Unload, answer_schema};
+use self::words::Words;
+use crate::dialect::Dialect;
+use crate::error::{Names, SqlError};
+use crate::statement::StatementKind;
+
+/// What is needed to read a statement within a statement.
+pub(crate) struct Reading<'a> {
+    pub(crate) dialect: Dialect,
+    pub(crate) postgres: &'a PostgresCompatibilityParser,
+    pub(crate) names: &'a dyn Names,
+}
+
+/// Reads a text that is one of these statements; gives nothing for any other.
+///
+/// # Errors
+/// For what is wrong with it.
+pub(crate) fn read(sql: &Arc<str>, reading: &Reading<'_>) -> Result<Option<StatementKind>, SqlError> {
+    let has = |word: &str| sql.as_bytes().windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
+    if !has("unload") && !has("copy") && !has("cost") {
+        return Ok(None);
+    }
+    let tokens = match crate::statement::tokens(sql) {
+        Ok(tokens) => tokens,
+        // Whoever reads it next says what is wrong.
+        Err(_) => return Ok(None),
+    };
+    let mut words = Words::new(sql, tokens);
+    let kind = if words.take("UNLOAD") {
+        StatementKind::Unload(Box::new(Unload::read(&mut words, reading)?))
+    } else if words.take("COPY") && words.has_text_after_from() {
+        StatementKind::Load(Box::new(Load::read(&mut words)?))
+    } else if words.take("EXPLAIN") && words.take("COST") {
+        return cost(&words, reading).map(Some);
+    } else {
+        return Ok(None);
+    };
+    while words.symbol(&Token::SemiColon) {}
+    if !words.is_at_end() {
+        let error = words.expected("the end of the statement");
+        return Err(error.with_hint("UNLOAD and COPY are sent alone, and take the options of the reference page"));
+    }
+    Ok(Some(kind))
+}
+
+/// `EXPLAIN COST` of what follows.
+fn cost(words: &Words<'_>, reading: &Reading<'_>) -> Result<StatementKind, SqlError> {
+    Ok(StatementKind::Cost(Box::new(statement_in(&words.rest(), reading)?)))
+}
+
+/// The statement in a text, for which positions count in the text around it.
+fn statement_in(text: &str, reading: &Reading<'_>) -> Result<crate::statement::Statement, SqlError> {
+    let Reading { dialect, postgres, names } = reading;
+    let mut statements = crate::statement::parse_plain(text.into(), *dialect, postgres, *names)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(statement), true) if statement.command() == "SELECT" => Ok(statement),
+        _ => Err(SqlError::invalid("42601", "UNLOAD and EXPLAIN COST take one query")
+            .with_hint("UNLOAD ('SELECT …') TO …, EXPLAIN COST SELECT …")),
+    }
+}
+
+fn refused(what: &str, hint: &str) -> SqlError {
+    SqlError::invalid("0A000", format!("{what} is not supported")).with_hint(hint)
+}

@@ -1,0 +1,393 @@
+//! `COPY table FROM 'location'`: files as rows of a table, in one commit.
+//!
+//! Files are read piece by piece on a thread that may wait for them, and go to the lake as the rows of an `INSERT` do. The
+//! first line that does not fit ends it, and nothing has changed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
+use datafusion::sql::sqlparser::tokenizer::Token;
+use lacus_core::{Kind, TableName};
+use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
+use lacus_lake::{Compression, OutsideFile, Piece, Table, TableState, Target};
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::columns::Columns;
+use super::options::{FORMS, Form, Quotes, TextForm, character, switch, take_access};
+use super::refused;
+use super::source::read_file;
+use super::words::Words;
+use super::writer::of_lake;
+use crate::alter::table_name;
+use crate::answer::Answer;
+use crate::error::SqlError;
+use crate::session::Session;
+use crate::writing::{Limits, of_write, table_to_write};
+
+/// Pieces that wait for the lake.
+const PIECES_AHEAD: usize = 2;
+/// How often files are read when the table changed meanwhile.
+const TRIES_MAX: u32 = 3;
+/// The longest list of files, in bytes.
+const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+/// A statement that reads files into a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) table: TableName,
+    /// The columns that the files have, if the statement names them.
+    columns: Option<Vec<String>>,
+    from: String,
+    pub(super) form: Form,
+    pub(super) compression: Option<Compression>,
+    /// Lines at the beginning of each file that are not rows.
+    pub(super) lines_ignored: u64,
+    /// Whether no text at all is null.
+    pub(super) empty_is_null: bool,
+    /// Whether a text of blanks is null.
+    pub(super) blank_is_null: bool,
+    /// Whether lines without anything are passed over.
+    pub(super) blank_lines_ignored: bool,
+    /// Whether columns that are missing at the end of a line are null.
+    pub(super) fills_records: bool,
+    manifest: bool,
+}
+
+impl Load {
+    /// Reads what follows `COPY`.
+    ///
+    /// # Errors
+    /// For what is wrong with it.
+    pub(super) fn read(words: &mut Words<'_>) -> Result<Self, SqlError> {
+        let mut parts = vec![ident(words.name()?)];
+        while words.symbol(&Token::Period) {
+            parts.push(ident(words.name()?));
+        }
+        let table = table_name(&ObjectName::from(parts))?;
+        let columns = if words.take("FROM") {
+            None
+        } else {
+            let columns = words.names()?;
+            words.must("FROM")?;
+            Some(columns)
+        };
+        let mut load = Self {
+            table,
+            columns,
+            from: words.text()?,
+            form: Form::Text(TextForm { null: "\\N".to_owned(), ..TextForm::delimited() }),
+            compression: None,
+            lines_ignored: 0,
+            empty_is_null: false,
+            blank_is_null: false,
+            blank_lines_ignored: false,
+            fills_records: false,
+            manifest: false,
+        };
+        let said = load.read_options(words)?;
+        load.apply(&said)?;
+        Ok(load)
+    }
+
+    fn read_options(&mut self, words: &mut Words<'_>) -> Result<Said, SqlError> {
+        let mut said = Said::default();
+        words.take("WITH");
+        let in_parentheses = words.symbol(&Token::LParen);
+        loop {
+            if take_access(words)? || in_parentheses && words.symbol(&Token::Comma) {
+                continue;
+            }
+            if words.take("FORMAT") {
+                words.take("AS");
+                said.form = Some(words.one_of(&FORMS).ok_or_else(|| words.expected("CSV, JSON or PARQUET"))?);
+                must_be_auto(&said, words)?;
+            } else if let Some(form) = words.one_of(&FORMS) {
+                said.form = Some(form);
+                must_be_auto(&said, words)?;
+            } else if words.take("QUOTE") {
+                said.quote = Some(character(&words.text_as()?)?);
+            } else if words.take("DELIMITER") {
+                said.delimiter = Some(character(&words.text_as()?)?);
+            } else if words.take("NULL") {
+                said.null = Some(words.text_as()?);
+            } else if words.take("IGNOREHEADER") {
+                words.take("AS");
+                self.lines_ignored = words.number()? as u64;
+            } else if words.take("HEADER") {
+                self.lines_ignored = u64::from(switch(words));
+            } else if words.take("MAXERROR") {
+                words.take("AS");
+                if words.number()? > 0.0 {
+                    return Err(refused("MAXERROR", "COPY loads all rows or none: correct the line that it names"));
+                }
+            } else if words.one_of(&["COMPUPDATE", "STATUPDATE"]).is_some() {
+                words.take("PRESET");
+                switch(words);
+            } else if words.one_of(&["DATEFORMAT", "TIMEFORMAT"]).is_some() {
+                let format = words.text_as()?;
+                if !["auto", "yyyy-mm-dd", "yyyy-mm-dd hh:mi:ss"].contains(&format.to_lowercase().as_str()) {
+                    return Err(refused(
+                        &format!("the format '{format}'"),
+                        "dates and times are as in 2026-11-21 10:00:00",
+                    ));
+                }
+            } else if words.take("ENCODING") {
+                let encoding = words.text_if_any().or_else(|| {
+                    words.take("AS");
+                    words.text_if_any()
+                });
+                words.one_of(&["UTF8"]);
+                if encoding.is_some_and(|encoding| !encoding.to_lowercase().replace('-', "").eq("utf8")) {
+                    return Err(refused("another ENCODING", "files are UTF-8"));
+                }
+            } else if let Some(flag) = words.one_of(&FLAGS) {
+                said.flags.push(flag);
+            } else {
+                break;
+            }
+        }
+        if in_parentheses {
+            words.must_symbol(&Token::RParen)?;
+        }
+        Ok(said)
+    }
+
+    fn apply(&mut self, said: &Said) -> Result<(), SqlError> {
+        let has = |flag: &str| said.flags.contains(&flag);
+        if has("BZIP2") || has("LZOP") {
+            return Err(refused("this compression", "GZIP and ZSTD"));
+        }
+        let text = said.delimiter.is_some() || said.null.is_some() || has("ESCAPE") || has("REMOVEQUOTES");
+        let form = said.form.unwrap_or("text");
+        if text && matches!(form, "JSON" | "PARQUET") {
+            return Err(SqlError::invalid("42601", format!("{form} can't be used with options for text")));
+        }
+        if form == "CSV" && (has("ESCAPE") || has("REMOVEQUOTES")) {
+            return Err(SqlError::invalid("42601", "CSV can't be used with ESCAPE or REMOVEQUOTES"));
+        }
+        self.form = match form {
+            "JSON" => Form::Json,
+            "PARQUET" => Form::Parquet,
+            _ => {
+                let mut text = if form == "CSV" { TextForm::csv() } else { TextForm::delimited() };
+                text.delimiter = said.delimiter.unwrap_or(text.delimiter);
+                text.quote = said.quote.unwrap_or(text.quote);
+                text.null = said.null.clone().unwrap_or_else(|| "\\N".to_owned());
+                text.escape = has("ESCAPE");
+                if has("REMOVEQUOTES") {
+                    text.quotes = Quotes::Each;
+                }
+                Form::Text(text)
+            }
+        };
+        self.compression = match (has("GZIP"), has("ZSTD")) {
+            (true, _) => Some(Compression::Gzip),
+            (_, true) => Some(Compression::Zstd),
+            _ => None,
+        };
+        self.empty_is_null = has("EMPTYASNULL");
+        self.blank_is_null = has("BLANKSASNULL");
+        self.blank_lines_ignored = has("IGNOREBLANKLINES");
+        self.fills_records = has("FILLRECORD");
+        self.manifest = has("MANIFEST");
+        Ok(())
+    }
+}
+
+/// What the options said.
+#[derive(Default)]
+struct Said {
+    form: Option<&'static str>,
+    delimiter: Option<u8>,
+    quote: Option<u8>,
+    null: Option<String>,
+    flags: Vec<&'static str>,
+}
+
+/// Options that are one word. Texts are as long as they are: there is nothing to truncate.
+const FLAGS: [&str; 13] = [
+    "GZIP",
+    "ZSTD",
+    "BZIP2",
+    "LZOP",
+    "ESCAPE",
+    "REMOVEQUOTES",
+    "EMPTYASNULL",
+    "BLANKSASNULL",
+    "IGNOREBLANKLINES",
+    "FILLRECORD",
+    "MANIFEST",
+    "TRUNCATECOLUMNS",
+    "TRIMBLANKS",
+];
+
+/// `JSON 'auto'`: fields go to the columns of their names, and that is all there is.
+fn must_be_auto(said: &Said, words: &mut Words<'_>) -> Result<(), SqlError> {
+    if said.form != Some("JSON") {
+        return Ok(());
+    }
+    words.take("AS");
+    match words.text_if_any() {
+        None => Ok(()),
+        Some(how) if ["auto", "auto ignorecase"].contains(&how.as_str()) => Ok(()),
+        Some(how) => Err(refused(&format!("JSON '{how}'"), "JSON 'auto': fields go to the columns of their names")),
+    }
+}
+
+fn ident((name, is_quoted): (String, bool)) -> Ident {
+    if is_quoted { Ident::with_quote('"', name) } else { Ident::new(name) }
+}
+
+impl Session {
+    /// Reads files into a table.
+    pub(crate) async fn load(&self, load: &Load) -> Result<Answer, SqlError> {
+        self.must_be_allowed("COPY")?;
+        let (stop, stopped) = watch::channel(false);
+        let _writing = self.begin_writing(stop);
+        let deadline = (Instant::now() + self.time_limit()).into();
+        let mut limits = Limits { deadline, stopped };
+        let turns = Arc::clone(&self.shared().writes);
+        let _turn = limits.within(turns.acquire_owned()).await?;
+        let files = limits.within(self.files_of(load)).await??;
+        let files = Arc::new(files);
+        let mut tries = 1;
+        loop {
+            match self.load_once(load, &files, &mut limits).await {
+                Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
+                loaded => return Ok(Answer::wrote("COPY", loaded?)),
+            }
+        }
+    }
+
+    async fn files_of(&self, load: &Load) -> Result<Vec<OutsideFile>, SqlError> {
+        let outside = self.lake()?.outside();
+        let files = outside.to_read(&load.from).map_err(of_lake)?.files().await.map_err(of_lake)?;
+        if !load.manifest {
+            return Ok(files);
+        }
+        let [manifest] = files.as_slice() else {
+            return Err(SqlError::invalid(
+                "58P01",
+                format!("a MANIFEST is one file, and {} begin with {}", files.len(), load.from),
+            ));
+        };
+        let mut listed = Vec::new();
+        for url in urls(manifest).await? {
+            let at = outside.to_read(&url).map_err(of_lake)?.files().await.map_err(of_lake)?;
+            let named = at.into_iter().find(|file| file.name == url || file.name.ends_with(&url));
+            listed
+                .push(named.ok_or_else(|| SqlError::new(Kind::NotFound, "58P01", format!("there is no file {url}")))?);
+        }
+        Ok(listed)
+    }
+
+    async fn load_once(
+        &self,
+        load: &Load,
+        files: &Arc<Vec<OutsideFile>>,
+        limits: &mut Limits,
+    ) -> Result<u64, SqlError> {
+        let table = table_to_write(self.shared(), &load.table)?;
+        if let Some((_, altering)) = &self.shared().altering
+            && table.is_delivered()
+        {
+            // Columns of rows that come must be committed.
+            limits.within(altering.flush(&load.table)).await??;
+        }
+        let state = table.state();
+        let columns = Columns::new(&load.table, &state, load.columns.as_deref(), |name| is_taken(&table, name))?;
+        let (send, pieces) = mpsc::channel(PIECES_AHEAD);
+        let (end, mut ended) = oneshot::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let _stop = SetOnDrop(Arc::clone(&stop));
+        let job =
+            Job { load: load.clone(), files: Arc::clone(files), columns: Arc::new(columns), state: Arc::clone(&state) };
+        let _task = self.shared().workers.spawn(job.run(send, end));
+        let target = Target::Old { table, state, may_repeat: false };
+        let mut writing = std::pin::pin!(self.lake()?.write(target, pieces, Arc::clone(&stop)));
+        let written = tokio::select! {
+            written = &mut writing => written,
+            why = limits.over() => {
+                stop.store(true, Ordering::Relaxed);
+                return match writing.await {
+                    // It was too late to stop it.
+                    Ok(written) => Ok(written.added),
+                    // Nobody knows whether it was too late.
+                    Err(error) if error.kind() == Kind::Internal => Err(of_write(error)),
+                    Err(_) => Err(why),
+                };
+            }
+        };
+        match (written, ended.try_recv()) {
+            (Ok(written), _) => Ok(written.added),
+            (Err(_), Ok(Err(error))) => Err(error),
+            (Err(error), _) => Err(of_write(error)),
+        }
+    }
+}
+
+/// Whether a column says which event a row is of: nobody else sets it.
+fn is_taken(table: &Table, name: &str) -> bool {
+    table.is_delivered() && [RESCUED, RECEIVED_AT, PARTITION, OFFSET].contains(&name)
+}
+
+/// Sets a flag when it goes.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Files on their way to the lake.
+struct Job {
+    load: Load,
+    files: Arc<Vec<OutsideFile>>,
+    columns: Arc<Columns>,
+    state: Arc<TableState>,
+}
+
+impl Job {
+    async fn run(self, send: mpsc::Sender<Piece>, end: oneshot::Sender<Result<(), SqlError>>) {
+        let read = self.read(&send).await;
+        let is_whole = read.is_ok();
+        // Nobody listens once the statement is stopped.
+        let _gone = end.send(read);
+        if is_whole {
+            // If the lake has ended already, it says why.
+            let _gone = send.send(Piece::End).await;
+        }
+    }
+
+    async fn read(&self, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
+        for index in 0..self.files.len() {
+            read_file(&self.load, &self.files, index, &self.columns, &self.state, send).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The files that a manifest lists: `{"entries":[{"url":"s3://…"}]}`.
+async fn urls(manifest: &OutsideFile) -> Result<Vec<String>, SqlError> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        entries: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        url: String,
+    }
+    let wrong = |why: String| SqlError::invalid("22023", format!("{} is no manifest: {why}", manifest.name));
+    if manifest.bytes > MANIFEST_BYTES_MAX {
+        return Err(wrong(format!("it has more than {MANIFEST_BYTES_MAX} bytes")));
+    }
+    let (store, path) = manifest.object().map_err(of_lake)?;
+    let read = async { object_store::ObjectStoreExt::get(&*store, &path).await?.bytes().await };
+    let bytes = read.await.map_err(|error| wrong(error.to_string()))?;
+    let read: Manifest = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    Ok(read.entries.into_iter().map(|entry| entry.url).collect())
+}

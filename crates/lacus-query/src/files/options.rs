@@ -1,0 +1,131 @@
+//! The forms of files, and the options that `UNLOAD` and `COPY` have in common.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::words::Words;
+use crate::error::SqlError;
+
+/// How values are put between quotes in files of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quotes {
+    /// Not at all.
+    None,
+    /// Each value.
+    Each,
+    /// Those that need it, with quotes in them doubled: CSV.
+    Csv,
+}
+
+/// A file of text, one row a line.
+#[derive(Debug, Clone)]
+pub(super) struct TextForm {
+    pub(super) delimiter: u8,
+    pub(super) quotes: Quotes,
+    pub(super) quote: u8,
+    /// Whether a backslash takes the meaning from the character behind it.
+    pub(super) escape: bool,
+    /// What stands for null.
+    pub(super) null: String,
+    /// Booleans as Hive and Athena write them, not as Redshift.
+    pub(super) long_booleans: bool,
+}
+
+impl TextForm {
+    /// Redshift's, where nothing else is said.
+    pub(super) fn delimited() -> Self {
+        let null = String::new();
+        Self { delimiter: b'|', quotes: Quotes::None, quote: b'"', escape: false, null, long_booleans: false }
+    }
+
+    pub(super) fn csv() -> Self {
+        Self { delimiter: b',', quotes: Quotes::Csv, ..Self::delimited() }
+    }
+}
+
+/// What a file has in it.
+#[derive(Debug, Clone)]
+pub(super) enum Form {
+    Text(TextForm),
+    /// An object a line.
+    Json,
+    Parquet,
+}
+
+/// The forms by name.
+pub(super) const FORMS: [&str; 3] = ["CSV", "JSON", "PARQUET"];
+
+/// One character: `'|'`, `'\t'`, `'\001'`.
+pub(super) fn character(text: &str) -> Result<u8, SqlError> {
+    let octal = |digits: &str| u8::from_str_radix(digits, 8).ok().filter(|_| digits.len() == 3);
+    let byte = match text {
+        "\\t" => Some(b'\t'),
+        "\\\\" => Some(b'\\'),
+        _ => match (text.as_bytes(), text.strip_prefix('\\')) {
+            ([one], _) => Some(*one),
+            (_, Some(digits)) => octal(digits),
+            _ => None,
+        },
+    };
+    let byte = byte.filter(|byte| byte.is_ascii() && !b"\n\r".contains(byte));
+    byte.ok_or_else(|| {
+        SqlError::invalid("22023", format!("\"{text}\" is no delimiter"))
+            .with_hint("it is one ASCII character, such as ',', '\\t' or '\\001'")
+    })
+}
+
+/// Takes what says whose access it is: lacus has its own, as `lake.s3` sets it. Whether it was such a thing.
+pub(super) fn take_access(words: &mut Words<'_>) -> Result<bool, SqlError> {
+    if words.take("IAM_ROLE") {
+        if !words.take("DEFAULT") {
+            words.text_as()?;
+        }
+        return Ok(true);
+    }
+    const WITH_TEXT: [&str; 6] =
+        ["CREDENTIALS", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION", "AUTHORIZATION"];
+    if words.one_of(&WITH_TEXT).is_some() {
+        words.take("WITH");
+        words.text_as()?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// `ON`, `OFF`, or nothing, which is on.
+pub(super) fn switch(words: &mut Words<'_>) -> bool {
+    !matches!(words.one_of(&["ON", "OFF", "TRUE", "FALSE"]), Some("OFF" | "FALSE"))
+}
+
+/// `5 MB`, `1.5 GB`, in bytes; a number alone is of megabytes.
+pub(super) fn size(words: &mut Words<'_>) -> Result<u64, SqlError> {
+    words.take("AS");
+    let number = words.number()?;
+    let unit = match words.one_of(&["MB", "GB"]) {
+        Some("GB") => 1_u64 << 30,
+        _ => 1 << 20,
+    };
+    Ok((number * unit as f64) as u64)
+}
+
+/// `'x'`, `ARRAY['x', 'y']`, `true`, `9`: the value of a property.
+pub(super) fn values(words: &mut Words<'_>) -> Result<Vec<String>, SqlError> {
+    if !words.take("ARRAY") {
+        if let Some(text) = words.text_if_any() {
+            return Ok(vec![text]);
+        }
+        return match words.number() {
+            Ok(number) => Ok(vec![number.to_string()]),
+            Err(_) => Ok(vec![words.name()?.0]),
+        };
+    }
+    words.must_symbol(&Token::LBracket)?;
+    let mut values = Vec::new();
+    while !words.symbol(&Token::RBracket) {
+        values.push(words.text()?);
+        if !words.symbol(&Token::Comma) {
+            words.must_symbol(&Token::RBracket)?;
+            break;
+        }
+    }
+    Ok(values)
+}

@@ -1,0 +1,284 @@
+//! One file, read into rows of a table.
+
+use std::io::BufRead;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, StringBuilder};
+use futures::StreamExt;
+use lacus_core::settings::Contract;
+use lacus_core::{Kind, Offset, Partition, Position, Record as Event, Timestamp};
+use lacus_lake::decode::decode_under;
+use lacus_lake::{OutsideFile, Piece, TableState};
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::async_reader::ParquetObjectReader;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::columns::Columns;
+use super::load::Load;
+use super::options::{Form, TextForm};
+use super::records::{Record, Records};
+use super::writer::of_lake;
+use crate::error::SqlError;
+
+/// Rows, and bytes of text, that go to the lake together.
+const ROWS_AT_ONCE: usize = 8_192;
+const BYTES_AT_ONCE: usize = 4 << 20;
+/// The longest line of JSON, in bytes.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Reads one of the files, and sends its rows.
+///
+/// # Errors
+/// With file and line of what is wrong.
+pub(super) async fn read_file(
+    load: &Load,
+    files: &Arc<Vec<OutsideFile>>,
+    index: usize,
+    columns: &Arc<Columns>,
+    state: &Arc<TableState>,
+    send: &mpsc::Sender<Piece>,
+) -> Result<(), SqlError> {
+    if matches!(load.form, Form::Parquet) {
+        return read_parquet(&files[index], columns, send).await;
+    }
+    let (load, files, columns) = (load.clone(), Arc::clone(files), Arc::clone(columns));
+    let (state, send) = (Arc::clone(state), send.clone());
+    let reading = spawn_blocking(move || {
+        let file = &files[index];
+        let from = file.read(load.compression).map_err(of_lake)?;
+        let reading = Reading { load: &load, file, columns: &columns, send: &send };
+        match &load.form {
+            Form::Text(form) => reading.text(from, form),
+            _ => reading.json(from, &state),
+        }
+    });
+    reading
+        .await
+        .map_err(|error| SqlError::new(Kind::Internal, "XX000", "COPY ended unexpectedly").with_source(error))?
+}
+
+/// What is needed to read a file.
+struct Reading<'a> {
+    load: &'a Load,
+    file: &'a OutsideFile,
+    columns: &'a Columns,
+    send: &'a mpsc::Sender<Piece>,
+}
+
+/// The lines of rows that are gathered.
+type Lines = Vec<u64>;
+
+impl Reading<'_> {
+    fn text(&self, from: Box<dyn BufRead + Send>, form: &TextForm) -> Result<(), SqlError> {
+        let mut records = Records::new(from, form.clone());
+        records.skip_lines(self.load.lines_ignored).map_err(|error| self.unreadable(1, &error))?;
+        let mut record = Record::default();
+        let mut gathered = self.builders();
+        let (mut lines, mut bytes) = (Lines::new(), 0);
+        loop {
+            let is_there = records.next(&mut record).map_err(|error| self.unreadable(record.line, &error))?;
+            if !is_there {
+                break;
+            }
+            if record.is_blank() && self.load.blank_lines_ignored {
+                continue;
+            }
+            match self.gather(&record, &mut gathered) {
+                Ok(more) => bytes += more,
+                Err(error) => {
+                    // What is wrong before it is said first.
+                    self.send_text(gathered, &lines)?;
+                    return Err(error);
+                }
+            }
+            lines.push(record.line);
+            if lines.len() >= ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+                let full = std::mem::replace(&mut gathered, self.builders());
+                if !self.send_text(full, &lines)? {
+                    return Ok(());
+                }
+                lines.clear();
+                bytes = 0;
+            }
+        }
+        self.send_text(gathered, &lines).map(drop)
+    }
+
+    fn builders(&self) -> Vec<StringBuilder> {
+        self.columns.places.iter().map(|_| StringBuilder::new()).collect()
+    }
+
+    /// Takes the fields of a record. How many bytes they have.
+    fn gather(&self, record: &Record, into: &mut [StringBuilder]) -> Result<usize, SqlError> {
+        let is_short = record.len() < into.len() && !self.load.fills_records;
+        if is_short || record.len() > into.len() {
+            let (has, wants) = (record.len(), into.len());
+            let error =
+                self.wrong("22P04", record.line, &format!("it has {has} fields, and there are {wants} columns"));
+            return Err(error.with_hint("check DELIMITER and IGNOREHEADER, or name the columns: COPY t (a, b) FROM …"));
+        }
+        let fields = (0..record.len()).map(|index| record.field(index)).collect::<Result<Vec<_>, _>>();
+        let fields = fields.map_err(|_| self.wrong("22021", record.line, "it is not UTF-8"))?;
+        let mut bytes = 0;
+        for (index, values) in into.iter_mut().enumerate() {
+            let text = fields.get(index).copied().flatten();
+            let text = text.filter(|text| !(self.load.empty_is_null && text.is_empty()));
+            let text = text.filter(|text| !(self.load.blank_is_null && !text.is_empty() && text.trim().is_empty()));
+            bytes += text.map_or(1, str::len);
+            values.append_option(text);
+        }
+        Ok(bytes)
+    }
+
+    /// Whether there is anybody who wants more.
+    fn send_text(&self, gathered: Vec<StringBuilder>, lines: &Lines) -> Result<bool, SqlError> {
+        let columns = gathered.into_iter().map(|mut values| Arc::new(values.finish()) as ArrayRef);
+        let columns: Vec<(usize, ArrayRef)> = self.columns.places.iter().copied().zip(columns).collect();
+        self.send(&columns, lines)
+    }
+
+    fn send(&self, columns: &[(usize, ArrayRef)], lines: &Lines) -> Result<bool, SqlError> {
+        if lines.is_empty() {
+            return Ok(true);
+        }
+        match self.columns.rows(columns, lines.len())? {
+            Ok(rows) => Ok(self.send.blocking_send(Piece::Added(rows)).is_ok()),
+            Err(misfit) => Err(self.wrong("22P02", lines.get(misfit.row).copied().unwrap_or(0), &misfit.what)),
+        }
+    }
+
+    /// An object a line, decoded as events are.
+    fn json(&self, mut from: Box<dyn BufRead + Send>, state: &TableState) -> Result<(), SqlError> {
+        let (mut events, mut lines, mut bytes, mut line) = (Vec::new(), Lines::new(), 0, 0);
+        loop {
+            let mut text = Vec::new();
+            let read = std::io::Read::take(&mut from, LINE_BYTES_MAX + 1).read_until(b'\n', &mut text);
+            let read = read.map_err(|error| self.unreadable(line + 1, &error))?;
+            line += 1;
+            if read as u64 > LINE_BYTES_MAX {
+                return Err(self.wrong("54000", line, &format!("it has more than {LINE_BYTES_MAX} bytes")));
+            }
+            if line > self.load.lines_ignored && !text.trim_ascii().is_empty() {
+                bytes += text.len();
+                lines.push(line);
+                events.push(event(text, lines.len()));
+            }
+            let is_last = read == 0;
+            if is_last || events.len() >= ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+                if !self.send_events(&events, &lines, state)? || is_last {
+                    return Ok(());
+                }
+                events.clear();
+                lines.clear();
+                bytes = 0;
+            }
+        }
+    }
+
+    fn send_events(&self, events: &[Event], lines: &Lines, state: &TableState) -> Result<bool, SqlError> {
+        let decoded = decode_under(events, &state.schema, Contract::Strict).map_err(of_lake)?;
+        if let Some(rejected) = decoded.rejected.first() {
+            return Err(self.wrong("22P02", lines[rejected.index], &rejected.reason));
+        }
+        if decoded.widened {
+            // Whole numbers became fractions: that is for `ALTER TABLE` to say.
+            let widens = |event: &&Event| {
+                let alone = decode_under(std::slice::from_ref(*event), &state.schema, Contract::Strict);
+                alone.is_ok_and(|alone| alone.widened)
+            };
+            let line = events.iter().position(|event| widens(&event)).map_or(0, |index| lines[index]);
+            return Err(self.wrong("22P02", line, "a fraction does not fit a column of whole numbers"));
+        }
+        let mut columns = Vec::new();
+        for (field, column) in decoded.rows.schema().fields().iter().zip(decoded.rows.columns()) {
+            let has_values = column.null_count() < column.len();
+            match self.columns.place_of(field.name()) {
+                Some(place) => columns.push((place, Arc::clone(column))),
+                None if has_values
+                    && self.columns.are_named
+                    && self.columns.all.index_of(field.name()).is_ok()
+                    && !field.name().starts_with('_') =>
+                {
+                    return Err(self.wrong(
+                        "42703",
+                        lines[0],
+                        &format!("it has \"{}\", which is not among the columns that are named", field.name()),
+                    ));
+                }
+                None => {}
+            }
+        }
+        self.send(&columns, lines)
+    }
+
+    fn unreadable(&self, line: u64, error: &std::io::Error) -> SqlError {
+        match error.kind() {
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput => {
+                self.wrong("22P04", line, &error.to_string())
+            }
+            _ => SqlError::new(Kind::Unavailable, "58030", format!("{} can't be read: {error}", self.file.name)),
+        }
+    }
+
+    fn wrong(&self, sqlstate: &'static str, line: u64, what: &str) -> SqlError {
+        SqlError::invalid(sqlstate, format!("line {line} of {}: {what}", self.file.name))
+            .with_hint("nothing was loaded")
+    }
+}
+
+/// A line as an event: where it came from is for nobody to see.
+fn event(text: Vec<u8>, number: usize) -> Event {
+    let offset = Offset(number as u64);
+    Event {
+        position: Position { partition: Partition(0), offset },
+        received_at: Timestamp::from_micros(0),
+        key: None,
+        id: None,
+        value: text.into(),
+    }
+}
+
+async fn read_parquet(file: &OutsideFile, columns: &Columns, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
+    let damaged = |error: parquet::errors::ParquetError| {
+        SqlError::invalid("22P04", format!("{} can't be read as Parquet: {error}", file.name))
+    };
+    let (store, path) = file.object().map_err(of_lake)?;
+    let reader = ParquetObjectReader::new(store, path).with_file_size(file.bytes);
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(damaged)?;
+    let mut places = Vec::new();
+    for field in builder.schema().fields() {
+        let place = columns.place_of(field.name()).ok_or_else(|| {
+            let known = if columns.are_named {
+                "is not among the columns that are named"
+            } else {
+                "the table has no such column"
+            };
+            SqlError::invalid("42703", format!("{} has a column \"{}\": {known}", file.name, field.name()))
+        })?;
+        if places.contains(&place) {
+            return Err(SqlError::invalid("42701", format!("{} has two columns \"{}\"", file.name, field.name())));
+        }
+        places.push(place);
+    }
+    let mut batches = builder.with_batch_size(ROWS_AT_ONCE).build().map_err(damaged)?;
+    let mut first = 0;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(damaged)?;
+        let values: Vec<(usize, ArrayRef)> = places.iter().copied().zip(batch.columns().iter().cloned()).collect();
+        match columns.rows(&values, batch.num_rows())? {
+            Ok(rows) => {
+                if send.send(Piece::Added(rows)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Err(misfit) => {
+                let row = first + misfit.row as u64 + 1;
+                let error = SqlError::invalid("22P02", format!("row {row} of {}: {}", file.name, misfit.what));
+                return Err(error.with_hint("nothing was loaded"));
+            }
+        }
+        first += batch.num_rows() as u64;
+    }
+    Ok(())
+}
