@@ -20,6 +20,7 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use trino_functions::syntax::{SqlDialect, quote_types};
 
 use crate::alter::Alteration;
+use crate::depth::must_be_shallow;
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
 use crate::naming::ColumnNames;
@@ -158,11 +159,13 @@ pub(crate) fn parse(
     if sql.len() > SQL_BYTES_MAX {
         return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
+    let tokens = tokens(sql).map_err(|error| explain(error, sql, names))?;
+    must_be_shallow(&tokens)?;
     let question = catalog_question(sql, postgres);
     let is_catalog_question = question.is_some();
     let (parsed, moments) = match question {
         Some(parsed) => (parsed, Vec::new()),
-        None => read(sql).map_err(|error| explain(error, sql, names))?,
+        None => read(sql, tokens).map_err(|error| explain(error, sql, names))?,
     };
     let moments: Arc<[Moment]> = moments.into();
     let sql: Arc<str> = sql.into();
@@ -177,8 +180,7 @@ pub(crate) fn parse(
     Ok(statements)
 }
 
-fn read(sql: &str) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
-    let mut tokens = tokens(sql)?;
+fn read(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
     let moments = if time_travel::may_travel(sql) { time_travel::take(&mut tokens)? } else { Vec::new() };
     let statements = parser(sql, tokens)?.parse_statements()?;
     time_travel::must_be_tables(&statements, &moments)?;
