@@ -16,6 +16,7 @@ use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
@@ -37,8 +38,7 @@ use crate::catalog::LakeCatalog;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
 use crate::error::Names;
-use crate::leaves::LeavesAboveUnnest;
-use crate::not_in::WholeNotIn;
+use crate::null_joins::{NullsInJoins, WholeNotIn};
 use crate::session::Session;
 use crate::table::STORE_URL;
 use crate::variables::SERVER_VERSION;
@@ -227,18 +227,19 @@ fn template(
     Ok(context.state())
 }
 
-/// The optimizer's rules, with what is mended here.
+/// The optimizer's rules, with what is mended here before filters are brought down.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let leaves: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(LeavesAboveUnnest::default());
-    let rules = Optimizer::new().rules.into_iter();
-    rules.map(|rule| if rule.name() == leaves.name() { Arc::clone(&leaves) } else { rule }).collect()
+    let mut rules = Optimizer::new().rules;
+    let filters = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
+    rules.insert(filters.unwrap_or(rules.len()), Arc::new(WholeNotIn));
+    rules
 }
 
-/// The same for physical plans: before filters are brought down.
+/// The same for physical plans.
 fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let first_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new().name());
-    rules.insert(first_filters.unwrap_or(0), Arc::new(WholeNotIn));
+    rules.insert(first_filters.unwrap_or(0), Arc::new(NullsInJoins));
     rules
 }
 

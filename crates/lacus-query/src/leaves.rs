@@ -1,33 +1,26 @@
-//! Fields of objects above `UNNEST`.
+//! Fields of objects, where the optimizer can't bring them down to the scan.
 //!
-//! The optimizer brings `t.o.a` down to the scan, so that only that leaf is read. At an `UNNEST` it fails instead of stopping
-//! (DataFusion 54.1), so it is kept from questions with one; there whole objects are read.
+//! It brings `t.o.a` down, so that only that leaf is read. At an `UNNEST`, and above some joins with subqueries, it fails
+//! instead of stopping (DataFusion 54.1). What fails is planned once more without, and reads whole objects.
+
+use std::sync::Arc;
 
 use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::extract_leaf_expressions::PushDownLeafProjections;
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::physical_plan::ExecutionPlan;
 
-/// The optimizer's rule, where there is no `UNNEST` below.
-#[derive(Debug, Default)]
-pub(crate) struct LeavesAboveUnnest {
-    inner: PushDownLeafProjections,
-}
-
-impl OptimizerRule for LeavesAboveUnnest {
-    fn name(&self) -> &str {
-        self.inner.name()
+/// Plans how a question is answered.
+///
+/// # Errors
+/// Why it can't be.
+pub(crate) async fn physical_plan(state: &SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    let planned = state.create_physical_plan(plan).await;
+    if planned.is_ok() {
+        return planned;
     }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.inner.apply_order()
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        if plan.exists(|node| Ok(matches!(node, LogicalPlan::Unnest(_))))? {
-            return Ok(Transformed::no(plan));
-        }
-        self.inner.rewrite(plan, config)
-    }
+    let mut whole = state.clone();
+    whole.config_mut().options_mut().optimizer.enable_leaf_expression_pushdown = false;
+    // The first error is that of the question as it stands.
+    whole.create_physical_plan(plan).await.or(planned)
 }

@@ -18,7 +18,7 @@ pub mod json;
 mod leaves;
 mod metadata;
 mod naming;
-mod not_in;
+mod null_joins;
 mod numbered;
 mod parameters;
 mod places;

@@ -119,7 +119,7 @@ async fn fields_of_objects_are_there_above_unnest() {
 }
 
 #[tokio::test]
-async fn one_null_and_nothing_is_certain_not_to_be_in() {
+async fn joins_that_must_see_nulls_see_them() {
     let lake = TestLake::new();
     let numbers = schema(vec![field(5, "n", DataType::Int64)]);
     let file = |name: &str, json: &str| lake.file(name, &rows(&numbers, json));
@@ -142,4 +142,8 @@ async fn one_null_and_nothing_is_certain_not_to_be_in() {
     }
     assert_eq!(ask(&session, "select n from few where n not in (select n from nulls where n > 1)").await, "1");
     assert_eq!(ask(&session, "select n from few where n in (select n from nulls)").await, "2");
+    assert_eq!(ask(&session, "select n from tail except select n from nulls").await, "8");
+    assert_eq!(ask(&session, "select n from nulls intersect select n from tail order by 1").await, "7\n-");
+    let same = "select count(*) from tail join nulls on tail.n is not distinct from nulls.n";
+    assert_eq!(ask(&session, same).await, "2");
 }

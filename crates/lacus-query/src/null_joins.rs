@@ -1,8 +1,8 @@
-//! `NOT IN` of a question that may have nulls.
+//! Joins that must see nulls: `NOT IN`, `EXCEPT`, `INTERSECT`, `IS NOT DISTINCT FROM`.
 //!
-//! One null in it, and no row is certain not to be in it. The join for it must see every row of the question; but the
-//! optimizer tells the scans below which values the other side has (DataFusion 54.1), and a null is none of them. So nothing
-//! that is learned above such a join goes below it on that side.
+//! One null in the question of a `NOT IN`, and no row is certain not to be in it; in set operations a null is the same as
+//! another. But the optimizer tells the scans below which values the other side has, and asks of the one side what is asked
+//! of the other (DataFusion 54.1); no null comes through such filters. So they are kept from that side.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,20 +10,52 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::common::{NullEquality, Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
-/// Keeps filters from the questions of `NOT IN`.
+/// More rows than there can be.
+const ROWS_MAX: usize = i64::MAX as usize;
+
+/// Keeps conditions on the rows of a `NOT IN` from its question: none goes through a limit, and this one cuts nothing.
 #[derive(Debug)]
 pub(crate) struct WholeNotIn;
 
-impl PhysicalOptimizerRule for WholeNotIn {
+impl OptimizerRule for WholeNotIn {
+    fn name(&self) -> &str {
+        "whole_not_in"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Join(mut join) if join.null_aware && !matches!(*join.right, LogicalPlan::Limit(_)) => {
+                let right = LogicalPlanBuilder::from(join.right.as_ref().clone());
+                join.right = Arc::new(right.limit(0, Some(ROWS_MAX))?.build()?);
+                Ok(Transformed::yes(LogicalPlan::Join(join)))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+/// Keeps filters that are learned while a query runs from the side of these joins that is looked up.
+#[derive(Debug)]
+pub(crate) struct NullsInJoins;
+
+impl PhysicalOptimizerRule for NullsInJoins {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
-            let Some(join) = plan.downcast_ref::<HashJoinExec>().filter(|join| join.null_aware) else {
+            let sees_nulls =
+                |join: &&HashJoinExec| join.null_aware || join.null_equality() == NullEquality::NullEqualsNull;
+            let Some(join) = plan.downcast_ref::<HashJoinExec>().filter(sees_nulls) else {
                 return Ok(Transformed::no(plan));
             };
             let right: Arc<dyn ExecutionPlan> = Arc::new(AllRows { input: Arc::clone(join.right()) });
@@ -34,7 +66,7 @@ impl PhysicalOptimizerRule for WholeNotIn {
     }
 
     fn name(&self) -> &str {
-        "whole_not_in"
+        "nulls_in_joins"
     }
 
     fn schema_check(&self) -> bool {
