@@ -139,7 +139,7 @@ impl SchemaProvider for Database {
             return Ok(Some(Arc::new(LakeTable::new(Arc::new(state)))));
         }
         if let Some(table) = name.strip_suffix(NUMBERED).and_then(|name| self.find(name)) {
-            return Ok(Some(Arc::new(NumberedTable::new(Arc::clone(&self.lake), table.state()))));
+            return Ok(Some(Arc::new(NumberedTable::new(Arc::clone(&self.lake), state_of(&table)))));
         }
         if let Some(table) = name.strip_suffix(COLUMNS_ONLY).and_then(|name| self.find(name)) {
             return Ok(Some(Arc::new(ColumnsOnly::new(table.state()))));

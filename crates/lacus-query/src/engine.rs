@@ -16,6 +16,11 @@ use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -30,8 +35,10 @@ use trino_functions::{Semantics, install};
 use url::Url;
 
 use crate::catalog::LakeCatalog;
+use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
 use crate::error::Names;
+use crate::null_joins::{NullsInJoins, WholeNotIn};
 use crate::postgres::{self, Oids, is_system};
 use crate::session::Session;
 use crate::table::STORE_URL;
@@ -222,13 +229,30 @@ fn template(
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     options.execution.parquet.pushdown_filters = true;
-    let state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    let builder = builder.with_optimizer_rules(optimizer_rules());
+    let state = builder.with_physical_optimizer_rules(physical_optimizer_rules()).build();
     let context = SessionContext::new_with_state(state);
     context.register_catalog(CATALOG, Arc::clone(catalog));
     postgres::install(&context, CATALOG, catalog, oids)?;
     context.register_udf(version());
     Ok(context.state())
+}
+
+/// The optimizer's rules, with what is mended here before filters are brought down.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let filters = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
+    rules.insert(filters.unwrap_or(rules.len()), Arc::new(WholeNotIn));
+    rules
+}
+
+/// The same for physical plans.
+fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let first_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new().name());
+    rules.insert(first_filters.unwrap_or(0), Arc::new(NullsInJoins));
+    rules
 }
 
 /// `version()`: drivers read the number behind "PostgreSQL".
@@ -265,6 +289,7 @@ impl Workers {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|error| Error::unavailable("start the threads of the SQL engine").with_source(error))?;

@@ -104,11 +104,6 @@ impl NumberedTable {
         let fields: Vec<_> = state.arrow_schema.fields().iter().cloned().chain(places).collect();
         Self { lake, state, schema: Arc::new(Schema::new(fields)) }
     }
-
-    /// The state that places are of.
-    pub(crate) fn state(&self) -> &Arc<TableState> {
-        &self.state
-    }
 }
 
 impl fmt::Debug for NumberedTable {

@@ -30,6 +30,7 @@ use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
 use crate::files;
+use crate::leaves::physical_plan;
 use crate::parameters;
 use crate::postgres::{Asking, OWNER, of_session};
 use crate::rewrite::tell_columns_apart;
@@ -559,7 +560,7 @@ impl Job {
             .with_hint("prepare it again"));
         }
         let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
-        self.state.create_physical_plan(&plan).await.map_err(explained)
+        physical_plan(&self.state, &plan).await.map_err(explained)
     }
 
     async fn execute(&self, plan: Arc<dyn ExecutionPlan>, send: &Batches) -> Result<(), SqlError> {

@@ -21,6 +21,7 @@ use trino_functions::syntax::{SqlDialect, quote_types};
 
 use crate::alter::Alteration;
 use crate::cursors::{self, Around, CopyFormat, Read};
+use crate::depth::must_be_shallow;
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
 use crate::files::{self, Load, Unload};
@@ -249,11 +250,13 @@ pub(crate) fn parse_plain(
     names: &dyn Names,
 ) -> Result<Vec<Statement>, SqlError> {
     let sql = &*text;
+    let tokens = tokens(sql).map_err(|error| explain(error, sql, names))?;
+    must_be_shallow(&tokens)?;
     let question = catalog_question(sql, postgres);
     let is_catalog_question = question.is_some();
     let (parsed, moments) = match question {
         Some(parsed) => (parsed, Vec::new()),
-        None => read(sql).map_err(|error| explain(error, sql, names))?,
+        None => read(sql, tokens).map_err(|error| explain(error, sql, names))?,
     };
     let moments: Arc<[Moment]> = moments.into();
     let sql = text;
@@ -290,8 +293,7 @@ fn around(read: Read, sql: &str, dialect: Dialect) -> Vec<Statement> {
     vec![Statement { kind, ..inside.unwrap_or_else(plain) }]
 }
 
-fn read(sql: &str) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
-    let mut tokens = tokens(sql)?;
+fn read(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
     let moments = if time_travel::may_travel(sql) { time_travel::take(&mut tokens)? } else { Vec::new() };
     let statements = parser(sql, tokens)?.parse_statements()?;
     time_travel::must_be_tables(&statements, &moments)?;

@@ -197,7 +197,8 @@ impl TableProvider for LakeTable {
             parts.push(self.scan_files(files, session, projection, limit).await?);
         }
         if !self.state.tail.is_empty() {
-            let tail = TailSource::new(&self.state, &self.schema, projection, session.config().target_partitions(), limit)?;
+            let tail =
+                TailSource::new(&self.state, &self.schema, projection, session.config().target_partitions(), limit)?;
             parts.push(DataSourceExec::from_data_source(tail) as Arc<dyn ExecutionPlan>);
         }
         match parts.len() {
@@ -231,7 +232,10 @@ fn with_views(schema: &SchemaRef) -> SchemaRef {
         DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
         _ => Arc::clone(field),
     };
-    Arc::new(Schema::new_with_metadata(schema.fields().iter().map(field).collect::<Fields>(), schema.metadata().clone()))
+    Arc::new(Schema::new_with_metadata(
+        schema.fields().iter().map(field).collect::<Fields>(),
+        schema.metadata().clone(),
+    ))
 }
 
 /// The footer of a file, from the cache if it is there.

@@ -96,6 +96,12 @@ pub(crate) fn state_of(table: &Table) -> Arc<TableState> {
     seen.unwrap_or_else(|_| table.state())
 }
 
+/// Has the statement that is being planned see a table in this state.
+pub(crate) fn see(table: &Table, state: Arc<TableState>) {
+    // Outside of a statement nobody looks twice.
+    let _alone = PLANNING.try_with(|planning| lock(&planning.seen).insert(table.name().clone(), state));
+}
+
 /// Every change is one assignment: a panic leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -82,7 +82,15 @@ impl Postgres {
     /// # Errors
     /// What the server says is wrong with it. The session can be used on.
     pub fn query(&mut self, sql: &str) -> Result<Rows, Failure> {
-        self.write(Some(b'Q'), &[sql.as_bytes(), b"\0"].concat())?;
+        self.query_bytes(sql.as_bytes())
+    }
+
+    /// Runs what may be no text.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub fn query_bytes(&mut self, sql: &[u8]) -> Result<Rows, Failure> {
+        self.write(Some(b'Q'), &[sql, b"\0"].concat())?;
         self.until_ready()
     }
 

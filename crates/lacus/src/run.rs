@@ -64,6 +64,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(lacus_query::STACK_BYTES)
         .build()
         .context("start the runtime")
         .and_then(|runtime| runtime.block_on(Box::pin(dispatch(cli.command, invocation))));

@@ -65,15 +65,17 @@ impl Casts {
             return true;
         }
         let (from, to) = (source.data_type(), target.data_type());
-        self.is_trino
-            && from != to
-            && match to {
-                kind if is_text(kind) => !is_text(from) && !from.is_integer() && !from.is_null(),
-                kind if kind.is_integer() => from.is_floating() || is_decimal(from),
-                DataType::Boolean | DataType::Date32 => is_text(from),
-                DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => !from.is_null(),
-                _ => false,
-            }
+        // DataFusion alone cuts: 1.9 would be stored as 1.
+        let is_rounded = to.is_integer() && (from.is_floating() || is_decimal(from));
+        is_rounded
+            || self.is_trino
+                && from != to
+                && match to {
+                    kind if is_text(kind) => !is_text(from) && !from.is_integer() && !from.is_null(),
+                    DataType::Boolean | DataType::Date32 => is_text(from),
+                    DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => !from.is_null(),
+                    _ => false,
+                }
     }
 }
 

@@ -20,6 +20,7 @@ mod arrays;
 mod binary;
 mod casts;
 mod catalog;
+mod comparisons;
 mod conditional;
 mod dates;
 mod formats;
@@ -30,6 +31,7 @@ mod lists;
 mod maps;
 mod math;
 mod operators;
+mod overflow;
 mod regexps;
 mod scalar;
 mod strings;
@@ -68,11 +70,16 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     if is_trino {
         planners.insert(0, Arc::new(operators::Operators));
     }
-    let builder = SessionStateBuilder::new_from_existing(state).with_expr_planners(planners);
+    let mut rules = state.optimizer().rules.clone();
+    rules.insert(0, Arc::new(overflow::CheckedOperators { spares_sums: true }));
+    rules.push(Arc::new(overflow::CheckedOperators { spares_sums: false }));
+    let builder =
+        SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).with_optimizer_rules(rules);
     let mut state = builder.with_type_planner(Arc::new(types::Types)).build();
     catalog::register(&mut state, semantics)?;
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
+    state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;
     Ok(state)
 }

@@ -23,7 +23,8 @@ const PORTION: usize = 1_000_000;
 const HITS: u64 = 10_000_000;
 
 /// A day of one kind of event to a file.
-const SETTINGS: &str = "[tables.clicks]\npartition = [\"truncate[10](timestamp)\", \"event_name\"]\nsort = [\"timestamp\"]\n";
+const SETTINGS: &str =
+    "[tables.clicks]\npartition = [\"truncate[10](timestamp)\", \"event_name\"]\nsort = [\"timestamp\"]\n";
 
 /// The longest it may take to make the rows, and to merge their files.
 const MADE_WITHIN: Duration = Duration::from_secs(1200);
@@ -46,7 +47,8 @@ fn clicks(bench: &Bench, report: &mut Report) {
     let middle = event(count / 2);
     let (_, click) = middle.split_once("\"click_id\":\"").expect("an event has an id");
     let questions = engines::questions(&include_str!("ask/clicks.sql").replace("{click}", &click[..32]));
-    let note = "partitioned by day and `event_name`, sorted by `timestamp`, as small files were merged in the background";
+    let note =
+        "partitioned by day and `event_name`, sorted by `timestamp`, as small files were merged in the background";
     compare(report, "Clickstream", note, &project, server, "clicks", &questions);
 }
 

@@ -14,6 +14,9 @@ use lacus_core::{Error, Kind, MAIN_DATABASE};
 use super::{SqlError, nearest};
 use crate::numbered::is_place;
 
+/// The longest text of the engine that is passed on.
+const MESSAGE_CHARACTERS_MAX: usize = 1000;
+
 /// Names that exist, for "did you mean".
 pub(crate) trait Names {
     /// Tables, with their database unless that is `main`.
@@ -310,7 +313,13 @@ fn cleaned(text: &str) -> String {
     .filter(|at| *at > 0)
     .min();
     let text = end.map_or(text, |end| &text[..end]).trim_end_matches(['.', ' ', '\n']);
-    readable(&lowercase_first(text))
+    readable(&lowercase_first(shortened(text)))
+}
+
+/// Without the plan of a whole question that some internal errors end with.
+fn shortened(text: &str) -> &str {
+    let end = text.char_indices().nth(MESSAGE_CHARACTERS_MAX).map_or(text.len(), |(at, _)| at);
+    &text[..end]
 }
 
 /// Types by their SQL names.

@@ -107,3 +107,43 @@ async fn filters_prune_row_groups_and_limits_stop_early() {
     assert_eq!(answer.lines().count(), 3);
     assert!(limited.bytes_scanned < all.bytes_scanned, "{limited:?} {all:?}");
 }
+
+#[tokio::test]
+async fn fields_of_objects_are_there_above_unnest() {
+    let lake = lake();
+    let session = lake.session();
+    let tags = "from clicks t cross join unnest(t.additional_data.product.tags) as u(tag)";
+    assert_eq!(ask(&session, &format!("select t.additional_data.price, tag {tags} order by 2")).await, "9.5|a\n9.5|b");
+    let grouped = format!("select t.additional_data.product.id, count(*) {tags} where tag > 'a' group by 1");
+    assert_eq!(ask(&session, &grouped).await, "7|1");
+}
+
+#[tokio::test]
+async fn joins_that_must_see_nulls_see_them() {
+    let lake = TestLake::new();
+    let numbers = schema(vec![field(5, "n", DataType::Int64)]);
+    let file = |name: &str, json: &str| lake.file(name, &rows(&numbers, json));
+    lake.table("few", &numbers, vec![file("few.parquet", r#"{"n":1}{"n":2}"#)], Vec::new());
+    lake.table("nulls", &numbers, vec![file("nulls.parquet", r#"{"n":2}{"n":7}{"n":null}"#)], Vec::new());
+    lake.table(
+        "tail",
+        &numbers,
+        vec![file("tail.parquet", r#"{"n":7}"#)],
+        vec![rows(&numbers, r#"{"n":null}{"n":8}"#)],
+    );
+    let session = lake.session();
+    for other in ["nulls", "tail"] {
+        let sql = format!("select n from few where n not in (select n from {other})");
+        assert_eq!(ask(&session, &sql).await, "", "{other}");
+        let sql = format!(
+            "select n from (select n from few where n not in (select n from {other})) where n < 2 order by n limit 1"
+        );
+        assert_eq!(ask(&session, &sql).await, "", "{other}");
+    }
+    assert_eq!(ask(&session, "select n from few where n not in (select n from nulls where n > 1)").await, "1");
+    assert_eq!(ask(&session, "select n from few where n in (select n from nulls)").await, "2");
+    assert_eq!(ask(&session, "select n from tail except select n from nulls").await, "8");
+    assert_eq!(ask(&session, "select n from nulls intersect select n from tail order by 1").await, "7\n-");
+    let same = "select count(*) from tail join nulls on tail.n is not distinct from nulls.n";
+    assert_eq!(ask(&session, same).await, "2");
+}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, WriteOp};
@@ -19,9 +18,10 @@ use super::casts::{cast_choices, cast_columns, cluster, is_bytes, misfit};
 use super::create::Creation;
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
-use crate::numbered::{COLUMNS_ONLY, ColumnsOnly, NumberedTable};
+use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
 use crate::session::{plan_parsed, prepared};
 use crate::statement::Statement;
+use crate::views::{as_one, see};
 use crate::{engine::Shared, error::Names};
 
 /// A question, and what becomes of its answer.
@@ -81,6 +81,16 @@ pub(super) fn lake(shared: &Shared) -> Result<&Arc<Lake>, SqlError> {
 /// # Errors
 /// What is wrong with it.
 pub(super) async fn plan(
+    shared: &Shared,
+    state: &SessionState,
+    statement: &Statement,
+    write: &Write,
+) -> Result<Planned, SqlError> {
+    let planned = as_one(async { Ok(plan_alone(shared, state, statement, write).await) }).await;
+    planned.map_err(|error| explain(error, &statement.sql, shared))?
+}
+
+async fn plan_alone(
     shared: &Shared,
     state: &SessionState,
     statement: &Statement,
@@ -263,7 +273,9 @@ async fn change(
 ) -> Result<Planned, SqlError> {
     let name = target_name(&ast)?;
     let table = table_to_write(shared, &name)?;
-    let now = table.state();
+    // It changes committed rows, and its subqueries see the same ones.
+    let now = Arc::new(TableState { tail: Vec::new(), ..TableState::clone(&table.state()) });
+    see(&table, Arc::clone(&now));
     let columns = columns_of(&name, &table, &now);
     let shape = match &ast {
         Ast::Delete(_) => Shape::Gone,
@@ -272,42 +284,23 @@ async fn change(
     };
     let asked = Parsed::Statement(Box::new(question(ast, &columns)?));
     let mut plan = plan_parsed(state, asked).await.map_err(&explained)?;
-    let found = numbered_state(&plan).map_err(&explained)?;
-    let changed =
-        || SqlError::new(Kind::Conflict, "40001", format!("the columns of table \"{name}\" changed meanwhile"));
-    let found = found.filter(|found| found.arrow_schema == now.arrow_schema).ok_or_else(changed)?;
     let first = match shape {
         Shape::Added | Shape::Gone => None,
         Shape::Changed => Some(2),
         Shape::Merged => Some(3),
     };
     if shape == Shape::Merged {
-        plan = cast_choices(plan, 3, &name, &found.arrow_schema).map_err(&explained)??;
+        plan = cast_choices(plan, 3, &name, &now.arrow_schema).map_err(&explained)??;
     }
     if let Some(first) = first {
-        plan = cast_columns(plan, first, &name, &found.arrow_schema).map_err(&explained)??;
+        plan = cast_columns(plan, first, &name, &now.arrow_schema).map_err(&explained)??;
     }
-    Ok(Planned { plan, into: Into::Old { table, state: found, shape } })
+    Ok(Planned { plan, into: Into::Old { table, state: now, shape } })
 }
 
 fn columns_of<'a>(name: &'a TableName, table: &Table, state: &'a TableState) -> Columns<'a> {
     let names = state.arrow_schema.fields().iter().map(|field| field.name().as_str()).collect();
     Columns { table: name, called: name.table().to_owned(), names, is_delivered: table.is_delivered() }
-}
-
-/// The state of the table that the places in a plan are of.
-fn numbered_state(plan: &LogicalPlan) -> Result<Option<Arc<TableState>>, DataFusionError> {
-    let mut found = None;
-    plan.apply(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Some(numbered) = source_as_provider(&scan.source)?.downcast_ref::<NumberedTable>()
-        {
-            found = Some(Arc::clone(numbered.state()));
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(found)
 }
 
 /// What the rows of a table are partitioned by.

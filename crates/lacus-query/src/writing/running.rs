@@ -29,6 +29,7 @@ use crate::alter::{Alteration, table_name};
 use crate::answer::{Answer, StopOnDrop, took_too_long};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
+use crate::leaves::physical_plan;
 use crate::parameters;
 use crate::session::Session;
 use crate::statement::{Statement, StatementKind};
@@ -420,7 +421,7 @@ impl Job {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
         let Planned { plan, into } = plan(&self.shared, &self.state, &self.statement, &self.write).await?;
         let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
-        Ok((self.state.create_physical_plan(&plan).await.map_err(explained)?, into))
+        Ok((physical_plan(&self.state, &plan).await.map_err(explained)?, into))
     }
 
     /// Sends what the question answers. Says how many rows of a `MERGE` there were something to be done with.

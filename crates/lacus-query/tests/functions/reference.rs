@@ -13,8 +13,8 @@ In `athena` functions, operators and casts do as Amazon Athena's engine version 
 the functions below are there too, except those marked *athena*: DataFusion has another one of that name, which stays.
 Beside these there are all functions of [DataFusion](https://datafusion.apache.org/user-guide/sql/scalar_functions.html).
 
-A sum of whole numbers that is no `bigint` is an error, in each dialect; other operators on `bigint` wrap around in `lacus` and
-`redshift`. A function that is not supported says so, and what to use. Regular expressions have no look-around and no
+A sum, difference or product of whole numbers that is too large is an error, in each dialect. [What else is otherwise than in
+PostgreSQL and DuckDB](sql.md). A function that is not supported says so, and what to use. Regular expressions have no look-around and no
 back-references. JSON paths have no wildcards.
 
 What is still otherwise than in Athena: whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `approx_distinct` and

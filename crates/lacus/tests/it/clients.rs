@@ -57,12 +57,17 @@ fn run_alone(name: &str, arguments: &[&str]) {
 }
 
 /// Runs a script on a project that is served.
-#[expect(clippy::print_stdout, reason = "what the script found belongs to the test's output")]
 pub(crate) fn run_client(project: &Project, name: &str, arguments: &[&str]) {
+    run_client_within(TIME_MAX, project, name, arguments);
+}
+
+/// Runs a script that may take this long.
+#[expect(clippy::print_stdout, reason = "what the script found belongs to the test's output")]
+pub(crate) fn run_client_within(time: Duration, project: &Project, name: &str, arguments: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name);
     let mut command = Command::new(python());
     command.arg(script).arg("--project").arg(project.directory()).args(arguments);
-    let finished = run_for(&mut command, TIME_MAX);
+    let finished = run_for(&mut command, time);
     println!("{}", finished.stdout);
     assert!(finished.status.is_some_and(|status| status.success()), "{name}: {}", finished.stderr);
 }

@@ -10,6 +10,7 @@ mod http2;
 mod postgres;
 mod signed;
 mod slow;
+mod sql;
 mod wire;
 
 use std::time::{Duration, Instant};

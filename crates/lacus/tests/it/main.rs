@@ -5,6 +5,7 @@ mod bad_input;
 mod bucket;
 mod cli;
 mod clients;
+mod differential;
 mod drift;
 mod erase;
 mod event_types;

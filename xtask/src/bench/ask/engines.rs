@@ -30,7 +30,8 @@ pub(super) struct Question {
 /// Questions of a file: each begins with a comment that is its name, and ends with a semicolon.
 pub(super) fn questions(text: &str) -> Vec<Question> {
     let question = |part: &str| {
-        let (name, sql) = part.trim().strip_prefix("-- ").and_then(|part| part.split_once('\n')).expect("a name and SQL");
+        let (name, sql) =
+            part.trim().strip_prefix("-- ").and_then(|part| part.split_once('\n')).expect("a name and SQL");
         Question { name: name.to_owned(), sql: sql.to_owned() }
     };
     text.split(";\n").filter(|part| !part.trim().is_empty()).map(question).collect()

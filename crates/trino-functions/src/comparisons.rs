@@ -1,0 +1,121 @@
+//! Decimals compared with fractions.
+//!
+//! DataFusion compares both as decimals of fifteen digits behind the point: smaller differences are lost, and what is too
+//! large fails. Here a number that stands in the text is the decimal that was written (`price < 9.99`, exactly, and so that
+//! files can be skipped), and a decimal meets a column of fractions as a fraction, as in Trino and PostgreSQL.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
+use datafusion::config::ConfigOptions;
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::scalar::ScalarValue;
+
+use crate::math::{DIGITS_MAX, decimal, is_decimal};
+
+/// The most digits, before and behind the point together, of a literal that is taken for a decimal: what a fraction keeps.
+const LITERAL_DIGITS_MAX: usize = 17;
+
+/// Settles which type decimals and fractions are compared in.
+#[derive(Debug)]
+pub(crate) struct Comparisons;
+
+impl FunctionRewrite for Comparisons {
+    fn name(&self) -> &str {
+        "comparisons"
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        let mut expr = expr;
+        let compared: Vec<&mut Expr> = match &mut expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => vec![left, right],
+            Expr::Between(Between { expr, low, high, .. }) => vec![expr, low, high],
+            Expr::InList(InList { expr, list, .. }) => std::iter::once(expr.as_mut()).chain(list).collect(),
+            _ => return Ok(Transformed::no(expr)),
+        };
+        let is_changed = settle(compared, schema)?;
+        Ok(if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+    }
+}
+
+fn compares(operator: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// Brings decimals and fractions together. Whether there were both.
+fn settle(compared: Vec<&mut Expr>, schema: &DFSchema) -> Result<bool> {
+    // What has no type yet, such as a parameter, is left to the engine.
+    let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
+    let has = |is: &dyn Fn(&DataType) -> bool| types.iter().flatten().any(is);
+    if !has(&is_decimal) || !has(&DataType::is_floating) {
+        return Ok(false);
+    }
+    let fractions = || compared.iter().zip(&types).filter(|(_, kind)| kind.as_ref().is_some_and(DataType::is_floating));
+    let literals: Option<Vec<ScalarValue>> = fractions().map(|(expr, _)| written(expr)).collect();
+    let decimals = types.iter().flatten().filter(|kind| is_decimal(kind)).cloned();
+    let is_written =
+        literals.is_some_and(|literals| fits_one_decimal(decimals.chain(literals.iter().map(ScalarValue::data_type))));
+    for (expr, kind) in compared.into_iter().zip(&types) {
+        let Some(kind) = kind else { continue };
+        if is_written && kind.is_floating() {
+            if let Some(decimal) = written(expr) {
+                *expr = Expr::Literal(decimal, None);
+            }
+        } else if !is_written && is_decimal(kind) {
+            *expr = cast(std::mem::take(expr), DataType::Float64);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether one decimal type holds all values of these.
+fn fits_one_decimal(types: impl Iterator<Item = DataType>) -> bool {
+    let (mut whole, mut behind) = (0, 0);
+    for kind in types {
+        let (precision, scale) = decimal(&kind);
+        whole = whole.max(i16::from(precision) - i16::from(scale));
+        behind = behind.max(i16::from(scale));
+    }
+    whole + behind <= i16::from(DIGITS_MAX)
+}
+
+/// The decimal that a literal is, in as many digits as it has.
+fn written(expr: &Expr) -> Option<ScalarValue> {
+    let value = match expr {
+        Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value,
+        Expr::Negative(inner) => match inner.as_ref() {
+            Expr::Literal(ScalarValue::Float64(Some(value)), _) => -value,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let text = value.to_string();
+    let (whole, behind) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = format!("{whole}{behind}");
+    let count = digits.trim_start_matches('-').len();
+    let value = digits.parse::<i128>().ok().filter(|_| count <= LITERAL_DIGITS_MAX)?;
+    let (precision, scale) = (u8::try_from(count).ok()?, i8::try_from(behind.len()).ok()?);
+    Some(ScalarValue::Decimal128(Some(value), precision, scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::lit;
+
+    use super::*;
+
+    #[test]
+    fn a_literal_is_the_decimal_that_was_written() {
+        let decimal = |value: f64| written(&lit(value));
+        assert_eq!(decimal(9.99), Some(ScalarValue::Decimal128(Some(999), 3, 2)));
+        assert_eq!(decimal(-0.1), Some(ScalarValue::Decimal128(Some(-1), 2, 1)));
+        assert_eq!(decimal(5.0), Some(ScalarValue::Decimal128(Some(5), 1, 0)));
+        for other in [1e300, 1e-300, f64::NAN, f64::INFINITY, 0.123_456_789_012_345_678] {
+            assert_eq!(decimal(other), None, "{other}");
+        }
+    }
+}
