@@ -42,11 +42,8 @@ pub(crate) fn read(sql: &Arc<str>, reading: &Reading<'_>) -> Result<Option<State
     if !has("unload") && !has("copy") && !has("cost") {
         return Ok(None);
     }
-    let tokens = match crate::statement::tokens(sql) {
-        Ok(tokens) => tokens,
-        // Whoever reads it next says what is wrong.
-        Err(_) => return Ok(None),
-    };
+    // Whoever reads it next says what is wrong.
+    let Ok(tokens) = crate::statement::tokens(sql) else { return Ok(None) };
     let mut words = Words::new(sql, tokens);
     let kind = if words.take("UNLOAD") {
         StatementKind::Unload(Box::new(Unload::read(&mut words, reading)?))

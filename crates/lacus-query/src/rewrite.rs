@@ -66,7 +66,7 @@ impl VisitorMut for Escapes {
             _ => None,
         });
         if let Some(escape) = escape.filter(|escape| *escape != '\\') {
-            *pattern = Box::new(with_backslashes(pattern, escape));
+            **pattern = with_backslashes(pattern, escape);
             *escape_char = None;
         }
         ControlFlow::Continue(())

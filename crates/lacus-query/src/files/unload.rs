@@ -105,9 +105,9 @@ impl Unload {
         };
         while take_access(words)? {}
         if words.take("WITH") {
-            unload.read_properties(words)?
+            unload.read_properties(words)?;
         } else {
-            unload.read_options(words)?
+            unload.read_options(words)?;
         }
         if !unload.partition.is_empty() {
             unload.is_folder = true;
@@ -149,7 +149,7 @@ impl Unload {
                 // Row groups are 32 MB, the least that it may ask for.
                 size(words)?;
             } else if words.take("EXTENSION") {
-                self.extension = Some(extension(words.text_as()?)?);
+                self.extension = Some(extension(&words.text_as()?)?);
             } else if words.take("MANIFEST") {
                 self.manifest = true;
                 if words.take("VERBOSE") {
@@ -294,7 +294,7 @@ const FLAGS: [&str; 11] = [
     "KMS_KEY_ID",
 ];
 
-fn extension(text: String) -> Result<String, SqlError> {
+fn extension(text: &str) -> Result<String, SqlError> {
     let of_name = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     let text = text.trim_start_matches('.').to_owned();
     if !text.is_empty() && text.chars().all(of_name) && !text.contains("..") {

@@ -92,7 +92,7 @@ impl VisitorMut for Numbers {
                 }
             }
             Expr::Subquery(query) if is_empty(query) => {
-                *expr = parsed("CAST(NULL AS TEXT)").unwrap_or_else(|| expr.clone())
+                *expr = parsed("CAST(NULL AS TEXT)").unwrap_or_else(|| expr.clone());
             }
             Expr::Subquery(query) => one_answer(query),
             Expr::CompoundIdentifier(names) => match names.last_mut() {

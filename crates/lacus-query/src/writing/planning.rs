@@ -86,7 +86,7 @@ pub(super) async fn plan(
     statement: &Statement,
     write: &Write,
 ) -> Result<Planned, SqlError> {
-    let planned = as_one(async { Ok(plan_alone(shared, state, statement, write).await) }).await;
+    let planned = as_one(Box::pin(async { Ok(plan_alone(shared, state, statement, write).await) })).await;
     planned.map_err(|error| explain(error, &statement.sql, shared))?
 }
 
