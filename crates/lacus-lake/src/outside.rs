@@ -66,6 +66,8 @@ struct Found {
     bytes: u64,
     /// What changes when it is written again, if the store tells.
     tag: Option<String>,
+    /// Whether it is a symbolic link, whatever that leads to.
+    is_link: bool,
 }
 
 impl Outside {
@@ -262,7 +264,8 @@ impl Prefix {
                     let rest = object.location.as_ref().strip_prefix(&base).unwrap_or_default();
                     if rest.starts_with(&self.rest) && !rest.is_empty() {
                         must_be_few(found.len(), self)?;
-                        found.push(Found { rest: rest.to_owned(), bytes: object.size, tag: object.e_tag });
+                        let (rest, tag) = (rest.to_owned(), object.e_tag);
+                        found.push(Found { rest, bytes: object.size, tag, is_link: false });
                     }
                 }
                 found
@@ -300,10 +303,10 @@ fn walk(root: &FilePath, folder: &str, rest: &str, found: &mut Vec<Found>) -> Re
         let may_match = name.starts_with(rest) || rest.starts_with(&format!("{name}/"));
         if kind.is_dir() && may_match {
             walk(root, &name, rest, found)?;
-        } else if kind.is_file() && name.starts_with(rest) {
+        } else if (kind.is_file() || kind.is_symlink()) && name.starts_with(rest) {
             must_be_few(found.len(), &path.display())?;
             let bytes = entry.metadata().context(doing())?.len();
-            found.push(Found { rest: name, bytes, tag: None });
+            found.push(Found { rest: name, bytes, tag: None, is_link: kind.is_symlink() });
         }
     }
     Ok(())

@@ -131,7 +131,12 @@ impl Answer {
     /// Whether it is of a kind that returns rows, though there may be none.
     #[must_use]
     pub fn returns_rows(&self) -> bool {
-        matches!(self.command, "SELECT" | "SHOW" | "EXPLAIN" | "FETCH" | "COPY" | "UNLOAD")
+        match self.command {
+            "SELECT" | "SHOW" | "EXPLAIN" | "FETCH" | "UNLOAD" => true,
+            // To the client, not from files.
+            "COPY" => self.affected.is_none(),
+            _ => false,
+        }
     }
 
     /// The columns. None for a statement that returns no rows.
@@ -166,6 +171,13 @@ impl Answer {
         )
     }
 
+    /// Says that rows which were taken did not reach the reader: a cursor that they are of can't go on.
+    pub fn fail(&self) {
+        if let Rows::Fetched(rows) = &self.rows {
+            rows.fail();
+        }
+    }
+
     /// All batches at once: for answers known to be small.
     ///
     /// # Errors
@@ -189,12 +201,15 @@ impl Stream for Answer {
         let next = match &mut self.rows {
             Rows::Ready(batches) => batches.next().map(Ok),
             Rows::Running(running) => ready!(running.next(context)),
-            Rows::Fetched(rows) => ready!(rows.as_mut().poll_next(context)),
+            Rows::Fetched(rows) => ready!(rows.poll(context)),
         };
         let next = next.map(|batch| batch.and_then(|batch| self.named(&batch)));
         match &next {
             Some(Ok(batch)) => self.count += batch.num_rows() as u64,
             Some(Err(_)) | None => self.elapsed = Some(self.started.elapsed()),
+        }
+        if matches!(next, Some(Err(_))) {
+            self.fail();
         }
         Poll::Ready(next)
     }

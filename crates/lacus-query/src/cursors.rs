@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -22,6 +24,17 @@ pub(crate) use self::parse::{Read, parse};
 
 /// Cursors that a session may have at once.
 const CURSORS_MAX: usize = 64;
+
+/// The longest name of a cursor, a savepoint or a prepared statement, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// Refuses names that only take space.
+pub(crate) fn must_be_short(name: &str) -> Result<(), SqlError> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(SqlError::invalid("42622", format!("the name is too long: it has more than {NAME_BYTES_MAX} bytes")))
+}
 
 /// A statement about a cursor, or around a query.
 #[derive(Debug, Clone)]
@@ -103,6 +116,10 @@ pub(crate) struct Cursors(Mutex<BTreeMap<String, Arc<Cursor>>>);
 struct Cursor {
     schema: SchemaRef,
     hold: bool,
+    /// Whether the transaction that declared it has not ended.
+    is_new: AtomicBool,
+    /// Whether rows of it are lost: what comes next would be taken for what follows.
+    has_failed: AtomicBool,
     rows: tokio::sync::Mutex<Rows>,
 }
 
@@ -113,8 +130,8 @@ struct Rows {
 }
 
 impl Cursors {
-    /// Keeps an answer as a cursor.
-    pub(crate) fn declare(&self, name: &str, hold: bool, answer: Answer) -> Result<(), SqlError> {
+    /// Keeps an answer as a cursor, which is new until the transaction ends if it `is_new`.
+    pub(crate) fn declare(&self, name: &str, hold: bool, is_new: bool, answer: Answer) -> Result<(), SqlError> {
         let mut cursors = self.all();
         if cursors.contains_key(name) {
             return Err(SqlError::invalid("42P03", format!("cursor \"{name}\" already exists")));
@@ -125,7 +142,8 @@ impl Cursors {
         }
         let schema = Arc::clone(answer.schema());
         let rows = tokio::sync::Mutex::new(Rows { answer, left: None });
-        cursors.insert(name.to_owned(), Arc::new(Cursor { schema, hold, rows }));
+        let (is_new, has_failed) = (AtomicBool::new(is_new), AtomicBool::new(false));
+        cursors.insert(name.to_owned(), Arc::new(Cursor { schema, hold, is_new, has_failed, rows }));
         Ok(())
     }
 
@@ -136,15 +154,16 @@ impl Cursors {
 
     /// The next rows of a cursor: so many, or all.
     pub(crate) fn fetch(&self, name: &str, rows: Option<u64>) -> Result<Answer, SqlError> {
-        let cursor = self.named(name)?;
+        let cursor = self.usable(name)?;
         let schema = Arc::clone(&cursor.schema);
-        Ok(Answer::fetched("FETCH", schema, Box::pin(next_rows(cursor, rows))))
+        let rows = Box::pin(next_rows(Arc::clone(&cursor), rows));
+        Ok(Answer::fetched("FETCH", schema, Fetched { cursor, rows }))
     }
 
     /// Passes over the next rows of a cursor.
     pub(crate) async fn pass(&self, name: &str, rows: Option<u64>) -> Result<Answer, SqlError> {
         let mut passed = 0;
-        let mut batches = Box::pin(next_rows(self.named(name)?, rows));
+        let mut batches = Box::pin(next_rows(self.usable(name)?, rows));
         while let Some(batch) = batches.next().await {
             passed += batch?.num_rows() as u64;
         }
@@ -160,9 +179,22 @@ impl Cursors {
         Ok(())
     }
 
-    /// Ends those that end with their transaction.
-    pub(crate) fn end_transaction(&self) {
-        self.all().retain(|_, cursor| cursor.hold);
+    /// Ends those that end with their transaction, and keeps those that are held.
+    pub(crate) fn commit(&self) {
+        let mut cursors = self.all();
+        cursors.retain(|_, cursor| cursor.hold);
+        cursors.values().for_each(|cursor| cursor.is_new.store(false, Ordering::Relaxed));
+    }
+
+    /// Ends those that end with their transaction, and all that it declared.
+    pub(crate) fn roll_back(&self) {
+        self.all().retain(|_, cursor| cursor.hold && !cursor.is_new.load(Ordering::Relaxed));
+    }
+
+    /// A cursor of which no rows are lost.
+    fn usable(&self, name: &str) -> Result<Arc<Cursor>, SqlError> {
+        let cursor = self.named(name)?;
+        if cursor.has_failed() { Err(broken()) } else { Ok(cursor) }
     }
 
     fn named(&self, name: &str) -> Result<Arc<Cursor>, SqlError> {
@@ -180,32 +212,95 @@ fn missing(name: &str) -> SqlError {
         .with_hint("a cursor ends with its transaction, unless it is declared WITH HOLD")
 }
 
+/// What is said of a cursor after it failed.
+fn broken() -> SqlError {
+    SqlError::invalid("55000", "the cursor failed: reading it was cancelled or met an error")
+        .with_hint("CLOSE it and DECLARE it again")
+}
+
+impl Cursor {
+    /// Rows of it are lost.
+    fn fail(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+}
+
 /// Rows of a cursor as they come.
 fn next_rows(cursor: Arc<Cursor>, rows: Option<u64>) -> impl Stream<Item = Result<RecordBatch, SqlError>> + Send {
     let wanted = rows.unwrap_or(u64::MAX);
-    stream::unfold((cursor, wanted), |(cursor, wanted)| async move {
-        if wanted == 0 {
-            return None;
-        }
-        let mut rows = cursor.rows.lock().await;
-        let batch = match rows.left.take() {
-            Some(batch) => batch,
-            None => match rows.answer.next().await? {
-                Ok(batch) => batch,
-                Err(error) => {
-                    drop(rows);
-                    return Some((Err(error), (cursor, 0)));
-                }
-            },
-        };
-        let count = batch.num_rows().min(usize::try_from(wanted).unwrap_or(usize::MAX));
-        if count < batch.num_rows() {
-            rows.left = Some(batch.slice(count, batch.num_rows() - count));
-        }
-        drop(rows);
-        Some((Ok(batch.slice(0, count)), (cursor, wanted - count as u64)))
+    stream::unfold(Fetching { cursor, wanted }, |mut fetching| async move {
+        let batch = fetching.next().await?;
+        Some((batch, fetching))
     })
 }
 
+/// A cursor that is being read. It has failed if this goes before all that is wanted was read.
+struct Fetching {
+    cursor: Arc<Cursor>,
+    /// So many more rows, unless it ends.
+    wanted: u64,
+}
+
+impl Fetching {
+    async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
+        if self.wanted == 0 {
+            return None;
+        }
+        let mut rows = self.cursor.rows.lock().await;
+        if self.cursor.has_failed() {
+            self.wanted = 0;
+            return Some(Err(broken()));
+        }
+        let next = match rows.left.take() {
+            Some(batch) => Some(Ok(batch)),
+            None => rows.answer.next().await,
+        };
+        let batch = match next {
+            Some(Ok(batch)) => batch,
+            Some(Err(error)) => {
+                self.cursor.fail();
+                self.wanted = 0;
+                return Some(Err(error));
+            }
+            None => {
+                self.wanted = 0;
+                return None;
+            }
+        };
+        let count = batch.num_rows().min(usize::try_from(self.wanted).unwrap_or(usize::MAX));
+        if count < batch.num_rows() {
+            rows.left = Some(batch.slice(count, batch.num_rows() - count));
+        }
+        self.wanted -= count as u64;
+        Some(Ok(batch.slice(0, count)))
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        if self.wanted > 0 {
+            self.cursor.fail();
+        }
+    }
+}
+
 /// Rows that are fetched.
-pub(crate) type Fetched = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;
+pub(crate) struct Fetched {
+    cursor: Arc<Cursor>,
+    rows: Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>,
+}
+
+impl Fetched {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
+        self.rows.as_mut().poll_next(context)
+    }
+
+    /// What was read got lost.
+    pub(crate) fn fail(&self) {
+        self.cursor.fail();
+    }
+}

@@ -4,6 +4,11 @@
 //! without as much stack. The parser's own limit counts brackets only. So what stands between two commas is counted here,
 //! along with what stands around it.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor, visit_relations};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -57,8 +62,90 @@ pub(crate) fn must_be_shallow(tokens: &[TokenWithSpan]) -> Result<(), SqlError> 
     Ok(())
 }
 
+/// The most tables a statement may name.
+const TABLES_MAX: usize = 1_000;
+
+/// The most `WITH` names a statement may have.
+const NAMES_MAX: usize = 200;
+
+/// The most tables there may be once what stands behind `WITH` names is put in their places: a name that is used twice
+/// by the next, and that twice by the next, doubles each time.
+const READ_MAX: usize = 10_000;
+
+/// Refuses a statement whose plan would be so large that making it takes all memory: it can't be stopped meanwhile.
+///
+/// # Errors
+/// `54001`.
+pub(crate) fn must_stay_small(parsed: &Parsed) -> Result<(), SqlError> {
+    let statement = match parsed {
+        Parsed::Statement(statement) => statement.as_ref(),
+        Parsed::Explain(explain) => return must_stay_small(&explain.statement),
+        _ => return Ok(()),
+    };
+    let mut sizes = Sizes::default();
+    // The visitor never breaks off.
+    let _done: ControlFlow<()> = statement.visit(&mut sizes);
+    for (found, most, what) in [
+        (sizes.tables, TABLES_MAX, "names"),
+        (sizes.known.len(), NAMES_MAX, "has in its WITH"),
+        (sizes.largest.max(sizes.of(statement)), READ_MAX, "reads by its WITH"),
+    ] {
+        if found > most {
+            let error = SqlError::invalid("54001", format!("the statement {what} more than {most} tables"));
+            return Err(error.with_hint("keep a part of it in a table, with CREATE TABLE … AS"));
+        }
+    }
+    Ok(())
+}
+
+/// How many tables stand behind the `WITH` names of a statement.
+#[derive(Default)]
+struct Sizes {
+    known: HashMap<String, usize>,
+    largest: usize,
+    tables: usize,
+}
+
+impl Sizes {
+    fn of(&self, part: &impl Visit) -> usize {
+        let mut size = 1_usize;
+        let _done: ControlFlow<()> = visit_relations(part, |name| {
+            size = size.saturating_add(self.known.get(&plain(name)).copied().unwrap_or(1));
+            ControlFlow::Continue(())
+        });
+        size
+    }
+}
+
+impl Visitor for Sizes {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        for name in query.with.iter().flat_map(|with| &with.cte_tables) {
+            let size = self.of(&name.query);
+            self.largest = self.largest.max(size);
+            self.known.insert(name.alias.name.value.to_lowercase(), size);
+            if self.known.len() > NAMES_MAX {
+                break;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, _name: &ObjectName) -> ControlFlow<()> {
+        self.tables += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+fn plain(name: &ObjectName) -> String {
+    name.to_string().trim_matches('"').to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::parser::DFParser;
+
     use super::*;
     use crate::statement::tokens;
 
@@ -91,5 +178,22 @@ mod tests {
         ] {
             assert!(!is_shallow(&sql), "{}", &sql[..40]);
         }
+    }
+
+    #[test]
+    fn names_that_double_are_refused() {
+        let is_small = |sql: &str| must_stay_small(&DFParser::parse_sql(sql).unwrap()[0]).is_ok();
+        let doubling = |count: usize| {
+            let names: Vec<String> =
+                (1..count).map(|at| format!("a{at} AS (SELECT p.x FROM a{} p, a{} q)", at - 1, at - 1)).collect();
+            format!("WITH a0 AS (SELECT 1 AS x), {} SELECT * FROM a{}", names.join(", "), count - 1)
+        };
+        assert!(is_small(&doubling(8)));
+        assert!(!is_small(&doubling(40)));
+        let tables = |count: usize| (0..count).map(|at| format!("t{at}")).collect::<Vec<_>>().join(", ");
+        assert!(is_small(&format!("SELECT 1 FROM {}", tables(900))));
+        assert!(!is_small(&format!("SELECT 1 FROM {}", tables(3_000))));
+        let chain: Vec<String> = (1..1_000).map(|at| format!("a{at} AS (SELECT * FROM a{})", at - 1)).collect();
+        assert!(!is_small(&format!("WITH a0 AS (SELECT 1), {} SELECT * FROM a999", chain.join(", "))));
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use self::functions::{Asking, of_session};
 pub(crate) use self::oids::Oids;
 use self::relations::Relations;
 pub(crate) use self::relations::is_system;
-pub(crate) use self::rewrite::rewrite;
+pub(crate) use self::rewrite::{asks_the_catalog_alone, rewrite};
 pub(crate) use self::tables::OWNER;
 pub use self::types::{postgres_type, type_modifier};
 

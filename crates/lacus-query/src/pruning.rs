@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
-use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
@@ -20,7 +20,7 @@ use lacus_lake::{Bound, ColumnStats, LiveFile, buckets_of};
 /// Whole numbers up to here are fractions without a loss.
 const EXACT_IN_DOUBLE: u64 = 1 << 53;
 
-/// Those of the files that may have a row that all filters accept, in order. `schema` is that of the filters.
+/// Those of the files that may have a row that all filters accept, in order. `schema` is what files are written with.
 pub(crate) fn files_to_read<'a>(
     files: &'a [LiveFile],
     schema: &SchemaRef,
@@ -29,6 +29,7 @@ pub(crate) fn files_to_read<'a>(
 ) -> Result<Vec<&'a LiveFile>> {
     let all = || files.iter().collect::<Vec<_>>();
     let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
+    let filter = with_plain_texts(filter)?;
     let named = DFSchema::try_from(Arc::clone(schema))?;
     // What can't be said as a question about bounds keeps every file; so does a filter that fails to be planned here.
     let Ok(filter) = session.create_physical_expr(filter, &named) else { return Ok(all()) };
@@ -36,8 +37,20 @@ pub(crate) fn files_to_read<'a>(
     if predicate.always_true() {
         return Ok(all());
     }
-    let kept = predicate.prune(&Files { files, schema })?;
+    let Ok(kept) = predicate.prune(&Files { files, schema }) else { return Ok(all()) };
     Ok(files.iter().zip(kept).filter_map(|(file, is_kept)| is_kept.then_some(file)).collect())
+}
+
+/// Texts in questions are views, and those in files are not.
+fn with_plain_texts(filter: Expr) -> Result<Expr> {
+    filter
+        .transform(|expr| match expr {
+            Expr::Literal(ScalarValue::Utf8View(text), metadata) => {
+                Ok(Transformed::yes(Expr::Literal(ScalarValue::Utf8(text), metadata)))
+            }
+            other => Ok(Transformed::no(other)),
+        })
+        .data()
 }
 
 /// The Iceberg id of a column.
@@ -105,10 +118,6 @@ impl PruningStatistics for Files<'_> {
         if values.data_type() != kind {
             return None;
         }
-        let values = match kind {
-            DataType::Utf8View => cast(&values, &DataType::Utf8).ok()?,
-            _ => values,
-        };
         let mut wanted: HashMap<u32, Option<Vec<i32>>> = HashMap::new();
         let contained = self.files.iter().map(|file| {
             let own = file.stats.bucket(id)?;
@@ -136,7 +145,6 @@ fn scalar(bound: &Bound, kind: &DataType) -> Option<ScalarValue> {
         }
         (Bound::Double(value), DataType::Float64) => Some(ScalarValue::Float64(Some(*value))),
         (Bound::Text(text), DataType::Utf8) => Some(ScalarValue::Utf8(Some(text.to_string()))),
-        (Bound::Text(text), DataType::Utf8View) => Some(ScalarValue::Utf8View(Some(text.to_string()))),
         _ => None,
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
 use crate::cost::{self, LOOK_EVERY, Scans, must_be_within};
-use crate::cursors::{Around, Cursors};
+use crate::cursors::{Around, Cursors, must_be_short};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
@@ -137,7 +137,7 @@ impl Session {
         if let Some(block) = lock(&self.block).take() {
             *self.variables() = block.roll_back();
         }
-        self.cursors.end_transaction();
+        self.cursors.roll_back();
     }
 
     /// The columns of a cursor.
@@ -274,7 +274,7 @@ impl Session {
                 Ok(Answer::done(command))
             }
             StatementKind::Transaction(transaction) => self.transact(transaction),
-            StatementKind::Around(around) => self.run_around(statement, around, parameters).await,
+            StatementKind::Around(around) => self.run_around(statement, around, parameters, expected).await,
             StatementKind::Show(name) => self.show(name.as_deref()),
             StatementKind::Alter(alteration) => self.alter(alteration).await,
             StatementKind::Write(write) => self.write(statement, write, parameters).await,
@@ -304,8 +304,11 @@ impl Session {
                 variables.restore(name, initial);
             }
         }
-        if let Some(block) = block.as_mut().filter(|_| is_local) {
-            block.keep(name, before);
+        match block.as_mut() {
+            Some(block) if is_local => block.keep(name, before),
+            // This one ends with the block, however it was set.
+            Some(block) if name != "transaction_read_only" => block.let_go(name),
+            _ => {}
         }
         Ok(())
     }
@@ -327,7 +330,7 @@ impl Session {
                 if let Some(block) = block.take() {
                     block.commit(&mut self.variables());
                 }
-                self.cursors.end_transaction();
+                self.cursors.commit();
             }
             (Transaction::Rollback, _) => {
                 drop(block);
@@ -336,7 +339,10 @@ impl Session {
             (Transaction::Savepoint(_), None) => return Err(outside("SAVEPOINT")),
             (Transaction::RollbackTo(_), None) => return Err(outside("ROLLBACK TO SAVEPOINT")),
             (Transaction::Release(_), None) => return Err(outside("RELEASE SAVEPOINT")),
-            (Transaction::Savepoint(name), Some(block)) => block.savepoint(name, &self.variables())?,
+            (Transaction::Savepoint(name), Some(block)) => {
+                must_be_short(name)?;
+                block.savepoint(name, &self.variables())?;
+            }
             (Transaction::RollbackTo(name), Some(block)) => {
                 let before = block.roll_back_to(name)?;
                 *self.variables() = before;
@@ -351,17 +357,23 @@ impl Session {
         statement: &Statement,
         around: &Around,
         parameters: &[ScalarValue],
+        expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
         match around {
             Around::Declare { name, hold, query } => {
-                if !hold && lock(&self.block).is_none() {
+                let is_in_block = lock(&self.block).is_some();
+                if !hold && !is_in_block {
                     return Err(outside("DECLARE CURSOR without HOLD"));
                 }
                 let answer = self.run_query("SELECT", query, parameters, None).await?;
-                self.cursors.declare(name, *hold, answer)?;
+                self.cursors.declare(name, *hold, is_in_block, answer)?;
                 Ok(Answer::done(statement.command()))
             }
-            Around::Fetch { name, rows, is_move: false } => self.cursors.fetch(name, *rows),
+            Around::Fetch { name, rows, is_move: false } => {
+                let schema = self.cursors.schema(name)?;
+                must_be_as_prepared(expected, &schema)?;
+                self.cursors.fetch(name, *rows)
+            }
             Around::Fetch { name, rows, is_move: true } => self.cursors.pass(name, *rows).await,
             Around::Close(name) => {
                 self.cursors.close(name.as_deref())?;
@@ -550,15 +562,7 @@ impl Job {
     async fn plan(&self) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
         let plan = plan(&self.state, &self.statement).await.map_err(explained)?;
-        if let Some(expected) = &self.expected
-            && !same_columns(expected, &self.statement.names.apply(plan.schema().inner()))
-        {
-            return Err(SqlError::invalid(
-                "0A000",
-                "the columns of the tables changed since this statement was prepared",
-            )
-            .with_hint("prepare it again"));
-        }
+        must_be_as_prepared(self.expected.as_ref(), &self.statement.names.apply(plan.schema().inner()))?;
         let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
         physical_plan(&self.state, &plan).await.map_err(explained)
     }
@@ -649,6 +653,15 @@ async fn spellings(state: &SessionState, parsed: &Parsed, moments: &[Moment]) ->
         schemas.extend(found.map(|table| table.schema()));
     }
     Ok(Spellings::of(&schemas))
+}
+
+/// Refuses columns that are others than those that a client was told about.
+fn must_be_as_prepared(expected: Option<&SchemaRef>, now: &Schema) -> Result<(), SqlError> {
+    if expected.is_none_or(|expected| same_columns(expected, now)) {
+        return Ok(());
+    }
+    let message = "the columns of the tables changed since this statement was prepared";
+    Err(SqlError::invalid("0A000", message).with_hint("prepare it again"))
 }
 
 fn same_columns(a: &Schema, b: &Schema) -> bool {

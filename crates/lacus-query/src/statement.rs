@@ -13,6 +13,7 @@ use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
     self, Expr, Ident, ObjectName, ObjectType, Set, Statement as Ast, Value, ValueWithSpan,
 };
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
@@ -21,12 +22,12 @@ use trino_functions::syntax::{SqlDialect, quote_types};
 
 use crate::alter::Alteration;
 use crate::cursors::{self, Around, CopyFormat, Read};
-use crate::depth::must_be_shallow;
+use crate::depth::{must_be_shallow, must_stay_small};
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
 use crate::files::{self, Load, Unload};
 use crate::naming::ColumnNames;
-use crate::postgres::rewrite as rewrite_catalog_question;
+use crate::postgres::{asks_the_catalog_alone, rewrite as rewrite_catalog_question};
 use crate::rewrite::rewrite;
 use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
@@ -262,6 +263,7 @@ pub(crate) fn parse_plain(
     let sql = text;
     let mut statements = Vec::with_capacity(parsed.len());
     for (index, mut parsed) in parsed.into_iter().enumerate() {
+        must_stay_small(&parsed)?;
         let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed, dialect) };
         rewrite(&mut parsed, dialect);
         let kind = classify(parsed)?;
@@ -316,10 +318,14 @@ fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, Dat
 }
 
 /// What Postgres clients ask `pg_catalog` is rewritten until the engine understands it. That loses the positions of
-/// mistakes, so nothing else goes this way.
+/// mistakes, and parts of a question that answers about rows need, so nothing that reads or changes a table goes this way.
 fn catalog_question(sql: &str, postgres: &PostgresCompatibilityParser) -> Option<VecDeque<Parsed>> {
     let lower = sql.to_ascii_lowercase();
     if !POSTGRES_WORDS.iter().any(|word| lower.contains(word)) {
+        return None;
+    }
+    let as_it_came = Parser::parse_sql(&PostgreSqlDialect {}, sql);
+    if as_it_came.is_ok_and(|statements| !statements.iter().all(asks_the_catalog_alone)) {
         return None;
     }
     let mut statements = postgres.parse(sql).ok()?;

@@ -188,7 +188,7 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut parts = Vec::with_capacity(3);
-        let files = files_to_read(&self.state.files, &self.schema, filters, session)?;
+        let files = files_to_read(&self.state.files, &self.state.arrow_schema, filters, session)?;
         if let Some(scans) = session.config().get_extension::<Scans>() {
             scans.add(self.scan_of(&files, session, projection, scans.by_column).await?);
         }

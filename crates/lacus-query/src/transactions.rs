@@ -36,7 +36,14 @@ pub(crate) struct Block {
     before: Variables,
     /// What `SET LOCAL` changed, with the values that come back.
     local: Vec<(String, String)>,
-    savepoints: Vec<(String, Variables)>,
+    savepoints: Vec<Savepoint>,
+}
+
+/// What a block returns to.
+struct Savepoint {
+    name: String,
+    variables: Variables,
+    local: Vec<(String, String)>,
 }
 
 impl Block {
@@ -49,6 +56,11 @@ impl Block {
         if !self.local.iter().any(|(kept, _)| kept == name) {
             self.local.push((name.to_owned(), value));
         }
+    }
+
+    /// Forgets what a variable returns to: it was set to stay.
+    pub(crate) fn let_go(&mut self, name: &str) {
+        self.local.retain(|(kept, _)| kept != name);
     }
 
     /// The variables when all is done.
@@ -67,7 +79,8 @@ impl Block {
         if self.savepoints.len() >= SAVEPOINTS_MAX {
             return Err(SqlError::invalid("54000", format!("a transaction has at most {SAVEPOINTS_MAX} savepoints")));
         }
-        self.savepoints.push((name.to_owned(), variables.clone()));
+        let (variables, local) = (variables.clone(), self.local.clone());
+        self.savepoints.push(Savepoint { name: name.to_owned(), variables, local });
         Ok(())
     }
 
@@ -75,7 +88,8 @@ impl Block {
     pub(crate) fn roll_back_to(&mut self, name: &str) -> Result<Variables, SqlError> {
         let at = self.find(name)?;
         self.savepoints.truncate(at + 1);
-        Ok(self.savepoints[at].1.clone())
+        self.local.clone_from(&self.savepoints[at].local);
+        Ok(self.savepoints[at].variables.clone())
     }
 
     pub(crate) fn release(&mut self, name: &str) -> Result<(), SqlError> {
@@ -85,7 +99,7 @@ impl Block {
     }
 
     fn find(&self, name: &str) -> Result<usize, SqlError> {
-        let found = self.savepoints.iter().rposition(|(savepoint, _)| savepoint == name);
+        let found = self.savepoints.iter().rposition(|savepoint| savepoint.name == name);
         found.ok_or_else(|| SqlError::invalid("3B001", format!("savepoint \"{name}\" does not exist")))
     }
 }

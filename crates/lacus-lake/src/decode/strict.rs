@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray};
 use lacus_core::{Record, Result};
 
 use super::{Decoded, Rejected, decode_all};
-use crate::schema::{RESCUED, TableSchema};
+use crate::schema::TableSchema;
 
 /// The longest list of fields in a reason, in characters.
 const NAMES_LETTERS_MAX: usize = 200;
@@ -32,7 +32,9 @@ pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<Decoded
 
 /// The records that became rows of which something was rescued, in order.
 fn misfits(records: usize, decoded: &Decoded) -> Vec<Rejected> {
-    let Some(rescued) = decoded.rows.column_by_name(RESCUED).and_then(|column| column.as_string_opt::<i32>()) else {
+    // The first behind the table's own, one of which may have the same name.
+    let rescued = decoded.rows.columns().get(decoded.schema.columns.len());
+    let Some(rescued) = rescued.and_then(|column| column.as_string_opt::<i32>()) else {
         return Vec::new();
     };
     let mut rejected = decoded.rejected.iter().map(|rejected| rejected.index).peekable();

@@ -42,11 +42,16 @@ impl Prefix {
     /// The files to read, by name.
     ///
     /// # Errors
-    /// `NotFound` if there are none, `Limited` if there are too many, `Unavailable` when the store does not answer.
+    /// `NotFound` if there are none, `Limited` if there are too many, `Invalid` if one is a symbolic link, `Unavailable` when
+    /// the store does not answer.
     pub async fn files(&self) -> Result<Vec<OutsideFile>> {
         let found = self.list().await?;
         if found.is_empty() {
             return Err(Error::not_found(format!("there is no file whose path begins with {self}")));
+        }
+        if let Some(link) = found.iter().find(|file| file.is_link) {
+            return Err(Error::invalid(format!("{} is a symbolic link", self.name(&link.rest)))
+                .with_hint("put the file itself there, or name other files: links are not read"));
         }
         let mut files = Vec::with_capacity(found.len());
         for file in found {

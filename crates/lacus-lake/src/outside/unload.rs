@@ -27,6 +27,8 @@ use crate::store::{make_directory, store_error};
 const PART_BYTES: usize = 8 << 20;
 /// Parts that are sent side by side.
 const PARTS_AT_ONCE: usize = 2;
+/// The longest name of a file or folder that disks take.
+const NAME_BYTES_MAX: usize = 255;
 
 /// What becomes of files that are there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,14 +122,23 @@ fn must_be_none(prefix: &Prefix, found: &[Found]) -> Result<()> {
         .with_hint("unload to another path, or say ALLOWOVERWRITE or CLEANPATH"))
 }
 
+fn must_be_short(rest: &str) -> Result<()> {
+    let Some(part) = rest.split('/').find(|part| part.len() > NAME_BYTES_MAX) else { return Ok(()) };
+    let shown: String = part.chars().take(60).collect();
+    Err(Error::invalid(format!("\"{shown}…\" is too long for a name: it has {} bytes", part.len()))
+        .with_hint(format!("names of files and folders have {NAME_BYTES_MAX} bytes at most")))
+}
+
 impl Unloading {
     /// A new file, whose path has `name` behind that of all.
     ///
     /// # Errors
-    /// `Limited` if there are too many, `Unavailable` when the store or the disk refuses.
+    /// `Limited` if there are too many, `Invalid` if a part of its path is too long, `Unavailable` when the store or the disk
+    /// refuses.
     pub async fn file(&mut self, name: &str, compression: Compression) -> Result<UnloadFile> {
         must_be_few(self.begun, &self.prefix)?;
         let rest = format!("{}{name}", self.prefix.rest);
+        must_be_short(&rest)?;
         let doing = format!("write {}", self.prefix.name(&rest));
         let sink = match &self.prefix.root {
             Root::Folder(_) => {
@@ -190,10 +201,20 @@ impl Unloading {
         }
         self.make_room().await?;
         let mut files = Vec::with_capacity(self.written.len());
-        for whole in std::mem::take(&mut self.written) {
+        self.written.reverse();
+        while let Some(mut whole) = self.written.pop() {
             let name = self.prefix.name(&whole.rest);
-            named.push(whole.rest.clone());
-            self.name(&whole.rest, whole.at).await.context(format_args!("write {name}"))?;
+            let done = self.name(&whole.rest, &mut whole.at).await;
+            if let Err(error) = done.context(format_args!("write {name}")) {
+                // A bucket may have it all the same. Where it would have replaced another, that one must stay.
+                if matches!(whole.at, At::Bucket(_)) && self.existing != Existing::Replaced {
+                    named.push(whole.rest.clone());
+                }
+                // What has no name is disposed of with the others.
+                self.written.push(whole);
+                return Err(error);
+            }
+            named.push(whole.rest);
             files.push(Unloaded { name, bytes: whole.bytes, rows: whole.rows });
         }
         if let Root::Folder(root) = &self.prefix.root {
@@ -221,6 +242,7 @@ impl Unloading {
             Existing::Refused => must_be_none(&self.prefix, &self.prefix.list().await?),
             Existing::Deleted { parts } => {
                 let folder = |rest: &str| rest.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+                self.make_folders().await?;
                 let filled: BTreeSet<_> = self.written.iter().map(|file| folder(&file.rest)).collect();
                 let old = self.prefix.list().await?.into_iter().map(|file| file.rest);
                 let old: Vec<String> = old.filter(|rest| !parts || filled.contains(&folder(rest))).collect();
@@ -232,17 +254,26 @@ impl Unloading {
         }
     }
 
-    async fn name(&mut self, rest: &str, at: At) -> Result<()> {
+    /// Makes the folders of all new files: where that can't be done, nothing old goes.
+    async fn make_folders(&mut self) -> Result<()> {
+        let Root::Folder(root) = &self.prefix.root else { return Ok(()) };
+        let folder = |file: &Whole| root.join(&file.rest).parent().map(FilePath::to_owned);
+        let folders: BTreeSet<PathBuf> = self.written.iter().filter_map(folder).collect();
+        let make = move || folders.iter().try_for_each(|folder| must_make(folder));
+        on_disk(make).await.context(format_args!("make the folders of files at {}", self.prefix))
+    }
+
+    async fn name(&mut self, rest: &str, at: &mut At) -> Result<()> {
         match (at, &self.prefix.root) {
             (At::Folder(from), Root::Folder(root)) => {
-                let to = root.join(rest);
+                let (from, to) = (from.clone(), root.join(rest));
                 let rename = move || {
                     make_directory(to.parent().unwrap_or(FilePath::new("/")))?;
                     std::fs::rename(&from, &to)
                 };
                 Ok(on_disk(rename).await?)
             }
-            (At::Bucket(mut upload), _) => {
+            (At::Bucket(upload), _) => {
                 let completed = upload.complete().await;
                 completed.map(drop).map_err(|error| store_error(error, "complete an upload"))
             }
@@ -349,6 +380,12 @@ impl Sink {
             }
         }
     }
+}
+
+/// Makes a folder; an error if there is something else of that name.
+fn must_make(folder: &FilePath) -> std::io::Result<()> {
+    make_directory(folder)?;
+    if folder.is_dir() { Ok(()) } else { Err(std::io::ErrorKind::NotADirectory.into()) }
 }
 
 /// What is gone need not be deleted.

@@ -5,12 +5,14 @@ use std::ops::Range;
 
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use super::{Around, CopyFormat, CopyKind};
+use super::{Around, CopyFormat, CopyKind, must_be_short};
 use crate::error::SqlError;
 use crate::statement::Statement;
 
 /// Statements in one text that has such a statement among them.
 const TOGETHER_MAX: usize = 64;
+/// The text of each is read at its place in the whole, so together they are as long as the text times their number.
+const BYTES_MAX: usize = 4 << 20;
 /// What they begin with.
 const WORDS: [&str; 8] = ["close", "copy", "deallocate", "declare", "fetch", "listen", "move", "unlisten"];
 
@@ -55,6 +57,10 @@ pub(crate) fn parse(
     }
     if pieces.len() > TOGETHER_MAX {
         let message = format!("more than {TOGETHER_MAX} statements at once with cursors or COPY among them");
+        return Err(SqlError::invalid("54000", message).with_hint("send them one by one"));
+    }
+    if pieces.len() * sql.len() > BYTES_MAX {
+        let message = "the text is too long for that many statements with cursors or COPY among them";
         return Err(SqlError::invalid("54000", message).with_hint("send them one by one"));
     }
     let mut found = Vec::with_capacity(pieces.len());
@@ -168,6 +174,11 @@ impl<'a> Piece<'a> {
         });
         let Some(to) = to else { return Err(self.unexpected("TO STDOUT")) };
         let source = self.next..to;
+        let has_bracket = source.clone().any(|at| self.tokens[at].token == Token::LParen);
+        if has_bracket && self.tokens[to - 1].token != Token::RParen {
+            self.next = to;
+            return Err(self.unexpected(")"));
+        }
         let query = if self.is_sign(&Token::LParen) {
             one(read(&self.padded(source.start + 1..source.end - 1))?, "COPY")?
         } else {
@@ -290,6 +301,7 @@ impl<'a> Piece<'a> {
         let Some(Token::Word(word)) = self.tokens.get(self.next).map(|token| &token.token) else {
             return Err(self.unexpected("a name"));
         };
+        must_be_short(&word.value)?;
         self.next += 1;
         Ok(if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() })
     }

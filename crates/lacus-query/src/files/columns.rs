@@ -6,8 +6,10 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryBuilder, RecordBatch, RecordBatchOptions, StringArray,
     new_null_array,
 };
-use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::compute::kernels::cmp::distinct;
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, nullif};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::array_value_to_string;
 use lacus_core::{Kind, TableName};
 use lacus_lake::TableState;
@@ -119,7 +121,7 @@ impl Columns {
     fn fit(&self, column: &ArrayRef, field: &Field) -> Result<Result<ArrayRef, Misfit>, SqlError> {
         let kind = field.data_type();
         let refused = |from: &DataType| {
-            let (from, to) = (type_name(from), type_name(kind));
+            let (from, to) = type_names(from, kind);
             let message = format!(
                 "column \"{}\" of table \"{}\" is of type {to}, but files have {from}",
                 field.name(),
@@ -136,16 +138,16 @@ impl Columns {
             (Some(_), kind) if kind.is_nested() || matches!(kind, DataType::FixedSizeBinary(_)) => {
                 return Err(refused(column.data_type()).with_hint("load it from JSON or Parquet"));
             }
-            _ => {
-                if may_be_fraction(column.data_type()) && kind.is_integer() {
-                    return Err(refused(column.data_type()).with_hint("it would be cut"));
-                }
-                let gently = CastOptions { safe: true, ..CastOptions::default() };
-                cast_with_options(&trimmed(column, kind), kind, &gently).map_err(|_| refused(column.data_type()))?
+            (None, kind) if !keeps(column.data_type(), kind) => {
+                let (_, to) = type_names(column.data_type(), kind);
+                let hint = format!("convert it to {to} where the files are written");
+                return Err(refused(column.data_type()).with_hint(hint));
             }
+            _ => gently(&trimmed(column, kind), kind).map_err(|_| refused(column.data_type()))?,
         };
-        let value = trimmed(column, kind);
-        let lost = (0..column.len()).find(|&row| value.is_valid(row) && fitting.is_null(row));
+        let nulls = trimmed(column, kind).logical_nulls();
+        let is_value = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        let lost = (0..column.len()).find(|&row| is_value(row) && fitting.is_null(row));
         Ok(match lost {
             None => Ok(fitting),
             Some(row) => {
@@ -159,8 +161,83 @@ impl Columns {
     }
 }
 
-fn may_be_fraction(kind: &DataType) -> bool {
-    kind.is_floating() || matches!(kind, DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) if *scale > 0)
+/// What two types are called, so that they can be told from each other.
+fn type_names(from: &DataType, to: &DataType) -> (String, String) {
+    let (one, other) = (type_name(from), type_name(to));
+    if one == other { (from.to_string(), to.to_string()) } else { (one, other) }
+}
+
+/// Whether values stay what they are from one type to another, but for those that turn null.
+fn keeps(from: &DataType, to: &DataType) -> bool {
+    if from.is_nested() || to.is_nested() {
+        return *from == DataType::Null || is_same(from, to);
+    }
+    match (from, to) {
+        (DataType::Null, _)
+        | (DataType::Date32 | DataType::Date64, DataType::Date32 | DataType::Date64)
+        | (DataType::Float16, DataType::Float32 | DataType::Float64)
+        | (DataType::Float32, DataType::Float64) => true,
+        (DataType::Dictionary(_, value), to) => value.as_ref() == to || is_text(value) && is_text(to),
+        (DataType::Timestamp(unit, zone), DataType::Timestamp(wanted, other)) => {
+            let is_finer = matches!((unit, wanted), (TimeUnit::Second | TimeUnit::Millisecond, TimeUnit::Microsecond));
+            zone.is_some() == other.is_some() && (unit == wanted || is_finer)
+        }
+        (
+            DataType::Decimal128(digits, scale),
+            DataType::Decimal128(most, other) | DataType::Decimal256(most, other),
+        )
+        | (DataType::Decimal256(digits, scale), DataType::Decimal256(most, other)) => scale == other && digits <= most,
+        (from, to) if from.is_integer() => to.is_integer() || to.is_floating(),
+        (from, to) => is_alike(from, to),
+    }
+}
+
+/// Whether two types have the same values, however they lie in memory.
+fn is_alike(from: &DataType, to: &DataType) -> bool {
+    from == to || is_text(from) && is_text(to) || is_bytes(from) && is_bytes(to)
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_bytes(kind: &DataType) -> bool {
+    matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+}
+
+/// Whether two types are the same, down to the names and the order of fields. What elements and entries are called is for
+/// the writer of a file to choose.
+fn is_same(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Struct(from), DataType::Struct(to)) => {
+            let mut pairs = from.iter().zip(to);
+            from.len() == to.len()
+                && pairs.all(|(one, other)| one.name() == other.name() && is_same(one.data_type(), other.data_type()))
+        }
+        (DataType::List(from), DataType::List(to)) | (DataType::LargeList(from), DataType::LargeList(to)) => {
+            is_same(from.data_type(), to.data_type())
+        }
+        (DataType::Map(from, _), DataType::Map(to, _)) => match (from.data_type(), to.data_type()) {
+            (DataType::Struct(from), DataType::Struct(to)) => {
+                let mut pairs = from.iter().zip(to);
+                from.len() == to.len() && pairs.all(|(one, other)| is_same(one.data_type(), other.data_type()))
+            }
+            _ => false,
+        },
+        _ => is_alike(from, to),
+    }
+}
+
+/// The values as another type; null where they don't fit it.
+fn gently(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let values = cast_with_options(column, kind, &options)?;
+    if !(column.data_type().is_integer() && kind.is_floating()) {
+        return Ok(values);
+    }
+    // Large ones would be rounded.
+    let back = cast_with_options(&values, column.data_type(), &options)?;
+    nullif(&values, &distinct(&back, column)?)
 }
 
 /// Text for a column of another type: without blanks around, and none is null.
@@ -203,4 +280,34 @@ fn bytes(text: &StringArray, kind: &DataType) -> ArrayRef {
     let values: ArrayRef = Arc::new(values.finish());
     // Both have the same values.
     cast(&values, kind).unwrap_or(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_types_that_keep_values_are_taken() {
+        let time = |unit: TimeUnit| DataType::Timestamp(unit, None);
+        let record = |names: [&str; 2]| {
+            DataType::Struct(names.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect())
+        };
+        for (from, to, expected) in [
+            (DataType::Int64, DataType::Int16, true),
+            (DataType::Int64, DataType::Float64, true),
+            (DataType::Float64, DataType::Float32, false),
+            (DataType::Float64, DataType::Int64, false),
+            (DataType::LargeUtf8, DataType::Utf8, true),
+            (DataType::Boolean, DataType::Utf8, false),
+            (DataType::Decimal128(10, 2), DataType::Decimal128(12, 2), true),
+            (DataType::Decimal128(10, 2), DataType::Decimal128(12, 1), false),
+            (time(TimeUnit::Millisecond), time(TimeUnit::Microsecond), true),
+            (time(TimeUnit::Nanosecond), time(TimeUnit::Microsecond), false),
+            (time(TimeUnit::Microsecond), DataType::Date32, false),
+            (record(["a", "b"]), record(["a", "b"]), true),
+            (record(["a", "b"]), record(["b", "a"]), false),
+        ] {
+            assert_eq!(keeps(&from, &to), expected, "{from} to {to}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Files are read piece by piece on a thread that may wait for them, and go to the lake as the rows of an `INSERT` do. The
 //! first line that does not fit ends it, and nothing has changed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -11,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use lacus_core::{Kind, TableName};
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
-use lacus_lake::{Compression, OutsideFile, Piece, Table, TableState, Target};
+use lacus_lake::{Compression, OUTSIDE_FILES_MAX, OutsideFile, Piece, Table, TableState, Target};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -274,12 +275,17 @@ impl Session {
                 format!("a MANIFEST is one file, and {} begin with {}", files.len(), load.from),
             ));
         };
-        let mut listed = Vec::new();
+        let (mut listed, mut names) = (Vec::new(), HashSet::new());
         for url in urls(manifest).await? {
             let at = outside.to_read(&url).map_err(of_lake)?.files().await.map_err(of_lake)?;
             let named = at.into_iter().find(|file| file.name == url || file.name.ends_with(&url));
-            listed
-                .push(named.ok_or_else(|| SqlError::new(Kind::NotFound, "58P01", format!("there is no file {url}")))?);
+            let named =
+                named.ok_or_else(|| SqlError::new(Kind::NotFound, "58P01", format!("there is no file {url}")))?;
+            if !names.insert(named.name.clone()) {
+                return Err(SqlError::invalid("22023", format!("{} lists {url} twice", manifest.name))
+                    .with_hint("its rows would be loaded twice: list each file once"));
+            }
+            listed.push(named);
         }
         Ok(listed)
     }
@@ -389,5 +395,9 @@ async fn urls(manifest: &OutsideFile) -> Result<Vec<String>, SqlError> {
     let read = async { object_store::ObjectStoreExt::get(&*store, &path).await?.bytes().await };
     let bytes = read.await.map_err(|error| wrong(error.to_string()))?;
     let read: Manifest = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    if read.entries.len() > OUTSIDE_FILES_MAX {
+        let message = format!("{} lists more than {OUTSIDE_FILES_MAX} files", manifest.name);
+        return Err(SqlError::new(Kind::Limited, "54000", message).with_hint("load them with more than one statement"));
+    }
     Ok(read.entries.into_iter().map(|entry| entry.url).collect())
 }

@@ -191,22 +191,19 @@ impl Reading<'_> {
             return Err(self.wrong("22P02", line, "a fraction does not fit a column of whole numbers"));
         }
         let mut columns = Vec::new();
-        for (field, column) in decoded.rows.schema().fields().iter().zip(decoded.rows.columns()) {
+        // Behind the table's columns are those of the system, of events that there never were.
+        let own = decoded.rows.columns().iter().take(state.schema.columns.len()).enumerate();
+        for (place, column) in own {
             let has_values = column.null_count() < column.len();
-            match self.columns.place_of(field.name()) {
-                Some(place) => columns.push((place, Arc::clone(column))),
-                None if has_values
-                    && self.columns.are_named
-                    && self.columns.all.index_of(field.name()).is_ok()
-                    && !field.name().starts_with('_') =>
-                {
-                    return Err(self.wrong(
-                        "42703",
-                        lines[0],
-                        &format!("it has \"{}\", which is not among the columns that are named", field.name()),
-                    ));
-                }
-                None => {}
+            if self.columns.places.contains(&place) {
+                columns.push((place, Arc::clone(column)));
+            } else if has_values && self.columns.are_named {
+                let name = self.columns.all.field(place).name();
+                return Err(self.wrong(
+                    "42703",
+                    lines[0],
+                    &format!("it has \"{name}\", which is not among the columns that are named"),
+                ));
             }
         }
         self.send(&columns, lines)

@@ -64,7 +64,8 @@ fn write_line<'a>(values: impl Iterator<Item = Option<&'a str>>, form: &TextForm
 
 fn write_csv(value: &str, form: &TextForm, out: &mut Vec<u8>) {
     let needs = |byte: &u8| *byte == form.delimiter || *byte == form.quote || b"\n\r".contains(byte);
-    if !value.as_bytes().iter().any(needs) {
+    // Between quotes it is a value, even where it is what null is written as.
+    if value != form.null && !value.as_bytes().iter().any(needs) {
         out.extend_from_slice(value.as_bytes());
         return;
     }
@@ -160,5 +161,7 @@ mod tests {
         check(&values, &TextForm::csv(), "a|b,\"say \"\"x\"\"\",,\"two\nlines\\\",it's\n");
         let piped = TextForm { delimiter: b'|', null: "null".to_owned(), ..TextForm::csv() };
         check(&values, &piped, "\"a|b\"|\"say \"\"x\"\"\"|null|\"two\nlines\\\"|it's\n");
+        check(&[Some("null"), None, Some("")], &piped, "\"null\"|null|\n");
+        check(&[Some(""), None], &TextForm::csv(), "\"\",\n");
     }
 }

@@ -28,6 +28,7 @@ use crate::answer::Answer;
 use crate::cost::must_be_within;
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
+use crate::leaves::physical_plan;
 use crate::parameters;
 use crate::session::{Session, plan};
 use crate::statement::Statement;
@@ -431,7 +432,7 @@ impl Job {
         let names: Vec<String> = named.fields().iter().map(|field| field.name().clone()).collect();
         let plan = self.by_partition(plan, &names)?;
         let plan = parameters::fill(plan, &self.parameters).map_err(|error| self.explained(error))??;
-        let plan = self.state.create_physical_plan(&plan).await.map_err(|error| self.explained(error))?;
+        let plan = physical_plan(&self.state, &plan).await.map_err(|error| self.explained(error))?;
         Ok((plan, names))
     }
 

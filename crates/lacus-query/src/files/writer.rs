@@ -1,5 +1,6 @@
 //! Rows on their way into files: their form, their names, how large they get.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
@@ -40,8 +41,8 @@ pub(super) struct Writer {
     names: Vec<String>,
     open: Option<Open>,
     folder: String,
-    /// Files in this folder so far.
-    part: usize,
+    /// Files in each folder so far, as [`same_folder`] has them: a statement may come back to one.
+    parts: HashMap<String, usize>,
 }
 
 struct Open {
@@ -80,7 +81,7 @@ impl Writer {
             names,
             open: None,
             folder: String::new(),
-            part: 0,
+            parts: HashMap::new(),
         })
     }
 
@@ -104,9 +105,7 @@ impl Writer {
             if self.open.is_some() && folder != self.folder {
                 self.close().await?;
             }
-            if folder != self.folder {
-                (self.folder, self.part) = (folder, 0);
-            }
+            self.folder = folder;
             self.write(&rows).await?;
         }
         Ok(())
@@ -117,7 +116,7 @@ impl Writer {
     /// # Errors
     /// When the store or the disk refuses.
     pub(super) async fn end(&mut self) -> Result<(), SqlError> {
-        if self.open.is_none() && self.part == 0 && self.partition.is_empty() {
+        if self.open.is_none() && self.parts.is_empty() && self.partition.is_empty() {
             self.open().await?;
         }
         self.close().await
@@ -167,7 +166,7 @@ impl Writer {
         let name = self.next_name();
         let unloading = self.unloading.as_mut().expect("it has begun");
         let file = unloading.file(&name, self.unload.compression).await.map_err(of_lake)?;
-        self.part += 1;
+        *self.parts.entry(same_folder(&self.folder)).or_default() += 1;
         let mut open = Open { file, parquet: None };
         match &self.unload.form {
             Form::Parquet => {
@@ -202,8 +201,8 @@ impl Writer {
 
     /// `0000_part_00`, or `000`, in the folder of the partition; with what says the form.
     fn next_name(&self) -> String {
-        let number =
-            if self.unload.one_by_one { format!("{:03}", self.part) } else { format!("0000_part_{:02}", self.part) };
+        let part = self.parts.get(&same_folder(&self.folder)).copied().unwrap_or_default();
+        let number = if self.unload.one_by_one { format!("{part:03}") } else { format!("0000_part_{part:02}") };
         let suffix = match (&self.unload.extension, &self.unload.form) {
             (Some(extension), _) => format!(".{extension}"),
             (None, Form::Parquet) => ".parquet".to_owned(),
@@ -219,7 +218,7 @@ impl Writer {
         for &index in &self.partition {
             let value = texts(rows.column(index), &rows.schema().fields()[index], true)?;
             let value = value.is_valid(0).then(|| value.value(0)).filter(|value| !value.is_empty());
-            folder.push_str(&escaped(&self.names[index]));
+            folder.push_str(&folder_name(&self.names[index]));
             folder.push('=');
             folder.push_str(&value.map_or_else(|| NO_PARTITION.to_owned(), escaped));
             folder.push('/');
@@ -281,6 +280,20 @@ fn kept(kind: &DataType) -> DataType {
         DataType::Null | DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
         other => without_ids(other),
+    }
+}
+
+/// What folders have in common that are one where case does not count.
+fn same_folder(folder: &str) -> String {
+    folder.to_lowercase()
+}
+
+/// The name of a column as folders begin with it: a dot would hide them.
+fn folder_name(column: &str) -> String {
+    let name = escaped(column);
+    match name.strip_prefix('.') {
+        Some(rest) => format!("%2E{rest}"),
+        None => name,
     }
 }
 

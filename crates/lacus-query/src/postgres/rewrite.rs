@@ -3,21 +3,75 @@
 //! Numbers of objects are plain integers here: a cast to `regclass` or `oid` is one to `integer`, unless the name is wanted, as text
 //! or in the answer.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, DataType, ExactNumberInfo, Expr, Function, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement, Value, ValueWithSpan, VisitMut, VisitorMut,
-    With,
+    ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement, Value, ValueWithSpan, Visit, VisitMut, Visitor,
+    VisitorMut, With, visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{PG_CATALOG, redshift, tables};
+use datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES;
+
+use super::{INFORMATION_SCHEMA, PG_CATALOG, redshift, tables};
 
 /// Names that the catalog has as texts, where Postgres has numbers of functions.
 const FUNCTION_COLUMNS: [&str; 8] =
     ["typanalyze", "typinput", "typmodin", "typmodout", "typoutput", "typreceive", "typsend", "typsubscript"];
+
+/// Whether a statement only asks about tables, and reads none but those of the catalog.
+pub(crate) fn asks_the_catalog_alone(statement: &Statement) -> bool {
+    let changes_nothing = matches!(
+        statement,
+        Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::Set(_)
+            | Statement::ShowVariable { .. }
+            | Statement::StartTransaction { .. }
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+    );
+    let mut names = WithNames::default();
+    let _done: ControlFlow<()> = statement.visit(&mut names);
+    let reads_tables = visit_relations(statement, |name| match is_of_the_catalog(name, &names.0) {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
+    });
+    changes_nothing && reads_tables.is_continue()
+}
+
+fn is_of_the_catalog(name: &ObjectName, with: &HashSet<String>) -> bool {
+    let parts: Vec<String> =
+        name.0.iter().filter_map(|part| part.as_ident()).map(|part| part.value.to_lowercase()).collect();
+    match parts.as_slice() {
+        [name] => {
+            let name = name.as_str();
+            with.contains(name) || is_ours(name) || PG_CATALOG_TABLES.contains(&name) || FUNCTIONS.contains(&name)
+        }
+        [.., database, _] => database == PG_CATALOG || database == INFORMATION_SCHEMA,
+        [] => false,
+    }
+}
+
+/// Functions that stand where tables do.
+const FUNCTIONS: [&str; 5] = ["aclexplode", "generate_series", "generate_subscripts", "pg_get_keywords", "unnest"];
+
+/// The names that `WITH` gives.
+#[derive(Default)]
+struct WithNames(HashSet<String>);
+
+impl Visitor for WithNames {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let names = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.0.extend(names.map(|name| name.alias.name.value.to_lowercase()));
+        ControlFlow::Continue(())
+    }
+}
 
 /// Rewrites a statement.
 pub(crate) fn rewrite(statement: &mut Statement) {

@@ -290,7 +290,8 @@ async fn ten_thousand_files_are_looked_through_at_once() {
     ] {
         let begun = Instant::now();
         let state = context.state();
-        let kept_files = files_to_read(&table.state().files, &table.schema(), std::slice::from_ref(&filter), &state);
+        let kept_files =
+            files_to_read(&table.state().files, &table.state().arrow_schema, std::slice::from_ref(&filter), &state);
         let kept_files = kept_files.unwrap().len();
         let pruned = begun.elapsed();
         table.scan(&state, None, std::slice::from_ref(&filter), None).await.unwrap();

@@ -119,6 +119,19 @@ async fn fields_of_objects_are_there_above_unnest() {
 }
 
 #[tokio::test]
+async fn words_of_the_catalog_in_a_question_about_rows_change_nothing() {
+    let lake = TestLake::new();
+    let pages = schema(vec![field(5, "n", DataType::Int64), field(6, "pg_id", DataType::Utf8)]);
+    let file = lake.file("pages.parquet", &rows(&pages, r#"{"n":1,"pg_id":"pg_a"}{"n":9,"pg_id":"pg_b"}"#));
+    lake.table("pages", &pages, vec![file], Vec::new());
+    let session = lake.session();
+    let first = "select n from pages where n = (select n from pages where pg_id like 'pg_%' order by n limit 1)";
+    assert_eq!(ask(&session, first).await, "1");
+    let beside = "select n, (select max(o.pg_id) from pages o where o.n = p.n) as pg from pages p order by n";
+    assert_eq!(ask(&session, beside).await, "1|pg_a\n9|pg_b");
+}
+
+#[tokio::test]
 async fn joins_that_must_see_nulls_see_them() {
     let lake = TestLake::new();
     let numbers = schema(vec![field(5, "n", DataType::Int64)]);

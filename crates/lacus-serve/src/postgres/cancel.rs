@@ -1,7 +1,7 @@
 //! Stopping a query from outside: by the client's cancel request, or because the client is gone.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use pgwire::api::RandomPidSecretKeyGenerator;
@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What one connection is doing.
 pub(crate) struct Running {
-    /// Cancelled to stop the query that runs now; replaced for each one.
-    query: Mutex<CancellationToken>,
+    /// Cancelled to stop what is answered now; none while the client asks for nothing.
+    now: Mutex<Option<CancellationToken>>,
     /// Queries that run, suspended ones too.
     count: watch::Sender<usize>,
 }
@@ -22,22 +22,42 @@ pub(crate) struct RunningQuery {
     running: Arc<Running>,
 }
 
+/// That a client waits for an answer, which a cancel request stops; until it is dropped.
+pub(crate) struct Answering(Arc<Running>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        *self.0.now() = None;
+    }
+}
+
 impl Running {
     pub(crate) fn new() -> Self {
-        Self { query: Mutex::default(), count: watch::Sender::new(0) }
+        Self { now: Mutex::default(), count: watch::Sender::new(0) }
     }
 
-    /// A query begins.
+    /// What is answered from now on is what this token stops.
+    pub(crate) fn answer(self: &Arc<Self>, cancelled: CancellationToken) -> Answering {
+        *self.now() = Some(cancelled);
+        Answering(Arc::clone(self))
+    }
+
+    /// A query begins, as part of what is answered now.
     pub(crate) fn begin(self: &Arc<Self>) -> RunningQuery {
-        let cancelled = CancellationToken::new();
-        *self.query.lock().unwrap_or_else(PoisonError::into_inner) = cancelled.clone();
+        let cancelled = self.now().clone().unwrap_or_default();
         self.count.send_modify(|count| *count += 1);
         RunningQuery { cancelled, running: Arc::clone(self) }
     }
 
-    /// Stops the query that runs, if one does.
+    /// Stops what is answered now, if anything is.
     pub(crate) fn cancel(&self) {
-        self.query.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+        if let Some(cancelled) = &*self.now() {
+            cancelled.cancel();
+        }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a query runs.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream};
@@ -24,11 +24,13 @@ use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::data::DataRow;
 use pgwire::messages::extendedquery::{
-    Close, CloseComplete, Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL,
+    TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::simplequery::Query;
 use pgwire::messages::startup::ParameterStatus;
+use tokio_util::sync::CancellationToken;
 
 use crate::CATCH_UP_MAX;
 use crate::postgres::cancel::{Cancels, Running, RunningQuery};
@@ -40,6 +42,10 @@ use crate::postgres::startup::REPORTED;
 
 /// Prepared statements that one connection may keep.
 const STATEMENTS_MAX: usize = 4096;
+/// Portals with a name that one connection may have at once.
+const PORTALS_MAX: usize = 64;
+/// The longest name of a prepared statement or a portal, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
 
 /// One connection and its session.
 #[derive(Clone)]
@@ -55,6 +61,8 @@ struct Inner {
     /// The variables that the client was told, with the values it was told.
     told: Mutex<HashMap<String, String>>,
     statements: Mutex<BTreeSet<String>>,
+    /// The portals that were bound, with what stops each.
+    portals: Mutex<HashMap<String, CancellationToken>>,
 }
 
 /// A statement that the client prepared; none if its text was empty.
@@ -70,6 +78,7 @@ impl Connection {
             cancels,
             told: Mutex::default(),
             statements: Mutex::default(),
+            portals: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -162,7 +171,7 @@ impl Connection {
         C::PortalStore: PortalStore,
     {
         let Some(name) = statement.deallocates() else { return Ok(()) };
-        let mut statements = self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statements = self.statements();
         let gone = match name {
             None => std::mem::take(&mut *statements),
             Some(name) if statements.remove(name) => BTreeSet::from([name.to_owned()]),
@@ -196,14 +205,36 @@ impl Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        self.forget(client, statement).map_err(|error| wire(&error))?;
         let reply = self.run(status, What::Statement(statement), &Format::UnifiedText).await;
+        let reply = reply.and_then(|reply| self.forget(client, statement).map(|()| reply));
         match reply.map_err(|error| wire(&error))? {
             Reply::Rows(response) => send_query_response(client, *response, true).await?,
             Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
             Reply::Done(tag) => send_execution_response(client, tag).await?,
         }
+        self.ended(client, status, statement);
         self.report(client).await
+    }
+
+    /// Tells the client the status after a statement. Portals end with their transaction.
+    fn ended<C>(&self, client: &mut C, status: TransactionStatus, statement: &Statement)
+    where
+        C: ClientInfo + ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        client.set_transaction_status(status_after(statement, status));
+        if statement.ends_transaction() {
+            self.portals().clear();
+            client.portal_store().clear_portals();
+        }
+    }
+
+    fn portals(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.inner.portals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn statements(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -277,11 +308,15 @@ fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<It
         let (mut answer, columns, query, mut batch) = state?;
         loop {
             if query.cancelled.is_cancelled() {
+                answer.fail();
                 return Some((Err(wire(&cancelled())), None));
             }
             match batch.next() {
                 Some(Ok(row)) => return Some((Ok(row), Some((answer, columns, query, batch)))),
-                Some(Err(error)) => return Some((Err(error), None)),
+                Some(Err(error)) => {
+                    answer.fail();
+                    return Some((Err(error), None));
+                }
                 None => {}
             }
             let next = tokio::select! {
@@ -290,7 +325,10 @@ fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<It
             };
             match next.map_err(|error| wire(&error)).and_then(|rows| columns.rows(&rows)) {
                 Ok(rows) => batch = Box::new(rows),
-                Err(error) => return Some((Err(error), None)),
+                Err(error) => {
+                    answer.fail();
+                    return Some((Err(error), None));
+                }
             }
         }
     })
@@ -307,6 +345,7 @@ impl SimpleQueryHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         client.set_state(PgWireConnectionState::QueryInProgress);
+        let _answering = self.inner.running.answer(CancellationToken::new());
         let statements = self.session().parse(&query.query).map_err(|error| wire(&error))?;
         if statements.is_empty() {
             client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
@@ -314,7 +353,6 @@ impl SimpleQueryHandler for Connection {
         for statement in &statements {
             let status = client.transaction_status();
             self.answer(client, status, statement).await?;
-            client.set_transaction_status(status_after(statement, status));
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
         let status = client.transaction_status();
@@ -401,10 +439,32 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        self.keep(message.name.as_deref()).map_err(|error| wire(&error))?;
+        self.must_have_room(message.name.as_deref()).map_err(|error| wire(&error))?;
         let statement = StoredStatement::parse(client, &message, self.query_parser()).await?;
         client.portal_store().put_statement(Arc::new(statement));
+        if let Some(name) = message.name {
+            self.statements().insert(name);
+        }
         client.send(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
+        Ok(())
+    }
+
+    /// As the library does it, with bounds.
+    async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.must_have_room_for_portal(message.portal_name.as_deref()).map_err(|error| wire(&error))?;
+        let name = message.statement_name.as_deref().unwrap_or(DEFAULT_NAME);
+        let statement = client.portal_store().get_statement(name);
+        let statement = statement.ok_or_else(|| PgWireError::StatementNotFound(name.to_owned()))?;
+        let portal = Portal::try_new(&message, statement)?;
+        self.portals().insert(portal.name.clone(), CancellationToken::new());
+        client.portal_store().put_portal(Arc::new(portal));
+        client.send(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
         Ok(())
     }
 
@@ -417,9 +477,10 @@ impl ExtendedQueryHandler for Connection {
     {
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
         if message.target_type == TARGET_TYPE_BYTE_STATEMENT {
-            self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            self.statements().remove(name);
             client.portal_store().rm_statement(name);
         } else {
+            self.portals().remove(name);
             client.portal_store().rm_portal(name);
         }
         client.send(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
@@ -439,27 +500,16 @@ impl ExtendedQueryHandler for Connection {
         let portal =
             client.portal_store().get_portal(name).ok_or_else(|| PgWireError::PortalNotFound(name.to_owned()))?;
         let rows_max = usize::try_from(message.max_rows).unwrap_or(0);
-        let state = portal.state();
-        let mut state = state.lock().await;
-        if matches!(*state, PortalExecutionState::Initial) {
-            match self.begin(client, &portal).await? {
-                Some(response) => *state = PortalExecutionState::Suspended(response),
-                None => {
-                    client.set_state(PgWireConnectionState::ReadyForQuery);
-                    return Ok(());
-                }
-            }
-        }
-        let sent = match &mut *state {
-            PortalExecutionState::Suspended(response) => send_partial_query_response(client, response, rows_max).await,
-            _ => send_execution_response(client, Tag::new("SELECT").with_rows(0)).await.map(|()| false),
-        };
-        if !matches!(sent, Ok(true)) {
-            *state = PortalExecutionState::Finished;
+        let cancelled = self.portals().get(name).cloned().unwrap_or_default();
+        let _answering = self.inner.running.answer(cancelled);
+        let executed = self.execute(client, &portal, rows_max).await;
+        if executed.is_err() {
+            // What came of it is lost: it must not look like the end of its rows when it is asked for more.
+            self.portals().remove(name);
+            client.portal_store().rm_portal(name);
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
-        sent?;
-        self.report(client).await
+        executed
     }
 
     /// A cursor that was declared by a statement is a portal, too.
@@ -491,44 +541,107 @@ impl ExtendedQueryHandler for Connection {
     }
 }
 
+/// An answer that has no more rows.
+fn ended_rows(response: &QueryResponse) -> QueryResponse {
+    let mut ended = QueryResponse::new(response.row_schema(), stream::empty());
+    ended.set_command_tag(response.command_tag());
+    ended
+}
+
+fn ran_before() -> SqlError {
+    SqlError::invalid("55000", "the portal cannot be run again: its statement returned no rows and is done")
+}
+
+fn must_be_short(name: &str) -> Result<(), SqlError> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(SqlError::invalid("42622", format!("the name is too long: it has more than {NAME_BYTES_MAX} bytes")))
+}
+
 impl Connection {
-    /// Runs the statement of a portal. What returns no rows is answered; rows are for the client to ask for.
-    async fn begin<C>(&self, client: &mut C, portal: &Portal<Kept>) -> PgWireResult<Option<QueryResponse>>
+    /// Runs a portal, or goes on with it, and sends its next rows: so many, or all if that is 0.
+    async fn execute<C>(&self, client: &mut C, portal: &Portal<Kept>, rows_max: usize) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Kept>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let kept = &portal.statement.statement;
-        let Some(prepared) = &kept.0 else {
+        let Some(prepared) = &portal.statement.statement.0 else {
             client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
-            return Ok(None);
+            return Ok(());
         };
+        let state = portal.state();
+        let mut state = state.lock().await;
+        if matches!(*state, PortalExecutionState::Initial) {
+            match self.begin(client, portal, prepared).await? {
+                Some(response) => *state = PortalExecutionState::Suspended(response),
+                None => {
+                    *state = PortalExecutionState::Finished;
+                    return Ok(());
+                }
+            }
+        }
+        let PortalExecutionState::Suspended(response) = &mut *state else { return Err(wire(&ran_before())) };
+        if !send_partial_query_response(client, response, rows_max).await? {
+            *response = ended_rows(response);
+        }
+        self.report(client).await
+    }
+
+    /// Runs the statement of a portal. What returns no rows is answered; rows are for the client to ask for.
+    async fn begin<C>(
+        &self,
+        client: &mut C,
+        portal: &Portal<Kept>,
+        prepared: &Prepared,
+    ) -> PgWireResult<Option<QueryResponse>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
         let statement = prepared.statement();
-        self.forget(client, statement).map_err(|error| wire(&error))?;
-        let parameters = parameters::values(portal, &kept.parameter_types()).map_err(|error| wire(&error))?;
+        let types = portal.statement.statement.parameter_types();
+        let parameters = parameters::values(portal, &types).map_err(|error| wire(&error))?;
         let what = What::Prepared(prepared, parameters);
         let status = client.transaction_status();
-        match self.run(status, what, &portal.result_column_format).await.map_err(|error| wire(&error))? {
+        let reply = self.run(status, what, &portal.result_column_format).await;
+        let reply = reply.and_then(|reply| self.forget(client, statement).map(|()| reply));
+        match reply.map_err(|error| wire(&error))? {
             Reply::Rows(response) => return Ok(Some(*response)),
             Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
             Reply::Done(tag) => send_execution_response(client, tag).await?,
         }
-        client.set_transaction_status(status_after(statement, status));
+        self.ended(client, status, statement);
         self.report(client).await?;
         Ok(None)
     }
 
-    /// Counts a statement that the client wants kept.
-    fn keep(&self, name: Option<&str>) -> Result<(), SqlError> {
+    /// Refuses a portal that the client wants if it has too many.
+    fn must_have_room_for_portal(&self, name: Option<&str>) -> Result<(), SqlError> {
         let Some(name) = name else { return Ok(()) };
-        let mut statements = self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        must_be_short(name)?;
+        let portals = self.portals();
+        let named = portals.keys().filter(|portal| *portal != DEFAULT_NAME).count();
+        if named >= PORTALS_MAX && !portals.contains_key(name) {
+            let message = format!("this connection has {PORTALS_MAX} portals");
+            return Err(SqlError::new(lacus_core::Kind::Limited, "53400", message).with_hint("close some"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a statement that the client wants kept if it has too many.
+    fn must_have_room(&self, name: Option<&str>) -> Result<(), SqlError> {
+        let Some(name) = name else { return Ok(()) };
+        must_be_short(name)?;
+        let statements = self.statements();
         if statements.len() >= STATEMENTS_MAX && !statements.contains(name) {
             let message = format!("this connection has {STATEMENTS_MAX} prepared statements");
             return Err(SqlError::new(lacus_core::Kind::Limited, "53400", message).with_hint("close some"));
         }
-        statements.insert(name.to_owned());
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ def chdb_engine(table, memory, files):
     import chdb.session
 
     session = chdb.session.Session()
-    common = os.path.commonpath(files) + "/"
+    common = os.path.commonpath([os.path.dirname(file) for file in files]) + "/"
     names = ",".join(file.removeprefix(common) for file in files)
     session.query(f"SET max_threads = {THREADS}, max_memory_usage = {memory}000000, output_format_json_quote_64bit_integers = 0")
     session.query(f"SET max_bytes_before_external_group_by = {memory // 2}000000, max_bytes_before_external_sort = {memory // 2}000000")
