@@ -26,10 +26,22 @@ pub(crate) fn types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, DataFus
     let mut ordered = vec![None; count];
     for (name, kind) in types {
         if let Some(slot) = numbered(&name).and_then(|number| ordered.get_mut(number - 1)) {
-            *slot = kind;
+            *slot = kind.map(as_sent);
         }
     }
     Ok(ordered)
+}
+
+/// The type that clients send values of: texts are views only inside.
+fn as_sent(kind: DataType) -> DataType {
+    match kind {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::List(element) => {
+            let sent = as_sent(element.data_type().clone());
+            DataType::List(Arc::new(element.as_ref().clone().with_data_type(sent)))
+        }
+        other => other,
+    }
 }
 
 /// Puts values in place of the parameters, as the types that the statement asks for.

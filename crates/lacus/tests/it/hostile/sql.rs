@@ -42,10 +42,8 @@ fn statements() -> Vec<(&'static str, String, &'static str)> {
         ("5,000 UNION ALL", many("SELECT 1", 5_000, " UNION ALL "), "54001"),
         (
             "a cross join without end",
-            {
-                let sides = "generate_series(1, 1000000) a(x), generate_series(1, 1000000) b(y), generate_series(1, 1000000) c(z)";
-                format!("SELECT count(*) FROM {sides} WHERE x + y + z = 7")
-            },
+            // Sides that fit in memory: DataFusion 54.1 reads the others again, which it can't, and the query ends with XX000.
+            format!("SELECT count(*) FROM {} WHERE a0.x + a4.x = 7", sides(5)),
             "57014",
         ),
         ("a series without end", format!("SELECT count(*) FROM {}", series(i64::MAX as u64)), "57014"),
@@ -66,6 +64,11 @@ fn statements() -> Vec<(&'static str, String, &'static str)> {
         ("a cast that is too large", "SELECT CAST(3000000000 AS integer)".to_owned(), "22P02"),
         ("an expression that takes ages", "SELECT regexp_like(repeat('a', 100000), '(a+)+$')".to_owned(), ""),
     ]
+}
+
+/// Tables of a thousand rows beside one another.
+fn sides(count: usize) -> String {
+    (0..count).map(|at| format!("generate_series(1, 1000) a{at}(x)")).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
