@@ -61,6 +61,13 @@ impl Scans {
         self.bytes.fetch_add(scan.bytes, Ordering::Relaxed);
     }
 
+    /// Forgets what was found, for a plan that is made once more.
+    pub(crate) fn forget(&self) {
+        for count in [&self.files, &self.files_skipped, &self.rows, &self.bytes] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn files_skipped(&self) -> u64 {
         self.files_skipped.load(Ordering::Relaxed)
     }

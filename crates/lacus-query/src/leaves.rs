@@ -10,6 +10,8 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::cost::Scans;
+
 /// Plans how a question is answered.
 ///
 /// # Errors
@@ -18,6 +20,9 @@ pub(crate) async fn physical_plan(state: &SessionState, plan: &LogicalPlan) -> R
     let planned = state.create_physical_plan(plan).await;
     if planned.is_ok() {
         return planned;
+    }
+    if let Some(scans) = state.config().get_extension::<Scans>() {
+        scans.forget();
     }
     let mut whole = state.clone();
     whole.config_mut().options_mut().optimizer.enable_leaf_expression_pushdown = false;

@@ -3,6 +3,8 @@
 //! A statement is planned when it runs, so that it sees the tables as they are then; a prepared statement is planned
 //! once more each time, and refused if its columns have changed since it was described.
 
+mod job;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,23 +16,21 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, WriteOp};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
-use futures::StreamExt;
 use lacus_core::Kind;
 use lacus_lake::Lake;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::{sleep_until, timeout_at};
 
+use self::job::Job;
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
-use crate::cost::{self, LOOK_EVERY, Scans, must_be_within};
+use crate::cost::{self, Scans};
 use crate::cursors::{Around, Cursors, must_be_short};
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
 use crate::files;
-use crate::leaves::physical_plan;
 use crate::parameters;
 use crate::postgres::{Asking, OWNER, of_session};
 use crate::rewrite::tell_columns_apart;
@@ -40,6 +40,7 @@ use crate::time_travel::{self, Moment, Versions};
 use crate::transactions::{Block, Transaction, outside};
 use crate::variables::Variables;
 use crate::views::as_one;
+use crate::writing::Limits;
 
 /// One connection's view of the lake.
 pub struct Session {
@@ -69,13 +70,20 @@ impl Default for Client {
     }
 }
 
-/// That a statement of a session writes; until this goes.
-pub(crate) struct WritingNow<'a>(&'a Session);
+/// That a statement of a session writes, until this goes.
+struct WritingNow<'a>(&'a Session);
 
 impl Drop for WritingNow<'_> {
     fn drop(&mut self) {
         *self.0.writing() = None;
     }
+}
+
+/// The turn of a statement that writes, and until when it may go on.
+pub(crate) struct Turn<'a> {
+    pub(crate) limits: Limits,
+    _writing: WritingNow<'a>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// A statement that was checked against the tables, with what a client may ask about it before it runs.
@@ -473,10 +481,18 @@ impl Session {
         self.writing().as_ref().is_some_and(|stop| stop.send(true).is_ok())
     }
 
-    /// Has [`stop_writing`](Self::stop_writing) stop a statement, until what is returned goes.
-    pub(crate) fn begin_writing(&self, stop: watch::Sender<bool>) -> WritingNow<'_> {
+    /// Waits for the turn of a statement that writes, which [`stop_writing`](Self::stop_writing) stops from then on.
+    ///
+    /// # Errors
+    /// If it is stopped, or took too long.
+    pub(crate) async fn turn_to_write(&self) -> Result<Turn<'_>, SqlError> {
+        let (stop, stopped) = watch::channel(false);
         *self.writing() = Some(stop);
-        WritingNow(self)
+        let writing = WritingNow(self);
+        let mut limits = Limits { deadline: (Instant::now() + self.time_limit()).into(), stopped };
+        let permit = limits.within(Arc::clone(&self.shared.writes).acquire_owned()).await?;
+        let permit = permit.map_err(|_| SqlError::new(Kind::Unavailable, "57P01", "the server is stopping"))?;
+        Ok(Turn { limits, _writing: writing, _permit: permit })
     }
 
     /// How long a statement may take.
@@ -527,71 +543,6 @@ impl Session {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change is one assignment: a panic leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One query on its way through the engine's threads.
-struct Job {
-    shared: Arc<Shared>,
-    state: SessionState,
-    statement: Statement,
-    parameters: Vec<ScalarValue>,
-    expected: Option<SchemaRef>,
-    deadline: tokio::time::Instant,
-}
-
-type Batches = mpsc::Sender<Result<RecordBatch, SqlError>>;
-
-impl Job {
-    async fn run(self, begin: oneshot::Sender<Result<Arc<dyn ExecutionPlan>, SqlError>>, send: Batches) {
-        let plan = match timeout_at(self.deadline, self.plan()).await {
-            Ok(Ok(plan)) => plan,
-            Ok(Err(error)) => return tell(begin, Err(error)),
-            Err(_) => return tell(begin, Err(took_too_long())),
-        };
-        tell(begin, Ok(Arc::clone(&plan)));
-        let failure = match timeout_at(self.deadline, self.execute(plan, &send)).await {
-            Ok(ended) => ended.err(),
-            Err(_) => Some(took_too_long()),
-        };
-        if let Some(error) = failure {
-            // Nobody listens once the answer is dropped.
-            let _gone = send.send(Err(error)).await;
-        }
-    }
-
-    async fn plan(&self) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
-        let plan = plan(&self.state, &self.statement).await.map_err(explained)?;
-        must_be_as_prepared(self.expected.as_ref(), &self.statement.names.apply(plan.schema().inner()))?;
-        let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
-        physical_plan(&self.state, &plan).await.map_err(explained)
-    }
-
-    async fn execute(&self, plan: Arc<dyn ExecutionPlan>, send: &Batches) -> Result<(), SqlError> {
-        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
-        let most = self.shared.bytes_scanned_max;
-        let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx()).map_err(explained)?;
-        loop {
-            // A query that answers late is looked at meanwhile.
-            let Ok(next) = timeout(LOOK_EVERY, rows.next()).await else {
-                must_be_within(&plan, most)?;
-                continue;
-            };
-            let Some(batch) = next.transpose().map_err(explained)? else {
-                // What was read last counts, too.
-                return must_be_within(&plan, most);
-            };
-            must_be_within(&plan, most)?;
-            if batch.num_rows() > 0 && send.send(Ok(batch)).await.is_err() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-fn tell<T>(begin: oneshot::Sender<T>, what: T) {
-    // Nobody listens once the answer is dropped.
-    let _gone = begin.send(what);
 }
 
 /// Plans a query; refuses what would write or define anything, in whatever form it came. Each table is seen in one state.

@@ -1,9 +1,10 @@
 //! Statements: what is read as SQL, and what of it lacus does.
 //!
-//! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE`, `CREATE VIEW`, `DROP VIEW` and statements that write
-//! ([`crate::writing`]), `UNLOAD` and `COPY … FROM` ([`crate::files`]) are done. Transaction statements are
-//! accepted and do nothing: each statement sees one state anyway, and is committed by itself. All else is refused by name; what slips through the parser in a form not
-//! named here is refused again when its plan would write or define something.
+//! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE`, `CREATE VIEW`, `DROP VIEW`, statements that write
+//! ([`crate::writing`]), `UNLOAD` and `COPY … FROM` ([`crate::files`]), cursors ([`crate::cursors`]) and transaction blocks
+//! ([`crate::transactions`]) are done; in a block, too, each statement sees one state and is committed by itself. All else is
+//! refused by name; what slips through the parser in a form not named here is refused again when its plan would write or
+//! define something.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Files that SQL writes: none has its name before all of them are written.
 //!
 //! In a folder they grow in one of their own beside ([`UNFINISHED`](super::UNFINISHED)) and are renamed at the end; in a bucket
-//! they are uploads that are completed at the end. So a statement that fails, or is killed, leaves nothing that looks whole.
+//! they are uploads that are completed at the end. So a statement that fails, or is killed while it writes, leaves nothing.
 //! While names are given it can't be stopped; if that fails, those that have theirs are deleted again, and the error says
-//! which could not be.
+//! which could not be. Who is killed in that moment leaves those that have theirs; a manifest comes last of all.
 
 use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};

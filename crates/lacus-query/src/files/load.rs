@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -14,7 +13,7 @@ use lacus_core::{Kind, TableName};
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 use lacus_lake::{Compression, OUTSIDE_FILES_MAX, OutsideFile, Piece, Table, TableState, Target};
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::columns::Columns;
 use super::options::{FORMS, Form, Quotes, TextForm, character, switch, take_access};
@@ -246,17 +245,13 @@ impl Session {
     /// Reads files into a table.
     pub(crate) async fn load(&self, load: &Load) -> Result<Answer, SqlError> {
         self.must_be_allowed("COPY")?;
-        let (stop, stopped) = watch::channel(false);
-        let _writing = self.begin_writing(stop);
-        let deadline = (Instant::now() + self.time_limit()).into();
-        let mut limits = Limits { deadline, stopped };
-        let turns = Arc::clone(&self.shared().writes);
-        let _turn = limits.within(turns.acquire_owned()).await?;
+        let mut turn = self.turn_to_write().await?;
+        let limits = &mut turn.limits;
         let files = limits.within(self.files_of(load)).await??;
         let files = Arc::new(files);
         let mut tries = 1;
         loop {
-            match self.load_once(load, &files, &mut limits).await {
+            match self.load_once(load, &files, limits).await {
                 Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
                 loaded => return Ok(Answer::wrote("COPY", loaded?)),
             }

@@ -4,7 +4,6 @@
 //! them; who stops it before that leaves none.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -18,21 +17,21 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use futures::StreamExt;
 use lacus_core::Kind;
 use lacus_lake::{Compression, Existing, Outside, Prefix, Unloaded};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::options::{FORMS, Form, Quotes, TextForm, character, size, switch, take_access, values};
 use super::words::Words;
 use super::writer::{Writer, of_lake};
 use super::{Reading, refused, statement_in};
 use crate::answer::Answer;
-use crate::cost::must_be_within;
+use crate::cost::{LOOK_EVERY, must_be_within};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
 use crate::leaves::physical_plan;
 use crate::parameters;
 use crate::session::{Session, plan};
 use crate::statement::Statement;
-use crate::writing::Limits;
 
 /// The least and the most that `MAXFILESIZE` may be, in bytes; the most is what it is without.
 const FILE_BYTES: (u64, u64) = (5 << 20, 6348 << 20);
@@ -329,12 +328,8 @@ impl Session {
         self.must_be_allowed("UNLOAD")?;
         let outside = Arc::clone(self.lake()?.outside());
         let prefix = outside.to_write(&unload.to).map_err(of_lake)?;
-        let (stop, stopped) = watch::channel(false);
-        let _writing = self.begin_writing(stop);
-        let deadline = (Instant::now() + self.time_limit()).into();
-        let mut limits = Limits { deadline, stopped };
-        let turns = Arc::clone(&self.shared().writes);
-        let _turn = limits.within(turns.acquire_owned()).await?;
+        let mut turn = self.turn_to_write().await?;
+        let limits = &mut turn.limits;
         let job = Job {
             shared: Arc::clone(self.shared()),
             state: self.state_now(),
@@ -389,10 +384,11 @@ struct Job {
 
 impl Job {
     async fn run(self, mut stop: oneshot::Receiver<()>) -> Result<Vec<Unloaded>, SqlError> {
-        let (plan, names) = self.plan().await?;
-        let mut writer = Writer::new(&self.unload, &plan.schema(), &names)?;
-        let unloading = self.outside.begin_unload(self.prefix.clone(), self.unload.existing).await.map_err(of_lake)?;
-        writer.begin(unloading);
+        let (plan, mut writer) = tokio::select! {
+            biased;
+            _ = &mut stop => return Err(was_stopped()),
+            begun = self.begin() => begun?,
+        };
         match self.write(plan, &mut writer, &mut stop).await {
             Ok(()) => writer.publish(self.unload.manifest).await,
             Err(error) => {
@@ -400,6 +396,15 @@ impl Job {
                 Err(error)
             }
         }
+    }
+
+    /// The plan, and who writes its rows.
+    async fn begin(&self) -> Result<(Arc<dyn ExecutionPlan>, Writer), SqlError> {
+        let (plan, names) = self.plan().await?;
+        let mut writer = Writer::new(&self.unload, &plan.schema(), &names)?;
+        let unloading = self.outside.begin_unload(self.prefix.clone(), self.unload.existing).await.map_err(of_lake)?;
+        writer.begin(unloading);
+        Ok((plan, writer))
     }
 
     async fn write(
@@ -414,9 +419,11 @@ impl Job {
             must_be_within(&plan, self.shared.bytes_scanned_max)?;
             let batch = tokio::select! {
                 biased;
-                _ = &mut *stop => return Err(SqlError::cancelled("UNLOAD was stopped")),
-                batch = rows.next() => batch,
+                _ = &mut *stop => return Err(was_stopped()),
+                batch = timeout(LOOK_EVERY, rows.next()) => batch,
             };
+            // A query that answers late is looked at meanwhile.
+            let Ok(batch) = batch else { continue };
             match batch {
                 Some(batch) => writer.add(&batch.map_err(|error| self.explained(error))?).await?,
                 None => return writer.end().await,
@@ -453,6 +460,10 @@ impl Job {
     fn explained(&self, error: DataFusionError) -> SqlError {
         explain(error, &self.unload.question.sql, &*self.shared)
     }
+}
+
+fn was_stopped() -> SqlError {
+    SqlError::cancelled("UNLOAD was stopped")
 }
 
 /// The place of a column of the query.

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use datafusion::arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
@@ -235,15 +234,11 @@ impl Session {
         write: &Write,
         parameters: &[ScalarValue],
     ) -> Result<Answer, SqlError> {
-        let (stop, stopped) = watch::channel(false);
-        let _writing = self.begin_writing(stop);
-        let deadline = (Instant::now() + self.time_limit()).into();
-        let mut limits = Limits { deadline, stopped };
-        let turns = Arc::clone(&self.shared().writes);
-        let _turn = limits.within(turns.acquire_owned()).await?;
+        let mut turn = self.turn_to_write().await?;
+        let limits = &mut turn.limits;
         let mut tries = 1;
         let written = loop {
-            match self.write_once(statement, write, parameters, &mut limits).await {
+            match self.write_once(statement, write, parameters, limits).await {
                 Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
                 done => break done?,
             }
