@@ -4,10 +4,11 @@
 //! [`COLUMNS_MAX`] × 72 bytes, and the text of bounds: some 2 KB, 4 KB where all columns are text.
 
 use std::collections::{BTreeSet, HashMap};
+use std::iter;
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int32Type;
-use iceberg::spec::{DataFile, Datum, PrimitiveLiteral, Struct, TableMetadata, Transform};
+use iceberg::spec::{DataFile, Datum, PrimitiveLiteral, PrimitiveType, Schema, Struct, TableMetadata, Transform};
 
 use crate::arrange::transformed;
 use crate::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
@@ -40,6 +41,7 @@ pub struct FileStats {
     columns: Box<[ColumnStats]>,
     /// Fields of the partition that are buckets: source column, buckets, and which one it is.
     buckets: Box<[BucketOf]>,
+    may_have_nan: bool,
 }
 
 /// The bucket that all values of a column are in.
@@ -99,7 +101,19 @@ impl FileStats {
         let placement =
             Placement { spec_id, values: file.partition().clone(), sort_order: file.sort_order_id().unwrap_or(0) };
         let columns = ids_to_keep(file, metadata).into_iter().map(|id| column_of(file, id));
-        Self { columns: columns.collect(), buckets: partition_buckets(file, spec_id, metadata), placement }
+        Self {
+            columns: columns.collect(),
+            buckets: partition_buckets(file, spec_id, metadata),
+            placement,
+            may_have_nan: may_have_nan(file, metadata),
+        }
+    }
+
+    /// Whether a column outside of lists may have a value that is no number. Parquet's statistics leave such values out,
+    /// while to a query they are greater than all others.
+    #[must_use]
+    pub fn may_have_nan(&self) -> bool {
+        self.may_have_nan
     }
 
     /// What is known of the column with this field id.
@@ -141,6 +155,20 @@ fn ids_to_keep(file: &DataFile, metadata: &TableMetadata) -> BTreeSet<i32> {
         kept.insert(id);
     }
     kept
+}
+
+/// Not every engine counts values that are no numbers: then each column of fractions may have some.
+fn may_have_nan(file: &DataFile, metadata: &TableMetadata) -> bool {
+    let counts = file.nan_value_counts();
+    let is_fraction = |id: i32| {
+        let schemas = iter::once(metadata.current_schema()).chain(metadata.schemas_iter());
+        let field = schemas.map(AsRef::as_ref).find_map(|schema: &Schema| schema.field_by_id(id));
+        field.is_some_and(|field| {
+            matches!(field.field_type.as_primitive_type(), Some(PrimitiveType::Float | PrimitiveType::Double))
+        })
+    };
+    let mut uncounted = file.value_counts().keys().filter(|id| !counts.contains_key(id));
+    counts.values().any(|&count| count > 0) || uncounted.any(|&id| is_fraction(id))
 }
 
 fn column_of(file: &DataFile, id: i32) -> ColumnStats {

@@ -58,7 +58,7 @@ impl LakeTable {
         &self.state
     }
 
-    /// Scans some of its files: either such as have deleted rows, or others.
+    /// Scans some of its files: either such as have true bounds, or others.
     async fn scan_files(
         &self,
         files: &[&LiveFile],
@@ -81,8 +81,8 @@ impl LakeTable {
             let whole = PartitionedFile::new(file.path.clone(), file.bytes);
             let is_whole = file.deleted.is_empty();
             scanned.push(if is_whole { whole } else { without_deleted(session, &url, file, whole).await? });
-            // Where a filter is true of all rows of a row group, a limit takes the row group whole: with its deleted rows.
-            options.global.pruning &= is_whole;
+            options.global.pruning &= has_true_bounds(file);
+            options.global.enable_page_index &= !file.stats.may_have_nan();
         }
         let source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(options)
@@ -192,8 +192,8 @@ impl TableProvider for LakeTable {
         if let Some(scans) = session.config().get_extension::<Scans>() {
             scans.add(self.scan_of(&files, session, projection, scans.by_column).await?);
         }
-        let (whole, with_deletes): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.deleted.is_empty());
-        for files in [whole, with_deletes].iter().filter(|files| !files.is_empty()) {
+        let (bounded, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| has_true_bounds(file));
+        for files in [bounded, others].iter().filter(|files| !files.is_empty()) {
             parts.push(self.scan_files(files, session, projection, limit).await?);
         }
         if !self.state.tail.is_empty() {
@@ -207,6 +207,12 @@ impl TableProvider for LakeTable {
             _ => UnionExec::try_new(parts),
         }
     }
+}
+
+/// Whether Parquet's statistics of the file tell of all its rows and of no others. They leave out what is no number; and
+/// where a filter is true of all rows of a row group, a limit takes the row group whole: with its deleted rows.
+fn has_true_bounds(file: &LiveFile) -> bool {
+    file.deleted.is_empty() && !file.stats.may_have_nan()
 }
 
 /// The file, to be read without the rows that are deleted.

@@ -76,12 +76,7 @@ impl Project {
     /// If the binary can't be started.
     pub fn spawn(&self, change: impl FnOnce(&mut Command)) -> Server {
         let mut command = self.command(&["up"]);
-        command
-            .env("LACUS__SERVER__HTTP", "127.0.0.1:0")
-            .env("LACUS__SERVER__POSTGRES", "127.0.0.1:0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", self.binary.display()));
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
@@ -108,11 +103,12 @@ impl Project {
         run_for(&mut self.command(arguments), COMMAND_TIME_MAX)
     }
 
-    /// A command of the binary on this project, to be changed and run.
+    /// A command of the binary on this project, to be changed and run. Whatever listens, listens on free ports.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(arguments).arg("--project").arg(self.directory()).env_remove("RUST_LOG");
+        command.env("LACUS__SERVER__HTTP", "127.0.0.1:0").env("LACUS__SERVER__POSTGRES", "127.0.0.1:0");
         command
     }
 }

@@ -104,3 +104,18 @@ async fn what_does_not_fit_in_memory_is_done_right_or_refused_and_leaves_no_file
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_do_not_fit_in_memory_never_stand_still() {
+    let lake = Filled::new().await;
+    let session = with(&lake, &settings::Query { memory_max: ByteSize::mb(48), ..settings::Query::default() });
+    let wide = "SELECT n % 1000 AS g, repeat('x', 100) || CAST((n * 7919) % 1000003 AS text) AS text FROM generate_series(1, 300000) AS s (n)";
+    let query = format!("SELECT count(*) FROM (SELECT text, count(*), max(g) FROM ({wide}) AS w GROUP BY text) AS g");
+    for _ in 0..20 {
+        let asked = tokio::time::timeout(std::time::Duration::from_secs(60), ask_with_stats(&session, &query));
+        match asked.await.expect("an answer within a minute") {
+            Ok((rows, _)) => assert_eq!(rows, "300000"),
+            Err(error) => assert_eq!(error.sqlstate(), "53200", "{error:?}"),
+        }
+    }
+}

@@ -415,6 +415,19 @@ impl Step {
     }
 }
 
+#[tokio::test]
+async fn the_least_and_the_greatest_are_found_behind_files_of_nulls() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t (p bigint, v bigint) PARTITIONED BY (p)").await;
+    let falling = "SELECT value, CASE WHEN value % 20 >= 8 THEN 100 - value END FROM generate_series(0, 39)";
+    assert_eq!(write(&session, &format!("INSERT INTO t {falling}")).await, Some(40));
+    assert_eq!(files(&lake, "t"), 40);
+    for _ in 0..5 {
+        assert_eq!(ask(&session, "SELECT max(v), min(v) FROM t WHERE p >= 0").await, "92|61");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
