@@ -11,7 +11,6 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::CatalogProvider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -38,6 +37,7 @@ use crate::catalog::LakeCatalog;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
 use crate::error::Names;
+use crate::memory::SharedMemory;
 use crate::null_joins::{NullsInJoins, WholeNotIn};
 use crate::postgres::{self, Oids, is_system};
 use crate::session::Session;
@@ -188,7 +188,7 @@ fn runtime(store: Arc<dyn ObjectStore>, settings: &settings::Query) -> Result<Ar
         .with_mode(DiskManagerMode::OsTmpDirectory)
         .with_max_temp_directory_size(settings.memory_max.0.saturating_mul(SPILL_FACTOR));
     RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_max.as_usize())))
+        .with_memory_pool(Arc::new(SharedMemory::new(settings.memory_max.as_usize())))
         .with_disk_manager_builder(spill)
         .with_object_store_registry(Arc::new(OnlyTheLake { store }))
         .build_arc()

@@ -20,6 +20,7 @@ mod error;
 mod files;
 pub mod json;
 mod leaves;
+mod memory;
 mod metadata;
 mod naming;
 mod null_joins;

@@ -58,6 +58,27 @@ pub(crate) fn field_id(field: &Field) -> Option<i32> {
     field.metadata().get("PARQUET:field_id")?.parse().ok()
 }
 
+/// The least and the greatest value of a column in some files. None where bounds may be cut or rounded, or are not known.
+pub(crate) fn value_range(files: &[&LiveFile], field: &Field) -> Option<(ScalarValue, ScalarValue)> {
+    let kind = field.data_type();
+    let is_exact = matches!(
+        kind,
+        DataType::Int32 | DataType::Int64 | DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)
+    );
+    let id = field_id(field).filter(|_| is_exact)?;
+    let mut range: Option<(i64, i64)> = None;
+    for file in files {
+        let stats = file.stats.column(id)?;
+        if stats.nulls == Some(file.rows) {
+            continue;
+        }
+        let (Some(Bound::Long(lower)), Some(Bound::Long(upper))) = (&stats.lower, &stats.upper) else { return None };
+        range = Some(range.map_or((*lower, *upper), |(least, greatest)| (least.min(*lower), greatest.max(*upper))));
+    }
+    let (least, greatest) = range?;
+    Some((scalar(&Bound::Long(least), kind)?, scalar(&Bound::Long(greatest), kind)?))
+}
+
 /// What is known of some files, as the planner asks for it.
 struct Files<'a> {
     files: &'a [LiveFile],

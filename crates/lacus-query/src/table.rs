@@ -31,7 +31,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use crate::adapt::MatchByFieldId;
 use crate::cost::{Scan, Scans};
-use crate::pruning::{field_id, files_to_read};
+use crate::pruning::{field_id, files_to_read, value_range};
 use crate::tail::{TailSource, used_bytes};
 
 /// What the lake's object store is registered as.
@@ -159,6 +159,10 @@ impl LakeTable {
             let nulls = |id| files.iter().map(|file| file.stats.column(id)?.nulls).sum::<Option<u64>>();
             if let Some(nulls) = field_id(field).and_then(nulls).and_then(|nulls| usize::try_from(nulls).ok()) {
                 column.null_count = Precision::Exact(nulls);
+            }
+            if let Some((least, greatest)) = value_range(files, field) {
+                column.min_value = Precision::Exact(least);
+                column.max_value = Precision::Exact(greatest);
             }
         }
         statistics

@@ -70,8 +70,16 @@ fn is_linear_sum(expr: &Expr) -> bool {
         && call.params.filter.is_none()
         && matches!(
             (left.as_ref(), right.as_ref()),
-            (Expr::Column(_), Expr::Literal(..)) | (Expr::Literal(..), Expr::Column(_))
+            (value, Expr::Literal(..)) | (Expr::Literal(..), value) if is_column(value)
         )
+}
+
+/// A column, also of a smaller type than the sum.
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(cast) => matches!(*cast.expr, Expr::Column(_)),
+        other => matches!(other, Expr::Column(_)),
+    }
 }
 
 fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {

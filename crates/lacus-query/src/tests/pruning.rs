@@ -263,6 +263,15 @@ async fn only_files_that_may_have_a_row_are_read() {
     // Counts need no file at all.
     let (counts, stats) = ask_with_stats(&rows.session, "SELECT count(*), count(b), count(n) FROM t").await.unwrap();
     assert_eq!((counts.as_str(), stats.files_scanned), ("300|0|300", 0));
+    let ends = "SELECT min(n), max(n), min(_received_at), max(_received_at), max(n) - min(n) FROM t";
+    let (ends, stats) = ask_with_stats(&rows.session, ends).await.unwrap();
+    assert_eq!(ends, "0|299|1970-01-01T00:00:00Z|1970-01-03T00:00:00Z|299");
+    assert_eq!(stats.files_scanned, 0);
+    // What no bound tells is read.
+    let (ends, stats) =
+        ask_with_stats(&rows.session, "SELECT min(n), max(x) = 'NaN' FROM t WHERE n > 6").await.unwrap();
+    assert_eq!(ends, "7|true");
+    assert!(stats.files_scanned > 0);
 }
 
 /// How long a scan of very many files may take to plan, in this unoptimised build and on a busy machine.
