@@ -47,8 +47,9 @@ struct Bench {
 }
 
 impl Bench {
+    /// A project in which every question is answered from files.
     fn project(&self, settings: &str) -> Project {
-        Project::new(&self.binary, settings)
+        Project::new(&self.binary, &format!("{settings}\n[query]\nreuse_bytes_max = \"0\"\n"))
     }
 
     /// A count at this scale.

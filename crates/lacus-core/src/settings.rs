@@ -115,6 +115,8 @@ pub struct Query {
     pub read_only: bool,
     /// A query that reads more bytes, of files (compressed) and hot tails, is stopped. Without it, or with 0, none is.
     pub bytes_scanned_max: Option<ByteSize>,
+    /// The most memory for answers that are given again while their tables stay the same. 0: none is.
+    pub reuse_bytes_max: ByteSize,
     /// Dollars that `EXPLAIN COST` counts for reading 1,024 GB. Athena's price is 5.
     pub price_per_tb: Price,
     /// Where `UNLOAD` may write files: folders, and parts of buckets (`s3://bucket/prefix`). None: nowhere.
@@ -167,6 +169,7 @@ impl Default for Query {
             timeout: Millis::seconds(600),
             read_only: false,
             bytes_scanned_max: None,
+            reuse_bytes_max: ByteSize::mb(16),
             price_per_tb: Price::ATHENA,
             unload_to: vec![folder("unload")],
             copy_from: vec![folder("unload"), folder("import")],

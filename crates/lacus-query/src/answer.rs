@@ -110,6 +110,11 @@ impl Answer {
         Self { command, affected: None, schema, rows: Rows::Running(running), count: 0, started, elapsed: None }
     }
 
+    /// An answer that was given before.
+    pub(crate) fn given(command: &'static str, schema: SchemaRef, started: Instant, batches: Vec<RecordBatch>) -> Self {
+        Self { started, ..Self::ready(command, schema, batches) }
+    }
+
     /// Rows of a cursor.
     pub(crate) fn fetched(command: &'static str, schema: SchemaRef, rows: Fetched) -> Self {
         let rows = Rows::Fetched(rows);

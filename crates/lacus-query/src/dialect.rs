@@ -18,7 +18,7 @@ use lacus_core::Error;
 use trino_functions::Semantics;
 
 /// The SQL a session speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Dialect {
     /// Postgres-like: the default.
     #[default]

@@ -40,6 +40,7 @@ use crate::error::Names;
 use crate::memory::SharedMemory;
 use crate::null_joins::{NullsInJoins, WholeNotIn};
 use crate::postgres::{self, Oids, is_system};
+use crate::reuse::Answers;
 use crate::session::Session;
 use crate::table::STORE_URL;
 use crate::variables::SERVER_VERSION;
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) bytes_scanned_max: Option<ByteSize>,
     /// What reading costs.
     pub(crate) price: Price,
+    /// What was answered, and may be answered again.
+    pub(crate) answers: Answers,
     /// Turns of statements that write: each has rows in memory.
     pub(crate) writes: Arc<Semaphore>,
     pub(crate) workers: Workers,
@@ -129,6 +132,7 @@ impl Engine {
                 read_only: settings.read_only,
                 bytes_scanned_max: settings.bytes_scanned_max.filter(|most| most.0 > 0),
                 price: settings.price_per_tb,
+                answers: Answers::new(settings.reuse_bytes_max.as_usize()),
                 writes: Arc::new(Semaphore::new(WRITES_MAX)),
                 workers,
             }),

@@ -30,6 +30,7 @@ mod places;
 mod postgres;
 mod pruning;
 mod reads;
+mod reuse;
 mod rewrite;
 mod session;
 mod spelling;

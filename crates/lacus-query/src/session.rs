@@ -23,7 +23,7 @@ use lacus_lake::Lake;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
-use self::job::Job;
+use self::job::{Begun, Job};
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
 use crate::cost::{self, Scans};
 use crate::cursors::{Around, Cursors, must_be_short};
@@ -415,8 +415,14 @@ impl Session {
         };
         let mut task = StopOnDrop(self.shared.workers.spawn(job.run(begin, send)));
         match timeout_at(deadline, begun).await.map_err(|_| took_too_long())? {
-            Ok(plan) => {
-                let plan = plan?;
+            Ok(begun) => {
+                let plan = match begun? {
+                    Begun::Running(plan) => plan,
+                    Begun::Given(given) => {
+                        let schema = statement.names.apply(&given.schema);
+                        return Ok(Answer::given(command, schema, started, given.batches));
+                    }
+                };
                 let schema = statement.names.apply(&plan.schema());
                 let deadline = Box::pin(sleep_until(deadline));
                 let running = Running { plan, scans, planning: started.elapsed(), batches, task, deadline };

@@ -149,7 +149,7 @@ impl ViewPlanner {
             Err(_) => view.arrow().map_err(external)?,
         };
         let sql = view.statements().first().map(|(_, sql)| (*sql).to_owned()).unwrap_or_default();
-        Ok(ViewTable { query, schema, sql })
+        Ok(ViewTable { location: view.location.clone(), query, schema, sql })
     }
 }
 
@@ -269,11 +269,20 @@ struct Query {
 }
 
 /// A view that is read.
-struct ViewTable {
+pub(crate) struct ViewTable {
+    /// Where its metadata is.
+    location: String,
     /// Why it can't be read, if so.
     query: Result<Query>,
     schema: SchemaRef,
     sql: String,
+}
+
+impl ViewTable {
+    /// Where its metadata is, and what it asks. None if it can't be read.
+    pub(crate) fn question(&self) -> Option<(&str, &LogicalPlan)> {
+        self.query.as_ref().ok().map(|query| (self.location.as_str(), &query.plan))
+    }
 }
 
 impl fmt::Debug for ViewTable {

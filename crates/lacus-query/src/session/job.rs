@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
@@ -18,6 +20,7 @@ use crate::engine::Shared;
 use crate::error::{SqlError, explain};
 use crate::leaves::physical_plan;
 use crate::parameters;
+use crate::reuse::{Given, Question};
 use crate::statement::Statement;
 
 /// What a query needs.
@@ -30,19 +33,27 @@ pub(super) struct Job {
     pub(super) deadline: tokio::time::Instant,
 }
 
+/// How a query begins.
+pub(super) enum Begun {
+    /// Its plan runs.
+    Running(Arc<dyn ExecutionPlan>),
+    /// It was asked before.
+    Given(Given),
+}
+
 /// Where its rows go.
 type Batches = mpsc::Sender<Result<RecordBatch, SqlError>>;
 
 impl Job {
-    /// Plans it, tells `begin` of the plan, and sends its rows.
-    pub(super) async fn run(self, begin: oneshot::Sender<Result<Arc<dyn ExecutionPlan>, SqlError>>, send: Batches) {
-        let plan = match timeout_at(self.deadline, self.plan()).await {
-            Ok(Ok(plan)) => plan,
-            Ok(Err(error)) => return tell(begin, Err(error)),
+    /// Plans it, tells `begin` of the plan, and sends its rows; or tells the answer that was given before.
+    pub(super) async fn run(self, begin: oneshot::Sender<Result<Begun, SqlError>>, send: Batches) {
+        let (plan, question) = match timeout_at(self.deadline, self.begin()).await {
+            Ok(Ok((Begun::Running(plan), question))) => (plan, question),
+            Ok(begun) => return tell(begin, begun.map(|(begun, _)| begun)),
             Err(_) => return tell(begin, Err(took_too_long())),
         };
-        tell(begin, Ok(Arc::clone(&plan)));
-        let failure = match timeout_at(self.deadline, self.execute(plan, &send)).await {
+        tell(begin, Ok(Begun::Running(Arc::clone(&plan))));
+        let failure = match timeout_at(self.deadline, self.execute(plan, question, &send)).await {
             Ok(ended) => ended.err(),
             Err(_) => Some(took_too_long()),
         };
@@ -54,16 +65,41 @@ impl Job {
 
     /// How it is answered.
     pub(super) async fn plan(&self) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
-        let plan = plan(&self.state, &self.statement).await.map_err(explained)?;
-        must_be_as_prepared(self.expected.as_ref(), &self.statement.names.apply(plan.schema().inner()))?;
-        let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
-        physical_plan(&self.state, &plan).await.map_err(explained)
+        let plan = self.logical_plan().await?;
+        physical_plan(&self.state, &plan).await.map_err(|error| self.explained(error))
     }
 
-    async fn execute(&self, plan: Arc<dyn ExecutionPlan>, send: &Batches) -> Result<(), SqlError> {
-        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
+    /// The answer that was given before; or how it is found, and the question under which it is kept.
+    async fn begin(&self) -> Result<(Begun, Option<Question>), SqlError> {
+        let plan = self.logical_plan().await?;
+        let question = Question::of(&plan, &self.statement, &self.state);
+        if let Some(given) = question.as_ref().and_then(|question| self.shared.answers.find(question)) {
+            return Ok((Begun::Given(given), None));
+        }
+        let plan = physical_plan(&self.state, &plan).await.map_err(|error| self.explained(error))?;
+        Ok((Begun::Running(plan), question))
+    }
+
+    async fn logical_plan(&self) -> Result<LogicalPlan, SqlError> {
+        let explained = |error| self.explained(error);
+        let plan = plan(&self.state, &self.statement).await.map_err(explained)?;
+        must_be_as_prepared(self.expected.as_ref(), &self.statement.names.apply(plan.schema().inner()))?;
+        parameters::fill(plan, &self.parameters).map_err(explained)?
+    }
+
+    fn explained(&self, error: DataFusionError) -> SqlError {
+        explain(error, &self.statement.sql, &*self.shared)
+    }
+
+    async fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        question: Option<Question>,
+        send: &Batches,
+    ) -> Result<(), SqlError> {
+        let explained = |error| self.explained(error);
         let most = self.shared.bytes_scanned_max;
+        let mut growing = question.and_then(|question| self.shared.answers.gather(question, plan.schema()));
         let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx()).map_err(explained)?;
         loop {
             // A query that answers late is looked at meanwhile.
@@ -73,9 +109,14 @@ impl Job {
             };
             let Some(batch) = next.transpose().map_err(explained)? else {
                 // What was read last counts, too.
-                return must_be_within(&plan, most);
+                must_be_within(&plan, most)?;
+                if let Some(whole) = growing {
+                    self.shared.answers.keep(whole);
+                }
+                return Ok(());
             };
             must_be_within(&plan, most)?;
+            growing = growing.and_then(|growing| growing.with(&batch));
             if batch.num_rows() > 0 && send.send(Ok(batch)).await.is_err() {
                 return Ok(());
             }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::scalar::ScalarValue;
 use lacus_core::settings;
 use lacus_core::units::ByteSize;
 
@@ -117,5 +120,78 @@ async fn groups_that_do_not_fit_in_memory_never_stand_still() {
             Ok((rows, _)) => assert_eq!(rows, "300000"),
             Err(error) => assert_eq!(error.sqlstate(), "53200", "{error:?}"),
         }
+    }
+}
+
+/// The answer, and how many bytes were read for it.
+async fn read(session: &Session, query: &str) -> (String, u64) {
+    let (rows, stats) = ask_with_stats(session, query).await.unwrap();
+    (rows, stats.bytes_scanned)
+}
+
+#[tokio::test]
+async fn a_question_is_answered_again_while_its_tables_are_the_same() {
+    let lake = Filled::new().await;
+    let (session, other) = (lake.session(), lake.session());
+    let write = async |sql: &str| drop(session.query(sql, &[]).await.unwrap());
+    write("CREATE TABLE t AS SELECT n, CAST(n % 7 AS text) AS k FROM generate_series(1, 1000) AS s (n)").await;
+    write("CREATE VIEW v AS SELECT k, count(*) AS c FROM t GROUP BY k").await;
+    for query in
+        ["SELECT k, sum(n) FROM t GROUP BY k ORDER BY k", "SELECT k, c AS counted FROM v ORDER BY k DESC LIMIT 2"]
+    {
+        let (rows, bytes) = read(&session, query).await;
+        assert!(bytes > 0, "{query}");
+        assert_eq!(read(&session, query).await, (rows.clone(), 0), "{query}");
+        // The plan is the same, and the names are the question's own.
+        let spelled = query.to_lowercase().replace(" as counted", " AS x").replace("limit", "  LIMIT");
+        let mut again = session.query(&spelled, &[]).await.unwrap();
+        let last = again.schema().fields().last().unwrap().name().clone();
+        assert_eq!(last, if query.contains("counted") { "x" } else { "sum" });
+        again.read_all().await.unwrap();
+        assert_eq!(again.stats().bytes_scanned, 0, "{spelled}");
+    }
+    let sum = "SELECT sum(n) FROM t";
+    assert_eq!(read(&session, sum).await.0, "500500");
+    write("INSERT INTO t VALUES (1, '0')").await;
+    let (rows, bytes) = read(&session, sum).await;
+    assert_eq!(rows, "500501");
+    assert!(bytes > 0);
+    write("DROP TABLE t").await;
+    write("CREATE TABLE t AS SELECT 5 AS n").await;
+    assert_eq!(read(&session, sum).await.0, "5");
+    write("CREATE OR REPLACE VIEW v AS SELECT n + 1 AS n FROM t").await;
+    assert_eq!(read(&session, "SELECT n FROM v").await.0, "6");
+    write("CREATE OR REPLACE VIEW v AS SELECT n + 2 AS n FROM t").await;
+    assert_eq!(read(&session, "SELECT n FROM v").await.0, "7");
+    // What a function gives is not the same each time, and values are part of the question.
+    let random = "SELECT random() AS r FROM t";
+    assert_ne!(read(&session, random).await.0, read(&session, random).await.0);
+    let value = async |n: i64| {
+        let mut answer = other.query("SELECT n + $1 AS n FROM t", &[ScalarValue::Int64(Some(n))]).await.unwrap();
+        answer.read_all().await.unwrap()[0].column(0).as_primitive::<Int64Type>().value(0)
+    };
+    assert_eq!([value(1).await, value(2).await, value(1).await], [6, 7, 6]);
+}
+
+#[tokio::test]
+async fn answers_that_are_kept_stay_within_their_memory() {
+    let lake = Filled::new().await;
+    let bytes_max = ByteSize(64 << 10);
+    let session = with(&lake, &settings::Query { reuse_bytes_max: bytes_max, ..settings::Query::default() });
+    session.query("CREATE TABLE t AS SELECT n FROM generate_series(1, 5000) AS s (n)", &[]).await.unwrap();
+    let question = |first: u32| format!("SELECT n FROM t WHERE n > {first} AND n <= {}", first + 500);
+    for first in 0..40 {
+        assert!(read(&session, &question(first)).await.1 > 0);
+    }
+    assert_eq!(read(&session, &question(39)).await.1, 0, "the last one is kept");
+    assert!(read(&session, &question(0)).await.1 > 0, "the first one went");
+    // One answer does not push all others out.
+    for _ in 0..2 {
+        assert!(read(&session, "SELECT n FROM t").await.1 > 0);
+    }
+    assert_eq!(read(&session, &question(39)).await.1, 0);
+    let none = with(&lake, &settings::Query { reuse_bytes_max: ByteSize(0), ..settings::Query::default() });
+    for _ in 0..2 {
+        assert!(read(&none, &question(1)).await.1 > 0);
     }
 }
