@@ -160,8 +160,10 @@ fn mistakes_are_told_with_what_to_do() {
 fn a_taken_port_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let project = Project::new(LACUS, &format!("[server]\npostgres = \"{address}\"\nhttp = \"127.0.0.1:0\"\n"));
-    let told = refused(&project.run(&["up"]), 75, &project).replace(&address.to_string(), "ADDRESS");
+    let project = Project::new(LACUS, SETTINGS);
+    let mut up = project.command(&["up"]);
+    up.env("LACUS__SERVER__POSTGRES", address.to_string());
+    let told = refused(&run_for(&mut up, COMMAND_MAX), 75, &project).replace(&address.to_string(), "ADDRESS");
     assert!(told.starts_with("error: could not listen on ADDRESS: Address already in use"), "{told}");
     assert!(told.contains("server.postgres in lacus.toml or LACUS__SERVER__POSTGRES"), "{told}");
 }
