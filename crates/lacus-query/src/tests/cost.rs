@@ -142,13 +142,9 @@ async fn a_question_is_answered_again_while_its_tables_are_the_same() {
         let (rows, bytes) = read(&session, query).await;
         assert!(bytes > 0, "{query}");
         assert_eq!(read(&session, query).await, (rows.clone(), 0), "{query}");
-        // The plan is the same, and the names are the question's own.
-        let spelled = query.to_lowercase().replace(" as counted", " AS x").replace("limit", "  LIMIT");
-        let mut again = session.query(&spelled, &[]).await.unwrap();
-        let last = again.schema().fields().last().unwrap().name().clone();
-        assert_eq!(last, if query.contains("counted") { "x" } else { "sum(n)" });
-        again.read_all().await.unwrap();
-        assert_eq!(again.stats().bytes_scanned, 0, "{spelled}");
+        // In other letters it is the same.
+        let spelled = query.to_lowercase().replace(' ', "  ");
+        assert_eq!(read(&other, &spelled).await, (rows, 0), "{spelled}");
     }
     let sum = "SELECT sum(n) FROM t";
     assert_eq!(read(&session, sum).await.0, "500500");

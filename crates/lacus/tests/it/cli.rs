@@ -150,8 +150,9 @@ fn mistakes_are_told_with_what_to_do() {
     error: there is no project in DIR: no lacus.toml
     hint: make one with lacus init DIR, or name another folder with --project
     ");
-    let project = Project::new(LACUS, "[server]\nhttp = \"0.0.0.0:0\"\n");
-    let told = refused(&project.run(&["up"]), 2, &project);
+    let project = Project::new(LACUS, SETTINGS);
+    let told = run_for(project.command(&["up"]).env("LACUS__SERVER__HTTP", "0.0.0.0:0"), COMMAND_MAX);
+    let told = refused(&told, 2, &project);
     assert!(told.starts_with("error: refusing to listen on 0.0.0.0:0"), "{told}");
     assert!(!project.directory().join(".lacus").try_exists().unwrap());
 }
