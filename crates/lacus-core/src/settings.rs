@@ -6,6 +6,7 @@
 mod contract;
 mod lake;
 mod place;
+mod postgres;
 mod price;
 mod shape;
 mod source;
@@ -23,6 +24,7 @@ use crate::units::{ByteSize, Millis};
 pub use self::contract::Contract;
 pub use self::lake::{Lake, Location, S3};
 pub use self::place::Place;
+pub use self::postgres::{Passwords, Postgres};
 pub use self::price::Price;
 pub use self::shape::{Arrays, Nested, Shape, TablesOf};
 pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook};
@@ -37,6 +39,8 @@ pub const ENVIRONMENT_PREFIX: &str = "LACUS__";
 pub struct Settings {
     /// Where lacus listens.
     pub server: Server,
+    /// Who may connect over the Postgres wire protocol.
+    pub postgres: Postgres,
     /// The durable log.
     pub stream: Stream,
     /// From log to tables.
@@ -58,7 +62,7 @@ pub struct Settings {
 pub struct Server {
     /// Address of the one port for every HTTP protocol (HTTP/1.1 and HTTP/2 without TLS).
     pub http: SocketAddr,
-    /// Address of the Postgres wire protocol.
+    /// Address of the Postgres wire protocol. One that others can reach needs users first: `lacus user create`.
     pub postgres: SocketAddr,
     /// The most bytes a request may have, before and after decompression.
     pub body_bytes_max: ByteSize,
@@ -266,14 +270,15 @@ impl Settings {
                 "[{section}] partitions = {wrong}: a stream has 1 to {PARTITIONS_MAX} partitions"
             )));
         }
-        for address in [self.server.http, self.server.postgres] {
-            if !address.ip().is_loopback() {
-                return Err(Error::invalid(format!(
-                    "refusing to listen on {address}: lacus has no authentication yet, so anybody who reaches this address could read and write everything"
-                ))
-                .with_hint("listen on 127.0.0.1 and put an authenticating proxy in front, or use an SSH tunnel"));
-            }
+        // The Postgres port knows its users only when the project is open: it is looked at there.
+        let http = self.server.http;
+        if !http.ip().is_loopback() {
+            return Err(Error::invalid(format!(
+                "refusing to listen on {http}: lacus asks nobody who they are over HTTP yet, so anybody who reaches this address could read and write everything"
+            ))
+            .with_hint("listen on 127.0.0.1 and put an authenticating proxy in front, or use an SSH tunnel"));
         }
+        self.postgres.check()?;
         at_least("stream.segment_bytes_max", self.stream.segment_bytes_max, ByteSize(64 << 10))?;
         at_least("stream.in_flight_bytes_max", self.stream.in_flight_bytes_max, ByteSize::mb(16))?;
         at_least("delivery.tail_bytes_max", self.delivery.tail_bytes_max, ByteSize::mb(16))?;

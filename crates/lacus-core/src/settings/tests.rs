@@ -46,7 +46,7 @@ fn unknown_keys_are_refused_with_the_nearest_right_one() {
     check_refused(
         "[warp]\n",
         &[],
-        "lacus.toml line 1: there is no setting \"warp\" here | settings here: server, stream, delivery, lake, query, sources, tables",
+        "lacus.toml line 1: there is no setting \"warp\" here | settings here: server, postgres, stream, delivery, lake, query, sources, tables",
     );
 }
 
@@ -66,6 +66,27 @@ fn values_that_cannot_be_are_refused() {
     let error = load("[server]\nhttp = \"0.0.0.0:8484\"\n", &[]).unwrap_err();
     assert!(error.message().starts_with("refusing to listen on 0.0.0.0:8484"), "{error}");
     assert!(load("[sources.\"No Good\"]\n", &[]).is_err());
+}
+
+/// Whether there are users is looked at when the project is open.
+#[test]
+fn the_postgres_port_may_be_where_others_reach_it() {
+    let settings = load("[server]\npostgres = \"0.0.0.0:5484\"\n", &[]).unwrap();
+    assert_eq!(settings.postgres, Postgres::default());
+}
+
+#[test]
+fn tls_is_set_as_a_whole() {
+    let hint = "set both: tls_certificate = \"tls/server.crt\" and tls_key = \"tls/server.key\"";
+    for (text, expected) in [
+        ("tls_certificate = \"a.crt\"", "[postgres] has a tls_certificate and no tls_key"),
+        ("tls_key = \"a.key\"", "[postgres] has a tls_key and no tls_certificate"),
+        ("tls_required = true", "[postgres] tls_required = true, and there is no certificate"),
+    ] {
+        check_refused(&format!("[postgres]\n{text}\n"), &[], &format!("{expected} | {hint}"));
+    }
+    let all = "[postgres]\ntls_certificate = \"a.crt\"\ntls_key = \"a.key\"\ntls_required = true\n";
+    assert!(load(all, &[("LACUS__POSTGRES__PASSWORDS", "always")]).unwrap().postgres.tls_required);
 }
 
 #[test]

@@ -89,6 +89,8 @@ mod tests {
             contract: settings::Contract::Evolve,
         };
         expected.tables = [("clicks".to_owned(), clicks)].into();
+        expected.postgres.tls_certificate = text("tls/server.crt");
+        expected.postgres.tls_key = text("tls/server.key");
         expected.lake.location = Some("s3://bucket/prefix".to_owned().try_into().unwrap());
         expected.lake.s3.endpoint = text("https://minio.internal:9000");
         expected.lake.s3.region = text("us-east-1");

@@ -1,0 +1,221 @@
+//! The users: who may ask over the Postgres protocol.
+//!
+//! They live in `.lacus/users.json`, replaced whole with each change, and a change is known to the next who connects. Of a
+//! password there is what PostgreSQL would store (see `password`), never itself. Who asks for a user that is not there can't
+//! tell: the exchange is the same, with a salt made of a secret.
+
+mod password;
+pub(crate) mod scram;
+mod store;
+pub(crate) mod throttle;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lacus_core::{Clock, Error, Kind, Result, Timestamp};
+
+use self::password::Md5Hash;
+use self::scram::Verifier;
+use self::store::{Store, StoredUser};
+use self::throttle::Throttle;
+
+pub(crate) use self::password::Known;
+
+/// The most users of a project.
+pub const USERS_MAX: usize = 1000;
+/// The longest name, in bytes, as in PostgreSQL.
+const NAME_BYTES_MAX: usize = 63;
+/// A password that we make: 24 letters.
+const PASSWORD_RANDOM_BYTES: usize = 18;
+
+/// A user as anybody may see them: no password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserInfo {
+    /// The name.
+    pub name: String,
+    /// Whether the password is asked for by MD5, for clients that know nothing else.
+    pub md5: bool,
+    /// When the user was made.
+    pub created_at: Timestamp,
+}
+
+/// A password for a user.
+#[derive(Clone)]
+pub struct NewPassword {
+    /// The password, or what a PostgreSQL stores of one. None: one is made.
+    pub password: Option<String>,
+    /// Whether its MD5 is stored, for clients that know nothing else.
+    pub md5: bool,
+}
+
+/// A user whose password was just set.
+pub struct Changed {
+    /// The user.
+    pub info: UserInfo,
+    /// The password, if we made it: the only time that it is told.
+    pub made_password: Option<String>,
+}
+
+/// All users of a project.
+pub struct Users {
+    store: Mutex<Store>,
+    known: RwLock<BTreeMap<String, (UserInfo, Known)>>,
+    secret: Vec<u8>,
+    clock: Arc<dyn Clock>,
+    pub(crate) throttle: Throttle,
+}
+
+impl Users {
+    /// Opens the users in `directory` (`.lacus`).
+    ///
+    /// # Errors
+    /// If the file can't be read, or is damaged.
+    pub fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Store::open(directory)?;
+        let known = RwLock::new(known(store.users())?);
+        let secret = store.secret().to_vec();
+        Ok(Self { store: Mutex::new(store), known, secret, clock, throttle: Throttle::default() })
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// All users, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<UserInfo> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|(info, _)| info.clone()).collect()
+    }
+
+    /// Makes a user, durably. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `Invalid` for an impossible name or password, `Exists`, `Limited` for more than [`USERS_MAX`] users, or if it can't be
+    /// written.
+    pub fn create(&self, name: &str, new: &NewPassword) -> Result<Changed> {
+        check_name(name)?;
+        let created_at = self.clock.now().as_micros();
+        self.set_password_of(name, new, |users| {
+            if users.iter().any(|user| user.name == name) {
+                let exists = Error::new(Kind::Exists, format!("user \"{name}\" exists already"));
+                return Err(exists.with_hint("lacus user password gives a user another password"));
+            }
+            if users.len() >= USERS_MAX {
+                return Err(Error::new(Kind::Limited, format!("there are {USERS_MAX} users already"))
+                    .with_hint("drop some that are not used any more"));
+            }
+            users.push(StoredUser { name: name.to_owned(), created_at, password: String::new() });
+            Ok(())
+        })
+    }
+
+    /// Gives a user another password, durably. Sessions that have begun go on. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for no user, `Invalid` for an impossible password, or if it can't be written.
+    pub fn set_password(&self, name: &str, new: &NewPassword) -> Result<Changed> {
+        self.set_password_of(name, new, |users| {
+            if users.iter().any(|user| user.name == name) { Ok(()) } else { Err(not_found(name)) }
+        })
+    }
+
+    /// Takes a user away, durably. Sessions that have begun go on. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for no user, or if it can't be written: then the user is still there.
+    pub fn remove(&self, name: &str) -> Result<UserInfo> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.list().into_iter().find(|user| user.name == name).ok_or_else(|| not_found(name))?;
+        let users = store.users().iter().filter(|user| user.name != name).cloned().collect();
+        self.replace(&mut store, users)?;
+        Ok(found)
+    }
+
+    /// What is known of the password of a user: something too, and of no password, when there is no such user.
+    pub(crate) fn known_of(&self, name: &str) -> (Known, bool) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, password)) = known.get(name) {
+            return (password.clone(), true);
+        }
+        // Where some are asked by MD5, so are some that are not there.
+        let (verifier, md5) = (Verifier::mock(&self.secret, name), Md5Hash::mock(&self.secret, name));
+        let some_by_md5 = known.values().any(|(user, _)| user.md5);
+        let mock = if some_by_md5 && md5.is_even() { Known::Md5(md5) } else { Known::Scram(verifier) };
+        (mock, false)
+    }
+
+    fn set_password_of(
+        &self,
+        name: &str,
+        new: &NewPassword,
+        find_or_make: impl FnOnce(&mut Vec<StoredUser>) -> Result<()>,
+    ) -> Result<Changed> {
+        let made_password = if new.password.is_none() { Some(make_password()?) } else { None };
+        let given = new.password.as_ref().or(made_password.as_ref()).expect("given, or made above");
+        let password = password::stored(name, given, new.md5)?;
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = store.users().to_vec();
+        find_or_make(&mut users)?;
+        for user in users.iter_mut().filter(|user| user.name == name) {
+            user.password.clone_from(&password);
+        }
+        self.replace(&mut store, users)?;
+        let info = self.list().into_iter().find(|user| user.name == name).expect("found or made above");
+        Ok(Changed { info, made_password })
+    }
+
+    fn replace(&self, store: &mut Store, users: Vec<StoredUser>) -> Result<()> {
+        let changed = known(&users)?;
+        store.replace(users)?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        Ok(())
+    }
+}
+
+fn known(users: &[StoredUser]) -> Result<BTreeMap<String, (UserInfo, Known)>> {
+    let known = |user: &StoredUser| {
+        let password = Known::parse(&user.password).ok_or_else(|| {
+            Error::corrupt(format!("what is stored of the password of user \"{}\" is none", user.name))
+        })?;
+        let created_at = Timestamp::from_micros(user.created_at);
+        let info = UserInfo { name: user.name.clone(), md5: password.is_md5(), created_at };
+        Ok((user.name.clone(), (info, password)))
+    };
+    users.iter().map(known).collect()
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte);
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_letter) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    Err(Error::invalid(format!("\"{}\" is no name of a user", shown.escape_debug()))
+        .with_hint(format!("1 to {NAME_BYTES_MAX} letters, digits, and _ - . @")))
+}
+
+fn not_found(name: &str) -> Error {
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    Error::not_found(format!("there is no user \"{}\"", shown.escape_debug())).with_hint("lacus user list shows all")
+}
+
+fn make_password() -> Result<String> {
+    Ok(URL_SAFE_NO_PAD.encode(random::<PASSWORD_RANDOM_BYTES>()?))
+}
+
+/// From the randomness of the operating system.
+pub(crate) fn random<const COUNT: usize>() -> Result<[u8; COUNT]> {
+    let mut bytes = [0; COUNT];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::unavailable(format!("no randomness from the machine: {error}")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

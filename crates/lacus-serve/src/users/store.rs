@@ -1,0 +1,128 @@
+//! The users on disk: `users.json`, replaced whole and durably, readable by its owner only.
+//!
+//! A file that does not match its checksum is not believed: a verifier with a flipped bit is one of a password that nobody has.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use lacus_core::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "users.json";
+const FORMAT: u32 = 1;
+/// Of the owner, and of nobody else.
+const PRIVATE: u32 = 0o600;
+const SECRET_BYTES: usize = 32;
+
+/// The stored users.
+pub(super) struct Store {
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredUsers {
+    format: u32,
+    /// CRC-32 of `content` as compact JSON.
+    crc32: u32,
+    content: Content,
+}
+
+/// What files of every format have.
+#[derive(Deserialize)]
+struct AnyFormat {
+    format: u32,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    /// What those are asked with who are not there, in base64.
+    secret: String,
+    users: Vec<StoredUser>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredUser {
+    pub(super) name: String,
+    /// µs since the epoch.
+    pub(super) created_at: i64,
+    /// A verifier or a hash, as PostgreSQL writes them.
+    pub(super) password: String,
+}
+
+impl Store {
+    pub(super) fn open(directory: &Path) -> Result<Self> {
+        let path = directory.join(FILE);
+        let content = match fs::read(&path) {
+            Ok(text) => read(&path, &text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secret = super::random::<SECRET_BYTES>()?;
+                Content { secret: BASE64.encode(secret), users: Vec::new() }
+            }
+            Err(error) => return Err(error).context(format!("read {}", path.display())),
+        };
+        Ok(Self { path, content })
+    }
+
+    pub(super) fn secret(&self) -> &[u8] {
+        self.content.secret.as_bytes()
+    }
+
+    pub(super) fn users(&self) -> &[StoredUser] {
+        &self.content.users
+    }
+
+    /// Puts these users in the place of those that are there.
+    pub(super) fn replace(&mut self, users: Vec<StoredUser>) -> Result<()> {
+        let content = Content { users, ..self.content.clone() };
+        let stored = StoredUsers { format: FORMAT, crc32: checksum(&content)?, content };
+        let text = serde_json::to_vec_pretty(&stored).map_err(|error| Error::internal(error.to_string()))?;
+        replace(&self.path, &text).map_err(|error| {
+            Error::unavailable(format!("could not write {}: {error}", self.path.display()))
+                .with_source(error)
+                .with_hint("try again when the disk takes writes: is it full, or read-only?")
+        })?;
+        self.content = stored.content;
+        Ok(())
+    }
+}
+
+fn read(path: &Path, text: &[u8]) -> Result<Content> {
+    let damaged = |how: &str| {
+        Error::corrupt(format!("{} is damaged: {how}", path.display()))
+            .with_hint("restore it from a backup, or remove it and make the users anew")
+    };
+    // Not with the error of the parser: it may show what it found.
+    let AnyFormat { format } = serde_json::from_slice(text).map_err(|_| damaged("it is no list of users"))?;
+    if format != FORMAT {
+        let message = format!("{} has format {format}, this lacus knows {FORMAT}", path.display());
+        return Err(Error::invalid(message).with_hint("open it with the lacus that wrote it, or a newer one"));
+    }
+    let stored: StoredUsers = serde_json::from_slice(text).map_err(|_| damaged("it is no list of users"))?;
+    if stored.crc32 != checksum(&stored.content)? {
+        return Err(damaged("its checksum does not match"));
+    }
+    Ok(stored.content)
+}
+
+fn checksum(content: &Content) -> Result<u32> {
+    let text = serde_json::to_vec(content).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(crc32fast::hash(&text))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_added_extension("tmp");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(PRIVATE).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -1,0 +1,90 @@
+//! Users come, change and go, on disk and at once; and nobody can tell who is not there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use lacus_core::SystemClock;
+
+use super::*;
+
+fn open(directory: &Path) -> Users {
+    Users::open(directory, Arc::new(SystemClock)).unwrap()
+}
+
+fn given(password: &str) -> NewPassword {
+    NewPassword { password: Some(password.to_owned()), md5: false }
+}
+
+const MADE: NewPassword = NewPassword { password: None, md5: false };
+
+#[test]
+fn users_are_there_until_they_are_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = open(directory.path());
+    assert!(users.is_empty() && users.list().is_empty());
+    let ada = users.create("ada", &MADE).unwrap();
+    assert_eq!(ada.made_password.as_ref().map(String::len), Some(24));
+    let bob = users.create("bob", &NewPassword { password: Some("secret".to_owned()), md5: true }).unwrap();
+    assert!(bob.made_password.is_none() && bob.info.md5 && !ada.info.md5);
+    assert_eq!(users.create("ada", &MADE).err().unwrap().kind(), Kind::Exists);
+    assert_eq!(users.list(), open(directory.path()).list());
+    let again = users.set_password("bob", &given("another")).unwrap();
+    assert_eq!((again.info.created_at, again.info.md5), (bob.info.created_at, false));
+    assert_eq!(users.set_password("eve", &MADE).err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(users.remove("ada").unwrap(), ada.info);
+    assert_eq!(users.remove("ada").err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(open(directory.path()).list(), [again.info]);
+}
+
+#[test]
+fn no_password_is_on_disk_and_nobody_else_reads_what_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = open(directory.path()).create("ada", &MADE).unwrap().made_password.unwrap();
+    let file = directory.path().join("users.json");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("SCRAM-SHA-256$4096:") && !text.contains(&made));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_damaged_file_is_told_and_not_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).create("ada", &MADE).unwrap();
+    let file = directory.path().join("users.json");
+    let text = fs::read_to_string(&file).unwrap();
+    for damaged in [&text[..text.len() / 2], &text.replace("\"ada\"", "\"eve\""), "", "[]"] {
+        fs::write(&file, damaged).unwrap();
+        let error = Users::open(directory.path(), Arc::new(SystemClock)).err().unwrap();
+        assert_eq!(error.kind(), Kind::Corrupt, "{damaged}");
+        assert!(!error.chain().to_string().contains("SCRAM"), "{}", error.chain());
+    }
+    fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    assert_eq!(Users::open(directory.path(), Arc::new(SystemClock)).err().unwrap().kind(), Kind::Invalid);
+}
+
+#[test]
+fn what_is_no_name_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = open(directory.path());
+    for wrong in ["", "a b", "a/b", "\u{e4}", "a\n", &"x".repeat(64)] {
+        assert_eq!(users.create(wrong, &MADE).err().unwrap().kind(), Kind::Invalid, "{wrong}");
+    }
+    for right in ["lacus", "ada.l@example.com", "A-1_b", &"x".repeat(63)] {
+        users.create(right, &given("x")).unwrap();
+    }
+}
+
+#[test]
+fn who_is_not_there_is_asked_as_if_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = open(directory.path());
+    users.create("ada", &MADE).unwrap();
+    let asked = |name: &str| users.known_of(name).0.is_md5();
+    let names: Vec<String> = (0..100).map(|number| format!("user{number}")).collect();
+    assert!(names.iter().all(|name| !asked(name)));
+    users.create("bob", &NewPassword { password: None, md5: true }).unwrap();
+    let by_md5 = names.iter().filter(|name| asked(name)).count();
+    assert!((20..80).contains(&by_md5), "{by_md5}");
+    assert!(names.iter().all(|name| !users.known_of(name).1) && users.known_of("bob").1);
+    assert!(names.iter().all(|name| asked(name) == open(directory.path()).known_of(name).0.is_md5()));
+}
