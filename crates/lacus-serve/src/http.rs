@@ -8,6 +8,7 @@
 //! | `POST /v1/erase` | what is known of somebody leaves the lake (see [`erase`]) |
 //! | `/v1/tables/{table}/proposals`, `…/replay` | what did not fit, and what becomes of it (see [`misfits`]) |
 //! | `GET /v1/status` | deliveries, lake and log |
+//! | `/v1/users/…` | who may ask over the Postgres protocol (see [`users`]) |
 //! | `/v1/streams/…` | streams: make, reshard, read, follow (see [`streams`]) |
 //! | `/iceberg/v1/…` | the Iceberg REST catalog (see [`iceberg`]) |
 //! | `GET /livez` | the process answers |
@@ -20,6 +21,7 @@ mod refusal;
 mod sql;
 mod streams;
 mod tables;
+mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +39,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::http::refusal::Refusal;
+use crate::users::Users;
 
 /// Queries over HTTP that run at once; more wait a while for their turn.
 const QUERIES_MAX: usize = 64;
@@ -51,6 +54,8 @@ pub struct Served {
     pub lake: Arc<Lake>,
     /// The log.
     pub log: Log,
+    /// Who may ask over the Postgres protocol.
+    pub users: Arc<Users>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -86,6 +91,7 @@ pub fn router(served: Served) -> Router {
         .merge(iceberg::routes())
         .merge(tables::routes())
         .merge(misfits::routes())
+        .merge(users::routes())
         .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
         .with_state(Arc::new(inner))

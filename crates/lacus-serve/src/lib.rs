@@ -1,4 +1,4 @@
-//! Every way to ask: Postgres wire and HTTP.
+//! Every way to ask: Postgres wire and HTTP; and who may.
 //!
 //! This crate knows wire formats and no SQL: statements go to [`lacus_query`] and answers are streamed out as they come.
 //! It opens no socket: whoever starts a server hands a listener in.
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 pub mod http;
 pub mod postgres;
+pub mod users;
 
 /// So long a question waits for what was acknowledged before it came. Usually that is visible within milliseconds; when
 /// deliveries are behind, the answer is about what they show.

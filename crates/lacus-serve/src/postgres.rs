@@ -1,17 +1,23 @@
 //! The Postgres protocol.
 //!
 //! Each connection has a session of its own. Rows are sent as the engine gives them, never collected. Cancel requests,
-//! a client that goes away, and shutdown stop the query itself. There is no authentication yet: listen on loopback.
+//! a client that goes away, and shutdown stop the query itself. Nothing of a session exists before its client may have it
+//! (see [`startup`]): over TLS where that is required, with a password once there are users.
 
 mod cancel;
 mod columns;
 mod connection;
 mod copying;
+mod door;
 mod errors;
+mod login;
 mod messages;
+mod negotiation;
 mod numeric;
 mod parameters;
+mod socket;
 mod startup;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +32,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::postgres::cancel::{Cancels, Running};
 use crate::postgres::connection::Connection;
+
+pub use crate::postgres::door::Door;
 
 /// How long queries may go on after shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(5);
@@ -45,12 +53,17 @@ pub async fn serve(
     listener: TcpListener,
     engine: Engine,
     deliveries: Deliveries,
+    door: Arc<Door>,
     connections_max: u32,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let places = Arc::new(Semaphore::new(connections_max as usize));
     let cancels = Arc::new(Cancels::default());
     let connections = TaskTracker::new();
+    if let Some(tls) = &door.tls {
+        let (tls, shutdown) = (Arc::clone(tls), shutdown.clone());
+        connections.spawn(async move { shutdown.run_until_cancelled(tls.follow()).await });
+    }
     loop {
         let place = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -63,9 +76,9 @@ pub async fn serve(
         match accepted {
             Ok((socket, _)) => {
                 let connection = Connection::new(&engine, deliveries.clone(), Arc::clone(&cancels));
-                let shutdown = shutdown.clone();
+                let (door, shutdown) = (Arc::clone(&door), shutdown.clone());
                 connections.spawn(async move {
-                    converse(socket, connection, shutdown).await;
+                    converse(socket, connection, &door, shutdown).await;
                     drop(place);
                 });
             }
@@ -80,14 +93,14 @@ pub async fn serve(
     Ok(())
 }
 
-async fn converse(socket: TcpStream, connection: Connection, shutdown: CancellationToken) {
+async fn converse(socket: TcpStream, connection: Connection, door: &Door, shutdown: CancellationToken) {
     let running = connection.running();
     let (socket, watched) = match watched(socket) {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "a postgres client went away"),
     };
     tokio::select! {
-        ended = messages::converse(socket, connection) => {
+        ended = messages::converse(socket, connection, door) => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a postgres connection broke");
             }

@@ -14,6 +14,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Served, router};
+use crate::postgres::Door;
+use crate::users::Users;
 
 /// Ends with the test.
 pub(crate) struct TestServer {
@@ -44,8 +46,11 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let postgres = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        tokio::spawn(crate::postgres::serve(listener, engine.clone(), deliveries.clone(), 16, shutdown.clone()));
-        let served = Served { engine, deliveries: deliveries.clone(), lake, log: log.clone(), clock };
+        let users = Arc::new(Users::open(directory.path(), Arc::clone(&clock)).unwrap());
+        let door = Door::open(&settings::Postgres::default(), directory.path(), Arc::clone(&users), postgres).unwrap();
+        let (asked, door) = (engine.clone(), Arc::new(door));
+        tokio::spawn(crate::postgres::serve(listener, asked, deliveries.clone(), door, 16, shutdown.clone()));
+        let served = Served { engine, deliveries: deliveries.clone(), lake, log: log.clone(), users, clock };
         Self { postgres, router: router(served), shutdown, deliveries, log, _directory: directory }
     }
 

@@ -17,12 +17,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lacus_core::{Clock, Error, Kind, Result, Timestamp};
 
-use self::password::Md5Hash;
 use self::scram::Verifier;
 use self::store::{Store, StoredUser};
 use self::throttle::Throttle;
 
-pub(crate) use self::password::Known;
+pub(crate) use self::password::{Known, Md5Hash};
 
 /// The most users of a project.
 pub const USERS_MAX: usize = 1000;
@@ -191,13 +190,14 @@ fn known(users: &[StoredUser]) -> Result<BTreeMap<String, (UserInfo, Known)>> {
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte);
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_letter) {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric();
+    let is_known = name.bytes().all(|byte| is_letter(byte) || b"_-.@".contains(&byte));
+    if name.len() <= NAME_BYTES_MAX && is_known && name.bytes().any(is_letter) {
         return Ok(());
     }
     let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
     Err(Error::invalid(format!("\"{}\" is no name of a user", shown.escape_debug()))
-        .with_hint(format!("1 to {NAME_BYTES_MAX} letters, digits, and _ - . @")))
+        .with_hint(format!("letters and digits, with _ - . @ among them, {NAME_BYTES_MAX} at most")))
 }
 
 fn not_found(name: &str) -> Error {

@@ -69,6 +69,8 @@ Examples:
     #[command(subcommand)]
     Key(Key),
     #[command(subcommand)]
+    User(User),
+    #[command(subcommand)]
     Stream(Stream),
     #[command(subcommand)]
     Table(Table),
@@ -180,6 +182,61 @@ pub(crate) struct CreateKey {
     /// The most events per second, on average over a few seconds
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) events_per_second: Option<u32>,
+}
+
+/// Make and drop the users who ask over the Postgres protocol
+///
+/// While there is no user, everybody on this machine may ask. Once there is one, a name and a password are needed; what changes
+/// holds for the next who connects, and sessions that have begun go on. Kept of a password is what PostgreSQL keeps: a
+/// SCRAM-SHA-256 verifier.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  lacus user create ada
+  lacus user list
+  lacus user drop ada")]
+pub(crate) enum User {
+    /// Make a user; without --password-stdin a password is made, and shown this once
+    #[command(after_help = "\
+Examples:
+  lacus user create ada
+  lacus user create ada --json > ada.json
+  lacus user create ada --password-stdin < password.txt
+  lacus user create looker --md5             for a driver that knows no SCRAM")]
+    Create(UserPassword),
+    /// Show all users
+    #[command(after_help = "\
+Examples:
+  lacus user list
+  lacus user list --json          one JSON object per user")]
+    List,
+    /// Give a user another password; without --password-stdin one is made, and shown this once
+    #[command(after_help = "\
+Examples:
+  lacus user password ada
+  lacus user password ada --password-stdin < password.txt")]
+    Password(UserPassword),
+    /// Take a user away: nobody begins a session with this name any more
+    #[command(after_help = "\
+Examples:
+  lacus user drop ada")]
+    Drop {
+        /// The user
+        name: String,
+    },
+}
+
+/// A user, and where the password comes from.
+#[derive(Debug, Args)]
+pub(crate) struct UserPassword {
+    /// The user: letters, digits, and _ - . @
+    pub(crate) name: String,
+    /// Read the password from stdin: its first line, or what a PostgreSQL stores of one (SCRAM-SHA-256$...)
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Keep an MD5 hash, which is weak, for clients that know nothing else: older drivers for Redshift
+    #[arg(long)]
+    pub(crate) md5: bool,
 }
 
 /// Look at streams, and change their shards

@@ -13,3 +13,4 @@ pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod table;
 pub(crate) mod up;
+pub(crate) mod user;

@@ -87,6 +87,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Doctor => commands::doctor::run(&invocation).await,
         Command::Backup(backup) => commands::backup::run(&backup, &invocation),
         Command::Key(key) => commands::key::run(key, &invocation).await,
+        Command::User(user) => commands::user::run(user, &invocation).await,
         Command::Stream(stream) => commands::stream::run(stream, &invocation).await,
         Command::Table(Table::Show { table }) => commands::table::show(&table, &invocation).await,
         Command::Table(Table::Flush { table }) => commands::table::flush(&table, &invocation).await,

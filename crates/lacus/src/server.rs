@@ -12,6 +12,8 @@ use lacus_flow::Deliveries;
 use lacus_lake::{Lake, Outside};
 use lacus_query::Engine;
 use lacus_serve::http::Served;
+use lacus_serve::postgres::Door;
+use lacus_serve::users::Users;
 use lacus_stream::{Log, MessageIds};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) deliveries: Deliveries,
     /// Every HTTP route.
     pub(crate) router: Router,
+    /// Who may ask over the Postgres protocol.
+    pub(crate) users: Arc<Users>,
     engine: Engine,
     lock: Lock,
 }
@@ -70,6 +74,7 @@ impl Parts {
         let ids = Arc::new(MessageIds::open(&project.message_ids())?);
         let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, settings, Arc::clone(clock)).await?;
         let engine = Engine::new(Arc::clone(&lake), Arc::new(deliveries.clone()), &settings.query)?;
+        let users = Arc::new(Users::open(&project.data(), Arc::clone(clock))?);
         let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
         let collect =
             Collect::new(log.clone(), Arc::new(settings.clone()), schemas, Arc::new(keyring), Arc::clone(clock));
@@ -87,11 +92,12 @@ impl Parts {
                 deliveries: deliveries.clone(),
                 lake: Arc::clone(&lake),
                 log: log.clone(),
+                users: Arc::clone(&users),
                 clock: Arc::clone(clock),
             }))
             .method_not_allowed_fallback(lacus_collect::wrong_method)
             .fallback(lacus_collect::not_found);
-        Ok(Self { log, lake, deliveries, router, engine, lock })
+        Ok(Self { log, lake, deliveries, router, users, engine, lock })
     }
 
     /// Ends the deliveries and closes the log. The lock is free after it.
@@ -135,7 +141,7 @@ impl Server {
     /// Opens the project and serves it on `sockets`.
     ///
     /// # Errors
-    /// If the project can't be opened.
+    /// If the project can't be opened, or if anybody could come in by Postgres where others reach it.
     pub(crate) async fn start(project: &Project, lock: Lock, sockets: Sockets, clock: &Arc<dyn Clock>) -> Result<Self> {
         project.settings.check_secrets()?;
         run::raise_file_limit();
@@ -145,6 +151,14 @@ impl Server {
             postgres: sockets.postgres.local_addr()?,
         };
         let parts = Parts::open(project, lock, clock).await?;
+        let users = Arc::clone(&parts.users);
+        let door = match Door::open(&project.settings.postgres, project.root(), users, address.postgres) {
+            Ok(door) => Arc::new(door),
+            Err(error) => {
+                parts.close().await?;
+                return Err(error);
+            }
+        };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let connections_max = project.settings.server.connections_max;
         tasks.spawn(http::serve(sockets.http, parts.router.clone(), connections_max, stop.clone()));
@@ -152,6 +166,7 @@ impl Server {
             sockets.postgres,
             parts.engine.clone(),
             parts.deliveries.clone(),
+            door,
             connections_max,
             stop.clone(),
         ));

@@ -21,9 +21,9 @@ pub(crate) fn wire(error: &SqlError) -> PgWireError {
 }
 
 /// An error that ends the connection.
-pub(crate) fn fatal(sqlstate: &str, message: &str, hint: &str) -> PgWireError {
+pub(crate) fn fatal(sqlstate: &str, message: &str, hint: Option<&str>) -> PgWireError {
     let mut info = plain("FATAL", sqlstate, message);
-    info.hint = Some(hint.to_owned());
+    info.hint = hint.map(str::to_owned);
     PgWireError::UserError(Box::new(info))
 }
 

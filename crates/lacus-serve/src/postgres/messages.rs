@@ -2,29 +2,25 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::StreamExt;
-use pgwire::api::{ClientInfo, NoopHandler, PgWireConnectionState};
+use pgwire::api::NoopHandler;
 use pgwire::error::PgWireError;
 use pgwire::messages::PgWireFrontendMessage;
-use pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls, process_error, process_message};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use pgwire::tokio::server::{process_error, process_message};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
-use tokio_util::codec::{Framed, FramedParts};
+use tokio::time::timeout;
 
 use crate::postgres::connection::{Connection, Kept};
+use crate::postgres::door::Door;
 use crate::postgres::errors::fatal;
+use crate::postgres::socket::{MESSAGE_BYTES_MAX, Wire};
+use crate::postgres::startup;
 
-/// A client begins its session within this time.
+/// A client begins its session within this time: TLS, password and all.
 const STARTUP_MAX: Duration = Duration::from_secs(60);
-
-/// The most bytes of a message: a statement, or the values of its parameters.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// SQLSTATE `program_limit_exceeded`.
 const LIMIT_EXCEEDED: &str = "54000";
@@ -33,32 +29,25 @@ const LIMIT_EXCEEDED: &str = "54000";
 ///
 /// # Errors
 /// If the socket can't be read or written.
-pub(crate) async fn converse(socket: TcpStream, connection: Connection) -> io::Result<()> {
-    let deadline = Instant::now() + STARTUP_MAX;
-    let Ok(negotiated) = timeout_at(deadline, negotiate_tls(socket, None)).await else { return Ok(()) };
-    let Some(negotiated) = negotiated? else { return Ok(()) };
-    let mut socket = bounded(negotiated);
+pub(crate) async fn converse(socket: TcpStream, connection: Connection, door: &Door) -> io::Result<()> {
+    let begun = timeout(STARTUP_MAX, startup::begin(socket, &connection, door));
+    let Ok(begun) = begun.await else { return Ok(()) };
+    let Some(mut socket) = begun? else { return Ok(()) };
     let connection = Arc::new(connection);
     loop {
-        let begins = matches!(
-            socket.state(),
-            PgWireConnectionState::AwaitingStartup | PgWireConnectionState::AuthenticationInProgress
-        );
-        let next = if begins { timeout_at(deadline, socket.next()).await.ok().flatten() } else { socket.next().await };
-        let message = match next {
+        socket.get_mut().begin_message();
+        let message = match socket.next().await {
             None | Some(Ok(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
             Some(Ok(message)) => message,
             Some(Err(_)) if socket.get_ref().is_full() => {
                 let megabytes = MESSAGE_BYTES_MAX >> 20;
                 let message = format!("a message is longer than {megabytes} MiB");
-                return process_error(&mut socket, fatal(LIMIT_EXCEEDED, &message, "send it in parts"), false).await;
+                let error = fatal(LIMIT_EXCEEDED, &message, Some("send it in parts"));
+                return process_error(&mut socket, error, false).await;
             }
             Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         };
-        socket.get_mut().unparsed = 0;
-        // It has a connection of its own.
-        let is_last = matches!(message, PgWireFrontendMessage::CancelRequest(_));
-        if answer(&mut socket, &connection, message).await?.is_break() || is_last {
+        if answer(&mut socket, &connection, message).await?.is_break() {
             return Ok(());
         }
     }
@@ -66,7 +55,7 @@ pub(crate) async fn converse(socket: TcpStream, connection: Connection) -> io::R
 
 /// Answers one message; breaks off when the session is over.
 async fn answer(
-    socket: &mut Framed<Bounded, PgWireMessageServerCodec<Kept>>,
+    socket: &mut Wire<Kept>,
     connection: &Arc<Connection>,
     message: PgWireFrontendMessage,
 ) -> io::Result<ControlFlow<()>> {
@@ -78,51 +67,4 @@ async fn answer(
     let is_over = matches!(&error, PgWireError::UserError(info) if info.is_fatal());
     process_error(socket, error, is_extended).await?;
     Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-}
-
-fn bounded<S>(socket: Framed<MaybeTls, PgWireMessageServerCodec<S>>) -> Framed<Bounded, PgWireMessageServerCodec<S>> {
-    let old = socket.into_parts();
-    let mut parts = FramedParts::new(Bounded { socket: old.io, unparsed: old.read_buf.len() }, old.codec);
-    parts.read_buf = old.read_buf;
-    parts.write_buf = old.write_buf;
-    Framed::from_parts(parts)
-}
-
-/// A socket that gives no more bytes than one message may have.
-struct Bounded {
-    socket: MaybeTls,
-    /// Bytes that were read since the last message was complete.
-    unparsed: usize,
-}
-
-impl Bounded {
-    fn is_full(&self) -> bool {
-        self.unparsed > MESSAGE_BYTES_MAX
-    }
-}
-
-impl AsyncRead for Bounded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_full() {
-            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
-        self.unparsed += buffer.filled().len() - before;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Bounded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
 }

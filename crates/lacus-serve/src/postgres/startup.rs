@@ -1,21 +1,34 @@
 //! How a connection begins: who asks, for which database, with which settings.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
+use std::io;
 
 use async_trait::async_trait;
-use futures::Sink;
+use bytes::BytesMut;
+use futures::{Sink, SinkExt};
 use lacus_query::Session;
 use pgwire::api::auth::{
     ServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
     save_startup_parameters_to_metadata,
 };
-use pgwire::api::{ClientInfo, METADATA_DATABASE, METADATA_USER, PidSecretKeyGenerator};
-use pgwire::error::{PgWireError, PgWireResult};
-use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use pgwire::api::{
+    ClientInfo, DefaultClient, METADATA_DATABASE, METADATA_USER, PgWireConnectionState, PidSecretKeyGenerator,
+};
+use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use pgwire::messages::cancel::CancelRequest;
+use pgwire::messages::startup::Startup;
+use pgwire::messages::{DecodeContext, Message, PgWireBackendMessage, PgWireFrontendMessage};
+use pgwire::tokio::server::PgWireMessageServerCodec;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::postgres::connection::Connection;
+use crate::postgres::connection::{Connection, Kept};
+use crate::postgres::door::Door;
 use crate::postgres::errors::{fatal, wire};
+use crate::postgres::login::log_in;
+use crate::postgres::negotiation::negotiate;
+use crate::postgres::socket::{Bounded, Wire};
+use crate::postgres::tls::Loaded;
 
 /// The only database.
 const DATABASE: &str = "lake";
@@ -36,23 +49,74 @@ pub(crate) const REPORTED: [&str; 12] = [
     "TimeZone",
 ];
 
-#[async_trait]
-impl StartupHandler for Connection {
-    async fn on_startup<C>(&self, client: &mut C, message: PgWireFrontendMessage) -> PgWireResult<()>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let PgWireFrontendMessage::Startup(startup) = message else {
-            return Ok(());
-        };
-        protocol_negotiation(client, &startup).await?;
-        save_startup_parameters_to_metadata(client, &startup);
+/// Begins a session with a client that may have one. None: it wanted no session, or may not have one and was told why.
+///
+/// # Errors
+/// If the client goes, or sends what is no startup.
+pub(crate) async fn begin(
+    socket: TcpStream,
+    connection: &Connection,
+    door: &Door,
+) -> io::Result<Option<Wire<Kept>>> {
+    let from = socket.peer_addr()?;
+    socket.set_nodelay(true)?;
+    let mut arrival = negotiate(socket, door.tls.as_ref().map(|tls| tls.current())).await?;
+    if CancelRequest::is_cancel_request_packet(&arrival.packet) {
+        // Without TLS too where that is required: older clients know no other way, and it tells nothing but its key.
+        connection.cancel(arrival.packet);
+        // A client takes TLS that just ends for a failure.
+        return arrival.socket.shutdown().await.map(|()| None);
+    }
+    let client = DefaultClient::new(from, arrival.tls.is_some());
+    let mut socket = Wire::new(Bounded::new(arrival.socket), PgWireMessageServerCodec::new(client));
+    socket.set_state(PgWireConnectionState::AuthenticationInProgress);
+    match connection.admit(&mut socket, door, arrival.packet, arrival.tls.as_deref()).await {
+        Ok(()) => Ok(Some(socket)),
+        Err(PgWireError::IoError(error)) => Err(error),
+        Err(error) => refuse(&mut socket, error).await.map(|()| None),
+    }
+}
+
+/// Tells a client why it has no session. Whatever the error is: it ends the connection.
+async fn refuse(socket: &mut Wire<Kept>, error: PgWireError) -> io::Result<()> {
+    let mut info: ErrorInfo = error.into();
+    "FATAL".clone_into(&mut info.severity);
+    info.severity_nonlocalized = Some(info.severity.clone());
+    socket.send(PgWireBackendMessage::ErrorResponse(info.into())).await?;
+    socket.close().await
+}
+
+impl Connection {
+    async fn admit(
+        &self,
+        socket: &mut Wire<Kept>,
+        door: &Door,
+        mut packet: BytesMut,
+        tls: Option<&Loaded>,
+    ) -> PgWireResult<()> {
+        let startup = Startup::decode(&mut packet, &DecodeContext::default())?;
+        let startup = startup.ok_or(PgWireError::InvalidStartupMessage)?;
+        protocol_negotiation(socket, &startup).await?;
+        if door.tls_required && tls.is_none() {
+            let hint = "connect with TLS, as in: sslmode=require";
+            return Err(fatal("28000", "this server takes connections over TLS only", Some(hint)));
+        }
+        save_startup_parameters_to_metadata(socket, &startup);
+        if door.asks() {
+            let user = startup.parameters.get(METADATA_USER).map_or("", String::as_str);
+            let endpoint = tls.and_then(|tls| tls.endpoint.as_deref());
+            let from = socket.socket_addr().ip();
+            log_in(socket, &door.users, user, from, endpoint).await?;
+        }
+        self.welcome(socket).await
+    }
+
+    /// Begins the session of a client that may have one.
+    async fn welcome(&self, client: &mut Wire<Kept>) -> PgWireResult<()> {
         let database = client.metadata().get(METADATA_DATABASE).map_or(DATABASE, String::as_str);
         if database != DATABASE {
             let message = format!("database \"{database}\" does not exist");
-            return Err(fatal("3D000", &message, "connect to database \"lake\", as in: psql … lake"));
+            return Err(fatal("3D000", &message, Some("connect to database \"lake\", as in: psql … lake")));
         }
         apply(self.session(), client.metadata())?;
         self.session().begin();
@@ -61,6 +125,26 @@ impl StartupHandler for Connection {
         self.cancels().add((pid, key.to_bytes()), &self.running());
         client.set_pid_and_secret_key(pid, key);
         finish_authentication(client, &Told(self.newly_reported())).await
+    }
+
+    /// Stops the query that a cancel request names. Nobody is told whether there is one.
+    fn cancel(&self, mut packet: BytesMut) {
+        if let Ok(Some(request)) = CancelRequest::decode(&mut packet, &DecodeContext::default()) {
+            self.cancels().cancel(&(request.pid, request.secret_key.to_bytes()));
+        }
+    }
+}
+
+/// Sessions begin before the library sees a message: it has nothing to start.
+#[async_trait]
+impl StartupHandler for Connection {
+    async fn on_startup<C>(&self, _client: &mut C, _message: PgWireFrontendMessage) -> PgWireResult<()>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: std::fmt::Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        Err(fatal("08P01", "the session has begun already", None))
     }
 }
 

@@ -66,7 +66,7 @@ fn a_damaged_file_is_told_and_not_believed() {
 fn what_is_no_name_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let users = open(directory.path());
-    for wrong in ["", "a b", "a/b", "\u{e4}", "a\n", &"x".repeat(64)] {
+    for wrong in ["", ".", "..", "a b", "a/b", "\u{e4}", "a\n", &"x".repeat(64)] {
         assert_eq!(users.create(wrong, &MADE).err().unwrap().kind(), Kind::Invalid, "{wrong}");
     }
     for right in ["lacus", "ada.l@example.com", "A-1_b", &"x".repeat(63)] {

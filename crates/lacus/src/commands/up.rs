@@ -62,6 +62,8 @@ fn greet(invocation: &Invocation, server: &Server) -> Result<()> {
     terminal.say(&terminal.bold(&format!("lacus serves {}; Ctrl-C stops it", folder.display())))?;
     say("send", &format!("curl -d '{{\"hello\":\"world\"}}' 'http://{http}/v1/events?source=greetings'"))?;
     say("ask", &invocation.command_line("sql \"SELECT * FROM greetings\""))?;
-    say("psql", &format!("psql -h {} -p {} -U lacus lake", postgres.ip(), postgres.port()))?;
+    let users = server.parts().users.list();
+    let user = users.first().map_or("lacus", |user| user.name.as_str());
+    say("psql", &format!("psql -h {} -p {} -U {user} lake", postgres.ip(), postgres.port()))?;
     Ok(())
 }

@@ -1,0 +1,112 @@
+//! `/v1/users`: who may ask over the Postgres protocol.
+//!
+//! | | |
+//! |---|---|
+//! | `POST /v1/users` | `{"name":"ada"}`, and `password`, `md5`: makes a user; a password that we make is told this once |
+//! | `GET /v1/users` | all users, without their passwords |
+//! | `POST /v1/users/{name}/password` | `{}`, `password`, `md5`: another password |
+//! | `DELETE /v1/users/{name}` | drops one |
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::routing::{delete, post};
+use axum::{Json, Router};
+use lacus_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+use super::Shared;
+use super::refusal::Refusal;
+use super::streams::unreadable;
+use crate::users::{Changed, NewPassword, UserInfo, Users};
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/v1/users", post(create).get(list))
+        .route("/v1/users/{name}", delete(remove))
+        .route("/v1/users/{name}/password", post(set_password))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedUser {
+    name: String,
+    password: Option<String>,
+    #[serde(default)]
+    md5: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedPassword {
+    password: Option<String>,
+    #[serde(default)]
+    md5: bool,
+}
+
+#[derive(Serialize)]
+struct WireUser {
+    name: String,
+    method: &'static str,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WireUsers {
+    users: Vec<WireUser>,
+}
+
+async fn create(
+    State(inner): State<Shared>,
+    asked: Result<Json<AskedUser>, JsonRejection>,
+) -> Result<Json<WireUser>, Refusal> {
+    let Json(AskedUser { name, password, md5 }) = asked.map_err(unreadable)?;
+    let made = change(&inner, move |users| users.create(&name, &NewPassword { password, md5 })).await?;
+    Ok(Json(changed(made)))
+}
+
+async fn set_password(
+    State(inner): State<Shared>,
+    name: Result<Path<String>, PathRejection>,
+    asked: Result<Json<AskedPassword>, JsonRejection>,
+) -> Result<Json<WireUser>, Refusal> {
+    let Path(name) = name.map_err(|error| Error::invalid(error.body_text()))?;
+    let Json(AskedPassword { password, md5 }) = asked.map_err(unreadable)?;
+    let set = change(&inner, move |users| users.set_password(&name, &NewPassword { password, md5 })).await?;
+    Ok(Json(changed(set)))
+}
+
+async fn list(State(inner): State<Shared>) -> Json<WireUsers> {
+    Json(WireUsers { users: inner.served.users.list().into_iter().map(wire).collect() })
+}
+
+async fn remove(
+    State(inner): State<Shared>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<WireUser>, Refusal> {
+    let Path(name) = name.map_err(|error| Error::invalid(error.body_text()))?;
+    Ok(Json(wire(change(&inner, move |users| users.remove(&name)).await?)))
+}
+
+/// Changes the users off the async threads: it waits for the disk, and a verifier takes its time.
+async fn change<T: Send + 'static>(
+    inner: &Shared,
+    change: impl FnOnce(&Users) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let users = Arc::clone(&inner.served.users);
+    let changed = spawn_blocking(move || change(&users)).await;
+    changed.unwrap_or_else(|error| Err(Error::internal("the change ended early").with_source(error)))
+}
+
+fn changed(changed: Changed) -> WireUser {
+    WireUser { password: changed.made_password, ..wire(changed.info) }
+}
+
+fn wire(user: UserInfo) -> WireUser {
+    let method = if user.md5 { "md5" } else { "scram-sha-256" };
+    WireUser { name: user.name, method, created_at: user.created_at.to_string(), password: None }
+}

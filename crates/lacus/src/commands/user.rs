@@ -1,0 +1,151 @@
+//! `lacus user …`: makes, shows and drops the users who ask over the Postgres protocol.
+
+use std::io::{IsTerminal, Read};
+
+use axum::http::Method;
+use lacus_core::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::answer::{Answer, Cell};
+use crate::cli::{User, UserPassword};
+use crate::door::Door;
+use crate::run::Invocation;
+
+/// The most bytes of stdin that are read for a password.
+const STDIN_BYTES_MAX: u64 = 4096;
+
+/// A user as `/v1/users` tells it; the password only when it was made. Not `Debug`: passwords are in no log.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    name: String,
+    method: String,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Users {
+    users: Vec<Told>,
+}
+
+/// Runs one of the commands.
+pub(crate) async fn run(command: User, invocation: &Invocation) -> Result<()> {
+    // Before the project is opened: what comes by stdin may take its time.
+    let given = match &command {
+        User::Create(user) | User::Password(user) if user.password_stdin => Some(read_password()?),
+        _ => None,
+    };
+    let door = Door::open(invocation).await?;
+    let done = match command {
+        User::Create(user) => create(&door, &user, given, invocation).await,
+        User::List => list(&door, invocation).await,
+        User::Password(user) => set_password(&door, &user, given, invocation).await,
+        User::Drop { name } => drop_user(&door, &name, invocation).await,
+    };
+    door.close().await?;
+    done
+}
+
+async fn create(door: &Door, user: &UserPassword, given: Option<String>, invocation: &Invocation) -> Result<()> {
+    let asked = json!({"name": user.name, "password": given, "md5": user.md5});
+    let made: Told = door.call(Method::POST, "/v1/users", Some(asked)).await?;
+    if invocation.json {
+        return say_json(&made, invocation);
+    }
+    say_password(&made, invocation)?;
+    let Users { users } = door.call(Method::GET, "/v1/users", None).await?;
+    if users.len() > 1 {
+        return Ok(());
+    }
+    invocation.terminal.note("This is the first user: from now on the Postgres protocol asks for a password.")
+}
+
+async fn set_password(door: &Door, user: &UserPassword, given: Option<String>, invocation: &Invocation) -> Result<()> {
+    let asked = json!({"password": given, "md5": user.md5});
+    let path = format!("{}/password", path(&user.name)?);
+    let set: Told = door.call(Method::POST, &path, Some(asked)).await?;
+    if invocation.json {
+        return say_json(&set, invocation);
+    }
+    say_password(&set, invocation)?;
+    invocation.terminal.note("The password before is not good any more. Sessions that have begun go on.")
+}
+
+/// How to use a password that was made, and what else was done.
+fn say_password(user: &Told, invocation: &Invocation) -> Result<()> {
+    let name = &user.name;
+    let terminal = invocation.terminal;
+    let Some(password) = &user.password else {
+        return terminal.say(&format!("User {name} has this password now."));
+    };
+    let postgres = invocation.project()?.settings.server.postgres;
+    let (ip, port) = (postgres.ip(), postgres.port());
+    terminal.say(&format!(
+        "user      {name}\npassword  {password}\n\npsql      PGPASSWORD={password} psql -h {ip} -p {port} -U {name} lake"
+    ))?;
+    terminal.note("The password is not shown again. lacus user password makes another.")
+}
+
+async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
+    let Users { users } = door.call(Method::GET, "/v1/users", None).await?;
+    if invocation.json {
+        return users.iter().try_for_each(|user| say_json(user, invocation));
+    }
+    if users.is_empty() {
+        return invocation.terminal.say("No users yet. Make one with lacus user create.");
+    }
+    let row = |user: &Told| {
+        let made = user.created_at.get(..19).unwrap_or_default().replace('T', " ");
+        [user.name.clone(), user.method.clone(), made].map(Cell::Text).to_vec()
+    };
+    let columns = ["name", "password", "made"].map(str::to_owned).to_vec();
+    let table = Answer { columns, rows: users.iter().map(row).collect(), ..Answer::default() };
+    invocation.terminal.write(&table.draw(invocation.terminal.width()))
+}
+
+async fn drop_user(door: &Door, name: &str, invocation: &Invocation) -> Result<()> {
+    let dropped: Told = door.call(Method::DELETE, &path(name)?, None).await?;
+    if invocation.json {
+        return say_json(&dropped, invocation);
+    }
+    invocation.terminal.say(&format!("Dropped {name}. Sessions that have begun go on."))?;
+    let Users { users } = door.call(Method::GET, "/v1/users", None).await?;
+    if !users.is_empty() {
+        return Ok(());
+    }
+    invocation.terminal.note(
+        "It was the last user: everybody on this machine may ask without a password again, unless [postgres] passwords = \"always\".",
+    )
+}
+
+fn path(name: &str) -> Result<String> {
+    let is_known = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte));
+    if is_known && name.bytes().any(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(format!("/v1/users/{name}"));
+    }
+    Err(Error::invalid(format!("\"{name}\" is no name of a user")).with_hint("lacus user list shows all"))
+}
+
+/// The first line of stdin.
+fn read_password() -> Result<String> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Error::invalid("stdin is a terminal, which would show the password while it is typed").with_hint(
+            "leave out --password-stdin to have one made; or: read -rs P && echo \"$P\" | lacus user create NAME --password-stdin",
+        ));
+    }
+    let mut text = String::new();
+    stdin.take(STDIN_BYTES_MAX).read_to_string(&mut text).context("read the password from stdin")?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(Error::invalid("there is no password on stdin").with_hint("write it in its first line"));
+    }
+    Ok(line.to_owned())
+}
+
+fn say_json(user: &Told, invocation: &Invocation) -> Result<()> {
+    let line = serde_json::to_string(user).map_err(|error| Error::internal(error.to_string()))?;
+    invocation.terminal.say(&line)
+}
