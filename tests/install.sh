@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need and the machine lacks: a C compiler, PostgreSQL, its JDBC and ODBC drivers, Python with venv, Java, Node, Chromium, cargo-nextest.
+# Installs what the tests need and the machine lacks: a C compiler, PostgreSQL, its JDBC and ODBC drivers, Python with venv, Java, Node, Chromium, openssl, cargo-nextest.
 # The packages of the client tests go into folders beside the build output. `install.sh bench` also installs Redis and chDB.
 set -eu
 
@@ -13,6 +13,7 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgre
 command -v python3 >/dev/null || missing="$missing python3"
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 ls /usr/share/java/postgresql.jar >/dev/null 2>&1 || missing="$missing libpostgresql-jdbc-java"
+command -v openssl >/dev/null || missing="$missing openssl"
 command -v java >/dev/null && java --list-modules | grep -q jdk.compiler || missing="$missing default-jdk-headless"
 ls /usr/lib/*/odbc/psqlodbcw.so >/dev/null 2>&1 || missing="$missing odbc-postgresql unixodbc"
 command -v npm >/dev/null || missing="$missing nodejs npm"

@@ -46,7 +46,7 @@ def address():
     """The server of the project that the test names."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--project", required=True)
-    project = pathlib.Path(arguments.parse_args().project)
+    project = pathlib.Path(arguments.parse_known_args()[0].project)
     server = json.loads((project / ".lacus" / "server.json").read_text(encoding="utf-8"))
     host, port = server["postgres"].rsplit(":", 1)
     return host, int(port)

@@ -53,11 +53,7 @@ pub(crate) const REPORTED: [&str; 12] = [
 ///
 /// # Errors
 /// If the client goes, or sends what is no startup.
-pub(crate) async fn begin(
-    socket: TcpStream,
-    connection: &Connection,
-    door: &Door,
-) -> io::Result<Option<Wire<Kept>>> {
+pub(crate) async fn begin(socket: TcpStream, connection: &Connection, door: &Door) -> io::Result<Option<Wire<Kept>>> {
     let from = socket.peer_addr()?;
     socket.set_nodelay(true)?;
     let mut arrival = negotiate(socket, door.tls.as_ref().map(|tls| tls.current())).await?;

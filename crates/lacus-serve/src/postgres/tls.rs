@@ -113,8 +113,9 @@ impl Loaded {
 fn load(certificate: &Path, key: &Path) -> Result<Loaded> {
     let seen = seen(certificate, key)?;
     let chain = read(certificate, "certificate")?;
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|_| no_pem(certificate, "certificate"))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<_, _>>()
+        .map_err(|_| no_pem(certificate, "certificate"))?;
     let endpoint = chain.first().ok_or_else(|| no_pem(certificate, "certificate")).map(|first| endpoint(first))?;
     must_be_private(key)?;
     let private = PrivateKeyDer::from_pem_slice(&read(key, "private key")?).map_err(|_| no_pem(key, "private key"))?;
@@ -165,7 +166,9 @@ fn no_pem(path: &Path, what: &str) -> Error {
 fn unfit(certificate: &Path, key: &Path, error: rustls::Error) -> Error {
     let (certificate, key) = (certificate.display(), key.display());
     let message = match &error {
-        rustls::Error::InconsistentKeys(_) => format!("the private key {key} is not that of the certificate {certificate}"),
+        rustls::Error::InconsistentKeys(_) => {
+            format!("the private key {key} is not that of the certificate {certificate}")
+        }
         _ => format!("can't use the certificate {certificate} with the private key {key}: {error}"),
     };
     Error::invalid(message).with_source(error)

@@ -53,7 +53,8 @@ impl Known {
             return Some(Self::Scram(verifier));
         }
         let digits = stored.strip_prefix("md5")?;
-        let is_hash = digits.len() == MD5_DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_hash =
+            digits.len() == MD5_DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_hash.then(|| Self::Md5(Md5Hash(digits.to_owned())))
     }
 

@@ -88,3 +88,20 @@ fn who_is_not_there_is_asked_as_if_they_were() {
     assert!(names.iter().all(|name| !users.known_of(name).1) && users.known_of("bob").1);
     assert!(names.iter().all(|name| asked(name) == open(directory.path()).known_of(name).0.is_md5()));
 }
+
+/// `tests/formats/` has the users of each format, written by the release that brought it; the old ones stay. The password of
+/// both is "secret".
+#[test]
+fn users_of_each_format_are_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let stored = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/formats/users-v1"));
+    fs::copy(stored.join("users.json"), directory.path().join("users.json")).unwrap();
+    let users = open(directory.path());
+    let told: Vec<(String, bool)> = users.list().into_iter().map(|user| (user.name, user.md5)).collect();
+    assert_eq!(told, [("ada".to_owned(), false), ("old".to_owned(), true)]);
+    let (Known::Md5(hash), true) = users.known_of("old") else { panic!("MD5 was asked for") };
+    let answer = postgres_protocol::authentication::md5_hash(b"old", b"secret", [1, 2, 3, 4]);
+    assert!(hash.is_answered_by(answer.as_bytes(), [1, 2, 3, 4]));
+    users.create("new", &MADE).unwrap();
+    assert_eq!(open(directory.path()).list().len(), 3);
+}

@@ -136,7 +136,11 @@ mod tests {
         let (throttle, ada, now) = (Throttle::default(), who("10.0.0.1", "ada"), Instant::now());
         assert!((0..10).all(|_| throttle.charge(&ada, now).is_ok()));
         for number in 0..3 * REMEMBERED_MAX {
-            assert!(throttle.charge(&who("10.0.0.1", &number.to_string()), now + Duration::from_nanos(number as u64)).is_ok());
+            assert!(
+                throttle
+                    .charge(&who("10.0.0.1", &number.to_string()), now + Duration::from_nanos(number as u64))
+                    .is_ok()
+            );
             assert!(throttle.paid_back().len() <= REMEMBERED_MAX);
         }
         assert!(throttle.charge(&ada, now).is_err());

@@ -17,6 +17,7 @@ mod hostile;
 mod kill;
 mod openapi;
 mod postgres;
+mod postgres_users;
 mod raw_zone;
 mod retries;
 mod senders;

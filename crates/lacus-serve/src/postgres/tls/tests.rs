@@ -32,7 +32,8 @@ fn each_usual_kind_of_certificate_is_taken_and_can_be_bound_to() {
         ("ed25519", &["-newkey", "ed25519"], None),
     ] {
         make(&directory, name, key);
-        let tls = open(&directory, &format!("{name}.crt"), &format!("{name}.key")).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let tls = open(&directory, &format!("{name}.crt"), &format!("{name}.key"))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(tls.current().endpoint.as_ref().map(Vec::len), hash_bytes, "{name}");
     }
 }
@@ -55,7 +56,8 @@ fn what_is_no_certificate_is_told() {
         ("one.crt", "empty", "there is no private key in DIR/empty"),
         ("one.crt", "open.key", "everybody on this machine can read the private key DIR/open.key"),
     ] {
-        let error = open(&directory, certificate, key).err().unwrap_or_else(|| panic!("{certificate} {key} were taken"));
+        let error =
+            open(&directory, certificate, key).err().unwrap_or_else(|| panic!("{certificate} {key} were taken"));
         assert_eq!(error.to_string().replace(&directory.path().display().to_string(), "DIR"), expected);
     }
 }
@@ -84,7 +86,9 @@ fn a_new_certificate_is_taken_and_a_wrong_one_is_not() {
 
 #[test]
 fn what_is_no_der_has_no_endpoint() {
-    for wrong in [&[][..], &[0x30], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0], &[0x30, 0x80], &[0x30, 0x89, 1], &[0x30, 2, 1, 1]] {
+    for wrong in
+        [&[][..], &[0x30], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0], &[0x30, 0x80], &[0x30, 0x89, 1], &[0x30, 2, 1, 1]]
+    {
         assert_eq!(endpoint(wrong), None);
     }
 }

@@ -22,7 +22,8 @@ fn example() -> Verifier {
 
 const OUR_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
 const FIRST: &str = "n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
-const FINAL: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+const FINAL: &str =
+    "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 
 fn begin(message: &str) -> Result<Exchange, Failed> {
     Exchange::begin(example(), SCRAM, message.as_bytes(), None, OUR_NONCE)
@@ -57,9 +58,19 @@ fn each_change_of_a_proof_is_refused() {
 
 #[test]
 fn what_is_no_first_message_is_refused() {
-    for wrong in
-        ["", "n", "n,", "n,,", "n,,n=", "n,,n=,r=", "n,,r=abc", "n,,n=,r=a b", "x,,n=,r=a", "n,,m=1,n=,r=a", "p=tls-unique,,n=,r=a"]
-    {
+    for wrong in [
+        "",
+        "n",
+        "n,",
+        "n,,",
+        "n,,n=",
+        "n,,n=,r=",
+        "n,,r=abc",
+        "n,,n=,r=a b",
+        "x,,n=,r=a",
+        "n,,m=1,n=,r=a",
+        "p=tls-unique,,n=,r=a",
+    ] {
         assert!(matches!(begin(wrong), Err(Failed::Malformed(_))), "{wrong}");
     }
     assert!(matches!(begin("n,a=ada,n=,r=a"), Err(Failed::Malformed("an authorization identity is not supported"))));
@@ -99,7 +110,8 @@ fn log_in(verifier: Verifier, typed: &str, binding: ChannelBinding, ours: Option
 
 #[test]
 fn a_client_that_others_wrote_logs_in_with_the_password_only() {
-    for (password, typed) in [("pencil", "pencil"), ("I\u{ad}X", "IX"), ("žluťoučký kůň", "žluťoučký kůň"), (" ", " ")] {
+    for (password, typed) in [("pencil", "pencil"), ("I\u{ad}X", "IX"), ("žluťoučký kůň", "žluťoučký kůň"), (" ", " ")]
+    {
         let verifier = Verifier::parse(&password::scram_sha_256(password.as_bytes())).unwrap();
         assert_eq!(log_in(verifier.clone(), typed, ChannelBinding::unsupported(), None), Ok(()), "{password}");
         assert_eq!(log_in(verifier.clone(), typed, ChannelBinding::unrequested(), None), Ok(()), "{password}");

@@ -1,0 +1,319 @@
+//! Who may connect over the Postgres protocol: passwords and TLS, with real clients and with what is none.
+//!
+//! Certificates are made by openssl: one that signs, and one for 127.0.0.1.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lacus_testkit::{Finished, Project, Server, run_for};
+use serde_json::Value;
+
+use crate::clients::run_client;
+
+const LACUS: &str = env!("CARGO_BIN_EXE_lacus");
+/// The longest psql, openssl or Java may take.
+const TIME_MAX: Duration = Duration::from_secs(60);
+const TLS: &str = "[postgres]\ntls_certificate = \"server.crt\"\ntls_key = \"server.key\"\n";
+
+/// A user with a password that lacus makes.
+fn create(project: &Project, name: &str, more: &[&str]) -> String {
+    let made = project.run(&[&["user", "create", name, "--json"], more].concat());
+    let user: Value = serde_json::from_str(&made.stdout).unwrap_or_else(|error| panic!("{error}: {}", made.stderr));
+    user["password"].as_str().expect("a password that is made is told").to_owned()
+}
+
+#[track_caller]
+fn succeeded(finished: &Finished) -> &str {
+    let code = finished.status.and_then(|status| status.code());
+    assert_eq!(code, Some(0), "stdout: {}\nstderr: {}", finished.stdout, finished.stderr);
+    &finished.stdout
+}
+
+/// Runs `lacus` with text on its stdin.
+fn with_stdin(project: &Project, arguments: &[&str], stdin: &str) -> String {
+    let mut command = project.command(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start lacus");
+    child.stdin.take().expect("it is piped").write_all(stdin.as_bytes()).expect("write");
+    let done = child.wait_with_output().expect("wait for lacus");
+    assert!(done.status.success());
+    String::from_utf8(done.stdout).expect("text")
+}
+
+/// What psql says: who we are, or why not.
+fn psql(server: &Server, settings: &str, password: &str) -> Result<String, String> {
+    let address = server.postgres_address();
+    let mut psql = Command::new("psql");
+    let place = format!("host={} port={} dbname=lake {settings}", address.ip(), address.port());
+    psql.args(["-X", "-w", "-A", "-t", "-c", "SELECT current_user, session_user"])
+        .arg(place)
+        .env("PGPASSWORD", password);
+    let told = run_for(&mut psql, TIME_MAX);
+    if told.status.is_some_and(|status| status.success()) {
+        return Ok(told.stdout.trim().to_owned());
+    }
+    Err(told.stderr)
+}
+
+#[track_caller]
+fn refused(server: &Server, settings: &str, password: &str, expected: &str) {
+    match psql(server, settings, password) {
+        Ok(who) => panic!("{settings} was let in as {who}"),
+        Err(told) => assert!(told.contains(expected), "{settings}: {told}"),
+    }
+}
+
+/// Makes `ca.crt`, and `server.crt` with `server.key` signed by it.
+fn make_certificates(directory: &Path) {
+    std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").expect("write");
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    for arguments in [
+        format!("req -x509 {key} -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"),
+        format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr"),
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt"
+            .to_owned(),
+    ] {
+        let mut openssl = Command::new("openssl");
+        succeeded(&run_for(openssl.current_dir(directory).args(arguments.split(' ')), TIME_MAX));
+    }
+}
+
+fn with_tls(more: &str) -> (Project, PathBuf) {
+    let project = Project::new(LACUS, &format!("{TLS}{more}"));
+    make_certificates(project.directory());
+    let ca = project.directory().join("ca.crt");
+    (project, ca)
+}
+
+#[test]
+fn a_password_is_needed_once_there_is_a_user() {
+    let project = Project::new(LACUS, "");
+    let server = project.start();
+    assert_eq!(psql(&server, "user=lacus", ""), Ok("lacus|lacus".to_owned()));
+    let ada = create(&project, "ada", &[]);
+    assert_eq!(psql(&server, "user=ada", &ada), Ok("ada|ada".to_owned()));
+    refused(&server, "user=ada", "", "no password supplied");
+    refused(&server, "user=ada", "wrong", "FATAL:  password authentication failed for user \"ada\"");
+    refused(&server, "user=eve", &ada, "FATAL:  password authentication failed for user \"eve\"");
+    refused(&server, "user=Ada", &ada, "FATAL:  password authentication failed for user \"Ada\"");
+    refused(&server, "user=ada dbname=shop", "wrong", "password authentication failed");
+    refused(&server, "user=ada dbname=shop", &ada, "FATAL:  database \"shop\" does not exist");
+    refused(&server, "user=ada sslmode=require", &ada, "server does not support SSL");
+
+    let set = with_stdin(&project, &["user", "password", "ada", "--password-stdin"], "pässword 1\nnot this\n");
+    assert!(!set.contains("pässword"), "{set}");
+    refused(&server, "user=ada", &ada, "password authentication failed");
+    assert_eq!(psql(&server, "user=ada", "pässword 1"), Ok("ada|ada".to_owned()));
+
+    let bob = create(&project, "bob", &["--md5"]);
+    assert_eq!(psql(&server, "user=bob", &bob), Ok("bob|bob".to_owned()));
+    refused(&server, "user=bob", "wrong", "password authentication failed for user \"bob\"");
+    let listed = succeeded(&project.run(&["user", "list", "--json"])).to_owned();
+    let users: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<_> = users.iter().map(|user| (user["name"].as_str(), user["method"].as_str())).collect();
+    assert_eq!(told, [(Some("ada"), Some("scram-sha-256")), (Some("bob"), Some("md5"))]);
+    assert!(!listed.contains("SCRAM") && users.iter().all(|user| user.get("password").is_none()), "{listed}");
+
+    let log = server.log().join("\n");
+    assert!(!log.contains(&ada) && !log.contains("pässword") && !log.contains("SCRAM-SHA-256$"), "{log}");
+    assert!(server.stop().success());
+    let server = project.start();
+    assert_eq!(psql(&server, "user=bob", &bob), Ok("bob|bob".to_owned()), "users outlive a server");
+    succeeded(&project.run(&["user", "drop", "bob"]));
+    refused(&server, "user=bob", &bob, "password authentication failed for user \"bob\"");
+    let last = project.run(&["user", "drop", "ada"]);
+    assert!(succeeded(&last).contains("Dropped ada."), "{}", last.stdout);
+    assert_eq!(psql(&server, "user=lacus", ""), Ok("lacus|lacus".to_owned()), "open again, as it said");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_session_goes_on_when_its_user_is_dropped() {
+    let project = Project::new(LACUS, "");
+    let server = project.start();
+    let mut session = server.postgres();
+    create(&project, "ada", &[]);
+    create(&project, "bob", &[]);
+    assert_eq!(session.query("SELECT 1").expect("an answer").single(), "1");
+    succeeded(&project.run(&["user", "drop", "ada"]));
+    assert_eq!(session.query("SELECT current_user").expect("an answer").single(), "lacus");
+    drop(session);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn mistakes_with_users_are_told() {
+    let project = Project::new(LACUS, "");
+    create(&project, "ada", &[]);
+    for (arguments, expected) in [
+        (&["user", "create", "ada"][..], "user \"ada\" exists already"),
+        (&["user", "create", "a b"], "\"a b\" is no name of a user"),
+        (&["user", "password", "eve"], "there is no user \"eve\""),
+        (&["user", "drop", "eve"], "there is no user \"eve\""),
+        (&["user", "drop", "../keys"], "\"../keys\" is no name of a user"),
+        (&["user", "create", "eve", "--password-stdin"], "there is no password on stdin"),
+    ] {
+        let told = project.run(arguments);
+        assert_eq!(told.status.and_then(|status| status.code()), Some(2), "{arguments:?}: {}", told.stderr);
+        assert!(told.stderr.contains(expected), "{arguments:?}: {}", told.stderr);
+    }
+}
+
+#[test]
+fn drivers_log_in_plain_and_over_tls() {
+    let (project, ca) = with_tls("");
+    let (scram, md5) = (create(&project, "ada", &[]), create(&project, "old", &["--md5"]));
+    let server = project.start();
+    let (ca, scram, md5) = (ca.to_str().expect("text"), format!("ada:{scram}"), format!("old:{md5}"));
+    run_client(&project, "postgres_login.py", &["--ca", ca, "--scram", &scram, "--md5", &md5]);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn pgjdbc_logs_in_plain_and_over_tls() {
+    let (project, ca) = with_tls("");
+    let users = [("ada", create(&project, "ada", &[])), ("old", create(&project, "old", &["--md5"]))];
+    let server = project.start();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/java/Login.java");
+    for (user, password) in users {
+        let mut java = Command::new("java");
+        java.args(["-cp", "/usr/share/java/postgresql.jar"]).arg(&program).arg(server.postgres_address().to_string());
+        succeeded(&run_for(java.arg(&ca).args([user, &password]), TIME_MAX));
+    }
+    assert!(server.stop().success());
+}
+
+#[test]
+fn psql_sees_our_certificate_and_insists_where_it_can() {
+    let (project, ca) = with_tls("tls_required = true\n");
+    let password = create(&project, "ada", &[]);
+    let server = project.start();
+    let ca = ca.display();
+    let ada = Ok("ada|ada".to_owned());
+    for settings in [
+        "sslmode=prefer".to_owned(),
+        "sslmode=require channel_binding=require".to_owned(),
+        format!("sslmode=verify-full sslrootcert={ca}"),
+        format!(
+            "host=localhost hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={ca} ssl_max_protocol_version=TLSv1.2"
+        ),
+    ] {
+        assert_eq!(psql(&server, &format!("user=ada {settings}"), &password), ada, "{settings}");
+    }
+    refused(&server, "user=ada sslmode=disable", &password, "FATAL:  this server takes connections over TLS only");
+    refused(&server, "user=eve sslmode=disable", "", "FATAL:  this server takes connections over TLS only");
+    let other = format!("user=ada host=example.com hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={ca}");
+    refused(&server, &other, &password, "does not match host name \"example.com\"");
+    refused(&server, "user=ada sslmode=require", "wrong", "password authentication failed for user \"ada\"");
+    assert!(server.stop().success());
+}
+
+/// Starts a server that must not start.
+#[track_caller]
+fn does_not_start(project: &Project, settings: &str, expected: &str) {
+    std::fs::write(project.directory().join("lacus.toml"), settings).expect("write lacus.toml");
+    let told = run_for(project.command(&["up"]).env("LACUS__SERVER__HTTP", "127.0.0.1:0"), TIME_MAX);
+    assert_eq!(told.status.and_then(|status| status.code()), Some(2), "{settings}: {}", told.stderr);
+    assert!(told.stderr.contains(expected), "{settings}: {}", told.stderr);
+    assert!(!project.directory().join(".lacus/server.json").try_exists().expect("look"));
+}
+
+#[test]
+fn a_server_that_would_not_be_safe_does_not_start() {
+    let (project, _) = with_tls("");
+    let directory = project.directory();
+    std::fs::copy(directory.join("ca.key"), directory.join("other.key")).expect("copy");
+    let loopback = "[server]\npostgres = \"127.0.0.1:0\"\n";
+    let tls = |certificate: &str, key: &str| {
+        format!("{loopback}[postgres]\ntls_certificate = \"{certificate}\"\ntls_key = \"{key}\"\n")
+    };
+    does_not_start(&project, &tls("server.crt", "other.key"), "other.key is not that of the certificate");
+    does_not_start(&project, &tls("none.crt", "server.key"), "none.crt: No such file or directory");
+    does_not_start(&project, &tls("names", "server.key"), "there is no certificate in");
+    does_not_start(&project, &format!("{loopback}[postgres]\ntls_required = true\n"), "there is no certificate");
+    let everywhere = "[server]\npostgres = \"0.0.0.0:0\"\n";
+    does_not_start(&project, everywhere, "refusing to listen on 0.0.0.0:");
+}
+
+#[test]
+fn where_others_reach_it_nobody_comes_in_without_a_password() {
+    let (project, _) = with_tls("[server]\npostgres = \"0.0.0.0:0\"\n");
+    let password = create(&project, "ada", &[]);
+    let start = |passwords: &str| {
+        let mut server = project.spawn(|command| {
+            command.env("LACUS__SERVER__POSTGRES", "0.0.0.0:0").env("LACUS__POSTGRES__PASSWORDS", passwords);
+        });
+        server.ready().unwrap_or_else(|reason| panic!("{reason}"));
+        server
+    };
+    let server = start("auto");
+    assert_eq!(psql(&server, "user=ada", &password), Ok("ada|ada".to_owned()));
+    refused(&server, "user=lacus", "", "no password supplied");
+    succeeded(&project.run(&["user", "drop", "ada"]));
+    refused(&server, "user=ada", &password, "password authentication failed");
+    assert!(server.stop().success());
+    let server = start("always");
+    refused(&server, "user=lacus", "", "no password supplied");
+    assert!(server.stop().success());
+    let server = start("never");
+    assert_eq!(psql(&server, "user=lacus", ""), Ok("lacus|lacus".to_owned()), "as it was asked to");
+    assert!(server.stop().success());
+}
+
+/// A startup message of this user.
+fn startup(user: &str) -> Vec<u8> {
+    let body = format!("\0\u{3}\0\0user\0{user}\0database\0lake\0\0");
+    let length = u32::try_from(body.len() + 4).expect("it is short").to_be_bytes();
+    [&length, body.as_bytes()].concat()
+}
+
+/// What the server says to all of this, sent at once, until it hangs up.
+fn until_it_hangs_up(server: &Server, send: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.postgres_address()).expect("connect");
+    stream.set_read_timeout(Some(TIME_MAX)).expect("set a timeout");
+    stream.write_all(send).expect("send");
+    let mut said = Vec::new();
+    // What was not read of a client makes the end a reset.
+    let mut piece = [0; 4096];
+    while let Ok(bytes @ 1..) = stream.read(&mut piece) {
+        said.extend_from_slice(&piece[..bytes]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn nothing_is_answered_before_the_password() {
+    let (project, _) = with_tls("");
+    create(&project, "ada", &[]);
+    let server = project.start();
+    let ada = startup("ada");
+    let answer = |body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).expect("it is short").to_be_bytes();
+        [ada.as_slice(), b"p", &length, body].concat()
+    };
+    let after = |more: &[u8]| [ada.as_slice(), more].concat();
+    let tls_request = b"\0\0\0\x08\x04\xd2\x16\x2f";
+    let (unexpected, malformed) = ("expected an answer to the authentication request", "malformed SCRAM message");
+    for (what, send, expected) in [
+        ("a query", after(b"Q\0\0\0\x0dselect 1\0"), unexpected),
+        ("a statement", after(b"P\0\0\0\x10\0select 1\0\0\0"), unexpected),
+        ("an answer of nothing", after(b"p\0\0\0\0"), unexpected),
+        ("an answer of 2 GB", after(b"p\x7f\xff\xff\xff"), unexpected),
+        ("an answer below zero", after(b"p\xff\xff\xff\xff"), unexpected),
+        ("an empty answer", answer(b""), malformed),
+        ("an answer without text", answer(b"\0\0\0\0\0"), malformed),
+        ("an answer that is shorter than it says", answer(b"SCRAM-SHA-256\0\0\0\x10\0n,,"), malformed),
+        ("a mechanism that is none", answer(b"PLAIN\0\0\0\0\x0bn,,n=,r=abc"), malformed),
+        ("a binding without TLS", answer(b"SCRAM-SHA-256-PLUS\0\0\0\0\x0bn,,n=,r=abc"), malformed),
+        ("no user", startup(""), "no PostgreSQL user name specified"),
+        ("a startup twice", after(&ada), unexpected),
+        ("a startup behind a request for TLS", [tls_request.as_slice(), &ada].concat(), "S\u{15}"),
+    ] {
+        let said = until_it_hangs_up(&server, &send);
+        assert!(said.contains(expected), "{what}: {said}");
+        assert!(!said.contains("server_version"), "{what}: {said}");
+    }
+    assert!(server.stop().success());
+}
