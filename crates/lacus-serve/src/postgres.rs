@@ -10,6 +10,7 @@ mod connection;
 mod copying;
 mod door;
 mod errors;
+mod incoming;
 mod login;
 mod messages;
 mod negotiation;

@@ -23,6 +23,7 @@ pub(crate) struct TestServer {
     pub(crate) router: axum::Router,
     pub(crate) shutdown: CancellationToken,
     pub(crate) deliveries: Deliveries,
+    pub(crate) users: Arc<Users>,
     log: Log,
     _directory: TempDir,
 }
@@ -50,8 +51,9 @@ impl TestServer {
         let door = Door::open(&settings::Postgres::default(), directory.path(), Arc::clone(&users), postgres).unwrap();
         let (asked, door) = (engine.clone(), Arc::new(door));
         tokio::spawn(crate::postgres::serve(listener, asked, deliveries.clone(), door, 16, shutdown.clone()));
-        let served = Served { engine, deliveries: deliveries.clone(), lake, log: log.clone(), users, clock };
-        Self { postgres, router: router(served), shutdown, deliveries, log, _directory: directory }
+        let served =
+            Served { engine, deliveries: deliveries.clone(), lake, log: log.clone(), users: Arc::clone(&users), clock };
+        Self { postgres, router: router(served), shutdown, deliveries, users, log, _directory: directory }
     }
 
     /// Sends events, one on each line, and waits until they are visible.

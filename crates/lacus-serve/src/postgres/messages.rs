@@ -1,11 +1,10 @@
-//! The messages of one client, one after the other, none longer than a bound.
+//! The messages of one client, one after the other.
 
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use pgwire::api::NoopHandler;
 use pgwire::error::PgWireError;
 use pgwire::messages::PgWireFrontendMessage;
@@ -15,15 +14,12 @@ use tokio::time::timeout;
 
 use crate::postgres::connection::{Connection, Kept};
 use crate::postgres::door::Door;
-use crate::postgres::errors::fatal;
-use crate::postgres::socket::{MESSAGE_BYTES_MAX, Wire};
+use crate::postgres::incoming::read_message;
+use crate::postgres::socket::Wire;
 use crate::postgres::startup;
 
 /// A client begins its session within this time: TLS, password and all.
 const STARTUP_MAX: Duration = Duration::from_secs(60);
-
-/// SQLSTATE `program_limit_exceeded`.
-const LIMIT_EXCEEDED: &str = "54000";
 
 /// Answers a client until it goes, or breaks the protocol.
 ///
@@ -35,17 +31,11 @@ pub(crate) async fn converse(socket: TcpStream, connection: Connection, door: &D
     let Some(mut socket) = begun? else { return Ok(()) };
     let connection = Arc::new(connection);
     loop {
-        socket.get_mut().begin_message();
-        let message = match socket.next().await {
-            None | Some(Ok(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
-            Some(Ok(message)) => message,
-            Some(Err(_)) if socket.get_ref().is_full() => {
-                let megabytes = MESSAGE_BYTES_MAX >> 20;
-                let message = format!("a message is longer than {megabytes} MiB");
-                let error = fatal(LIMIT_EXCEEDED, &message, Some("send it in parts"));
-                return process_error(&mut socket, error, false).await;
-            }
-            Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        let message = match read_message(socket.get_mut()).await {
+            Ok(None | Some(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
+            Ok(Some(message)) => message,
+            Err(PgWireError::IoError(error)) => return Err(error),
+            Err(error) => return process_error(&mut socket, error, false).await,
         };
         if answer(&mut socket, &connection, message).await?.is_break() {
             return Ok(());

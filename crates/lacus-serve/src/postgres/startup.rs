@@ -19,7 +19,7 @@ use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::Startup;
 use pgwire::messages::{DecodeContext, Message, PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::PgWireMessageServerCodec;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::postgres::connection::{Connection, Kept};
@@ -27,7 +27,7 @@ use crate::postgres::door::Door;
 use crate::postgres::errors::{fatal, wire};
 use crate::postgres::login::log_in;
 use crate::postgres::negotiation::negotiate;
-use crate::postgres::socket::{Bounded, Wire};
+use crate::postgres::socket::Wire;
 use crate::postgres::tls::Loaded;
 
 /// The only database.
@@ -64,7 +64,7 @@ pub(crate) async fn begin(socket: TcpStream, connection: &Connection, door: &Doo
         return arrival.socket.shutdown().await.map(|()| None);
     }
     let client = DefaultClient::new(from, arrival.tls.is_some());
-    let mut socket = Wire::new(Bounded::new(arrival.socket), PgWireMessageServerCodec::new(client));
+    let mut socket = Wire::new(BufReader::new(arrival.socket), PgWireMessageServerCodec::new(client));
     socket.set_state(PgWireConnectionState::AuthenticationInProgress);
     match connection.admit(&mut socket, door, arrival.packet, arrival.tls.as_deref()).await {
         Ok(()) => Ok(Some(socket)),

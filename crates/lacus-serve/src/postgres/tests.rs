@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::testing::TestServer;
+use crate::users::NewPassword;
 
 /// Takes hours, and reads no table.
 const ENDLESS: &str = "select count(*) from generate_series(1, 10000000) a, generate_series(1, 10000000) b where a.value % 7 = b.value % 5";
@@ -137,6 +138,31 @@ async fn only_the_lake_can_be_connected_to() {
     let server = TestServer::start().await;
     let error = connect_to(&server, "dbname=postgres").await.err().unwrap();
     assert_eq!(error.code(), Some(&SqlState::UNDEFINED_DATABASE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_take_their_time() {
+    let server = TestServer::start().await;
+    let password = |text: &str| NewPassword { password: Some(text.to_owned()), md5: false };
+    for user in ["lacus", "other"] {
+        server.users.create(user, &password("secret")).unwrap();
+    }
+    let error = connect_to(&server, "dbname=lake").await.err().unwrap();
+    assert!(error.to_string().contains("password"), "{error}");
+    let guess = async || {
+        let error = connect_to(&server, "dbname=lake password=wrong").await.err().unwrap();
+        assert_eq!(error.code(), Some(&SqlState::INVALID_PASSWORD));
+    };
+    for _ in 0..10 {
+        guess().await;
+    }
+    let began = Instant::now();
+    connect_to(&server, "dbname=lake user=other password=secret").await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "others don't wait: {:?}", began.elapsed());
+    let began = Instant::now();
+    guess().await;
+    assert!(began.elapsed() > Duration::from_millis(500), "{:?}", began.elapsed());
+    connect_to(&server, "dbname=lake password=secret").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,8 @@ use subtle::ConstantTimeEq;
 
 use super::scram::Verifier;
 
-/// The longest password, in bytes.
-const PASSWORD_BYTES_MAX: usize = 1000;
+/// The longest password, in characters.
+const PASSWORD_CHARACTERS_MAX: usize = 1000;
 const MD5_DIGITS: usize = 32;
 
 /// What we know of a password. Not `Debug`: it is in no log.
@@ -29,8 +29,10 @@ pub(crate) struct Md5Hash(String);
 /// # Errors
 /// `Invalid` for no password, one that is too long or has a zero byte, and for an MD5 hash that was not asked for.
 pub(super) fn stored(user: &str, given: &str, md5: bool) -> Result<String> {
-    if given.is_empty() || given.len() > PASSWORD_BYTES_MAX || given.contains('\0') {
-        return Err(Error::invalid(format!("a password has 1 to {PASSWORD_BYTES_MAX} bytes of text")));
+    if given.is_empty() || given.chars().count() > PASSWORD_CHARACTERS_MAX || given.contains('\0') {
+        return Err(Error::invalid(format!(
+            "a password has 1 to {PASSWORD_CHARACTERS_MAX} characters, and no zero byte"
+        )));
     }
     match (Known::parse(given), md5) {
         (Some(Known::Md5(_)), false) => {

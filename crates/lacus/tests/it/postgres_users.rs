@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lacus_testkit::{Finished, Project, Server, run_for};
 use serde_json::Value;
@@ -207,6 +207,28 @@ fn psql_sees_our_certificate_and_insists_where_it_can() {
     let other = format!("user=ada host=example.com hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={ca}");
     refused(&server, &other, &password, "does not match host name \"example.com\"");
     refused(&server, "user=ada sslmode=require", "wrong", "password authentication failed for user \"ada\"");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_while_serving() {
+    let (project, ca) = with_tls("");
+    let server = project.start();
+    let renewed = tempfile::tempdir().expect("make a directory");
+    make_certificates(renewed.path());
+    let settings = |ca: &Path| format!("user=lacus sslmode=verify-full sslrootcert={}", ca.display());
+    let new = settings(&renewed.path().join("ca.crt"));
+    assert!(psql(&server, &settings(&ca), "").is_ok());
+    refused(&server, &new, "", "certificate verify failed");
+    for file in ["server.key", "server.crt"] {
+        std::fs::copy(renewed.path().join(file), project.directory().join(file)).expect("copy");
+    }
+    let deadline = Instant::now() + TIME_MAX;
+    while psql(&server, &new, "").is_err() {
+        assert!(Instant::now() < deadline, "the new certificate is not taken");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    refused(&server, &settings(&ca), "", "certificate verify failed");
     assert!(server.stop().success());
 }
 

@@ -27,6 +27,12 @@ pub(super) fn rows() -> Vec<Row> {
         begun("a query of 2 GB", b"Q\x7f\xff\xff\xff"),
         begun("a query below zero", b"Q\xff\xff\xff\xff"),
         begun("100 MB of one query", &[b"Q\x3f\xff\xff\0".as_slice(), &vec![b' '; 100 << 20]].concat()),
+        begun("a query of less than nothing", b"Q\0\0\0\0"),
+        begun("a query that does not end", b"Q\0\0\0\x0cselect 1X\0\0\0\x04"),
+        begun("a query within a query", b"Q\0\0\0\x0eselect 1\0Q\0\0\0\x04"),
+        begun("a statement that breaks off", b"P\0\0\0\x06\0\0"),
+        begun("values that break off", b"B\0\0\0\x0a\0\0\xff\xff\xff\xff"),
+        begun("a password that nobody asked for", b"p\0\0\0\x05x"),
         begun("a message of no kind", b"\x01\0\0\0\x04"),
     ]
 }
