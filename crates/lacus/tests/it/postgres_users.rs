@@ -232,11 +232,13 @@ fn a_renewed_certificate_is_taken_while_serving() {
     assert!(server.stop().success());
 }
 
-/// Starts a server that must not start.
+/// Starts a server, with Postgres at this address, that must not start.
 #[track_caller]
-fn does_not_start(project: &Project, settings: &str, expected: &str) {
+fn does_not_start(project: &Project, postgres: &str, settings: &str, expected: &str) {
     std::fs::write(project.directory().join("lacus.toml"), settings).expect("write lacus.toml");
-    let told = run_for(project.command(&["up"]).env("LACUS__SERVER__HTTP", "127.0.0.1:0"), TIME_MAX);
+    let mut up = project.command(&["up"]);
+    up.env("LACUS__SERVER__HTTP", "127.0.0.1:0").env("LACUS__SERVER__POSTGRES", postgres);
+    let told = run_for(&mut up, TIME_MAX);
     assert_eq!(told.status.and_then(|status| status.code()), Some(2), "{settings}: {}", told.stderr);
     assert!(told.stderr.contains(expected), "{settings}: {}", told.stderr);
     assert!(!project.directory().join(".lacus/server.json").try_exists().expect("look"));
@@ -247,21 +249,23 @@ fn a_server_that_would_not_be_safe_does_not_start() {
     let (project, _) = with_tls("");
     let directory = project.directory();
     std::fs::copy(directory.join("ca.key"), directory.join("other.key")).expect("copy");
-    let loopback = "[server]\npostgres = \"127.0.0.1:0\"\n";
     let tls = |certificate: &str, key: &str| {
-        format!("{loopback}[postgres]\ntls_certificate = \"{certificate}\"\ntls_key = \"{key}\"\n")
+        format!("[postgres]\ntls_certificate = \"{certificate}\"\ntls_key = \"{key}\"\n")
     };
-    does_not_start(&project, &tls("server.crt", "other.key"), "other.key is not that of the certificate");
-    does_not_start(&project, &tls("none.crt", "server.key"), "none.crt: No such file or directory");
-    does_not_start(&project, &tls("names", "server.key"), "there is no certificate in");
-    does_not_start(&project, &format!("{loopback}[postgres]\ntls_required = true\n"), "there is no certificate");
-    let everywhere = "[server]\npostgres = \"0.0.0.0:0\"\n";
-    does_not_start(&project, everywhere, "refusing to listen on 0.0.0.0:");
+    for (settings, expected) in [
+        (tls("server.crt", "other.key"), "other.key is not that of the certificate"),
+        (tls("none.crt", "server.key"), "none.crt: No such file or directory"),
+        (tls("names", "server.key"), "there is no certificate in"),
+        ("[postgres]\ntls_required = true\n".to_owned(), "there is no certificate"),
+    ] {
+        does_not_start(&project, "127.0.0.1:0", &settings, expected);
+    }
+    does_not_start(&project, "0.0.0.0:0", "", "refusing to listen on 0.0.0.0:");
 }
 
 #[test]
 fn where_others_reach_it_nobody_comes_in_without_a_password() {
-    let (project, _) = with_tls("[server]\npostgres = \"0.0.0.0:0\"\n");
+    let (project, _) = with_tls("");
     let password = create(&project, "ada", &[]);
     let start = |passwords: &str| {
         let mut server = project.spawn(|command| {
