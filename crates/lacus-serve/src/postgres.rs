@@ -18,6 +18,7 @@ mod numeric;
 mod parameters;
 mod socket;
 mod startup;
+mod texts;
 mod tls;
 
 use std::sync::Arc;

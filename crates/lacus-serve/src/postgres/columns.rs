@@ -9,17 +9,18 @@ use arrow_pg::datatypes::into_pg_type;
 use arrow_pg::encoder::encode_value;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 use lacus_lake::schema::is_uuid;
 use lacus_query::{SqlError, json, type_modifier};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
-use pgwire::api::results::{DataRowEncoder, FieldInfo};
+use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::data::DataRow;
 
 use crate::postgres::errors::wire;
-use crate::postgres::numeric::{Float, Numeric, Uuid};
+use crate::postgres::numeric::{Numeric, Uuid};
+use crate::postgres::texts::{Written, written};
 
 /// The columns of an answer.
 #[derive(Clone)]
@@ -80,9 +81,9 @@ impl Columns {
 }
 
 /// A request may name fewer formats than there are columns.
-fn format_of(format: &Format, column: usize) -> pgwire::api::results::FieldFormat {
+fn format_of(format: &Format, column: usize) -> FieldFormat {
     match format {
-        Format::Individual(codes) if column >= codes.len() => pgwire::api::results::FieldFormat::Text,
+        Format::Individual(codes) if column >= codes.len() => FieldFormat::Text,
         format => format.format_for(column),
     }
 }
@@ -112,8 +113,10 @@ impl Column {
         if self.values.is_null(row) {
             return out.encode_field(&None::<i8>);
         }
-        if let Some(floats) = self.values.as_primitive_opt::<Float64Type>() {
-            return out.encode_field(&Float(floats.value(row)));
+        if field.format() == FieldFormat::Text
+            && let Some(text) = written(&self.values, row)
+        {
+            return out.encode_field(&Written(text));
         }
         if *field.datatype() == Type::UUID
             && let Some(uuids) = self.values.as_fixed_size_binary_opt()

@@ -1,4 +1,4 @@
-//! Decimals, UUIDs and floating point numbers in the protocol's text and binary forms, with all their digits.
+//! Decimals and UUIDs in the protocol's text and binary forms, with all their digits.
 
 use std::error::Error as StdError;
 
@@ -91,45 +91,6 @@ impl ToSql for Uuid {
 
     fn accepts(kind: &Type) -> bool {
         *kind == Type::UUID
-    }
-
-    to_sql_checked!();
-}
-
-/// A number of 64 bits, in text as Postgres writes it: `2`, `0.1`, `1e+300`, `NaN`, `Infinity`.
-#[derive(Debug)]
-pub(crate) struct Float(pub(crate) f64);
-
-impl ToSqlText for Float {
-    fn to_sql_text(
-        &self,
-        _kind: &Type,
-        out: &mut BytesMut,
-        _options: &FormatOptions,
-    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        let Self(value) = self;
-        let exponent = if *value == 0.0 || !value.is_finite() { 0.0 } else { value.abs().log10().floor() };
-        let text = if value.is_infinite() {
-            if *value > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() }
-        } else if (-5.0..15.0).contains(&exponent) {
-            format!("{value}")
-        } else {
-            let text = format!("{value:e}");
-            if text.contains("e-") { text } else { text.replace('e', "e+") }
-        };
-        out.put_slice(text.as_bytes());
-        Ok(IsNull::No)
-    }
-}
-
-impl ToSql for Float {
-    fn to_sql(&self, _kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        out.put_f64(self.0);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(kind: &Type) -> bool {
-        *kind == Type::FLOAT8
     }
 
     to_sql_checked!();
