@@ -80,20 +80,21 @@ pub const MAIN_DATABASE: &str = "main";
 const TAKEN_DATABASES: [&str; 3] = ["information_schema", "pg_catalog", "raw"];
 
 impl TableName {
-    /// Checks a name: each part as for a stream, and the derived `…__quarantine` too.
+    /// Checks a name: each part as for a stream, and the derived `…__quarantine` too. Tables and databases that somebody makes
+    /// may begin with a digit, and have `-` in their names: `"data-sandbox"."2021"`.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::Kind::Invalid).
     pub fn new(name: &str) -> Result<Self> {
         let (database, table) = name.split_once('.').map_or((None, name), |(database, table)| (Some(database), table));
-        database.map(StreamName::new).transpose()?;
+        database.map(must_be_part).transpose()?;
         if let Some(taken) = database.filter(|database| TAKEN_DATABASES.contains(database)) {
             return Err(taken_database(taken));
         }
         let own = table.strip_suffix(QUARANTINE_SUFFIX).unwrap_or(table);
         let (parent, elements) = own.split_once(ELEMENTS_MARK).map_or((own, None), |(parent, of)| (parent, Some(of)));
-        StreamName::new(parent)?;
-        elements.map(StreamName::new).transpose()?;
+        must_be_part(parent)?;
+        elements.map(must_be_part).transpose()?;
         if own.len() > NAME_BYTES_MAX {
             return Err(Error::invalid(format!("the name of table \"{own}\" has more than {NAME_BYTES_MAX} bytes")));
         }
@@ -159,6 +160,24 @@ impl TableName {
 fn taken_database(name: &str) -> Error {
     Error::invalid(format!("no stream can have a database \"{name}\" of its own: the name is taken"))
         .with_hint("give the stream another name")
+}
+
+/// Checks a part of a table's name.
+fn must_be_part(name: &str) -> Result<()> {
+    let begins_well = name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
+    if name.len() <= NAME_BYTES_MAX
+        && begins_well
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'))
+        && !name.contains("__")
+    {
+        return Ok(());
+    }
+    let error = Error::invalid(format!(
+        "\"{}\" is no name of a table or database: use a lowercase letter or digit, then lowercase letters, digits, - and single underscores, {NAME_BYTES_MAX} bytes at most",
+        shortened(name)
+    ));
+    let closest = closest_valid(name);
+    Err(if is_valid(&closest) { error.with_hint(format!("try \"{closest}\"")) } else { error })
 }
 
 fn is_valid(name: &str) -> bool {
@@ -241,6 +260,15 @@ mod tests {
         let items = StreamName::new("web").unwrap().table_in("sold").unwrap().elements("items").unwrap();
         assert_eq!((items.as_str(), items.stream().as_str()), ("web.sold__items", "web"));
         for wrong in ["clicks__", "clicks__a__b", "__a", "clicks___a"] {
+            assert!(TableName::new(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tables_that_somebody_makes_may_be_called_as_in_other_catalogs() {
+        let name = TableName::new("data-sandbox.2021").unwrap();
+        assert_eq!((name.database(), name.table()), ("data-sandbox", "2021"));
+        for wrong in ["-a", "a b", "A", "data-sandbox.", "../a", "a/b", "é"] {
             assert!(TableName::new(wrong).is_err(), "{wrong}");
         }
     }

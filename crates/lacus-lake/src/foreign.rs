@@ -24,6 +24,9 @@ use crate::table::Table;
 /// The most bytes of a database's properties.
 const PROPERTIES_BYTES_MAX: usize = 64 << 10;
 
+/// The property of a database that has no tables of its own: SQL finds in it those of the database that this names.
+pub const STANDS_FOR: &str = "lacus.stands-for";
+
 /// The table property of tables that somebody asked for; those that deliveries make don't have it. A copy of a delivered
 /// table has its system columns, too: this is what tells them apart until a delivery commits to it.
 const MADE_BY: &str = "lacus.made-by";
@@ -92,8 +95,8 @@ impl Lake {
         let (inner, name, properties) = (Arc::clone(self.shared_inner()), name.to_owned(), json(properties)?);
         // Who asked may go meanwhile.
         detached(async move {
-            inner.catalog.put_database(name.clone(), properties).await?;
-            inner.made_database(&name, true);
+            inner.catalog.put_database(name.clone(), properties.clone()).await?;
+            inner.made_database(&name, Some(&properties));
             Ok(())
         })
         .await
@@ -107,7 +110,10 @@ impl Lake {
         if !self.databases().await?.contains_key(name) {
             return Err(no_database(name));
         }
-        self.shared_inner().catalog.put_database(name.to_owned(), json(properties)?).await
+        let (inner, properties) = (self.shared_inner(), json(properties)?);
+        inner.catalog.put_database(name.to_owned(), properties.clone()).await?;
+        inner.made_database(name, Some(&properties));
+        Ok(())
     }
 
     /// Drops a database without tables and views.
@@ -127,7 +133,7 @@ impl Lake {
         let (inner, name) = (Arc::clone(self.shared_inner()), name.to_owned());
         detached(async move {
             inner.catalog.drop_database(name.clone()).await?;
-            inner.made_database(&name, false);
+            inner.made_database(&name, None);
             Ok(())
         })
         .await
@@ -192,6 +198,11 @@ impl Lake {
         let doing = format!("rename table \"{from}\"");
         detached(async move { drop::rename_table(&inner, &from, &to).await.context(doing) }).await
     }
+}
+
+/// The database that one with these properties stands for.
+pub(crate) fn stands_for(properties: &str) -> Option<String> {
+    serde_json::from_str::<Properties>(properties).ok()?.remove(STANDS_FOR)
 }
 
 fn json(properties: &Properties) -> Result<String> {

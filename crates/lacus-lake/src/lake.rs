@@ -24,6 +24,7 @@ use crate::catalog::{Catalog, CatalogPlace, Opened, PointerMove, Publication, Ra
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
 use crate::compact::{CompactionReport, FileSizes, compact};
+use crate::foreign::stands_for;
 use crate::history::{self, Remembered, Version};
 use crate::kernel::{Base, plan_table};
 use crate::layout::{LayoutField, describe_layout, partition_text};
@@ -63,7 +64,8 @@ pub(crate) struct Inner {
     tables: RwLock<BTreeMap<TableName, Arc<Table>>>,
     views: RwLock<BTreeMap<TableName, Arc<View>>>,
     /// Databases that somebody made; others are there because they have tables or views.
-    databases: RwLock<BTreeSet<String>>,
+    /// Those that somebody made; with another one, if they stand for it.
+    databases: RwLock<BTreeMap<String, Option<String>>>,
     /// Tables and views of the catalog that could not be read, and why.
     damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
@@ -207,7 +209,8 @@ impl Lake {
         }
         inner.load_all(tables).await?;
         let databases = inner.catalog.databases().await?;
-        *write(&inner.databases) = databases.into_iter().map(|(name, _)| name).collect();
+        *write(&inner.databases) =
+            databases.into_iter().map(|(name, properties)| (name, stands_for(&properties))).collect();
         let views = views::load_all(&inner, views).await?;
         *write(&inner.views) = views;
         Ok(Self { inner: Arc::new(inner), store_properties: BTreeMap::new(), outside: Arc::default() })
@@ -250,7 +253,13 @@ impl Lake {
         let (tables, views) = (self.tables(), self.views());
         let used = tables.iter().map(|table| table.name()).chain(views.iter().map(|view| &view.name));
         let used = used.map(TableName::database).chain([MAIN_DATABASE]).map(str::to_owned);
-        used.chain(read(&self.inner.databases).iter().cloned()).collect()
+        used.chain(read(&self.inner.databases).keys().cloned()).collect()
+    }
+
+    /// The database that a name is another name of: see [`STANDS_FOR`](crate::foreign::STANDS_FOR).
+    #[must_use]
+    pub fn stands_for(&self, name: &str) -> Option<String> {
+        read(&self.inner.databases).get(name).cloned().flatten()
     }
 
     /// Whether there is such a database.
@@ -537,16 +546,15 @@ impl Inner {
     pub(crate) fn is_database(&self, name: &str) -> bool {
         let has_tables = || read(&self.tables).keys().any(|table| table.database() == name);
         let has_views = || self.views().keys().any(|view| view.database() == name);
-        name == MAIN_DATABASE || read(&self.databases).contains(name) || has_tables() || has_views()
+        name == MAIN_DATABASE || read(&self.databases).contains_key(name) || has_tables() || has_views()
     }
 
-    /// Has a database that was made be found from now on, or no more.
-    pub(crate) fn made_database(&self, name: &str, is_there: bool) {
+    /// Has a database that was made with these properties be found from now on, or no more.
+    pub(crate) fn made_database(&self, name: &str, properties: Option<&str>) {
         let mut databases = write(&self.databases);
-        if is_there {
-            databases.insert(name.to_owned())
-        } else {
-            databases.remove(name)
+        match properties {
+            Some(properties) => databases.insert(name.to_owned(), stands_for(properties)),
+            None => databases.remove(name),
         };
     }
 
