@@ -126,8 +126,7 @@ pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, SqlError> {
         parts.remove(0);
     }
     let no_name = |error: Error| {
-        let message = error.message().replace("is not a stream name", "is not a table name");
-        let sql = SqlError::invalid("42602", message);
+        let sql = SqlError::invalid("42602", error.message());
         match error.hint() {
             Some(hint) => sql.with_hint(hint),
             None => sql,

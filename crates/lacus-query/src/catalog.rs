@@ -54,8 +54,9 @@ impl CatalogProvider for LakeCatalog {
         if !self.lake.is_database(name) {
             return self.others.schema(name);
         }
+        let name = self.lake.stands_for(name).unwrap_or_else(|| name.to_owned());
         let (lake, views) = (Arc::clone(&self.lake), Arc::clone(&self.views));
-        Some(Arc::new(Database { lake, views, name: name.to_owned() }))
+        Some(Arc::new(Database { lake, views, name }))
     }
 
     fn register_schema(

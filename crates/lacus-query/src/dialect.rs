@@ -9,6 +9,7 @@
 //! | `1.5` is | double | double | decimal |
 //! | `concat('a', NULL)` is | `a` | `a` | null |
 //! | `count(*)` is called | `count(*)` | `count(*)` | `_col0` |
+//! | the first element is | `a[1]` | `a[0]` | `a[1]` |
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +26,7 @@ pub enum Dialect {
     Lacus,
     /// As Amazon Athena (Trino) does it: nulls last in every order, `1.5` is a decimal.
     Athena,
-    /// As Amazon Redshift does it. The same as `lacus` today.
+    /// As Amazon Redshift does it: Postgres-like, with Redshift's functions, and arrays that begin at 0.
     Redshift,
 }
 
@@ -55,6 +56,8 @@ impl Dialect {
         let athena = self == Self::Athena;
         options.sql_parser.default_null_ordering = if athena { "nulls_last" } else { "nulls_max" }.to_owned();
         options.sql_parser.parse_float_as_decimal = athena;
+        // A timestamp with a zone is one in UTC, as in tables.
+        options.execution.time_zone = Some("+00:00".to_owned());
     }
 }
 

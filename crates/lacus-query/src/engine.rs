@@ -42,6 +42,7 @@ use crate::null_joins::{NullsInJoins, WholeNotIn};
 use crate::postgres::{self, Oids, is_system};
 use crate::reuse::Answers;
 use crate::session::Session;
+use crate::subquery_order::OrderBesideSubqueries;
 use crate::table::STORE_URL;
 use crate::variables::SERVER_VERSION;
 use crate::views::ViewPlanner;
@@ -262,6 +263,7 @@ fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync
     let mut rules = PhysicalOptimizer::new().rules;
     let first_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new().name());
     rules.insert(first_filters.unwrap_or(0), Arc::new(NullsInJoins));
+    rules.insert(0, Arc::new(OrderBesideSubqueries));
     rules
 }
 

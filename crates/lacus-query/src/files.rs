@@ -21,7 +21,7 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 pub(crate) use self::load::Load;
 pub(crate) use self::unload::{Unload, answer_schema};
-use self::words::Words;
+pub(crate) use self::words::Words;
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError};
 use crate::statement::StatementKind;

@@ -1,26 +1,187 @@
-//! Small differences between the SQL people write and the SQL the engine plans.
+//! Differences between the SQL people write and the SQL the engine plans.
+
+mod common_tables;
+mod formats;
+mod redshift;
+mod refused;
+mod shared_columns;
+mod sorting;
+mod subqueries;
+mod values;
+mod windows;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, SelectItem, SetExpr, Statement as Ast, Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Query, Select, SelectItem, SetExpr, Statement as Ast, TableAliasColumnDef, Value, ValueWithSpan,
+    VisitMut, VisitorMut,
 };
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
+use trino_functions::syntax::SqlDialect;
 
+pub(crate) use self::refused::must_be_understood;
 use crate::dialect::Dialect;
+
+/// Takes words away that only advise, and that the parser does not know: `AS MATERIALIZED (`, `APPROXIMATE COUNT(`.
+pub(crate) fn leave_out_advice(tokens: &mut [TokenWithSpan]) {
+    let mut words: Vec<usize> = Vec::new();
+    for index in 0..tokens.len() {
+        match &tokens[index].token {
+            Token::Whitespace(_) => continue,
+            Token::Word(_) => words.push(index),
+            token => {
+                let said = |back: usize, word: &str| {
+                    let index = words.len().checked_sub(back).map(|place| words[place]);
+                    index.filter(|index| is_word(&tokens[*index], word))
+                };
+                let advice = match (said(1, "materialized"), said(2, "not"), said(2, "as"), said(3, "as")) {
+                    (Some(word), Some(not), _, Some(_)) => vec![word, not],
+                    (Some(word), None, Some(_), _) => vec![word],
+                    _ if said(1, "count").is_some() => said(2, "approximate").into_iter().collect(),
+                    _ => Vec::new(),
+                };
+                if *token == Token::LParen {
+                    advice.into_iter().for_each(|index| tokens[index].token = Token::Whitespace(Whitespace::Space));
+                }
+                words.clear();
+            }
+        }
+    }
+}
+
+fn is_word(token: &TokenWithSpan, name: &str) -> bool {
+    matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name))
+}
 
 /// Rewrites a statement as the engine wants it.
 pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
     match statement {
         Parsed::Statement(ast) => {
+            // The visitors never break off.
+            if dialect == Dialect::Redshift {
+                let _done: ControlFlow<()> = ast.visit(&mut redshift::AsRedshift);
+            }
             trino_functions::syntax::rewrite(ast, dialect.semantics());
-            // The visitor never breaks off.
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
             let _done: ControlFlow<()> = ast.visit(&mut Escapes);
+            let _done: ControlFlow<()> = ast.visit(&mut Meanings { is_postgres: dialect != Dialect::Athena });
         }
         Parsed::Explain(explain) => rewrite(&mut explain.statement, dialect),
         _ => {}
+    }
+}
+
+/// What the engine reads otherwise than SQL means it, or not at all.
+struct Meanings {
+    /// Whether the dialect is PostgreSQL's where that and Trino's differ.
+    is_postgres: bool,
+}
+
+impl VisitorMut for Meanings {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        common_tables::name_columns(query);
+        sorting::by_expressions(query);
+        ControlFlow::Continue(())
+    }
+
+    // What is within was looked at before: windows and columns of this query are those that are left.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        shared_columns::put(query);
+        windows::write_out(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        subqueries::as_values(select);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(compared) = subqueries::compared(expr) {
+            *expr = compared;
+        }
+        if self.is_postgres {
+            if let Some(reworded) = formats::reworded(expr) {
+                *expr = reworded;
+            }
+            values::read(expr);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether two words are one name.
+fn same_name(a: &Ident, b: &Ident) -> bool {
+    folded(a) == folded(b)
+}
+
+/// A name as it is looked for: in lowercase, unless it is in quotes.
+fn folded(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
+
+/// A query of ours, to be filled in.
+fn template(sql: &str) -> Query {
+    let parsed = Parser::new(&SqlDialect).try_with_sql(sql).and_then(|mut parser| parser.parse_query());
+    *parsed.expect("it is our own SQL")
+}
+
+/// An expression of ours.
+fn expression(sql: &str) -> Expr {
+    let parsed = Parser::new(&SqlDialect).try_with_sql(sql).and_then(|mut parser| parser.parse_expr());
+    parsed.expect("it is our own SQL")
+}
+
+/// Names the columns of a query that have no names where they stand; whether those are all. Where a table is given names, the
+/// engine finds no column that has capitals in its own.
+fn name_columns(body: &mut SetExpr, names: &[TableAliasColumnDef]) -> bool {
+    let SetExpr::Select(select) = body else { return false };
+    let all_have_none = select.projection.iter().all(|item| matches!(item, SelectItem::UnnamedExpr(_)));
+    if select.projection.len() != names.len() || !all_have_none {
+        return false;
+    }
+    for (item, name) in select.projection.iter_mut().zip(names) {
+        if let SelectItem::UnnamedExpr(expr) = item {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: name.name.clone() };
+        }
+    }
+    true
+}
+
+/// The text of a literal.
+fn text_of(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => Some(text),
+        _ => None,
+    }
+}
+
+fn quoted(text: &str) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text.to_owned()).with_empty_span())
+}
+
+/// An argument without a name.
+fn plain(arg: &FunctionArg) -> Option<&Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+fn case(conditions: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    let conditions = conditions.into_iter().map(|(condition, result)| CaseWhen { condition, result });
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: conditions.collect(),
+        else_result: Some(Box::new(otherwise)),
     }
 }
 
@@ -103,16 +264,19 @@ fn in_backslashes(text: &str, escape: char) -> String {
 }
 
 fn replace(text: Expr, from: &str, to: &str) -> Expr {
-    let quoted = |text: &str| Expr::Value(Value::SingleQuotedString(text.to_owned()).with_empty_span());
-    let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
-    let arguments = vec![argument(text), argument(quoted(from)), argument(quoted(to))];
+    call("replace", vec![text, quoted(from), quoted(to)])
+}
+
+/// A call of a function.
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("replace")]),
+        name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: arguments,
+            args: args.collect(),
             clauses: Vec::new(),
         }),
         filter: None,

@@ -31,6 +31,7 @@ use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
 use crate::files;
+use crate::one_row::count_rows;
 use crate::parameters;
 use crate::postgres::{Asking, OWNER, of_session};
 use crate::rewrite::tell_columns_apart;
@@ -591,6 +592,7 @@ pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Res
         }
         planned => planned?,
     };
+    let plan = count_rows(plan)?;
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
         // The engine only says what would come: the lake writes it.

@@ -22,6 +22,7 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use trino_functions::syntax::{SqlDialect, quote_types};
 
 use crate::alter::Alteration;
+use crate::comments;
 use crate::cursors::{self, Around, CopyFormat, Read};
 use crate::depth::{must_be_shallow, must_stay_small};
 use crate::dialect::Dialect;
@@ -29,12 +30,12 @@ use crate::error::{Names, SqlError, explain};
 use crate::files::{self, Load, Unload};
 use crate::naming::ColumnNames;
 use crate::postgres::{asks_the_catalog_alone, rewrite as rewrite_catalog_question};
-use crate::rewrite::rewrite;
+use crate::rewrite::{leave_out_advice, must_be_understood, rewrite};
 use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
 use crate::transactions::Transaction;
 use crate::views::{CreateView, DropViews};
-use crate::writing::{Write, plainly, question_of, quote_partitions, write_types};
+use crate::writing::{Write, plainly, question_of, quote_partitions, read_external_schema, write_types};
 
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
@@ -222,6 +223,7 @@ pub(crate) fn parse(
     if sql.len() > SQL_BYTES_MAX {
         return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
+    let sql = &*comments::blanked(sql, dialect);
     // What is around a query has none like itself in it.
     let read_others = |sql: &str| parse_single(sql.into(), dialect, postgres, names);
     if let Some(found) = cursors::parse(sql, |sql| tokens(sql).ok(), &read_others)? {
@@ -237,7 +239,11 @@ fn parse_single(
     postgres: &PostgresCompatibilityParser,
     names: &dyn Names,
 ) -> Result<Vec<Statement>, SqlError> {
-    if let Some(kind) = files::read(&text, &files::Reading { dialect, postgres, names })? {
+    let own = match files::read(&text, &files::Reading { dialect, postgres, names })? {
+        None => read_external_schema(&text)?,
+        found => found,
+    };
+    if let Some(kind) = own {
         let (names, moments) = (ColumnNames::default(), Arc::default());
         return Ok(vec![Statement { kind, sql: text, index: 0, dialect, names, moments, is_catalog_question: false }]);
     }
@@ -265,6 +271,7 @@ pub(crate) fn parse_plain(
     let mut statements = Vec::with_capacity(parsed.len());
     for (index, mut parsed) in parsed.into_iter().enumerate() {
         must_stay_small(&parsed)?;
+        must_be_understood(&parsed)?;
         let names = if is_catalog_question { ColumnNames::default() } else { ColumnNames::of(&parsed, dialect) };
         rewrite(&mut parsed, dialect);
         let kind = classify(parsed)?;
@@ -310,6 +317,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
 }
 
 fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, DataFusionError> {
+    leave_out_advice(&mut tokens);
     quote_types(&mut tokens);
     write_types(&mut tokens);
     quote_partitions(&mut tokens);

@@ -7,6 +7,7 @@
 
 mod casts;
 mod create;
+mod external;
 mod layout;
 mod planning;
 mod questions;
@@ -23,6 +24,8 @@ use lacus_core::TableName;
 
 pub(crate) use self::casts::without_ids;
 pub(crate) use self::create::Creation;
+use self::external::ExternalSchema;
+pub(crate) use self::external::read as read_external_schema;
 pub(crate) use self::layout::quote_partitions;
 pub(crate) use self::planning::table_to_write;
 pub(crate) use self::running::{Limits, of_lake as of_write};
@@ -42,6 +45,8 @@ pub(crate) enum Write {
     DropTables { names: Vec<TableName>, if_there: bool },
     /// `CREATE SCHEMA`, `CREATE DATABASE`.
     CreateDatabase { command: &'static str, name: String, unless_there: bool },
+    /// `CREATE EXTERNAL SCHEMA`.
+    CreateExternalSchema(ExternalSchema),
     /// `DROP SCHEMA`, `DROP DATABASE`.
     DropDatabases { command: &'static str, names: Vec<String>, if_there: bool },
     /// `INSERT`, `DELETE`, `UPDATE`, `MERGE`.
@@ -94,6 +99,7 @@ impl Write {
             Self::CreateTable(_) => "CREATE TABLE",
             Self::CreateTableAs(..) => "CREATE TABLE AS",
             Self::DropTables { .. } => "DROP TABLE",
+            Self::CreateExternalSchema(_) => "CREATE SCHEMA",
             Self::CreateDatabase { command, .. } | Self::DropDatabases { command, .. } | Self::Rows { command, .. } => {
                 command
             }

@@ -1,13 +1,11 @@
-//! What SQL answers, and what the reference says of it: `tests/slt` and `docs/reference/functions.md`.
+//! What the reference says of functions: `docs/reference/functions.md`. `BLESS=1` writes it anew.
 //!
-//! `BLESS=1` writes the reference anew, and the answers of the SQL files: read the difference.
+//! What they answer is in `tests/slt`, asked over the Postgres wire by the tests of the binary.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "functions/reference.rs"]
 mod reference;
-#[path = "functions/slt.rs"]
-mod slt;
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Float64Type, TimeUnit, TimestampNanosecondType,
+    DataType, Decimal128Type, Field, FieldRef, Float64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use datafusion::arrow::temporal_conversions::timestamp_ns_to_datetime;
 use datafusion::arrow::util::display::FormatOptions;
@@ -26,7 +26,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use crate::math::is_decimal;
-use crate::scalar::{bad, is_text};
+use crate::scalar::{MICROS, bad, is_text};
 use crate::{json, lists, types};
 
 pub(crate) fn register(state: &mut SessionState, is_trino: bool) -> Result<()> {
@@ -54,7 +54,7 @@ impl FunctionRewrite for Casts {
         if !self.differs(&source, target) {
             return Ok(Transformed::no(expr));
         }
-        let function = TrinoCast::new(Arc::clone(target), is_try);
+        let function = TrinoCast { is_trino: self.is_trino, ..TrinoCast::new(Arc::clone(target), is_try) };
         Ok(Transformed::yes(ScalarUDF::new_from_impl(function).call(vec![inner.as_ref().clone()])))
     }
 }
@@ -67,7 +67,10 @@ impl Casts {
         let (from, to) = (source.data_type(), target.data_type());
         // DataFusion alone cuts: 1.9 would be stored as 1.
         let is_rounded = to.is_integer() && (from.is_floating() || is_decimal(from));
+        // DataFusion alone writes a T between day and time.
+        let is_timestamp = is_text(to) && matches!(from, DataType::Timestamp(..));
         is_rounded
+            || is_timestamp
             || self.is_trino
                 && from != to
                 && match to {
@@ -84,12 +87,14 @@ impl Casts {
 struct TrinoCast {
     target: FieldRef,
     is_try: bool,
+    /// Whether texts of timestamps have Trino's form, not PostgreSQL's.
+    is_trino: bool,
     signature: Signature,
 }
 
 impl TrinoCast {
     fn new(target: FieldRef, is_try: bool) -> Self {
-        Self { target, is_try, signature: Signature::any(1, Volatility::Immutable) }
+        Self { target, is_try, is_trino: true, signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
@@ -146,6 +151,11 @@ impl ScalarUDFImpl for TrinoCast {
 
 impl TrinoCast {
     fn convert(&self, array: &ArrayRef, source: &Field) -> Result<ArrayRef> {
+        if !self.is_trino && is_text(self.target.data_type()) && matches!(array.data_type(), DataType::Timestamp(..)) {
+            let texts = postgres_timestamps(array)?;
+            let texts = types::length(&self.target).map_or(texts.clone(), |length| shortened(&texts, length));
+            return Ok(cast(&texts, &types::bare(self.target.data_type()))?);
+        }
         Ok(cast(&convert(array, source, &self.target)?, &types::bare(self.target.data_type()))?)
     }
 
@@ -288,6 +298,22 @@ fn dates(array: &ArrayRef) -> Result<ArrayRef> {
         }
     });
     Ok(Arc::new(values.collect::<Result<Date32Array>>()?))
+}
+
+/// Timestamps as PostgreSQL writes them, those with a zone in UTC.
+fn postgres_timestamps(array: &ArrayRef) -> Result<StringArray> {
+    let zone = match array.data_type() {
+        DataType::Timestamp(_, Some(_)) => "+00",
+        _ => "",
+    };
+    let micros = cast(array, &MICROS)?;
+    let texts = micros.as_primitive::<TimestampMicrosecondType>().iter().map(|micros| {
+        let Some(micros) = micros else { return Ok(None) };
+        let moment = crate::dates::naive(micros).ok_or_else(|| bad("the timestamp is out of range"))?;
+        let text = moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+        Ok(Some(format!("{}{zone}", text.trim_end_matches('0').trim_end_matches('.'))))
+    });
+    texts.collect()
 }
 
 /// Values as Trino writes them.

@@ -103,10 +103,11 @@ impl Function {
 
 /// All functions, chapter by chapter.
 pub fn functions() -> impl Iterator<Item = &'static Function> {
-    let families: [&'static [Function]; 13] = [
+    let families: [&'static [Function]; 14] = [
         strings::FUNCTIONS,
         regexps::FUNCTIONS,
         dates::FUNCTIONS,
+        dates::OF_REDSHIFT,
         json::FUNCTIONS,
         arrays::FUNCTIONS,
         maps::FUNCTIONS,

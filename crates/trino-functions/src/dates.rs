@@ -3,6 +3,7 @@
 //! A timestamp is microseconds since 1970, with a zone in its type or none. What depends on the day or the hour is
 //! computed in that zone. Weeks and weekdays are those of ISO 8601: Monday is 1.
 
+mod redshift;
 mod units;
 
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, DurationMillisecondType, TimeUnit, TimestampMicrosecondType};
 use datafusion::error::Result;
 
+pub(crate) use self::redshift::FUNCTIONS as OF_REDSHIFT;
 use crate::catalog::{Family::DatesAndTimes, Function, built_in, scalar};
 use crate::formats::{Format, offset_text};
 use crate::scalar::{
@@ -87,7 +89,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         &["date_add"],
         "date_add(unit, n, x) → same",
         "`n` units later",
-        Body::new(units::add_types, units::add),
+        Body::new(units::add_types, |call| units::add(call, units::unit)),
     ),
     scalar(
         DatesAndTimes,
@@ -396,6 +398,10 @@ impl Moments {
     /// Back from what clocks show to microseconds since 1970.
     pub(crate) fn back(&self, local: NaiveDateTime) -> i64 {
         micros(self.zone.map_or(local, |zone| zone.utc(local)))
+    }
+
+    pub(crate) fn has_zone(&self) -> bool {
+        self.zone.is_some()
     }
 
     fn offset(&self, row: usize) -> Option<i32> {

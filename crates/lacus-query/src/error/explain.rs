@@ -172,8 +172,9 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
     {
         return SqlError::invalid("42804", format!("WHERE needs a condition, not a value of type {}", readable(kind)));
     }
-    let code = if text.contains("aggregate functions are not allowed") {
-        "42803"
+    let known = PLANNING.iter().find(|(part, _)| text.contains(part));
+    let code = if let Some((_, code)) = known {
+        code
     } else if ["coerce", "coercion", "Cannot infer common", "No function matches", "automatically convert"]
         .iter()
         .any(|part| text.contains(part))
@@ -186,6 +187,22 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
     };
     SqlError::invalid(code, cleaned(text))
 }
+
+/// What is said of statements, and the SQLSTATE for it.
+const PLANNING: [(&str, &str); 12] = [
+    ("ggregate functions are not allowed", "42803"),
+    ("rder by column out of bounds", "42P10"),
+    ("annot find column with position", "42P10"),
+    ("or SELECT DISTINCT, ORDER BY expressions", "42P10"),
+    ("names given as column alias", "42P10"),
+    ("LIMIT must be >= 0", "2201W"),
+    ("OFFSET must be >=0", "2201X"),
+    ("specified more than once", "42712"),
+    ("require unique expression names", "42702"),
+    ("ncompatible inputs for", "42804"),
+    ("is not defined!", "42704"),
+    ("nsupported CAST", "42846"),
+];
 
 fn unknown_table(name: &str, tables: &[String]) -> SqlError {
     let parts: Vec<&str> = name.split('.').collect();
@@ -207,6 +224,11 @@ fn unknown_table(name: &str, tables: &[String]) -> SqlError {
 fn unknown_function(name: &str, sql: &str, names: &dyn Names) -> SqlError {
     let error = SqlError::invalid("42883", format!("function {name}() does not exist")).with_position(word(name, sql));
     let functions = names.functions();
+    if functions.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        let error =
+            SqlError::invalid("42809", format!("function {name}() is one of windows")).with_position(word(name, sql));
+        return error.with_hint(format!("say which: {name}() OVER (ORDER BY …)"));
+    }
     match nearest(name, functions.iter().map(String::as_str)) {
         Some(nearest) => error.with_hint(format!("did you mean {nearest}()?")),
         None => error,
@@ -218,25 +240,48 @@ fn running(text: &str) -> SqlError {
         return error;
     }
     let lower = text.to_lowercase();
-    let code = if lower.contains("divide by zero") || lower.contains("division by zero") {
+    if lower.contains("divide by zero") || lower.contains("division by zero") {
         return division_by_zero();
-    } else if lower.contains("cast") || lower.contains("error parsing") || lower.contains("cannot parse") {
-        "22P02"
-    } else if lower.contains("overflow") {
-        "22003"
-    } else if lower.contains("placeholder") {
-        "42P02"
-    } else {
-        "22000"
+    }
+    let code = match known_of_values(&lower) {
+        Some(code) => code,
+        None if ["cast", "error parsing", "cannot parse"].iter().any(|part| lower.contains(part)) => "22P02",
+        None => "22000",
     };
     SqlError::invalid(code, cleaned(text))
+}
+
+/// What is said of values, in lowercase, and the SQLSTATE for it.
+const RUNNING: [(&str, &str); 15] = [
+    ("more than one row", "21000"),
+    ("error parsing timestamp", "22007"),
+    ("error parsing date", "22007"),
+    ("month value", "22008"),
+    ("day value", "22008"),
+    ("time zone", "22023"),
+    ("timezone", "22023"),
+    ("granularity", "22023"),
+    ("field position must not be zero", "22023"),
+    ("negative count not allowed", "22011"),
+    // Numbers that have no place in their type.
+    ("too large to store", "22003"),
+    ("too small to store", "22003"),
+    ("out of range", "22003"),
+    ("overflow", "22003"),
+    ("can't cast value", "22003"),
+];
+
+/// The SQLSTATE of what is said in lowercase, if it is known.
+fn known_of_values(lower: &str) -> Option<&'static str> {
+    RUNNING.iter().find(|(part, _)| lower.contains(part)).map(|(_, code)| *code)
 }
 
 fn arrow_error(error: &ArrowError, sql: &str, names: &dyn Names, span: &mut Option<Span>) -> SqlError {
     match error {
         ArrowError::DivideByZero => division_by_zero(),
         ArrowError::CastError(text) | ArrowError::ParseError(text) => {
-            bad_text(text).unwrap_or_else(|| SqlError::invalid("22P02", cleaned(text)))
+            let code = known_of_values(&text.to_lowercase()).unwrap_or("22P02");
+            bad_text(text).unwrap_or_else(|| SqlError::invalid(code, cleaned(text)))
         }
         ArrowError::ArithmeticOverflow(text) => SqlError::invalid("22003", cleaned(text)),
         ArrowError::ExternalError(other) => external(other.as_ref(), sql, names, span),
@@ -251,8 +296,16 @@ fn arrow_error(error: &ArrowError, sql: &str, names: &dyn Names, span: &mut Opti
 fn bad_text(text: &str) -> Option<SqlError> {
     let value = between(text, "Cannot cast string '", "' to value of ")?;
     let kind = between(text, "' to value of ", " type")?;
-    let message = format!("\"{value}\" is no {}", readable(kind));
-    Some(SqlError::invalid("22P02", message).with_hint("try_cast(x as …) makes it null instead"))
+    let kind = readable(kind);
+    let has_digits_only = |marks: &str| value.bytes().all(|byte| byte.is_ascii_digit() || marks.contains(byte as char));
+    let (code, is) = match kind.as_str() {
+        "bigint" | "integer" if value.parse::<i128>().is_ok() => ("22003", "out of range for type"),
+        "date" | "time" if has_digits_only("-:. ") => ("22008", "no"),
+        "date" | "time" => ("22007", "no"),
+        _ => ("22P02", "no"),
+    };
+    let message = format!("\"{value}\" is {is} {kind}");
+    Some(SqlError::invalid(code, message).with_hint("try_cast(x as …) makes it null instead"))
 }
 
 fn division_by_zero() -> SqlError {
@@ -265,6 +318,24 @@ fn out_of_memory() -> SqlError {
 }
 
 fn not_supported(text: &str) -> SqlError {
+    if let Some(kind) = text.split_once("Unsupported SQL type ").map(|(_, kind)| kind) {
+        return SqlError::invalid("42704", format!("there is no type {}", kind.to_lowercase()));
+    }
+    if text.contains("nsupported CAST") {
+        return SqlError::invalid("42846", cleaned(text));
+    }
+    // What the engine names is the whole expression, as it is inside.
+    if let Some((_, expression)) = text.split_once("does not support logical expression ") {
+        return if expression.starts_with("AggregateFunction") {
+            SqlError::invalid("42803", "aggregate function calls cannot be nested, and have no place here")
+        } else if expression.starts_with("WindowFunction") {
+            SqlError::invalid("42P20", "window functions are not allowed here")
+                .with_hint("put the query in a subquery, or use QUALIFY")
+        } else {
+            SqlError::invalid("0A000", "not supported: a subquery like this in this place")
+                .with_hint("join its table, or move it to WHERE")
+        };
+    }
     SqlError::invalid("0A000", format!("not supported: {}", cleaned(text)))
 }
 
@@ -324,8 +395,10 @@ fn shortened(text: &str) -> &str {
 
 /// Types by their SQL names.
 fn readable(text: &str) -> String {
-    const TYPES: [(&str, &str); 8] = [
+    const TYPES: [(&str, &str); 10] = [
         ("Date32", "date"),
+        ("Time64(ns)", "time"),
+        ("Time64(Nanosecond)", "time"),
         ("Int64", "bigint"),
         ("Int32", "integer"),
         ("Float64", "double precision"),

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::error::{SqlError, characters_before};
 
 /// What of a statement is still to be read.
-pub(super) struct Words<'a> {
+pub(crate) struct Words<'a> {
     sql: &'a str,
     /// Without what stands between words.
     tokens: Vec<TokenWithSpan>,
@@ -13,12 +13,12 @@ pub(super) struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(sql: &'a str, mut tokens: Vec<TokenWithSpan>) -> Self {
+    pub(crate) fn new(sql: &'a str, mut tokens: Vec<TokenWithSpan>) -> Self {
         tokens.retain(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
         Self { sql, tokens, at: 0 }
     }
 
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.at >= self.tokens.len()
     }
 
@@ -27,34 +27,34 @@ impl<'a> Words<'a> {
     }
 
     /// Takes this word, if it is next.
-    pub(super) fn take(&mut self, wanted: &str) -> bool {
+    pub(crate) fn take(&mut self, wanted: &str) -> bool {
         let is_next = self.peek().is_some_and(|token| is_word(token, wanted));
         self.at += usize::from(is_next);
         is_next
     }
 
     /// Takes one of these words.
-    pub(super) fn one_of(&mut self, words: &[&'static str]) -> Option<&'static str> {
+    pub(crate) fn one_of(&mut self, words: &[&'static str]) -> Option<&'static str> {
         words.iter().copied().find(|word| self.take(word))
     }
 
-    pub(super) fn must(&mut self, wanted: &str) -> Result<(), SqlError> {
+    pub(crate) fn must(&mut self, wanted: &str) -> Result<(), SqlError> {
         if self.take(wanted) { Ok(()) } else { Err(self.expected(wanted)) }
     }
 
     /// Takes this symbol, if it is next.
-    pub(super) fn symbol(&mut self, wanted: &Token) -> bool {
+    pub(crate) fn symbol(&mut self, wanted: &Token) -> bool {
         let is_next = self.peek() == Some(wanted);
         self.at += usize::from(is_next);
         is_next
     }
 
-    pub(super) fn must_symbol(&mut self, wanted: &Token) -> Result<(), SqlError> {
+    pub(crate) fn must_symbol(&mut self, wanted: &Token) -> Result<(), SqlError> {
         if self.symbol(wanted) { Ok(()) } else { Err(self.expected(&format!("\"{wanted}\""))) }
     }
 
     /// A text in quotes.
-    pub(super) fn text(&mut self) -> Result<String, SqlError> {
+    pub(crate) fn text(&mut self) -> Result<String, SqlError> {
         let text = match self.peek() {
             Some(Token::SingleQuotedString(text)) => text.clone(),
             Some(Token::DollarQuotedString(text)) => text.value.clone(),
@@ -65,18 +65,18 @@ impl<'a> Words<'a> {
     }
 
     /// A text in quotes, if there is one.
-    pub(super) fn text_if_any(&mut self) -> Option<String> {
+    pub(crate) fn text_if_any(&mut self) -> Option<String> {
         self.text().ok()
     }
 
     /// `AS 'x'`, or `'x'`.
-    pub(super) fn text_as(&mut self) -> Result<String, SqlError> {
+    pub(crate) fn text_as(&mut self) -> Result<String, SqlError> {
         self.take("AS");
         self.text()
     }
 
     /// A number that is not negative.
-    pub(super) fn number(&mut self) -> Result<f64, SqlError> {
+    pub(crate) fn number(&mut self) -> Result<f64, SqlError> {
         let number = match self.peek() {
             Some(Token::Number(digits, _)) => digits.parse().ok(),
             _ => None,
@@ -87,7 +87,7 @@ impl<'a> Words<'a> {
     }
 
     /// The name of a column or table, and whether it is quoted.
-    pub(super) fn name(&mut self) -> Result<(String, bool), SqlError> {
+    pub(crate) fn name(&mut self) -> Result<(String, bool), SqlError> {
         let Some(Token::Word(word)) = self.peek() else { return Err(self.expected("a name")) };
         let quoted = word.quote_style.is_some();
         let name = if quoted { word.value.clone() } else { word.value.to_lowercase() };
@@ -96,7 +96,7 @@ impl<'a> Words<'a> {
     }
 
     /// `(a, b)`
-    pub(super) fn names(&mut self) -> Result<Vec<String>, SqlError> {
+    pub(crate) fn names(&mut self) -> Result<Vec<String>, SqlError> {
         self.must_symbol(&Token::LParen)?;
         let mut names = vec![self.name()?.0];
         while self.symbol(&Token::Comma) {
@@ -107,7 +107,7 @@ impl<'a> Words<'a> {
     }
 
     /// Whether what follows is `table [(…)] FROM 'text'`.
-    pub(super) fn has_text_after_from(&self) -> bool {
+    pub(crate) fn has_text_after_from(&self) -> bool {
         let rest = &self.tokens[self.at..];
         let from = rest.iter().position(|token| is_word(&token.token, "FROM"));
         let next = from.and_then(|from| rest.get(from + 1));
@@ -115,7 +115,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes what stands before the closing parenthesis, with the same characters in the same places, and nothing around.
-    pub(super) fn inside(&mut self) -> Result<String, SqlError> {
+    pub(crate) fn inside(&mut self) -> Result<String, SqlError> {
         let first = self.character();
         let mut depth = 1_u32;
         loop {
@@ -134,7 +134,7 @@ impl<'a> Words<'a> {
     }
 
     /// What follows, with the same characters in the same places.
-    pub(super) fn rest(&self) -> String {
+    pub(crate) fn rest(&self) -> String {
         self.alone(self.character(), None)
     }
 
@@ -148,13 +148,13 @@ impl<'a> Words<'a> {
     }
 
     /// The character that the next word begins with, counted from 1.
-    pub(super) fn character(&self) -> Option<usize> {
+    pub(crate) fn character(&self) -> Option<usize> {
         let start = self.tokens.get(self.at)?.span.start;
         characters_before(start.line, start.column, self.sql)
     }
 
     /// The error that something else was expected here.
-    pub(super) fn expected(&self, what: &str) -> SqlError {
+    pub(crate) fn expected(&self, what: &str) -> SqlError {
         let found = self.peek().map_or_else(|| "the end of the statement".to_owned(), ToString::to_string);
         let position = self.character().or_else(|| Some(self.sql.trim_end().chars().count() + 1));
         SqlError::invalid("42601", format!("syntax error: expected {what}, found {found}")).with_position(position)

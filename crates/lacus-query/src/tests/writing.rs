@@ -113,7 +113,7 @@ async fn what_can_not_be_made_is_refused() {
         "CREATE TABLE u (a bigint DEFAULT 3)",
         "CREATE TABLE u (a bigint) PARTITIONED BY (day(a))",
         "CREATE TABLE u (a bigint) PARTITIONED BY (week(a))",
-        "CREATE TABLE \"2021\" (a bigint)",
+        "CREATE TABLE \"-2021\" (a bigint)",
         "CREATE OR REPLACE TABLE t (a bigint)",
         "CREATE TABLE u WITH (format = 'ORC') AS SELECT 1 AS a",
         "INSERT INTO nope VALUES (1)",

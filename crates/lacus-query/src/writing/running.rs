@@ -17,13 +17,14 @@ use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{Statement as Ast, TableObject};
 use futures::StreamExt;
 use lacus_core::{Error, Kind, TableName};
+use lacus_lake::foreign::{Properties, STANDS_FOR};
 use lacus_lake::{Piece, RowPlace, Target, Written};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::planning::{Into, Planned, Shape, lake, plan, table_to_write};
 use super::questions::{Doing, target_name};
-use super::{Creation, Write};
+use super::{Creation, ExternalSchema, Write};
 use crate::alter::{Alteration, table_name};
 use crate::answer::{Answer, StopOnDrop, took_too_long};
 use crate::engine::Shared;
@@ -88,6 +89,7 @@ impl Session {
             Write::CreateDatabase { command, name, unless_there } => {
                 self.create_database(command, name, *unless_there).await
             }
+            Write::CreateExternalSchema(schema) => self.create_external_schema(write.command(), schema).await,
             Write::DropDatabases { command, names, if_there } => self.drop_databases(command, names, *if_there).await,
             Write::CreateTableAs(creation, _) => {
                 if self.is_there_already(creation)? {
@@ -162,6 +164,10 @@ impl Session {
         if !lake.is_database(name.database()) {
             return Err(no_database(name.database()));
         }
+        if let Some(other) = lake.stands_for(name.database()) {
+            let message = format!("\"{}\" is another name of database \"{other}\"", name.database());
+            return Err(SqlError::invalid("0A000", message).with_hint(format!("make table {other}.{}", name.table())));
+        }
         Ok(false)
     }
 
@@ -199,7 +205,30 @@ impl Session {
             return Err(SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
                 .with_hint(format!("{command} IF NOT EXISTS {name}")));
         }
-        lake.create_database(name, &lacus_lake::foreign::Properties::new()).await?;
+        lake.create_database(name, &Properties::new()).await?;
+        Ok(Answer::done(command))
+    }
+
+    async fn create_external_schema(&self, command: &'static str, schema: &ExternalSchema) -> Result<Answer, SqlError> {
+        let lake = lake(self.shared())?;
+        let ExternalSchema { name, unless_there, database, makes_database } = schema;
+        if *makes_database {
+            self.create_database(command, database, true).await?;
+        }
+        if !lake.is_database(database) {
+            return Err(SqlError::new(Kind::NotFound, "3F000", format!("database \"{database}\" does not exist"))
+                .with_hint("CREATE EXTERNAL DATABASE IF NOT EXISTS at the end makes it"));
+        }
+        // What stands for itself is there now.
+        if name == database || *unless_there && lake.is_database(name) {
+            return Ok(Answer::done(command));
+        }
+        if lake.is_database(name) {
+            return Err(SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
+                .with_hint(format!("CREATE EXTERNAL SCHEMA IF NOT EXISTS {name}")));
+        }
+        let meant = lake.stands_for(database).unwrap_or_else(|| database.clone());
+        lake.create_database(name, &Properties::from([(STANDS_FOR.to_owned(), meant)])).await?;
         Ok(Answer::done(command))
     }
 

@@ -19,7 +19,7 @@ back-references. JSON paths have no wildcards.
 
 What is still otherwise than in Athena: whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `approx_distinct` and
 `approx_percentile` estimate differently. `VALUES 1, 2` without parentheses, `LATERAL` subqueries other than `UNNEST`,
-`WITH RECURSIVE t(n)`, `INTERVAL … YEAR TO MONTH`, `JSON_VALUE(… RETURNING …)` and `MATCH_RECOGNIZE` are errors.
+`INTERVAL … YEAR TO MONTH`, `JSON_VALUE(… RETURNING …)` and `MATCH_RECOGNIZE` are errors.
 ";
 
 #[test]

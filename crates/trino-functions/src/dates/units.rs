@@ -9,7 +9,7 @@ use super::{Moments, days, moment_type, moments};
 use crate::scalar::{Call, Day, Given, INT, Int, Last, TEXT, Text, Types, bad, column, each, is_text};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(super) enum Unit {
     /// A fixed number of milliseconds.
     Fixed(i64),
     /// A number of months.
@@ -18,7 +18,7 @@ enum Unit {
 
 const DAY_MS: i64 = 86_400_000;
 
-fn unit(text: &str) -> Result<Unit> {
+pub(super) fn unit(text: &str) -> Result<Unit> {
     Ok(match text.to_lowercase().as_str() {
         "millisecond" => Unit::Fixed(1),
         "second" => Unit::Fixed(1000),
@@ -71,6 +71,7 @@ pub(super) fn diff_types(given: &Given) -> Result<Types> {
 fn moved(
     call: &Call,
     place: usize,
+    unit: fn(&str) -> Result<Unit>,
     mut f: impl FnMut(Unit, usize, NaiveDateTime) -> Result<NaiveDateTime>,
 ) -> Result<ArrayRef> {
     let (units, source, mut last) = (column::<Text>(call, 0)?, Moments::of(call, place)?, Last::new(unit));
@@ -95,7 +96,7 @@ fn moved(
 }
 
 pub(super) fn truncate(call: &Call) -> Result<ArrayRef> {
-    moved(call, 1, |unit, _, local| {
+    moved(call, 1, unit, |unit, _, local| {
         let date = local.date();
         let first = |month: u32| NaiveDate::from_ymd_opt(date.year(), month, 1);
         let date = match unit {
@@ -112,9 +113,9 @@ pub(super) fn truncate(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-pub(super) fn add(call: &Call) -> Result<ArrayRef> {
+pub(super) fn add(call: &Call, unit: fn(&str) -> Result<Unit>) -> Result<ArrayRef> {
     let counts = column::<Int>(call, 1)?;
-    moved(call, 2, |unit, row, local| {
+    moved(call, 2, unit, |unit, row, local| {
         let count = counts.value(row);
         let added = match unit {
             Unit::Fixed(millis) => count
@@ -125,7 +126,7 @@ pub(super) fn add(call: &Call) -> Result<ArrayRef> {
                 i32::try_from(count).ok().and_then(|count| plus_months(local, count.checked_mul(months)?))
             }
         };
-        added.ok_or_else(|| bad("date_add: the result is out of range"))
+        added.ok_or_else(|| bad(format!("{}: the result is out of range", call.name)))
     })
 }
 

@@ -1,0 +1,59 @@
+//! What the engine would answer wrongly: refused, with what to write instead.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{
+    JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Visit, Visitor,
+};
+
+use crate::error::SqlError;
+
+/// Refuses statements that would have a wrong answer.
+pub(crate) fn must_be_understood(statement: &Parsed) -> Result<(), SqlError> {
+    match statement {
+        Parsed::Statement(ast) => match ast.visit(&mut Refusing) {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
+        },
+        Parsed::Explain(explain) => must_be_understood(&explain.statement),
+        _ => Ok(()),
+    }
+}
+
+struct Refusing;
+
+impl Visitor for Refusing {
+    type Break = SqlError;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
+        must_not_count_rows(&query.body)
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<SqlError> {
+        for join in select.from.iter().flat_map(|table| &table.joins) {
+            if let JoinOperator::Right(JoinConstraint::Natural)
+            | JoinOperator::RightOuter(JoinConstraint::Natural)
+            | JoinOperator::FullOuter(JoinConstraint::Natural) = &join.join_operator
+            {
+                let error = SqlError::invalid("0A000", "NATURAL RIGHT JOIN and NATURAL FULL JOIN are not supported");
+                return ControlFlow::Break(error.with_hint("name the columns: USING (id)"));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The engine does not count how often a row is on each side.
+fn must_not_count_rows(body: &SetExpr) -> ControlFlow<SqlError> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return ControlFlow::Continue(()) };
+    if matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus)
+        && matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName)
+    {
+        let error = SqlError::invalid("0A000", format!("{op} ALL is not supported"));
+        let hint = "number equal rows with row_number() OVER (PARTITION BY …) on both sides, and leave out ALL";
+        return ControlFlow::Break(error.with_hint(hint));
+    }
+    must_not_count_rows(left)?;
+    must_not_count_rows(right)
+}

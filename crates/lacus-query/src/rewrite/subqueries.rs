@@ -1,0 +1,178 @@
+//! Subqueries where the engine has no plan for them, or confuses names.
+//!
+//! `x > ALL (SELECT x FROM t)`: the engine takes both `x` for one if they are of the same table, and fails on others. `SELECT EXISTS (…)`, `SELECT x IN (SELECT …)`: outside of conditions it knows only subqueries that are values.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, UnaryOperator, VisitMut,
+    VisitorMut, visit_expressions,
+};
+
+use super::{case, expression, name_columns, template};
+
+/// `x > ALL (SELECT …)` as what it means: whether `x` is greater than the greatest, if there are rows at all and none is null.
+pub(super) fn compared(expr: &Expr) -> Option<Expr> {
+    let (left, op, right, is_all) = match expr {
+        Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, false),
+        Expr::AllOp { left, compare_op, right } => (left, compare_op, right, true),
+        _ => return None,
+    };
+    let Expr::Subquery(query) = right.as_ref() else { return None };
+    let of_rows = |what: &str| {
+        let rows = format!("SELECT {what} FROM (SELECT 1) AS \"rows#\"(\"compared#\")");
+        Box::new(Expr::Subquery(Box::new(within(&rows, query.as_ref().clone()))))
+    };
+    let compared = |op: &BinaryOperator, what: &str| Expr::BinaryOp {
+        left: left.clone(),
+        op: op.clone(),
+        right: of_rows(&format!("{what}(\"compared#\")")),
+    };
+    // The row that decides.
+    let decides = match (op, is_all) {
+        (BinaryOperator::Gt | BinaryOperator::GtEq, true) | (BinaryOperator::Lt | BinaryOperator::LtEq, false) => {
+            compared(op, "max")
+        }
+        (BinaryOperator::Gt | BinaryOperator::GtEq, false) | (BinaryOperator::Lt | BinaryOperator::LtEq, true) => {
+            compared(op, "min")
+        }
+        (BinaryOperator::Eq, true) => both(compared(op, "min"), BinaryOperator::And, compared(op, "max")),
+        (BinaryOperator::NotEq, false) => both(compared(op, "min"), BinaryOperator::Or, compared(op, "max")),
+        _ => return None,
+    };
+    let decides =
+        if is_all { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(nested(decides)) } } else { decides };
+    let (if_decided, otherwise) = if is_all { ("false", "true") } else { ("true", "false") };
+    let null = || expression("CAST(NULL AS boolean)");
+    Some(case(
+        vec![
+            (Expr::IsTrue(of_rows("count(*) = 0")), expression(otherwise)),
+            (Expr::IsNull(left.clone()), null()),
+            (decides, expression(if_decided)),
+            (Expr::IsTrue(of_rows("count(*) > count(\"compared#\")")), null()),
+        ],
+        expression(otherwise),
+    ))
+}
+
+fn both(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+fn nested(expr: Expr) -> Expr {
+    Expr::Nested(Box::new(expr))
+}
+
+/// Makes values of `EXISTS` and `IN (SELECT …)` among the columns of a query.
+pub(super) fn as_values(select: &mut Select) {
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            // The visitor never breaks off.
+            let _done: ControlFlow<()> = expr.visit(&mut AsValues { depth: 0 });
+        }
+    }
+}
+
+struct AsValues {
+    depth: usize,
+}
+
+impl VisitorMut for AsValues {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
+        let value = match expr {
+            Expr::Exists { subquery, negated } => Some((is_there(subquery.as_ref().clone()), *negated)),
+            Expr::InSubquery { expr, subquery, negated } => Some((is_in(expr, subquery), *negated)),
+            _ => None,
+        };
+        if let Some((value, negated)) = value {
+            *expr = if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(value) } } else { value };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a query has rows.
+fn is_there(mut query: Query) -> Expr {
+    let counted = expression("count(*) > 0");
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && query.limit_clause.is_none()
+        && query.fetch.is_none()
+        && has_row_for_each(select)
+    {
+        // Its order is of no matter, and columns that it sorts by would not be there any more.
+        query.order_by = None;
+        select.distinct = None;
+        select.projection = vec![SelectItem::UnnamedExpr(counted)];
+        return Expr::Subquery(Box::new(query));
+    }
+    Expr::Subquery(Box::new(within("SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"", query)))
+}
+
+/// Whether it has a row for each that its conditions leave.
+fn has_row_for_each(select: &Select) -> bool {
+    let has_call = |item: &SelectItem| {
+        let found = visit_expressions(item, |expr| match expr {
+            Expr::Function(_) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    };
+    matches!(&select.group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty())
+        && select.having.is_none()
+        && select.qualify.is_none()
+        && select.top.is_none()
+        && !select.projection.iter().any(has_call)
+}
+
+/// `x IN (SELECT …)` in the three values that it may have.
+fn is_in(value: &Expr, query: &Query) -> Expr {
+    let among = || Box::new(Expr::Identifier(Ident::with_quote('"', "among#")));
+    let rows = |condition: Option<Expr>| {
+        let counted = "SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"(\"among#\")";
+        let mut counted = within(counted, query.clone());
+        if let SetExpr::Select(select) = counted.body.as_mut() {
+            select.selection = condition;
+        }
+        Expr::Subquery(Box::new(counted))
+    };
+    let value = Box::new(value.clone());
+    let same = rows(Some(Expr::BinaryOp { left: among(), op: BinaryOperator::Eq, right: value.clone() }));
+    let nothing = Expr::IsNull(value);
+    let of_nothing = Expr::BinaryOp { left: Box::new(nothing), op: BinaryOperator::And, right: Box::new(rows(None)) };
+    let unknown = rows(Some(Expr::IsNull(among())));
+    let null = || expression("CAST(NULL AS boolean)");
+    case(vec![(same, expression("true")), (of_nothing, null()), (unknown, null())], expression("false"))
+}
+
+/// A query with another one in the place of the one that its `FROM` has.
+fn within(outer: &str, mut inner: Query) -> Query {
+    let mut outer = template(outer);
+    if let SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(table) = select.from.first_mut()
+        && let TableFactor::Derived { subquery, alias, .. } = &mut table.relation
+    {
+        let names = alias.as_ref().map(|alias| alias.columns.clone()).unwrap_or_default();
+        if name_columns(&mut inner.body, &names)
+            && let Some(alias) = alias
+        {
+            alias.columns.clear();
+        }
+        **subquery = inner;
+    }
+    outer
+}

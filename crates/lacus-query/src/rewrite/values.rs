@@ -1,0 +1,200 @@
+//! Literals and operators that PostgreSQL reads otherwise than the engine: `'\x00ff'::bytea`, `'{a,b}'::text[]`,
+//! `SIMILAR TO`, `AT TIME ZONE`, timestamps.
+
+use datafusion::sql::sqlparser::ast::{
+    Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
+    TypedString, Value, ValueWithSpan,
+};
+
+use super::{call, quoted, text_of};
+
+/// The digits of a second that timestamps in the text have, as those of tables do: the engine's have nine, and end in 2262.
+const SECOND_DIGITS: u64 = 6;
+
+/// Reads an expression as PostgreSQL does.
+pub(super) fn read(expr: &mut Expr) {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::PGOverlap, right } => {
+            *expr = call("array_has_any", vec![left.as_ref().clone(), right.as_ref().clone()]);
+        }
+        Expr::Cast { expr: value, data_type, .. } => {
+            with_known_name(data_type);
+            let Some(text) = text_of(value) else { return };
+            with_micros(data_type);
+            if let Some(new) = literal(text, data_type) {
+                **value = new;
+            }
+        }
+        Expr::TypedString(TypedString { data_type, .. }) => with_micros(data_type),
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            *expr = call("at_time_zone", vec![timestamp.as_ref().clone(), time_zone.as_ref().clone()]);
+        }
+        Expr::SimilarTo { negated, expr: value, pattern, escape_char } => {
+            let escape = match escape_char {
+                None => Some('\\'),
+                Some(escape) => text_in(escape).and_then(|text| text.chars().next()),
+            };
+            if let Some(pattern) = text_of(pattern).and_then(|pattern| regular(pattern, escape)) {
+                let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+                let right = Box::new(quoted(&pattern));
+                *expr = Expr::BinaryOp { left: value.clone(), op, right };
+            }
+        }
+        Expr::Function(function) => {
+            if let Some(name) = as_postgres(function) {
+                function.name = ObjectName::from(vec![Ident::new(name)]);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The function that does what PostgreSQL's of this name does.
+fn as_postgres(function: &Function) -> Option<&'static str> {
+    let [part] = function.name.0.as_slice() else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match (part.as_ident()?.value.to_lowercase().as_str(), list.args.len()) {
+        ("log", 1) => Some("log10"),
+        ("array_remove", 2) => Some("array_remove_all"),
+        ("array_replace", 3) => Some("array_replace_all"),
+        ("regexp_substr", 2) => Some("regexp_extract"),
+        _ => None,
+    }
+}
+
+/// The name that the engine knows a type by.
+fn with_known_name(data_type: &mut DataType) {
+    *data_type = match data_type {
+        DataType::Dec(digits) => DataType::Decimal(*digits),
+        DataType::CharacterVarying(length) => DataType::Varchar(*length),
+        DataType::Character(length) => DataType::Char(*length),
+        _ => return,
+    };
+}
+
+fn with_micros(data_type: &mut DataType) {
+    if let DataType::Timestamp(digits @ None, _) = data_type {
+        *digits = Some(SECOND_DIGITS);
+    }
+}
+
+/// Bytes and arrays that are written as text.
+fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
+    match data_type {
+        DataType::Bytea => {
+            let digits = text.strip_prefix("\\x")?;
+            let is_hex = digits.len() % 2 == 0 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            is_hex.then(|| Expr::Value(Value::HexStringLiteral(digits.to_owned()).with_empty_span()))
+        }
+        DataType::Array(ArrayElemTypeDef::SquareBracket(..) | ArrayElemTypeDef::AngleBracket(_)) => {
+            let elements = elements(text)?;
+            let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
+            Some(Expr::Array(Array { elem: elements.into_iter().map(element).collect(), named: true }))
+        }
+        _ => None,
+    }
+}
+
+/// The elements of `{a,"b c",NULL}`; nothing if it is none, or has arrays in it.
+fn elements(text: &str) -> Option<Vec<Option<String>>> {
+    let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut elements = Vec::new();
+    if inside.trim().is_empty() {
+        return Some(elements);
+    }
+    let mut letters = inside.chars();
+    loop {
+        let (mut element, mut is_quoted, mut in_quotes, mut at_end) = (String::new(), false, false, true);
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\\' => element.push(letters.next()?),
+                '"' => (is_quoted, in_quotes) = (true, !in_quotes),
+                ',' if !in_quotes => {
+                    at_end = false;
+                    break;
+                }
+                '{' | '}' if !in_quotes => return None,
+                letter => element.push(letter),
+            }
+        }
+        let plain = element.trim();
+        match is_quoted {
+            true => elements.push(Some(element)),
+            false if plain.is_empty() => return None,
+            false if plain.eq_ignore_ascii_case("null") => elements.push(None),
+            false => elements.push(Some(plain.to_owned())),
+        }
+        if at_end {
+            return (!in_quotes).then_some(elements);
+        }
+    }
+}
+
+/// A pattern of `SIMILAR TO` as a regular expression that the whole text has to match.
+fn regular(pattern: &str, escape: Option<char>) -> Option<String> {
+    let mut letters = pattern.chars();
+    let mut regular = String::from("^(?s:");
+    while let Some(letter) = letters.next() {
+        match letter {
+            letter if Some(letter) == escape => push_escaped(&mut regular, letters.next()?),
+            '%' => regular.push_str(".*"),
+            '_' => regular.push('.'),
+            '.' | '^' | '$' | '\\' => push_escaped(&mut regular, letter),
+            letter => regular.push(letter),
+        }
+    }
+    regular.push_str(")$");
+    Some(regular)
+}
+
+fn push_escaped(regular: &mut String, letter: char) {
+    if !letter.is_alphanumeric() {
+        regular.push('\\');
+    }
+    regular.push(letter);
+}
+
+fn text_in(value: &ValueWithSpan) -> Option<&str> {
+    match &value.value {
+        Value::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.with_empty_span())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{elements, regular};
+
+    #[test]
+    fn arrays_in_text_are_read() {
+        let read = |text: &str| {
+            elements(text)
+                .map(|read| read.into_iter().map(|one| one.unwrap_or("-".to_owned())).collect::<Vec<_>>().join("|"))
+        };
+        for (text, expected) in [
+            ("{}", Some("")),
+            ("{1,2,3}", Some("1|2|3")),
+            (" { a , b } ", Some("a|b")),
+            (r#"{"a,b","c\"d",NULL,"NULL",""}"#, Some("a,b|c\"d|-|NULL|")),
+            ("{{1},{2}}", None),
+            ("{1,}", None),
+            ("{\"a}", None),
+            ("1,2", None),
+        ] {
+            assert_eq!(read(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_regular_expressions_of_the_whole_text() {
+        for (pattern, expected) in [("h%o", "^(?s:h.*o)$"), ("(a|b)_.", "^(?s:(a|b).\\.)$"), ("50\\%", "^(?s:50\\%)$")]
+        {
+            assert_eq!(regular(pattern, Some('\\')).as_deref(), Some(expected));
+        }
+        assert_eq!(regular("a\\", Some('\\')), None);
+    }
+}

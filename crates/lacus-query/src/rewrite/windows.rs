@@ -1,0 +1,63 @@
+//! Windows with names: `sum(x) OVER (w ROWS 1 PRECEDING) … WINDOW w AS (PARTITION BY k ORDER BY day)`.
+//!
+//! The engine knows `OVER w`, and forgets what `w` says in `OVER (w …)` and in `WINDOW v AS (w …)`.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, WindowSpec, WindowType,
+    visit_expressions_mut,
+};
+
+use super::same_name;
+
+/// Windows that are built on others, at most, one on the other.
+const DEPTH_MAX: usize = 16;
+
+/// Writes out what windows are built on.
+pub(super) fn write_out(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let Select { projection, qualify, named_window, .. } = select.as_mut();
+    if named_window.is_empty() {
+        return;
+    }
+    let mut put = |expr: &mut Expr| {
+        if let Expr::Function(call) = expr
+            && let Some(over) = &mut call.over
+            && let Some(spec) = whole(over, named_window, DEPTH_MAX)
+        {
+            *over = WindowType::WindowSpec(spec);
+        }
+        ControlFlow::<()>::Continue(())
+    };
+    // The visitor never breaks off.
+    let _done = visit_expressions_mut(projection, &mut put);
+    let _done = visit_expressions_mut(qualify, &mut put);
+    let _done = visit_expressions_mut(&mut query.order_by, &mut put);
+}
+
+/// A window with all that it is built on; nothing if it names one that is not there.
+fn whole(window: &WindowType, named: &[NamedWindowDefinition], depth: usize) -> Option<WindowSpec> {
+    let depth = depth.checked_sub(1)?;
+    match window {
+        WindowType::NamedWindow(name) => definition(name, named, depth),
+        WindowType::WindowSpec(spec) => {
+            let Some(name) = &spec.window_name else { return Some(spec.clone()) };
+            let base = definition(name, named, depth)?;
+            // As in PostgreSQL, only what the base does not say can be added.
+            if !spec.partition_by.is_empty() || !base.order_by.is_empty() && !spec.order_by.is_empty() {
+                return None;
+            }
+            let order_by = if base.order_by.is_empty() { spec.order_by.clone() } else { base.order_by };
+            Some(WindowSpec { order_by, window_frame: spec.window_frame.clone(), ..base })
+        }
+    }
+}
+
+fn definition(name: &Ident, named: &[NamedWindowDefinition], depth: usize) -> Option<WindowSpec> {
+    let NamedWindowDefinition(_, window) = named.iter().find(|defined| same_name(&defined.0, name))?;
+    match window {
+        NamedWindowExpr::NamedWindow(other) => whole(&WindowType::NamedWindow(other.clone()), named, depth),
+        NamedWindowExpr::WindowSpec(spec) => whole(&WindowType::WindowSpec(spec.clone()), named, depth),
+    }
+}
