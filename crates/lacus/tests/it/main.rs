@@ -5,6 +5,7 @@ mod bad_input;
 mod bucket;
 mod cli;
 mod clients;
+mod conformance;
 mod differential;
 mod drift;
 mod erase;
