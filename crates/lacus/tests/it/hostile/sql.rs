@@ -48,7 +48,7 @@ fn statements() -> Vec<(&'static str, String, &'static str)> {
         ),
         ("a series without end", format!("SELECT count(*) FROM {}", series(i64::MAX as u64)), "57014"),
         ("a recursion without end", recursive("n + 1 FROM r"), ANY),
-        ("a recursion that doubles what nobody looks at", recursive("n * 2 FROM r"), "57014"),
+        ("a recursion that doubles until it overflows", recursive("n * 2 FROM r"), "22003"),
         ("a recursion that grows tenfold", recursive("n + 1 FROM r, generate_series(1, 10) AS g(x)"), ANY),
         ("division by zero", "SELECT 1 / 0".to_owned(), "22012"),
         ("rest of a division by zero", "SELECT 1 % 0".to_owned(), "22012"),
@@ -61,7 +61,7 @@ fn statements() -> Vec<(&'static str, String, &'static str)> {
         ("a sum that is too large", "SELECT 9223372036854775807 + 1".to_owned(), "22003"),
         ("a product that is too large", "SELECT v * v FROM (VALUES (4611686018427387904)) AS t(v)".to_owned(), "22003"),
         ("a negation that is too large", "SELECT -(-9223372036854775807 - 1)".to_owned(), "22003"),
-        ("a cast that is too large", "SELECT CAST(3000000000 AS integer)".to_owned(), "22P02"),
+        ("a cast that is too large", "SELECT CAST(3000000000 AS integer)".to_owned(), "22003"),
         ("an expression that takes ages", "SELECT regexp_like(repeat('a', 100000), '(a+)+$')".to_owned(), ""),
     ]
 }
