@@ -9,7 +9,6 @@ import asyncio
 import os
 import ssl
 import threading
-import time
 
 import adbc_driver_postgresql.dbapi
 import asyncpg
@@ -147,9 +146,6 @@ def main():
     bound(server, *scram, asked.ca)
     cancelling(server, *scram)
     redshift(server, *md5, asked.ca)
-    began = time.monotonic()
-    psycopg.connect(**server, user=scram[0], password=scram[1]).close()
-    assert time.monotonic() - began < 1, "a few wrong passwords cost no time"
     print("drivers log in")
 
 

