@@ -144,7 +144,7 @@ async fn a_question_is_answered_again_while_its_tables_are_the_same() {
         assert_eq!(read(&session, query).await, (rows.clone(), 0), "{query}");
         // In other letters it is the same.
         let spelled = query.to_lowercase().replace(' ', "  ");
-        assert_eq!(read(&other, &spelled).await, (rows, 0), "{spelled}");
+        assert_eq!(read(&session, &spelled).await, (rows, 0), "{spelled}");
     }
     let sum = "SELECT sum(n) FROM t";
     assert_eq!(read(&session, sum).await.0, "500500");
