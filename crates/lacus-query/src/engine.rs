@@ -46,6 +46,7 @@ use crate::subquery_order::OrderBesideSubqueries;
 use crate::table::STORE_URL;
 use crate::variables::SERVER_VERSION;
 use crate::views::ViewPlanner;
+use crate::whole_order::WholeOrder;
 
 /// The catalog that every session starts in.
 pub(crate) const CATALOG: &str = "lake";
@@ -261,6 +262,8 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// The same for physical plans.
 fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    let learned_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new_post_optimization().name());
+    rules.insert(learned_filters.unwrap_or(rules.len()), Arc::new(WholeOrder));
     let first_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new().name());
     rules.insert(first_filters.unwrap_or(0), Arc::new(NullsInJoins));
     rules.insert(0, Arc::new(OrderBesideSubqueries));

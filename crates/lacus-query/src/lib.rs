@@ -45,6 +45,7 @@ mod transactions;
 mod users;
 mod variables;
 mod views;
+mod whole_order;
 mod writing;
 
 #[cfg(test)]

@@ -160,3 +160,13 @@ async fn joins_that_must_see_nulls_see_them() {
     let same = "select count(*) from tail join nulls on tail.n is not distinct from nulls.n";
     assert_eq!(ask(&session, same).await, "2");
 }
+
+#[tokio::test]
+async fn the_first_rows_of_a_union_are_those_of_all_parts() {
+    let session = lake().session();
+    let parts = "(SELECT 1 AS a, 10 AS b FROM clicks) UNION ALL (SELECT 2, CAST(NULL AS bigint) FROM clicks)";
+    let query = format!("{parts} ORDER BY a DESC, b LIMIT 2");
+    for _ in 0..5 {
+        assert_eq!(ask(&session, &query).await, "2|-\n2|-");
+    }
+}
