@@ -163,7 +163,8 @@ async fn joins_that_must_see_nulls_see_them() {
 
 #[tokio::test]
 async fn the_first_rows_of_a_union_are_those_of_all_parts() {
-    let session = lake().session();
+    let lake = lake();
+    let session = lake.session();
     let parts = "(SELECT 1 AS a, 10 AS b FROM clicks) UNION ALL (SELECT 2, CAST(NULL AS bigint) FROM clicks)";
     let query = format!("{parts} ORDER BY a DESC, b LIMIT 2");
     for _ in 0..5 {
