@@ -5,12 +5,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use lacus_core::Error;
+use lacus_core::{Error, Result};
 
 /// What an unfinished file adds to its name. Such files mean nothing and are removed at open.
 pub(crate) const UNFINISHED: &str = "tmp";
+/// The permissions of a new file, less what the user's mask takes away.
+const ORDINARY: u32 = 0o666;
+/// Its owner may read and write it, and nobody else.
+const PRIVATE: u32 = 0o600;
 
 /// Makes a directory and those above it, and syncs the names.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
@@ -41,14 +46,28 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
 /// As [`replace`], with the bytes that `write` writes.
 pub(crate) fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let file = replace_unsynced(path, |file| write(file).and_then(|()| file.sync_all()))?;
+    let file = replace_unsynced(path, ORDINARY, |file| write(file).and_then(|()| file.sync_all()))?;
     sync_directory(directory)?;
     Ok(file)
 }
 
+/// Puts a file with secrets at `path`, durably, in place of what is there: only its owner can read it.
+///
+/// # Errors
+/// `Unavailable` when the disk does not take it; what was there is there then, or, if only its name could not be synced, these
+/// bytes.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let replace = || {
+        let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        replace_unsynced(path, PRIVATE, |file| file.write_all(bytes).and_then(|()| file.sync_all()))?;
+        sync_directory(directory)
+    };
+    replace().map_err(|error| refused(path, error))
+}
+
 /// Puts a file with these bytes at `path` without waiting for the disk: for what can be derived again.
 pub(crate) fn replace_derived(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_unsynced(path, |file| file.write_all(bytes)).map(drop)
+    replace_unsynced(path, ORDINARY, |file| file.write_all(bytes)).map(drop)
 }
 
 /// The error for a file that could not be replaced. Whatever the disk said, the sender may try again: a folder that is away
@@ -59,9 +78,14 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> Error {
         .with_hint("try again when the disk takes writes: is it full, or read-only?")
 }
 
-fn replace_unsynced(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
+fn replace_unsynced(
+    path: &Path,
+    permissions: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
     let unfinished = unfinished_name(path);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&unfinished)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(true).mode(permissions).open(&unfinished)?;
     let done = write(&mut file).and_then(|()| fs::rename(&unfinished, path));
     if let Err(error) = done {
         // The first error is the one that counts. What stays behind is removed at the next open.

@@ -2,12 +2,12 @@
 //!
 //! A file that does not match its checksum is not believed: a digest with a flipped bit would be a key that nobody has.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use lacus_core::{Context, Error, Result};
+use lacus_stream::replace_private;
 use serde::{Deserialize, Serialize};
 
 use super::secret::{Digest, MasterKey};
@@ -15,8 +15,6 @@ use super::secret::{Digest, MasterKey};
 const KEYS_FILE: &str = "keys.json";
 const MASTER_FILE: &str = "master.key";
 const FORMAT: u32 = 1;
-/// Of the owner, and of nobody else.
-const PRIVATE: u32 = 0o600;
 
 /// The stored keys.
 pub(super) struct Store {
@@ -82,7 +80,7 @@ impl Store {
     pub(super) fn seal(&mut self, id: &str, secret: &str) -> Result<String> {
         if self.master.is_none() {
             let master = MasterKey::new()?;
-            replace(&self.directory.join(MASTER_FILE), master.to_hex().as_bytes())?;
+            replace_private(&self.directory.join(MASTER_FILE), master.to_hex().as_bytes())?;
             self.master = Some(master);
         }
         self.master.as_ref().expect("made above").seal(id, secret)
@@ -108,7 +106,7 @@ impl Store {
     fn replace(&mut self, keys: Vec<StoredKey>) -> Result<()> {
         let stored = StoredKeys { format: FORMAT, crc32: checksum(&keys)?, keys };
         let text = serde_json::to_vec_pretty(&stored).map_err(|error| Error::internal(error.to_string()))?;
-        replace(&self.directory.join(KEYS_FILE), &text)?;
+        replace_private(&self.directory.join(KEYS_FILE), &text)?;
         self.keys = stored.keys;
         Ok(())
     }
@@ -147,17 +145,4 @@ fn stored_master(directory: &Path) -> Result<Option<MasterKey>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context(format!("read {}", path.display())),
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let unfinished = path.with_added_extension("tmp");
-    let write = || -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(PRIVATE).open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().context(format!("write {}", path.display()))
 }

@@ -2,20 +2,18 @@
 //!
 //! A file that does not match its checksum is not believed: a verifier with a flipped bit is one of a password that nobody has.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lacus_core::{Context, Error, Result};
+use lacus_stream::replace_private;
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "users.json";
 const FORMAT: u32 = 1;
-/// Of the owner, and of nobody else.
-const PRIVATE: u32 = 0o600;
 const SECRET_BYTES: usize = 32;
 
 /// The stored users.
@@ -84,11 +82,7 @@ impl Store {
         let content = Content { users, ..self.content.clone() };
         let stored = StoredUsers { format: FORMAT, crc32: checksum(&content)?, content };
         let text = serde_json::to_vec_pretty(&stored).map_err(|error| Error::internal(error.to_string()))?;
-        replace(&self.path, &text).map_err(|error| {
-            Error::unavailable(format!("could not write {}: {error}", self.path.display()))
-                .with_source(error)
-                .with_hint("try again when the disk takes writes: is it full, or read-only?")
-        })?;
+        replace_private(&self.path, &text)?;
         self.content = stored.content;
         Ok(())
     }
@@ -115,14 +109,4 @@ fn read(path: &Path, text: &[u8]) -> Result<Content> {
 fn checksum(content: &Content) -> Result<u32> {
     let text = serde_json::to_vec(content).map_err(|error| Error::internal(error.to_string()))?;
     Ok(crc32fast::hash(&text))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_added_extension("tmp");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(PRIVATE).open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
