@@ -8,9 +8,12 @@ use std::iter;
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int32Type;
-use iceberg::spec::{DataFile, Datum, PrimitiveLiteral, PrimitiveType, Schema, Struct, TableMetadata, Transform};
+use iceberg::spec::{
+    DataFile, Datum, NestedFieldRef, PrimitiveLiteral, PrimitiveType, Struct, TableMetadata, Transform, Type,
+};
 
 use crate::arrange::transformed;
+use crate::kernel::is_data_file;
 use crate::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 
 /// Columns of a file whose bounds are kept: the system columns and those of the layout first, then in order of discovery.
@@ -42,6 +45,7 @@ pub struct FileStats {
     /// Fields of the partition that are buckets: source column, buckets, and which one it is.
     buckets: Box<[BucketOf]>,
     may_have_nan: bool,
+    is_own: bool,
 }
 
 /// The bucket that all values of a column are in.
@@ -100,12 +104,14 @@ impl FileStats {
     pub(crate) fn of(file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Self {
         let placement =
             Placement { spec_id, values: file.partition().clone(), sort_order: file.sort_order_id().unwrap_or(0) };
+        let is_own = is_data_file(file.file_path());
         let columns = ids_to_keep(file, metadata).into_iter().map(|id| column_of(file, id));
         Self {
             columns: columns.collect(),
             buckets: partition_buckets(file, spec_id, metadata),
             placement,
-            may_have_nan: may_have_nan(file, metadata),
+            may_have_nan: may_have_nan(file, is_own, metadata),
+            is_own,
         }
     }
 
@@ -114,6 +120,13 @@ impl FileStats {
     #[must_use]
     pub fn may_have_nan(&self) -> bool {
         self.may_have_nan
+    }
+
+    /// Whether lacus wrote the file: then its bounds of whole numbers and times are values of it. Those of other writers need
+    /// only hold all values.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// What is known of the column with this field id.
@@ -157,18 +170,24 @@ fn ids_to_keep(file: &DataFile, metadata: &TableMetadata) -> BTreeSet<i32> {
     kept
 }
 
-/// Not every engine counts values that are no numbers: then each column of fractions may have some.
-fn may_have_nan(file: &DataFile, metadata: &TableMetadata) -> bool {
+/// Not every engine counts values that are no numbers, and some count nothing: then each column of fractions may have some.
+/// Of a file of lacus all columns are counted that it has.
+fn may_have_nan(file: &DataFile, is_own: bool, metadata: &TableMetadata) -> bool {
     let counts = file.nan_value_counts();
-    let is_fraction = |id: i32| {
-        let schemas = iter::once(metadata.current_schema()).chain(metadata.schemas_iter());
-        let field = schemas.map(AsRef::as_ref).find_map(|schema: &Schema| schema.field_by_id(id));
-        field.is_some_and(|field| {
-            matches!(field.field_type.as_primitive_type(), Some(PrimitiveType::Float | PrimitiveType::Double))
-        })
-    };
-    let mut uncounted = file.value_counts().keys().filter(|id| !counts.contains_key(id));
-    counts.values().any(|&count| count > 0) || uncounted.any(|&id| is_fraction(id))
+    let schemas = || iter::once(metadata.current_schema()).chain(metadata.schemas_iter());
+    let is_uncounted = |id: i32, field: &NestedFieldRef| !counts.contains_key(&id) && is_fraction(&field.field_type);
+    if counts.values().any(|&count| count > 0) {
+        return true;
+    }
+    if is_own {
+        let field = |id: i32| schemas().find_map(|schema| schema.field_by_id(id));
+        return file.value_counts().keys().any(|&id| field(id).is_some_and(|field| is_uncounted(id, field)));
+    }
+    schemas().any(|schema| schema.field_id_to_fields().iter().any(|(&id, field)| is_uncounted(id, field)))
+}
+
+fn is_fraction(kind: &Type) -> bool {
+    matches!(kind.as_primitive_type(), Some(PrimitiveType::Float | PrimitiveType::Double))
 }
 
 fn column_of(file: &DataFile, id: i32) -> ColumnStats {
@@ -204,4 +223,64 @@ fn partition_buckets(file: &DataFile, spec_id: i32, metadata: &TableMetadata) ->
         Some(BucketOf { id: field.source_id, count, bucket })
     });
     buckets.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{
+        DataContentType, DataFileBuilder, DataFileFormat, FormatVersion, NestedField, Schema, SortOrder,
+        TableMetadataBuilder, UnboundPartitionSpec,
+    };
+
+    use super::*;
+
+    const OWN: &str = "file:///lake/main/t/data/01a20131-93d7-7111-88eb-e03dce2a4801-00000.parquet";
+    const SPARK: &str = "file:///lake/main/t/data/00000-0-1f6e2f0a-5d4c-4b8e-9a53-0d3f3b1c2a10-00001.parquet";
+
+    /// A table of one whole number, 1, and one fraction, 2.
+    fn table() -> TableMetadata {
+        let column = |id, name: &str, kind| NestedField::optional(id, name, Type::Primitive(kind)).into();
+        let columns = [column(1, "n", PrimitiveType::Long), column(2, "x", PrimitiveType::Double)];
+        let schema = Schema::builder().with_fields(columns).build().unwrap();
+        let spec = UnboundPartitionSpec::builder().build();
+        let (order, place) = (SortOrder::unsorted_order(), "file:///lake/main/t".to_owned());
+        let metadata =
+            TableMetadataBuilder::new(schema, spec, order, place, FormatVersion::V2, HashMap::new()).unwrap();
+        metadata.build().unwrap().metadata
+    }
+
+    fn stats(path: &str, values: &[i32], not_numbers: &[(i32, u64)]) -> FileStats {
+        let mut file = DataFileBuilder::default();
+        file.content(DataContentType::Data)
+            .file_path(path.to_owned())
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::empty())
+            .partition_spec_id(0)
+            .record_count(3)
+            .file_size_in_bytes(100)
+            .value_counts(values.iter().map(|&id| (id, 3)).collect())
+            .nan_value_counts(not_numbers.iter().copied().collect());
+        FileStats::of(&file.build().unwrap(), 0, &table())
+    }
+
+    #[test]
+    fn what_nobody_counted_may_be_no_number() {
+        assert!(!stats(OWN, &[1, 2], &[(2, 0)]).may_have_nan());
+        assert!(stats(OWN, &[1, 2], &[(2, 1)]).may_have_nan());
+        assert!(stats(OWN, &[1, 2], &[]).may_have_nan());
+        // It is from before the column came.
+        assert!(!stats(OWN, &[1], &[]).may_have_nan());
+        // Other writers may count nothing.
+        assert!(stats(SPARK, &[1], &[]).may_have_nan());
+        assert!(stats(SPARK, &[], &[]).may_have_nan());
+        assert!(!stats(SPARK, &[1, 2], &[(2, 0)]).may_have_nan());
+    }
+
+    #[test]
+    fn own_files_are_known_by_their_names() {
+        assert!(stats(OWN, &[], &[]).is_own());
+        assert!(!stats(SPARK, &[], &[]).is_own());
+        assert!(!is_data_file("01a20131-93d7-7111-88eb-e03dce2a4801.parquet"));
+        assert!(!is_data_file("part-00000.parquet"));
+    }
 }

@@ -89,6 +89,17 @@ pub(crate) struct AddedFile {
     pub(crate) spec_id: i32,
 }
 
+/// Whether this is the name of a data file that lacus wrote, as [`Names::data`] has it: those of other writers are not like it.
+pub(crate) fn is_data_file(path: &str) -> bool {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    let parts = name.strip_suffix(".parquet").and_then(|stem| stem.rsplit_once('-'));
+    parts.is_some_and(|(id, number)| {
+        Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 7)
+            && number.len() >= 5
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// A commit, ready to be written.
 pub(crate) struct Planned {
     pub(crate) base: Base,

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf}
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::enforce_sorting::EnforceSorting;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -39,6 +40,7 @@ use crate::dialect::Dialect;
 use crate::error::Names;
 use crate::memory::SharedMemory;
 use crate::null_joins::{NullsInJoins, WholeNotIn};
+use crate::one_partition::OnePartition;
 use crate::postgres::{self, Oids, is_system};
 use crate::reuse::Answers;
 use crate::session::Session;
@@ -264,6 +266,8 @@ fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync
     let mut rules = PhysicalOptimizer::new().rules;
     let learned_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new_post_optimization().name());
     rules.insert(learned_filters.unwrap_or(rules.len()), Arc::new(WholeOrder));
+    let sorts = rules.iter().position(|rule| rule.name() == EnforceSorting::new().name());
+    rules.insert(sorts.map_or(rules.len(), |sorts| sorts + 1), Arc::new(OnePartition));
     let first_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new().name());
     rules.insert(first_filters.unwrap_or(0), Arc::new(NullsInJoins));
     rules.insert(0, Arc::new(OrderBesideSubqueries));

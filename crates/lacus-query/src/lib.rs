@@ -26,6 +26,7 @@ mod metadata;
 mod naming;
 mod null_joins;
 mod numbered;
+mod one_partition;
 mod one_row;
 mod parameters;
 mod places;

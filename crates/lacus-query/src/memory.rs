@@ -2,15 +2,18 @@
 //!
 //! Of `DataFusion`'s pools one lets the first operator take all, and the other gives each operator of each query the same
 //! part, needed or not: a grouping among ten operators goes to disk with nine tenths of the memory free. Here an operator
-//! that can go to disk may have more than its part while half is free for the others: for joins above all, which can't.
+//! that can go to disk may have more than its part while half is free for the others: for joins above all, which can't. And
+//! however much the greedy have, the first bytes of each other are there when it asks for them: without any it would fail.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use datafusion::common::{DataFusionError, Result, resources_datafusion_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
-/// One part of so many is for those that have less than their share, and for what can't go to disk.
+/// One part of so many is for those that have less than their share, and for what can't go to disk; and one part of so many of
+/// its share each operator finds free.
 const KEPT_FREE: usize = 2;
 
 /// A bound on the memory of all operators together.
@@ -25,8 +28,23 @@ pub(crate) struct SharedMemory {
 struct State {
     /// Bytes that operators have.
     taken: usize,
-    /// Operators that can go to disk.
-    spillers: usize,
+    /// What operators that can go to disk have, in bytes by the number of the consumer.
+    spillers: HashMap<usize, usize>,
+}
+
+impl State {
+    /// Bytes that those others that can go to disk lack to have this many each.
+    fn lacking(&self, floor: usize, but: usize) -> usize {
+        let others = self.spillers.iter().filter(|(id, _)| **id != but);
+        others.map(|(_, has)| floor.saturating_sub(*has)).sum()
+    }
+
+    fn add(&mut self, reservation: &MemoryReservation, bytes: usize) {
+        self.taken += bytes;
+        if let Some(has) = self.spillers.get_mut(&reservation.consumer().id()) {
+            *has += bytes;
+        }
+    }
 }
 
 impl SharedMemory {
@@ -46,33 +64,44 @@ impl MemoryPool for SharedMemory {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        self.state().spillers += usize::from(consumer.can_spill());
+        if consumer.can_spill() {
+            self.state().spillers.insert(consumer.id(), 0);
+        }
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        let mut state = self.state();
-        state.spillers = state.spillers.saturating_sub(usize::from(consumer.can_spill()));
+        self.state().spillers.remove(&consumer.id());
     }
 
-    fn grow(&self, _reservation: &MemoryReservation, additional: usize) {
-        self.state().taken += additional;
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.state().add(reservation, additional);
     }
 
-    fn shrink(&self, _reservation: &MemoryReservation, less: usize) {
+    fn shrink(&self, reservation: &MemoryReservation, less: usize) {
         let mut state = self.state();
         state.taken = state.taken.saturating_sub(less);
+        if let Some(has) = state.spillers.get_mut(&reservation.consumer().id()) {
+            *has = has.saturating_sub(less);
+        }
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut state = self.state();
-        let share = self.size / state.spillers.max(1);
-        let is_greedy = reservation.consumer().can_spill() && reservation.size() + additional > share;
-        let kept = if is_greedy { self.size / KEPT_FREE } else { 0 };
+        let id = reservation.consumer().id();
+        let kept = state.spillers.get(&id).map_or(0, |has| {
+            let share = self.size / state.spillers.len();
+            let floor = share / KEPT_FREE;
+            match has + additional {
+                wanted if wanted > share => (self.size / KEPT_FREE).max(state.lacking(floor, id)),
+                wanted if wanted > floor => state.lacking(floor, id),
+                _ => 0,
+            }
+        });
         let left = self.size.saturating_sub(state.taken + kept);
         if additional > left {
             return Err(refused(reservation, additional, left));
         }
-        state.taken += additional;
+        state.add(reservation, additional);
         Ok(())
     }
 
@@ -124,6 +153,20 @@ mod tests {
         assert!(modest.try_grow(1).is_err());
         drop((greedy, idle));
         modest.try_grow(500).unwrap();
+        assert_eq!(pool.reserved(), 1000);
+    }
+
+    #[test]
+    fn whoever_has_little_is_not_refused_for_others() {
+        let pool = pool();
+        let all: Vec<_> = (0..10).map(|_| spiller(&pool)).collect();
+        all[0].try_grow(500).unwrap();
+        // Those that come first have their shares, and leave half a share for each that has nothing yet.
+        let with_share = all[1..].iter().filter(|spiller| spiller.try_grow(100).is_ok()).count();
+        assert_eq!(with_share, 1);
+        for spiller in all.iter().filter(|spiller| spiller.size() == 0) {
+            spiller.try_grow(50).unwrap();
+        }
         assert_eq!(pool.reserved(), 1000);
     }
 

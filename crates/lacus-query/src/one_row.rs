@@ -1,22 +1,26 @@
 //! Subqueries that are values and look at the row outside: `SELECT o.id, (SELECT c.name FROM cities c WHERE c.id = o.city)`.
 //!
 //! The engine joins what such a subquery has, and wants to be sure that it is one row at most. Where the text does not tell, the
-//! rows are counted while the query runs: a second one is an error, as SQL has it. The first of several, `ORDER BY x LIMIT 1`, is
-//! an aggregate, too: the engine has no plan for a limit there.
+//! rows are counted while the query runs, and a second one is an error, as SQL has it: above the join, where only those rows are
+//! that somebody asked for. The first of several, `ORDER BY x LIMIT 1`, is an aggregate, too: the engine has no plan for a limit
+//! there.
 
 use std::mem::size_of_val;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StructArray};
+use datafusion::arrow::compute::{is_null, nullif};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, exec_err};
+use datafusion::common::{Column, exec_err, internal_err};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Expr, ExprFunctionExt, FetchType, LogicalPlan, LogicalPlanBuilder,
-    Projection, Signature, SkipType, Subquery, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, ExprFunctionExt, FetchType, LogicalPlan,
+    LogicalPlanBuilder, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SkipType, Subquery,
+    Volatility,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -26,7 +30,11 @@ const VALUE: &str = "value#";
 /// Counts the rows of subqueries that are values, where nothing else says that there is one at most.
 pub(crate) fn count_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     let counted = plan.transform_up_with_subqueries(|plan| {
-        let with_counts = plan.map_expressions(|expr| expr.transform_up(counted))?;
+        let names = NamePreserver::new(&plan);
+        let with_counts = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(expr.transform_up(counted)?.update_data(|expr| name.restore(expr)))
+        })?;
         if !with_counts.transformed {
             return Ok(with_counts);
         }
@@ -41,19 +49,23 @@ fn counted(expr: Expr) -> Result<Transformed<Expr>> {
     if subquery.outer_ref_columns.is_empty() || plan.schema().fields().len() != 1 {
         return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
     }
-    let column = Column::from(plan.schema().qualified_field(0));
-    let (rows, value) = match first(plan)? {
-        Some(first) => first,
-        None if plan.max_rows().is_some_and(|rows| rows <= 1) || is_aggregate(plan) => {
-            return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
-        }
-        None => {
-            let the_value = AggregateUDF::new_from_impl(TheValue::default());
-            (plan.clone(), the_value.call(vec![Expr::Column(column)]))
-        }
-    };
+    if let Some((rows, value)) = first(plan)? {
+        return Ok(Transformed::yes(valued(subquery, rows, value)?));
+    }
+    if plan.max_rows().is_some_and(|rows| rows <= 1) || is_aggregate(plan) {
+        return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
+    }
+    let column = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+    let with_count = AggregateUDF::new_from_impl(WithCount::default()).call(vec![column]);
+    let rows = plan.clone();
+    let counted = valued(subquery, rows, with_count)?;
+    Ok(Transformed::yes(ScalarUDF::new_from_impl(TheOnly::default()).call(vec![counted])))
+}
+
+/// The subquery whose value is this aggregate of these rows.
+fn valued(subquery: Subquery, rows: LogicalPlan, value: Expr) -> Result<Expr> {
     let plan = LogicalPlanBuilder::from(rows).aggregate(Vec::<Expr>::new(), vec![value.alias(VALUE)])?.build()?;
-    Ok(Transformed::yes(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), ..subquery })))
+    Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), ..subquery }))
 }
 
 /// The rows of a query that ends in `LIMIT 1`, and the aggregate that is its value.
@@ -91,21 +103,21 @@ fn is_aggregate(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// The value of the only row, null if there is none.
+/// A value of some rows, null if there are none, and how many they are.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct TheValue {
+struct WithCount {
     signature: Signature,
 }
 
-impl Default for TheValue {
+impl Default for WithCount {
     fn default() -> Self {
         Self { signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
-impl AggregateUDFImpl for TheValue {
+impl AggregateUDFImpl for WithCount {
     fn name(&self) -> &'static str {
-        "the_value"
+        "with_count"
     }
 
     fn signature(&self) -> &Signature {
@@ -113,64 +125,105 @@ impl AggregateUDFImpl for TheValue {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        match arguments {
-            [kind] => Ok(kind.clone()),
-            _ => exec_err!("a subquery that is a value has one column"),
-        }
+        let [kind] = arguments else { return exec_err!("a subquery that is a value has one column") };
+        Ok(DataType::Struct(value_and_rows(kind)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let value = Field::new(format!("{}[value]", args.name), args.return_type().clone(), true);
-        let rows = Field::new(format!("{}[rows]", args.name), DataType::Int64, false);
-        Ok(vec![Arc::new(value), Arc::new(rows)])
+        let name = format!("{}[counted]", args.name);
+        Ok(vec![Arc::new(Field::new(name, args.return_type().clone(), true))])
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One { value: ScalarValue::try_from(args.return_field.data_type())?, rows: 0 }))
+        let DataType::Struct(fields) = args.return_field.data_type() else {
+            return internal_err!("{} has the type {}", self.name(), args.return_field.data_type());
+        };
+        Ok(Box::new(Counted { value: ScalarValue::try_from(fields[0].data_type())?, rows: 0, fields: fields.clone() }))
     }
+}
+
+fn value_and_rows(kind: &DataType) -> Fields {
+    Fields::from(vec![Field::new("value", kind.clone(), true), Field::new("rows", DataType::Int64, false)])
 }
 
 #[derive(Debug)]
-struct One {
+struct Counted {
     value: ScalarValue,
     rows: i64,
+    fields: Fields,
 }
 
-impl One {
+impl Counted {
     fn add(&mut self, rows: i64, values: &ArrayRef, row: usize) -> Result<()> {
-        self.rows += rows;
-        match self.rows {
-            0 => Ok(()),
-            1 if rows == 0 => Ok(()),
-            1 => {
-                self.value = ScalarValue::try_from_array(values, row)?;
-                Ok(())
-            }
-            _ => exec_err!("more than one row returned by a subquery used as an expression"),
+        if self.rows == 0 && rows > 0 {
+            self.value = ScalarValue::try_from_array(values, row)?;
         }
+        self.rows = self.rows.saturating_add(rows);
+        Ok(())
     }
 }
 
-impl Accumulator for One {
+impl Accumulator for Counted {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let rows = i64::try_from(values[0].len()).unwrap_or(i64::MAX);
         self.add(rows, &values[0], 0)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let counts = states[1].as_primitive::<Int64Type>();
-        (0..counts.len()).try_for_each(|row| self.add(counts.value(row), &states[0], row))
+        let states = states[0].as_struct();
+        let rows = states.column(1).as_primitive::<Int64Type>();
+        (0..rows.len()).try_for_each(|row| self.add(rows.value(row), states.column(0), row))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.value.clone(), ScalarValue::Int64(Some(self.rows))])
+        Ok(vec![self.evaluate()?])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(self.value.clone())
+        let columns = vec![self.value.to_array()?, Arc::new(Int64Array::from(vec![self.rows])) as _];
+        Ok(ScalarValue::Struct(Arc::new(StructArray::try_new(self.fields.clone(), columns, None)?)))
     }
 
     fn size(&self) -> usize {
         size_of_val(self) - size_of_val(&self.value) + self.value.size()
+    }
+}
+
+/// The value of [`WithCount`], or an error if it is one of several.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TheOnly {
+    signature: Signature,
+}
+
+impl Default for TheOnly {
+    fn default() -> Self {
+        Self { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for TheOnly {
+    fn name(&self) -> &'static str {
+        "the_only"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        let [DataType::Struct(fields)] = arguments else {
+            return internal_err!("{} has a value and a count", self.name());
+        };
+        Ok(fields[0].data_type().clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let counted = args.args[0].to_array(args.number_rows)?;
+        let counted = counted.as_struct();
+        let rows = counted.column(1).as_primitive::<Int64Type>();
+        if (0..counted.len()).any(|row| counted.is_valid(row) && rows.value(row) > 1) {
+            return exec_err!("more than one row returned by a subquery used as an expression");
+        }
+        Ok(ColumnarValue::Array(nullif(counted.column(0), &is_null(counted)?)?))
     }
 }

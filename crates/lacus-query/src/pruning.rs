@@ -58,7 +58,8 @@ pub(crate) fn field_id(field: &Field) -> Option<i32> {
     field.metadata().get("PARQUET:field_id")?.parse().ok()
 }
 
-/// The least and the greatest value of a column in some files. None where bounds may be cut or rounded, or are not known.
+/// The least and the greatest value of a column in some files. None where bounds may be cut or rounded, or are not known, or are
+/// those of another writer: they may be wider than its values.
 pub(crate) fn value_range(files: &[&LiveFile], field: &Field) -> Option<(ScalarValue, ScalarValue)> {
     let kind = field.data_type();
     let is_exact = matches!(
@@ -71,6 +72,9 @@ pub(crate) fn value_range(files: &[&LiveFile], field: &Field) -> Option<(ScalarV
         let stats = file.stats.column(id)?;
         if stats.nulls == Some(file.rows) {
             continue;
+        }
+        if !file.stats.is_own() {
+            return None;
         }
         let (Some(Bound::Long(lower)), Some(Bound::Long(upper))) = (&stats.lower, &stats.upper) else { return None };
         range = Some(range.map_or((*lower, *upper), |(least, greatest)| (least.min(*lower), greatest.max(*upper))));

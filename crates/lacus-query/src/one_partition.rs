@@ -1,0 +1,48 @@
+//! Joins that collect one side whole: `FROM (SELECT 1 AS a FROM u ORDER BY 1 OFFSET 0) JOIN t ON … ORDER BY …`.
+//!
+//! To sort in parallel, the engine takes away what brings partitions together below the sort. Where a join has such a place
+//! on both sides it takes the wrong one, and then refuses its own plan (DataFusion 54.1, `remove_bottleneck_in_subplan`).
+//! Here each operator that wants one partition has one.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
+
+/// Brings partitions together for operators that want one. It has to come after the rule that sorts in parallel.
+#[derive(Debug)]
+pub(crate) struct OnePartition;
+
+impl PhysicalOptimizerRule for OnePartition {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let wanted = plan.required_input_distribution();
+            let has_many = |(child, wanted): (&&Arc<dyn ExecutionPlan>, &Distribution)| {
+                matches!(wanted, Distribution::SinglePartition) && child.output_partitioning().partition_count() > 1
+            };
+            let children = plan.children();
+            if !children.iter().zip(&wanted).any(has_many) {
+                return Ok(Transformed::no(plan));
+            }
+            let children = children.iter().zip(&wanted).map(|pair| match has_many(pair) {
+                true => Arc::new(CoalescePartitionsExec::new(Arc::clone(pair.0))) as Arc<dyn ExecutionPlan>,
+                false => Arc::clone(pair.0),
+            });
+            let children = children.collect();
+            plan.with_new_children(children).map(Transformed::yes)
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "one_partition"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
