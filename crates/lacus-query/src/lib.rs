@@ -12,6 +12,7 @@ mod alter;
 mod answer;
 mod catalog;
 mod comments;
+mod computed_keys;
 mod cost;
 mod cursors;
 mod depth;
