@@ -45,7 +45,7 @@ pub(crate) struct Loaded {
     seen: Seen,
 }
 
-/// By what we see that a file changed.
+/// By what we see that a file changed, or who may read it: its number, when it was changed in any way, and its bytes.
 type Seen = [(u64, i64, i64, u64); 2];
 
 impl Tls {
@@ -130,7 +130,7 @@ fn load(certificate: &Path, key: &Path) -> Result<Loaded> {
 fn seen(certificate: &Path, key: &Path) -> Result<Seen> {
     let of = |path: &Path, what: &str| {
         let file = fs::metadata(path).map_err(|error| unreadable(path, what, error))?;
-        Ok::<_, Error>((file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
+        Ok::<_, Error>((file.ino(), file.ctime(), file.ctime_nsec(), file.len()))
     };
     Ok([of(certificate, "certificate")?, of(key, "private key")?])
 }

@@ -1,6 +1,7 @@
 //! Certificates that openssl makes, and files that are none.
 
 use std::process::Command;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -82,6 +83,30 @@ fn a_new_certificate_is_taken_and_a_wrong_one_is_not() {
     let second = endpoint();
     fs::remove_file(directory.path().join("one.crt")).unwrap();
     assert!(tls.look(None).is_some() && endpoint() == second);
+}
+
+#[test]
+fn a_key_is_taken_when_only_who_may_read_it_was_mended() {
+    let directory = tempfile::tempdir().unwrap();
+    make(&directory, "one", &P256);
+    make(&directory, "two", &P256);
+    let tls = open(&directory, "one.crt", "one.key").unwrap();
+    let first = tls.current().endpoint.clone();
+    let key = directory.path().join("one.key");
+    for kind in ["crt", "key"] {
+        let path = |name: &str| directory.path().join(format!("{name}.{kind}"));
+        fs::rename(path("two"), path("one")).unwrap();
+    }
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = tls.look(None);
+    assert!(refused.is_some() && tls.current().endpoint == first);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // Files have a clock of some milliseconds: the first change may be within the same one.
+    while tls.look(refused).is_some() {
+        assert!(Instant::now() < deadline, "the key is not looked at again");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    assert!(tls.current().endpoint != first);
 }
 
 #[test]
