@@ -72,8 +72,10 @@ impl Body<'_> {
             b'Q' | b'f' => self.text(),
             // Describe, Close
             b'D' | b'C' => {
-                self.bytes(1)?;
-                self.text()
+                let (what, rest) = self.0.split_first()?;
+                self.0 = rest;
+                // A statement or a portal.
+                if matches!(what, b'S' | b'P') { self.text() } else { None }
             }
             // Execute
             b'E' => {
@@ -195,6 +197,10 @@ mod tests {
         }
         for wrong in [b"p\0\0\0\x05\0", b"\0\0\0\0\x05\0", b"F\0\0\0\x05\0"] {
             assert!(read(wrong).await.is_err());
+        }
+        for (kind, what) in [(b'D', b"X\0"), (b'C', b"X\0"), (b'D', b"s\0"), (b'C', b"\0\0")] {
+            let error = read(&message(kind, what)).await.unwrap_err();
+            assert!(error.contains("invalid frontend message"), "neither a statement nor a portal: {error}");
         }
         assert!(read(b"Q\x7f\xff\xff\xff").await.unwrap_err().contains("16 MiB"));
         assert!(read(b"Q\0\0\0\x40sel").await.unwrap().is_none(), "a client that has gone");

@@ -32,6 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
         begun("a query within a query", b"Q\0\0\0\x0eselect 1\0Q\0\0\0\x04"),
         begun("a statement that breaks off", b"P\0\0\0\x06\0\0"),
         begun("values that break off", b"B\0\0\0\x0a\0\0\xff\xff\xff\xff"),
+        begun("to close what is neither a statement nor a portal", b"C\0\0\0\x06X\0"),
         begun("a password that nobody asked for", b"p\0\0\0\x05x"),
         begun("a message of no kind", b"\x01\0\0\0\x04"),
     ]
