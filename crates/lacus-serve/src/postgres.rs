@@ -13,6 +13,7 @@ mod errors;
 mod incoming;
 mod login;
 mod messages;
+mod moments;
 mod negotiation;
 mod numeric;
 mod parameters;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_pg::datatypes::into_pg_type;
 use arrow_pg::encoder::encode_value;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 use lacus_lake::schema::is_uuid;
 use lacus_query::{SqlError, json, type_modifier};
@@ -19,6 +19,7 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::data::DataRow;
 
 use crate::postgres::errors::wire;
+use crate::postgres::moments::{moment, moments};
 use crate::postgres::numeric::{Numeric, Uuid};
 use crate::postgres::texts::{Written, written};
 
@@ -113,6 +114,12 @@ impl Column {
         if self.values.is_null(row) {
             return out.encode_field(&None::<i8>);
         }
+        if let Some(moment) = moment(&self.values, row).map_err(|error| wire(&error))? {
+            return out.encode_field(&moment);
+        }
+        if let Some(moments) = moments(&self.values, row).map_err(|error| wire(&error))? {
+            return out.encode_field(&moments);
+        }
         if field.format() == FieldFormat::Text
             && let Some(text) = written(&self.values, row)
         {
@@ -133,11 +140,24 @@ impl Column {
 }
 
 fn converted(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, SqlError> {
-    cast(array, kind).map_err(|error| {
-        SqlError::invalid("0A000", format!("{} can't be sent to the client", json::type_name(array.data_type())))
-            .with_hint("cast it to text")
-            .with_source(error)
+    // A moment that is out of range is an error: null is another answer.
+    let strictly = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, kind, &strictly).map_err(|error| {
+        let name = json::type_name(array.data_type());
+        let (sqlstate, message) = match is_moment(kind) {
+            true => ("22008", format!("{name} out of range: its microseconds do not fit into 64 bits")),
+            false => ("0A000", format!("{name} can't be sent to the client")),
+        };
+        SqlError::invalid(sqlstate, message).with_hint("cast it to text").with_source(error)
     })
+}
+
+/// Whether values of this type, or of its elements, are about time.
+fn is_moment(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(element) => element.data_type().is_temporal(),
+        kind => kind.is_temporal(),
+    }
 }
 
 impl Shape {

@@ -9,12 +9,8 @@ use pgwire::api::Type;
 use pgwire::api::portal::{Format, Portal};
 use postgres_types::Kind;
 
+use crate::postgres::moments::{DAYS_TO_2000, MICROS_TO_2000};
 use crate::postgres::numeric;
-
-/// Microseconds from 1970 to 2000, where Postgres counts from.
-const MICROS_TO_2000: i64 = 946_684_800_000_000;
-/// Days from 1970 to 2000.
-const DAYS_TO_2000: i32 = 10_957;
 
 /// The parameters of a portal, whose types the client was told are `types`.
 pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type]) -> Result<Vec<ScalarValue>, SqlError> {

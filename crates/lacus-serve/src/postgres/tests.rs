@@ -75,10 +75,28 @@ async fn every_scalar_has_its_text() {
         ("select array[1,2,null], array['a','b,c'], array[array[1],array[2]]", "{1,2,NULL}|{a,\"b,c\"}|[[1],[2]]"),
         ("select named_struct('a', 1, 'b', null, 'c', [named_struct('d', 'x')])", r#"{"a":1,"c":[{"d":"x"}]}"#),
         ("select null::interval, null::decimal(10,2) b, null::date c, null::text[] d", "-|-|-|-"),
+        ("select arrow_cast(arrow_cast(-735160, 'Int32'), 'Date32')", "0044-03-15 BC"),
+        ("select arrow_cast(arrow_cast(2932897, 'Int32'), 'Date32')", "10000-01-01"),
+        ("select arrow_cast(86400000000, 'Time64(Microsecond)')", "24:00:00"),
+        (
+            "select [date '2026-11-20', null], [timestamp '2026-11-20 19:30:00.5']",
+            "{2026-11-20,NULL}|{\"2026-11-20 19:30:00.5\"}",
+        ),
         ("select 'NaN'::double precision, 1e300::double precision", "NaN|1e+300"),
     ] {
         assert_eq!(ask(&client, sql).await, expected, "{sql}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_out_of_range_is_an_error_and_not_null() {
+    let server = TestServer::start().await;
+    let client = connect(&server).await;
+    let sql = "select arrow_cast(86400000001, 'Time64(Microsecond)')";
+    assert_eq!(*refused(&client, sql).await.code(), SqlState::DATETIME_FIELD_OVERFLOW);
+    let error = client.query(sql, &[]).await.err().unwrap();
+    assert_eq!(error.code(), Some(&SqlState::DATETIME_FIELD_OVERFLOW));
+    assert_eq!(ask(&client, "select 1").await, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,13 @@
-//! Numbers and times as PostgreSQL writes them in text: `1e+15`, `2021-07-31 10:20:30.5`, `{1,2.5}`.
+//! Floating point numbers as PostgreSQL writes them in text: `1e+15`, `{1,2.5}`.
 //!
-//! The library that encodes Arrow's values writes six digits of each second, and floating point numbers as Rust does.
+//! The library that encodes Arrow's values writes them as Rust does.
 
 use std::error::Error as StdError;
 use std::fmt::{Display, LowerExp};
 
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
-};
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use pgwire::api::Type;
 use pgwire::types::ToSqlText;
 use pgwire::types::format::FormatOptions;
@@ -53,39 +51,20 @@ pub(crate) fn written(values: &ArrayRef, row: usize) -> Option<String> {
     match values.data_type() {
         DataType::Float64 => Some(number(values.as_primitive::<Float64Type>().value(row), DOUBLE_EXPONENT)),
         DataType::Float32 => Some(number(values.as_primitive::<Float32Type>().value(row), SINGLE_EXPONENT)),
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            let moment = values.as_primitive::<TimestampMicrosecondType>().value_as_datetime(row)?;
-            let text = without_zeros(&moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string());
-            Some(if zone.is_some() { text + "+00" } else { text })
-        }
-        DataType::Time64(TimeUnit::Microsecond) => {
-            let time = values.as_primitive::<Time64MicrosecondType>().value_as_time(row)?;
-            Some(without_zeros(&time.format("%H:%M:%S%.6f").to_string()))
-        }
         DataType::List(_) => list(&values.as_list::<i32>().value(row)),
         _ => None,
     }
 }
 
 fn list(elements: &ArrayRef) -> Option<String> {
-    let quote = match elements.data_type() {
-        DataType::Float64 | DataType::Float32 | DataType::Time64(TimeUnit::Microsecond) => "",
-        DataType::Timestamp(TimeUnit::Microsecond, _) => "\"",
-        _ => return None,
-    };
+    if !matches!(elements.data_type(), DataType::Float64 | DataType::Float32) {
+        return None;
+    }
     let mut texts = Vec::with_capacity(elements.len());
     for row in 0..elements.len() {
-        texts.push(match elements.is_null(row) {
-            true => "NULL".to_owned(),
-            false => format!("{quote}{}{quote}", written(elements, row)?),
-        });
+        texts.push(if elements.is_null(row) { "NULL".to_owned() } else { written(elements, row)? });
     }
     Some(format!("{{{}}}", texts.join(",")))
-}
-
-/// `10:20:30.500000` is `10:20:30.5`.
-fn without_zeros(text: &str) -> String {
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The shortest text that is read as the same number.
@@ -129,14 +108,5 @@ mod tests {
         assert_eq!(number(100_000_f32, SINGLE_EXPONENT), "100000");
         assert_eq!(number(16_777_216_f32, SINGLE_EXPONENT), "1.6777216e+07");
         assert_eq!(number(0.1_f32, SINGLE_EXPONENT), "0.1");
-    }
-
-    #[test]
-    fn seconds_have_the_digits_they_need() {
-        for (text, shorter) in
-            [("10:20:00.000000", "10:20:00"), ("10:20:30.500000", "10:20:30.5"), ("10:20:30.123456", "10:20:30.123456")]
-        {
-            assert_eq!(without_zeros(text), shorter);
-        }
     }
 }
