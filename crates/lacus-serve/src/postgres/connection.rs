@@ -16,7 +16,7 @@ use pgwire::api::portal::Format;
 use pgwire::api::query::{SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query};
 use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::store::PortalStore;
-use pgwire::api::{ClientInfo, ClientPortalStore, PgWireConnectionState};
+use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::cancel::CancelRequest;
@@ -208,9 +208,26 @@ impl Connection {
     {
         client.set_transaction_status(status_after(statement, status));
         if statement.ends_transaction() {
-            self.portals().clear();
-            client.portal_store().clear_portals();
+            self.end_portals(client);
         }
+    }
+
+    fn end_portals<C>(&self, client: &C)
+    where
+        C: ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        self.portals().clear();
+        client.portal_store().clear_portals();
+    }
+
+    fn end_portal<C>(&self, client: &C, name: &str)
+    where
+        C: ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        self.portals().remove(name);
+        client.portal_store().rm_portal(name);
     }
 
     fn portals(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
@@ -329,6 +346,7 @@ impl SimpleQueryHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         client.set_state(PgWireConnectionState::QueryInProgress);
+        self.end_portal(client, DEFAULT_NAME);
         let _answering = self.inner.running.answer(CancellationToken::new());
         let statements = self.session().parse(&query.query).map_err(|error| wire(&error))?;
         if statements.is_empty() {

@@ -18,6 +18,7 @@ mod hostile;
 mod kill;
 mod openapi;
 mod postgres;
+mod postgres_portals;
 mod postgres_users;
 mod raw_zone;
 mod retries;

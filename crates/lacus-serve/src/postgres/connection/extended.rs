@@ -9,6 +9,7 @@ use lacus_query::{Prepared, SqlError};
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use pgwire::api::query::{
     ExtendedQueryHandler, send_describe_response, send_execution_response, send_partial_query_response,
+    send_ready_for_query,
 };
 use pgwire::api::results::{DescribePortalResponse, FieldInfo, QueryResponse, Response};
 use pgwire::api::stmt::{QueryParser, StoredStatement};
@@ -17,8 +18,8 @@ use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionS
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL,
-    TARGET_TYPE_BYTE_STATEMENT,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, Sync as PgSync,
+    TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use tokio_util::sync::CancellationToken;
@@ -145,8 +146,7 @@ impl ExtendedQueryHandler for Connection {
             self.statements().remove(name);
             client.portal_store().rm_statement(name);
         } else {
-            self.portals().remove(name);
-            client.portal_store().rm_portal(name);
+            self.end_portal(client, name);
         }
         client.send(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
         Ok(())
@@ -162,16 +162,18 @@ impl ExtendedQueryHandler for Connection {
     {
         client.set_state(PgWireConnectionState::QueryInProgress);
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
-        let portal =
-            client.portal_store().get_portal(name).ok_or_else(|| PgWireError::PortalNotFound(name.to_owned()))?;
+        let portal = client.portal_store().get_portal(name).ok_or_else(|| wire(&no_portal(name)))?;
+        let has_begun = !matches!(*portal.state().lock().await, PortalExecutionState::Initial);
+        if has_begun && client.transaction_status() == TransactionStatus::Error {
+            return Err(wire(&aborted()));
+        }
         let rows_max = usize::try_from(message.max_rows).unwrap_or(0);
         let cancelled = self.portals().get(name).cloned().unwrap_or_default();
         let _answering = self.inner.running.answer(cancelled);
         let executed = self.execute(client, &portal, rows_max).await;
         if executed.is_err() {
             // What came of it is lost: it must not look like the end of its rows when it is asked for more.
-            self.portals().remove(name);
-            client.portal_store().rm_portal(name);
+            self.end_portal(client, name);
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
         executed
@@ -186,13 +188,28 @@ impl ExtendedQueryHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
-        let is_cursor =
-            message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none();
-        if is_cursor && let Ok(schema) = self.session().cursor(name) {
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none() {
+            let schema = self.session().cursor(name).map_err(|_| wire(&no_portal(name)))?;
             let fields = Columns::new(&schema, &Format::UnifiedText).fields.to_vec();
             return send_describe_response(client, &DescribePortalResponse::new(fields)).await;
         }
         self._on_describe(client, message).await
+    }
+
+    /// Portals live as long as their transaction. Outside a block that is until here: all of them end. Within one they stay,
+    /// the one without a name, too.
+    async fn on_sync<C>(&self, client: &mut C, _message: PgSync) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Kept>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let status = client.transaction_status();
+        if status == TransactionStatus::Idle {
+            self.end_portals(client);
+        }
+        send_ready_for_query(client, status).await
     }
 
     async fn do_query<C>(&self, _client: &mut C, _portal: &Portal<Kept>, _rows_max: usize) -> PgWireResult<Response>
@@ -211,6 +228,11 @@ fn ended_rows(response: &QueryResponse) -> QueryResponse {
     let mut ended = QueryResponse::new(response.row_schema(), stream::empty());
     ended.set_command_tag(response.command_tag());
     ended
+}
+
+fn no_portal(name: &str) -> SqlError {
+    let name = if name == DEFAULT_NAME { "" } else { name };
+    SqlError::invalid("34000", format!("portal \"{name}\" does not exist"))
 }
 
 fn ran_before() -> SqlError {
