@@ -186,9 +186,9 @@ pub(crate) struct CreateKey {
 
 /// Make and drop the users who ask over the Postgres protocol
 ///
-/// While there is no user, everybody on this machine may ask. Once there is one, a name and a password are needed; what changes
-/// holds for the next who connects, and sessions that have begun go on. Kept of a password is what PostgreSQL keeps: a
-/// SCRAM-SHA-256 verifier.
+/// By default everybody on this machine may ask while there is no user, and once there is one, a name and a password
+/// are needed; the setting postgres.passwords is for other ways. What changes holds for the next who connects, and
+/// sessions that have begun go on. Kept of a password is what PostgreSQL keeps: a SCRAM-SHA-256 verifier.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use axum::http::Method;
+use lacus_core::settings::{Passwords, Settings};
 use lacus_core::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,6 +15,7 @@ use crate::run::Invocation;
 
 /// The most bytes of stdin that are read for a password.
 const STDIN_BYTES_MAX: u64 = 4096;
+const NOBODY_IS_ASKED: &str = "Nobody is asked for a password: [postgres] passwords = \"never\".";
 
 /// A user as `/v1/users` tells it; the password only when it was made. Not `Debug`: passwords are in no log.
 #[derive(Serialize, Deserialize)]
@@ -59,7 +61,38 @@ async fn create(door: &Door, user: &UserPassword, given: Option<String>, invocat
     if users.len() > 1 {
         return Ok(());
     }
-    invocation.terminal.note("This is the first user: from now on the Postgres protocol asks for a password.")
+    invocation.terminal.note(&first(&invocation.project()?.settings))
+}
+
+/// What the first user changes.
+fn first(settings: &Settings) -> String {
+    let address = settings.server.postgres;
+    match settings.postgres.passwords {
+        Passwords::Never => format!("This is the first user. {NOBODY_IS_ASKED}"),
+        Passwords::Auto if address.ip().is_loopback() => {
+            "This is the first user: from now on the Postgres protocol asks for a password.".to_owned()
+        }
+        Passwords::Auto | Passwords::Always => {
+            format!("This is the first user: without one nobody can ask over the Postgres protocol at {address}.")
+        }
+    }
+}
+
+/// What it changes that the last user is gone.
+fn last(settings: &Settings) -> String {
+    let address = settings.server.postgres;
+    match settings.postgres.passwords {
+        Passwords::Never => format!("It was the last user. {NOBODY_IS_ASKED}"),
+        Passwords::Auto if address.ip().is_loopback() => {
+            "It was the last user: everybody on this machine may ask without a password again.".to_owned()
+        }
+        Passwords::Auto => format!(
+            "It was the last user: nobody can ask over the Postgres protocol at {address} now, and lacus does not start there until there is another."
+        ),
+        Passwords::Always => {
+            "It was the last user: nobody can ask over the Postgres protocol until there is another.".to_owned()
+        }
+    }
 }
 
 async fn set_password(door: &Door, user: &UserPassword, given: Option<String>, invocation: &Invocation) -> Result<()> {
@@ -115,9 +148,7 @@ async fn drop_user(door: &Door, name: &str, invocation: &Invocation) -> Result<(
     if !users.is_empty() {
         return Ok(());
     }
-    invocation.terminal.note(
-        "It was the last user: everybody on this machine may ask without a password again, unless [postgres] passwords = \"always\".",
-    )
+    invocation.terminal.note(&last(&invocation.project()?.settings))
 }
 
 fn path(name: &str) -> Result<String> {

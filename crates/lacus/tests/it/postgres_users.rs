@@ -130,6 +130,28 @@ fn a_password_is_needed_once_there_is_a_user() {
 }
 
 #[test]
+fn what_the_first_and_the_last_user_change_is_told_as_it_is() {
+    let nobody = "Nobody is asked for a password";
+    let needed = "without one nobody can ask";
+    for (postgres, passwords, first, last) in [
+        ("127.0.0.1:0", "auto", "from now on the Postgres protocol asks", "everybody on this machine may ask without"),
+        ("127.0.0.1:0", "always", needed, "nobody can ask over the Postgres protocol until there is another"),
+        ("127.0.0.1:0", "never", nobody, nobody),
+        ("0.0.0.0:0", "auto", needed, "nobody can ask over the Postgres protocol at 0.0.0.0:0 now"),
+        ("0.0.0.0:0", "never", nobody, nobody),
+    ] {
+        let project = Project::new(LACUS, "");
+        for (arguments, expected) in [(["user", "create", "ada"], first), (["user", "drop", "ada"], last)] {
+            let mut command = project.command(&arguments);
+            command.env("LACUS__SERVER__POSTGRES", postgres).env("LACUS__POSTGRES__PASSWORDS", passwords);
+            let told = run_for(&mut command, TIME_MAX);
+            succeeded(&told);
+            assert!(told.stderr.contains(expected), "{postgres} {passwords}: {}", told.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_session_goes_on_when_its_user_is_dropped() {
     let project = Project::new(LACUS, "");
     let server = project.start();
