@@ -46,8 +46,8 @@ pub struct UserInfo {
 pub struct NewPassword {
     /// The password, or what a PostgreSQL stores of one. None: one is made.
     pub password: Option<String>,
-    /// Whether its MD5 is stored, for clients that know nothing else.
-    pub md5: bool,
+    /// Whether its MD5 is stored, for clients that know nothing else. None: as of the password before; of a new user it is not.
+    pub md5: Option<bool>,
 }
 
 /// A user whose password was just set.
@@ -149,6 +149,11 @@ impl Users {
         (mock, false)
     }
 
+    fn keeps_md5(&self, name: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).is_some_and(|(user, _)| user.md5)
+    }
+
     fn set_password_of(
         &self,
         name: &str,
@@ -157,8 +162,8 @@ impl Users {
     ) -> Result<Changed> {
         let made_password = if new.password.is_none() { Some(make_password()?) } else { None };
         let given = new.password.as_ref().or(made_password.as_ref()).expect("given, or made above");
-        let password = password::stored(name, given, new.md5)?;
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let password = password::stored(name, given, new.md5.unwrap_or_else(|| self.keeps_md5(name)))?;
         let mut users = store.users().to_vec();
         find_or_make(&mut users)?;
         for user in users.iter_mut().filter(|user| user.name == name) {

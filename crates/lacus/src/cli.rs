@@ -215,7 +215,7 @@ Examples:
 Examples:
   lacus user password ada
   lacus user password ada --password-stdin < password.txt")]
-    Password(UserPassword),
+    Password(AnotherPassword),
     /// Take a user away: nobody begins a session with this name any more
     #[command(after_help = "\
 Examples:
@@ -237,6 +237,16 @@ pub(crate) struct UserPassword {
     /// Keep an MD5 hash, which is weak, for clients that know nothing else: older drivers for Redshift
     #[arg(long)]
     pub(crate) md5: bool,
+}
+
+/// Another password of a user.
+#[derive(Debug, Args)]
+pub(crate) struct AnotherPassword {
+    #[command(flatten)]
+    pub(crate) user: UserPassword,
+    /// Keep a SCRAM-SHA-256 verifier; without --md5 and --scram it is kept as the password before
+    #[arg(long, conflicts_with = "md5")]
+    pub(crate) scram: bool,
 }
 
 /// Look at streams, and change their shards

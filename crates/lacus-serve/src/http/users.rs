@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `POST /v1/users` | `{"name":"ada"}`, and `password`, `md5`: makes a user; a password that we make is told this once |
 //! | `GET /v1/users` | all users, without their passwords |
-//! | `POST /v1/users/{name}/password` | `{}`, `password`, `md5`: another password |
+//! | `POST /v1/users/{name}/password` | `{}`, `password`, `md5`: another password, kept as the one before where `md5` does not say |
 //! | `DELETE /v1/users/{name}` | drops one |
 
 use std::sync::Arc;
@@ -42,8 +42,7 @@ struct AskedUser {
 #[serde(deny_unknown_fields)]
 struct AskedPassword {
     password: Option<String>,
-    #[serde(default)]
-    md5: bool,
+    md5: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -65,7 +64,7 @@ async fn create(
     asked: Result<Json<AskedUser>, JsonRejection>,
 ) -> Result<Json<WireUser>, Refusal> {
     let Json(AskedUser { name, password, md5 }) = asked.map_err(unreadable)?;
-    let made = change(&inner, move |users| users.create(&name, &NewPassword { password, md5 })).await?;
+    let made = change(&inner, move |users| users.create(&name, &NewPassword { password, md5: Some(md5) })).await?;
     Ok(Json(changed(made)))
 }
 

@@ -161,7 +161,7 @@ async fn only_the_lake_can_be_connected_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_take_their_time() {
     let server = TestServer::start().await;
-    let password = |text: &str| NewPassword { password: Some(text.to_owned()), md5: false };
+    let password = |text: &str| NewPassword { password: Some(text.to_owned()), md5: None };
     for user in ["lacus", "other"] {
         server.users.create(user, &password("secret")).unwrap();
     }

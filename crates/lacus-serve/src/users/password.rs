@@ -40,7 +40,8 @@ pub(super) fn stored(user: &str, given: &str, md5: bool) -> Result<String> {
                 .with_hint("ask for it (--md5), or give the password itself"))
         }
         (Some(Known::Scram(_)), true) => {
-            Err(Error::invalid("this is the SCRAM verifier of a password: MD5 needs the password itself"))
+            Err(Error::invalid("this is the SCRAM verifier of a password: MD5 needs the password itself")
+                .with_hint("give the password, or ask for SCRAM (--scram)"))
         }
         (Some(_), _) => Ok(given.to_owned()),
         (None, true) => Ok(password::md5(given.as_bytes(), user)),

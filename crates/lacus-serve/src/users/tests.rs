@@ -12,10 +12,11 @@ fn open(directory: &Path) -> Users {
 }
 
 fn given(password: &str) -> NewPassword {
-    NewPassword { password: Some(password.to_owned()), md5: false }
+    NewPassword { password: Some(password.to_owned()), md5: Some(false) }
 }
 
-const MADE: NewPassword = NewPassword { password: None, md5: false };
+const MADE: NewPassword = NewPassword { password: None, md5: None };
+const MADE_MD5: NewPassword = NewPassword { password: None, md5: Some(true) };
 
 #[test]
 fn users_are_there_until_they_are_dropped() {
@@ -24,7 +25,7 @@ fn users_are_there_until_they_are_dropped() {
     assert!(users.is_empty() && users.list().is_empty());
     let ada = users.create("ada", &MADE).unwrap();
     assert_eq!(ada.made_password.as_ref().map(String::len), Some(24));
-    let bob = users.create("bob", &NewPassword { password: Some("secret".to_owned()), md5: true }).unwrap();
+    let bob = users.create("bob", &NewPassword { password: Some("secret".to_owned()), md5: Some(true) }).unwrap();
     assert!(bob.made_password.is_none() && bob.info.md5 && !ada.info.md5);
     assert_eq!(users.create("ada", &MADE).err().unwrap().kind(), Kind::Exists);
     assert_eq!(users.list(), open(directory.path()).list());
@@ -34,6 +35,25 @@ fn users_are_there_until_they_are_dropped() {
     assert_eq!(users.remove("ada").unwrap(), ada.info);
     assert_eq!(users.remove("ada").err().unwrap().kind(), Kind::NotFound);
     assert_eq!(open(directory.path()).list(), [again.info]);
+}
+
+#[test]
+fn another_password_is_kept_as_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = open(directory.path());
+    let secret = NewPassword { password: Some("secret".to_owned()), md5: None };
+    for (name, first, is_md5) in [("ada", &MADE, false), ("old", &MADE_MD5, true)] {
+        users.create(name, first).unwrap();
+        assert_eq!(users.set_password(name, &MADE).unwrap().info.md5, is_md5);
+        assert_eq!(users.set_password(name, &secret).unwrap().info.md5, is_md5);
+    }
+    assert!(!users.set_password("old", &given("secret")).unwrap().info.md5, "SCRAM was asked for");
+    assert!(users.set_password("old", &MADE_MD5).unwrap().info.md5);
+    let verifier = postgres_protocol::password::scram_sha_256(b"secret");
+    let verifier = NewPassword { password: Some(verifier), md5: None };
+    assert!(users.set_password("ada", &verifier).is_ok());
+    let error = users.set_password("old", &verifier).err().unwrap();
+    assert_eq!(error.to_string(), "this is the SCRAM verifier of a password: MD5 needs the password itself");
 }
 
 #[test]
@@ -82,7 +102,7 @@ fn who_is_not_there_is_asked_as_if_they_were() {
     let asked = |name: &str| users.known_of(name).0.is_md5();
     let names: Vec<String> = (0..100).map(|number| format!("user{number}")).collect();
     assert!(names.iter().all(|name| !asked(name)));
-    users.create("bob", &NewPassword { password: None, md5: true }).unwrap();
+    users.create("bob", &MADE_MD5).unwrap();
     let by_md5 = names.iter().filter(|name| asked(name)).count();
     assert!((20..80).contains(&by_md5), "{by_md5}");
     assert!(names.iter().all(|name| !users.known_of(name).1) && users.known_of("bob").1);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::answer::{Answer, Cell};
-use crate::cli::{User, UserPassword};
+use crate::cli::{AnotherPassword, User, UserPassword};
 use crate::door::Door;
 use crate::run::Invocation;
 
@@ -36,14 +36,16 @@ struct Users {
 pub(crate) async fn run(command: User, invocation: &Invocation) -> Result<()> {
     // Before the project is opened: what comes by stdin may take its time.
     let given = match &command {
-        User::Create(user) | User::Password(user) if user.password_stdin => Some(read_password()?),
+        User::Create(user) | User::Password(AnotherPassword { user, .. }) if user.password_stdin => {
+            Some(read_password()?)
+        }
         _ => None,
     };
     let door = Door::open(invocation).await?;
     let done = match command {
         User::Create(user) => create(&door, &user, given, invocation).await,
         User::List => list(&door, invocation).await,
-        User::Password(user) => set_password(&door, &user, given, invocation).await,
+        User::Password(another) => set_password(&door, &another, given, invocation).await,
         User::Drop { name } => drop_user(&door, &name, invocation).await,
     };
     door.close().await?;
@@ -95,15 +97,25 @@ fn last(settings: &Settings) -> String {
     }
 }
 
-async fn set_password(door: &Door, user: &UserPassword, given: Option<String>, invocation: &Invocation) -> Result<()> {
-    let asked = json!({"password": given, "md5": user.md5});
-    let path = format!("{}/password", path(&user.name)?);
+async fn set_password(
+    door: &Door,
+    another: &AnotherPassword,
+    given: Option<String>,
+    invocation: &Invocation,
+) -> Result<()> {
+    let is_told = another.user.md5 || another.scram;
+    let asked = json!({"password": given, "md5": is_told.then_some(another.user.md5)});
+    let path = format!("{}/password", path(&another.user.name)?);
     let set: Told = door.call(Method::POST, &path, Some(asked)).await?;
     if invocation.json {
         return say_json(&set, invocation);
     }
     say_password(&set, invocation)?;
-    invocation.terminal.note("The password before is not good any more. Sessions that have begun go on.")
+    let as_before = if is_told { "" } else { ", as before" };
+    invocation.terminal.note(&format!(
+        "It is asked for by {}{as_before}. The password before is not good any more. Sessions that have begun go on.",
+        set.method
+    ))
 }
 
 /// How to use a password that was made, and what else was done.

@@ -130,6 +130,31 @@ fn a_password_is_needed_once_there_is_a_user() {
 }
 
 #[test]
+fn another_password_is_kept_as_the_one_before_unless_it_is_told() {
+    let project = Project::new(LACUS, "");
+    let server = project.start();
+    create(&project, "old", &["--md5"]);
+    create(&project, "ada", &[]);
+    for (user, more, method, said) in [
+        ("old", &[] as &[&str], "md5", "by md5, as before."),
+        ("ada", &[], "scram-sha-256", "by scram-sha-256, as before."),
+        ("old", &["--scram"], "scram-sha-256", "by scram-sha-256."),
+        ("old", &["--md5"], "md5", "by md5."),
+    ] {
+        let told = project.run(&[&["user", "password", user], more].concat());
+        assert!(told.stderr.contains(said), "{user} {more:?}: {}", told.stderr);
+        let set = project.run(&["user", "password", user, "--json"]);
+        let set: Value = serde_json::from_str(succeeded(&set)).expect("JSON");
+        assert_eq!(set["method"], method, "{user} {more:?}");
+        let password = set["password"].as_str().expect("it was made");
+        assert_eq!(psql(&server, &format!("user={user}"), password), Ok(format!("{user}|{user}")));
+    }
+    let both = project.run(&["user", "password", "old", "--md5", "--scram"]);
+    assert!(both.stderr.contains("cannot be used with"), "{}", both.stderr);
+    assert!(server.stop().success());
+}
+
+#[test]
 fn what_the_first_and_the_last_user_change_is_told_as_it_is() {
     let nobody = "Nobody is asked for a password";
     let needed = "without one nobody can ask";
