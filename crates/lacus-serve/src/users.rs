@@ -127,7 +127,8 @@ impl Users {
     /// Takes a user away, durably. Sessions that have begun go on. Blocks on the disk.
     ///
     /// # Errors
-    /// `NotFound` for no user, or if it can't be written: then the user is still there.
+    /// `NotFound` for no user, or if it can't be written: then the user is there while lacus runs, and after that, too, unless
+    /// the file was replaced and only its name could not be synced.
     pub fn remove(&self, name: &str) -> Result<UserInfo> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.list().into_iter().find(|user| user.name == name).ok_or_else(|| not_found(name))?;
