@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use lacus_core::{Error, Result};
 
-/// What an unfinished file adds to its name. Such files mean nothing and are removed at open.
+/// What an unfinished file adds to its name. Such files mean nothing: the log removes its own when it is opened, and others
+/// are written over by the next change.
 pub(crate) const UNFINISHED: &str = "tmp";
 /// The permissions of a new file, less what the user's mask takes away.
 const ORDINARY: u32 = 0o666;
@@ -88,7 +89,7 @@ fn replace_unsynced(
     let mut file = options.read(true).write(true).create(true).truncate(true).mode(permissions).open(&unfinished)?;
     let done = write(&mut file).and_then(|()| fs::rename(&unfinished, path));
     if let Err(error) = done {
-        // The first error is the one that counts. What stays behind is removed at the next open.
+        // The first error is the one that counts. What stays behind means nothing.
         fs::remove_file(&unfinished).ok();
         return Err(error);
     }
