@@ -28,6 +28,7 @@ use std::time::Duration;
 use lacus_core::{Error, Result};
 use lacus_flow::Deliveries;
 use lacus_query::Engine;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -125,12 +126,21 @@ async fn cancel_when_client_leaves(socket: TcpStream, running: Arc<Running>) {
     loop {
         running.busy().await;
         tokio::time::sleep(CLIENT_CHECK_EVERY).await;
-        let mut byte = [0];
-        let seen = tokio::time::timeout(Duration::ZERO, socket.peek(&mut byte)).await;
-        if matches!(seen, Ok(Ok(0) | Err(_))) {
+        if has_left(&socket).await {
             running.cancel();
         }
     }
+}
+
+/// Whether the client closed its end; also behind bytes that nobody read yet, such as the end of TLS.
+async fn has_left(socket: &TcpStream) -> bool {
+    let ready = tokio::time::timeout(Duration::ZERO, socket.ready(Interest::READABLE)).await;
+    if matches!(ready, Ok(Ok(ready)) if ready.is_read_closed()) {
+        return true;
+    }
+    let mut byte = [0];
+    let seen = tokio::time::timeout(Duration::ZERO, socket.peek(&mut byte)).await;
+    matches!(seen, Ok(Ok(0) | Err(_)))
 }
 
 async fn end_after_shutdown(shutdown: CancellationToken, running: Arc<Running>) {

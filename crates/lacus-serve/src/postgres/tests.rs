@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, pin_mut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::has_left;
 use crate::testing::TestServer;
 use crate::users::NewPassword;
 
@@ -232,6 +235,23 @@ async fn a_cancel_request_stops_the_query() {
     while let Err(error) = client.simple_query("select 1").await {
         assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
         assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_left_is_seen_behind_what_nobody_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    assert!(!has_left(&socket).await);
+    client.write_all(b"unread").await.unwrap();
+    socket.readable().await.unwrap();
+    assert!(!has_left(&socket).await, "it only said something");
+    drop(client);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !has_left(&socket).await {
+        assert!(Instant::now() < deadline, "nobody saw it leave");
+        tokio::task::yield_now().await;
     }
 }
 
