@@ -68,8 +68,9 @@ pub struct Server {
     pub body_bytes_max: ByteSize,
     /// Whether events over HTTP need a write key (`lacus key create`). Segment and AWS clients always do.
     pub require_key: bool,
-    /// The most connections served at once, each protocol; more wait to be accepted. One takes a file handle (HTTP) or two
-    /// (Postgres): the default leaves some of the 1,024 that Linux gives a process for the log and the lake.
+    /// The most connections served at once, each protocol (Postgres: those with a session); more wait for a place. One takes a
+    /// file handle (HTTP) or two (Postgres): the default leaves some of the 1,024 that Linux gives a process for the log and the
+    /// lake.
     pub connections_max: u32,
 }
 

@@ -4,6 +4,7 @@
 //! a client that goes away, and shutdown stop the query itself. Nothing of a session exists before its client may have it
 //! (see [`startup`]): over TLS where that is required, with a password once there are users.
 
+mod arrivals;
 mod cancel;
 mod columns;
 mod connection;
@@ -25,7 +26,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacus_core::{Error, Result};
+use lacus_core::Result;
 use lacus_flow::Deliveries;
 use lacus_query::Engine;
 use tokio::io::Interest;
@@ -34,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::postgres::arrivals::{Arrivals, Arrived};
 use crate::postgres::cancel::{Cancels, Running};
 use crate::postgres::connection::Connection;
 
@@ -49,7 +51,7 @@ const CLIENT_CHECK_EVERY: Duration = Duration::from_millis(500);
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Serves clients until `shutdown` is cancelled; then takes no new ones and gives running queries some seconds to end.
-/// At most `connections_max` clients are served at once; more wait to be accepted.
+/// At most `connections_max` clients have a session at once; those who have none yet have a bound of their own.
 ///
 /// # Errors
 /// Never today: a connection that fails concerns nobody else.
@@ -62,6 +64,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let places = Arc::new(Semaphore::new(connections_max as usize));
+    let arrivals = Arc::new(Arrivals::default());
     let cancels = Arc::new(Cancels::default());
     let connections = TaskTracker::new();
     if let Some(tls) = &door.tls {
@@ -69,22 +72,18 @@ pub async fn serve(
         connections.spawn(async move { shutdown.run_until_cancelled(tls.follow()).await });
     }
     loop {
-        let place = tokio::select! {
-            () = shutdown.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place.map_err(|_| Error::internal("no places to serve"))?,
-        };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _)) => {
-                let connection = Connection::new(&engine, deliveries.clone(), Arc::clone(&cancels));
+            Ok((socket, from)) => {
+                let arrived = shutdown.run_until_cancelled(arrivals.arrive(from.ip())).await;
+                let Some(arrived) = arrived else { break };
+                let connection =
+                    Connection::new(&engine, deliveries.clone(), Arc::clone(&cancels), Arc::clone(&places));
                 let (door, shutdown) = (Arc::clone(&door), shutdown.clone());
-                connections.spawn(async move {
-                    converse(socket, connection, &door, shutdown).await;
-                    drop(place);
-                });
+                connections.spawn(async move { converse(socket, connection, &door, arrived, shutdown).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a postgres connection");
@@ -97,14 +96,20 @@ pub async fn serve(
     Ok(())
 }
 
-async fn converse(socket: TcpStream, connection: Connection, door: &Door, shutdown: CancellationToken) {
+async fn converse(
+    socket: TcpStream,
+    connection: Connection,
+    door: &Door,
+    arrived: Arrived,
+    shutdown: CancellationToken,
+) {
     let running = connection.running();
     let (socket, watched) = match watched(socket) {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "a postgres client went away"),
     };
     tokio::select! {
-        ended = messages::converse(socket, connection, door) => {
+        ended = messages::converse(socket, connection, door, arrived) => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a postgres connection broke");
             }

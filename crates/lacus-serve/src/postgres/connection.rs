@@ -24,6 +24,7 @@ use pgwire::messages::data::DataRow;
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::simplequery::Query;
 use pgwire::messages::startup::ParameterStatus;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::CATCH_UP_MAX;
@@ -46,6 +47,8 @@ struct Inner {
     deliveries: Deliveries,
     running: Arc<Running>,
     cancels: Arc<Cancels>,
+    /// Places for sessions.
+    places: Arc<Semaphore>,
     /// The variables that the client was told, with the values it was told.
     told: Mutex<HashMap<String, String>>,
     statements: Mutex<BTreeSet<String>>,
@@ -54,12 +57,13 @@ struct Inner {
 }
 
 impl Connection {
-    pub(crate) fn new(engine: &Engine, deliveries: Deliveries, cancels: Arc<Cancels>) -> Self {
+    pub(crate) fn new(engine: &Engine, deliveries: Deliveries, cancels: Arc<Cancels>, places: Arc<Semaphore>) -> Self {
         let inner = Inner {
             session: engine.session(Dialect::Lacus),
             deliveries,
             running: Arc::new(Running::new()),
             cancels,
+            places,
             told: Mutex::default(),
             statements: Mutex::default(),
             portals: Mutex::default(),
@@ -77,6 +81,10 @@ impl Connection {
 
     pub(crate) fn cancels(&self) -> &Cancels {
         &self.inner.cancels
+    }
+
+    pub(crate) fn places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.places)
     }
 
     /// The variables that the client has to be told, because they changed since it was told last.

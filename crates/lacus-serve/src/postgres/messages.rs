@@ -12,6 +12,7 @@ use pgwire::tokio::server::{process_error, process_message};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::postgres::arrivals::Arrived;
 use crate::postgres::connection::{Connection, Kept};
 use crate::postgres::door::Door;
 use crate::postgres::incoming::read_message;
@@ -21,14 +22,20 @@ use crate::postgres::startup;
 /// A client begins its session within this time: TLS, password and all.
 const STARTUP_MAX: Duration = Duration::from_secs(60);
 
-/// Answers a client until it goes, or breaks the protocol.
+/// Answers a client until it goes, or breaks the protocol; or until it has to go before it has a session.
 ///
 /// # Errors
 /// If the socket can't be read or written.
-pub(crate) async fn converse(socket: TcpStream, connection: Connection, door: &Door) -> io::Result<()> {
+pub(crate) async fn converse(
+    socket: TcpStream,
+    connection: Connection,
+    door: &Door,
+    arrived: Arrived,
+) -> io::Result<()> {
     let begun = timeout(STARTUP_MAX, startup::begin(socket, &connection, door));
-    let Ok(begun) = begun.await else { return Ok(()) };
-    let Some(mut socket) = begun? else { return Ok(()) };
+    let Some(Ok(begun)) = arrived.displaced.run_until_cancelled(begun).await else { return Ok(()) };
+    let Some((mut socket, _place)) = begun? else { return Ok(()) };
+    drop(arrived);
     let connection = Arc::new(connection);
     loop {
         let message = match read_message(socket.get_mut()).await {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -21,6 +22,8 @@ use pgwire::messages::{DecodeContext, Message, PgWireBackendMessage, PgWireFront
 use pgwire::tokio::server::PgWireMessageServerCodec;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use crate::postgres::connection::{Connection, Kept};
 use crate::postgres::door::Door;
@@ -29,6 +32,9 @@ use crate::postgres::login::log_in;
 use crate::postgres::negotiation::negotiate;
 use crate::postgres::socket::Wire;
 use crate::postgres::tls::Loaded;
+
+/// So long a client waits for a place, when all have one who may have a session.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The only database.
 const DATABASE: &str = "lake";
@@ -49,11 +55,16 @@ pub(crate) const REPORTED: [&str; 12] = [
     "TimeZone",
 ];
 
-/// Begins a session with a client that may have one. None: it wanted no session, or may not have one and was told why.
+/// Begins a session with a client that may have one, and gives it a place. None: it wanted no session, or may not have one and was
+/// told why.
 ///
 /// # Errors
 /// If the client goes, or sends what is no startup.
-pub(crate) async fn begin(socket: TcpStream, connection: &Connection, door: &Door) -> io::Result<Option<Wire<Kept>>> {
+pub(crate) async fn begin(
+    socket: TcpStream,
+    connection: &Connection,
+    door: &Door,
+) -> io::Result<Option<(Wire<Kept>, OwnedSemaphorePermit)>> {
     let from = socket.peer_addr()?;
     socket.set_nodelay(true)?;
     let mut arrival = negotiate(socket, door.tls.as_ref().map(|tls| tls.current())).await?;
@@ -67,7 +78,7 @@ pub(crate) async fn begin(socket: TcpStream, connection: &Connection, door: &Doo
     let mut socket = Wire::new(BufReader::new(arrival.socket), PgWireMessageServerCodec::new(client));
     socket.set_state(PgWireConnectionState::AuthenticationInProgress);
     match connection.admit(&mut socket, door, arrival.packet, arrival.tls.as_deref()).await {
-        Ok(()) => Ok(Some(socket)),
+        Ok(place) => Ok(Some((socket, place))),
         Err(PgWireError::IoError(error)) => Err(error),
         Err(error) => refuse(&mut socket, error).await.map(|()| None),
     }
@@ -89,7 +100,7 @@ impl Connection {
         door: &Door,
         mut packet: BytesMut,
         tls: Option<&Loaded>,
-    ) -> PgWireResult<()> {
+    ) -> PgWireResult<OwnedSemaphorePermit> {
         let startup = Startup::decode(&mut packet, &DecodeContext::default())?;
         let startup = startup.ok_or(PgWireError::InvalidStartupMessage)?;
         protocol_negotiation(socket, &startup).await?;
@@ -104,7 +115,18 @@ impl Connection {
             let from = socket.socket_addr().ip();
             log_in(socket, &door.users, user, from, endpoint).await?;
         }
-        self.welcome(socket).await
+        let place = self.place().await?;
+        self.welcome(socket).await?;
+        Ok(place)
+    }
+
+    /// A place for a session; if there is none, it waits for one.
+    async fn place(&self) -> PgWireResult<OwnedSemaphorePermit> {
+        if let Ok(Ok(place)) = timeout(PLACE_WAIT_MAX, self.places().acquire_owned()).await {
+            return Ok(place);
+        }
+        let hint = "server.connections_max in lacus.toml says how many there are";
+        Err(fatal("53300", "sorry, too many clients already", Some(hint)))
     }
 
     /// Begins the session of a client that may have one.

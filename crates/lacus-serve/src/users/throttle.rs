@@ -35,15 +35,19 @@ pub(crate) struct Throttle {
 
 impl Who {
     pub(crate) fn new(address: IpAddr, user: &str) -> Self {
-        let network = match address {
-            // Whoever has one such address has the 2^64 of its network.
-            IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
-            }
-            address => address.to_canonical(),
-        };
         let user = if user.len() > NAME_BYTES_MAX { "" } else { user };
-        Self { network, user: user.to_owned() }
+        Self { network: network(address), user: user.to_owned() }
+    }
+}
+
+/// All that somebody has who has this address.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        // Whoever has one such address has the 2^64 of its network.
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
+        }
+        address => address.to_canonical(),
     }
 }
 

@@ -342,6 +342,32 @@ fn startup(user: &str) -> Vec<u8> {
     [&length, body.as_bytes()].concat()
 }
 
+#[test]
+fn clients_that_say_nothing_keep_nobody_out() {
+    let project = Project::new(LACUS, "[server]\nconnections_max = 4\n");
+    let password = create(&project, "ada", &[]);
+    let server = project.start();
+    let address = server.postgres_address();
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(address).expect("connect")).collect();
+    let began = Instant::now();
+    assert_eq!(psql(&server, "user=ada", &password), Ok("ada|ada".to_owned()));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    drop(silent);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn who_finds_no_place_for_a_session_is_told() {
+    let project = Project::new(LACUS, "[server]\nconnections_max = 2\n");
+    let server = project.start();
+    let (one, two) = (server.postgres(), server.postgres());
+    refused(&server, "user=lacus", "", "FATAL:  sorry, too many clients already");
+    drop(one);
+    assert_eq!(psql(&server, "user=lacus", ""), Ok("lacus|lacus".to_owned()));
+    drop(two);
+    assert!(server.stop().success());
+}
+
 /// What the server says to all of this, sent at once, until it hangs up.
 fn until_it_hangs_up(server: &Server, send: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.postgres_address()).expect("connect");
