@@ -1,11 +1,13 @@
 //! What is stored of a password, in PostgreSQL's own form: a SCRAM verifier or, when asked for, an MD5 hash.
 
+use std::collections::BTreeSet;
+
 use lacus_core::{Error, Result};
 use md5::{Digest, Md5};
 use postgres_protocol::password;
 use subtle::ConstantTimeEq;
 
-use super::scram::Verifier;
+use super::scram::{ITERATIONS, SALT_BYTES, Verifier, authenticate};
 
 /// The longest password, in characters.
 const PASSWORD_CHARACTERS_MAX: usize = 1000;
@@ -23,6 +25,15 @@ pub(crate) enum Known {
 /// MD5 of the password and the user's name, in hexadecimal digits. Whoever has it can log in.
 #[derive(Clone)]
 pub(crate) struct Md5Hash(String);
+
+/// What everybody sees of what is stored, before a password is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shape {
+    /// The client is asked by MD5.
+    Md5,
+    /// The client is asked by SCRAM-SHA-256.
+    Scram { iterations: u32, salt_bytes: usize },
+}
 
 /// What is to be stored of a password. One that is stored by a PostgreSQL (`pg_authid.rolpassword`) is taken as it is.
 ///
@@ -61,21 +72,47 @@ impl Known {
         is_hash.then(|| Self::Md5(Md5Hash(digits.to_owned())))
     }
 
+    /// One for a user who is not there: the same at each try, and in the shape of some who are there. By which, the name decides
+    /// and not how many there are: it changes only when a shape comes or goes.
+    pub(super) fn mock(secret: &[u8], user: &str, shapes: &BTreeSet<Shape>) -> Self {
+        let rank = |shape: &&Shape| authenticate(secret, format!("shape:{}:{user}", shape.text()).as_bytes());
+        match shapes.iter().max_by_key(rank) {
+            Some(Shape::Md5) => Self::Md5(Md5Hash::mock(secret, user)),
+            Some(Shape::Scram { iterations, salt_bytes }) => {
+                Self::Scram(Verifier::mock(secret, user, *iterations, *salt_bytes))
+            }
+            None => Self::Scram(Verifier::mock(secret, user, ITERATIONS, SALT_BYTES)),
+        }
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        match self {
+            Self::Md5(_) => Shape::Md5,
+            Self::Scram(verifier) => {
+                Shape::Scram { iterations: verifier.iterations(), salt_bytes: verifier.salt_bytes() }
+            }
+        }
+    }
+
     /// Whether a client is asked by MD5.
     pub(crate) fn is_md5(&self) -> bool {
         matches!(self, Self::Md5(_))
     }
 }
 
+impl Shape {
+    fn text(self) -> String {
+        match self {
+            Self::Md5 => "md5".to_owned(),
+            Self::Scram { iterations, salt_bytes } => format!("scram:{iterations}:{salt_bytes}"),
+        }
+    }
+}
+
 impl Md5Hash {
     /// One for a user who is not there.
-    pub(super) fn mock(secret: &[u8], user: &str) -> Self {
+    fn mock(secret: &[u8], user: &str) -> Self {
         Self(hex(&[secret, user.as_bytes()].concat()))
-    }
-
-    /// Of half of all users.
-    pub(super) fn is_even(&self) -> bool {
-        self.0.ends_with(['0', '2', '4', '6', '8', 'a', 'c', 'e'])
     }
 
     /// Whether this is what a client answers to `salt` that has the password.

@@ -15,10 +15,11 @@ pub(crate) const SCRAM: &str = "SCRAM-SHA-256";
 pub(crate) const SCRAM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 /// As many as PostgreSQL.
-const ITERATIONS: u32 = 4096;
+pub(super) const ITERATIONS: u32 = 4096;
 /// A verifier of another server may have more of them: its clients have the work.
 const ITERATIONS_MAX: u32 = 10_000_000;
-const SALT_BYTES: usize = 16;
+/// As long as PostgreSQL's.
+pub(super) const SALT_BYTES: usize = 16;
 const SALT_BYTES_MAX: usize = 1024;
 const KEY_BYTES: usize = 32;
 
@@ -68,14 +69,22 @@ impl Verifier {
     }
 
     /// One for a user who is not there: the same at each try, and of no password.
-    pub(crate) fn mock(secret: &[u8], user: &str) -> Self {
+    pub(super) fn mock(secret: &[u8], user: &str, iterations: u32, salt_bytes: usize) -> Self {
         let part = |what: &str| authenticate(secret, &[what.as_bytes(), b":", user.as_bytes()].concat());
-        Self {
-            salt: part("salt")[..SALT_BYTES].to_vec(),
-            iterations: ITERATIONS,
-            stored_key: part("stored key"),
-            server_key: part("server key"),
+        let mut salt = part("salt").to_vec();
+        while salt.len() < salt_bytes {
+            salt.extend(part(&format!("salt from {}", salt.len())));
         }
+        salt.truncate(salt_bytes);
+        Self { salt, iterations, stored_key: part("stored key"), server_key: part("server key") }
+    }
+
+    pub(super) fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
+    pub(super) fn salt_bytes(&self) -> usize {
+        self.salt.len()
     }
 }
 
@@ -163,7 +172,7 @@ impl Exchange {
     }
 }
 
-fn authenticate(key: &[u8], message: &[u8]) -> [u8; KEY_BYTES] {
+pub(super) fn authenticate(key: &[u8], message: &[u8]) -> [u8; KEY_BYTES] {
     let mut hmac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is one");
     hmac.update(message);
     hmac.finalize().into_bytes().into()

@@ -109,6 +109,31 @@ fn who_is_not_there_is_asked_as_if_they_were() {
     assert!(names.iter().all(|name| asked(name) == open(directory.path()).known_of(name).0.is_md5()));
 }
 
+#[test]
+fn who_is_not_there_has_the_shape_of_one_who_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = open(directory.path());
+    let names: Vec<String> = (0..200).map(|number| format!("user{number}")).collect();
+    let shapes = || names.iter().map(|name| users.known_of(name).0.shape()).collect::<Vec<Shape>>();
+    let ours = Shape::Scram { iterations: 4096, salt_bytes: 16 };
+    assert!(shapes().iter().all(|shape| *shape == ours), "without users");
+    users.create("old", &MADE_MD5).unwrap();
+    assert!(shapes().iter().all(|shape| *shape == Shape::Md5), "all have MD5");
+    // As a PostgreSQL with scram_iterations = 10000 stores it, and another server a longer salt.
+    let key = "A".repeat(43) + "=";
+    users.create("moved", &given(&format!("SCRAM-SHA-256$10000:{}=${key}:{key}", "A".repeat(43)))).unwrap();
+    let moved = Shape::Scram { iterations: 10_000, salt_bytes: 32 };
+    let two = shapes();
+    assert!(two.iter().all(|shape| [Shape::Md5, moved].contains(shape)));
+    assert!(two.contains(&Shape::Md5) && two.contains(&moved));
+    users.create("ada", &MADE).unwrap();
+    let three = shapes();
+    assert!(three.contains(&ours) && three.contains(&Shape::Md5) && three.contains(&moved));
+    assert!(three.iter().zip(&two).all(|(after, before)| after == before || *after == ours), "no name changes in vain");
+    users.create("bob", &MADE).unwrap();
+    assert_eq!(shapes(), three);
+}
+
 /// `tests/formats/` has the users of each format, written by the release that brought it; the old ones stay. The password of
 /// both is "secret".
 #[test]

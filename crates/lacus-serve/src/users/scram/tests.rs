@@ -124,11 +124,16 @@ fn a_client_that_others_wrote_logs_in_with_the_password_only() {
 
 #[test]
 fn nobody_logs_in_as_somebody_who_is_not_there() {
-    let mock = Verifier::mock(b"secret", "ada");
-    assert_eq!(log_in(mock.clone(), "", ChannelBinding::unsupported(), None), Err(Failed::Proof));
-    assert_eq!(mock.salt, Verifier::mock(b"secret", "ada").salt, "the salt of a user does not change");
-    assert_ne!(mock.salt, Verifier::mock(b"secret", "bob").salt);
-    assert_ne!(mock.salt, Verifier::mock(b"another secret", "ada").salt);
+    let mock = |secret: &[u8], user: &str| Verifier::mock(secret, user, ITERATIONS, SALT_BYTES);
+    let ada = mock(b"secret", "ada");
+    assert_eq!(log_in(ada.clone(), "", ChannelBinding::unsupported(), None), Err(Failed::Proof));
+    assert_eq!(ada.salt, mock(b"secret", "ada").salt, "the salt of a user does not change");
+    assert_ne!(ada.salt, mock(b"secret", "bob").salt);
+    assert_ne!(ada.salt, mock(b"another secret", "ada").salt);
+    for salt_bytes in [1, 16, 32, 33, SALT_BYTES_MAX] {
+        let other = Verifier::mock(b"secret", "ada", 7, salt_bytes);
+        assert_eq!((other.salt_bytes(), other.iterations()), (salt_bytes, 7));
+    }
 }
 
 #[test]
