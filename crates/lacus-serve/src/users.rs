@@ -5,6 +5,7 @@
 //! tell: the exchange is as that of one of the users, with a salt made of a secret.
 
 mod password;
+mod refusals;
 pub(crate) mod scram;
 mod store;
 pub(crate) mod throttle;
@@ -18,6 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lacus_core::{Clock, Error, Kind, Result, Timestamp};
 
 use self::password::Shape;
+use self::refusals::Refusals;
 use self::store::{Store, StoredUser};
 use self::throttle::Throttle;
 
@@ -65,6 +67,7 @@ pub struct Users {
     secret: Vec<u8>,
     clock: Arc<dyn Clock>,
     pub(crate) throttle: Throttle,
+    pub(crate) refusals: Refusals,
 }
 
 impl Users {
@@ -76,7 +79,8 @@ impl Users {
         let store = Store::open(directory)?;
         let known = RwLock::new(known(store.users())?);
         let secret = store.secret().to_vec();
-        Ok(Self { store: Mutex::new(store), known, secret, clock, throttle: Throttle::default() })
+        let (throttle, refusals) = (Throttle::default(), Refusals::default());
+        Ok(Self { store: Mutex::new(store), known, secret, clock, throttle, refusals })
     }
 
     /// Whether there is none.

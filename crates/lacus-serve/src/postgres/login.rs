@@ -13,6 +13,7 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::startup::Authentication;
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use crate::postgres::errors::fatal;
 use crate::postgres::socket::Wire;
@@ -25,6 +26,8 @@ const ANSWER_BYTES_MAX: usize = 10_000;
 /// The kind of those messages.
 const ANSWER: u8 = b'p';
 const NONCE_BYTES: usize = 18;
+/// So much of a name is in the log: as much as a user may have.
+const NAME_CHARACTERS_TOLD: usize = 63;
 
 /// Lets the client in as `user`, if it proves to have the password. `endpoint` is what it may bind its proof to.
 ///
@@ -41,7 +44,7 @@ pub(crate) async fn log_in<S>(
         return Err(fatal("28000", "no PostgreSQL user name specified in startup packet", None));
     }
     let (known, is_there) = users.known_of(user);
-    let login = Login { users, who: Who::new(from, user) };
+    let login = Login { users, user, from, who: Who::new(from, user) };
     let is_proved = match known {
         Known::Scram(verifier) => login.by_scram(socket, verifier, endpoint).await?,
         Known::Md5(hash) => login.by_md5(socket, &hash).await?,
@@ -50,14 +53,14 @@ pub(crate) async fn log_in<S>(
         users.throttle.refund(&login.who);
         return Ok(());
     }
-    if is_there {
-        tracing::info!(user, %from, "a wrong password");
-    }
+    login.tell(if is_there { "a wrong password" } else { "there is no such user" });
     Err(fatal("28P01", &format!("password authentication failed for user \"{user}\""), None))
 }
 
 struct Login<'a> {
     users: &'a Users,
+    user: &'a str,
+    from: IpAddr,
     who: Who,
 }
 
@@ -73,7 +76,8 @@ impl Login<'_> {
         let answer = read_answer(socket).await?;
         let (mechanism, first) = initial(&answer).ok_or_else(|| broken("malformed SCRAM message"))?;
         let nonce = BASE64.encode(random::<NONCE_BYTES>().map_err(unable)?);
-        let exchange = Exchange::begin(verifier, mechanism, first, endpoint, &nonce).map_err(refused)?;
+        let exchange = Exchange::begin(verifier, mechanism, first, endpoint, &nonce);
+        let exchange = exchange.map_err(|failed| self.failed(failed))?;
         ask(socket, Authentication::SASLContinue(exchange.challenge().to_owned().into())).await?;
         let last = read_answer(socket).await?;
         self.users.throttle.admit(&self.who).await;
@@ -83,7 +87,7 @@ impl Login<'_> {
                 Ok(true)
             }
             Err(Failed::Proof) => Ok(false),
-            Err(failed) => Err(refused(failed)),
+            Err(failed) => Err(self.failed(failed)),
         }
     }
 
@@ -93,6 +97,24 @@ impl Login<'_> {
         let answer = read_answer(socket).await?;
         self.users.throttle.admit(&self.who).await;
         Ok(hash.is_answered_by(answer.strip_suffix(b"\0").unwrap_or(&answer), salt))
+    }
+
+    /// The error of an exchange that failed.
+    fn failed(&self, failed: Failed) -> PgWireError {
+        if failed == Failed::Binding {
+            self.tell("the channel binding does not fit");
+        }
+        refused(failed)
+    }
+
+    /// Tells the log who was not let in, and why.
+    fn tell(&self, reason: &str) {
+        let Some(untold) = self.users.refusals.count(Instant::now()) else { return };
+        if untold > 0 {
+            tracing::info!(untold, "more were refused to log in than the log has");
+        }
+        let user: String = self.user.chars().take(NAME_CHARACTERS_TOLD).collect();
+        tracing::info!(user, from = %self.from, reason, "refused to log in");
     }
 }
 

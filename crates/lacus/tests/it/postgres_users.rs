@@ -343,6 +343,36 @@ fn startup(user: &str) -> Vec<u8> {
 }
 
 #[test]
+fn who_is_refused_is_in_the_log() {
+    let project = Project::new(LACUS, "");
+    let password = create(&project, "ada", &[]);
+    let server = project.start();
+    refused(&server, "user=ada", "wrong", "password authentication failed");
+    refused(&server, "user=eve", &password, "password authentication failed");
+    let answer = |body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).expect("it is short").to_be_bytes();
+        [b"p".as_slice(), &length, body].concat()
+    };
+    let first = answer(b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=abc");
+    let last = answer(b"c=AAAA,r=abc,p=AAAA");
+    let said = until_it_hangs_up(&server, &[startup("ada"), first, last].concat());
+    assert!(said.contains("SCRAM channel binding check failed"), "{said}");
+    for expected in [
+        r#"refused to log in user="ada" from=127.0.0.1 reason="a wrong password""#,
+        r#"refused to log in user="eve" from=127.0.0.1 reason="there is no such user""#,
+        r#"refused to log in user="ada" from=127.0.0.1 reason="the channel binding does not fit""#,
+    ] {
+        let deadline = Instant::now() + TIME_MAX;
+        while !server.log().iter().any(|line| line.contains(expected)) {
+            assert!(Instant::now() < deadline, "{expected}\n{}", server.log().join("\n"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert!(!server.log().join("\n").contains(&password));
+    assert!(server.stop().success());
+}
+
+#[test]
 fn clients_that_say_nothing_keep_nobody_out() {
     let project = Project::new(LACUS, "[server]\nconnections_max = 4\n");
     let password = create(&project, "ada", &[]);
