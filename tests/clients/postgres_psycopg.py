@@ -137,6 +137,24 @@ def transactions(host, port):
             assert outer is not None
 
 
+def prepared_by_sql(host, port):
+    with connect(host, port) as connection:
+        connection.execute("PREPARE find (bigint) AS SELECT name FROM things WHERE id = $1")
+        assert connection.execute("EXECUTE find (1)").fetchone() == (VALUES["name"],)
+        assert connection.execute("EXECUTE find (1 + 1)").fetchone() == (None,)
+        connection.execute("CREATE TABLE written (n bigint, t text)")
+        connection.execute("PREPARE put AS INSERT INTO written VALUES ($1, $2)")
+        for number in (1, 2):
+            assert connection.execute(f"EXECUTE put ({number}, 'x')").statusmessage == "INSERT 0 1"
+        assert connection.execute("SELECT n, t FROM written ORDER BY n").fetchall() == [(1, "x"), (2, "x")]
+        connection.execute("DROP TABLE written")
+        error = refuses(psycopg.Error, lambda: connection.execute("EXECUTE find (1, 2)"))
+        assert error.sqlstate == "42601", error
+        connection.execute("DEALLOCATE find")
+        error = refuses(psycopg.Error, lambda: connection.execute("EXECUTE find (1)"))
+        assert error.sqlstate == "26000", error
+
+
 def copies(host, port):
     with connect(host, port) as connection, connection.cursor() as cursor:
         with cursor.copy("COPY (SELECT id, name, tags, ok FROM things ORDER BY id) TO STDOUT") as copy:
@@ -235,7 +253,7 @@ def psycopg_2(host, port):
 def main():
     host, port = address()
     fill(host, port)
-    for part in (types, parameters, named_cursors, transactions, copies, settings, psycopg_2, stopping):
+    for part in (types, parameters, named_cursors, transactions, prepared_by_sql, copies, settings, psycopg_2, stopping):
         part(host, port)
     print("psycopg 3 and 2 do what they do")
 

@@ -1,4 +1,5 @@
-//! Cursors: answers that a client reads piece by piece, `DECLARE`, `FETCH`, `MOVE`, `CLOSE`; and `COPY (…) TO STDOUT`.
+//! Cursors: answers that a client reads piece by piece, `DECLARE`, `FETCH`, `MOVE`, `CLOSE`; `COPY (…) TO STDOUT`; and what
+//! `PREPARE`, `EXECUTE` and `DEALLOCATE` ask of whoever keeps prepared statements.
 //!
 //! A cursor is a query that runs as far ahead as any answer, and goes on when somebody fetches. It only goes forward, and ends with
 //! its transaction unless it is declared `WITH HOLD`; the time limit of queries counts from its beginning.
@@ -52,8 +53,32 @@ pub(crate) enum Around {
     Close(Option<String>),
     /// `COPY (…) TO STDOUT`.
     Copy { format: CopyFormat, query: Box<Statement> },
-    /// `DEALLOCATE name`, `DEALLOCATE ALL`: whoever keeps prepared statements does it.
+    /// `PREPARE name AS …`: whoever keeps prepared statements does it.
+    Prepare(Preparation),
+    /// `EXECUTE name (…)`: the same.
+    Execute(Execution),
+    /// `DEALLOCATE name`, `DEALLOCATE ALL`: the same.
     Deallocate(Option<String>),
+}
+
+/// `PREPARE name (types) AS statement`.
+#[derive(Debug, Clone)]
+pub struct Preparation {
+    /// What it is to be called.
+    pub name: String,
+    /// A question for one null of each type that is declared for `$1`, `$2` …; none if none is.
+    pub types: Option<Box<Statement>>,
+    /// The statement.
+    pub statement: Box<Statement>,
+}
+
+/// `EXECUTE name (values)`.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// The prepared statement.
+    pub name: String,
+    /// A question for one row, the values of `$1`, `$2` …; none if there are no values.
+    pub values: Option<Box<Statement>>,
 }
 
 /// How rows are written by `COPY … TO STDOUT`.
@@ -95,6 +120,8 @@ impl Around {
             Self::Close(Some(_)) => "CLOSE CURSOR",
             Self::Close(None) => "CLOSE CURSOR ALL",
             Self::Copy { .. } => "COPY",
+            Self::Prepare(_) => "PREPARE",
+            Self::Execute(_) => "EXECUTE",
             Self::Deallocate(Some(_)) => "DEALLOCATE",
             Self::Deallocate(None) => "DEALLOCATE ALL",
         }

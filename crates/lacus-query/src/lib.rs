@@ -54,7 +54,7 @@ mod writing;
 mod tests;
 
 pub use answer::{Answer, QueryStats};
-pub use cursors::{CopyFormat, CopyKind};
+pub use cursors::{CopyFormat, CopyKind, Execution, Preparation};
 pub use depth::STACK_BYTES;
 pub use dialect::Dialect;
 pub use engine::Engine;

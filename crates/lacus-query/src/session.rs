@@ -391,6 +391,10 @@ impl Session {
             }
             Around::Copy { query, .. } => self.run_query("COPY", query, parameters, None).await,
             Around::Deallocate(_) => Ok(Answer::done(statement.command())),
+            Around::Prepare(_) | Around::Execute(_) => {
+                let message = format!("{} is for sessions of the Postgres protocol", statement.command());
+                Err(SqlError::invalid("0A000", message).with_hint("send the statement itself"))
+            }
         }
     }
 

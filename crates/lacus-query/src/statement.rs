@@ -23,7 +23,7 @@ use trino_functions::syntax::{SqlDialect, quote_types};
 
 use crate::alter::Alteration;
 use crate::comments;
-use crate::cursors::{self, Around, CopyFormat, Read};
+use crate::cursors::{self, Around, CopyFormat, Execution, Preparation, Read};
 use crate::depth::{must_be_shallow, must_stay_small};
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
@@ -157,6 +157,24 @@ impl Statement {
         match &self.kind {
             StatementKind::Around(Around::Deallocate(name)) => Some(name.as_deref()),
             StatementKind::ResetAll("DISCARD ALL") => Some(None),
+            _ => None,
+        }
+    }
+
+    /// What is to be prepared, if it is `PREPARE`.
+    #[must_use]
+    pub fn prepares(&self) -> Option<&Preparation> {
+        match &self.kind {
+            StatementKind::Around(Around::Prepare(preparation)) => Some(preparation),
+            _ => None,
+        }
+    }
+
+    /// What is to be executed, if it is `EXECUTE`.
+    #[must_use]
+    pub fn executes(&self) -> Option<&Execution> {
+        match &self.kind {
+            StatementKind::Around(Around::Execute(execution)) => Some(execution),
             _ => None,
         }
     }

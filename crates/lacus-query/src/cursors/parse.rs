@@ -1,6 +1,8 @@
 //! Reads statements around a query by their tokens. The query inside is read as any other, at its place in the text, so that
 //! positions of mistakes are right.
 
+mod prepared;
+
 use std::ops::Range;
 
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
@@ -14,7 +16,8 @@ const TOGETHER_MAX: usize = 64;
 /// The text of each is read at its place in the whole, so together they are as long as the text times their number.
 const BYTES_MAX: usize = 4 << 20;
 /// What they begin with.
-const WORDS: [&str; 8] = ["close", "copy", "deallocate", "declare", "fetch", "listen", "move", "unlisten"];
+const WORDS: [&str; 10] =
+    ["close", "copy", "deallocate", "declare", "execute", "fetch", "listen", "move", "prepare", "unlisten"];
 
 /// A statement as it is read here.
 pub(crate) enum Read {
@@ -97,6 +100,8 @@ impl<'a> Piece<'a> {
         let around = match first.as_str() {
             "copy" => self.copy(read)?,
             "declare" => self.declare(read)?,
+            "prepare" => self.prepare(read)?,
+            "execute" => self.execute(read)?,
             "close" if self.takes("all") => Around::Close(None),
             "close" => Around::Close(Some(self.name()?)),
             "deallocate" => {

@@ -1,20 +1,23 @@
 //! One connection: statements in, rows out.
 
 mod extended;
+mod named;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream};
 use lacus_flow::Deliveries;
-use lacus_query::{Answer, CopyFormat, Dialect, Engine, Prepared, Session, SqlError, Statement};
+use lacus_query::{Answer, CopyFormat, Dialect, Engine, Execution, Prepared, Session, SqlError, Statement};
 use pgwire::api::cancel::CancelHandler;
 use pgwire::api::portal::Format;
 use pgwire::api::query::{SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query};
 use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::stmt::StoredStatement;
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState};
 use pgwire::error::{PgWireError, PgWireResult};
@@ -34,6 +37,8 @@ use crate::postgres::copying;
 use crate::postgres::errors::{aborted, wire};
 use crate::postgres::startup::REPORTED;
 
+use self::named::{Target, no_statement};
+
 pub(crate) use self::extended::Kept;
 
 /// One connection and its session.
@@ -51,7 +56,8 @@ struct Inner {
     places: Arc<Semaphore>,
     /// The variables that the client was told, with the values it was told.
     told: Mutex<HashMap<String, String>>,
-    statements: Mutex<BTreeSet<String>>,
+    /// The prepared statements with a name, of the protocol and of `PREPARE`.
+    statements: Mutex<BTreeMap<String, Arc<StoredStatement<Kept>>>>,
     /// The portals that were bound, with what stops each.
     portals: Mutex<HashMap<String, CancellationToken>>,
 }
@@ -107,8 +113,18 @@ impl Connection {
         self.inner.deliveries.catch_up_within(CATCH_UP_MAX, streams.as_ref()).await;
     }
 
-    /// Runs a statement, in a transaction of this status, until its first rows can be sent; cancelled if the client asks.
+    /// Runs a statement, or what it executes, in a transaction of this status, until its first rows can be sent; cancelled if
+    /// the client asks.
     async fn run(&self, status: TransactionStatus, what: What<'_>, format: &Format) -> Result<Reply, SqlError> {
+        let Some(execution) = what.statement().executes() else { return self.run_itself(status, what, format).await };
+        if status == TransactionStatus::Error {
+            return Err(aborted());
+        }
+        let target = self.target(&execution.name)?;
+        self.run_itself(status, What::Executed(&target, execution), format).await
+    }
+
+    async fn run_itself(&self, status: TransactionStatus, what: What<'_>, format: &Format) -> Result<Reply, SqlError> {
         let statement = what.statement();
         if status == TransactionStatus::Error {
             if statement.ends_transaction() {
@@ -118,6 +134,10 @@ impl Connection {
             if !statement.mends_transaction() {
                 return Err(aborted());
             }
+        }
+        if let Some(preparation) = statement.prepares() {
+            self.keep(preparation).await?;
+            return Ok(Reply::Done(Tag::new("PREPARE")));
         }
         let query = self.inner.running.begin();
         if statement.reads() {
@@ -157,23 +177,15 @@ impl Connection {
     }
 
     /// Forgets the prepared statements that a statement says are not needed any more.
-    fn forget<C>(&self, client: &C, statement: &Statement) -> Result<(), SqlError>
-    where
-        C: ClientPortalStore,
-        C::PortalStore: PortalStore,
-    {
-        let Some(name) = statement.deallocates() else { return Ok(()) };
-        let mut statements = self.statements();
-        let gone = match name {
-            None => std::mem::take(&mut *statements),
-            Some(name) if statements.remove(name) => BTreeSet::from([name.to_owned()]),
-            Some(name) => {
-                let message = format!("prepared statement \"{name}\" does not exist");
-                return Err(SqlError::invalid("26000", message));
+    fn forget(&self, statement: &Statement) -> Result<(), SqlError> {
+        match statement.deallocates() {
+            None => Ok(()),
+            Some(None) => {
+                self.statements().clear();
+                Ok(())
             }
-        };
-        gone.iter().for_each(|name| client.portal_store().rm_statement(name));
-        Ok(())
+            Some(Some(name)) => self.statements().remove(name).map(drop).ok_or_else(|| no_statement(name)),
+        }
     }
 
     /// Tells the client which variables changed.
@@ -198,7 +210,7 @@ impl Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let reply = self.run(status, What::Statement(statement), &Format::UnifiedText).await;
-        let reply = reply.and_then(|reply| self.forget(client, statement).map(|()| reply));
+        let reply = reply.and_then(|reply| self.forget(statement).map(|()| reply));
         match reply.map_err(|error| wire(&error))? {
             Reply::Rows(response) => send_query_response(client, *response, true).await?,
             Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
@@ -242,7 +254,7 @@ impl Connection {
         self.inner.portals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn statements(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn statements(&self) -> MutexGuard<'_, BTreeMap<String, Arc<StoredStatement<Kept>>>> {
         self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -268,7 +280,8 @@ fn status_after(statement: &Statement, status: TransactionStatus) -> Transaction
 /// What is to be run.
 enum What<'a> {
     Statement(&'a Statement),
-    Prepared(&'a Prepared, Vec<datafusion::scalar::ScalarValue>),
+    Prepared(&'a Prepared, Vec<ScalarValue>),
+    Executed(&'a Target, &'a Execution),
 }
 
 impl What<'_> {
@@ -276,6 +289,7 @@ impl What<'_> {
         match self {
             Self::Statement(statement) => statement,
             Self::Prepared(prepared, _) => prepared.statement(),
+            Self::Executed(target, _) => target.prepared.statement(),
         }
     }
 
@@ -283,6 +297,10 @@ impl What<'_> {
         match self {
             Self::Statement(statement) => session.run(statement, &[]).await,
             Self::Prepared(prepared, parameters) => session.run_prepared(prepared, parameters).await,
+            Self::Executed(target, execution) => {
+                let values = target.values(session, execution).await?;
+                session.run_prepared(&target.prepared, &values).await
+            }
         }
     }
 }

@@ -256,6 +256,43 @@ async fn a_client_that_left_is_seen_behind_what_nobody_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statements_are_prepared_by_sql() {
+    let server = TestServer::with_clicks().await;
+    let client = connect(&server).await;
+    let question = "select event_name from clicks where user_id = $1 and event_name <> $2 order by 1";
+    ask(&client, &format!("prepare by_user (bigint, text) as {question}")).await;
+    assert_eq!(ask(&client, "execute by_user (1, 'a, (b')").await, "Purchase\nSearch");
+    assert_eq!(ask(&client, "execute by_user (3 - 2, concat('Sea', 'rch'))").await, "Purchase");
+    assert_eq!(ask(&client, "prepare one as select 1; execute one; execute one").await, "1\n1");
+    for (sql, code, position) in [
+        ("execute nothing", SqlState::INVALID_SQL_STATEMENT_NAME, None),
+        ("execute by_user (1)", SqlState::SYNTAX_ERROR, None),
+        ("execute one (1)", SqlState::SYNTAX_ERROR, None),
+        ("execute by_user (1 from clicks, 'a')", SqlState::SYNTAX_ERROR, None),
+        ("execute by_user (nope, 'a')", SqlState::UNDEFINED_COLUMN, Some(18)),
+        ("prepare one as select 2", SqlState::DUPLICATE_PSTATEMENT, None),
+        ("prepare two as select nope from clicks", SqlState::UNDEFINED_COLUMN, Some(23)),
+        ("prepare two as begin", SqlState::SYNTAX_ERROR, None),
+        ("prepare two as select 1; execute two (2", SqlState::SYNTAX_ERROR, None),
+    ] {
+        let error = refused(&client, sql).await;
+        assert_eq!(*error.code(), code, "{sql}: {error}");
+        let found = error.position().map(|position| match position {
+            tokio_postgres::error::ErrorPosition::Original(position) => *position,
+            tokio_postgres::error::ErrorPosition::Internal { .. } => panic!("{sql}: {position:?}"),
+        });
+        assert_eq!(found, position, "{sql}: {error}");
+    }
+    // By the protocol: a statement that executes has the columns of what it executes.
+    let rows = client.query("execute by_user (2, 'b')", &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, &str>(0), "Purchase");
+    ask(&client, "deallocate one").await;
+    assert_eq!(*refused(&client, "execute one").await.code(), SqlState::INVALID_SQL_STATEMENT_NAME);
+    ask(&client, "deallocate all").await;
+    assert_eq!(*refused(&client, "execute by_user (1, 'a')").await.code(), SqlState::INVALID_SQL_STATEMENT_NAME);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_are_streamed_and_portals_fetch_some_at_a_time() {
     let server = TestServer::start().await;
     let mut client = connect(&server).await;

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::DataType;
 use futures::{Sink, SinkExt, stream};
 use lacus_query::{Prepared, SqlError};
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
@@ -19,7 +20,7 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::{
     Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, Sync as PgSync,
-    TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
+    TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use tokio_util::sync::CancellationToken;
@@ -37,9 +38,14 @@ const PORTALS_MAX: usize = 64;
 /// The longest name of a prepared statement or a portal, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// A statement that the client prepared; none if its text was empty.
-#[derive(Debug, Clone)]
-pub(crate) struct Kept(Option<Arc<Prepared>>);
+/// A statement that the client prepared.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    /// None if its text was empty.
+    pub(super) prepared: Option<Arc<Prepared>>,
+    /// The types of its parameters that `PREPARE` declared.
+    pub(super) declared: Vec<DataType>,
+}
 
 #[async_trait]
 impl QueryParser for Connection {
@@ -51,7 +57,7 @@ impl QueryParser for Connection {
     {
         let mut statements = self.session().parse(sql).map_err(|error| wire(&error))?;
         let Some(statement) = statements.pop() else {
-            return Ok(Kept(None));
+            return Ok(Kept::default());
         };
         if !statements.is_empty() {
             return Err(wire(&SqlError::invalid("42601", "cannot insert multiple commands into a prepared statement")));
@@ -64,7 +70,7 @@ impl QueryParser for Connection {
             self.catch_up(&statement).await;
         }
         let prepared = self.session().prepare(statement).await.map_err(|error| wire(&error))?;
-        Ok(Kept(Some(Arc::new(prepared))))
+        Ok(Kept { prepared: Some(Arc::new(prepared)), declared: Vec::new() })
     }
 
     fn get_parameter_types(&self, kept: &Kept) -> PgWireResult<Vec<Type>> {
@@ -72,7 +78,12 @@ impl QueryParser for Connection {
     }
 
     fn get_result_schema(&self, kept: &Kept, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
-        let Some(prepared) = &kept.0 else { return Ok(Vec::new()) };
+        let Some(prepared) = &kept.prepared else { return Ok(Vec::new()) };
+        if let Some(execution) = prepared.statement().executes() {
+            let target = self.target(&execution.name).map_err(|error| wire(&error))?;
+            let columns = Columns::new(target.prepared.schema(), format.unwrap_or(&Format::UnifiedText));
+            return Ok(columns.fields.to_vec());
+        }
         let columns = Columns::new(prepared.schema(), format.unwrap_or(&Format::UnifiedText));
         Ok(columns.fields.to_vec())
     }
@@ -80,7 +91,7 @@ impl QueryParser for Connection {
 
 impl Kept {
     fn parameter_types(&self) -> Vec<Type> {
-        let parameters = self.0.as_ref().map(|prepared| prepared.parameters()).unwrap_or_default();
+        let parameters = self.prepared.as_ref().map(|prepared| prepared.parameters()).unwrap_or_default();
         let kinds = parameters.iter().map(|kind| match kind {
             Some(kind) => arrow_pg::datatypes::into_pg_type(kind).unwrap_or(Type::TEXT),
             None => Type::TEXT,
@@ -107,9 +118,9 @@ impl ExtendedQueryHandler for Connection {
     {
         self.must_have_room(message.name.as_deref()).map_err(|error| wire(&error))?;
         let statement = StoredStatement::parse(client, &message, self.query_parser()).await?;
-        client.portal_store().put_statement(Arc::new(statement));
-        if let Some(name) = message.name {
-            self.statements().insert(name);
+        match message.name {
+            Some(name) => drop(self.statements().insert(name, Arc::new(statement))),
+            None => client.portal_store().put_statement(Arc::new(statement)),
         }
         client.send(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
         Ok(())
@@ -124,9 +135,7 @@ impl ExtendedQueryHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         self.must_have_room_for_portal(message.portal_name.as_deref()).map_err(|error| wire(&error))?;
-        let name = message.statement_name.as_deref().unwrap_or(DEFAULT_NAME);
-        let statement = client.portal_store().get_statement(name);
-        let statement = statement.ok_or_else(|| PgWireError::StatementNotFound(name.to_owned()))?;
+        let statement = self.stored(client, message.statement_name.as_deref()).map_err(|error| wire(&error))?;
         let portal = Portal::try_new(&message, statement)?;
         self.portals().insert(portal.name.clone(), CancellationToken::new());
         client.portal_store().put_portal(Arc::new(portal));
@@ -141,12 +150,10 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
-        if message.target_type == TARGET_TYPE_BYTE_STATEMENT {
-            self.statements().remove(name);
-            client.portal_store().rm_statement(name);
-        } else {
-            self.end_portal(client, name);
+        match (message.target_type, message.name) {
+            (TARGET_TYPE_BYTE_STATEMENT, Some(name)) => drop(self.statements().remove(&name)),
+            (TARGET_TYPE_BYTE_STATEMENT, None) => client.portal_store().rm_statement(DEFAULT_NAME),
+            (_, name) => self.end_portal(client, name.as_deref().unwrap_or(DEFAULT_NAME)),
         }
         client.send(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
         Ok(())
@@ -187,8 +194,13 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        if message.target_type == TARGET_TYPE_BYTE_STATEMENT {
+            let statement = self.stored(client, message.name.as_deref()).map_err(|error| wire(&error))?;
+            let described = self.do_describe_statement(client, &statement).await?;
+            return send_describe_response(client, &described).await;
+        }
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
-        if message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none() {
+        if client.portal_store().get_portal(name).is_none() {
             let schema = self.session().cursor(name).map_err(|_| wire(&no_portal(name)))?;
             let fields = Columns::new(&schema, &Format::UnifiedText).fields.to_vec();
             return send_describe_response(client, &DescribePortalResponse::new(fields)).await;
@@ -255,7 +267,7 @@ impl Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let Some(prepared) = &portal.statement.statement.0 else {
+        let Some(prepared) = &portal.statement.statement.prepared else {
             client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
             return Ok(());
         };
@@ -296,7 +308,7 @@ impl Connection {
         let what = What::Prepared(prepared, parameters);
         let status = client.transaction_status();
         let reply = self.run(status, what, &portal.result_column_format).await;
-        let reply = reply.and_then(|reply| self.forget(client, statement).map(|()| reply));
+        let reply = reply.and_then(|reply| self.forget(statement).map(|()| reply));
         match reply.map_err(|error| wire(&error))? {
             Reply::Rows(response) => return Ok(Some(*response)),
             Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
@@ -321,11 +333,11 @@ impl Connection {
     }
 
     /// Refuses a statement that the client wants kept if it has too many.
-    fn must_have_room(&self, name: Option<&str>) -> Result<(), SqlError> {
+    pub(super) fn must_have_room(&self, name: Option<&str>) -> Result<(), SqlError> {
         let Some(name) = name else { return Ok(()) };
         must_be_short(name)?;
         let statements = self.statements();
-        if statements.len() >= STATEMENTS_MAX && !statements.contains(name) {
+        if statements.len() >= STATEMENTS_MAX && !statements.contains_key(name) {
             let message = format!("this connection has {STATEMENTS_MAX} prepared statements");
             return Err(SqlError::new(lacus_core::Kind::Limited, "53400", message).with_hint("close some"));
         }

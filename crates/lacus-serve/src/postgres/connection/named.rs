@@ -1,0 +1,119 @@
+//! Prepared statements with a name: those of the protocol and those of `PREPARE` are the same, in one place and with one bound.
+//! `EXECUTE` runs either.
+
+use std::sync::Arc;
+
+use arrow_pg::datatypes::into_pg_type;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::scalar::ScalarValue;
+use futures::StreamExt;
+use lacus_core::Kind;
+use lacus_query::{Answer, Execution, Preparation, Prepared, Session, SqlError, Statement, json};
+use pgwire::api::stmt::StoredStatement;
+use pgwire::api::store::PortalStore;
+use pgwire::api::{ClientPortalStore, DEFAULT_NAME};
+
+use super::{Connection, Kept};
+
+/// What `EXECUTE` runs.
+pub(super) struct Target {
+    pub(super) prepared: Arc<Prepared>,
+    declared: Vec<DataType>,
+}
+
+pub(super) fn no_statement(name: &str) -> SqlError {
+    SqlError::invalid("26000", format!("prepared statement \"{name}\" does not exist"))
+}
+
+impl Connection {
+    /// Keeps what `PREPARE` names.
+    pub(super) async fn keep(&self, preparation: &Preparation) -> Result<(), SqlError> {
+        let name = &preparation.name;
+        self.must_have_room(Some(name))?;
+        if self.statements().contains_key(name) {
+            let exists = SqlError::invalid("42P05", format!("prepared statement \"{name}\" already exists"));
+            return Err(exists.with_hint(format!("DEALLOCATE {name} takes it away")));
+        }
+        let mut declared = Vec::new();
+        if let Some(types) = &preparation.types {
+            let types = self.session().prepare(Statement::clone(types)).await?;
+            declared.extend(types.schema().fields().iter().map(|field| field.data_type().clone()));
+        }
+        let statement = Statement::clone(&preparation.statement);
+        if statement.reads() {
+            self.catch_up(&statement).await;
+        }
+        let prepared = Some(Arc::new(self.session().prepare(statement).await?));
+        // Of a type that clients do not know, they are told what the statement asks for.
+        let types = declared.iter().map(|kind| into_pg_type(kind).ok()).collect();
+        let stored = StoredStatement::new(name.clone(), Kept { prepared, declared }, types);
+        self.statements().insert(name.clone(), Arc::new(stored));
+        Ok(())
+    }
+
+    /// What is prepared under this name.
+    pub(super) fn target(&self, name: &str) -> Result<Target, SqlError> {
+        let stored = self.statements().get(name).cloned().ok_or_else(|| no_statement(name))?;
+        let Kept { prepared, declared } = stored.statement.clone();
+        let empty = || SqlError::invalid("26000", format!("prepared statement \"{name}\" is empty"));
+        Ok(Target { prepared: prepared.ok_or_else(empty)?, declared })
+    }
+
+    /// The prepared statement that a message of the protocol names, or the one without a name.
+    pub(super) fn stored<C>(&self, client: &C, name: Option<&str>) -> Result<Arc<StoredStatement<Kept>>, SqlError>
+    where
+        C: ClientPortalStore,
+        C::PortalStore: PortalStore<Statement = Kept>,
+    {
+        let stored = match name {
+            Some(name) => self.statements().get(name).cloned(),
+            None => client.portal_store().get_statement(DEFAULT_NAME),
+        };
+        stored.ok_or_else(|| no_statement(name.unwrap_or_default()))
+    }
+}
+
+impl Target {
+    /// The values of `EXECUTE`, of the types that `PREPARE` declared.
+    pub(super) async fn values(&self, session: &Session, execution: &Execution) -> Result<Vec<ScalarValue>, SqlError> {
+        let mut values = match &execution.values {
+            Some(question) => single_row(session.run(question, &[]).await?).await?,
+            None => Vec::new(),
+        };
+        let expected = self.prepared.parameters().len().max(self.declared.len());
+        if values.len() != expected {
+            let name = &execution.name;
+            let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+            let hint = format!("it has {expected}, and {} came", values.len());
+            return Err(SqlError::invalid("42601", message).with_hint(hint));
+        }
+        for (index, (value, kind)) in values.iter_mut().zip(&self.declared).enumerate() {
+            if value.data_type() != *kind {
+                *value = value.cast_to(kind).map_err(|error| {
+                    let message = format!("parameter ${} is no {}", index + 1, json::type_name(kind));
+                    SqlError::invalid("22P02", message).with_source(error)
+                })?;
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// The values of an answer of one row.
+async fn single_row(mut answer: Answer) -> Result<Vec<ScalarValue>, SqlError> {
+    let mut values = None;
+    while let Some(rows) = answer.next().await {
+        let rows = rows?;
+        if rows.num_rows() == 0 {
+            continue;
+        }
+        if values.is_some() || rows.num_rows() > 1 {
+            return Err(SqlError::invalid("42601", "a value of EXECUTE is more than one"));
+        }
+        let row: Result<Vec<_>, _> =
+            rows.columns().iter().map(|column| ScalarValue::try_from_array(column, 0)).collect();
+        let unread = |error| SqlError::new(Kind::Internal, "XX000", "a value can't be read").with_source(error);
+        values = Some(row.map_err(unread)?);
+    }
+    values.ok_or_else(|| SqlError::invalid("42601", "a value of EXECUTE is none"))
+}
