@@ -106,6 +106,7 @@ impl VisitorMut for Meanings {
         if let Some(compared) = subqueries::compared(expr) {
             *expr = compared;
         }
+        values::similar(expr);
         if self.is_postgres {
             if let Some(reworded) = formats::reworded(expr) {
                 *expr = reworded;

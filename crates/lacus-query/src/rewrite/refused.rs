@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Visit, Visitor,
+    Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Visit, Visitor,
 };
 
+use super::values::is_known_pattern;
 use crate::error::SqlError;
 
 /// Refuses statements that would have a wrong answer.
@@ -41,6 +42,17 @@ impl Visitor for Refusing {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+        match expr {
+            Expr::SimilarTo { pattern, escape_char, .. } if !is_known_pattern(pattern, escape_char.as_ref()) => {
+                let message = format!("SIMILAR TO {pattern} is not supported: its pattern must be a plain text");
+                let hint = "write the pattern in quotes, or match a regular expression: x ~ '^a.*$'";
+                ControlFlow::Break(SqlError::invalid("0A000", message).with_hint(hint))
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Literals and operators that PostgreSQL reads otherwise than the engine: `'\x00ff'::bytea`, `'{a,b}'::text[]`,
 //! `SIMILAR TO`, `AT TIME ZONE`, timestamps.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
     TypedString, Value, ValueWithSpan,
@@ -29,23 +32,22 @@ pub(super) fn read(expr: &mut Expr) {
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("at_time_zone", vec![timestamp.as_ref().clone(), time_zone.as_ref().clone()]);
         }
-        Expr::SimilarTo { negated, expr: value, pattern, escape_char } => {
-            let escape = match escape_char {
-                None => Some('\\'),
-                Some(escape) => text_in(escape).and_then(|text| text.chars().next()),
-            };
-            if let Some(pattern) = text_of(pattern).and_then(|pattern| regular(pattern, escape)) {
-                let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
-                let right = Box::new(quoted(&pattern));
-                *expr = Expr::BinaryOp { left: value.clone(), op, right };
-            }
-        }
         Expr::Function(function) => {
             if let Some(name) = as_postgres(function) {
                 function.name = ObjectName::from(vec![Ident::new(name)]);
             }
         }
         _ => {}
+    }
+}
+
+/// `x SIMILAR TO 'a%'` as the match with a regular expression that it is.
+pub(super) fn similar(expr: &mut Expr) {
+    if let Expr::SimilarTo { negated, expr: value, pattern, escape_char } = expr
+        && let Some(pattern) = text_of(pattern).and_then(|text| regular(text, escape_of(escape_char.as_ref())))
+    {
+        let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+        *expr = Expr::BinaryOp { left: value.clone(), op, right: Box::new(quoted(&pattern)) };
     }
 }
 
@@ -130,28 +132,78 @@ fn elements(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
+/// Whether a pattern of `SIMILAR TO` is known, so that it can be read as SQL means it.
+pub(super) fn is_known_pattern(pattern: &Expr, escape: Option<&ValueWithSpan>) -> bool {
+    text_of(pattern).is_some_and(|pattern| regular(pattern, escape_of(escape)).is_some())
+}
+
+/// The letter that escapes others; none for `ESCAPE ''`.
+fn escape_of(escape: Option<&ValueWithSpan>) -> Option<char> {
+    match escape {
+        None => Some('\\'),
+        Some(escape) => text_in(escape).and_then(|text| text.chars().next()),
+    }
+}
+
 /// A pattern of `SIMILAR TO` as a regular expression that the whole text has to match.
 fn regular(pattern: &str, escape: Option<char>) -> Option<String> {
-    let mut letters = pattern.chars();
+    let mut letters = pattern.chars().peekable();
     let mut regular = String::from("^(?s:");
     while let Some(letter) = letters.next() {
         match letter {
-            letter if Some(letter) == escape => push_escaped(&mut regular, letters.next()?),
+            letter if Some(letter) == escape => push_escaped(&mut regular, letters.next()?)?,
             '%' => regular.push_str(".*"),
             '_' => regular.push('.'),
-            '.' | '^' | '$' | '\\' => push_escaped(&mut regular, letter),
-            letter => regular.push(letter),
+            '(' => regular.push_str("(?:"),
+            '[' => push_bracket(&mut regular, &mut letters, escape)?,
+            ')' | '|' | '*' | '+' | '?' | '{' | '}' => regular.push(letter),
+            letter => push_itself(&mut regular, letter),
         }
     }
     regular.push_str(")$");
     Some(regular)
 }
 
-fn push_escaped(regular: &mut String, letter: char) {
-    if !letter.is_alphanumeric() {
-        regular.push('\\');
+/// What follows `[`: but for a leading `^`, ranges and classes such as `[:digit:]`, each letter is itself.
+fn push_bracket(regular: &mut String, letters: &mut Peekable<Chars<'_>>, escape: Option<char>) -> Option<()> {
+    regular.push('[');
+    regular.extend(letters.next_if_eq(&'^'));
+    if letters.next_if_eq(&']').is_some() {
+        push_itself(regular, ']');
     }
-    regular.push(letter);
+    while let Some(letter) = letters.next() {
+        match letter {
+            letter if Some(letter) == escape => push_escaped(regular, letters.next()?)?,
+            ']' => {
+                regular.push(']');
+                return Some(());
+            }
+            '[' if letters.peek() == Some(&':') => {
+                regular.push('[');
+                regular.extend(letters.by_ref().take_while(|letter| *letter != ']'));
+                regular.push(']');
+            }
+            // Two of them would take away what follows.
+            '-' if !regular.ends_with('-') => regular.push('-'),
+            letter => push_itself(regular, letter),
+        }
+    }
+    None
+}
+
+/// What an escape is before: a class, or a letter that is itself then. Other letters mean what only PostgreSQL knows.
+fn push_escaped(regular: &mut String, letter: char) -> Option<()> {
+    match letter {
+        'd' | 'D' | 's' | 'S' | 'w' | 'W' => regular.extend(['\\', letter]),
+        '"' => return None,
+        letter if letter.is_alphanumeric() => return None,
+        letter => push_itself(regular, letter),
+    }
+    Some(())
+}
+
+fn push_itself(regular: &mut String, letter: char) {
+    regular.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4])));
 }
 
 fn text_in(value: &ValueWithSpan) -> Option<&str> {
@@ -191,10 +243,24 @@ mod tests {
 
     #[test]
     fn patterns_are_regular_expressions_of_the_whole_text() {
-        for (pattern, expected) in [("h%o", "^(?s:h.*o)$"), ("(a|b)_.", "^(?s:(a|b).\\.)$"), ("50\\%", "^(?s:50\\%)$")]
-        {
-            assert_eq!(regular(pattern, Some('\\')).as_deref(), Some(expected));
+        for (pattern, expected) in [
+            ("h%o", Some("h.*o")),
+            ("(a|b)_.", Some("(?:a|b).\\.")),
+            ("50\\%", Some("50%")),
+            ("[^a]%", Some("[^a].*")),
+            ("[a%_.^$]", Some("[a%_\\.\\^\\$]")),
+            ("[]a-z[:digit:]]", Some("[\\]a-z[:digit:]]")),
+            ("[a&&b[-]", Some("[a\\&\\&b\\[-]")),
+            ("[\\]\\d]<é>", Some("[\\]\\d]<é>")),
+            ("a{2,3}+?", Some("a{2,3}+?")),
+            ("[a", None),
+            ("\\m", None),
+            ("a\\", None),
+        ] {
+            let whole = expected.map(|expected| format!("^(?s:{expected})$"));
+            assert_eq!(regular(pattern, Some('\\')), whole, "{pattern}");
+            assert!(whole.is_none_or(|whole| regex::Regex::new(&whole).is_ok()), "{pattern}");
         }
-        assert_eq!(regular("a\\", Some('\\')), None);
+        assert_eq!(regular("\\_", None).as_deref(), Some("^(?s:\\\\.)$"));
     }
 }
