@@ -16,8 +16,8 @@ use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Query, Select, SelectItem, SetExpr, Statement as Ast, TableAliasColumnDef, Value, ValueWithSpan,
-    VisitMut, VisitorMut,
+    ObjectName, Query, Select, SelectItem, SetExpr, Statement as Ast, TableAliasColumnDef, TableFactor, Value,
+    ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
@@ -91,14 +91,16 @@ impl VisitorMut for Meanings {
     }
 
     // What is within was looked at before: windows and columns of this query are those that are left.
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        shared_columns::put(query);
-        windows::write_out(query);
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        shared_columns::put(select);
+        windows::write_out(select);
+        subqueries::as_values(select);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        subqueries::as_values(select);
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        shared_columns::put_in_order(query);
+        windows::write_out_order(query);
         ControlFlow::Continue(())
     }
 
@@ -120,6 +122,18 @@ impl VisitorMut for Meanings {
 /// Whether two words are one name.
 fn same_name(a: &Ident, b: &Ident) -> bool {
     folded(a) == folded(b)
+}
+
+/// What a table is called in its query.
+fn name_of(table: &TableFactor) -> Option<Ident> {
+    match table {
+        TableFactor::Table { name, alias, .. } => match alias {
+            Some(alias) => Some(alias.name.clone()),
+            None => name.0.last()?.as_ident().cloned(),
+        },
+        TableFactor::Derived { alias, .. } | TableFactor::UNNEST { alias, .. } => Some(alias.as_ref()?.name.clone()),
+        _ => None,
+    }
 }
 
 /// A name as it is looked for: in lowercase, unless it is in quotes.

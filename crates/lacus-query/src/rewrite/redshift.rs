@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 use trino_functions::syntax::SqlDialect;
 
-use super::{call, case, expression, plain, quoted, same_name, text_of};
+use super::{call, case, expression, name_of, plain, quoted, same_name, text_of};
 
 /// Functions whose first argument names a unit: a word, or a text.
 const WITH_UNITS: [&str; 8] =
@@ -114,17 +114,6 @@ fn path_of(table: &TableFactor, names: &[Ident]) -> Option<TableFactor> {
         with_offset_alias: None,
         with_ordinality: false,
     })
-}
-
-fn name_of(table: &TableFactor) -> Option<Ident> {
-    match table {
-        TableFactor::Table { name, alias, .. } => match alias {
-            Some(alias) => Some(alias.name.clone()),
-            None => name.0.last()?.as_ident().cloned(),
-        },
-        TableFactor::Derived { alias, .. } | TableFactor::UNNEST { alias, .. } => Some(alias.as_ref()?.name.clone()),
-        _ => None,
-    }
 }
 
 /// Redshift counts the elements of an array from 0.

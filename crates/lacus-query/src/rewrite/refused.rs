@@ -4,9 +4,11 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Visit, Visitor,
+    Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Statement as Ast,
+    TableFactor, Update, UpdateTableFromKind, Visit, Visitor,
 };
 
+use super::shared_columns::{must_not_share, must_share_once};
 use super::values::is_known_pattern;
 use crate::error::SqlError;
 
@@ -41,7 +43,27 @@ impl Visitor for Refusing {
                 return ControlFlow::Break(error.with_hint("name the columns: USING (id)"));
             }
         }
-        ControlFlow::Continue(())
+        flow(must_share_once(&select.from))
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<SqlError> {
+        match table {
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                flow(must_not_share(std::slice::from_ref(table_with_joins), "in parentheses"))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_statement(&mut self, statement: &Ast) -> ControlFlow<SqlError> {
+        flow(match statement {
+            Ast::Delete(delete) => must_not_share(delete.using.as_deref().unwrap_or_default(), "in a DELETE"),
+            Ast::Update(Update { from: Some(from), .. }) => {
+                let (UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) = from;
+                must_not_share(from, "in an UPDATE")
+            }
+            _ => Ok(()),
+        })
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
@@ -53,6 +75,13 @@ impl Visitor for Refusing {
             }
             _ => ControlFlow::Continue(()),
         }
+    }
+}
+
+fn flow(checked: Result<(), SqlError>) -> ControlFlow<SqlError> {
+    match checked {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
     }
 }
 

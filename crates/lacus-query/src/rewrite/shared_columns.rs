@@ -6,11 +6,13 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Join, JoinConstraint, JoinOperator, OrderBy, OrderByKind, Query, ReplaceSelectElement,
-    ReplaceSelectItem, Select, SelectItem, SetExpr, TableFactor, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    Distinct, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query,
+    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SetExpr, TableWithJoins, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 
-use super::{call, same_name};
+use super::{call, name_of, same_name};
+use crate::error::SqlError;
 
 /// A column that two tables share, and what it is.
 struct Shared {
@@ -19,69 +21,158 @@ struct Shared {
 }
 
 /// Puts the columns that joins share in the place of their names.
-pub(super) fn put(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let shared = shared(select);
+pub(super) fn put(select: &mut Select) {
+    let shared = shared(&select.from);
     if shared.is_empty() {
         return;
     }
-    let Select { projection, selection, group_by, having, qualify, .. } = select.as_mut();
     let mut put = Put { shared: &shared, depth: 0 };
-    // The visitor never breaks off.
+    // What is joined later compares with them. The visitor never breaks off.
+    for table in &mut select.from {
+        let first = table.joins.iter().position(|join| shared_by(&join.join_operator).is_some());
+        for join in table.joins.iter_mut().skip(first.unwrap_or(usize::MAX)) {
+            let _done: ControlFlow<()> = join.join_operator.visit(&mut put);
+        }
+    }
+    let Select { distinct, projection, selection, group_by, having, named_window, qualify, .. } = select;
+    let _done: ControlFlow<()> = distinct.visit(&mut put);
     let _done: ControlFlow<()> = selection.visit(&mut put);
     let _done: ControlFlow<()> = group_by.visit(&mut put);
     let _done: ControlFlow<()> = having.visit(&mut put);
+    let _done: ControlFlow<()> = named_window.visit(&mut put);
     let _done: ControlFlow<()> = qualify.visit(&mut put);
     for item in projection {
         if !put_item(item, &shared) {
             let _done: ControlFlow<()> = item.visit(&mut put);
         }
     }
+}
+
+/// The same for what the rows of a query are sorted by.
+pub(super) fn put_in_order(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let shared = shared(&select.from);
     let Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
+    if shared.is_empty() {
+        return;
+    }
+    let mut put = Put { shared: &shared, depth: 0 };
+    let is_distinct_on = matches!(select.distinct, Some(Distinct::On(_)));
     for sort in sorts {
-        // A name alone is that of a column of the answer.
-        if !matches!(sort.expr, Expr::Identifier(_)) {
+        // A name alone is that of a column of the answer, if it has one of this name.
+        let is_column = matches!(&sort.expr, Expr::Identifier(name) if is_in_answer(name, select));
+        if !is_column || is_distinct_on {
             let _done: ControlFlow<()> = sort.expr.visit(&mut put);
         }
     }
 }
 
-fn shared(select: &Select) -> Vec<Shared> {
+/// Whether the answer may have a column of a name.
+fn is_in_answer(name: &Ident, select: &Select) -> bool {
+    select.projection.iter().any(|item| match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(word)) | SelectItem::ExprWithAlias { alias: word, .. } => {
+            same_name(word, name)
+        }
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(words)) => {
+            words.last().is_some_and(|word| same_name(word, name))
+        }
+        SelectItem::UnnamedExpr(_) => false,
+        _ => true,
+    })
+}
+
+fn shared(from: &[TableWithJoins]) -> Vec<Shared> {
     let mut shared = Vec::new();
-    for Join { relation, join_operator, .. } in select.from.iter().flat_map(|table| &table.joins) {
-        let (constraint, is_full) = match join_operator {
-            JoinOperator::FullOuter(constraint) => (constraint, true),
-            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => (constraint, false),
-            _ => continue,
-        };
-        let (JoinConstraint::Using(columns), Some(right)) = (constraint, name_of(relation)) else { continue };
-        for column in columns {
-            let Some(name) = column.0.last().and_then(|part| part.as_ident()) else { continue };
-            add(&mut shared, name, &right, is_full);
+    for table in from {
+        // Of several tables before a join, it is not known which one has the column.
+        let mut left = name_of(&table.relation);
+        for Join { relation, join_operator, .. } in &table.joins {
+            let left = left.take();
+            let (Some((columns, is_full)), Some(right)) = (shared_by(join_operator), name_of(relation)) else {
+                continue;
+            };
+            for name in columns.iter().filter_map(last_word) {
+                let of = |table: &Ident| Expr::CompoundIdentifier(vec![table.clone(), name.clone()]);
+                let of_left = left.as_ref().map_or_else(|| Expr::Identifier(name.clone()), of);
+                let value = if is_full { call("coalesce", vec![of_left, of(&right)]) } else { of(&right) };
+                shared.push(Shared { name: name.clone(), value });
+            }
         }
     }
     shared
 }
 
-fn add(shared: &mut Vec<Shared>, name: &Ident, right: &Ident, is_full: bool) {
-    let of_right = Expr::CompoundIdentifier(vec![right.clone(), name.clone()]);
-    let known = shared.iter().position(|shared| same_name(&shared.name, name));
-    let of_left = match known {
-        Some(index) => shared.swap_remove(index).value,
-        None => Expr::Identifier(name.clone()),
-    };
-    let value = if is_full { call("coalesce", vec![of_left, of_right]) } else { of_right };
-    shared.push(Shared { name: name.clone(), value });
+/// The columns that a join shares, if they are not those of the left table; whether they are those of both.
+fn shared_by(join: &JoinOperator) -> Option<(&[ObjectName], bool)> {
+    match join {
+        JoinOperator::FullOuter(JoinConstraint::Using(columns)) => Some((columns, true)),
+        JoinOperator::Right(JoinConstraint::Using(columns))
+        | JoinOperator::RightOuter(JoinConstraint::Using(columns)) => Some((columns, false)),
+        _ => None,
+    }
 }
 
-/// What a table is called in its query.
-fn name_of(table: &TableFactor) -> Option<Ident> {
-    match table {
-        TableFactor::Table { name, alias, .. } => match alias {
-            Some(alias) => Some(alias.name.clone()),
-            None => name.0.last()?.as_ident().cloned(),
-        },
-        TableFactor::Derived { alias, .. } => Some(alias.as_ref()?.name.clone()),
+fn last_word(name: &ObjectName) -> Option<&Ident> {
+    name.0.last()?.as_ident()
+}
+
+/// Refuses joins that share such a column once more, which the engine would compare with that of the left table only, and
+/// such joins of tables without a name.
+pub(super) fn must_share_once(from: &[TableWithJoins]) -> Result<(), SqlError> {
+    let mut seen: Vec<&Ident> = Vec::new();
+    for Join { relation, join_operator, .. } in from.iter().flat_map(|table| &table.joins) {
+        let columns = match constraint_of(join_operator) {
+            Some(JoinConstraint::Using(columns)) => columns.as_slice(),
+            Some(JoinConstraint::Natural) if !seen.is_empty() => {
+                return Err(refused("NATURAL JOIN after a FULL or RIGHT JOIN with USING"));
+            }
+            _ => &[],
+        };
+        if let Some(twice) =
+            columns.iter().filter_map(last_word).find(|name| seen.iter().any(|one| same_name(one, name)))
+        {
+            return Err(refused(&format!("USING ({twice}) once more after a FULL or RIGHT JOIN")));
+        }
+        if let Some((columns, _)) = shared_by(join_operator) {
+            if name_of(relation).is_none() {
+                return Err(refused("FULL or RIGHT JOIN with USING, of a table without a name,"));
+            }
+            seen.extend(columns.iter().filter_map(last_word));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses such joins where the names of columns are not looked after.
+pub(super) fn must_not_share(from: &[TableWithJoins], place: &str) -> Result<(), SqlError> {
+    let mut joins = from.iter().flat_map(|table| &table.joins);
+    if joins.any(|join| shared_by(&join.join_operator).is_some()) {
+        return Err(refused(&format!("FULL or RIGHT JOIN with USING {place}")));
+    }
+    Ok(())
+}
+
+fn refused(what: &str) -> SqlError {
+    SqlError::invalid("0A000", format!("{what} is not supported")).with_hint("compare the columns: ON a.id = b.id")
+}
+
+fn constraint_of(join: &JoinOperator) -> Option<&JoinConstraint> {
+    match join {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint)
+        | JoinOperator::CrossJoin(constraint)
+        | JoinOperator::Semi(constraint)
+        | JoinOperator::LeftSemi(constraint)
+        | JoinOperator::RightSemi(constraint)
+        | JoinOperator::Anti(constraint)
+        | JoinOperator::LeftAnti(constraint)
+        | JoinOperator::RightAnti(constraint)
+        | JoinOperator::StraightJoin(constraint) => Some(constraint),
         _ => None,
     }
 }

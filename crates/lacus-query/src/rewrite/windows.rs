@@ -15,25 +15,33 @@ use super::same_name;
 const DEPTH_MAX: usize = 16;
 
 /// Writes out what windows are built on.
-pub(super) fn write_out(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let Select { projection, qualify, named_window, .. } = select.as_mut();
+pub(super) fn write_out(select: &mut Select) {
+    let Select { distinct, projection, qualify, named_window, .. } = select;
     if named_window.is_empty() {
         return;
     }
-    let mut put = |expr: &mut Expr| {
-        if let Expr::Function(call) = expr
-            && let Some(over) = &mut call.over
-            && let Some(spec) = whole(over, named_window, DEPTH_MAX)
-        {
-            *over = WindowType::WindowSpec(spec);
-        }
-        ControlFlow::<()>::Continue(())
-    };
+    let mut put = |expr: &mut Expr| put(expr, named_window);
     // The visitor never breaks off.
+    let _done = visit_expressions_mut(distinct, &mut put);
     let _done = visit_expressions_mut(projection, &mut put);
     let _done = visit_expressions_mut(qualify, &mut put);
-    let _done = visit_expressions_mut(&mut query.order_by, &mut put);
+}
+
+/// The same for what the rows of a query are sorted by.
+pub(super) fn write_out_order(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    // The visitor never breaks off.
+    let _done = visit_expressions_mut(&mut query.order_by, |expr| put(expr, &select.named_window));
+}
+
+fn put(expr: &mut Expr, named: &[NamedWindowDefinition]) -> ControlFlow<()> {
+    if let Expr::Function(call) = expr
+        && let Some(over) = &mut call.over
+        && let Some(spec) = whole(over, named, DEPTH_MAX)
+    {
+        *over = WindowType::WindowSpec(spec);
+    }
+    ControlFlow::Continue(())
 }
 
 /// A window with all that it is built on; nothing if it names one that is not there.
