@@ -26,7 +26,7 @@ pub(super) fn put(select: &mut Select) {
     if shared.is_empty() {
         return;
     }
-    let mut put = Put { shared: &shared, depth: 0 };
+    let mut put = Put { shared: &shared, depth: 0, parameters: Vec::new() };
     // What is joined later compares with them. The visitor never breaks off.
     for table in &mut select.from {
         let first = table.joins.iter().position(|join| shared_by(&join.join_operator).is_some());
@@ -56,7 +56,7 @@ pub(super) fn put_in_order(query: &mut Query) {
     if shared.is_empty() {
         return;
     }
-    let mut put = Put { shared: &shared, depth: 0 };
+    let mut put = Put { shared: &shared, depth: 0, parameters: Vec::new() };
     let is_distinct_on = matches!(select.distinct, Some(Distinct::On(_)));
     for sort in sorts {
         // A name alone is that of a column of the answer, if it has one of this name.
@@ -197,10 +197,11 @@ fn put_item(item: &mut SelectItem, shared: &[Shared]) -> bool {
     }
 }
 
-/// Puts values in the place of names, not in queries that are in this one.
+/// Puts values in the place of names, not in queries that are in this one, and not where a lambda has a parameter of the name.
 struct Put<'a> {
     shared: &'a [Shared],
     depth: usize,
+    parameters: Vec<Ident>,
 }
 
 impl VisitorMut for Put<'_> {
@@ -216,13 +217,23 @@ impl VisitorMut for Put<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Lambda(lambda) = expr {
+            self.parameters.extend(lambda.params.iter().map(|parameter| parameter.name.clone()));
+        }
+        ControlFlow::Continue(())
+    }
+
     // After what is in it was visited: the name in `coalesce` stays.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = expr
-            && self.depth == 0
-            && let Some(found) = self.shared.iter().find(|shared| same_name(&shared.name, name))
-        {
-            *expr = found.value.clone();
+        match expr {
+            Expr::Lambda(lambda) => self.parameters.truncate(self.parameters.len() - lambda.params.len()),
+            Expr::Identifier(name) if self.depth == 0 && !self.parameters.iter().any(|one| same_name(one, name)) => {
+                if let Some(found) = self.shared.iter().find(|shared| same_name(&shared.name, name)) {
+                    *expr = found.value.clone();
+                }
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
