@@ -86,7 +86,7 @@ impl VisitorMut for Meanings {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         common_tables::name_columns(query);
-        sorting::by_expressions(query);
+        sorting::by_expressions(query, self.is_postgres);
         ControlFlow::Continue(())
     }
 

@@ -1,7 +1,8 @@
 //! `ORDER BY 2` and `ORDER BY at` where the answer has a column without a name of its own: `count(*) + 1`, `at::date`.
 //!
 //! The engine finds such a column by the name it gave it, which it does not find again where rows are grouped, and a cast
-//! has the name of what is cast: here the expression itself is put in their place.
+//! has the name of what is cast: here the expression itself is put in their place. A name of a cast is PostgreSQL's: for Trino
+//! it is that of the column which is cast, and the cast is given a name that the answer does not show.
 
 use std::ops::ControlFlow;
 
@@ -12,20 +13,28 @@ use datafusion::sql::sqlparser::ast::{
 use super::same_name;
 
 /// Puts expressions in the place of what stands for them in `ORDER BY`.
-pub(super) fn by_expressions(query: &mut Query) {
+pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
     let Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
-    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
     for sort in sorts {
         let shown = match &sort.expr {
             Expr::Value(value) => match &value.value {
-                Value::Number(place, _) => at_place(place, select),
+                Value::Number(place, _) => at_place(place, select).cloned(),
                 _ => None,
             },
-            Expr::Identifier(name) => cast_of(name, select),
+            Expr::Identifier(name) => match cast_of(name, select) {
+                Some((_, cast)) if is_postgres => Some(cast.clone()),
+                Some((index, cast)) => {
+                    let alias = Ident::with_quote('"', format!("{cast}#{}", index + 1));
+                    select.projection[index] = SelectItem::ExprWithAlias { expr: cast.clone(), alias };
+                    None
+                }
+                None => None,
+            },
             _ => None,
         };
         if let Some(shown) = shown {
-            sort.expr = shown.clone();
+            sort.expr = shown;
         }
     }
 }
@@ -47,13 +56,13 @@ fn at_place<'a>(place: &str, select: &'a Select) -> Option<&'a Expr> {
     }
 }
 
-/// The one cast of a column of this name in the answer, if the column itself is not there.
-fn cast_of<'a>(name: &Ident, select: &'a Select) -> Option<&'a Expr> {
+/// The one cast of a column of this name in the answer and its place, if the column itself is not there.
+fn cast_of<'a>(name: &Ident, select: &'a Select) -> Option<(usize, &'a Expr)> {
     let mut found = None;
-    for item in &select.projection {
+    for (index, item) in select.projection.iter().enumerate() {
         match item {
             SelectItem::UnnamedExpr(expr @ Expr::Cast { .. }) if is_cast_of(name, expr) => match found {
-                None => found = Some(expr),
+                None => found = Some((index, expr)),
                 Some(_) => return None,
             },
             SelectItem::UnnamedExpr(Expr::Identifier(word)) if same_name(word, name) => return None,
