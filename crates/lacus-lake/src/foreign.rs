@@ -19,13 +19,11 @@ use iceberg::{TableRequirement, TableUpdate};
 use lacus_core::{Context, Error, Kind, MAIN_DATABASE, Result, TableName};
 
 use crate::lake::{Lake, detached};
+use crate::other_names::must_mean;
 use crate::table::Table;
 
 /// The most bytes of a database's properties.
 const PROPERTIES_BYTES_MAX: usize = 64 << 10;
-
-/// The property of a database that has no tables of its own: SQL finds in it those of the database that this names.
-pub const STANDS_FOR: &str = "lacus.stands-for";
 
 /// The table property of tables that somebody asked for; those that deliveries make don't have it. A copy of a delivered
 /// table has its system columns, too: this is what tells them apart until a delivery commits to it.
@@ -85,8 +83,13 @@ impl Lake {
     /// Makes a database.
     ///
     /// # Errors
-    /// `Exists` if it is there, `Invalid` if no database can be called so.
+    /// `Exists` if it is there, `Invalid` if no database can be called so or have these properties.
     pub async fn create_database(&self, name: &str, properties: &Properties) -> Result<()> {
+        must_mean(None, properties)?;
+        self.add_database(name, properties).await
+    }
+
+    pub(crate) async fn add_database(&self, name: &str, properties: &Properties) -> Result<()> {
         // Any table's name tells whether its database may be called so.
         TableName::new(&format!("{name}.t")).context(format_args!("make database \"{name}\""))?;
         if self.databases().await?.contains_key(name) {
@@ -105,11 +108,10 @@ impl Lake {
     /// Sets the properties of a database.
     ///
     /// # Errors
-    /// `NotFound` if there is none of this name.
+    /// `NotFound` if there is none of this name, `Invalid` if it can't have these properties.
     pub async fn set_database_properties(&self, name: &str, properties: &Properties) -> Result<()> {
-        if !self.databases().await?.contains_key(name) {
-            return Err(no_database(name));
-        }
+        let Some(now) = self.databases().await?.remove(name) else { return Err(no_database(name)) };
+        must_mean(Some(&now), properties)?;
         let (inner, properties) = (self.shared_inner(), json(properties)?);
         inner.catalog.put_database(name.to_owned(), properties.clone()).await?;
         inner.made_database(name, Some(&properties));
@@ -200,11 +202,6 @@ impl Lake {
     }
 }
 
-/// The database that one with these properties stands for.
-pub(crate) fn stands_for(properties: &str) -> Option<String> {
-    serde_json::from_str::<Properties>(properties).ok()?.remove(STANDS_FOR)
-}
-
 fn json(properties: &Properties) -> Result<String> {
     let text = serde_json::to_string(properties)
         .map_err(|error| Error::internal("write properties of a database").with_source(error))?;
@@ -214,7 +211,7 @@ fn json(properties: &Properties) -> Result<String> {
     Ok(text)
 }
 
-fn no_database(name: &str) -> Error {
+pub(crate) fn no_database(name: &str) -> Error {
     Error::not_found(format!("database \"{name}\" does not exist"))
 }
 

@@ -24,12 +24,12 @@ use crate::catalog::{Catalog, CatalogPlace, Opened, PointerMove, Publication, Ra
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
 use crate::compact::{CompactionReport, FileSizes, compact};
-use crate::foreign::stands_for;
 use crate::history::{self, Remembered, Version};
 use crate::kernel::{Base, plan_table};
 use crate::layout::{LayoutField, describe_layout, partition_text};
 use crate::leftovers::{discard, sweep_idle};
 use crate::manifests::MetadataFiles;
+use crate::other_names::stands_for;
 use crate::outside::Outside;
 use crate::proposals::{Misfitting, misfitting};
 use crate::raw::RawFile;
@@ -254,12 +254,6 @@ impl Lake {
         let used = tables.iter().map(|table| table.name()).chain(views.iter().map(|view| &view.name));
         let used = used.map(TableName::database).chain([MAIN_DATABASE]).map(str::to_owned);
         used.chain(read(&self.inner.databases).keys().cloned()).collect()
-    }
-
-    /// The database that a name is another name of: see [`STANDS_FOR`](crate::foreign::STANDS_FOR).
-    #[must_use]
-    pub fn stands_for(&self, name: &str) -> Option<String> {
-        read(&self.inner.databases).get(name).cloned().flatten()
     }
 
     /// Whether there is such a database.
@@ -582,11 +576,16 @@ impl Inner {
         };
     }
 
+    /// The database that a name is another name of.
+    pub(crate) fn stands_for(&self, name: &str) -> Option<String> {
+        read(&self.databases).get(name).cloned().flatten()
+    }
+
     /// A table and a view can't have one name.
     ///
     /// # Errors
     /// `Exists` if one of them has it.
-    pub(crate) fn must_be_free(&self, name: &TableName) -> Result<()> {
+    pub(crate) fn must_not_be_taken(&self, name: &TableName) -> Result<()> {
         let kind = match () {
             () if self.table(name).is_some() => "table",
             () if self.views().contains_key(name) => "view",
@@ -702,7 +701,7 @@ async fn create_tables(inner: &Inner, mut tables: BTreeMap<TableName, TableSchem
     // Held to the end: nobody else makes the same tables meanwhile.
     let _publishing = commit::begin_publishing(inner).await?;
     tables.retain(|name, _| !read(&inner.tables).contains_key(name));
-    tables.keys().try_for_each(|name| inner.must_be_free(name))?;
+    tables.keys().try_for_each(|name| inner.must_not_be_taken(name))?;
     // The answer to an earlier attempt may have been lost.
     let pointers: HashMap<String, String> = inner.catalog.pointers().await?.into_iter().collect();
     let mut locations = Vec::with_capacity(tables.len());

@@ -41,6 +41,7 @@ mod lake;
 mod layout;
 mod leftovers;
 mod manifests;
+mod other_names;
 mod outside;
 mod proposals;
 mod raw;

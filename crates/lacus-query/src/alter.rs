@@ -5,13 +5,12 @@
 
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, DataType, ExactNumberInfo, Ident,
-    MySQLColumnPosition, ObjectName, TimezoneInfo,
+    MySQLColumnPosition, TimezoneInfo,
 };
-use lacus_core::{Error, TableName};
 use lacus_lake::{Column, ColumnType, SchemaChange, TableSchema};
 
-use crate::engine::CATALOG;
 use crate::error::SqlError;
+use crate::stated_name::{StatedName, new_name};
 
 /// The most digits of a decimal.
 const DIGITS_MAX: u8 = 38;
@@ -19,7 +18,7 @@ const DIGITS_MAX: u8 = 38;
 /// What a statement changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Alteration {
-    pub(crate) table: TableName,
+    pub(crate) table: StatedName,
     steps: Vec<Step>,
 }
 
@@ -37,7 +36,7 @@ impl Alteration {
     /// # Errors
     /// For what lacus does not do, and for types that it does not have.
     pub(crate) fn of(statement: AlterTable) -> Result<Self, SqlError> {
-        let table = table_name(&statement.name)?;
+        let table = StatedName::of(&statement.name)?;
         let mut steps = Vec::with_capacity(statement.operations.len());
         for operation in statement.operations {
             add_steps(operation, &mut steps)?;
@@ -113,31 +112,6 @@ fn add_steps(operation: AlterTableOperation, steps: &mut Vec<Step>) -> Result<()
         }
     }
     Ok(())
-}
-
-/// `clicks`, `web.tracks`, `lake.web.tracks`.
-pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, SqlError> {
-    let mut parts = Vec::new();
-    for part in &name.0 {
-        let ident = part.as_ident().ok_or_else(|| SqlError::invalid("42601", format!("\"{name}\" is no table")))?;
-        parts.push(new_name(ident));
-    }
-    if parts.len() == 3 && parts[0] == CATALOG {
-        parts.remove(0);
-    }
-    let no_name = |error: Error| {
-        let sql = SqlError::invalid("42602", error.message());
-        match error.hint() {
-            Some(hint) => sql.with_hint(hint),
-            None => sql,
-        }
-    };
-    TableName::new(&parts.join(".")).map_err(no_name)
-}
-
-/// A name as Postgres reads it: in lowercase unless it is quoted.
-pub(crate) fn new_name(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
 /// The path that a name means, with the spelling of columns that are there.

@@ -38,6 +38,7 @@ mod reuse;
 mod rewrite;
 mod session;
 mod spelling;
+mod stated_name;
 mod statement;
 mod subquery_order;
 mod table;

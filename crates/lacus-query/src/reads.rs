@@ -20,7 +20,7 @@ impl Session {
 
     fn is_view(&self, database: &str, name: &str) -> bool {
         let name = TableName::new(&format!("{database}.{name}"));
-        name.is_ok_and(|name| self.lake().is_ok_and(|lake| lake.view(&name).is_some()))
+        name.is_ok_and(|name| self.lake().is_ok_and(|lake| lake.view(&lake.meant(&name)).is_some()))
     }
 
     fn stream_of(&self, reference: &TableReference) -> Option<StreamName> {
@@ -33,6 +33,6 @@ impl Session {
         // What follows `$` asks about the table.
         let table = reference.table().split('$').next()?;
         let name = TableName::new(&format!("{database}.{table}")).ok()?;
-        is_there.then(|| name.stream())
+        is_there.then(|| self.lake().map_or_else(|_| name.clone(), |lake| lake.meant(&name)).stream())
     }
 }

@@ -20,7 +20,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use lacus_core::TableName;
 
 pub(crate) use self::casts::without_ids;
 pub(crate) use self::create::Creation;
@@ -30,9 +29,9 @@ pub(crate) use self::layout::quote_partitions;
 pub(crate) use self::planning::table_to_write;
 pub(crate) use self::running::{Limits, of_lake as of_write};
 pub(crate) use self::types::write_types;
-use crate::alter::{new_name, table_name};
 use crate::engine::CATALOG;
 use crate::error::SqlError;
+use crate::stated_name::{StatedName, new_name};
 
 /// A statement that writes.
 #[derive(Debug, Clone)]
@@ -42,7 +41,7 @@ pub(crate) enum Write {
     /// `CREATE TABLE t AS SELECT …`, and its question.
     CreateTableAs(Box<Creation>, Box<Parsed>),
     /// `DROP TABLE`.
-    DropTables { names: Vec<TableName>, if_there: bool },
+    DropTables { names: Vec<StatedName>, if_there: bool },
     /// `CREATE SCHEMA`, `CREATE DATABASE`.
     CreateDatabase { command: &'static str, name: String, unless_there: bool },
     /// `CREATE EXTERNAL SCHEMA`.
@@ -152,7 +151,7 @@ fn drop_of(kind: ObjectType, if_there: bool, names: &[ObjectName], cascade: bool
     }
     match kind {
         ObjectType::Table => {
-            let names = names.iter().map(table_name).collect::<Result<_, _>>()?;
+            let names = names.iter().map(StatedName::of).collect::<Result<_, _>>()?;
             Ok(Write::DropTables { names, if_there })
         }
         ObjectType::Schema | ObjectType::Database => {

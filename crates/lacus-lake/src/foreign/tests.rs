@@ -23,6 +23,7 @@ use crate::file_stats::Placement;
 use crate::fixture::{Place, append, commit, numbers, rows, rows_of, stream};
 use crate::kernel::{AddedFile, Base};
 use crate::manifests::{NewEntry, NewManifest, write_manifest, write_manifest_list};
+use crate::other_names::STANDS_FOR;
 use crate::table::LiveFile;
 use crate::{TableSchema, Version};
 
@@ -462,6 +463,33 @@ async fn tables_come_go_and_come_back() {
     lake.drop_table(&old, true).await.unwrap();
     lake.drop_database("shop").await.unwrap();
     assert!(!lake.databases().await.unwrap().contains_key("shop"));
+}
+
+#[tokio::test]
+async fn another_name_of_a_database_has_no_tables_of_its_own() {
+    let place = Place::new();
+    let lake = place.open().await;
+    lake.create_database("shop", &Properties::new()).await.unwrap();
+    assert_eq!(lake.create_other_name("other", "nothing").await.unwrap_err().kind(), Kind::NotFound);
+    lake.create_other_name("other", "shop").await.unwrap();
+    lake.create_other_name("third", "other").await.unwrap();
+    let orders = TableName::new("shop.orders").unwrap();
+    for name in ["shop.orders", "other.orders", "third.orders"] {
+        assert_eq!(lake.meant(&TableName::new(name).unwrap()), orders);
+    }
+    assert_eq!(lake.make_table(new_table("other.orders")).await.unwrap_err().kind(), Kind::Invalid);
+    lake.make_table(new_table("shop.orders")).await.unwrap();
+    let hidden = TableName::new("third.orders").unwrap();
+    assert_eq!(lake.rename_table(&orders, &hidden).await.unwrap_err().kind(), Kind::Invalid);
+    // Tables that are there would be hidden.
+    let properties = Properties::from([(STANDS_FOR.to_owned(), "main".to_owned())]);
+    assert_eq!(lake.set_database_properties("shop", &properties).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(lake.create_database("fourth", &properties).await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(lake.set_database_properties("other", &Properties::new()).await.unwrap_err().kind(), Kind::Invalid);
+    let mut owned = lake.databases().await.unwrap().remove("other").unwrap();
+    owned.insert("owner".to_owned(), "them".to_owned());
+    lake.set_database_properties("other", &owned).await.unwrap();
+    assert_eq!(lake.stands_for("other").as_deref(), Some("shop"));
 }
 
 #[tokio::test]

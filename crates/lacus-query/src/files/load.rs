@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::Token;
-use lacus_core::{Kind, TableName};
+use lacus_core::Kind;
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 use lacus_lake::{Compression, OUTSIDE_FILES_MAX, OutsideFile, Piece, Table, TableState, Target};
 use serde::Deserialize;
@@ -21,10 +21,10 @@ use super::refused;
 use super::source::read_file;
 use super::words::Words;
 use super::writer::of_lake;
-use crate::alter::table_name;
 use crate::answer::Answer;
 use crate::error::SqlError;
 use crate::session::Session;
+use crate::stated_name::StatedName;
 use crate::writing::{Limits, of_write, table_to_write};
 
 /// Pieces that wait for the lake.
@@ -37,7 +37,7 @@ const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 /// A statement that reads files into a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
-    pub(crate) table: TableName,
+    pub(crate) table: StatedName,
     /// The columns that the files have, if the statement names them.
     columns: Option<Vec<String>>,
     from: String,
@@ -66,7 +66,7 @@ impl Load {
         while words.symbol(&Token::Period) {
             parts.push(ident(words.name()?));
         }
-        let table = table_name(&ObjectName::from(parts))?;
+        let table = StatedName::of(&ObjectName::from(parts))?;
         let columns = if words.take("FROM") {
             None
         } else {
@@ -291,15 +291,16 @@ impl Session {
         files: &Arc<Vec<OutsideFile>>,
         limits: &mut Limits,
     ) -> Result<u64, SqlError> {
-        let table = table_to_write(self.shared(), &load.table)?;
+        let name = load.table.meant_in(self.lake()?);
+        let table = table_to_write(self.shared(), &name)?;
         if let Some((_, altering)) = &self.shared().altering
             && table.is_delivered()
         {
             // Columns of rows that come must be committed.
-            limits.within(altering.flush(&load.table)).await??;
+            limits.within(altering.flush(&name)).await??;
         }
         let state = table.state();
-        let columns = Columns::new(&load.table, &state, load.columns.as_deref(), |name| is_taken(&table, name))?;
+        let columns = Columns::new(&name, &state, load.columns.as_deref(), |column| is_taken(&table, column))?;
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
         let (end, mut ended) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));

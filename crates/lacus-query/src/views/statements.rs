@@ -8,20 +8,20 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{self, CreateTableOptions};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
-use lacus_core::{Kind, MAIN_DATABASE, TableName};
+use lacus_core::{Kind, MAIN_DATABASE};
 use lacus_lake::views::SqlView;
 
 use super::{Planned, aside, name_of};
-use crate::alter::{new_name, table_name};
 use crate::answer::Answer;
 use crate::error::{SqlError, explain};
 use crate::session::Session;
+use crate::stated_name::{StatedName, new_name};
 use crate::statement::{Statement, tokens};
 
 /// `CREATE VIEW`, without its query: that is text.
 #[derive(Debug, Clone)]
 pub(crate) struct CreateView {
-    name: TableName,
+    name: StatedName,
     /// What its columns are called; empty for the names that the query gives them.
     columns: Vec<String>,
     or_replace: bool,
@@ -31,7 +31,7 @@ pub(crate) struct CreateView {
 /// `DROP VIEW`.
 #[derive(Debug, Clone)]
 pub(crate) struct DropViews {
-    names: Vec<TableName>,
+    names: Vec<StatedName>,
     if_there: bool,
 }
 
@@ -49,7 +49,7 @@ impl CreateView {
                 .with_hint("CREATE [OR REPLACE] VIEW name [(columns)] AS SELECT …"));
         }
         Ok(Self {
-            name: table_name(&view.name)?,
+            name: StatedName::of(&view.name)?,
             columns: view.columns.iter().map(|column| new_name(&column.name)).collect(),
             or_replace: view.or_replace,
             unless_there: view.if_not_exists,
@@ -77,7 +77,7 @@ impl DropViews {
     /// # Errors
     /// If a name can't be one.
     pub(crate) fn of(names: &[ast::ObjectName], if_there: bool) -> Result<Self, SqlError> {
-        Ok(Self { names: names.iter().map(table_name).collect::<Result<_, _>>()?, if_there })
+        Ok(Self { names: names.iter().map(StatedName::of).collect::<Result<_, _>>()?, if_there })
     }
 }
 
@@ -87,7 +87,8 @@ impl Session {
         self.must_be_allowed("CREATE VIEW")?;
         let lake = self.lake()?;
         let done = Ok(Answer::done("CREATE VIEW"));
-        if view.unless_there && lake.view(&view.name).is_some() {
+        let name = view.name.meant_in(lake);
+        if view.unless_there && lake.view(&name).is_some() {
             return done;
         }
         let query = query_of(statement).map_err(|error| explain(error, &statement.sql, self.names()))?;
@@ -100,13 +101,13 @@ impl Session {
         };
         let columns = view.named(&self.columns_of(&sql, statement).await.map_err(placed)?)?;
         must_differ(&columns)?;
-        let database = lake.databases().await?.contains_key(view.name.database());
+        let database = lake.databases().await?.contains_key(name.database());
         if !database {
-            let missing = format!("there is no database \"{}\"", view.name.database());
+            let missing = format!("there is no database \"{}\"", name.database());
             return Err(SqlError::new(Kind::NotFound, "3F000", missing));
         }
         let dialect = name_of(statement.dialect());
-        let new = SqlView { name: view.name.clone(), sql, dialect, database: MAIN_DATABASE.to_owned(), columns };
+        let new = SqlView { name, sql, dialect, database: MAIN_DATABASE.to_owned(), columns };
         let new = lake.view_of(new)?;
         if view.or_replace {
             lake.create_or_replace_view(new).await?;
@@ -121,11 +122,12 @@ impl Session {
         self.must_be_allowed("DROP VIEW")?;
         let lake = self.lake()?;
         for name in &views.names {
-            match lake.drop_view(name).await {
+            let name = name.meant_in(lake);
+            match lake.drop_view(&name).await {
                 Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
                 Err(_) if !views.if_there => {
                     let error = SqlError::new(Kind::NotFound, "42P01", format!("there is no view \"{name}\""));
-                    let is_table = lake.table(name).is_some();
+                    let is_table = lake.table(&name).is_some();
                     return Err(if is_table { error.with_hint("it is a table") } else { error });
                 }
                 _ => {}

@@ -12,13 +12,14 @@ use lacus_lake::foreign::NewTable;
 use lacus_lake::{Column, TableSchema};
 
 use super::layout::{PARTITION_FIELD, partition_field};
-use crate::alter::{column_type, new_name, table_name};
+use crate::alter::column_type;
 use crate::error::SqlError;
+use crate::stated_name::{StatedName, new_name};
 
 /// A table that is asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Creation {
-    pub(crate) name: TableName,
+    pub(crate) name: StatedName,
     pub(crate) unless_there: bool,
     columns: Vec<Column>,
     partition: Vec<PartitionField>,
@@ -34,7 +35,7 @@ impl Creation {
     pub(crate) fn of(create: CreateTable) -> Result<(Self, Option<Box<Query>>), SqlError> {
         must_be_plain(&create)?;
         let mut creation = Self {
-            name: table_name(&create.name)?,
+            name: StatedName::of(&create.name)?,
             unless_there: create.if_not_exists,
             columns: create.columns.iter().map(column).collect::<Result<_, _>>()?,
             partition: Vec::new(),
@@ -71,17 +72,17 @@ impl Creation {
         Ok((creation, create.query))
     }
 
-    /// The table with the columns it was given, or with these.
+    /// The table of this name, with the columns it was given, or with these.
     ///
     /// # Errors
     /// If it can't be.
-    pub(crate) fn table(&self, columns: Option<&TableSchema>) -> Result<NewTable, SqlError> {
+    pub(crate) fn table(&self, name: TableName, columns: Option<&TableSchema>) -> Result<NewTable, SqlError> {
         let own = TableSchema::of_columns(self.columns.iter().cloned());
         let columns = columns.unwrap_or(&own);
         let mut names: Vec<String> = columns.columns.iter().map(|column| column.name.to_lowercase()).collect();
         names.sort();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            let message = format!("table \"{}\" would have two columns \"{}\"", self.name, twice[0]);
+            let message = format!("table \"{name}\" would have two columns \"{}\"", twice[0]);
             return Err(SqlError::invalid("42701", message)
                 .with_hint("rename one with AS: names that differ by case only are the same to SQL"));
         }
@@ -89,7 +90,7 @@ impl Creation {
         let sort = self.sort.iter().cloned();
         let sort: Vec<SortField> =
             sort.map(|field| SortField { column: spelled(&field.column, columns), ..field }).collect();
-        Ok(NewTable::of(self.name.clone(), columns, &partition, &sort, self.properties.clone())?)
+        Ok(NewTable::of(name, columns, &partition, &sort, self.properties.clone())?)
     }
 
     /// What its rows are partitioned by, with its columns as they are spelled.

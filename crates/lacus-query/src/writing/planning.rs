@@ -20,6 +20,7 @@ use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
 use crate::session::{plan_parsed, prepared};
+use crate::stated_name::StatedName;
 use crate::statement::Statement;
 use crate::views::{as_one, see};
 use crate::{engine::Shared, error::Names};
@@ -103,7 +104,8 @@ async fn plan_alone(
     let parsed = prepared(state, statement, question).await.map_err(explained)?;
     if let Write::CreateTableAs(creation, _) = write {
         let plan = plan_parsed(state, parsed).await.map_err(explained)?;
-        return create(plan, creation, statement).map_err(explained)?;
+        let name = creation.name.meant_in(lake(shared)?);
+        return create(plan, creation, &name, statement).map_err(explained)?;
     }
     let Parsed::Statement(ast) = parsed else {
         return Err(SqlError::new(Kind::Internal, "XX000", "this statement changes no rows"));
@@ -118,6 +120,7 @@ async fn plan_alone(
 fn create(
     plan: LogicalPlan,
     creation: &Creation,
+    name: &TableName,
     statement: &Statement,
 ) -> Result<Result<Planned, SqlError>, DataFusionError> {
     let named = statement.names.apply(plan.schema().inner());
@@ -126,11 +129,11 @@ fn create(
         Ok(columns) => TableSchema::of_columns(columns),
         Err(error) => return Ok(Err(error.into())),
     };
-    let new = match creation.table(Some(&columns)) {
+    let new = match creation.table(name.clone(), Some(&columns)) {
         Ok(new) => new,
         Err(error) => return Ok(Err(error)),
     };
-    let plan = match cast_columns(plan, 0, &creation.name, &columns.arrow())? {
+    let plan = match cast_columns(plan, 0, name, &columns.arrow())? {
         Ok(plan) => plan,
         Err(error) => return Ok(Err(error)),
     };
@@ -148,7 +151,7 @@ async fn insert(
     let TableObject::TableName(name) = &insert.table else {
         return Err(SqlError::invalid("42809", format!("\"{}\" is no table", insert.table)));
     };
-    let name = crate::alter::table_name(name)?;
+    let name = StatedName::of(name)?.meant_in(lake(shared)?);
     let table = table_to_write(shared, &name)?;
     let now = table.state();
     let columns = columns_of(&name, &table, &now);
@@ -271,7 +274,7 @@ async fn change(
     ast: Ast,
     explained: impl Fn(DataFusionError) -> SqlError,
 ) -> Result<Planned, SqlError> {
-    let name = target_name(&ast)?;
+    let name = target_name(&ast)?.meant_in(lake(shared)?);
     let table = table_to_write(shared, &name)?;
     // It changes committed rows, and its subqueries see the same ones.
     let now = Arc::new(TableState { tail: Vec::new(), ..TableState::clone(&table.state()) });

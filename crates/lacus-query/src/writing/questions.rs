@@ -15,9 +15,9 @@ use datafusion::sql::sqlparser::parser::Parser;
 use lacus_core::TableName;
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 
-use crate::alter::table_name;
 use crate::error::SqlError;
 use crate::numbered::{FILE, NUMBERED, ROW};
+use crate::stated_name::StatedName;
 
 /// The column of a `MERGE` that says what is to be done with the row: see [`Doing`].
 const DOING: &str = "_lacus_doing";
@@ -63,9 +63,9 @@ pub(super) fn target(statement: &Ast) -> Result<&TableFactor, SqlError> {
 }
 
 /// The name of the table.
-pub(super) fn target_name(statement: &Ast) -> Result<TableName, SqlError> {
+pub(super) fn target_name(statement: &Ast) -> Result<StatedName, SqlError> {
     match target(statement)? {
-        TableFactor::Table { name, .. } => table_name(name),
+        TableFactor::Table { name, .. } => StatedName::of(name),
         other => Err(SqlError::invalid("42809", format!("\"{other}\" is no table"))),
     }
 }

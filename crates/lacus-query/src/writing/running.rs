@@ -17,7 +17,7 @@ use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{Statement as Ast, TableObject};
 use futures::StreamExt;
 use lacus_core::{Error, Kind, TableName};
-use lacus_lake::foreign::{Properties, STANDS_FOR};
+use lacus_lake::foreign::Properties;
 use lacus_lake::{Piece, RowPlace, Target, Written};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
@@ -25,13 +25,14 @@ use tokio::time::sleep_until;
 use super::planning::{Into, Planned, Shape, lake, plan, table_to_write};
 use super::questions::{Doing, target_name};
 use super::{Creation, ExternalSchema, Write};
-use crate::alter::{Alteration, table_name};
+use crate::alter::Alteration;
 use crate::answer::{Answer, StopOnDrop, took_too_long};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
 use crate::leaves::physical_plan;
 use crate::parameters;
 use crate::session::Session;
+use crate::stated_name::StatedName;
 use crate::statement::{Statement, StatementKind};
 
 /// Pieces that wait for the lake.
@@ -92,7 +93,7 @@ impl Session {
             Write::CreateExternalSchema(schema) => self.create_external_schema(write.command(), schema).await,
             Write::DropDatabases { command, names, if_there } => self.drop_databases(command, names, *if_there).await,
             Write::CreateTableAs(creation, _) => {
-                if self.is_there_already(creation)? {
+                if self.is_there_already(creation, &creation.name.meant_in(lake(self.shared())?))? {
                     return Ok(Answer::wrote(write.command(), 0));
                 }
                 self.write_rows(statement, write, parameters).await
@@ -104,9 +105,10 @@ impl Session {
     /// Changes the columns of a table.
     pub(crate) async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
         self.must_be_allowed("ALTER TABLE")?;
-        let table = &alteration.table;
-        let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\""));
+        let stated = &alteration.table;
+        let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{stated}\""));
         let (lake, altering) = self.shared().altering.as_ref().ok_or_else(no_table)?;
+        let table = &stated.meant_in(lake);
         let found = lake.table(table).ok_or_else(no_table)?;
         let changes = alteration.changes(&found.state().schema);
         if !changes.is_empty() {
@@ -148,8 +150,8 @@ impl Session {
         Ok(())
     }
 
-    fn is_there_already(&self, creation: &Creation) -> Result<bool, SqlError> {
-        let (lake, name) = (lake(self.shared())?, &creation.name);
+    fn is_there_already(&self, creation: &Creation, name: &TableName) -> Result<bool, SqlError> {
+        let lake = lake(self.shared())?;
         if let Some(damage) = lake.damage_of(name) {
             return Err(damage.into());
         }
@@ -164,24 +166,23 @@ impl Session {
         if !lake.is_database(name.database()) {
             return Err(no_database(name.database()));
         }
-        if let Some(other) = lake.stands_for(name.database()) {
-            let message = format!("\"{}\" is another name of database \"{other}\"", name.database());
-            return Err(SqlError::invalid("0A000", message).with_hint(format!("make table {other}.{}", name.table())));
-        }
         Ok(false)
     }
 
     async fn create_table(&self, creation: &Creation) -> Result<Answer, SqlError> {
-        if !self.is_there_already(creation)? {
-            lake(self.shared())?.make_table(creation.table(None)?).await?;
+        let lake = lake(self.shared())?;
+        let name = creation.name.meant_in(lake);
+        if !self.is_there_already(creation, &name)? {
+            lake.make_table(creation.table(name, None)?).await?;
         }
         Ok(Answer::done("CREATE TABLE"))
     }
 
-    async fn drop_tables(&self, names: &[TableName], if_there: bool) -> Result<Answer, SqlError> {
+    async fn drop_tables(&self, names: &[StatedName], if_there: bool) -> Result<Answer, SqlError> {
         let lake = lake(self.shared())?;
         must_be_one("DROP TABLE", names)?;
-        for name in names {
+        let names: Vec<TableName> = names.iter().map(|name| name.meant_in(lake)).collect();
+        for name in &names {
             if lake.table(name).is_none() && (!if_there || lake.damage_of(name).is_some()) {
                 table_to_write(self.shared(), name)?;
             }
@@ -212,6 +213,13 @@ impl Session {
     async fn create_external_schema(&self, command: &'static str, schema: &ExternalSchema) -> Result<Answer, SqlError> {
         let lake = lake(self.shared())?;
         let ExternalSchema { name, unless_there, database, makes_database } = schema;
+        if name != database && lake.is_database(name) {
+            if *unless_there {
+                return Ok(Answer::done(command));
+            }
+            return Err(SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
+                .with_hint(format!("CREATE EXTERNAL SCHEMA IF NOT EXISTS {name}")));
+        }
         if *makes_database {
             self.create_database(command, database, true).await?;
         }
@@ -220,15 +228,9 @@ impl Session {
                 .with_hint("CREATE EXTERNAL DATABASE IF NOT EXISTS at the end makes it"));
         }
         // What stands for itself is there now.
-        if name == database || *unless_there && lake.is_database(name) {
-            return Ok(Answer::done(command));
+        if name != database {
+            lake.create_other_name(name, database).await?;
         }
-        if lake.is_database(name) {
-            return Err(SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
-                .with_hint(format!("CREATE EXTERNAL SCHEMA IF NOT EXISTS {name}")));
-        }
-        let meant = lake.stands_for(database).unwrap_or_else(|| database.clone());
-        lake.create_database(name, &Properties::from([(STANDS_FOR.to_owned(), meant)])).await?;
         Ok(Answer::done(command))
     }
 
@@ -288,7 +290,8 @@ impl Session {
         limits: &mut Limits,
     ) -> Result<Counted, SqlError> {
         let _stay = match written_table(write)? {
-            Some((name, is_changed)) => {
+            Some((stated, is_changed)) => {
+                let name = stated.meant_in(lake(self.shared())?);
                 let table = table_to_write(self.shared(), &name)?;
                 // Rows that change must be in files, and columns of rows that come must be committed.
                 if let Some((_, altering)) = &self.shared().altering
@@ -385,12 +388,12 @@ fn no_database(name: &str) -> SqlError {
 }
 
 /// The table that is written to, and whether rows of it go: its files must stay meanwhile.
-fn written_table(write: &Write) -> Result<Option<(TableName, bool)>, SqlError> {
+fn written_table(write: &Write) -> Result<Option<(StatedName, bool)>, SqlError> {
     let Write::Rows { parsed, .. } = write else { return Ok(None) };
     let Parsed::Statement(ast) = parsed.as_ref() else { return Ok(None) };
     match ast.as_ref() {
         Ast::Insert(insert) => match &insert.table {
-            TableObject::TableName(name) => Ok(Some((table_name(name)?, false))),
+            TableObject::TableName(name) => Ok(Some((StatedName::of(name)?, false))),
             _ => Ok(None),
         },
         changing => Ok(Some((target_name(changing)?, true))),

@@ -189,6 +189,18 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         ("/iceberg/v1/namespaces", json!({"namespace": ["a", "b"]}), 400, "BadRequestException"),
         ("/iceberg/v1/namespaces", json!({"namespace": ["main"]}), 409, "AlreadyExistsException"),
         (
+            "/iceberg/v1/namespaces",
+            json!({"namespace": ["other"], "properties": {"lacus.stands-for": "main"}}),
+            400,
+            "BadRequestException",
+        ),
+        (
+            "/iceberg/v1/namespaces/main/properties",
+            json!({"updates": {"lacus.stands-for": "other"}}),
+            400,
+            "BadRequestException",
+        ),
+        (
             "/iceberg/v1/namespaces/main/properties",
             json!({"removals": ["a"], "updates": {"a": "b"}}),
             422,
