@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::shared_columns::{must_not_share, must_share_once};
-use super::values::is_known_pattern;
+use super::values::{is_known_pattern, must_be_array};
 use crate::error::SqlError;
 
 /// Refuses statements that would have a wrong answer.
@@ -73,6 +73,7 @@ impl Visitor for Refusing {
                 let hint = "write the pattern in quotes, or match a regular expression: x ~ '^a.*$'";
                 ControlFlow::Break(SqlError::invalid("0A000", message).with_hint(hint))
             }
+            Expr::Cast { expr: text, data_type, .. } => flow(must_be_array(text, data_type)),
             _ => ControlFlow::Continue(()),
         }
     }

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{call, quoted, text_of};
+use crate::error::SqlError;
 
 /// The digits of a second that timestamps in the text have, as those of tables do: the engine's have nine, and end in 2262.
 const SECOND_DIGITS: u64 = 6;
@@ -88,7 +89,7 @@ fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
             let is_hex = digits.len() % 2 == 0 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
             is_hex.then(|| Expr::Value(Value::HexStringLiteral(digits.to_owned()).with_empty_span()))
         }
-        DataType::Array(ArrayElemTypeDef::SquareBracket(..) | ArrayElemTypeDef::AngleBracket(_)) => {
+        data_type if is_array(data_type) => {
             let elements = elements(text)?;
             let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
             Some(Expr::Array(Array { elem: elements.into_iter().map(element).collect(), named: true }))
@@ -106,30 +107,62 @@ fn elements(text: &str) -> Option<Vec<Option<String>>> {
     }
     let mut letters = inside.chars();
     loop {
-        let (mut element, mut is_quoted, mut in_quotes, mut at_end) = (String::new(), false, false, true);
-        while let Some(letter) = letters.next() {
-            match letter {
-                '\\' => element.push(letters.next()?),
-                '"' => (is_quoted, in_quotes) = (true, !in_quotes),
-                ',' if !in_quotes => {
-                    at_end = false;
-                    break;
-                }
-                '{' | '}' if !in_quotes => return None,
-                letter => element.push(letter),
-            }
-        }
-        let plain = element.trim();
-        match is_quoted {
-            true => elements.push(Some(element)),
-            false if plain.is_empty() => return None,
-            false if plain.eq_ignore_ascii_case("null") => elements.push(None),
-            false => elements.push(Some(plain.to_owned())),
-        }
-        if at_end {
-            return (!in_quotes).then_some(elements);
+        let (element, is_last) = element(&mut letters)?;
+        elements.push(element);
+        if is_last {
+            return Some(elements);
         }
     }
+}
+
+/// The next element, and whether it is the last one. Blanks around it are not of it, but those in quotes are.
+fn element(letters: &mut Chars<'_>) -> Option<(Option<String>, bool)> {
+    let (mut element, mut is_quoted, mut in_quotes, mut is_last) = (String::new(), false, false, true);
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if in_quotes => in_quotes = false,
+            '"' if is_quoted || !element.trim().is_empty() => return None,
+            '"' => {
+                element.clear();
+                (is_quoted, in_quotes) = (true, true);
+            }
+            '\\' if in_quotes || !is_quoted => element.push(letters.next()?),
+            letter if in_quotes => element.push(letter),
+            ',' => {
+                is_last = false;
+                break;
+            }
+            '{' | '}' => return None,
+            letter if is_quoted && !letter.is_whitespace() => return None,
+            _ if is_quoted => {}
+            letter => element.push(letter),
+        }
+    }
+    let plain = element.trim();
+    match is_quoted {
+        true if in_quotes => None,
+        true => Some((Some(element), is_last)),
+        false if plain.is_empty() => None,
+        false if plain.eq_ignore_ascii_case("null") => Some((None, is_last)),
+        false => Some((Some(plain.to_owned()), is_last)),
+    }
+}
+
+/// Refuses the text of an array that is none, of which the engine would make an array with this one text in it.
+pub(super) fn must_be_array(text: &Expr, data_type: &DataType) -> Result<(), SqlError> {
+    let Some(text) = text_of(text).filter(|text| is_array(data_type) && elements(text).is_none()) else {
+        return Ok(());
+    };
+    if text.trim_start().starts_with("{{") {
+        let error = SqlError::invalid("0A000", "arrays in arrays are not read from a text");
+        return Err(error.with_hint("write ARRAY[ARRAY[1, 2], ARRAY[3, 4]]"));
+    }
+    Err(SqlError::invalid("22P02", format!("malformed array literal: \"{text}\""))
+        .with_hint("write '{a,\"b c\",NULL}'"))
+}
+
+fn is_array(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Array(ArrayElemTypeDef::SquareBracket(..) | ArrayElemTypeDef::AngleBracket(_)))
 }
 
 /// Whether a pattern of `SIMILAR TO` is known, so that it can be read as SQL means it.
@@ -234,6 +267,9 @@ mod tests {
             (r#"{"a,b","c\"d",NULL,"NULL",""}"#, Some("a,b|c\"d|-|NULL|")),
             ("{{1},{2}}", None),
             ("{1,}", None),
+            (r#"{"a" , " b" ,c }"#, Some("a| b|c")),
+            (r#"{"a"b}"#, None),
+            (r#"{a"b"}"#, None),
             ("{\"a}", None),
             ("1,2", None),
         ] {
