@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause,
-    ObjectName, Query, Select, SetExpr, SetOperator, Subscript, TableAlias, TableFactor, TopQuantity, Value,
-    VisitorMut,
+    AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Subscript, TableAlias, TableFactor, TopQuantity,
+    Value, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use trino_functions::syntax::SqlDialect;
@@ -41,6 +41,16 @@ impl VisitorMut for AsRedshift {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         unnest_paths(select);
+        ControlFlow::Continue(())
+    }
+
+    // Before what is in it: a value is among that.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Convert { expr: kind, data_type: Some(value), charset: None, is_try: false, .. } = expr
+            && let Some(cast) = converted(kind, value)
+        {
+            *expr = cast;
+        }
         ControlFlow::Continue(())
     }
 
@@ -197,6 +207,12 @@ fn cast(value: &Expr, kind: &str) -> Option<Expr> {
         *of_cast = data_type;
     }
     Some(cast)
+}
+
+/// `CONVERT(int, a)`, which the parser takes for MySQL's: the value `int`, and the type `a`.
+fn converted(kind: &Expr, value: &DataType) -> Option<Expr> {
+    let value = Parser::new(&SqlDialect).try_with_sql(&value.to_string()).ok()?.parse_expr().ok()?;
+    cast(&value, &kind.to_string())
 }
 
 fn digest(value: &Expr, bits: &Expr) -> Option<Expr> {
