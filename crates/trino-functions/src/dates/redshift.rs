@@ -36,7 +36,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         Inner,
         &["at_time_zone"],
         "at_time_zone(x, zone)",
-        "`x AT TIME ZONE zone` as in PostgreSQL: a timestamp gets a zone, or loses the one it has",
+        "`x AT TIME ZONE zone` as in PostgreSQL: a timestamp gets a zone, or loses the one it has; a date or a text has the zone UTC",
         Body::new(at_zone_types, at_zone),
     ),
 ];
@@ -143,7 +143,13 @@ fn convert(call: &Call) -> Result<ArrayRef> {
 
 fn at_zone_types(given: &Given) -> Result<Types> {
     let [moment, name] = given.types else { return given.refuse() };
-    match timestamp(moment) {
+    // A date or a text becomes what has a zone, as in PostgreSQL.
+    let kind = match moment_type(moment) {
+        Some(DataType::Date32) => Some(zoned("+00:00")),
+        None if is_text(moment) => Some(zoned("+00:00")),
+        kind => kind,
+    };
+    match kind {
         Some(kind @ DataType::Timestamp(_, Some(_))) if is_text(name) => Ok(Types::new(vec![kind, TEXT], MICROS)),
         Some(kind) if is_text(name) => Ok(Types::new(vec![kind, TEXT], zoned("+00:00"))),
         _ => given.refuse(),
