@@ -16,6 +16,13 @@ use super::{call, case, expression, name_of, plain, quoted, same_name, text_of};
 const WITH_UNITS: [&str; 8] =
     ["dateadd", "date_add", "datediff", "date_diff", "date_part", "datepart", "pgdate_part", "date_trunc"];
 
+/// Words that are units there; others are columns.
+const UNITS: &str = "millennium millennia mil mils century centuries c cent cents decade decades dec decs epoch \
+    year years y yr yrs quarter quarters qtr qtrs month months mon mons week weeks w \
+    dayofweek dow dw weekday dayofyear doy dy yearday day days d hour hours h hr hrs minute minutes m min mins \
+    second seconds s sec secs millisecond milliseconds ms msec msecs msecond mseconds millisec millisecs \
+    microsecond microseconds us usec usecs usecond useconds microsec microsecs timezone timezone_hour timezone_minute";
+
 /// Functions that the engine has by another name.
 const RENAMED: [(&str, &str); 8] = [
     ("nvl", "coalesce"),
@@ -149,9 +156,12 @@ fn rewritten(function: &mut Function) -> Option<Expr> {
     if WITH_UNITS.contains(&name.as_str())
         && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
         && let Expr::Identifier(word) = unit
+        && word.quote_style.is_none()
     {
         let text = word.value.to_lowercase();
-        *unit = quoted(&text);
+        if UNITS.split(' ').any(|unit| unit == text) {
+            *unit = quoted(&text);
+        }
     }
     let args: Vec<Expr> = list.args.iter().map(|arg| plain(arg).cloned()).collect::<Option<_>>()?;
     if let Some((_, new)) = RENAMED.iter().find(|(old, _)| *old == name) {
