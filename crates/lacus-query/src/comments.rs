@@ -18,11 +18,14 @@ pub(crate) fn blanked(sql: &str, dialect: Dialect) -> Cow<'_, str> {
             (Inside::Statement, '#') => Inside::Hash,
             (Inside::Statement, quote @ ('\'' | '"' | '`')) => Inside::Quotes(quote),
             (Inside::Statement, '-') if next == Some('-') => Inside::Line,
-            (Inside::Statement, '/') if next == Some('*') => Inside::Block,
+            (Inside::Statement, '/') if next == Some('*') => Inside::Opening(0),
+            (Inside::Block(depth), '/') if next == Some('*') => Inside::Opening(depth),
+            (Inside::Opening(depth), _) => Inside::Block(depth + 1),
             (Inside::Quotes(quote), letter) if letter == quote => Inside::Statement,
             (Inside::Line | Inside::Hash, '\n') => Inside::Statement,
-            (Inside::Block, '*') if next == Some('/') => Inside::BlockEnd,
-            (Inside::BlockEnd, '/') => Inside::Statement,
+            (Inside::Block(depth), '*') if next == Some('/') => Inside::Closing(depth - 1),
+            (Inside::Closing(0), _) => Inside::Statement,
+            (Inside::Closing(depth), _) => Inside::Block(depth),
             (inside, _) => inside,
         };
         text.push(if matches!(inside, Inside::Hash) { ' ' } else { letter });
@@ -38,9 +41,12 @@ enum Inside {
     /// A comment that begins with `--`.
     Line,
     Hash,
-    Block,
-    /// The `*` of its `*/`.
-    BlockEnd,
+    /// So many comments that begin with `/*`, one in the other.
+    Block(usize),
+    /// The `/` of `/*`, and how many are around it.
+    Opening(usize),
+    /// The `*` of `*/`, and how many are left.
+    Closing(usize),
 }
 
 #[cfg(test)]
@@ -55,6 +61,8 @@ mod tests {
             ("'#' # x", "'#'    "),
             ("\"#\", `#` -- # don't\n#don't\n1", "\"#\", `#` -- # don't\n      \n1"),
             ("/* # */ 1 #", "/* # */ 1  "),
+            ("/* a /* # */ # */ 1 #/**/", "/* a /* # */ # */ 1      "),
+            ("/*/ # */1#*/", "/*/ # */1   "),
             ("#é\n", "  \n"),
         ] {
             assert_eq!(blanked(sql, Dialect::Athena), expected);
