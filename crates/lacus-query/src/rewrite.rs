@@ -153,6 +153,23 @@ fn expression(sql: &str) -> Expr {
     parsed.expect("it is our own SQL")
 }
 
+/// A query of ours with another one in the place of the one that its `FROM` has, whose columns are called as they are there, and
+/// then so.
+fn within(outer: &str, names: &[TableAliasColumnDef], mut inner: Query) -> Query {
+    let mut outer = template(outer);
+    if let SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(table) = select.from.first_mut()
+        && let TableFactor::Derived { subquery, alias: Some(alias), .. } = &mut table.relation
+    {
+        alias.columns.extend_from_slice(names);
+        if name_columns(&mut inner.body, &alias.columns) {
+            alias.columns.clear();
+        }
+        **subquery = inner;
+    }
+    outer
+}
+
 /// Names the columns of a query that have no names where they stand; whether those are all. Where a table is given names, the
 /// engine finds no column that has capitals in its own.
 fn name_columns(body: &mut SetExpr, names: &[TableAliasColumnDef]) -> bool {

@@ -5,11 +5,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, UnaryOperator, VisitMut,
-    VisitorMut, visit_expressions,
+    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, UnaryOperator, VisitMut, VisitorMut,
+    visit_expressions,
 };
 
-use super::{case, expression, name_columns, template};
+use super::{case, expression, within};
 
 /// `x > ALL (SELECT …)` as what it means: whether `x` is greater than the greatest, if there are rows at all and none is null.
 pub(super) fn compared(expr: &Expr) -> Option<Expr> {
@@ -21,7 +21,7 @@ pub(super) fn compared(expr: &Expr) -> Option<Expr> {
     let Expr::Subquery(query) = right.as_ref() else { return None };
     let of_rows = |what: &str| {
         let rows = format!("SELECT {what} FROM (SELECT 1) AS \"rows#\"(\"compared#\")");
-        Box::new(Expr::Subquery(Box::new(within(&rows, query.as_ref().clone()))))
+        Box::new(Expr::Subquery(Box::new(within(&rows, &[], query.as_ref().clone()))))
     };
     let compared = |op: &BinaryOperator, what: &str| Expr::BinaryOp {
         left: left.clone(),
@@ -120,7 +120,7 @@ fn is_there(mut query: Query) -> Expr {
         select.projection = vec![SelectItem::UnnamedExpr(counted)];
         return Expr::Subquery(Box::new(query));
     }
-    Expr::Subquery(Box::new(within("SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"", query)))
+    Expr::Subquery(Box::new(within("SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"", &[], query)))
 }
 
 /// Whether it has a row for each that its conditions leave.
@@ -144,7 +144,7 @@ fn is_in(value: &Expr, query: &Query) -> Expr {
     let among = || Box::new(Expr::Identifier(Ident::with_quote('"', "among#")));
     let rows = |condition: Option<Expr>| {
         let counted = "SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"(\"among#\")";
-        let mut counted = within(counted, query.clone());
+        let mut counted = within(counted, &[], query.clone());
         if let SetExpr::Select(select) = counted.body.as_mut() {
             select.selection = condition;
         }
@@ -157,22 +157,4 @@ fn is_in(value: &Expr, query: &Query) -> Expr {
     let unknown = rows(Some(Expr::IsNull(among())));
     let null = || expression("CAST(NULL AS boolean)");
     case(vec![(same, expression("true")), (of_nothing, null()), (unknown, null())], expression("false"))
-}
-
-/// A query with another one in the place of the one that its `FROM` has.
-fn within(outer: &str, mut inner: Query) -> Query {
-    let mut outer = template(outer);
-    if let SetExpr::Select(select) = outer.body.as_mut()
-        && let Some(table) = select.from.first_mut()
-        && let TableFactor::Derived { subquery, alias, .. } = &mut table.relation
-    {
-        let names = alias.as_ref().map(|alias| alias.columns.clone()).unwrap_or_default();
-        if name_columns(&mut inner.body, &names)
-            && let Some(alias) = alias
-        {
-            alias.columns.clear();
-        }
-        **subquery = inner;
-    }
-    outer
 }
