@@ -13,8 +13,9 @@ use datafusion::common::DataFusionError;
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{ColumnarValue, SortExpr};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Volatility, create_udf,
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Volatility, create_udf, lit,
 };
+use datafusion::scalar::ScalarValue;
 use lacus_core::TableName;
 use lacus_core::layout::{PartitionField, Transform};
 use lacus_lake::{Column as TableColumn, partition_value};
@@ -46,6 +47,19 @@ pub(super) fn cast_columns(
         exprs.push(cast.alias(target.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build().map(Ok)
+}
+
+/// Rows with all columns of a table in order: those at `places`, and null where none is given.
+pub(super) fn in_place(rows: LogicalPlan, places: &[usize], wanted: &SchemaRef) -> Result<LogicalPlan> {
+    let mut exprs = Vec::with_capacity(wanted.fields().len());
+    for (place, field) in wanted.fields().iter().enumerate() {
+        let value = match places.iter().position(|one| *one == place) {
+            Some(index) => Expr::Column(Column::from(rows.schema().qualified_field(index))),
+            None => lit(ScalarValue::try_new_null(&without_ids(field.data_type()))?),
+        };
+        exprs.push(value.alias(field.name()));
+    }
+    LogicalPlanBuilder::from(rows).project(exprs)?.build()
 }
 
 /// The question of a `MERGE` with each value that a clause sets cast to its column: the type that all clauses have in common

@@ -14,7 +14,7 @@ use lacus_lake::foreign::NewTable;
 use lacus_lake::{Column, Lake, Table, TableSchema, TableState};
 
 use super::Write;
-use super::casts::{cast_choices, cast_columns, cluster, is_bytes, misfit};
+use super::casts::{cast_choices, cast_columns, cluster, in_place, is_bytes, misfit};
 use super::create::Creation;
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
@@ -157,6 +157,18 @@ async fn insert(
     let columns = columns_of(&name, &table, &now);
     let places = named_places(&insert, &columns)?;
     must_match(&insert, places.len())?;
+    if let Some(question) = insert.source.take_if(|source| !matches!(source.body.as_ref(), SetExpr::Values(_))) {
+        // By itself: as a part of an INSERT, the engine casts all VALUES in it to the columns of the table.
+        let question = Parsed::Statement(Box::new(Ast::Query(question)));
+        let rows = plan_parsed(state, question).await.map_err(&explained)?;
+        if rows.schema().fields().len() != places.len() {
+            return Err(wrong_count(rows.schema().fields().len(), places.len()));
+        }
+        let rows = in_place(rows, &places, &now.arrow_schema).map_err(&explained)?;
+        let rows = cast_columns(rows, 0, &name, &now.arrow_schema).map_err(&explained)??;
+        let plan = cluster(rows, &partition_of(shared, &table)?).map_err(&explained)?;
+        return Ok(Planned { plan, into: Into::Old { table, state: now, shape: Shape::Added } });
+    }
     insert.columns =
         places.iter().map(|&place| ObjectName::from(vec![Ident::with_quote('"', columns.names[place])])).collect();
     insert.partitioned = None;
@@ -167,11 +179,7 @@ async fn insert(
     insert.table = TableObject::TableName(ObjectName::from(parts.to_vec()));
     let parsed = Parsed::Statement(Box::new(Ast::Insert(insert)));
     let planned = plan_parsed(state, parsed).await;
-    let counted = |error: SqlError| {
-        let is_count = error.message().contains("column count doesn't match");
-        if is_count { wrong_count(None, places.len()) } else { error }
-    };
-    let LogicalPlan::Dml(dml) = planned.map_err(|error| counted(explained(error)))? else {
+    let LogicalPlan::Dml(dml) = planned.map_err(&explained)? else {
         return Err(SqlError::new(Kind::Internal, "XX000", "an INSERT has another plan"));
     };
     let source = source_as_provider(&dml.target).map_err(&explained)?;
@@ -224,7 +232,7 @@ fn must_match(insert: &Insert, columns: usize) -> Result<(), SqlError> {
         && let SetExpr::Values(values) = source.body.as_ref()
         && let Some(row) = values.rows.iter().find(|row| row.content.len() != columns)
     {
-        return Err(wrong_count(Some(row.content.len()), columns));
+        return Err(wrong_count(row.content.len(), columns));
     }
     Ok(())
 }
@@ -247,8 +255,7 @@ fn must_be_no_text_for_bytes(insert: &Insert, places: &[usize], state: &TableSta
     Ok(())
 }
 
-fn wrong_count(values: Option<usize>, columns: usize) -> SqlError {
-    let values = values.map_or_else(|| "another number of".to_owned(), |values| values.to_string());
+fn wrong_count(values: usize, columns: usize) -> SqlError {
     SqlError::invalid("42601", format!("INSERT has {values} values for {columns} columns"))
         .with_hint("name the columns that the values are for: INSERT INTO t (a, b) …")
 }
