@@ -17,6 +17,7 @@
 mod erase;
 mod iceberg;
 mod misfits;
+mod object;
 mod refusal;
 mod sql;
 mod streams;

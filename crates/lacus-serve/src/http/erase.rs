@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use lacus_core::{Error, Kind, Result, StreamName, TableName, Timestamp};
 use lacus_lake::{Erased, ErasedRows, Places, Table};
 use lacus_query::{Dialect, Found, SqlError};
 use serde::{Deserialize, Serialize};
 
+use super::object::Object;
 use super::refusal::Refusal;
-use super::streams::unreadable;
 use super::{Served, Shared};
 
 /// SQLSTATE of a column that does not exist.
@@ -83,11 +82,7 @@ struct InStream {
     latest: Option<Timestamp>,
 }
 
-pub(super) async fn erase(
-    State(inner): State<Shared>,
-    asked: Result<Json<Asked>, JsonRejection>,
-) -> Result<Json<Told>, Refusal> {
-    let Json(asked) = asked.map_err(unreadable)?;
+pub(super) async fn erase(State(inner): State<Shared>, Object(asked): Object<Asked>) -> Result<Json<Told>, Refusal> {
     let _one_at_a_time = inner.erasing.lock().await;
     Ok(Json(run(&inner.served, &asked).await?))
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -25,8 +25,8 @@ use lacus_query::{Answer, Dialect, SqlError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::object::Object;
 use super::refusal::Refusal;
-use super::streams::unreadable;
 use super::{Inner, Shared, tables};
 use crate::CATCH_UP_MAX;
 
@@ -141,10 +141,9 @@ impl From<Proposal> for WireProposal {
 async fn accept(
     State(inner): State<Shared>,
     table: Result<Path<String>, PathRejection>,
-    asked: Result<Json<AskedColumn>, JsonRejection>,
+    Object(AskedColumn { column }): Object<AskedColumn>,
 ) -> Result<Json<WireAccepted>, Refusal> {
     let Path(table) = table.map_err(|error| Error::invalid(error.body_text()))?;
-    let Json(AskedColumn { column }) = asked.map_err(unreadable)?;
     let table = tables::find(&inner, &table)?;
     catch_up(&inner, table.name()).await;
     let (changes, report) = inner.served.deliveries.accept(table.name(), &column).await?;
@@ -161,10 +160,9 @@ async fn accept(
 async fn replay(
     State(inner): State<Shared>,
     table: Result<Path<String>, PathRejection>,
-    asked: Result<Json<Map<String, Value>>, JsonRejection>,
+    Object(asked): Object<Map<String, Value>>,
 ) -> Result<Json<WireReplay>, Refusal> {
     let Path(table) = table.map_err(|error| Error::invalid(error.body_text()))?;
-    let Json(asked) = asked.map_err(unreadable)?;
     // Read in two steps: an array of two texts would do for a struct of them.
     let asked: AskedReplay = serde_json::from_value(Value::Object(asked))
         .map_err(|error| Error::invalid(format!("the body is no replay: {error}")))?;

@@ -14,7 +14,7 @@ mod reading;
 
 use std::collections::BTreeMap;
 
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -24,6 +24,7 @@ use lacus_stream::{Log, NewStream, Shard, StreamInfo};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use super::object::Object;
 use super::refusal::Refusal;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -110,11 +111,7 @@ async fn list(State(inner): State<Shared>) -> Json<WireStreams> {
     Json(WireStreams { streams: streams.iter().map(summary).collect() })
 }
 
-async fn create(
-    State(inner): State<Shared>,
-    asked: Result<Json<AskedStream>, JsonRejection>,
-) -> Result<Json<WireStream>, Refusal> {
-    let Json(asked) = asked.map_err(unreadable)?;
+async fn create(State(inner): State<Shared>, Object(asked): Object<AskedStream>) -> Result<Json<WireStream>, Refusal> {
     let name = StreamName::new(&asked.name)?;
     if inner.served.log.stream(&name).is_some() {
         return Err(Error::new(lacus_core::Kind::Exists, format!("there is a stream \"{name}\" already")).into());
@@ -143,10 +140,9 @@ async fn delete(
 async fn reshard(
     State(inner): State<Shared>,
     stream: Result<Path<String>, PathRejection>,
-    asked: Result<Json<AskedReshard>, JsonRejection>,
+    Object(asked): Object<AskedReshard>,
 ) -> Result<Json<WireStream>, Refusal> {
     let stream = find(&inner, stream)?;
-    let Json(asked) = asked.map_err(unreadable)?;
     let name = stream.name.clone();
     let resharded = match asked {
         AskedReshard { shards: Some(count), split: None, at: None, merge: None } => {
@@ -196,10 +192,9 @@ async fn cursor(
 async fn set_cursor(
     State(inner): State<Shared>,
     path: Result<Path<(String, String)>, PathRejection>,
-    cursor: Result<Json<WireCursor>, JsonRejection>,
+    Object(cursor): Object<WireCursor>,
 ) -> Result<Json<WireCursor>, Refusal> {
     let (stream, reader) = reader(&inner, path)?;
-    let Json(cursor) = cursor.map_err(unreadable)?;
     let offsets: Offsets = cursor.offsets.iter().map(|(shard, offset)| (Partition(*shard), Offset(*offset))).collect();
     change(&inner, move |log| log.set_cursor(&stream, &reader, Some(&offsets))).await?;
     Ok(Json(cursor))
@@ -233,11 +228,6 @@ fn find(inner: &Shared, stream: Result<Path<String>, PathRejection>) -> Result<S
 fn reader(inner: &Shared, path: Result<Path<(String, String)>, PathRejection>) -> Result<(StreamName, String)> {
     let Path((stream, reader)) = path.map_err(|error| Error::invalid(error.body_text()))?;
     Ok((find(inner, Ok(Path(stream)))?.name, reader))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
-pub(super) fn unreadable(rejection: JsonRejection) -> Error {
-    Error::invalid(rejection.body_text()).with_hint("send a JSON object with content-type: application/json")
 }
 
 fn summary(stream: &StreamInfo) -> WireSummary {

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -20,8 +20,8 @@ use lacus_lake::{RollbackReport, Table, Version};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use super::object::Object;
 use super::refusal::Refusal;
-use super::streams::unreadable;
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -80,10 +80,9 @@ async fn tags(
 async fn tag(
     State(inner): State<Shared>,
     path: Result<Path<(String, String)>, PathRejection>,
-    asked: Result<Json<AskedTag>, JsonRejection>,
+    Object(asked): Object<AskedTag>,
 ) -> Result<Json<WireTag>, Refusal> {
     let Path((table, tag)) = path.map_err(|error| Error::invalid(error.body_text()))?;
-    let Json(asked) = asked.map_err(unreadable)?;
     let version = asked.version.map_or_else(Version::last, |text| Version::read(&text));
     let table = find(&inner, &table)?;
     let snapshot = inner.served.lake.tag(&table, &tag, version).await?.to_string();
@@ -103,10 +102,9 @@ async fn untag(
 async fn rollback(
     State(inner): State<Shared>,
     table: Result<Path<String>, PathRejection>,
-    asked: Result<Json<AskedRollback>, JsonRejection>,
+    Object(asked): Object<AskedRollback>,
 ) -> Result<Json<WireRollback>, Refusal> {
     let Path(table) = table.map_err(|error| Error::invalid(error.body_text()))?;
-    let Json(asked) = asked.map_err(unreadable)?;
     let table = find(&inner, &table)?;
     // A mistake is told before anything is committed.
     inner.served.lake.table_at(&table, &Version::read(&asked.to)).await?;

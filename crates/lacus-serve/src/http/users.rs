@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::{delete, post};
 use axum::{Json, Router};
@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::Shared;
+use super::object::Object;
 use super::refusal::Refusal;
-use super::streams::unreadable;
 use crate::users::{Changed, NewPassword, UserInfo, Users};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -61,9 +61,8 @@ struct WireUsers {
 
 async fn create(
     State(inner): State<Shared>,
-    asked: Result<Json<AskedUser>, JsonRejection>,
+    Object(AskedUser { name, password, md5 }): Object<AskedUser>,
 ) -> Result<Json<WireUser>, Refusal> {
-    let Json(AskedUser { name, password, md5 }) = asked.map_err(unreadable)?;
     let made = change(&inner, move |users| users.create(&name, &NewPassword { password, md5: Some(md5) })).await?;
     Ok(Json(changed(made)))
 }
@@ -71,10 +70,9 @@ async fn create(
 async fn set_password(
     State(inner): State<Shared>,
     name: Result<Path<String>, PathRejection>,
-    asked: Result<Json<AskedPassword>, JsonRejection>,
+    Object(AskedPassword { password, md5 }): Object<AskedPassword>,
 ) -> Result<Json<WireUser>, Refusal> {
     let Path(name) = name.map_err(|error| Error::invalid(error.body_text()))?;
-    let Json(AskedPassword { password, md5 }) = asked.map_err(unreadable)?;
     let set = change(&inner, move |users| users.set_password(&name, &NewPassword { password, md5 })).await?;
     Ok(Json(changed(set)))
 }
