@@ -16,8 +16,8 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
 use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
 use tokio::sync::{MutexGuard, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
@@ -279,7 +279,7 @@ pub(crate) fn raw_path(stream: &StreamName, file: &RawFile) -> String {
 pub(crate) fn totals_of(raw: &[(String, RawFile)]) -> RawTotals {
     RawTotals {
         files: raw.len() as u64,
-        bytes: raw.iter().map(|(_, file)| file.bytes.len() as u64).sum(),
+        bytes: raw.iter().map(|(_, file)| file.bytes.content_length() as u64).sum(),
         records: raw.iter().map(|(_, file)| file.records).sum(),
     }
 }
@@ -379,7 +379,7 @@ pub(crate) fn live_files(lake: &Inner, added: &[AddedFile], metadata: &TableMeta
 }
 
 /// Writes a file durably.
-pub(crate) async fn put(lake: &Inner, path: String, bytes: Bytes) -> Result<()> {
+pub(crate) async fn put(lake: &Inner, path: String, bytes: impl Into<PutPayload>) -> Result<()> {
     let location = Path::from(path.as_str());
     lake.files.store.put(&location, bytes.into()).await.map_err(|error| store_error(error, format!("write {path}")))?;
     Ok(())

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Fields, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef};
-use bytes::Bytes;
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Schema};
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Position, Result};
+use object_store::PutPayload;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
@@ -21,6 +21,7 @@ use crate::bounds::bounds_of;
 use crate::conform::conform;
 use crate::file_stats::Placement;
 use crate::kernel::AddedFile;
+use crate::pieces::Pieces;
 use crate::schema::{OFFSET, PARTITION};
 
 /// Rows per row group: the unit that engines read in parallel and skip by statistics.
@@ -35,7 +36,7 @@ const ARRANGED_ROWS: usize = 8_192;
 
 /// A Parquet file in memory.
 pub(crate) struct Encoded {
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: PutPayload,
     footer: Footer,
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn properties(zstd_level: i32, schema: &SchemaRef) -> Result<WriterPr
 /// Writes batches, whose schemas may be older, as one file of `schema`: these rows of them in this order, or all. CPU-bound.
 pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, schema: &SchemaRef) -> Result<Encoded> {
     // The footer carries the Arrow schema too: a scan sees the table's own types and need not convert a column.
-    let (mut bytes, mut not_numbers) = (Vec::new(), NotNumbers::default());
+    let (mut bytes, mut not_numbers) = (Pieces::default(), NotNumbers::default());
     let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(ZSTD_LEVEL, schema)?))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
     let mut write = |batch: &RecordBatch| {
@@ -97,7 +98,7 @@ pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, schema: &S
         }
     }
     let metadata = writer.close().map_err(|error| parquet_error(error, "end a Parquet file"))?;
-    Ok(Encoded { bytes: bytes.into(), footer: Footer { metadata, not_numbers } })
+    Ok(Encoded { bytes: bytes.freeze(), footer: Footer { metadata, not_numbers } })
 }
 
 /// Checks that every row comes after `current` and before `delivered`: a row outside would be in the table twice, or
@@ -128,7 +129,7 @@ pub(crate) fn check_positions(batch: &RecordBatch, current: &Offsets, delivered:
 impl Encoded {
     /// The file as Iceberg knows it.
     pub(crate) fn describe(&self, url: String, schema: &Schema, placement: Placement) -> Result<AddedFile> {
-        self.footer.describe(self.bytes.len() as u64, url, schema, placement)
+        self.footer.describe(self.bytes.content_length() as u64, url, schema, placement)
     }
 }
 

@@ -748,7 +748,7 @@ async fn write_tables(inner: &Inner, tables: Vec<(&TableName, &TableSchema)>) ->
     let made = async {
         inner.catalog.begin(Vec::new(), written.clone(), now).await?;
         // Every write is awaited even when another one failed: a file must not appear after its name was taken off record.
-        let writes = files.into_iter().map(|(path, json)| commit::put(inner, path, json.into()));
+        let writes = files.into_iter().map(|(path, json)| commit::put(inner, path, json));
         let writes: Vec<_> = stream::iter(writes).buffer_unordered(TABLES_AT_ONCE).collect().await;
         writes.into_iter().collect::<Result<Vec<()>>>()?;
         commit::move_pointers(inner, publication, now).await

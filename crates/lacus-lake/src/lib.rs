@@ -43,6 +43,7 @@ mod leftovers;
 mod manifests;
 mod other_names;
 mod outside;
+mod pieces;
 mod proposals;
 mod raw;
 mod refill;

@@ -5,9 +5,11 @@
 
 use std::io::Write as _;
 
-use bytes::Bytes;
 use lacus_core::clock::Hour;
 use lacus_core::{Context, Error, Record, Result, Timestamp};
+use object_store::PutPayload;
+
+use crate::pieces::Pieces;
 
 /// Hours that are written side by side. Records come in order of arrival, so more than two are rare; a fifth one ends
 /// the file of the oldest.
@@ -37,7 +39,7 @@ struct Arrival {
 
 struct OpenFile {
     hour: Hour,
-    encoder: zstd::Encoder<'static, Vec<u8>>,
+    encoder: zstd::Encoder<'static, Pieces>,
     records: u64,
 }
 
@@ -47,7 +49,7 @@ pub struct RawFile {
     /// The UTC hour its records arrived in.
     pub hour: Hour,
     /// Compressed NDJSON.
-    pub bytes: Bytes,
+    pub bytes: PutPayload,
     /// How many records it has.
     pub records: u64,
 }
@@ -70,6 +72,13 @@ impl RawWriter {
         file.records += 1;
         (self.line, self.last) = (line, Some(arrival));
         Ok(())
+    }
+
+    /// Bytes that the files have so far; what the compressors hold is not among them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let open = self.open.iter().map(|file| file.encoder.get_ref().len());
+        open.chain(self.finished.iter().map(|file| file.bytes.content_length())).sum::<usize>() as u64
     }
 
     /// Ends the files and starts anew.
@@ -107,13 +116,13 @@ impl Arrival {
 
 impl OpenFile {
     fn new(hour: Hour) -> Result<Self> {
-        let encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).context("start a raw file")?;
+        let encoder = zstd::Encoder::new(Pieces::default(), ZSTD_LEVEL).context("start a raw file")?;
         Ok(Self { hour, encoder, records: 0 })
     }
 
     fn finish(self) -> Result<RawFile> {
-        let bytes = self.encoder.finish().context("end a raw file")?;
-        Ok(RawFile { hour: self.hour, bytes: bytes.into(), records: self.records })
+        let bytes = self.encoder.finish().context("end a raw file")?.freeze();
+        Ok(RawFile { hour: self.hour, bytes, records: self.records })
     }
 }
 

@@ -279,7 +279,7 @@ async fn publish(lake: &Inner, name: TableName, before: Option<&View>, metadata:
     let now = lake.clock.now();
     lake.catalog.begin(Vec::new(), vec![path.clone()], now).await?;
     let moved = async {
-        put(lake, path.clone(), json.into()).await?;
+        put(lake, path.clone(), json).await?;
         let retired = before.map(|view| lake.files.warehouse.path(&view.location)).transpose()?;
         let retired = retired.map(|path| (path.to_string(), now.plus_ms(RETIRED_GRACE_MS)));
         let from = before.map(|view| view.location.clone());

@@ -27,7 +27,7 @@ fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
         ("_offset", 4),
     ];
     assert_eq!(ids, expected.map(|(path, id)| (path.to_owned(), id)));
-    let reader = ParquetRecordBatchReaderBuilder::try_new(encoded.bytes).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(encoded.bytes)).unwrap();
     // The types that a scan sees are the table's own, to the time zone.
     assert_eq!(reader.schema().fields(), schema.arrow().fields());
     let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
@@ -44,7 +44,7 @@ fn a_file_is_described_by_what_is_certain() {
         .describe("file:///lake/x.parquet".into(), &schema.iceberg(0).unwrap(), Placement::default())
         .unwrap()
         .file;
-    assert_eq!((file.record_count(), file.file_size_in_bytes()), (14, encoded.bytes.len() as u64));
+    assert_eq!((file.record_count(), file.file_size_in_bytes()), (14, encoded.bytes.content_length() as u64));
     assert_eq!(file.split_offsets(), Some(&[4][..]));
     assert_eq!(file.column_sizes().len(), 10);
     // Rows 7 and 14 have no name; elements of lists are not rows.

@@ -1,5 +1,6 @@
 //! What a raw file holds, line by line.
 
+use bytes::Bytes;
 use lacus_core::{Offset, Partition, Position};
 use proptest::prelude::*;
 
@@ -19,7 +20,7 @@ fn record(value: &str, offset: u64, micros: i64) -> Record {
 }
 
 fn text_of(file: &RawFile) -> String {
-    String::from_utf8(zstd::decode_all(&file.bytes[..]).unwrap()).unwrap()
+    String::from_utf8(zstd::decode_all(&Bytes::from(file.bytes.clone())[..]).unwrap()).unwrap()
 }
 
 #[track_caller]
