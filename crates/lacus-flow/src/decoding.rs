@@ -158,6 +158,11 @@ impl Decoding {
         self.tables.tail_bytes()
     }
 
+    /// Bytes of raw files that no commit has taken yet.
+    pub(crate) fn raw_bytes(&self) -> u64 {
+        self.raw.bytes()
+    }
+
     /// Reads, decodes and publishes once.
     pub(crate) fn turn(&mut self) -> Result<Turn> {
         let stream = reading::describe(&self.log, &self.stream)?;

@@ -333,7 +333,7 @@ impl Delivery {
     fn report_progress(&mut self) {
         let Some(decoding) = &self.decoding else { return };
         let tail_bytes = decoding.tail_bytes();
-        self.share.set(tail_bytes);
+        self.share.set(tail_bytes + decoding.raw_bytes());
         self.progress.moved(decoding.seen().clone(), decoding.committed(), tail_bytes);
     }
 

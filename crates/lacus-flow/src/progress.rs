@@ -133,7 +133,7 @@ fn percentile_ms(sorted_micros: &[u64], percent: usize) -> f64 {
     sorted_micros[last * percent / 100] as f64 / 1_000.0
 }
 
-/// The memory that the tails of all tables may take together.
+/// The memory that the tails of all tables, and the raw files beside them, may take together.
 pub(crate) struct TailBudget {
     bytes_max: u64,
     bytes: AtomicU64,

@@ -81,7 +81,7 @@ impl Engine {
                 let table = TableSchema::from_iceberg(&schema, metadata.last_column_id()).unwrap();
                 let encoded = encode(&[rows(&table, THEIRS, offsets)], None, &table.arrow()).unwrap();
                 let url = place("data.parquet".to_owned());
-                put(lake, &url, &encoded.bytes.into());
+                put(lake, &url, &encoded.bytes.clone().into());
                 let AddedFile { file, .. } = encoded.describe(url, &schema, Placement::default()).unwrap();
                 manifests.push(self.manifest(lake, &place("m0.avro".to_owned()), id, vec![added(file)]).await);
                 Operation::Append
