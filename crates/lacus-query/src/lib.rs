@@ -12,7 +12,7 @@ mod alter;
 mod answer;
 mod catalog;
 mod comments;
-mod computed_keys;
+mod correlated;
 mod cost;
 mod cursors;
 mod depth;

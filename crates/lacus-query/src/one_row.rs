@@ -9,7 +9,7 @@ use std::mem::size_of_val;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StructArray};
-use datafusion::arrow::compute::{is_null, nullif};
+use datafusion::arrow::compute::{cast, is_null, nullif};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, exec_err, internal_err};
@@ -180,7 +180,9 @@ impl Accumulator for Counted {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let columns = vec![self.value.to_array()?, Arc::new(Int64Array::from(vec![self.rows])) as _];
+        // Of lists, the field of a value may be another than that of the type: of its metadata.
+        let value = cast(&self.value.to_array()?, self.fields[0].data_type())?;
+        let columns = vec![value, Arc::new(Int64Array::from(vec![self.rows])) as _];
         Ok(ScalarValue::Struct(Arc::new(StructArray::try_new(self.fields.clone(), columns, None)?)))
     }
 

@@ -25,7 +25,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use self::job::{Begun, Job};
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
-use crate::computed_keys::compute_keys;
+use crate::correlated::joinable;
 use crate::cost::{self, Scans};
 use crate::cursors::{Around, Cursors, must_be_short};
 use crate::dialect::Dialect;
@@ -597,7 +597,7 @@ pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Res
         }
         planned => planned?,
     };
-    let plan = compute_keys(count_rows(plan)?)?;
+    let plan = joinable(count_rows(plan)?)?;
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
         // The engine only says what would come: the lake writes it.

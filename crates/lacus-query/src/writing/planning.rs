@@ -223,6 +223,11 @@ fn named_places(insert: &Insert, columns: &Columns<'_>) -> Result<Vec<usize>, Sq
     for word in &insert.after_columns {
         places.push(columns.place(&ObjectName::from(vec![word.clone()]))?);
     }
+    let twice = places.iter().enumerate().find(|(index, place)| places[..*index].contains(place));
+    if let Some((_, &place)) = twice {
+        let message = format!("column \"{}\" is named twice", columns.names[place]);
+        return Err(SqlError::invalid("42701", message).with_hint("give each column one value"));
+    }
     Ok(places)
 }
 

@@ -1,0 +1,181 @@
+//! Subqueries that look at the row outside: `(SELECT max(o.day) FROM orders o WHERE lower(o.city) = c.city)`.
+//!
+//! The engine joins such a subquery: conditions on the row outside are lifted out of it, and its aggregates are grouped by what
+//! they compare. Two things are wrong there (DataFusion 54.1, `decorrelate.rs`), and mended here:
+//!
+//! - It groups by columns only. What is compared otherwise, a field of an object or a function, it refuses; of a cast it takes
+//!   the column below, and a row outside comes several times. Here such a value becomes a column.
+//! - It lifts conditions above what must not see the rows that they leave out: a window, an aggregate whose rows are only asked
+//!   whether they are there, an offset, the side of an outer join that may be missing. Those are refused.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{JoinType, not_impl_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, ident,
+};
+
+/// What the columns are called, with their numbers: names that nobody gives.
+const KEY: &str = "key#";
+
+/// Makes what looks at rows outside such that the engine answers it right.
+///
+/// # Errors
+/// For subqueries whose answer would be wrong.
+pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut keys = 0;
+    plan.transform_up_with_subqueries(|plan| match plan {
+        LogicalPlan::Subquery(subquery) => Ok(Transformed::yes(LogicalPlan::Subquery(Subquery {
+            subquery: Arc::new(lifted(Arc::unwrap_or_clone(subquery.subquery), Above::default(), &mut keys)?),
+            ..subquery
+        }))),
+        plan => plan.map_expressions(|expr| expr.transform_up(|expr| within(expr, &mut keys))),
+    })
+    .data()
+}
+
+fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
+    let mut joined = |subquery: Subquery, is_asked_whether: bool| -> Result<Subquery> {
+        let above = Above { is_asked_whether, ..Above::default() };
+        let plan = lifted(Arc::unwrap_or_clone(subquery.subquery), above, keys)?;
+        Ok(Subquery { subquery: Arc::new(plan), ..subquery })
+    };
+    Ok(match expr {
+        Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
+            Transformed::yes(Expr::ScalarSubquery(joined(subquery, false)?))
+        }
+        Expr::Exists(exists) if !exists.subquery.outer_ref_columns.is_empty() => {
+            Transformed::yes(Expr::Exists(Exists { subquery: joined(exists.subquery, true)?, ..exists }))
+        }
+        Expr::InSubquery(list) if !list.subquery.outer_ref_columns.is_empty() => {
+            Transformed::yes(Expr::InSubquery(InSubquery { subquery: joined(list.subquery, true)?, ..list }))
+        }
+        expr => Transformed::no(expr),
+    })
+}
+
+/// What is above a place in a subquery.
+#[derive(Debug, Clone, Copy, Default)]
+struct Above {
+    /// Whether the question is if there is a row, or one of a value.
+    is_asked_whether: bool,
+    has_window: bool,
+    has_aggregate: bool,
+    /// One that has a row for no rows.
+    has_total: bool,
+    has_offset: bool,
+    has_alias: bool,
+    may_be_missing: bool,
+}
+
+impl Above {
+    /// What is above an input of a plan.
+    fn input(self, plan: &LogicalPlan, index: usize) -> Result<Self> {
+        let mut above = self;
+        match plan {
+            LogicalPlan::Window(_) => above.has_window = true,
+            LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => {
+                above.has_aggregate = true;
+                above.has_total |= group_expr.is_empty();
+            }
+            LogicalPlan::Limit(limit) => {
+                above.has_offset |= !matches!(limit.get_skip_type()?, SkipType::Literal(0));
+            }
+            LogicalPlan::SubqueryAlias(_) => above.has_alias = true,
+            LogicalPlan::Join(join) => {
+                let may_be_missing = [JoinType::Right, JoinType::Left];
+                above.may_be_missing |=
+                    join.join_type == JoinType::Full || join.join_type == may_be_missing[index.min(1)];
+            }
+            _ => {}
+        }
+        Ok(above)
+    }
+
+    /// Refuses to lift a condition that the engine would lift too far.
+    fn must_be_transparent(self, filter: &Filter) -> Result<()> {
+        let what = match self {
+            _ if is_of_groups(&filter.input) => "HAVING",
+            Self { has_window: true, .. } => "a window function",
+            Self { may_be_missing: true, .. } => "an outer join",
+            Self { is_asked_whether: true, has_total: true, .. } => "an aggregate without GROUP BY, in EXISTS or IN,",
+            Self { is_asked_whether: true, has_offset: true, .. } => "OFFSET, in EXISTS or IN,",
+            _ => return Ok(()),
+        };
+        not_impl_err!("{what} in a subquery that looks at the row outside; join its table instead")
+    }
+}
+
+/// Whether these are rows of an aggregate.
+fn is_of_groups(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) => true,
+        LogicalPlan::Projection(projection) => is_of_groups(&projection.input),
+        LogicalPlan::Filter(filter) => is_of_groups(&filter.input),
+        _ => false,
+    }
+}
+
+/// A plan whose conditions on the row outside can be lifted out of it.
+fn lifted(plan: LogicalPlan, above: Above, keys: &mut usize) -> Result<LogicalPlan> {
+    let plan = match plan {
+        LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => {
+            above.must_be_transparent(&filter)?;
+            if above.has_aggregate { with_keys(filter, above, keys)? } else { LogicalPlan::Filter(filter) }
+        }
+        plan => plan,
+    };
+    let inputs: Vec<Above> = (0..plan.inputs().len()).map(|index| above.input(&plan, index)).collect::<Result<_>>()?;
+    let mut inputs = inputs.into_iter();
+    plan.map_children(|child| {
+        let above = inputs.next().unwrap_or(above);
+        lifted(child, above, keys).map(Transformed::yes)
+    })
+    .data()
+}
+
+fn with_keys(filter: Filter, above: Above, keys: &mut usize) -> Result<LogicalPlan> {
+    let mut computed = Vec::new();
+    let mut as_column = |value: Box<Expr>| {
+        *keys += 1;
+        let name = format!("{KEY}{keys}");
+        computed.push(value.alias(&name));
+        Box::new(ident(name))
+    };
+    let conditions = split_conjunction_owned(filter.predicate.clone()).into_iter().map(|condition| match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_computed(&left) && is_outside(&right) => {
+            Expr::BinaryExpr(BinaryExpr { left: as_column(left), op: Operator::Eq, right })
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_outside(&left) && is_computed(&right) => {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right: as_column(right) })
+        }
+        condition => condition,
+    });
+    let Some(predicate) = conjunction(conditions.collect::<Vec<_>>()).filter(|_| !computed.is_empty()) else {
+        return Ok(LogicalPlan::Filter(filter));
+    };
+    // Of a table with a name of its own, only its own columns are seen above.
+    if above.has_alias {
+        return not_impl_err!("a computed value in a subquery of a subquery, compared with the row outside");
+    }
+    let columns: Vec<Expr> = filter.input.schema().iter().map(Expr::from).collect();
+    LogicalPlanBuilder::from(Arc::unwrap_or_clone(filter.input))
+        .project(columns.iter().cloned().chain(computed))?
+        .filter(predicate)?
+        .project(columns)?
+        .build()
+}
+
+/// Whether it is a value of the rows inside, and more than one of their columns.
+fn is_computed(value: &Expr) -> bool {
+    !matches!(value, Expr::Column(_)) && value.any_column_refs() && !value.contains_outer() && !value.is_volatile()
+}
+
+/// Whether it is a value of the row outside alone.
+fn is_outside(value: &Expr) -> bool {
+    value.contains_outer() && !value.any_column_refs()
+}
