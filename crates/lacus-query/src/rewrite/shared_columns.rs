@@ -119,8 +119,13 @@ fn last_word(name: &ObjectName) -> Option<&Ident> {
 /// Refuses joins that share such a column once more, which the engine would compare with that of the left table only, and
 /// such joins of tables without a name.
 pub(super) fn must_share_once(from: &[TableWithJoins]) -> Result<(), SqlError> {
+    from.iter().try_for_each(|table| must_share_once_in(&table.joins))
+}
+
+/// The same for joins of one with the other: what is behind a comma is another table.
+fn must_share_once_in(joins: &[Join]) -> Result<(), SqlError> {
     let mut seen: Vec<&Ident> = Vec::new();
-    for Join { relation, join_operator, .. } in from.iter().flat_map(|table| &table.joins) {
+    for Join { relation, join_operator, .. } in joins {
         let columns = match constraint_of(join_operator) {
             Some(JoinConstraint::Using(columns)) => columns.as_slice(),
             Some(JoinConstraint::Natural) if !seen.is_empty() => {
@@ -177,12 +182,19 @@ fn constraint_of(join: &JoinOperator) -> Option<&JoinConstraint> {
     }
 }
 
+/// What a column is; nothing if two have this name, which the engine then tells.
+fn value_of<'a>(name: &Ident, shared: &'a [Shared]) -> Option<&'a Expr> {
+    let mut found = shared.iter().filter(|shared| same_name(&shared.name, name));
+    let Shared { value, .. } = found.next()?;
+    found.next().is_none().then_some(value)
+}
+
 /// Whether the whole of it is such a column, or all.
 fn put_item(item: &mut SelectItem, shared: &[Shared]) -> bool {
     match item {
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
-            let Some(found) = shared.iter().find(|shared| same_name(&shared.name, name)) else { return false };
-            *item = SelectItem::ExprWithAlias { expr: found.value.clone(), alias: name.clone() };
+            let Some(value) = value_of(name, shared) else { return false };
+            *item = SelectItem::ExprWithAlias { expr: value.clone(), alias: name.clone() };
             true
         }
         SelectItem::Wildcard(WildcardAdditionalOptions { opt_replace: replace @ None, .. }) => {
@@ -229,8 +241,8 @@ impl VisitorMut for Put<'_> {
         match expr {
             Expr::Lambda(lambda) => self.parameters.truncate(self.parameters.len() - lambda.params.len()),
             Expr::Identifier(name) if self.depth == 0 && !self.parameters.iter().any(|one| same_name(one, name)) => {
-                if let Some(found) = self.shared.iter().find(|shared| same_name(&shared.name, name)) {
-                    *expr = found.value.clone();
+                if let Some(value) = value_of(name, self.shared) {
+                    *expr = value.clone();
                 }
             }
             _ => {}
