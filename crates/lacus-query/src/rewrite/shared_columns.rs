@@ -26,14 +26,11 @@ pub(super) fn put(select: &mut Select) {
     if shared.is_empty() {
         return;
     }
-    let mut put = Put { shared: &shared, depth: 0, parameters: Vec::new() };
-    // What is joined later compares with them. The visitor never breaks off.
+    // The visitor never breaks off.
     for table in &mut select.from {
-        let first = table.joins.iter().position(|join| shared_by(&join.join_operator).is_some());
-        for join in table.joins.iter_mut().skip(first.unwrap_or(usize::MAX)) {
-            let _done: ControlFlow<()> = join.join_operator.visit(&mut put);
-        }
+        put_in_conditions(table);
     }
+    let mut put = Put::new(&shared);
     let Select { distinct, projection, selection, group_by, having, named_window, qualify, .. } = select;
     let _done: ControlFlow<()> = distinct.visit(&mut put);
     let _done: ControlFlow<()> = selection.visit(&mut put);
@@ -48,6 +45,16 @@ pub(super) fn put(select: &mut Select) {
     }
 }
 
+/// What is joined later compares with what the joins before it share.
+fn put_in_conditions(table: &mut TableWithJoins) {
+    let mut shared: Vec<Shared> = Vec::new();
+    let mut left = name_of(&table.relation);
+    for join in &mut table.joins {
+        let _done: ControlFlow<()> = join.join_operator.visit(&mut Put::new(&shared));
+        push_shared(&mut shared, left.take(), join);
+    }
+}
+
 /// The same for what the rows of a query are sorted by.
 pub(super) fn put_in_order(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
@@ -56,7 +63,7 @@ pub(super) fn put_in_order(query: &mut Query) {
     if shared.is_empty() {
         return;
     }
-    let mut put = Put { shared: &shared, depth: 0, parameters: Vec::new() };
+    let mut put = Put::new(&shared);
     let is_distinct_on = matches!(select.distinct, Some(Distinct::On(_)));
     for sort in sorts {
         // A name alone is that of a column of the answer, if it has one of this name.
@@ -84,22 +91,25 @@ fn is_in_answer(name: &Ident, select: &Select) -> bool {
 fn shared(from: &[TableWithJoins]) -> Vec<Shared> {
     let mut shared = Vec::new();
     for table in from {
-        // Of several tables before a join, it is not known which one has the column.
         let mut left = name_of(&table.relation);
-        for Join { relation, join_operator, .. } in &table.joins {
-            let left = left.take();
-            let (Some((columns, is_full)), Some(right)) = (shared_by(join_operator), name_of(relation)) else {
-                continue;
-            };
-            for name in columns.iter().filter_map(last_word) {
-                let of = |table: &Ident| Expr::CompoundIdentifier(vec![table.clone(), name.clone()]);
-                let of_left = left.as_ref().map_or_else(|| Expr::Identifier(name.clone()), of);
-                let value = if is_full { call("coalesce", vec![of_left, of(&right)]) } else { of(&right) };
-                shared.push(Shared { name: name.clone(), value });
-            }
+        for join in &table.joins {
+            push_shared(&mut shared, left.take(), join);
         }
     }
     shared
+}
+
+/// Adds what a join shares. Of several tables before it, it is not known which one has the column.
+fn push_shared(shared: &mut Vec<Shared>, left: Option<Ident>, join: &Join) {
+    let (Some((columns, is_full)), Some(right)) = (shared_by(&join.join_operator), name_of(&join.relation)) else {
+        return;
+    };
+    for name in columns.iter().filter_map(last_word) {
+        let of = |table: &Ident| Expr::CompoundIdentifier(vec![table.clone(), name.clone()]);
+        let of_left = left.as_ref().map_or_else(|| Expr::Identifier(name.clone()), of);
+        let value = if is_full { call("coalesce", vec![of_left, of(&right)]) } else { of(&right) };
+        shared.push(Shared { name: name.clone(), value });
+    }
 }
 
 /// The columns that a join shares, if they are not those of the left table; whether they are those of both.
@@ -214,6 +224,12 @@ struct Put<'a> {
     shared: &'a [Shared],
     depth: usize,
     parameters: Vec<Ident>,
+}
+
+impl<'a> Put<'a> {
+    fn new(shared: &'a [Shared]) -> Self {
+        Self { shared, depth: 0, parameters: Vec::new() }
+    }
 }
 
 impl VisitorMut for Put<'_> {
