@@ -109,6 +109,7 @@ impl VisitorMut for Meanings {
             *expr = compared;
         }
         values::similar(expr);
+        values::tried(expr);
         if self.is_postgres {
             if let Some(reworded) = formats::reworded(expr) {
                 *expr = reworded;

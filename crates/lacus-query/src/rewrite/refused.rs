@@ -73,7 +73,7 @@ impl Visitor for Refusing {
                 let hint = "write the pattern in quotes, or match a regular expression: x ~ '^a.*$'";
                 ControlFlow::Break(SqlError::invalid("0A000", message).with_hint(hint))
             }
-            Expr::Cast { expr: text, data_type, .. } => flow(must_be_array(text, data_type)),
+            Expr::Cast { kind, expr: text, data_type, .. } => flow(must_be_array(kind, text, data_type)),
             _ => ControlFlow::Continue(()),
         }
     }

@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
     TypedString, Value, ValueWithSpan,
 };
 
@@ -49,6 +49,16 @@ pub(super) fn similar(expr: &mut Expr) {
     {
         let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
         *expr = Expr::BinaryOp { left: value.clone(), op, right: Box::new(quoted(&pattern)) };
+    }
+}
+
+/// `TRY_CAST('x' AS int[])` is null: the text is none of an array.
+pub(super) fn tried(expr: &mut Expr) {
+    if let Expr::Cast { kind: CastKind::TryCast | CastKind::SafeCast, expr: value, data_type, .. } = expr
+        && is_array(data_type)
+        && text_of(value).is_some_and(|text| elements(text).is_none())
+    {
+        **value = null();
     }
 }
 
@@ -149,7 +159,7 @@ fn element(letters: &mut Chars<'_>) -> Option<(Option<String>, bool)> {
 }
 
 /// Refuses the text of an array that is none, of which the engine would make an array with this one text in it.
-pub(super) fn must_be_array(text: &Expr, data_type: &DataType) -> Result<(), SqlError> {
+pub(super) fn must_be_array(kind: &CastKind, text: &Expr, data_type: &DataType) -> Result<(), SqlError> {
     let Some(text) = text_of(text).filter(|text| is_array(data_type) && elements(text).is_none()) else {
         return Ok(());
     };
@@ -157,8 +167,13 @@ pub(super) fn must_be_array(text: &Expr, data_type: &DataType) -> Result<(), Sql
         let error = SqlError::invalid("0A000", "arrays in arrays are not read from a text");
         return Err(error.with_hint("write ARRAY[ARRAY[1, 2], ARRAY[3, 4]]"));
     }
-    Err(SqlError::invalid("22P02", format!("malformed array literal: \"{text}\""))
-        .with_hint("write '{a,\"b c\",NULL}'"))
+    match kind {
+        CastKind::Cast | CastKind::DoubleColon => {
+            let error = SqlError::invalid("22P02", format!("malformed array literal: \"{text}\""));
+            Err(error.with_hint("write '{a,\"b c\",NULL}'"))
+        }
+        CastKind::TryCast | CastKind::SafeCast => Ok(()),
+    }
 }
 
 fn is_array(data_type: &DataType) -> bool {
