@@ -45,7 +45,7 @@ pub(super) fn read(expr: &mut Expr) {
 /// `x SIMILAR TO 'a%'` as the match with a regular expression that it is.
 pub(super) fn similar(expr: &mut Expr) {
     if let Expr::SimilarTo { negated, expr: value, pattern, escape_char } = expr
-        && let Some(pattern) = text_of(pattern).and_then(|text| regular(text, escape_of(escape_char.as_ref())))
+        && let Some(pattern) = written(pattern).and_then(|text| regular(text, escape_of(escape_char.as_ref())))
     {
         let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
         *expr = Expr::BinaryOp { left: value.clone(), op, right: Box::new(quoted(&pattern)) };
@@ -182,7 +182,25 @@ fn is_array(data_type: &DataType) -> bool {
 
 /// Whether a pattern of `SIMILAR TO` is known, so that it can be read as SQL means it.
 pub(super) fn is_known_pattern(pattern: &Expr, escape: Option<&ValueWithSpan>) -> bool {
-    text_of(pattern).is_some_and(|pattern| regular(pattern, escape_of(escape)).is_some())
+    written(pattern).is_some_and(|pattern| regular(pattern, escape_of(escape)).is_some())
+}
+
+/// The text that is written there: also in parentheses, as `E'…'` or `$$…$$`, and with its type.
+fn written(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Nested(inner) => written(inner),
+        Expr::Cast {
+            expr: inner,
+            data_type: DataType::Text | DataType::Varchar(None) | DataType::CharacterVarying(None),
+            ..
+        } => written(inner),
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+            Value::DollarQuotedString(text) => Some(&text.value),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The letter that escapes others; none for `ESCAPE ''`.
