@@ -2,7 +2,7 @@
 //!
 //! The engine finds such a column by the name it gave it, which it does not find again where rows are grouped, and a cast
 //! has the name of what is cast: here the expression itself is put in their place. A name of a cast is PostgreSQL's: for Trino
-//! it is that of the column which is cast, and the cast is given a name that the answer does not show.
+//! it is that of the column which is cast, and the cast is called by its place, `_col0`, as it is where it has no name.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,8 @@ use super::same_name;
 /// Puts expressions in the place of what stands for them in `ORDER BY`.
 pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
     let Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let mut casts = Vec::new();
     for sort in sorts {
         let shown = match &sort.expr {
             Expr::Value(value) => match &value.value {
@@ -24,9 +25,8 @@ pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
             },
             Expr::Identifier(name) => match cast_of(name, select) {
                 Some((_, cast)) if is_postgres => Some(cast.clone()),
-                Some((index, cast)) => {
-                    let alias = Ident::with_quote('"', format!("{cast}#{}", index + 1));
-                    select.projection[index] = SelectItem::ExprWithAlias { expr: cast.clone(), alias };
+                Some((index, _)) => {
+                    casts.push(index);
                     None
                 }
                 None => None,
@@ -37,6 +37,32 @@ pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
             sort.expr = shown;
         }
     }
+    for index in casts {
+        name_cast(query, index);
+    }
+}
+
+/// Calls a column by its place, unless the query has something else of this name.
+fn name_cast(query: &mut Query, index: usize) {
+    let by_place = format!("_col{index}");
+    let is_taken = has_name(query, &by_place);
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let Some(SelectItem::UnnamedExpr(cast)) = select.projection.get(index) else { return };
+    let name = if is_taken { format!("{cast}#{}", index + 1) } else { by_place };
+    let alias = Ident::with_quote('"', name);
+    select.projection[index] = SelectItem::ExprWithAlias { expr: cast.clone(), alias };
+}
+
+fn has_name(query: &Query, name: &str) -> bool {
+    let is_name = |word: &Ident| word.value.eq_ignore_ascii_case(name);
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let is_alias = |item: &SelectItem| matches!(item, SelectItem::ExprWithAlias { alias, .. } if is_name(alias));
+    let is_asked_for = |expr: &Expr| match expr {
+        Expr::Identifier(word) if is_name(word) => ControlFlow::Break(()),
+        Expr::CompoundIdentifier(words) if words.iter().any(is_name) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    select.projection.iter().any(is_alias) || visit_expressions(query, is_asked_for).is_break()
 }
 
 /// The expression at a place, if rows are grouped and it has no name.

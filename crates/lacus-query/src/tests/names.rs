@@ -78,3 +78,17 @@ async fn a_column_is_called_as_it_was_asked_for() {
         assert_eq!(names(sql).await, expected, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn for_athena_a_cast_that_rows_are_sorted_by_is_called_by_its_place() {
+    let lake = lake();
+    let session = lake.session();
+    session.set_variable("dialect", "athena").unwrap();
+    for sql in [
+        "select cast(userId as varchar) from track order by userId",
+        "select * from (select cast(userId as varchar) from track order by userId limit 1)",
+    ] {
+        let answer = session.query(sql, &[]).await.unwrap();
+        assert_eq!(answer.schema().field(0).name(), "_col0", "{sql}");
+    }
+}
