@@ -12,11 +12,11 @@ use trino_functions::syntax::SqlDialect;
 
 use super::{call, case, expression, name_of, plain, quoted, same_name, text_of};
 
-/// Functions whose first argument names a unit: a word, or a text.
+/// Functions whose first argument names a unit: a word, which BI tools put into quotes, or a text.
 const WITH_UNITS: [&str; 8] =
     ["dateadd", "date_add", "datediff", "date_diff", "date_part", "datepart", "pgdate_part", "date_trunc"];
 
-/// Words that are units there; others are columns.
+/// Words that are units there, also in quotes; others are columns.
 const UNITS: &str = "millennium millennia mil mils century centuries c cent cents decade decades dec decs epoch \
     year years y yr yrs quarter quarters qtr qtrs month months mon mons week weeks w \
     dayofweek dow dw weekday dayofyear doy dy yearday day days d hour hours h hr hrs minute minutes m min mins \
@@ -156,7 +156,6 @@ fn rewritten(function: &mut Function) -> Option<Expr> {
     if WITH_UNITS.contains(&name.as_str())
         && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
         && let Expr::Identifier(word) = unit
-        && word.quote_style.is_none()
     {
         let text = word.value.to_lowercase();
         if UNITS.split(' ').any(|unit| unit == text) {
