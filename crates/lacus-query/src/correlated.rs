@@ -16,7 +16,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, ident,
+    Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, ident, lit,
 };
 
 /// What the columns are called, with their numbers: names that nobody gives.
@@ -48,14 +48,33 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
         Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
             Transformed::yes(Expr::ScalarSubquery(joined(subquery, false)?))
         }
-        Expr::Exists(exists) if !exists.subquery.outer_ref_columns.is_empty() => {
-            Transformed::yes(Expr::Exists(Exists { subquery: joined(exists.subquery, true)?, ..exists }))
+        Expr::Exists(Exists { subquery, negated }) if !subquery.outer_ref_columns.is_empty() => {
+            Transformed::yes(match is_one_row(&subquery.subquery) {
+                true => lit(!negated),
+                false => Expr::Exists(Exists { subquery: joined(subquery, true)?, negated }),
+            })
         }
-        Expr::InSubquery(list) if !list.subquery.outer_ref_columns.is_empty() => {
-            Transformed::yes(Expr::InSubquery(InSubquery { subquery: joined(list.subquery, true)?, ..list }))
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) if !subquery.outer_ref_columns.is_empty() => {
+            Transformed::yes(if is_one_row(&subquery.subquery) {
+                let value = Expr::ScalarSubquery(joined(subquery, false)?);
+                if negated { expr.not_eq(value) } else { expr.eq(value) }
+            } else {
+                Expr::InSubquery(InSubquery { expr, subquery: joined(subquery, true)?, negated })
+            })
         }
         expr => Transformed::no(expr),
     })
+}
+
+/// Whether it is one row, whatever the rows below are.
+fn is_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Projection(projection) => is_one_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => is_one_row(&alias.input),
+        LogicalPlan::Sort(sort) => sort.fetch.is_none() && is_one_row(&sort.input),
+        _ => false,
+    }
 }
 
 /// What is above a place in a subquery.
