@@ -4,6 +4,8 @@
 Usage: postgres_psycopg.py --project DIR
 """
 
+import datetime
+import decimal
 import io
 import threading
 import time
@@ -62,6 +64,60 @@ def parameters(host, port):
             cursors = [connection.execute("SELECT n FROM many WHERE n = %s", (n,)) for n in range(5)]
             assert [cursor.fetchone() for cursor in cursors] == [(n,) for n in range(5)]
         connection.execute("DROP TABLE many")
+
+
+def declared_types(host, port):
+    """Values keep their type: nothing is cut to what stands beside it."""
+    one_third = decimal.Decimal("0.333333333333333")
+    with connect(host, port) as connection:
+        connection.execute("CREATE TABLE nn (a int, d numeric(30, 15), f real)")
+
+        def fill_again():
+            connection.execute("DELETE FROM nn")
+            connection.execute("INSERT INTO nn VALUES (1, 1.5, 0.1), (2, 0.333333333333333, 0.5)")
+
+        for binary in ("%t", "%b"):
+
+            def ask(sql, *values, binary=binary):
+                return connection.execute(sql.replace("%s", binary), values).fetchall()
+
+            fill_again()
+            for sql, values, expected in (
+                ("SELECT a FROM nn WHERE a IN (%s, %s)", (1.2, 2.4), []),
+                ("SELECT a FROM nn WHERE a >= %s", (2.2,), []),
+                ("SELECT a FROM nn WHERE a >= %s ORDER BY a", (0.5,), [(1,), (2,)]),
+                ("SELECT a FROM nn WHERE a = %s", (decimal.Decimal("2.5"),), []),
+                ("SELECT a FROM nn WHERE a = %s", (decimal.Decimal("2.0"),), [(2,)]),
+                ("SELECT a FROM nn WHERE a = %s", (3000000000,), []),
+                ("SELECT a FROM nn WHERE a = %s", (2,), [(2,)]),
+                ("SELECT a FROM nn WHERE a = %s", ("2",), [(2,)]),
+                ("SELECT a FROM nn WHERE d = %s", (one_third,), [(2,)]),
+                ("SELECT a FROM nn WHERE d = %s", (decimal.Decimal("0.3333333333333331"),), []),
+                ("SELECT a FROM nn WHERE f = %s", (0.5,), [(2,)]),
+                ("SELECT a + %s FROM nn ORDER BY a", (0.5,), [(1.5,), (2.5,)]),
+                ("SELECT %s * 2", (1.5,), [(3.0,)]),
+                ("SELECT %s * 2", (decimal.Decimal("1.5"),), [(3,)]),
+                ("SELECT %s + %s", (30000, 30000), [(60000,)]),
+                ("SELECT %s + 1", (datetime.date(2021, 1, 1),), [(datetime.date(2021, 1, 2),)]),
+                ("SELECT %s", (one_third,), [(one_third,)]),
+                ("SELECT a FROM nn ORDER BY a LIMIT %s OFFSET %s", (1, 1), [(2,)]),
+                ("SELECT a FROM nn WHERE a = %s", (None,), []),
+            ):
+                found = ask(sql, *values)
+                assert found == expected, (sql, values, binary, found)
+            for value in (2.5, decimal.Decimal("2.5")):
+                assert connection.execute(f"DELETE FROM nn WHERE a = {binary}", (value,)).rowcount == 0, (value, binary)
+            assert connection.execute(f"UPDATE nn SET d = {binary} WHERE a = 1", (2.5,)).rowcount == 1
+            assert ask("SELECT d FROM nn WHERE a = 1") == [(decimal.Decimal("2.5"),)]
+            # A column of whole numbers gets the nearest.
+            for value in (1.7, decimal.Decimal("1.7")):
+                connection.execute("DELETE FROM nn")
+                connection.execute(f"INSERT INTO nn (a) VALUES ({binary})", (value,))
+                assert ask("SELECT a FROM nn") == [(2,)], (value, binary)
+        # What is declared for many is not looked at one by one: nothing of it is cut.
+        error = refuses(psycopg.Error, lambda: connection.execute("SELECT a FROM nn WHERE a = ANY(%s)", ([1.2, 2.4],)))
+        assert error.sqlstate == "22P02", error
+        connection.execute("DROP TABLE nn")
 
 
 def named_cursors(host, port):
@@ -147,6 +203,16 @@ def prepared_by_sql(host, port):
         for number in (1, 2):
             assert connection.execute(f"EXECUTE put ({number}, 'x')").statusmessage == "INSERT 0 1"
         assert connection.execute("SELECT n, t FROM written ORDER BY n").fetchall() == [(1, "x"), (2, "x")]
+        # What PREPARE declares is not cut to what stands beside it.
+        connection.execute("PREPARE gone (double precision) AS DELETE FROM written WHERE n = $1")
+        assert connection.execute("EXECUTE gone (2.5)").rowcount == 0
+        connection.execute("PREPARE half (numeric) AS SELECT $1 / 2")
+        assert connection.execute("EXECUTE half (3)").fetchone() == (1.5,)
+        connection.execute("PREPARE joined (text) AS SELECT $1 || 1")
+        assert connection.execute("EXECUTE joined ('a')").fetchone() == ("a1",)
+        connection.execute("PREPARE later (timestamp) AS SELECT $1 + interval '1 day'")
+        later = connection.execute("EXECUTE later (timestamp '2021-01-01 10:00:00')").fetchone()
+        assert later == (datetime.datetime(2021, 1, 2, 10),), later
         connection.execute("DROP TABLE written")
         error = refuses(psycopg.Error, lambda: connection.execute("EXECUTE find (1, 2)"))
         assert error.sqlstate == "42601", error
@@ -253,7 +319,8 @@ def psycopg_2(host, port):
 def main():
     host, port = address()
     fill(host, port)
-    for part in (types, parameters, named_cursors, transactions, prepared_by_sql, copies, settings, psycopg_2, stopping):
+    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, psycopg_2, stopping)
+    for part in parts:
         part(host, port)
     print("psycopg 3 and 2 do what they do")
 

@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt, stream};
 use lacus_core::Kind;
 
 use crate::answer::Answer;
+use crate::declared::Declared;
 use crate::error::SqlError;
 use crate::statement::Statement;
 
@@ -70,6 +71,15 @@ pub struct Preparation {
     pub types: Option<Box<Statement>>,
     /// The statement.
     pub statement: Box<Statement>,
+}
+
+impl Preparation {
+    /// The types that are declared for `$1`, `$2` ….
+    #[must_use]
+    pub fn declared(&self) -> Declared {
+        let question = self.types.as_ref().and_then(|types| types.question());
+        question.map(Declared::by_question).unwrap_or_default()
+    }
 }
 
 /// `EXECUTE name (values)`.

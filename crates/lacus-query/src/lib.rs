@@ -15,6 +15,7 @@ mod comments;
 mod correlated;
 mod cost;
 mod cursors;
+mod declared;
 mod depth;
 mod dialect;
 mod engine;
@@ -56,6 +57,7 @@ mod tests;
 
 pub use answer::{Answer, QueryStats};
 pub use cursors::{CopyFormat, CopyKind, Execution, Preparation};
+pub use declared::Declared;
 pub use depth::STACK_BYTES;
 pub use dialect::Dialect;
 pub use engine::Engine;

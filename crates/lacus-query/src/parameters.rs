@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 
 use crate::error::SqlError;
+use crate::json::type_name;
 
 /// The most parameters of a statement, as in Postgres.
 const PARAMETERS_MAX: usize = 65_535;
@@ -58,13 +59,42 @@ pub(crate) fn fill(
         return Ok(Ok(plan));
     }
     let mut cast = Vec::with_capacity(types.len());
-    for (value, kind) in values.iter().zip(types) {
+    for (index, (value, kind)) in values.iter().zip(types).enumerate() {
         cast.push(match kind {
-            Some(kind) if kind != value.data_type() => value.cast_to(&kind)?,
+            Some(kind) if kind != value.data_type() => match cast_as_it_is(value, &kind)? {
+                Some(cast) => cast,
+                None => return Ok(Err(would_change(index, value, &kind))),
+            },
             _ => value.clone(),
         });
     }
     plan.with_param_values(cast).map(Ok)
+}
+
+/// A value as another type; none if it would be another value then, as 2.5 is as a whole number. Texts are read, and a number with
+/// a point that moves is the nearest one.
+fn cast_as_it_is(value: &ScalarValue, kind: &DataType) -> Result<Option<ScalarValue>, DataFusionError> {
+    let cast = value.cast_to(kind)?;
+    let may_change = value.is_null() || is_text(&value.data_type()) || is_text(kind) || kind.is_floating();
+    if may_change || cast.cast_to(&value.data_type()).is_ok_and(|back| back == *value) {
+        return Ok(Some(cast));
+    }
+    Ok(None)
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::List(element) => is_text(element.data_type()),
+        _ => false,
+    }
+}
+
+fn would_change(index: usize, value: &ScalarValue, kind: &DataType) -> SqlError {
+    let number = index + 1;
+    let message = format!("parameter ${number} is {value}, and the statement takes it as {}", type_name(kind));
+    SqlError::invalid("22P02", message)
+        .with_hint(format!("write CAST(${number} AS double precision), or the type it is of"))
 }
 
 /// In `x = any($1)` the parameter is a list of what `x` is, in `$1::date` a date: the engine knows, but does not tell.

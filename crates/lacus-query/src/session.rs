@@ -5,6 +5,7 @@
 
 mod job;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_to
 use crate::correlated::joinable;
 use crate::cost::{self, Scans};
 use crate::cursors::{Around, Cursors, must_be_short};
+use crate::declared::Declared;
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
@@ -245,6 +247,17 @@ impl Session {
         Ok(Prepared { parameters, schema, statement })
     }
 
+    /// The same with types that are declared for its parameters. Where a cast to them can't stand, the statement decides.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn prepare_declared(&self, statement: Statement, declared: &Declared) -> Result<Prepared, SqlError> {
+        match self.prepare(statement.clone().declaring(declared)).await {
+            Err(error) if declared.is_any() => self.prepare(statement).await.map_err(|_| error),
+            prepared => prepared,
+        }
+    }
+
     /// The value of a session variable.
     ///
     /// # Errors
@@ -267,6 +280,9 @@ impl Session {
         parameters: &[ScalarValue],
         expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
+        let of_values = statement.declared.of_values(parameters);
+        let statement =
+            &of_values.map_or(Cow::Borrowed(statement), |declared| Cow::Owned(statement.clone().declaring(&declared)));
         match &statement.kind {
             StatementKind::Query { command, .. } => self.run_query(command, statement, parameters, expected).await,
             StatementKind::Set { name, value, is_local } => {
@@ -585,6 +601,7 @@ pub(crate) async fn prepared(
         parsed = spelled;
         versions.apply(&mut parsed);
     }
+    statement.put_types(&mut parsed);
     Ok(parsed)
 }
 
@@ -630,5 +647,13 @@ fn must_be_as_prepared(expected: Option<&SchemaRef>, now: &Schema) -> Result<(),
 
 fn same_columns(a: &Schema, b: &Schema) -> bool {
     a.fields().len() == b.fields().len()
-        && a.fields().iter().zip(b.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+        && a.fields()
+            .iter()
+            .zip(b.fields())
+            .all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
+}
+
+/// Digits of a `numeric` may depend on the values of parameters, and come with each value.
+fn same_type(a: &DataType, b: &DataType) -> bool {
+    matches!((a, b), (DataType::Decimal128(..), DataType::Decimal128(..))) || a == b
 }

@@ -24,6 +24,7 @@ use trino_functions::syntax::{SqlDialect, quote_types};
 use crate::alter::Alteration;
 use crate::comments;
 use crate::cursors::{self, Around, CopyFormat, Execution, Preparation, Read};
+use crate::declared::Declared;
 use crate::depth::{must_be_shallow, must_stay_small};
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
@@ -59,6 +60,10 @@ pub struct Statement {
     pub(crate) moments: Arc<[Moment]>,
     /// Whether it went through the rewriting of questions to `pg_catalog`.
     is_catalog_question: bool,
+    /// The types of its parameters that were declared.
+    pub(crate) declared: Declared,
+    /// The types that the values of `EXECUTE` are wanted as, if it is the question for them.
+    wanted: Declared,
 }
 
 #[derive(Debug, Clone)]
@@ -100,6 +105,52 @@ pub(crate) enum StatementKind {
 }
 
 impl Statement {
+    /// The only one of a text, which does nothing yet.
+    fn nothing(sql: Arc<str>, dialect: Dialect) -> Self {
+        Self {
+            kind: StatementKind::Nothing(""),
+            sql,
+            index: 0,
+            dialect,
+            names: ColumnNames::default(),
+            moments: Arc::default(),
+            is_catalog_question: false,
+            declared: Declared::default(),
+            wanted: Declared::default(),
+        }
+    }
+
+    /// The same with types that are declared for its parameters.
+    pub(crate) fn declaring(mut self, declared: &Declared) -> Self {
+        self.declared = declared.clone();
+        let inside = match &mut self.kind {
+            StatementKind::Around(Around::Declare { query, .. } | Around::Copy { query, .. }) => query,
+            StatementKind::Unload(unload) => &mut unload.question,
+            StatementKind::Cost(question) => question,
+            _ => return self,
+        };
+        **inside = Self::clone(inside).declaring(declared);
+        self
+    }
+
+    /// The question for the values of `EXECUTE`, for values of these types.
+    ///
+    /// # Errors
+    /// For texts that are no values of their types, where that is known before it is asked.
+    pub fn wanting(mut self, wanted: &Declared) -> Result<Self, SqlError> {
+        if let Some(question) = self.question() {
+            wanted.must_be_of(question)?;
+        }
+        self.wanted = wanted.clone();
+        Ok(self)
+    }
+
+    /// Casts what is declared or wanted to be of a type.
+    pub(crate) fn put_types(&self, question: &mut Parsed) {
+        self.declared.put(question);
+        self.wanted.put_around(question, self.dialect);
+    }
+
     /// What it does, in Postgres' words: `SELECT`, `SET`, `BEGIN` …
     #[must_use]
     pub fn command(&self) -> &'static str {
@@ -262,8 +313,7 @@ fn parse_single(
         found => found,
     };
     if let Some(kind) = own {
-        let (names, moments) = (ColumnNames::default(), Arc::default());
-        return Ok(vec![Statement { kind, sql: text, index: 0, dialect, names, moments, is_catalog_question: false }]);
+        return Ok(vec![Statement { kind, ..Statement::nothing(text, dialect) }]);
     }
     parse_plain(text, dialect, postgres, names)
 }
@@ -294,7 +344,8 @@ pub(crate) fn parse_plain(
         rewrite(&mut parsed, dialect);
         let kind = classify(parsed)?;
         let (sql, moments) = (Arc::clone(&sql), Arc::clone(&moments));
-        statements.push(Statement { kind, sql, index, dialect, names, moments, is_catalog_question });
+        let plain = Statement::nothing(sql, dialect);
+        statements.push(Statement { kind, index, names, moments, is_catalog_question, ..plain });
     }
     Ok(statements)
 }
@@ -309,16 +360,7 @@ fn around(read: Read, sql: &str, dialect: Dialect) -> Vec<Statement> {
             (StatementKind::Around(around), inside)
         }
     };
-    let plain = || Statement {
-        kind: StatementKind::Nothing(""),
-        sql: sql.into(),
-        index: 0,
-        dialect,
-        names: ColumnNames::default(),
-        moments: Arc::default(),
-        is_catalog_question: false,
-    };
-    vec![Statement { kind, ..inside.unwrap_or_else(plain) }]
+    vec![Statement { kind, ..inside.unwrap_or_else(|| Statement::nothing(sql.into(), dialect)) }]
 }
 
 fn read(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use lacus_core::{TableName, settings};
 use proptest::prelude::*;
 
 use super::databases::Filled;
-use super::lake::ask;
-use crate::{Answer, Dialect, Engine, Session, SqlError};
+use super::lake::{ask, text};
+use crate::{Answer, Declared, Dialect, Engine, Session, SqlError};
 
 async fn run(session: &Session, sql: &str) -> Result<Answer, SqlError> {
     session.query(sql, &[]).await
@@ -285,6 +286,34 @@ async fn parameters_are_values_of_the_columns() {
     assert_eq!(ask(&session, "SELECT a, b, s FROM t").await, "1|2026-11-22|y");
     let delete = prepare("DELETE FROM t WHERE s = $1").await;
     assert_eq!(session.run_prepared(&delete, &["y".into()]).await.unwrap().affected(), Some(1));
+}
+
+#[tokio::test]
+async fn a_value_is_not_cut_to_the_type_of_its_parameter() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t (a int, d numeric(12, 2))").await;
+    write(&session, "INSERT INTO t VALUES (1, 1.5), (2, 2.5)").await;
+    let double = Declared::by_message(&[Some(DataType::Float64)]);
+    let statement = |sql: &str| session.parse(sql).unwrap().remove(0);
+    let delete = "DELETE FROM t WHERE a = $1";
+    let declared = session.prepare_declared(statement(delete), &double).await.unwrap();
+    assert_eq!(session.run_prepared(&declared, &[ScalarValue::Float64(Some(2.5))]).await.unwrap().affected(), Some(0));
+    // Where nothing is declared, the statement decides: a value that it has no place for is refused.
+    let guessed = session.prepare(statement(delete)).await.unwrap();
+    let refused = session.run_prepared(&guessed, &[ScalarValue::Float64(Some(2.5))]).await.err().unwrap();
+    assert_eq!(
+        (refused.sqlstate(), refused.message()),
+        ("22P02", "parameter $1 is 2.5, and the statement takes it as integer")
+    );
+    assert_eq!(session.run_prepared(&guessed, &[ScalarValue::Float64(Some(2.0))]).await.unwrap().affected(), Some(1));
+    let insert = session.prepare_declared(statement("INSERT INTO t (a) VALUES ($1)"), &double).await.unwrap();
+    assert_eq!(session.run_prepared(&insert, &[ScalarValue::Float64(Some(1.7))]).await.unwrap().affected(), Some(1));
+    assert_eq!(ask(&session, "SELECT a FROM t ORDER BY a").await, "1\n2");
+    // Where a cast can't stand, the statement decides.
+    let limit = session.prepare_declared(statement("SELECT a FROM t ORDER BY a LIMIT $1"), &double).await.unwrap();
+    let batches = session.run_prepared(&limit, &[ScalarValue::Int64(Some(1))]).await.unwrap().read_all().await.unwrap();
+    assert_eq!(text(&batches), "1");
 }
 
 #[tokio::test]

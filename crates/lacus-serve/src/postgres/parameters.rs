@@ -2,15 +2,21 @@
 //!
 //! Bytes come from the network: whatever they are, they become a value or an error.
 
-use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, TimeUnit};
 use datafusion::scalar::ScalarValue;
-use lacus_query::SqlError;
+use lacus_query::{Declared, SqlError};
 use pgwire::api::Type;
 use pgwire::api::portal::{Format, Portal};
 use postgres_types::Kind;
 
 use crate::postgres::moments::{DAYS_TO_2000, MICROS_TO_2000};
 use crate::postgres::numeric;
+
+/// The types that a client declares.
+pub(crate) fn declared(types: &[Option<Type>]) -> Declared {
+    let kinds: Vec<Option<DataType>> = types.iter().map(|kind| kind.as_ref().map(arrow)).collect();
+    Declared::by_message(&kinds)
+}
 
 /// The parameters of a portal, whose types the client was told are `types`.
 pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type]) -> Result<Vec<ScalarValue>, SqlError> {
@@ -55,6 +61,9 @@ fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
             Some(digits) => hexadecimal(digits)?,
             None => bytes.to_vec(),
         })));
+    }
+    if *kind == Type::NUMERIC {
+        return decimal(text.trim());
     }
     let value = ScalarValue::Utf8(Some(text.to_owned()));
     match arrow(kind) {
@@ -179,11 +188,39 @@ fn arrow(kind: &Type) -> DataType {
     }
 }
 
-/// A decimal with as many digits after the point as it is written with.
+/// A decimal with as many digits after the point as it is written with: `12.50`, `1.5E-3`. Those at the end that there is no
+/// room for are rounded away.
 fn decimal(text: &str) -> Option<ScalarValue> {
-    let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    let kind = DataType::Decimal128(38, i8::try_from(scale).ok()?);
-    ScalarValue::Utf8(Some(text.to_owned())).cast_to(&kind).ok()
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (is_negative, number) = match number.strip_prefix('-') {
+        Some(number) => (true, number),
+        None => (false, number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let all = format!("{whole}{fraction}");
+    if all.is_empty() || !all.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let most = usize::from(DECIMAL128_MAX_PRECISION);
+    let scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
+    let zeros = usize::try_from(scale.checked_neg()?).unwrap_or(0);
+    if zeros > most {
+        return None;
+    }
+    let digits = format!("{}{}", all.trim_start_matches('0'), "0".repeat(zeros));
+    let scale = usize::try_from(scale).unwrap_or(0);
+    let excess = digits.len().max(scale).saturating_sub(most);
+    let scale = scale.checked_sub(excess)?;
+    let (kept, cut) = digits.split_at(digits.len().saturating_sub(excess));
+    // Of fewer digits than are cut, the first one is a zero.
+    let rounds_up = cut.len() == excess && cut.starts_with(['5', '6', '7', '8', '9']);
+    let value = if kept.is_empty() { 0 } else { kept.parse::<i128>().ok()? } + i128::from(rounds_up);
+    let value = Some(if is_negative { -value } else { value });
+    let exact = ScalarValue::Decimal128(value, DECIMAL128_MAX_PRECISION, i8::try_from(scale).ok()?);
+    (value?.unsigned_abs() < 10_u128.pow(DECIMAL128_MAX_PRECISION.into())).then_some(exact)
 }
 
 fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
@@ -215,6 +252,27 @@ mod tests {
         assert_eq!(items("1,2"), None);
         assert_eq!(items("{{1},{2}}"), None);
         assert_eq!(items("{\"open}"), None);
+    }
+
+    #[test]
+    fn a_decimal_has_the_digits_that_it_is_written_with() {
+        let read = |written: &str| match text(&Type::NUMERIC, written.as_bytes()) {
+            Some(ScalarValue::Decimal128(Some(value), _, scale)) => Some((value, scale)),
+            _ => None,
+        };
+        assert_eq!(read("19.90"), Some((1990, 2)));
+        assert_eq!(read("-3"), Some((-3, 0)));
+        assert_eq!(read("0.1234567890123"), Some((1_234_567_890_123, 13)));
+        assert_eq!(read("1.5E-3"), Some((15, 4)));
+        assert_eq!(read("1E+3"), Some((1000, 0)));
+        assert_eq!(read("0E+3"), Some((0, 0)));
+        // More digits than there is room for are rounded away, and not those before the point.
+        assert_eq!(read("7.0000000000000000000000000000000000000000006").map(|(_, scale)| scale), Some(37));
+        assert_eq!(read("0.000000000000000000000000000000000000019"), Some((2, 38)));
+        assert_eq!(read("1E-50"), Some((0, 38)));
+        for broken in ["x", "", "NaN", "1.2.3", "1E", "1E99999999999", "123456789012345678901234567890123456789012"] {
+            assert_eq!(read(broken), None, "{broken}");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(crate) struct Kept {
 impl QueryParser for Connection {
     type Statement = Kept;
 
-    async fn parse_sql<C>(&self, client: &C, sql: &str, _types: &[Option<Type>]) -> PgWireResult<Kept>
+    async fn parse_sql<C>(&self, client: &C, sql: &str, types: &[Option<Type>]) -> PgWireResult<Kept>
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
@@ -69,8 +69,9 @@ impl QueryParser for Connection {
         if statement.reads() {
             self.catch_up(&statement).await;
         }
-        let prepared = self.session().prepare(statement).await.map_err(|error| wire(&error))?;
-        Ok(Kept { prepared: Some(Arc::new(prepared)), declared: Vec::new() })
+        let prepared = self.session().prepare_declared(statement, &parameters::declared(types)).await;
+        let prepared = prepared.map_err(|error| wire(&error))?;
+        Ok(Kept { prepared: Some(Arc::new(prepared)), ..Kept::default() })
     }
 
     fn get_parameter_types(&self, kept: &Kept) -> PgWireResult<Vec<Type>> {

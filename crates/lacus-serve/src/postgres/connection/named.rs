@@ -43,7 +43,7 @@ impl Connection {
         if statement.reads() {
             self.catch_up(&statement).await;
         }
-        let prepared = Some(Arc::new(self.session().prepare(statement).await?));
+        let prepared = Some(Arc::new(self.session().prepare_declared(statement, &preparation.declared()).await?));
         // Of a type that clients do not know, they are told what the statement asks for.
         let types = declared.iter().map(|kind| into_pg_type(kind).ok()).collect();
         let stored = StoredStatement::new(name.clone(), Kept { prepared, declared }, types);
