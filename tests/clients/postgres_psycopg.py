@@ -213,6 +213,18 @@ def prepared_by_sql(host, port):
         connection.execute("PREPARE later (timestamp) AS SELECT $1 + interval '1 day'")
         later = connection.execute("EXECUTE later (timestamp '2021-01-01 10:00:00')").fetchone()
         assert later == (datetime.datetime(2021, 1, 2, 10),), later
+        # Values are cast as CAST does it.
+        connection.execute("DELETE FROM written")
+        connection.execute("PREPARE twice (int) AS INSERT INTO written VALUES ($1, CAST($1 AS text))")
+        connection.execute("EXECUTE twice (90.7)")
+        connection.execute("EXECUTE put (1.7, 5)")
+        assert connection.execute("SELECT n, t FROM written ORDER BY n").fetchall() == [(2, "5"), (91, "91")]
+        connection.execute("PREPARE items (text, int[]) AS SELECT $1, $2")
+        assert connection.execute("EXECUTE items ('a', '{1,2}')").fetchone() == ("a", [1, 2])
+        assert connection.execute("EXECUTE items (1, ARRAY[3])").fetchone() == ("1", [3])
+        for values, sqlstate in (("'a', '{1'", "22P02"), ("'a', '{1}', 'c'", "42601"), ("'a'", "42601")):
+            error = refuses(psycopg.Error, lambda values=values: connection.execute(f"EXECUTE items ({values})"))
+            assert error.sqlstate == sqlstate, (values, error)
         connection.execute("DROP TABLE written")
         error = refuses(psycopg.Error, lambda: connection.execute("EXECUTE find (1, 2)"))
         assert error.sqlstate == "42601", error

@@ -59,15 +59,22 @@ impl Declared {
         Self(declared.collect())
     }
 
-    /// These, and where there are none what a statement asks for.
+    /// These, and where there are none what a statement asks for. A `numeric` that it asks for has digits that only a column was
+    /// given: they are not for its value.
     #[must_use]
     pub fn or(&self, asked: &[Option<Kind>]) -> Self {
         let count = self.0.len().max(asked.len());
         let of = |place: usize| {
             let declared = self.0.get(place).cloned().flatten();
-            declared.or_else(|| asked.get(place).and_then(Option::as_ref).and_then(written))
+            declared.or_else(|| asked.get(place)?.as_ref().filter(|kind| !kind.is_decimal()).and_then(written))
         };
         Self((0..count).map(of).collect())
+    }
+
+    /// For how many parameters there is a type, or none in between.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether any type is declared.
@@ -296,6 +303,22 @@ mod tests {
             let found = put(&kinds, sql);
             assert!(found.contains(expected), "{sql}: {found}");
         }
+    }
+
+    #[test]
+    fn values_are_read_as_the_types_they_are_wanted_as() {
+        let parse = |sql: &str| DFParser::parse_sql_with_dialect(sql, &SqlDialect).unwrap().remove(0);
+        let declared = Declared::by_question(&parse("SELECT CAST(NULL AS INT) AS n0, CAST(NULL AS INT[]) AS n1"));
+        let wanted = declared.or(&[Some(Kind::Float64), None, Some(Kind::Utf8)]);
+        assert_eq!((declared.count(), wanted.count()), (2, 3));
+        let mut question = parse("SELECT 90.7, '{1,2}', x");
+        wanted.must_be_of(&question).unwrap();
+        wanted.put_around(&mut question, Dialect::Lacus);
+        let found = question.to_string();
+        assert!(found.starts_with("SELECT CAST(90.7 AS INT), CAST(ARRAY["), "{found}");
+        assert!(found.ends_with("AS INT[]), CAST(x AS TEXT)"), "{found}");
+        let error = wanted.must_be_of(&parse("SELECT 1, '{1'")).unwrap_err();
+        assert_eq!(error.sqlstate(), "22P02");
     }
 
     #[test]

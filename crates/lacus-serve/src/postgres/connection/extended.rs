@@ -4,9 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::DataType;
 use futures::{Sink, SinkExt, stream};
-use lacus_query::{Prepared, SqlError};
+use lacus_query::{Declared, Prepared, SqlError};
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use pgwire::api::query::{
     ExtendedQueryHandler, send_describe_response, send_execution_response, send_partial_query_response,
@@ -44,7 +43,7 @@ pub(crate) struct Kept {
     /// None if its text was empty.
     pub(super) prepared: Option<Arc<Prepared>>,
     /// The types of its parameters that `PREPARE` declared.
-    pub(super) declared: Vec<DataType>,
+    pub(super) declared: Declared,
 }
 
 #[async_trait]

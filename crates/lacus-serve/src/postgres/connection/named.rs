@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use arrow_pg::datatypes::into_pg_type;
-use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use lacus_core::Kind;
-use lacus_query::{Answer, Execution, Preparation, Prepared, Session, SqlError, Statement, json};
+use lacus_query::{Answer, Declared, Execution, Preparation, Prepared, Session, SqlError, Statement};
 use pgwire::api::stmt::StoredStatement;
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientPortalStore, DEFAULT_NAME};
@@ -18,7 +17,7 @@ use super::{Connection, Kept};
 /// What `EXECUTE` runs.
 pub(super) struct Target {
     pub(super) prepared: Arc<Prepared>,
-    declared: Vec<DataType>,
+    declared: Declared,
 }
 
 pub(super) fn no_statement(name: &str) -> SqlError {
@@ -34,18 +33,18 @@ impl Connection {
             let exists = SqlError::invalid("42P05", format!("prepared statement \"{name}\" already exists"));
             return Err(exists.with_hint(format!("DEALLOCATE {name} takes it away")));
         }
-        let mut declared = Vec::new();
-        if let Some(types) = &preparation.types {
-            let types = self.session().prepare(Statement::clone(types)).await?;
-            declared.extend(types.schema().fields().iter().map(|field| field.data_type().clone()));
+        let mut types = Vec::new();
+        if let Some(question) = &preparation.types {
+            let nulls = self.session().prepare(Statement::clone(question)).await?;
+            // Of a type that clients do not know, they are told what the statement asks for.
+            types.extend(nulls.schema().fields().iter().map(|field| into_pg_type(field.data_type()).ok()));
         }
+        let declared = preparation.declared();
         let statement = Statement::clone(&preparation.statement);
         if statement.reads() {
             self.catch_up(&statement).await;
         }
-        let prepared = Some(Arc::new(self.session().prepare_declared(statement, &preparation.declared()).await?));
-        // Of a type that clients do not know, they are told what the statement asks for.
-        let types = declared.iter().map(|kind| into_pg_type(kind).ok()).collect();
+        let prepared = Some(Arc::new(self.session().prepare_declared(statement, &declared).await?));
         let stored = StoredStatement::new(name.clone(), Kept { prepared, declared }, types);
         self.statements().insert(name.clone(), Arc::new(stored));
         Ok(())
@@ -74,26 +73,22 @@ impl Connection {
 }
 
 impl Target {
-    /// The values of `EXECUTE`, of the types that `PREPARE` declared.
+    /// The values of `EXECUTE`, cast to the types that `PREPARE` declared, or else to those that the statement asks for.
     pub(super) async fn values(&self, session: &Session, execution: &Execution) -> Result<Vec<ScalarValue>, SqlError> {
-        let mut values = match &execution.values {
-            Some(question) => single_row(session.run(question, &[]).await?).await?,
+        let wanted = self.declared.or(self.prepared.parameters());
+        let values = match &execution.values {
+            Some(question) => {
+                let question = Statement::clone(question).wanting(&wanted)?;
+                single_row(session.run(&question, &[]).await?).await?
+            }
             None => Vec::new(),
         };
-        let expected = self.prepared.parameters().len().max(self.declared.len());
+        let expected = wanted.count();
         if values.len() != expected {
             let name = &execution.name;
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
             let hint = format!("it has {expected}, and {} came", values.len());
             return Err(SqlError::invalid("42601", message).with_hint(hint));
-        }
-        for (index, (value, kind)) in values.iter_mut().zip(&self.declared).enumerate() {
-            if value.data_type() != *kind {
-                *value = value.cast_to(kind).map_err(|error| {
-                    let message = format!("parameter ${} is no {}", index + 1, json::type_name(kind));
-                    SqlError::invalid("22P02", message).with_source(error)
-                })?;
-            }
         }
         Ok(values)
     }
