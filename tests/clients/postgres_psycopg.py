@@ -273,13 +273,16 @@ def stopping(host, port):
             error = refuses(psycopg.Error, run)
             assert error.sqlstate == "57014" and time.monotonic() - began < 10, (query, error)
         connection.execute("SET statement_timeout = 0")
-        for query in (ENDLESS, LONG):
+        connection.execute("CREATE TABLE stopped (n bigint)")
+        connection.execute("PREPARE put (bigint) AS INSERT INTO stopped VALUES ($1)")
+        for query in (ENDLESS, LONG, f"EXECUTE put (({ENDLESS}))"):
             timer = threading.Timer(0.3, connection.cancel_safe)
             timer.start()
             error = refuses(psycopg.Error, lambda query=query: connection.execute(query))
             assert isinstance(error, psycopg.errors.QueryCanceled), error
             timer.join()
-        assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM stopped").fetchone() == (0,)
+        connection.execute("DROP TABLE stopped")
 
 
 def settings(host, port):

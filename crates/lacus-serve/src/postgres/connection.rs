@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream};
 use lacus_flow::Deliveries;
-use lacus_query::{Answer, CopyFormat, Dialect, Engine, Execution, Prepared, Session, SqlError, Statement};
+use lacus_query::{Answer, CopyFormat, Dialect, Engine, Prepared, Session, SqlError, Statement};
 use pgwire::api::cancel::CancelHandler;
 use pgwire::api::portal::Format;
 use pgwire::api::query::{SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query};
@@ -37,7 +37,7 @@ use crate::postgres::copying;
 use crate::postgres::errors::{aborted, wire};
 use crate::postgres::startup::REPORTED;
 
-use self::named::{Target, no_statement};
+use self::named::no_statement;
 
 pub(crate) use self::extended::Kept;
 
@@ -121,7 +121,14 @@ impl Connection {
             return Err(aborted());
         }
         let target = self.target(&execution.name)?;
-        self.run_itself(status, What::Executed(&target, execution), format).await
+        let query = self.inner.running.begin();
+        // Before the statement begins: from then on one that writes is waited for.
+        let values = tokio::select! {
+            biased;
+            () = query.cancelled.cancelled() => return Err(cancelled()),
+            values = target.values(self.session(), execution) => values?,
+        };
+        self.run_itself(status, What::Prepared(&target.prepared, values), format).await
     }
 
     async fn run_itself(&self, status: TransactionStatus, what: What<'_>, format: &Format) -> Result<Reply, SqlError> {
@@ -281,7 +288,6 @@ fn status_after(statement: &Statement, status: TransactionStatus) -> Transaction
 enum What<'a> {
     Statement(&'a Statement),
     Prepared(&'a Prepared, Vec<ScalarValue>),
-    Executed(&'a Target, &'a Execution),
 }
 
 impl What<'_> {
@@ -289,7 +295,6 @@ impl What<'_> {
         match self {
             Self::Statement(statement) => statement,
             Self::Prepared(prepared, _) => prepared.statement(),
-            Self::Executed(target, _) => target.prepared.statement(),
         }
     }
 
@@ -297,10 +302,6 @@ impl What<'_> {
         match self {
             Self::Statement(statement) => session.run(statement, &[]).await,
             Self::Prepared(prepared, parameters) => session.run_prepared(prepared, parameters).await,
-            Self::Executed(target, execution) => {
-                let values = target.values(session, execution).await?;
-                session.run_prepared(&target.prepared, &values).await
-            }
         }
     }
 }
