@@ -228,6 +228,15 @@ def prepared_by_sql(host, port):
         connection.execute("DROP TABLE written")
         error = refuses(psycopg.Error, lambda: connection.execute("EXECUTE find (1, 2)"))
         assert error.sqlstate == "42601", error
+        # The protocol names others, too: EXECUTE runs none that the client's transaction or names depend on.
+        for name, sql in (("begins", "BEGIN"), ("ends", "COMMIT"), ("forgets", "DEALLOCATE ALL"), ("shows", "SHOW dialect")):
+            result = connection.pgconn.prepare(name.encode(), sql.encode())
+            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, (name, result.error_message)
+            error = refuses(psycopg.Error, lambda name=name: connection.execute(f"EXECUTE {name}"))
+            assert error.sqlstate == "0A000", (name, error)
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        connection.pgconn.prepare(b"asks", b"SELECT 7")
+        assert connection.execute("EXECUTE asks").fetchone() == (7,)
         connection.execute("DEALLOCATE find")
         error = refuses(psycopg.Error, lambda: connection.execute("EXECUTE find (1)"))
         assert error.sqlstate == "26000", error

@@ -41,6 +41,9 @@ use crate::writing::{Write, plainly, question_of, quote_partitions, read_externa
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
 
+/// What `PREPARE` names and `EXECUTE` runs, as in PostgreSQL.
+pub(crate) const EXECUTED: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"];
+
 /// How deep expressions and subqueries may be nested.
 const DEPTH_MAX: usize = 64;
 
@@ -228,6 +231,12 @@ impl Statement {
             StatementKind::Around(Around::Execute(execution)) => Some(execution),
             _ => None,
         }
+    }
+
+    /// Whether `EXECUTE` may run it.
+    #[must_use]
+    pub fn can_be_executed(&self) -> bool {
+        EXECUTED.contains(&self.command())
     }
 
     /// Whether a transaction goes on after it, though one of its statements failed: `ROLLBACK TO`.

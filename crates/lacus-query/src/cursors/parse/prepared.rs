@@ -8,10 +8,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::{Piece, byte_of, is_word, one};
 use crate::cursors::{Around, Execution, Preparation};
 use crate::error::SqlError;
-use crate::statement::Statement;
+use crate::statement::{EXECUTED, Statement};
 
-/// What can be prepared, as in PostgreSQL.
-const PREPARED: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"];
 /// What a question begins with.
 const SELECT: &str = "SELECT";
 /// What comes behind the values of a question, and not behind those of `EXECUTE`.
@@ -29,10 +27,10 @@ impl Piece<'_> {
         let mut statements = read(&self.rest(self.next))?;
         self.next = self.tokens.len();
         match (statements.pop(), statements.is_empty()) {
-            (Some(statement), true) if PREPARED.contains(&statement.command()) => {
+            (Some(statement), true) if statement.can_be_executed() => {
                 Ok(Around::Prepare(Preparation { name, types, statement: Box::new(statement) }))
             }
-            _ => Err(SqlError::invalid("42601", format!("PREPARE is for one of {}", PREPARED.join(", ")))),
+            _ => Err(SqlError::invalid("42601", format!("PREPARE is for one of {}", EXECUTED.join(", ")))),
         }
     }
 

@@ -55,7 +55,15 @@ impl Connection {
         let stored = self.statements().get(name).cloned().ok_or_else(|| no_statement(name))?;
         let Kept { prepared, declared } = stored.statement.clone();
         let empty = || SqlError::invalid("26000", format!("prepared statement \"{name}\" is empty"));
-        Ok(Target { prepared: prepared.ok_or_else(empty)?, declared })
+        let prepared = prepared.ok_or_else(empty)?;
+        let statement = prepared.statement();
+        // The protocol may name others, of which a session and its client keep track where they stand themselves.
+        if !statement.can_be_executed() {
+            let message =
+                format!("prepared statement \"{name}\" is {}, which EXECUTE does not run", statement.command());
+            return Err(SqlError::invalid("0A000", message).with_hint("send the statement itself"));
+        }
+        Ok(Target { prepared, declared })
     }
 
     /// The prepared statement that a message of the protocol names, or the one without a name.
