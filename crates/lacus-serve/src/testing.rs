@@ -58,12 +58,17 @@ impl TestServer {
 
     /// Sends events, one on each line, and waits until they are visible.
     pub(crate) async fn send(&self, source: &str, events: &str) {
+        self.acknowledge(source, events).await;
+        self.deliveries.caught_up().await.unwrap();
+    }
+
+    /// Sends events, and does not wait until tables have them.
+    pub(crate) async fn acknowledge(&self, source: &str, events: &str) {
         let stream = StreamName::new(source).unwrap();
         self.log.create_stream(&stream, &NewStream::of_shards(1)).unwrap();
         let records: Vec<NewRecord> =
             events.lines().map(|line| NewRecord::of(Bytes::copy_from_slice(line.trim().as_bytes()))).collect();
         self.log.append(&stream, records).await.unwrap();
-        self.deliveries.caught_up().await.unwrap();
     }
 
     /// The events that most tests ask about.

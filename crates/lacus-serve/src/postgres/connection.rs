@@ -126,7 +126,7 @@ impl Connection {
         let values = tokio::select! {
             biased;
             () = query.cancelled.cancelled() => return Err(cancelled()),
-            values = target.values(self.session(), execution) => values?,
+            values = self.values(&target, execution) => values?,
         };
         self.run_itself(status, What::Prepared(&target.prepared, values), format).await
     }

@@ -293,6 +293,17 @@ async fn statements_are_prepared_by_sql() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_of_execute_see_what_was_acknowledged() {
+    let server = TestServer::with_clicks().await;
+    let client = connect(&server).await;
+    ask(&client, "prepare plus_one (bigint) as select $1 + 1").await;
+    for count in 4..10 {
+        server.acknowledge("clicks", r#"{"event_name":"Search"}"#).await;
+        assert_eq!(ask(&client, "execute plus_one ((select count(*) from clicks))").await, (count + 1).to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_are_streamed_and_portals_fetch_some_at_a_time() {
     let server = TestServer::start().await;
     let mut client = connect(&server).await;

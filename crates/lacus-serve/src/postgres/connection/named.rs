@@ -7,7 +7,7 @@ use arrow_pg::datatypes::into_pg_type;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use lacus_core::Kind;
-use lacus_query::{Answer, Declared, Execution, Preparation, Prepared, Session, SqlError, Statement};
+use lacus_query::{Answer, Declared, Execution, Preparation, Prepared, SqlError, Statement};
 use pgwire::api::stmt::StoredStatement;
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientPortalStore, DEFAULT_NAME};
@@ -66,28 +66,16 @@ impl Connection {
         Ok(Target { prepared, declared })
     }
 
-    /// The prepared statement that a message of the protocol names, or the one without a name.
-    pub(super) fn stored<C>(&self, client: &C, name: Option<&str>) -> Result<Arc<StoredStatement<Kept>>, SqlError>
-    where
-        C: ClientPortalStore,
-        C::PortalStore: PortalStore<Statement = Kept>,
-    {
-        let stored = match name {
-            Some(name) => self.statements().get(name).cloned(),
-            None => client.portal_store().get_statement(DEFAULT_NAME),
-        };
-        stored.ok_or_else(|| no_statement(name.unwrap_or_default()))
-    }
-}
-
-impl Target {
     /// The values of `EXECUTE`, cast to the types that `PREPARE` declared, or else to those that the statement asks for.
-    pub(super) async fn values(&self, session: &Session, execution: &Execution) -> Result<Vec<ScalarValue>, SqlError> {
-        let wanted = self.declared.or(self.prepared.parameters());
+    pub(super) async fn values(&self, target: &Target, execution: &Execution) -> Result<Vec<ScalarValue>, SqlError> {
+        let wanted = target.declared.or(target.prepared.parameters());
         let values = match &execution.values {
             Some(question) => {
                 let question = Statement::clone(question).wanting(&wanted)?;
-                single_row(session.run(&question, &[]).await?).await?
+                if question.reads() {
+                    self.catch_up(&question).await;
+                }
+                single_row(self.session().run(&question, &[]).await?).await?
             }
             None => Vec::new(),
         };
@@ -99,6 +87,19 @@ impl Target {
             return Err(SqlError::invalid("42601", message).with_hint(hint));
         }
         Ok(values)
+    }
+
+    /// The prepared statement that a message of the protocol names, or the one without a name.
+    pub(super) fn stored<C>(&self, client: &C, name: Option<&str>) -> Result<Arc<StoredStatement<Kept>>, SqlError>
+    where
+        C: ClientPortalStore,
+        C::PortalStore: PortalStore<Statement = Kept>,
+    {
+        let stored = match name {
+            Some(name) => self.statements().get(name).cloned(),
+            None => client.portal_store().get_statement(DEFAULT_NAME),
+        };
+        stored.ok_or_else(|| no_statement(name.unwrap_or_default()))
     }
 }
 
