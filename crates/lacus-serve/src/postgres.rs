@@ -18,6 +18,7 @@ mod moments;
 mod negotiation;
 mod numeric;
 mod parameters;
+mod places;
 mod socket;
 mod startup;
 mod texts;
@@ -31,13 +32,13 @@ use lacus_flow::Deliveries;
 use lacus_query::Engine;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::postgres::arrivals::{Arrivals, Arrived};
 use crate::postgres::cancel::{Cancels, Running};
 use crate::postgres::connection::Connection;
+use crate::postgres::places::Places;
 
 pub use crate::postgres::door::Door;
 
@@ -63,7 +64,7 @@ pub async fn serve(
     connections_max: u32,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let places = Arc::new(Semaphore::new(connections_max as usize));
+    let places = Arc::new(Places::new(connections_max as usize));
     let arrivals = Arc::new(Arrivals::default());
     let cancels = Arc::new(Cancels::default());
     let connections = TaskTracker::new();

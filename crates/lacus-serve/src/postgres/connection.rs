@@ -27,7 +27,6 @@ use pgwire::messages::data::DataRow;
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::simplequery::Query;
 use pgwire::messages::startup::ParameterStatus;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::CATCH_UP_MAX;
@@ -35,6 +34,7 @@ use crate::postgres::cancel::{Cancels, Running, RunningQuery};
 use crate::postgres::columns::Columns;
 use crate::postgres::copying;
 use crate::postgres::errors::{aborted, wire};
+use crate::postgres::places::Places;
 use crate::postgres::startup::REPORTED;
 
 use self::named::no_statement;
@@ -53,7 +53,7 @@ struct Inner {
     running: Arc<Running>,
     cancels: Arc<Cancels>,
     /// Places for sessions.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     /// The variables that the client was told, with the values it was told.
     told: Mutex<HashMap<String, String>>,
     /// The prepared statements with a name, of the protocol and of `PREPARE`.
@@ -63,7 +63,7 @@ struct Inner {
 }
 
 impl Connection {
-    pub(crate) fn new(engine: &Engine, deliveries: Deliveries, cancels: Arc<Cancels>, places: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(engine: &Engine, deliveries: Deliveries, cancels: Arc<Cancels>, places: Arc<Places>) -> Self {
         let inner = Inner {
             session: engine.session(Dialect::Lacus),
             deliveries,
@@ -89,8 +89,8 @@ impl Connection {
         &self.inner.cancels
     }
 
-    pub(crate) fn places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.inner.places)
+    pub(crate) fn places(&self) -> &Places {
+        &self.inner.places
     }
 
     /// The variables that the client has to be told, because they changed since it was told last.

@@ -19,10 +19,10 @@ use crate::postgres::incoming::read_message;
 use crate::postgres::socket::Wire;
 use crate::postgres::startup;
 
-/// A client begins its session within this time: TLS, password and all.
+/// A client shows within this time that it may have a session, TLS, password and all; and then begins it.
 const STARTUP_MAX: Duration = Duration::from_secs(60);
 
-/// Answers a client until it goes, or breaks the protocol; or until it has to go before it has a session.
+/// Answers a client until it goes, or breaks the protocol; or until it has to go before it may have a session.
 ///
 /// # Errors
 /// If the socket can't be read or written.
@@ -32,10 +32,13 @@ pub(crate) async fn converse(
     door: &Door,
     arrived: Arrived,
 ) -> io::Result<()> {
-    let begun = timeout(STARTUP_MAX, startup::begin(socket, &connection, door));
-    let Some(Ok(begun)) = arrived.displaced.run_until_cancelled(begun).await else { return Ok(()) };
-    let Some((mut socket, _place)) = begun? else { return Ok(()) };
+    let admitted = timeout(STARTUP_MAX, startup::admit(socket, &connection, door));
+    let Some(Ok(admitted)) = arrived.displaced.run_until_cancelled(admitted).await else { return Ok(()) };
+    // From here on nobody is sent away without a word.
     drop(arrived);
+    let Some(socket) = admitted? else { return Ok(()) };
+    let Ok(begun) = timeout(STARTUP_MAX, startup::begin(socket, &connection)).await else { return Ok(()) };
+    let Some((mut socket, _place)) = begun? else { return Ok(()) };
     let connection = Arc::new(connection);
     loop {
         let message = match read_message(socket.get_mut()).await {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -23,7 +22,6 @@ use pgwire::tokio::server::PgWireMessageServerCodec;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
 use crate::postgres::connection::{Connection, Kept};
 use crate::postgres::door::Door;
@@ -32,9 +30,6 @@ use crate::postgres::login::log_in;
 use crate::postgres::negotiation::negotiate;
 use crate::postgres::socket::Wire;
 use crate::postgres::tls::Loaded;
-
-/// So long a client waits for a place, when all have one who may have a session.
-const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The only database.
 const DATABASE: &str = "lake";
@@ -55,16 +50,11 @@ pub(crate) const REPORTED: [&str; 12] = [
     "TimeZone",
 ];
 
-/// Begins a session with a client that may have one, and gives it a place. None: it wanted no session, or may not have one and was
-/// told why.
+/// Lets a client in that may have a session. None: it wanted no session, or may not have one and was told why.
 ///
 /// # Errors
 /// If the client goes, or sends what is no startup.
-pub(crate) async fn begin(
-    socket: TcpStream,
-    connection: &Connection,
-    door: &Door,
-) -> io::Result<Option<(Wire<Kept>, OwnedSemaphorePermit)>> {
+pub(crate) async fn admit(socket: TcpStream, connection: &Connection, door: &Door) -> io::Result<Option<Wire<Kept>>> {
     let from = socket.peer_addr()?;
     socket.set_nodelay(true)?;
     let mut arrival = negotiate(socket, door.tls.as_ref().map(|tls| tls.current())).await?;
@@ -77,10 +67,29 @@ pub(crate) async fn begin(
     let client = DefaultClient::new(from, arrival.tls.is_some());
     let mut socket = Wire::new(BufReader::new(arrival.socket), PgWireMessageServerCodec::new(client));
     socket.set_state(PgWireConnectionState::AuthenticationInProgress);
-    match connection.admit(&mut socket, door, arrival.packet, arrival.tls.as_deref()).await {
-        Ok(place) => Ok(Some((socket, place))),
+    let admitted = ask_who(&mut socket, door, arrival.packet, arrival.tls.as_deref()).await;
+    Ok(or_refused(&mut socket, admitted).await?.map(|()| socket))
+}
+
+/// Begins the session of a client that may have one, and gives it a place. None: there is none, or the session can't begin, and the
+/// client was told.
+///
+/// # Errors
+/// If the client goes.
+pub(crate) async fn begin(
+    mut socket: Wire<Kept>,
+    connection: &Connection,
+) -> io::Result<Option<(Wire<Kept>, OwnedSemaphorePermit)>> {
+    let begun = connection.begin_session(&mut socket).await;
+    Ok(or_refused(&mut socket, begun).await?.map(|place| (socket, place)))
+}
+
+/// What came of it; none if the client had to be told why nothing did.
+async fn or_refused<T>(socket: &mut Wire<Kept>, result: PgWireResult<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(done) => Ok(Some(done)),
         Err(PgWireError::IoError(error)) => Err(error),
-        Err(error) => refuse(&mut socket, error).await.map(|()| None),
+        Err(error) => refuse(socket, error).await.map(|()| None),
     }
 }
 
@@ -93,43 +102,37 @@ async fn refuse(socket: &mut Wire<Kept>, error: PgWireError) -> io::Result<()> {
     socket.close().await
 }
 
+/// Reads who a client is and what it wants, and has it prove who it is where that is asked.
+async fn ask_who(socket: &mut Wire<Kept>, door: &Door, mut packet: BytesMut, tls: Option<&Loaded>) -> PgWireResult<()> {
+    let startup = Startup::decode(&mut packet, &DecodeContext::default())?;
+    let startup = startup.ok_or(PgWireError::InvalidStartupMessage)?;
+    protocol_negotiation(socket, &startup).await?;
+    if door.tls_required && tls.is_none() {
+        let hint = "connect with TLS, as in: sslmode=require";
+        return Err(fatal("28000", "this server takes connections over TLS only", Some(hint)));
+    }
+    save_startup_parameters_to_metadata(socket, &startup);
+    if door.asks() {
+        let user = startup.parameters.get(METADATA_USER).map_or("", String::as_str);
+        let endpoint = tls.and_then(|tls| tls.endpoint.as_deref());
+        let from = socket.socket_addr().ip();
+        log_in(socket, &door.users, user, from, endpoint).await?;
+    }
+    Ok(())
+}
+
 impl Connection {
-    async fn admit(
-        &self,
-        socket: &mut Wire<Kept>,
-        door: &Door,
-        mut packet: BytesMut,
-        tls: Option<&Loaded>,
-    ) -> PgWireResult<OwnedSemaphorePermit> {
-        let startup = Startup::decode(&mut packet, &DecodeContext::default())?;
-        let startup = startup.ok_or(PgWireError::InvalidStartupMessage)?;
-        protocol_negotiation(socket, &startup).await?;
-        if door.tls_required && tls.is_none() {
-            let hint = "connect with TLS, as in: sslmode=require";
-            return Err(fatal("28000", "this server takes connections over TLS only", Some(hint)));
-        }
-        save_startup_parameters_to_metadata(socket, &startup);
-        if door.asks() {
-            let user = startup.parameters.get(METADATA_USER).map_or("", String::as_str);
-            let endpoint = tls.and_then(|tls| tls.endpoint.as_deref());
-            let from = socket.socket_addr().ip();
-            log_in(socket, &door.users, user, from, endpoint).await?;
-        }
-        let place = self.place().await?;
-        self.welcome(socket).await?;
+    /// Gives a client a place, and begins its session.
+    async fn begin_session(&self, client: &mut Wire<Kept>) -> PgWireResult<OwnedSemaphorePermit> {
+        let Some(place) = self.places().take().await else {
+            let hint = "server.connections_max in lacus.toml says how many there are";
+            return Err(fatal("53300", "sorry, too many clients already", Some(hint)));
+        };
+        self.welcome(client).await?;
         Ok(place)
     }
 
-    /// A place for a session; if there is none, it waits for one.
-    async fn place(&self) -> PgWireResult<OwnedSemaphorePermit> {
-        if let Ok(Ok(place)) = timeout(PLACE_WAIT_MAX, self.places().acquire_owned()).await {
-            return Ok(place);
-        }
-        let hint = "server.connections_max in lacus.toml says how many there are";
-        Err(fatal("53300", "sorry, too many clients already", Some(hint)))
-    }
-
-    /// Begins the session of a client that may have one.
+    /// Begins the session of a client that has a place.
     async fn welcome(&self, client: &mut Wire<Kept>) -> PgWireResult<()> {
         let database = client.metadata().get(METADATA_DATABASE).map_or(DATABASE, String::as_str);
         if database != DATABASE {
