@@ -1,7 +1,8 @@
 //! Clients that came and have no session yet: so many at once, and none of them keeps others out.
 //!
 //! Who they are, most prove in less than a second. When there is no room for one more, the first goes of the network that most
-//! are from, as soon as it has had its time: many who say nothing make room for each other, and for everybody else.
+//! are from, as soon as it has had its time: many who say nothing make room for each other, and for everybody else. Until then
+//! whoever comes waits behind those who came before, from wherever it is, and so does a request to cancel.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
