@@ -264,11 +264,16 @@ async fn statements_are_prepared_by_sql() {
     assert_eq!(ask(&client, "execute by_user (1, 'a, (b')").await, "Purchase\nSearch");
     assert_eq!(ask(&client, "execute by_user (3 - 2, concat('Sea', 'rch'))").await, "Purchase");
     assert_eq!(ask(&client, "prepare one as select 1; execute one; execute one").await, "1\n1");
+    ask(&client, "prepare whether (boolean) as select $1").await;
+    assert_eq!(ask(&client, "execute whether (1 is distinct from 2)").await, "t");
+    assert_eq!(ask(&client, "execute whether (1 IS NOT DISTINCT FROM 2)").await, "f");
     for (sql, code, position) in [
         ("execute nothing", SqlState::INVALID_SQL_STATEMENT_NAME, None),
         ("execute by_user (1)", SqlState::SYNTAX_ERROR, None),
         ("execute one (1)", SqlState::SYNTAX_ERROR, None),
         ("execute by_user (1 from clicks, 'a')", SqlState::SYNTAX_ERROR, None),
+        ("execute whether (1 is distinct from 2 from clicks)", SqlState::SYNTAX_ERROR, None),
+        ("execute whether (distinct from clicks)", SqlState::SYNTAX_ERROR, None),
         ("execute by_user (nope, 'a')", SqlState::UNDEFINED_COLUMN, Some(18)),
         ("prepare one as select 2", SqlState::DUPLICATE_PSTATEMENT, None),
         ("prepare two as select nope from clicks", SqlState::UNDEFINED_COLUMN, Some(23)),

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::{Piece, byte_of, is_word, one};
 use crate::cursors::{Around, Execution, Preparation};
@@ -97,11 +97,12 @@ impl Piece<'_> {
     /// Refuses what would be more than a value, where values are read as a question.
     fn must_be_value(&self, part: Range<usize>) -> Result<(), SqlError> {
         let mut depth = 0_usize;
-        for token in &self.tokens[part] {
+        let tokens = &self.tokens[part];
+        for (at, token) in tokens.iter().enumerate() {
             match token.token {
                 Token::LParen => depth += 1,
                 Token::RParen => depth = depth.saturating_sub(1),
-                _ if depth == 0 && BEHIND.iter().any(|word| is_word(token, word)) => {
+                _ if depth == 0 && BEHIND.iter().any(|word| is_word(token, word)) && !compares(&tokens[..=at]) => {
                     let message = format!("syntax error at \"{}\": expected a value", token.token);
                     return Err(SqlError::invalid("42601", message));
                 }
@@ -119,4 +120,13 @@ impl Piece<'_> {
         sql.replace_range(at..at + SELECT.len(), SELECT);
         sql
     }
+}
+
+/// Whether the last of these is that of `IS [NOT] DISTINCT FROM`.
+fn compares(tokens: &[&TokenWithSpan]) -> bool {
+    let ends_with = |words: &[&str]| {
+        let last = tokens.len().checked_sub(words.len()).map(|first| &tokens[first..]);
+        last.is_some_and(|last| last.iter().zip(words).all(|(token, word)| is_word(token, word)))
+    };
+    ends_with(&["is", "distinct", "from"]) || ends_with(&["is", "not", "distinct", "from"])
 }
