@@ -57,7 +57,7 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
         Expr::InSubquery(InSubquery { expr, subquery, negated }) if !subquery.outer_ref_columns.is_empty() => {
             Transformed::yes(if is_one_row(&subquery.subquery) {
                 let value = Expr::ScalarSubquery(joined(subquery, false)?);
-                if negated { expr.not_eq(value) } else { expr.eq(value) }
+                if negated { expr.not_eq(value) } else { (*expr).eq(value) }
             } else {
                 Expr::InSubquery(InSubquery { expr, subquery: joined(subquery, true)?, negated })
             })

@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     fn put(kinds: &[Option<Kind>], sql: &str) -> String {
-        let mut parsed = DFParser::parse_sql_with_dialect(sql, &SqlDialect).unwrap().remove(0);
+        let mut parsed = DFParser::parse_sql_with_dialect(sql, &SqlDialect).unwrap().remove(0).unwrap();
         Declared::by_message(kinds).put(&mut parsed);
         parsed.to_string()
     }
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn values_are_read_as_the_types_they_are_wanted_as() {
-        let parse = |sql: &str| DFParser::parse_sql_with_dialect(sql, &SqlDialect).unwrap().remove(0);
+        let parse = |sql: &str| DFParser::parse_sql_with_dialect(sql, &SqlDialect).unwrap().remove(0).unwrap();
         let declared = Declared::by_question(&parse("SELECT CAST(NULL AS INT) AS n0, CAST(NULL AS INT[]) AS n1"));
         let wanted = declared.or(&[Some(Kind::Float64), None, Some(Kind::Utf8)]);
         assert_eq!((declared.count(), wanted.count()), (2, 3));
