@@ -49,7 +49,7 @@ struct Bench {
 impl Bench {
     /// A project in which every question is answered from files.
     fn project(&self, settings: &str) -> Project {
-        Project::new(&self.binary, &format!("{settings}\n[query]\nreuse_bytes_max = \"0\"\n"))
+        Project::new(&self.binary, &format!("{settings}\n[query]\nreuse_bytes_max = \"0KB\"\n"))
     }
 
     /// A count at this scale.
