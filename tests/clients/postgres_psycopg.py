@@ -94,6 +94,8 @@ def declared_types(host, port):
                 ("SELECT a FROM nn WHERE d = %s", (one_third,), [(2,)]),
                 ("SELECT a FROM nn WHERE d = %s", (decimal.Decimal("0.3333333333333331"),), []),
                 ("SELECT a FROM nn WHERE f = %s", (0.5,), [(2,)]),
+                ("SELECT a FROM nn WHERE d = ANY(%s) ORDER BY a", ([decimal.Decimal("1.5"), one_third],), [(1,), (2,)]),
+                ("SELECT ARRAY[%s, %s]", (decimal.Decimal("1.5"), decimal.Decimal("1.5")), [([decimal.Decimal("1.5")] * 2,)]),
                 ("SELECT a + %s FROM nn ORDER BY a", (0.5,), [(1.5,), (2.5,)]),
                 ("SELECT %s * 2", (1.5,), [(3.0,)]),
                 ("SELECT %s * 2", (decimal.Decimal("1.5"),), [(3,)]),

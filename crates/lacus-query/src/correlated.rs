@@ -1,20 +1,21 @@
 //! Subqueries that look at the row outside: `(SELECT max(o.day) FROM orders o WHERE lower(o.city) = c.city)`.
 //!
 //! The engine joins such a subquery: conditions on the row outside are lifted out of it, and its aggregates are grouped by what
-//! they compare. Two things are wrong there (DataFusion 54.1, `decorrelate.rs`), and mended here:
+//! they compare. Three things are wrong there (DataFusion 54.1, `decorrelate.rs`), and mended here:
 //!
 //! - It groups by columns only. What is compared otherwise, a field of an object or a function, it refuses; of a cast it takes
 //!   the column below, and a row outside comes several times. Here such a value becomes a column.
 //! - It lifts conditions above what must not see the rows that they leave out: a window, an aggregate whose rows are only asked
 //!   whether they are there, an offset, the side of an outer join that may be missing. Those are refused.
+//! - A null that the row outside has nothing to do with makes a `NOT IN` unknown. It becomes a `NOT EXISTS`.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{JoinType, not_impl_err};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, not_impl_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, ident, lit,
 };
@@ -33,9 +34,57 @@ pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
             subquery: Arc::new(lifted(Arc::unwrap_or_clone(subquery.subquery), Above::default(), &mut keys)?),
             ..subquery
         }))),
-        plan => plan.map_expressions(|expr| expr.transform_up(|expr| within(expr, &mut keys))),
+        plan => {
+            let plan = with_not_exists(plan)?;
+            plan.map_expressions(|expr| expr.transform_up(|expr| within(expr, &mut keys)))
+        }
     })
     .data()
+}
+
+/// `x NOT IN (SELECT y …)` is `NOT EXISTS (… AND (x = y) IS NOT FALSE)`, where it is a condition: of the engine's joins, the one
+/// that knows nulls looks at those of all rows inside.
+fn with_not_exists(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let filter = match plan {
+        LogicalPlan::Filter(filter) if split_conjunction(&filter.predicate).into_iter().any(is_not_in) => filter,
+        plan => return Ok(plan),
+    };
+    let conditions = split_conjunction_owned(filter.predicate).into_iter().map(|condition| match condition {
+        Expr::Not(list) if is_in(&list, false) => not_exists(*list, filter.input.schema()),
+        list if is_in(&list, true) => not_exists(list, filter.input.schema()),
+        condition => Ok(condition),
+    });
+    let predicate = conjunction(conditions.collect::<Result<Vec<_>>>()?).unwrap_or_else(|| lit(true));
+    Filter::try_new(predicate, filter.input).map(LogicalPlan::Filter)
+}
+
+fn is_not_in(condition: &Expr) -> bool {
+    match condition {
+        Expr::Not(list) => is_in(list, false),
+        list => is_in(list, true),
+    }
+}
+
+/// Whether it is `IN`, or `NOT IN`, of rows that depend on the row outside.
+fn is_in(condition: &Expr, negated: bool) -> bool {
+    matches!(condition, Expr::InSubquery(list) if list.negated == negated
+        && !list.subquery.outer_ref_columns.is_empty()
+        && !is_one_row(&list.subquery.subquery))
+}
+
+fn not_exists(list: Expr, outside: &DFSchema) -> Result<Expr> {
+    let Expr::InSubquery(InSubquery { expr, subquery: mut question, .. }) = list else { return Ok(list) };
+    let value = expr.transform(|part| {
+        let Expr::Column(column) = part else { return Ok(Transformed::no(part)) };
+        let column = Expr::OuterReferenceColumn(Arc::clone(outside.field_from_column(&column)?), column);
+        question.outer_ref_columns.push(column.clone());
+        Ok(Transformed::yes(column))
+    });
+    let found = Expr::Column(Column::from(question.subquery.schema().qualified_field(0)));
+    let rows = LogicalPlanBuilder::from(Arc::unwrap_or_clone(question.subquery));
+    let plan = rows.filter(value.data()?.eq(found).is_not_false())?.build()?;
+    let subquery = Subquery { subquery: Arc::new(plan), ..question };
+    Ok(Expr::Exists(Exists { subquery, negated: true }))
 }
 
 fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
@@ -118,7 +167,7 @@ impl Above {
     /// Refuses to lift a condition that the engine would lift too far.
     fn must_be_transparent(self, filter: &Filter) -> Result<()> {
         let what = match self {
-            _ if is_of_groups(&filter.input) => "HAVING",
+            _ if is_of_total(&filter.input) => "HAVING without GROUP BY",
             Self { has_window: true, .. } => "a window function",
             Self { may_be_missing: true, .. } => "an outer join",
             Self { is_asked_whether: true, has_total: true, .. } => "an aggregate without GROUP BY, in EXISTS or IN,",
@@ -129,12 +178,12 @@ impl Above {
     }
 }
 
-/// Whether these are rows of an aggregate.
-fn is_of_groups(plan: &LogicalPlan) -> bool {
+/// Whether it is a total, or not even that.
+fn is_of_total(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Aggregate(_) => true,
-        LogicalPlan::Projection(projection) => is_of_groups(&projection.input),
-        LogicalPlan::Filter(filter) => is_of_groups(&filter.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Projection(projection) => is_of_total(&projection.input),
+        LogicalPlan::Filter(filter) => is_of_total(&filter.input),
         _ => false,
     }
 }

@@ -82,6 +82,21 @@ impl Declared {
         self.0.iter().any(Option::is_some)
     }
 
+    /// With `numeric` where nothing is declared, the statement asks for one and the value is one: its digits are its own, and not
+    /// those of the column beside it. None if there is no such place.
+    pub(crate) fn with_numbers(&self, asked: &[Option<Kind>], values: &[ScalarValue]) -> Option<Self> {
+        let declared = |place: usize| self.0.get(place).cloned().flatten();
+        let is_number = |place: usize| {
+            declared(place).is_none()
+                && matches!(asked.get(place), Some(Some(Kind::Decimal128(..))))
+                && matches!(values.get(place), Some(ScalarValue::Decimal128(Some(_), ..)))
+        };
+        let count = self.0.len().max(asked.len());
+        let open = || DataType::Numeric(ExactNumberInfo::None);
+        let types = (0..count).map(|place| if is_number(place) { Some(open()) } else { declared(place) });
+        (0..count).any(is_number).then(|| Self(types.collect()))
+    }
+
     /// The types for these values: a `numeric` without digits has those of its value. None if they are the same.
     pub(crate) fn of_values(&self, values: &[ScalarValue]) -> Option<Self> {
         let is_open = |kind: &Option<DataType>| {
@@ -333,5 +348,9 @@ mod tests {
         assert_eq!(of(ScalarValue::Decimal128(Some(0), 38, 0)), "NUMERIC(1,0) DOUBLE PRECISION");
         assert_eq!(of(ScalarValue::Null), "NUMERIC DOUBLE PRECISION");
         assert!(Declared::by_message(&[Some(Kind::Float64)]).of_values(&[]).is_none());
+        let value = [ScalarValue::Decimal128(Some(19_999), 38, 3)];
+        let asked = Declared::default().with_numbers(&[Some(Kind::Decimal128(10, 2))], &value).unwrap();
+        assert_eq!(asked.of_values(&value).unwrap().0[0].as_ref().unwrap().to_string(), "NUMERIC(5,3)");
+        assert!(Declared::default().with_numbers(&[Some(Kind::Int64)], &value).is_none());
     }
 }

@@ -92,9 +92,12 @@ fn is_text(kind: &DataType) -> bool {
 
 fn would_change(index: usize, value: &ScalarValue, kind: &DataType) -> SqlError {
     let number = index + 1;
-    let message = format!("parameter ${number} is {value}, and the statement takes it as {}", type_name(kind));
-    SqlError::invalid("22P02", message)
-        .with_hint(format!("write CAST(${number} AS double precision), or the type it is of"))
+    let written = match value.cast_to(&DataType::Utf8) {
+        Ok(ScalarValue::Utf8(Some(text))) => text,
+        _ => value.to_string(),
+    };
+    let message = format!("parameter ${number} is {written}, and the statement takes it as {}", type_name(kind));
+    SqlError::invalid("22P02", message).with_hint(format!("write CAST(${number} AS {})", type_name(&value.data_type())))
 }
 
 /// In `x = any($1)` the parameter is a list of what `x` is, in `$1::date` a date: the engine knows, but does not tell.

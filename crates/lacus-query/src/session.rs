@@ -196,7 +196,11 @@ impl Session {
     /// # Errors
     /// As [`run`](Self::run), and if the answer would have other columns than when it was prepared.
     pub async fn run_prepared(&self, prepared: &Prepared, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
-        self.run_as(&prepared.statement, parameters, Some(&prepared.schema)).await
+        let Prepared { statement, schema, .. } = prepared;
+        match statement.declared.with_numbers(&prepared.parameters, parameters) {
+            Some(declared) => self.run_as(&statement.clone().declaring(&declared), parameters, Some(schema)).await,
+            None => self.run_as(statement, parameters, Some(schema)).await,
+        }
     }
 
     /// Checks a statement and finds out what its parameters and columns are, without running it.
@@ -655,5 +659,15 @@ fn same_columns(a: &Schema, b: &Schema) -> bool {
 
 /// Digits of a `numeric` may depend on the values of parameters, and come with each value.
 fn same_type(a: &DataType, b: &DataType) -> bool {
-    matches!((a, b), (DataType::Decimal128(..), DataType::Decimal128(..))) || a == b
+    match (a, b) {
+        (DataType::Decimal128(..), DataType::Decimal128(..)) => true,
+        (DataType::List(a), DataType::List(b)) | (DataType::Map(a, _), DataType::Map(b, _)) => {
+            same_type(a.data_type(), b.data_type())
+        }
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            let mut fields = a.iter().zip(b);
+            a.len() == b.len() && fields.all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
+        }
+        (a, b) => a == b,
+    }
 }

@@ -340,6 +340,12 @@ fn not_supported(text: &str) -> SqlError {
 }
 
 fn damaged(text: &str) -> SqlError {
+    // Conditions are asked where a file is read: their errors come as those of the file.
+    for (what, code) in [("Cast error: ", "22P02"), ("Arithmetic overflow: ", "22003")] {
+        if let Some((_, said)) = text.split_once(what) {
+            return bad_text(said).unwrap_or_else(|| SqlError::invalid(code, cleaned(said)));
+        }
+    }
     SqlError::new(Kind::Corrupt, "XX001", format!("a data file can't be read: {}", cleaned(text)))
         .with_hint("lacus doctor checks every file")
 }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Statement as Ast,
-    TableFactor, Update, UpdateTableFromKind, Visit, Visitor,
+    BinaryOperator, Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier,
+    Statement as Ast, TableFactor, Update, UpdateTableFromKind, Visit, Visitor,
 };
 
 use super::shared_columns::{must_not_share, must_share_once};
@@ -72,6 +72,11 @@ impl Visitor for Refusing {
                 let message = format!("SIMILAR TO {pattern} is not supported: its pattern must be a plain text");
                 let hint = "write the pattern in quotes, or match a regular expression: x ~ '^a.*$'";
                 ControlFlow::Break(SqlError::invalid("0A000", message).with_hint(hint))
+            }
+            // To the engine it is of bits; PostgreSQL, Redshift and DuckDB have a power.
+            Expr::BinaryOp { op: BinaryOperator::BitwiseXor | BinaryOperator::PGExp, .. } => {
+                let error = SqlError::invalid("0A000", "the operator ^ is not supported");
+                ControlFlow::Break(error.with_hint("write power(a, b), or bitwise_xor(a, b)"))
             }
             Expr::Cast { kind, expr: text, data_type, .. } => flow(must_be_array(kind, text, data_type)),
             _ => ControlFlow::Continue(()),

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, WriteOp};
 use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Insert, ObjectName, SetExpr, Statement as Ast, TableObject, Value};
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType as SqlType, ExactNumberInfo, Expr, Ident, Insert, ObjectName, SetExpr, Statement as Ast,
+    TableObject, UnaryOperator, Value, ValueWithSpan,
+};
 use lacus_core::layout::PartitionField;
 use lacus_core::{Kind, TableName};
 use lacus_lake::foreign::NewTable;
@@ -174,6 +178,7 @@ async fn insert(
     insert.partitioned = None;
     insert.after_columns = Vec::new();
     must_be_no_text_for_bytes(&insert, &places, &now)?;
+    keep_digits(&mut insert, &places, &now);
     let columns_only = format!("{}{COLUMNS_ONLY}", name.table());
     let parts = [name.database(), &columns_only].map(|part| Ident::with_quote('"', part));
     insert.table = TableObject::TableName(ObjectName::from(parts.to_vec()));
@@ -240,6 +245,33 @@ fn must_match(insert: &Insert, columns: usize) -> Result<(), SqlError> {
         return Err(wrong_count(row.content.len(), columns));
     }
     Ok(())
+}
+
+/// The engine takes a number with a point for a fraction, of some 16 digits. For a `numeric` column it is read as a text.
+fn keep_digits(insert: &mut Insert, places: &[usize], state: &TableState) {
+    let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else { return };
+    for (column, &place) in places.iter().enumerate() {
+        let DataType::Decimal128(digits, scale) = *state.arrow_schema.field(place).data_type() else { continue };
+        let kind = ExactNumberInfo::PrecisionAndScale(digits.into(), scale.into());
+        for value in values.rows.iter_mut().filter_map(|row| row.content.get_mut(column)) {
+            if let Some(text) = number_with_point(value) {
+                let expr = Box::new(Expr::value(Value::SingleQuotedString(text)));
+                let data_type = SqlType::Numeric(kind);
+                *value = Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None };
+            }
+        }
+    }
+}
+
+fn number_with_point(value: &Expr) -> Option<String> {
+    match value {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => number_with_point(expr).map(|digits| format!("-{digits}")),
+        Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) => {
+            let is_plain = text.bytes().all(|letter| letter.is_ascii_digit() || letter == b'.');
+            (is_plain && text.contains('.')).then(|| text.clone())
+        }
+        _ => None,
+    }
 }
 
 /// Postgres reads `'\x00ff'` as two bytes; the engine would take the six letters.

@@ -10,7 +10,7 @@ pub(crate) fn info(error: &SqlError) -> ErrorInfo {
         tracing::error!(error = ?error, "a query failed");
     }
     let mut info = plain("ERROR", error.sqlstate(), error.message());
-    info.hint = error.hint().map(str::to_owned);
+    info.hint = error.hint().map(without_nul);
     info.position = error.position().map(|position| position.to_string());
     info
 }
@@ -28,9 +28,14 @@ pub(crate) fn fatal(sqlstate: &str, message: &str, hint: Option<&str>) -> PgWire
 }
 
 fn plain(severity: &str, sqlstate: &str, message: &str) -> ErrorInfo {
-    let mut info = ErrorInfo::new(severity.to_owned(), sqlstate.to_owned(), message.to_owned());
+    let mut info = ErrorInfo::new(severity.to_owned(), sqlstate.to_owned(), without_nul(message));
     info.severity_nonlocalized = Some(severity.to_owned());
     info
+}
+
+/// A text as the protocol has it: it ends at a zero byte.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
 }
 
 /// The error of a statement in a transaction that has failed before.

@@ -134,7 +134,14 @@ fn binary_array(element: &Type, bytes: &[u8]) -> Option<ScalarValue> {
 }
 
 fn list(element: &Type, items: Vec<ScalarValue>) -> Option<ScalarValue> {
-    let kind = items.iter().map(ScalarValue::data_type).find(|kind| *kind != DataType::Null);
+    // Numbers have as many digits after the point as the one that has most.
+    let kinds = items.iter().map(ScalarValue::data_type).filter(|kind| *kind != DataType::Null);
+    let kind = kinds.reduce(|kind, other| match (kind, other) {
+        (DataType::Decimal128(digits, scale), DataType::Decimal128(_, other)) => {
+            DataType::Decimal128(digits, scale.max(other))
+        }
+        (kind, _) => kind,
+    });
     let kind = kind.unwrap_or_else(|| arrow(element));
     let items: Option<Vec<ScalarValue>> = items.into_iter().map(|item| item.cast_to(&kind).ok()).collect();
     Some(ScalarValue::List(ScalarValue::new_list_nullable(&items?, &kind)))
@@ -273,6 +280,18 @@ mod tests {
         for broken in ["x", "", "NaN", "1.2.3", "1E", "1E99999999999", "123456789012345678901234567890123456789012"] {
             assert_eq!(read(broken), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn numbers_of_an_array_keep_their_digits() {
+        for written in ["{1.5,2.25,NULL}", "{2.25,1.5}", "{1,2.25}"] {
+            let Some(ScalarValue::List(list)) = text(&Type::NUMERIC_ARRAY, written.as_bytes()) else {
+                panic!("{written}")
+            };
+            assert_eq!(list.value_type(), DataType::Decimal128(38, 2), "{written}");
+        }
+        let large = format!("{{{},0.5}}", "9".repeat(38));
+        assert_eq!(text(&Type::NUMERIC_ARRAY, large.as_bytes()), None);
     }
 
     #[test]
