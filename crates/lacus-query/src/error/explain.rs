@@ -341,8 +341,9 @@ fn not_supported(text: &str) -> SqlError {
 
 fn damaged(text: &str) -> SqlError {
     // Conditions are asked where a file is read: their errors come as those of the file.
-    for (what, code) in [("Cast error: ", "22P02"), ("Arithmetic overflow: ", "22003")] {
-        if let Some((_, said)) = text.split_once(what) {
+    for (error, code) in [("CastError(\"", "22P02"), ("ArithmeticOverflow(\"", "22003")] {
+        if let Some((_, said)) = text.split_once(error) {
+            let said = said.split_once("\")").map_or(said, |(said, _)| said);
             return bad_text(said).unwrap_or_else(|| SqlError::invalid(code, cleaned(said)));
         }
     }
