@@ -51,7 +51,7 @@ fn put_in_conditions(table: &mut TableWithJoins) {
     let mut left = name_of(&table.relation);
     for join in &mut table.joins {
         let _done: ControlFlow<()> = join.join_operator.visit(&mut Put::new(&shared));
-        push_shared(&mut shared, left.take(), join);
+        push_shared(&mut shared, left.take().as_ref(), join);
     }
 }
 
@@ -93,20 +93,20 @@ fn shared(from: &[TableWithJoins]) -> Vec<Shared> {
     for table in from {
         let mut left = name_of(&table.relation);
         for join in &table.joins {
-            push_shared(&mut shared, left.take(), join);
+            push_shared(&mut shared, left.take().as_ref(), join);
         }
     }
     shared
 }
 
 /// Adds what a join shares. Of several tables before it, it is not known which one has the column.
-fn push_shared(shared: &mut Vec<Shared>, left: Option<Ident>, join: &Join) {
+fn push_shared(shared: &mut Vec<Shared>, left: Option<&Ident>, join: &Join) {
     let (Some((columns, is_full)), Some(right)) = (shared_by(&join.join_operator), name_of(&join.relation)) else {
         return;
     };
     for name in columns.iter().filter_map(last_word) {
         let of = |table: &Ident| Expr::CompoundIdentifier(vec![table.clone(), name.clone()]);
-        let of_left = left.as_ref().map_or_else(|| Expr::Identifier(name.clone()), of);
+        let of_left = left.map_or_else(|| Expr::Identifier(name.clone()), of);
         let value = if is_full { call("coalesce", vec![of_left, of(&right)]) } else { of(&right) };
         shared.push(Shared { name: name.clone(), value });
     }
