@@ -11,6 +11,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
 
 /// Brings partitions together for operators that want one. It has to come after the rule that sorts in parallel.
@@ -29,7 +30,7 @@ impl PhysicalOptimizerRule for OnePartition {
                 return Ok(Transformed::no(plan));
             }
             let children = children.iter().zip(&wanted).map(|pair| match has_many(pair) {
-                true => Arc::new(CoalescePartitionsExec::new(Arc::clone(pair.0))) as Arc<dyn ExecutionPlan>,
+                true => together(pair.0),
                 false => Arc::clone(pair.0),
             });
             let children = children.collect();
@@ -44,5 +45,13 @@ impl PhysicalOptimizerRule for OnePartition {
 
     fn schema_check(&self) -> bool {
         true
+    }
+}
+
+/// All partitions as one, in their order if they have one: an `OFFSET` counts in it.
+fn together(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    match plan.output_ordering() {
+        Some(order) => Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(plan))),
+        None => Arc::new(CoalescePartitionsExec::new(Arc::clone(plan))),
     }
 }
