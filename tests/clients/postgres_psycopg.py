@@ -36,6 +36,20 @@ def types(host, port):
                     "int8", "int4", "bool", "numeric(12,2)", "float8", "float4", "text", "date", "time", "timestamp",
                     "timestamptz", "bytea", "uuid", "text[]", "int4[]", "json",
                 ], names  # fmt: skip
+            # Columns have the types that all their values fit in, also where they are told before the rows come.
+            with connection.cursor(binary=binary) as cursor:
+                for sql, values, kind, expected in [
+                    ("SELECT 1 AS x UNION ALL SELECT 3000000000 ORDER BY x", (), "int8", [1, 3000000000]),
+                    ("SELECT length(%s::text) AS x UNION SELECT 3000000000 ORDER BY x", ("abc",), "int8", [3, 3000000000]),
+                    ("SELECT CASE WHEN x > 1 THEN x ELSE x::float8 / 2 END FROM (VALUES (1), (2)) AS t (x) ORDER BY x", (), "float8", [0.5, 2]),
+                    ("SELECT CASE WHEN x > %s THEN x ELSE x::float8 / 2 END FROM (VALUES (1), (2)) AS t (x) ORDER BY x", (1,), "float8", [0.5, 2]),
+                    ("SELECT row_number() OVER (ORDER BY x) FROM (VALUES (1), (2)) AS t (x) ORDER BY 1", (), "int8", [1, 2]),
+                    ("SELECT cardinality(ARRAY[1, %s])", (5,), "int8", [2]),
+                    ("SELECT x + 1 AS x FROM (SELECT 1::int2 AS x UNION SELECT 2.5::float8) AS t ORDER BY x", (), "float8", [2, 3.5]),
+                ]:  # fmt: skip
+                    cursor.execute(sql, values)
+                    found = (cursor.description[0].type_display, [row[0] for row in cursor.fetchall()])
+                    assert found == (kind, expected), (sql, binary, found)
 
 
 def parameters(host, port):

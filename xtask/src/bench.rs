@@ -5,6 +5,7 @@
 
 mod ask;
 mod beside;
+mod dashboards;
 mod events;
 mod freshness;
 mod ingest;
@@ -138,6 +139,7 @@ fn lake(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
 /// From a question to its answer.
 fn ask(bench: &Bench, mut report: Report) -> Report {
     step("questions", || ask::measure(bench, &mut report));
+    step("dashboards", || dashboards::measure(bench, &mut report));
     report
 }
 

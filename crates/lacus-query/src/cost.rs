@@ -19,6 +19,7 @@ use lacus_core::units::ByteSize;
 
 use crate::answer::QueryStats;
 use crate::error::SqlError;
+use crate::large_joins::OrSorted;
 
 /// The metric of a plan's sources that counts bytes read.
 pub(crate) const BYTES_SCANNED: &str = "bytes_scanned";
@@ -103,6 +104,10 @@ pub(crate) fn add_scanned(plan: &Arc<dyn ExecutionPlan>, stats: &mut QueryStats)
 }
 
 fn add_scans(plan: &Arc<dyn ExecutionPlan>, stats: &mut QueryStats, files: &mut BTreeSet<String>) {
+    if let Some(either) = plan.downcast_ref::<OrSorted>() {
+        stats.bytes_scanned += either.bytes_before();
+        return add_scans(&either.running(), stats, files);
+    }
     let metrics = plan.metrics().unwrap_or_default();
     for metric in metrics.iter() {
         match metric.value() {

@@ -38,8 +38,10 @@ use crate::catalog::LakeCatalog;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
 use crate::error::Names;
+use crate::group_names::FewestGroups;
 use crate::memory::SharedMemory;
 use crate::null_joins::{NullsInJoins, WholeNotIn};
+use crate::offset_order::OffsetOrder;
 use crate::one_partition::OnePartition;
 use crate::postgres::{self, Oids, is_system};
 use crate::reuse::Answers;
@@ -55,6 +57,9 @@ pub(crate) const CATALOG: &str = "lake";
 
 /// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
 const SPILL_FACTOR: u64 = 16;
+
+/// One part of so many of all memory is what a sort keeps for the end, at most.
+const MERGING_PARTS: usize = 32;
 
 /// Statements that write at once; more wait for their turn.
 const WRITES_MAX: usize = 4;
@@ -122,7 +127,11 @@ impl Engine {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let runtime = runtime(store, settings).map_err(no_engine)?;
         let oids = Arc::new(Oids::default());
-        let templates = Templates::new(&catalog, &oids, runtime, threads).map_err(no_engine)?;
+        let mut config = config(threads);
+        // Each sort keeps it to bring what it put on disk together again, and a join may have four.
+        let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+        *merging = (*merging).min(settings.memory_max.as_usize() / MERGING_PARTS);
+        let templates = Templates::new(&catalog, &oids, runtime, config).map_err(no_engine)?;
         let workers = Workers::start(threads)?;
         let timeout = settings.timeout.duration();
         Ok(Self {
@@ -215,19 +224,15 @@ impl Templates {
         catalog: &Arc<dyn CatalogProvider>,
         oids: &Arc<Oids>,
         runtime: Arc<RuntimeEnv>,
-        threads: usize,
+        config: SessionConfig,
     ) -> Result<Self, DataFusionError> {
-        let state = template(catalog, oids, runtime, threads)?;
+        let state = template(catalog, oids, runtime, config)?;
         Ok(Self { own: install(state.clone(), Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
     }
 }
 
-fn template(
-    catalog: &Arc<dyn CatalogProvider>,
-    oids: &Arc<Oids>,
-    runtime: Arc<RuntimeEnv>,
-    threads: usize,
-) -> Result<SessionState, DataFusionError> {
+/// How questions are planned and run.
+fn config(threads: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, MAIN_DATABASE)
         .with_create_default_catalog_and_schema(false)
@@ -245,6 +250,15 @@ fn template(
     options.execution.max_spill_file_size_bytes = 0;
     // Field ids that one part of a plan has and another has not are no reason to refuse it.
     options.execution.skip_physical_aggregate_schema_check = true;
+    config
+}
+
+fn template(
+    catalog: &Arc<dyn CatalogProvider>,
+    oids: &Arc<Oids>,
+    runtime: Arc<RuntimeEnv>,
+    config: SessionConfig,
+) -> Result<SessionState, DataFusionError> {
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     let builder = builder.with_optimizer_rules(optimizer_rules());
     let state = builder.with_physical_optimizer_rules(physical_optimizer_rules()).build();
@@ -260,6 +274,10 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     let filters = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
     rules.insert(filters.unwrap_or(rules.len()), Arc::new(WholeNotIn));
+    let groups = FewestGroups::default();
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == groups.name()) {
+        *rule = Arc::new(groups);
+    }
     rules
 }
 
@@ -273,6 +291,7 @@ fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync
     let first_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new().name());
     rules.insert(first_filters.unwrap_or(0), Arc::new(NullsInJoins));
     rules.insert(0, Arc::new(OrderBesideSubqueries));
+    rules.insert(1, Arc::new(OffsetOrder));
     rules
 }
 

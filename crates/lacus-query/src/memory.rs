@@ -16,6 +16,9 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool
 /// its share each operator finds free.
 const KEPT_FREE: usize = 2;
 
+/// One part of so many is for what can't go to disk: a sort that did needs it to bring its rows together again.
+const FOR_FIXED: usize = 8;
+
 /// A bound on the memory of all operators together.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
@@ -37,6 +40,11 @@ impl State {
     fn lacking(&self, floor: usize, but: usize) -> usize {
         let others = self.spillers.iter().filter(|(id, _)| **id != but);
         others.map(|(_, has)| floor.saturating_sub(*has)).sum()
+    }
+
+    /// Bytes that those that can't go to disk lack to have this many.
+    fn lacking_fixed(&self, floor: usize) -> usize {
+        floor.saturating_sub(self.taken.saturating_sub(self.spillers.values().sum()))
     }
 
     fn add(&mut self, reservation: &MemoryReservation, bytes: usize) {
@@ -91,9 +99,10 @@ impl MemoryPool for SharedMemory {
         let kept = state.spillers.get(&id).map_or(0, |has| {
             let share = self.size / state.spillers.len();
             let floor = share / KEPT_FREE;
+            let for_others = state.lacking(floor, id) + state.lacking_fixed(self.size / FOR_FIXED);
             match has + additional {
-                wanted if wanted > share => (self.size / KEPT_FREE).max(state.lacking(floor, id)),
-                wanted if wanted > floor => state.lacking(floor, id),
+                wanted if wanted > share => for_others.max(self.size / KEPT_FREE),
+                wanted if wanted > floor => for_others,
                 _ => 0,
             }
         });
@@ -145,29 +154,30 @@ mod tests {
         let (greedy, modest, idle) = (spiller(&pool), spiller(&pool), spiller(&pool));
         greedy.try_grow(500).unwrap();
         assert!(greedy.try_grow(1).is_err());
-        modest.try_grow(333).unwrap();
+        modest.try_grow(209).unwrap();
         assert!(modest.try_grow(1).is_err());
         // It went to disk.
         greedy.free();
-        modest.try_grow(167).unwrap();
+        modest.try_grow(291).unwrap();
         assert!(modest.try_grow(1).is_err());
         drop((greedy, idle));
-        modest.try_grow(500).unwrap();
-        assert_eq!(pool.reserved(), 1000);
+        modest.try_grow(375).unwrap();
+        assert!(modest.try_grow(1).is_err());
+        assert_eq!(pool.reserved(), 875);
     }
 
     #[test]
     fn whoever_has_little_is_not_refused_for_others() {
         let pool = pool();
         let all: Vec<_> = (0..10).map(|_| spiller(&pool)).collect();
-        all[0].try_grow(500).unwrap();
-        // Those that come first have their shares, and leave half a share for each that has nothing yet.
-        let with_share = all[1..].iter().filter(|spiller| spiller.try_grow(100).is_ok()).count();
-        assert_eq!(with_share, 1);
-        for spiller in all.iter().filter(|spiller| spiller.size() == 0) {
+        all[0].try_grow(425).unwrap();
+        // What is left is half a share for each that has nothing yet, and what can't go to disk has.
+        assert!(all[1].try_grow(100).is_err());
+        for spiller in &all[1..] {
             spiller.try_grow(50).unwrap();
         }
-        assert_eq!(pool.reserved(), 1000);
+        assert!(all[1].try_grow(1).is_err());
+        MemoryConsumer::new("fixed").register(&pool).try_grow(125).unwrap();
     }
 
     #[test]
@@ -175,10 +185,10 @@ mod tests {
         let pool = pool();
         let first = spiller(&pool);
         let others: Vec<_> = (0..9).map(|_| spiller(&pool)).collect();
-        first.try_grow(500).unwrap();
+        first.try_grow(425).unwrap();
         assert!(first.try_grow(1).is_err());
         drop(others);
-        first.try_grow(500).unwrap();
+        first.try_grow(450).unwrap();
     }
 
     #[test]

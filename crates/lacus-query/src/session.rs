@@ -4,6 +4,8 @@
 //! once more each time, and refused if its columns have changed since it was described.
 
 mod job;
+mod planning;
+mod told;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,21 +14,18 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::CatalogProvider;
-use datafusion::common::internal_err;
-use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
-use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{LogicalPlan, WriteOp};
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::parser::Statement as Parsed;
 use lacus_core::Kind;
 use lacus_lake::Lake;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
 use self::job::{Begun, Job};
+use self::planning::with_nulls;
+pub(crate) use self::planning::{filled, plan, plan_parsed, prepared, with_types};
+use self::told::must_be_as_prepared;
 use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
-use crate::correlated::joinable;
 use crate::cost::{self, Scans};
 use crate::cursors::{Around, Cursors, must_be_short};
 use crate::declared::Declared;
@@ -34,16 +33,11 @@ use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{Names, SqlError, explain};
 use crate::files;
-use crate::one_row::count_rows;
 use crate::parameters;
 use crate::postgres::{Asking, OWNER, of_session};
-use crate::rewrite::tell_columns_apart;
-use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind, parse};
-use crate::time_travel::{self, Moment, Versions};
 use crate::transactions::{Block, Transaction, outside};
 use crate::variables::Variables;
-use crate::views::as_one;
 use crate::writing::Limits;
 
 /// One connection's view of the lake.
@@ -247,6 +241,7 @@ impl Session {
             .map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))?
             .map_err(explained)?;
         let parameters = parameters::types(&plan).map_err(explained)?;
+        let plan = with_nulls(&self.state_now(), plan, &parameters).map_err(explained)?;
         let schema = statement.names.apply(plan.schema().inner());
         Ok(Prepared { parameters, schema, statement })
     }
@@ -575,99 +570,4 @@ impl Session {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change is one assignment: a panic leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Plans a query; refuses what would write or define anything, in whatever form it came. Each table is seen in one state.
-pub(crate) async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
-    as_one(plan_alone(state, statement)).await
-}
-
-async fn plan_alone(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
-    let StatementKind::Query { parsed, .. } = &statement.kind else {
-        return internal_err!("only queries have plans");
-    };
-    let parsed = prepared(state, statement, parsed).await?;
-    plan_parsed(state, parsed).await
-}
-
-/// The part of a statement that reads, with the versions of tables and the names of columns that are meant.
-pub(crate) async fn prepared(
-    state: &SessionState,
-    statement: &Statement,
-    question: &Parsed,
-) -> Result<Parsed, DataFusionError> {
-    let moments = &statement.moments;
-    let mut parsed = Parsed::clone(question);
-    let versions = Versions::of(state, moments).await?;
-    versions.apply(&mut parsed);
-    let spellings = spellings(state, &parsed, moments).await?;
-    if let Some(spelled) = statement.spelled(&spellings)? {
-        parsed = spelled;
-        versions.apply(&mut parsed);
-    }
-    statement.put_types(&mut parsed);
-    Ok(parsed)
-}
-
-/// Plans what reads, and `INSERT` of it; refuses what would write or define anything else.
-pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
-    let plan = match state.statement_to_plan(parsed.clone()).await {
-        Err(error) if error.strip_backtrace().contains("require unique expression names") => {
-            tell_columns_apart(&mut parsed);
-            state.statement_to_plan(parsed).await?
-        }
-        planned => planned?,
-    };
-    let plan = joinable(count_rows(plan)?)?;
-    let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    match &plan {
-        // The engine only says what would come: the lake writes it.
-        LogicalPlan::Dml(dml) if matches!(dml.op, WriteOp::Insert(_)) => reads_only.verify_plan(&dml.input)?,
-        plan => reads_only.verify_plan(plan)?,
-    }
-    Ok(plan)
-}
-
-/// The names of columns of the tables that a statement reads.
-async fn spellings(state: &SessionState, parsed: &Parsed, moments: &[Moment]) -> Result<Spellings, DataFusionError> {
-    let mut schemas = Vec::new();
-    for name in state.resolve_table_references(parsed)? {
-        let Ok(database) = state.schema_for_ref(name.clone()) else { continue };
-        let found = database.table(name.table()).await;
-        let found = found.map_err(|error| time_travel::located(moments, name.table(), error))?;
-        schemas.extend(found.map(|table| table.schema()));
-    }
-    Ok(Spellings::of(&schemas))
-}
-
-/// Refuses columns that are others than those that a client was told about.
-fn must_be_as_prepared(expected: Option<&SchemaRef>, now: &Schema) -> Result<(), SqlError> {
-    if expected.is_none_or(|expected| same_columns(expected, now)) {
-        return Ok(());
-    }
-    let message = "the columns of the tables changed since this statement was prepared";
-    Err(SqlError::invalid("0A000", message).with_hint("prepare it again"))
-}
-
-fn same_columns(a: &Schema, b: &Schema) -> bool {
-    a.fields().len() == b.fields().len()
-        && a.fields()
-            .iter()
-            .zip(b.fields())
-            .all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
-}
-
-/// Digits of a `numeric` may depend on the values of parameters, and come with each value.
-fn same_type(a: &DataType, b: &DataType) -> bool {
-    match (a, b) {
-        (DataType::Decimal128(..), DataType::Decimal128(..)) => true,
-        (DataType::List(a), DataType::List(b)) | (DataType::Map(a, _), DataType::Map(b, _)) => {
-            same_type(a.data_type(), b.data_type())
-        }
-        (DataType::Struct(a), DataType::Struct(b)) => {
-            let mut fields = a.iter().zip(b);
-            a.len() == b.len() && fields.all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
-        }
-        (a, b) => a == b,
-    }
 }

@@ -51,6 +51,15 @@ impl Database {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// The process that starts one for each session.
+    ///
+    /// # Panics
+    /// If it was stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().expect("PostgreSQL runs").id()
+    }
+
     /// The URL of one of its databases for `address`, which may be that of a proxy.
     #[must_use]
     pub fn url_at(&self, address: SocketAddr, name: &str) -> String {

@@ -28,9 +28,8 @@ use crate::answer::Answer;
 use crate::cost::{LOOK_EVERY, must_be_within};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
-use crate::leaves::physical_plan;
-use crate::parameters;
-use crate::session::{Session, plan};
+use crate::large_joins::physical_plan;
+use crate::session::{Session, filled, plan};
 use crate::statement::Statement;
 
 /// The least and the most that `MAXFILESIZE` may be, in bytes; the most is what it is without.
@@ -438,7 +437,7 @@ impl Job {
         let named = question.names.apply(plan.schema().inner());
         let names: Vec<String> = named.fields().iter().map(|field| field.name().clone()).collect();
         let plan = self.by_partition(plan, &names)?;
-        let plan = parameters::fill(plan, &self.parameters).map_err(|error| self.explained(error))??;
+        let plan = filled(&self.state, plan, &self.parameters).map_err(|error| self.explained(error))??;
         let plan = physical_plan(&self.state, &plan).await.map_err(|error| self.explained(error))?;
         Ok((plan, names))
     }

@@ -18,7 +18,7 @@ use postgres_types::Type;
 use super::PG_CATALOG;
 use super::oids::Oids;
 use super::tables::OWNER;
-use super::types::sql_name;
+use super::types::{postgres_type, sql_name};
 use crate::error::SqlError;
 use crate::variables::Variables;
 
@@ -55,7 +55,9 @@ pub(super) fn register(context: &SessionContext, oids: &Arc<Oids>) {
             context.register_udf(function(name, returns, Volatility::Stable, answer));
         }
     }
-    for function in [format_type(), pg_size_pretty(), pg_encoding_to_char(), pg_get_userbyid(), to_regtype()] {
+    let functions =
+        [format_type(), pg_size_pretty(), pg_encoding_to_char(), pg_get_userbyid(), pg_typeof(), to_regtype()];
+    for function in functions {
         context.register_udf(function);
     }
     for function in [pg_get_viewdef(oids), regclass_name(oids), to_regclass(oids)] {
@@ -346,6 +348,15 @@ fn pg_encoding_to_char() -> ScalarUDF {
             let name = |number| if number == 6 { "UTF8" } else { "" };
             Arc::new(numbers.map(|number| number.map(name)).collect::<StringArray>())
         })
+    })
+}
+
+/// The name of a value's type, without its digits.
+fn pg_typeof() -> ScalarUDF {
+    function("pg_typeof", DataType::Utf8, Volatility::Stable, |arguments| {
+        let [value] = arguments else { return exec_err!("pg_typeof wants one value") };
+        let name = sql_name(&postgres_type(&Field::new("value", value.data_type(), true)), -1);
+        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(name))))
     })
 }
 

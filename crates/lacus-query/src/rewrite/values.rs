@@ -5,8 +5,8 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
-    TypedString, Value, ValueWithSpan,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArguments,
+    Ident, ObjectName, TypedString, Value, ValueWithSpan,
 };
 
 use super::{call, quoted, text_of};
@@ -75,12 +75,17 @@ fn as_postgres(function: &Function) -> Option<&'static str> {
     }
 }
 
-/// The name that the engine knows a type by.
+/// The most bits of a `float(n)` that is a `real`.
+const REAL_BITS: u64 = 24;
+
+/// The name that the engine knows a type by. `float` has 53 bits unless fewer are asked for; to the engine it has 24.
 fn with_known_name(data_type: &mut DataType) {
     *data_type = match data_type {
         DataType::Dec(digits) => DataType::Decimal(*digits),
         DataType::CharacterVarying(length) => DataType::Varchar(*length),
         DataType::Character(length) => DataType::Char(*length),
+        DataType::Float(ExactNumberInfo::Precision(bits)) if *bits <= REAL_BITS => DataType::Real,
+        DataType::Float(_) => DataType::DoublePrecision,
         _ => return,
     };
 }

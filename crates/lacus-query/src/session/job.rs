@@ -13,13 +13,13 @@ use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{timeout, timeout_at};
 
-use super::{must_be_as_prepared, plan};
+use super::told::must_be_as_prepared;
+use super::{filled, plan};
 use crate::answer::took_too_long;
 use crate::cost::{LOOK_EVERY, must_be_within};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
-use crate::leaves::physical_plan;
-use crate::parameters;
+use crate::large_joins::physical_plan;
 use crate::reuse::{Given, Question};
 use crate::statement::Statement;
 
@@ -74,17 +74,23 @@ impl Job {
         let plan = self.logical_plan().await?;
         let question = Question::of(&plan, &self.statement, &self.state);
         if let Some(given) = question.as_ref().and_then(|question| self.shared.answers.find(question)) {
+            self.must_have_columns(&given.schema)?;
             return Ok((Begun::Given(given), None));
         }
         let plan = physical_plan(&self.state, &plan).await.map_err(|error| self.explained(error))?;
+        self.must_have_columns(&plan.schema())?;
         Ok((Begun::Running(plan), question))
     }
 
     async fn logical_plan(&self) -> Result<LogicalPlan, SqlError> {
         let explained = |error| self.explained(error);
         let plan = plan(&self.state, &self.statement).await.map_err(explained)?;
-        must_be_as_prepared(self.expected.as_ref(), &self.statement.names.apply(plan.schema().inner()))?;
-        parameters::fill(plan, &self.parameters).map_err(explained)?
+        filled(&self.state, plan, &self.parameters).map_err(explained)?
+    }
+
+    /// A client reads values as those of the types that it was told.
+    fn must_have_columns(&self, schema: &SchemaRef) -> Result<(), SqlError> {
+        must_be_as_prepared(self.expected.as_ref(), &self.statement.names.apply(schema))
     }
 
     fn explained(&self, error: DataFusionError) -> SqlError {

@@ -23,7 +23,7 @@ use super::create::Creation;
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
-use crate::session::{plan_parsed, prepared};
+use crate::session::{plan_parsed, prepared, with_types};
 use crate::stated_name::StatedName;
 use crate::statement::Statement;
 use crate::views::{as_one, see};
@@ -107,7 +107,7 @@ async fn plan_alone(
     };
     let parsed = prepared(state, statement, question).await.map_err(explained)?;
     if let Write::CreateTableAs(creation, _) = write {
-        let plan = plan_parsed(state, parsed).await.map_err(explained)?;
+        let plan = plan_parsed(state, parsed).await.and_then(|plan| with_types(state, plan)).map_err(explained)?;
         let name = creation.name.meant_in(lake(shared)?);
         return create(plan, creation, &name, statement).map_err(explained)?;
     }
@@ -164,7 +164,7 @@ async fn insert(
     if let Some(question) = insert.source.take_if(|source| !matches!(source.body.as_ref(), SetExpr::Values(_))) {
         // By itself: as a part of an INSERT, the engine casts all VALUES in it to the columns of the table.
         let question = Parsed::Statement(Box::new(Ast::Query(question)));
-        let rows = plan_parsed(state, question).await.map_err(&explained)?;
+        let rows = plan_parsed(state, question).await.and_then(|rows| with_types(state, rows)).map_err(&explained)?;
         if rows.schema().fields().len() != places.len() {
             return Err(wrong_count(rows.schema().fields().len(), places.len()));
         }

@@ -29,7 +29,7 @@ use crate::alter::Alteration;
 use crate::answer::{Answer, StopOnDrop, took_too_long};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
-use crate::leaves::physical_plan;
+use crate::large_joins::physical_plan;
 use crate::parameters;
 use crate::session::Session;
 use crate::stated_name::StatedName;

@@ -1,0 +1,54 @@
+//! The order that an `OFFSET` counts in: `SELECT … FROM (SELECT a FROM t ORDER BY b OFFSET 3) AS s JOIN u ON …`.
+//!
+//! The engine takes away sorts that nobody further up needs. It knows that a `LIMIT` needs them, and takes them away below an
+//! `OFFSET` that has none: any rows were left out (DataFusion 54.1, `EnforceSorting`). Here the sort is said to be needed.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::physical_expr::{LexRequirement, OrderingRequirements};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::output_requirements::OutputRequirementExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{Distribution, ExecutionPlan};
+
+/// Keeps the sort below an `OFFSET`. It has to come before the rules that move sorts.
+#[derive(Debug)]
+pub(crate) struct OffsetOrder;
+
+impl PhysicalOptimizerRule for OffsetOrder {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| match plan.downcast_ref::<GlobalLimitExec>() {
+            Some(limit) if limit.fetch().is_none() => {
+                let rows = with_needed_sort(limit.input())?;
+                plan.with_new_children(vec![rows]).map(Transformed::yes)
+            }
+            _ => Ok(Transformed::no(plan)),
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "offset_order"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// The plan with the sort that its order comes from as one that is needed, if there is one.
+fn with_needed_sort(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        let order = OrderingRequirements::new(LexRequirement::from(sort.expr().clone()));
+        let needed = OutputRequirementExec::new(Arc::clone(plan), Some(order), Distribution::SinglePartition, None);
+        return Ok(Arc::new(needed));
+    }
+    match (plan.children().as_slice(), plan.maintains_input_order().as_slice()) {
+        ([rows], [true]) => Arc::clone(plan).with_new_children(vec![with_needed_sort(rows)?]),
+        _ => Ok(Arc::clone(plan)),
+    }
+}

@@ -1,0 +1,145 @@
+//! From a statement that reads to its plan, with the types that its columns come to have.
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column, internal_err};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as Parsed;
+
+use crate::correlated::joinable;
+use crate::error::SqlError;
+use crate::one_row::count_rows;
+use crate::parameters;
+use crate::rewrite::tell_columns_apart;
+use crate::spelling::Spellings;
+use crate::statement::{Statement, StatementKind};
+use crate::time_travel::{self, Moment, Versions};
+use crate::views::as_one;
+
+/// Plans a query; refuses what would write or define anything, in whatever form it came. Each table is seen in one state.
+pub(crate) async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
+    as_one(plan_alone(state, statement)).await
+}
+
+async fn plan_alone(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
+    let StatementKind::Query { parsed, .. } = &statement.kind else {
+        return internal_err!("only queries have plans");
+    };
+    let parsed = prepared(state, statement, parsed).await?;
+    with_types(state, plan_parsed(state, parsed).await?)
+}
+
+/// The part of a statement that reads, with the versions of tables and the names of columns that are meant.
+pub(crate) async fn prepared(
+    state: &SessionState,
+    statement: &Statement,
+    question: &Parsed,
+) -> Result<Parsed, DataFusionError> {
+    let moments = &statement.moments;
+    let mut parsed = Parsed::clone(question);
+    let versions = Versions::of(state, moments).await?;
+    versions.apply(&mut parsed);
+    let spellings = spellings(state, &parsed, moments).await?;
+    if let Some(spelled) = statement.spelled(&spellings)? {
+        parsed = spelled;
+        versions.apply(&mut parsed);
+    }
+    statement.put_types(&mut parsed);
+    Ok(parsed)
+}
+
+/// Plans what reads, and `INSERT` of it; refuses what would write or define anything else. Types are those that stand there:
+/// see [`with_types`].
+pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let plan = match state.statement_to_plan(parsed.clone()).await {
+        Err(error) if error.strip_backtrace().contains("require unique expression names") => {
+            tell_columns_apart(&mut parsed);
+            state.statement_to_plan(parsed).await?
+        }
+        planned => planned?,
+    };
+    let plan = joinable(count_rows(plan)?)?;
+    let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    match &plan {
+        // The engine only says what would come: the lake writes it.
+        LogicalPlan::Dml(dml) if matches!(dml.op, WriteOp::Insert(_)) => reads_only.verify_plan(&dml.input)?,
+        plan => reads_only.verify_plan(plan)?,
+    }
+    Ok(plan)
+}
+
+/// A plan with values in place of its parameters.
+///
+/// # Errors
+/// If there are too few, or one is none of what the statement takes it for.
+pub(crate) fn filled(
+    state: &SessionState,
+    plan: LogicalPlan,
+    values: &[ScalarValue],
+) -> Result<Result<LogicalPlan, SqlError>, DataFusionError> {
+    if plan.get_parameter_names()?.is_empty() {
+        return parameters::fill(plan, values);
+    }
+    match parameters::fill(plan, values)? {
+        Ok(plan) => with_types(state, plan).map(Ok),
+        refused => Ok(refused),
+    }
+}
+
+/// The plan with nulls for its parameters: to know its columns.
+pub(super) fn with_nulls(
+    state: &SessionState,
+    plan: LogicalPlan,
+    types: &[Option<DataType>],
+) -> Result<LogicalPlan, DataFusionError> {
+    if types.is_empty() {
+        return Ok(plan);
+    }
+    let nulls = types.iter().map(|kind| ScalarValue::try_from(kind.as_ref().unwrap_or(&DataType::Utf8)));
+    let nulls = nulls.collect::<Result<Vec<_>, _>>()?;
+    // What can't be without a value says so when there is one.
+    Ok(plan.clone().with_param_values(nulls).and_then(|known| with_types(state, known)).unwrap_or(plan))
+}
+
+/// The plan with the types that its columns come to have. Until it is analyzed, a `UNION` has those of its first part, and a
+/// `CASE` that of its first value. As long as parameters are not known, it is as it was.
+pub(crate) fn with_types(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    if !plan.get_parameter_names()?.is_empty() {
+        return Ok(plan);
+    }
+    with_signs(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
+}
+
+/// Whole numbers of the engine that have no sign, such as `row_number()`, as those that have one: neither tables nor clients
+/// know others.
+fn with_signs(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let is_unsigned = |field: &Field| field.data_type().is_unsigned_integer();
+    if matches!(plan, LogicalPlan::Dml(_)) || !plan.schema().fields().iter().any(|field| is_unsigned(field)) {
+        return Ok(plan);
+    }
+    let columns = plan.schema().iter().map(|(table, field)| {
+        let column = Expr::Column(Column::from((table, field)));
+        if is_unsigned(field) {
+            cast(column, DataType::Int64).alias_qualified(table.cloned(), field.name())
+        } else {
+            column
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// The names of columns of the tables that a statement reads.
+async fn spellings(state: &SessionState, parsed: &Parsed, moments: &[Moment]) -> Result<Spellings, DataFusionError> {
+    let mut schemas = Vec::new();
+    for name in state.resolve_table_references(parsed)? {
+        let Ok(database) = state.schema_for_ref(name.clone()) else { continue };
+        let found = database.table(name.table()).await;
+        let found = found.map_err(|error| time_travel::located(moments, name.table(), error))?;
+        schemas.extend(found.map(|table| table.schema()));
+    }
+    Ok(Spellings::of(&schemas))
+}
