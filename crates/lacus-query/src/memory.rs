@@ -12,12 +12,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use datafusion::common::{DataFusionError, Result, resources_datafusion_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
-/// One part of so many is for those that have less than their share, and for what can't go to disk; and one part of so many of
-/// its share each operator finds free.
+/// One part of so many is for those that have less than their share, and for what can't go to disk.
 const KEPT_FREE: usize = 2;
 
+/// One part of so many of its share each operator finds free.
+const FIRST_BYTES: usize = 4;
+
 /// One part of so many is for what can't go to disk: a sort that did needs it to bring its rows together again.
-const FOR_FIXED: usize = 8;
+const FOR_FIXED: usize = 4;
 
 /// A bound on the memory of all operators together.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl MemoryPool for SharedMemory {
         let id = reservation.consumer().id();
         let kept = state.spillers.get(&id).map_or(0, |has| {
             let share = self.size / state.spillers.len();
-            let floor = share / KEPT_FREE;
+            let floor = share / FIRST_BYTES;
             let for_others = state.lacking(floor, id) + state.lacking_fixed(self.size / FOR_FIXED);
             match has + additional {
                 wanted if wanted > share => for_others.max(self.size / KEPT_FREE),
@@ -154,30 +156,31 @@ mod tests {
         let (greedy, modest, idle) = (spiller(&pool), spiller(&pool), spiller(&pool));
         greedy.try_grow(500).unwrap();
         assert!(greedy.try_grow(1).is_err());
-        modest.try_grow(209).unwrap();
+        modest.try_grow(167).unwrap();
         assert!(modest.try_grow(1).is_err());
         // It went to disk.
         greedy.free();
-        modest.try_grow(291).unwrap();
+        modest.try_grow(333).unwrap();
         assert!(modest.try_grow(1).is_err());
         drop((greedy, idle));
-        modest.try_grow(375).unwrap();
+        modest.try_grow(250).unwrap();
         assert!(modest.try_grow(1).is_err());
-        assert_eq!(pool.reserved(), 875);
+        assert_eq!(pool.reserved(), 750);
     }
 
     #[test]
     fn whoever_has_little_is_not_refused_for_others() {
         let pool = pool();
         let all: Vec<_> = (0..10).map(|_| spiller(&pool)).collect();
-        all[0].try_grow(425).unwrap();
-        // What is left is half a share for each that has nothing yet, and what can't go to disk has.
+        all[0].try_grow(500).unwrap();
+        // What is left is the first bytes of each that has nothing yet, and for what can't go to disk.
         assert!(all[1].try_grow(100).is_err());
         for spiller in &all[1..] {
-            spiller.try_grow(50).unwrap();
+            spiller.try_grow(25).unwrap();
         }
+        all[1].try_grow(25).unwrap();
         assert!(all[1].try_grow(1).is_err());
-        MemoryConsumer::new("fixed").register(&pool).try_grow(125).unwrap();
+        MemoryConsumer::new("fixed").register(&pool).try_grow(250).unwrap();
     }
 
     #[test]
@@ -185,10 +188,10 @@ mod tests {
         let pool = pool();
         let first = spiller(&pool);
         let others: Vec<_> = (0..9).map(|_| spiller(&pool)).collect();
-        first.try_grow(425).unwrap();
+        first.try_grow(500).unwrap();
         assert!(first.try_grow(1).is_err());
         drop(others);
-        first.try_grow(450).unwrap();
+        first.try_grow(250).unwrap();
     }
 
     #[test]
