@@ -1,8 +1,9 @@
 //! The keyring: who may send, and as what.
 //!
 //! A write key sends events of one source and nothing else; it may stand in a browser. An AWS key signs requests as AWS
-//! clients do. Keys live in `.lacus/keys.json`, replaced whole with each change: of a write key there is its digest only,
-//! the secret of an AWS key is encrypted (see `secret`). Any number of keys may be for one source, so that a new one
+//! clients do, to send events. A lake key opens the catalog and the files of tables to engines on other machines, and sends
+//! nothing. Keys live in `.lacus/keys.json`, replaced whole with each change: of a write key there is its digest only,
+//! the secret of the others is encrypted (see `secret`). Any number of keys may be for one source, so that a new one
 //! is handed out before an old one is revoked.
 
 mod rate;
@@ -43,6 +44,8 @@ pub enum Grant {
     },
     /// Signs requests as AWS clients do.
     Aws,
+    /// Reads and writes tables with other engines.
+    Lake,
 }
 
 /// A key to be made.
@@ -59,7 +62,7 @@ pub struct NewKey {
 /// A key as anybody may see it: no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyInfo {
-    /// The name it is revoked by: `key_…`; for AWS keys their access key id.
+    /// The name it is revoked by: `key_…`; for AWS and lake keys their access key id.
     pub id: String,
     /// What people call it.
     pub name: String,
@@ -83,7 +86,7 @@ pub struct CreatedKey {
 pub struct Key {
     /// The key.
     pub info: KeyInfo,
-    /// The secret access key of an AWS key; none when the master key does not open it.
+    /// The secret access key of an AWS or lake key; none when the master key does not open it.
     secret: Option<String>,
     rate: Option<Mutex<Bucket>>,
     clock: Arc<dyn Clock>,
@@ -100,6 +103,7 @@ pub struct Keyring {
 struct Keys {
     write: BTreeMap<Digest, Arc<Key>>,
     aws: BTreeMap<String, Arc<Key>>,
+    lake: BTreeMap<String, Arc<Key>>,
 }
 
 impl Keyring {
@@ -114,9 +118,9 @@ impl Keyring {
         for stored in store.keys() {
             keys.add(stored, store.reveal(stored), &clock)?;
         }
-        let sealed = keys.aws.values().filter(|key| key.secret.is_none()).count();
+        let sealed = keys.aws.values().chain(keys.lake.values()).filter(|key| key.secret.is_none()).count();
         if sealed > 0 {
-            tracing::warn!(keys = sealed, "the master key is not the one that these AWS keys were made with");
+            tracing::warn!(keys = sealed, "the master key is not the one that these AWS or lake keys were made with");
         }
         Ok(Self { store: Some(Mutex::new(store)), clock, keys: RwLock::new(keys) })
     }
@@ -136,6 +140,9 @@ impl Keyring {
         if new.name.len() > NAME_BYTES_MAX || new.name.chars().any(char::is_control) {
             return Err(Error::invalid(format!("the name of a key has {NAME_BYTES_MAX} bytes of text at most")));
         }
+        if new.grant == Grant::Lake && new.events_per_second.is_some() {
+            return Err(Error::invalid("a lake key sends no events, so it has no rate"));
+        }
         if new.events_per_second == Some(0) {
             return Err(
                 Error::invalid("a key may send 1 event per second at least").with_hint("revoke a key to stop it")
@@ -152,10 +159,13 @@ impl Keyring {
                 let digest = Digest::of(&secret);
                 (secret::key_id()?, secret, StoredKind::Write { source: source.to_string(), sha256: digest })
             }
-            Grant::Aws => {
+            Grant::Aws | Grant::Lake => {
                 let (id, secret) = (secret::access_key_id()?, secret::secret_access_key()?);
                 let sealed = store.seal(&id, &secret)?;
-                (id, secret, StoredKind::Aws { secret: sealed })
+                let is_aws = new.grant == Grant::Aws;
+                let kind =
+                    if is_aws { StoredKind::Aws { secret: sealed } } else { StoredKind::Lake { secret: sealed } };
+                (id, secret, kind)
             }
         };
         let NewKey { name, events_per_second, .. } = new;
@@ -171,7 +181,8 @@ impl Keyring {
     #[must_use]
     pub fn list(&self) -> Vec<KeyInfo> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<KeyInfo> = keys.write.values().chain(keys.aws.values()).map(|key| key.info.clone()).collect();
+        let all = keys.write.values().chain(keys.aws.values()).chain(keys.lake.values());
+        let mut all: Vec<KeyInfo> = all.map(|key| key.info.clone()).collect();
         all.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         all
     }
@@ -190,6 +201,7 @@ impl Keyring {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.write.retain(|_, key| key.info.id != id);
         keys.aws.remove(id);
+        keys.lake.remove(id);
         Ok(found)
     }
 
@@ -203,6 +215,18 @@ impl Keyring {
     /// The AWS key with this access key id.
     pub(crate) fn find_access_key(&self, access_key_id: &str) -> Option<Arc<Key>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).aws.get(access_key_id).cloned()
+    }
+
+    /// The secret of the lake key with this access key id; none too when the master key does not open it.
+    #[must_use]
+    pub fn lake_secret(&self, access_key_id: &str) -> Option<String> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).lake.get(access_key_id)?.secret.clone()
+    }
+
+    /// Whether there is any lake key.
+    #[must_use]
+    pub fn has_lake_keys(&self) -> bool {
+        !self.keys.read().unwrap_or_else(PoisonError::into_inner).lake.is_empty()
     }
 
     fn store(&self) -> Result<std::sync::MutexGuard<'_, Store>> {
@@ -234,6 +258,7 @@ impl Keys {
         let grant = match &stored.kind {
             StoredKind::Write { source, .. } => Grant::Write { source: StreamName::new(source)? },
             StoredKind::Aws { .. } => Grant::Aws,
+            StoredKind::Lake { .. } => Grant::Lake,
         };
         let info = KeyInfo {
             id: stored.id.clone(),
@@ -252,6 +277,10 @@ impl Keys {
                 key.secret = secret;
                 self.aws.insert(info.id.clone(), Arc::new(key));
             }
+            StoredKind::Lake { .. } => {
+                key.secret = secret;
+                self.lake.insert(info.id.clone(), Arc::new(key));
+            }
         }
         Ok(info)
     }
@@ -262,7 +291,7 @@ impl Key {
     pub(crate) fn source(&self) -> Option<&StreamName> {
         match &self.info.grant {
             Grant::Write { source } => Some(source),
-            Grant::Aws => None,
+            Grant::Aws | Grant::Lake => None,
         }
     }
 

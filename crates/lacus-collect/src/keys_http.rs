@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `POST /v1/keys` | `{"source":"web"}` or `{"aws":true}`, and `name`, `events_per_second`: makes a key, and tells its secret this once |
+//! | `POST /v1/keys` | `{"source":"web"}`, `{"aws":true}` or `{"lake":true}`, and `name`, `events_per_second`: makes a key, and tells its secret this once |
 //! | `GET /v1/keys` | all keys, without their secrets |
 //! | `DELETE /v1/keys/{id}` | revokes one |
 
@@ -31,6 +31,8 @@ struct Asked {
     source: Option<String>,
     #[serde(default)]
     aws: bool,
+    #[serde(default)]
+    lake: bool,
     events_per_second: Option<u32>,
 }
 
@@ -62,13 +64,14 @@ async fn create(
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Result<Json<WireKey>, Refusal> {
     let Json(asked) = asked.map_err(|error| refused(Error::invalid(error.body_text())))?;
-    let grant = match (asked.source, asked.aws) {
-        (Some(source), false) => Grant::Write { source: StreamName::new(&source).map_err(refused)? },
-        (None, true) => Grant::Aws,
+    let grant = match (asked.source, asked.aws, asked.lake) {
+        (Some(source), false, false) => Grant::Write { source: StreamName::new(&source).map_err(refused)? },
+        (None, true, false) => Grant::Aws,
+        (None, false, true) => Grant::Lake,
         _ => {
             return Err(refused(
-                Error::invalid("a key is for a source or for AWS clients")
-                    .with_hint("send {\"source\":\"web\"} or {\"aws\":true}"),
+                Error::invalid("a key is for a source, for AWS clients or for the lake")
+                    .with_hint("send {\"source\":\"web\"}, {\"aws\":true} or {\"lake\":true}"),
             ));
         }
     };
@@ -119,6 +122,7 @@ fn wire(info: KeyInfo) -> WireKey {
     let (kind, source) = match info.grant {
         Grant::Write { source } => ("write", Some(source.to_string())),
         Grant::Aws => ("aws", None),
+        Grant::Lake => ("lake", None),
     };
     WireKey {
         id: info.id,

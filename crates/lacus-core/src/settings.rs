@@ -60,7 +60,8 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Address of the one port for every HTTP protocol (HTTP/1.1 and HTTP/2 without TLS).
+    /// Address of the one port for every HTTP protocol (HTTP/1.1 and HTTP/2 without TLS). One that others can reach needs
+    /// `lake.bucket`: they are answered at the Iceberg catalog and for files, with a key, and nowhere else.
     pub http: SocketAddr,
     /// Address of the Postgres wire protocol. One that others can reach needs users first: `lacus user create`.
     pub postgres: SocketAddr,
@@ -273,9 +274,9 @@ impl Settings {
         }
         // The Postgres port knows its users only when the project is open: it is looked at there.
         let http = self.server.http;
-        if !http.ip().is_loopback() {
+        if !http.ip().is_loopback() && self.lake.bucket.is_none() {
             return Err(Error::invalid(format!(
-                "refusing to listen on {http}: lacus asks nobody who they are over HTTP yet, so anybody who reaches this address could read and write everything"
+                "refusing to listen on {http}: but for a lake that is served with lake.bucket, lacus asks nobody who they are over HTTP yet, so anybody who reaches this address could read and write everything"
             ))
             .with_hint("listen on 127.0.0.1 and put an authenticating proxy in front, or use an SSH tunnel"));
         }

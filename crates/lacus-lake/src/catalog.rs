@@ -342,7 +342,7 @@ type TakenOver = (i64, Warehouse, [Vec<(TableName, String)>; 2], Vec<String>, Ra
 fn take_over(sql: &mut dyn Sql, here: &Warehouse, now: Timestamp) -> Result<TakenOver> {
     sql.execute("UPDATE lake SET writer_epoch = writer_epoch + 1", &[])?;
     let lake = the_lake(sql, "SELECT writer_epoch, warehouse FROM lake")?;
-    let warehouse = Warehouse::recorded(&lake.text(1)?);
+    let warehouse = here.with_recorded(&lake.text(1)?);
     here.must_lead_to(&warehouse)?;
     let leftovers = "SELECT path FROM leftovers WHERE delete_after IS NULL OR delete_after <= ?1";
     let leftovers = sql.query(leftovers, &[now.as_micros().into()])?;

@@ -86,7 +86,7 @@ impl Check<'_> {
     }
 
     fn warehouse(&mut self) {
-        if !self.lake.files.warehouse.is_local() {
+        if !self.lake.files.warehouse.has_file_urls() {
             return;
         }
         let base = self.lake.files.warehouse.base();

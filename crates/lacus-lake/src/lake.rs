@@ -35,9 +35,9 @@ use crate::proposals::{Misfitting, misfitting};
 use crate::raw::RawFile;
 use crate::refill::{RefillReport, refill_files};
 use crate::replay::{Replay, count_positions, replay};
-use crate::rollback::{self, RollbackReport};
 use crate::s3::{Bucket, client_properties};
 use crate::schema::{SchemaChange, TableSchema};
+use crate::served::Served;
 use crate::store::{DurableDirectory, make_directory};
 use crate::table::{LiveFile, Table, TableState};
 use crate::views::{self, View};
@@ -53,6 +53,8 @@ pub struct Lake {
     store_properties: BTreeMap<String, String>,
     /// Where SQL may write and read files that are not the lake's.
     outside: Arc<Outside>,
+    /// The files as engines on other machines have them, if they are served.
+    served: Option<Arc<Served>>,
 }
 
 /// What the lake's parts share.
@@ -166,13 +168,21 @@ impl Lake {
             Some(location) => (Warehouse::of_bucket(location), Arc::new(Bucket::open(location, &settings.s3).await?)),
             None => {
                 let files = directory.join("lake");
-                let warehouse = Warehouse::of_directory(&files)?;
+                let warehouse = match &settings.bucket {
+                    Some(bucket) => Warehouse::served_as(bucket),
+                    None => Warehouse::of_directory(&files)?,
+                };
                 (warehouse, Arc::new(blocking(move || DurableDirectory::open(&files)).await?))
             }
         };
-        let lake = Self::open_with(directory, place, warehouse, store, clock).await?;
-        let store_properties = settings.location.as_ref().map(|_| client_properties(&settings.s3)).unwrap_or_default();
-        Ok(Self { store_properties, ..lake })
+        let lake = Self::open_with(directory.clone(), place, warehouse, store, clock).await?;
+        let is_bucket = settings.location.is_some() || settings.bucket.is_some();
+        let store_properties = if is_bucket { client_properties(&settings.s3) } else { BTreeMap::new() };
+        let served = match settings.bucket.clone() {
+            Some(bucket) => Some(Served::open(Arc::clone(&lake.inner), bucket, directory.join("uploads")).await?),
+            None => None,
+        };
+        Ok(Self { store_properties, served: served.map(Arc::new), ..lake })
     }
 
     /// Opens the lake with its files in `store`, which other engines know as `warehouse`.
@@ -213,7 +223,7 @@ impl Lake {
             databases.into_iter().map(|(name, properties)| (name, stands_for(&properties))).collect();
         let views = views::load_all(&inner, views).await?;
         *write(&inner.views) = views;
-        Ok(Self { inner: Arc::new(inner), store_properties: BTreeMap::new(), outside: Arc::default() })
+        Ok(Self { inner: Arc::new(inner), store_properties: BTreeMap::new(), outside: Arc::default(), served: None })
     }
 
     /// Lets SQL write and read files at these places, instead of nowhere.
@@ -268,42 +278,6 @@ impl Lake {
     /// `NotFound` if there is no such version, or no longer; `Corrupt` if its metadata can't be read.
     pub async fn table_at(&self, table: &Table, version: &Version) -> Result<Arc<TableState>> {
         history::state_at(&self.inner, table, version).await
-    }
-
-    /// Gives a snapshot of a table a name, and says which one it is: it does not expire. The same again changes nothing.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such version, `Exists` if another snapshot has the name, `Limited` if there are too many.
-    pub async fn tag(&self, table: &Arc<Table>, name: &str, version: Version) -> Result<i64> {
-        detached(rollback::tag(Arc::clone(&self.inner), Arc::clone(table), name.to_owned(), version)).await
-    }
-
-    /// Takes a tag away, and says which snapshot it had.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such tag.
-    pub async fn untag(&self, table: &Arc<Table>, name: &str) -> Result<i64> {
-        detached(rollback::untag(Arc::clone(&self.inner), Arc::clone(table), name.to_owned())).await
-    }
-
-    /// Returns a table to the rows that a version of it had: rows of its tail stay, offsets and columns too. Dropping the
-    /// future does not stop it.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such version; `Unavailable` when the store or the catalog refuses: nothing changed then.
-    pub async fn rollback(&self, table: &Arc<Table>, version: Version) -> Result<RollbackReport> {
-        detached(rollback::rollback(Arc::clone(&self.inner), Arc::clone(table), version)).await
-    }
-
-    /// Lets all snapshots of a table but the last one go, with their tags, and says how many: nobody can ask for rows that
-    /// are no longer in the table. Their files are deleted after the grace period.
-    ///
-    /// # Errors
-    /// `Unavailable` when the store or the catalog refuses: nothing changed then.
-    pub async fn forget_history(&self, table: &Arc<Table>) -> Result<usize> {
-        let (inner, table) = (Arc::clone(&self.inner), Arc::clone(table));
-        let expired = detached(async move { rollback::expire_all(&inner, &[table]).await }).await?;
-        Ok(expired.into_values().sum())
     }
 
     /// Makes a table with `schema`, durably; the one that exists is returned as it is.
@@ -431,6 +405,9 @@ impl Lake {
     /// # Errors
     /// `Unavailable` when the store or the catalog refuses: what is left is deleted by the next commit or the next call.
     pub async fn sweep(&self) -> Result<usize> {
+        if let Some(served) = &self.served {
+            served.sweep().await;
+        }
         sweep_idle(&self.inner).await
     }
 
@@ -455,11 +432,17 @@ impl Lake {
         Arc::clone(&self.inner.files.store)
     }
 
-    /// What engines must know to reach the store, as Iceberg's clients call it: `s3.endpoint`. Nothing for files on this
-    /// machine, and no credentials.
+    /// What engines must know to reach the store, as Iceberg's clients call it: `s3.endpoint`, unless we are the store. Nothing
+    /// for files that engines open by themselves on this machine, and no credentials.
     #[must_use]
     pub fn store_properties(&self) -> &BTreeMap<String, String> {
         &self.store_properties
+    }
+
+    /// The files as engines on other machines have them; none if they are not served.
+    #[must_use]
+    pub fn served(&self) -> Option<&Arc<Served>> {
+        self.served.as_ref()
     }
 
     /// Files are merged only as long as so much of the disk stays free: commits need room to take over what the log holds.

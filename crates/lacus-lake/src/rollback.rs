@@ -16,7 +16,7 @@ use crate::commit::{begin_publishing, conclude};
 use crate::history::{Version, find};
 use crate::kernel::refs::{RefChange, plan_refs, plan_rollback, refs_of};
 use crate::kernel::{Base, Names};
-use crate::lake::Inner;
+use crate::lake::{Inner, Lake, detached};
 use crate::leftovers::{discard, sweep};
 use crate::table::{LiveFile, Table};
 
@@ -36,6 +36,44 @@ pub struct RollbackReport {
     pub rows_before: u64,
     /// Committed rows now.
     pub rows_after: u64,
+}
+
+impl Lake {
+    /// Gives a snapshot of a table a name, and says which one it is: it does not expire. The same again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such version, `Exists` if another snapshot has the name, `Limited` if there are too many.
+    pub async fn tag(&self, table: &Arc<Table>, name: &str, version: Version) -> Result<i64> {
+        detached(tag(Arc::clone(self.shared_inner()), Arc::clone(table), name.to_owned(), version)).await
+    }
+
+    /// Takes a tag away, and says which snapshot it had.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such tag.
+    pub async fn untag(&self, table: &Arc<Table>, name: &str) -> Result<i64> {
+        detached(untag(Arc::clone(self.shared_inner()), Arc::clone(table), name.to_owned())).await
+    }
+
+    /// Returns a table to the rows that a version of it had: rows of its tail stay, offsets and columns too. Dropping the
+    /// future does not stop it.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such version; `Unavailable` when the store or the catalog refuses: nothing changed then.
+    pub async fn rollback(&self, table: &Arc<Table>, version: Version) -> Result<RollbackReport> {
+        detached(rollback(Arc::clone(self.shared_inner()), Arc::clone(table), version)).await
+    }
+
+    /// Lets all snapshots of a table but the last one go, with their tags, and says how many: nobody can ask for rows that
+    /// are no longer in the table. Their files are deleted after the grace period.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store or the catalog refuses: nothing changed then.
+    pub async fn forget_history(&self, table: &Arc<Table>) -> Result<usize> {
+        let (inner, table) = (Arc::clone(self.shared_inner()), Arc::clone(table));
+        let expired = detached(async move { expire_all(&inner, &[table]).await }).await?;
+        Ok(expired.into_values().sum())
+    }
 }
 
 /// Gives a snapshot a name, and says which one it is. The same again changes nothing.

@@ -13,6 +13,8 @@ use object_store::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warehouse {
     base: String,
+    /// Whether the files are on a disk of this machine, whatever the base says.
+    is_local: bool,
 }
 
 impl Warehouse {
@@ -21,16 +23,26 @@ impl Warehouse {
         let text = directory.to_str().ok_or_else(|| {
             Error::invalid(format!("the lake's directory {} is not named in UTF-8", directory.display()))
         })?;
-        Ok(Self { base: format!("file://{}", text.trim_end_matches('/')) })
+        Ok(Self { base: format!("file://{}", text.trim_end_matches('/')), is_local: true })
     }
 
     /// The warehouse in a bucket.
     pub(crate) fn of_bucket(location: &Location) -> Self {
-        Self { base: location.to_string() }
+        Self { base: location.to_string(), is_local: false }
+    }
+
+    /// The warehouse in a directory whose files lacus serves as a bucket.
+    pub(crate) fn served_as(bucket: &str) -> Self {
+        Self { base: format!("s3://{bucket}"), is_local: true }
     }
 
     /// Whether the files are on a disk of this machine.
     pub(crate) fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Whether engines open the files on this machine's disk by themselves.
+    pub(crate) fn has_file_urls(&self) -> bool {
         self.base.starts_with("file://")
     }
 
@@ -39,16 +51,16 @@ impl Warehouse {
     /// # Errors
     /// `Invalid` if the settings lead elsewhere than the catalog says.
     pub(crate) fn must_lead_to(&self, recorded: &Self) -> Result<()> {
-        if self == recorded || self.is_local() && recorded.is_local() {
+        if self.base == recorded.base || self.has_file_urls() && recorded.has_file_urls() {
             return Ok(());
         }
         Err(Error::invalid(format!("this lake was made at {}, and the settings say {}", recorded.base, self.base))
-            .with_hint("set lake.location back to where the lake is; for a new place make a new project"))
+            .with_hint("the files of tables name each other by that: set lake.location and lake.bucket back to what they were when the lake was made; for another place make a new project"))
     }
 
-    /// The warehouse with a recorded base.
-    pub(crate) fn recorded(base: &str) -> Self {
-        Self { base: base.to_owned() }
+    /// The warehouse here, with the base that is recorded.
+    pub(crate) fn with_recorded(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), is_local: self.is_local }
     }
 
     /// The base, without a slash at its end.
@@ -73,6 +85,20 @@ impl Warehouse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lake_is_served_from_its_making_on_or_never() {
+        let here = Warehouse::of_directory(FilePath::new("/srv/lake")).unwrap();
+        let (served, other) = (Warehouse::served_as("lake"), Warehouse::served_as("other"));
+        assert!(served.is_local() && !served.has_file_urls());
+        assert!(
+            served.must_lead_to(&served).is_ok() && here.must_lead_to(&here.with_recorded("file:///moved")).is_ok()
+        );
+        for (settings, recorded) in [(&served, &here), (&here, &served), (&other, &served)] {
+            let error = settings.must_lead_to(recorded).unwrap_err();
+            assert!(error.hint().unwrap_or_default().contains("lake.bucket"), "{error}");
+        }
+    }
 
     #[test]
     fn a_url_and_a_path_name_the_same_file() {

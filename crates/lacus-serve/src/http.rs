@@ -11,10 +11,12 @@
 //! | `/v1/users/…` | who may ask over the Postgres protocol (see [`users`]) |
 //! | `/v1/streams/…` | streams: make, reshard, read, follow (see [`streams`]) |
 //! | `/iceberg/v1/…` | the Iceberg REST catalog (see [`iceberg`]) |
+//! | `/{bucket}/…` | the files of a lake that is served (see [`files`]) |
 //! | `GET /livez` | the process answers |
 //! | `GET /readyz` | it answers questions: what the log had at start is visible |
 
 mod erase;
+mod files;
 mod iceberg;
 mod misfits;
 mod object;
@@ -39,8 +41,11 @@ use lacus_stream::Log;
 use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
+use crate::engines::Engines;
 use crate::http::refusal::Refusal;
 use crate::users::Users;
+
+pub use self::files::{is_in_bucket, is_signed_for_files, with_files};
 
 /// Queries over HTTP that run at once; more wait a while for their turn.
 const QUERIES_MAX: usize = 64;
@@ -57,9 +62,17 @@ pub struct Served {
     pub log: Log,
     /// Who may ask over the Postgres protocol.
     pub users: Arc<Users>,
+    /// The keys of engines on other machines.
+    pub engines: Arc<Engines>,
+    /// The address at which those find files; without it, the one by which they came.
+    pub address: Option<String>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
+
+/// Marks a request that comes from another machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Elsewhere;
 
 struct Inner {
     served: Served,
@@ -82,6 +95,7 @@ pub fn router(served: Served) -> Router {
         erasing: AsyncMutex::default(),
         was_ready: AtomicBool::new(false),
     };
+    let shared = Arc::new(inner);
     Router::new()
         // JSON around the statement may take as much again.
         .route("/v1/sql", post(sql::answer).layer(DefaultBodyLimit::max(2 * SQL_BYTES_MAX)))
@@ -89,13 +103,13 @@ pub fn router(served: Served) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/erase", post(erase::erase))
         .merge(streams::routes())
-        .merge(iceberg::routes())
+        .merge(iceberg::routes(&shared))
         .merge(tables::routes())
         .merge(misfits::routes())
         .merge(users::routes())
         .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
-        .with_state(Arc::new(inner))
+        .with_state(shared)
 }
 
 #[derive(Serialize)]

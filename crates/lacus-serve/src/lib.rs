@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+pub mod engines;
 pub mod http;
 pub mod postgres;
 pub mod users;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::engines::Engines;
 use crate::http::{Served, router};
 use crate::postgres::Door;
 use crate::users::Users;
@@ -51,8 +52,17 @@ impl TestServer {
         let door = Door::open(&settings::Postgres::default(), directory.path(), Arc::clone(&users), postgres).unwrap();
         let (asked, door) = (engine.clone(), Arc::new(door));
         tokio::spawn(crate::postgres::serve(listener, asked, deliveries.clone(), door, 16, shutdown.clone()));
-        let served =
-            Served { engine, deliveries: deliveries.clone(), lake, log: log.clone(), users: Arc::clone(&users), clock };
+        let engines = Arc::new(Engines::new(|_| None, || false, Arc::clone(&clock)));
+        let served = Served {
+            engine,
+            deliveries: deliveries.clone(),
+            lake,
+            log: log.clone(),
+            users: Arc::clone(&users),
+            engines,
+            address: None,
+            clock,
+        };
         Self { postgres, router: router(served), shutdown, deliveries, users, log, _directory: directory }
     }
 

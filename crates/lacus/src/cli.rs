@@ -176,6 +176,9 @@ pub(crate) struct CreateKey {
     /// An access key for AWS clients
     #[arg(long, group = "grant")]
     pub(crate) aws: bool,
+    /// A key for engines that read and write tables, from other machines, too
+    #[arg(long, group = "grant")]
+    pub(crate) lake: bool,
     /// What people call it
     #[arg(long, default_value = "")]
     pub(crate) name: String,

@@ -2,6 +2,7 @@
 //!
 //! Every wait has a bound, so that a slow or silent client holds a connection, and nothing else, for a limited time.
 
+mod elsewhere;
 mod patience;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use axum::extract::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use lacus_serve::http::Elsewhere;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,8 @@ use tower::{ServiceExt, service_fn};
 use tracing::{debug, warn};
 
 use crate::http::patience::{Answered, Asked, PATIENCE, Patience};
+
+pub(crate) use self::elsewhere::open_to_others;
 
 /// Requests that run when the server stops have this long to finish.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
@@ -94,12 +98,16 @@ async fn converse(
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "could not set TCP_NODELAY");
     }
+    let is_from_elsewhere = elsewhere::is_from_elsewhere(peer, socket.local_addr().ok());
     let patience = Arc::new(Patience::new(PATIENCE));
     let answering = Arc::clone(&patience);
     let service = service_fn(move |request: hyper::Request<_>| {
         let (router, patience, turn) = (router.clone(), Arc::clone(&answering), answering.turn());
         let mut request = request.map(Asked::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        if is_from_elsewhere {
+            request.extensions_mut().insert(Elsewhere);
+        }
         async move {
             let response = router.oneshot(request).await;
             drop(turn);

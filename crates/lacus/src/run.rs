@@ -161,7 +161,9 @@ fn environment() -> Vec<(String, String)> {
 fn log_to_stderr(environment: &[(String, String)], command: &Command) {
     let default = if matches!(command, Command::Up) { LOG_DEFAULT } else { "warn" };
     let asked = variable(environment, "LACUS_LOG").or_else(|| variable(environment, "RUST_LOG"));
-    let filter = EnvFilter::new(asked.unwrap_or(default));
+    // Below warnings this library tells which signature a request should have had; and it takes what clients do wrong for errors.
+    let quiet = "s3s=off".parse().expect("it is a directive");
+    let filter = EnvFilter::new(asked.unwrap_or(default)).add_directive(quiet);
     let colour = std::io::stderr().is_terminal() && variable(environment, "NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
 }

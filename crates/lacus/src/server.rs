@@ -11,6 +11,7 @@ use lacus_core::{Clock, Context, Kind, Result};
 use lacus_flow::Deliveries;
 use lacus_lake::{Lake, Outside};
 use lacus_query::Engine;
+use lacus_serve::engines::Engines;
 use lacus_serve::http::Served;
 use lacus_serve::postgres::Door;
 use lacus_serve::users::Users;
@@ -75,9 +76,9 @@ impl Parts {
         let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, settings, Arc::clone(clock)).await?;
         let engine = Engine::new(Arc::clone(&lake), Arc::new(deliveries.clone()), &settings.query)?;
         let users = Arc::new(Users::open(&project.data(), Arc::clone(clock))?);
-        let keyring = Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?;
-        let collect =
-            Collect::new(log.clone(), Arc::new(settings.clone()), schemas, Arc::new(keyring), Arc::clone(clock));
+        let keyring = Arc::new(Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?);
+        let engines = Arc::new(engines(&keyring, clock));
+        let collect = Collect::new(log.clone(), Arc::new(settings.clone()), schemas, keyring, Arc::clone(clock));
         let numbers = metrics::Sources {
             collect: collect.clone(),
             log: log.clone(),
@@ -93,10 +94,17 @@ impl Parts {
                 lake: Arc::clone(&lake),
                 log: log.clone(),
                 users: Arc::clone(&users),
+                engines: Arc::clone(&engines),
+                address: settings.lake.address.clone(),
                 clock: Arc::clone(clock),
             }))
             .method_not_allowed_fallback(lacus_collect::wrong_method)
             .fallback(lacus_collect::not_found);
+        let router = match lake.served() {
+            Some(served) => lacus_serve::http::with_files(router, served, &engines),
+            None => router,
+        };
+        let router = http::open_to_others(router, settings.lake.bucket.as_deref());
         Ok(Self { log, lake, deliveries, router, users, engine, lock })
     }
 
@@ -190,6 +198,13 @@ impl Server {
         self.parts.close().await
     }
 }
+
+/// The keys of engines, as the keyring has them.
+fn engines(keyring: &Arc<Keyring>, clock: &Arc<dyn Clock>) -> Engines {
+    let (secrets, keys) = (Arc::clone(keyring), Arc::clone(keyring));
+    Engines::new(move |id| secrets.lake_secret(id), move || keys.has_lake_keys(), Arc::clone(clock))
+}
+
 async fn bind_or_any(address: SocketAddr, setting: &str) -> Result<TcpListener> {
     match run::bind(address, setting).await {
         Err(error) if error.kind() == Kind::Unavailable => run::bind(SocketAddr::new(address.ip(), 0), setting).await,

@@ -55,6 +55,7 @@ pub(super) struct StoredKey {
 pub(super) enum StoredKind {
     Write { source: String, sha256: Digest },
     Aws { secret: String },
+    Lake { secret: String },
 }
 
 impl Store {
@@ -88,7 +89,7 @@ impl Store {
 
     /// The secret of a key, if the master key opens it.
     pub(super) fn reveal(&self, key: &StoredKey) -> Option<String> {
-        let StoredKind::Aws { secret } = &key.kind else { return None };
+        let (StoredKind::Aws { secret } | StoredKind::Lake { secret }) = &key.kind else { return None };
         self.master.as_ref()?.open(&key.id, secret)
     }
 
@@ -140,7 +141,7 @@ fn stored_master(directory: &Path) -> Result<Option<MasterKey>> {
     match fs::read_to_string(&path) {
         Ok(text) => MasterKey::parse(&text).map(Some).map_err(|_| {
             Error::corrupt(format!("{} is damaged: it is no master key", path.display()))
-                .with_hint("restore it from a backup; if there is none, remove it and make new AWS keys")
+                .with_hint("restore it from a backup; if there is none, remove it and make new AWS and lake keys")
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context(format!("read {}", path.display())),

@@ -37,6 +37,31 @@ fn keys_are_found_by_their_secret_and_after_reopening() {
 }
 
 #[test]
+fn a_lake_key_opens_the_lake_and_no_other_key_does() {
+    let directory = TempDir::new().unwrap();
+    let keyring = open(directory.path(), None).unwrap();
+    let (web, producer) = (keyring.create(write("web")).unwrap(), keyring.create(aws()).unwrap());
+    assert!(!keyring.has_lake_keys());
+    let new = NewKey { name: "notebooks".to_owned(), grant: Grant::Lake, events_per_second: None };
+    assert!(keyring.create(NewKey { events_per_second: Some(1), ..new.clone() }).is_err());
+    let lake = keyring.create(new).unwrap();
+    for keyring in [keyring, open(directory.path(), None).unwrap()] {
+        assert_eq!(keyring.lake_secret(&lake.info.id).as_ref(), Some(&lake.secret));
+        for other in [&web.info.id, &web.secret, &producer.info.id] {
+            assert_eq!(keyring.lake_secret(other), None);
+        }
+        // It sends nothing either.
+        assert!(keyring.find_access_key(&lake.info.id).is_none() && keyring.find_write_key(&lake.secret).is_none());
+        assert!(keyring.has_lake_keys() && keyring.list().contains(&lake.info));
+    }
+    let stored = std::fs::read_to_string(directory.path().join("keys.json")).unwrap();
+    assert!(!stored.contains(&lake.secret));
+    let keyring = open(directory.path(), None).unwrap();
+    keyring.revoke(&lake.info.id).unwrap();
+    assert!(!keyring.has_lake_keys() && keyring.lake_secret(&lake.info.id).is_none());
+}
+
+#[test]
 fn secrets_are_not_on_disk_as_they_are_and_files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let directory = TempDir::new().unwrap();

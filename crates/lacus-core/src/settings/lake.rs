@@ -14,6 +14,12 @@ pub struct Lake {
     /// Where the files of tables and raw events are: `s3://bucket/prefix`. Without it, in `.lacus/lake`. It is set before the
     /// first start and never changes.
     pub location: Option<Location>,
+    /// Serves the files in `.lacus/lake` to engines on other machines, as a bucket of this name, over the protocol of S3 on
+    /// the HTTP port: tables then are at `s3://<bucket>/…`. It is set before the first start and never changes.
+    pub bucket: Option<String>,
+    /// The address at which engines on other machines find the files of `bucket`, if it is not the one at which they found
+    /// the catalog: `https://lake.example.com`.
+    pub address: Option<String>,
     /// The PostgreSQL database with the catalog: `postgres://user@host/database`. It may hold a password, so it is never shown
     /// and may stand in the environment: `LACUS__LAKE__CATALOG`. Without it, the catalog is `.lacus/catalog.db`.
     pub catalog: Secret,
@@ -58,6 +64,7 @@ impl Lake {
     }
 
     pub(super) fn check(&self) -> Result<()> {
+        self.check_served()?;
         match self.catalog_url().map(|url| url.reveal().split_once("://")) {
             None | Some(Some(("postgres" | "postgresql", _))) => {}
             Some(_) => {
@@ -71,6 +78,42 @@ impl Lake {
                 .with_hint("lake.s3.endpoint = \"https://minio.internal:9000\"")),
         }
     }
+}
+
+impl Lake {
+    fn check_served(&self) -> Result<()> {
+        if self.bucket.is_some() && self.location.is_some() {
+            return Err(Error::invalid(
+                "lake.bucket serves the files of a folder, and lake.location says that they are elsewhere",
+            )
+            .with_hint("engines find files in a bucket by themselves: leave lake.bucket out"));
+        }
+        if let Some(wrong) = self.bucket.as_ref().filter(|name| !is_bucket(name)) {
+            return Err(Error::invalid(format!("lake.bucket = \"{wrong}\" is no name of a bucket")).with_hint(
+                "3 to 63 lowercase letters, digits and -, such as \"lake\"; not what the HTTP port has already",
+            ));
+        }
+        match self.address.as_ref().map(|address| address.split_once("://")) {
+            None => Ok(()),
+            Some(Some(("http" | "https", host))) if !host.is_empty() && !host.contains(['/', '?', '#', '@']) => Ok(()),
+            Some(_) => Err(Error::invalid("lake.address is no address of a server")
+                .with_hint("lake.address = \"https://lake.example.com\", without a path")),
+        }
+    }
+}
+
+/// What the HTTP port has already below its root, and a bucket would hide.
+const TAKEN_BUCKETS: [&str; 4] = ["iceberg", "livez", "metrics", "readyz"];
+
+/// As Amazon has them, without dots.
+fn is_bucket(name: &str) -> bool {
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (3..=63).contains(&name.len())
+        && name.bytes().all(of_name)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.starts_with("xn--")
+        && !TAKEN_BUCKETS.contains(&name)
 }
 
 impl S3 {
@@ -148,6 +191,24 @@ mod tests {
         {
             let error = Settings::load(&format!("[lake]\nlocation = \"{wrong}\"\n"), []).unwrap_err();
             assert!(error.message().contains("s3://bucket/prefix"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_served_lake_has_a_name_that_buckets_may_have() {
+        let lake = Settings::load("[lake]\nbucket = \"lake\"\naddress = \"https://lake.example.com:8484\"\n", [])
+            .unwrap()
+            .lake;
+        assert_eq!(lake.bucket.as_deref(), Some("lake"));
+        for wrong in ["", "v1", "Lake", "iceberg", "-lake", "la.ke", "la/ke", "xn--lake"] {
+            let error = Settings::load(&format!("[lake]\nbucket = \"{wrong}\"\n"), []).unwrap_err();
+            assert!(error.message().contains("no name of a bucket"), "{wrong}: {error}");
+        }
+        let error = Settings::load(&format!("{BUCKET}bucket = \"lake\"\n"), []).unwrap_err();
+        assert!(error.message().contains("elsewhere"), "{error}");
+        for wrong in ["", "lake.example.com", "ftp://lake", "http://lake/path", "http://"] {
+            let error = Settings::load(&format!("[lake]\nbucket = \"lake\"\naddress = \"{wrong}\"\n"), []).unwrap_err();
+            assert!(error.message().contains("no address"), "{wrong}: {error}");
         }
     }
 

@@ -65,6 +65,7 @@ fn values_that_cannot_be_are_refused() {
     check_refused("[stream]\npartitions = 0\n", &[], "[stream] partitions = 0: a stream has 1 to 1024 partitions");
     let error = load("[server]\nhttp = \"0.0.0.0:8484\"\n", &[]).unwrap_err();
     assert!(error.message().starts_with("refusing to listen on 0.0.0.0:8484"), "{error}");
+    load("[server]\nhttp = \"0.0.0.0:8484\"\n[lake]\nbucket = \"lake\"\n", &[]).unwrap();
     assert!(load("[sources.\"No Good\"]\n", &[]).is_err());
 }
 

@@ -69,7 +69,8 @@ async fn a_new_catalog_remembers_where_it_was_made() {
         assert_eq!(opened.warehouse.base(), base);
         assert_eq!((opened.tables, opened.leftovers, opened.raw), (vec![], vec![], RawTotals::default()));
         drop(opened.catalog);
-        let elsewhere = Catalog::open(place.place(), Warehouse::recorded("file:///elsewhere"), NOW).await.unwrap();
+        let elsewhere =
+            Catalog::open(place.place(), Warehouse::of_directory(Path::new("/elsewhere")).unwrap(), NOW).await.unwrap();
         assert_eq!(elsewhere.warehouse.base(), base);
         assert_eq!(elsewhere.catalog.epoch, 2);
     }

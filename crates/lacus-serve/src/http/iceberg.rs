@@ -2,11 +2,12 @@
 //!
 //! Paths, bodies and errors are those of the Iceberg REST specification
 //! (<https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml>) below `/iceberg`, without a prefix. A
-//! namespace is a database of the lake, so it has one level. Nobody is asked who they are, as on all of this port: tokens
-//! are accepted and not looked at.
+//! namespace is a database of the lake, so it has one level. Once there is a lake key, if the lake's files are served, and from
+//! other machines, nothing is answered without a token (see [`door`]); otherwise nobody is asked who they are, as on all of this port.
 
 mod body;
 mod changes;
+mod door;
 mod error;
 mod names;
 mod namespaces;
@@ -14,19 +15,19 @@ mod page;
 mod tables;
 mod views;
 
+use std::sync::Arc;
+
 use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use serde::Serialize;
+use axum::{Json, Router, middleware};
 use serde_json::{Value, json};
 
+use self::door::Asker;
 use self::error::Refused;
 use super::Shared;
 
 /// The most bytes of a request. A commit of a table with ten thousand columns takes about two megabytes.
 const BODY_BYTES_MAX: usize = 16 << 20;
-/// So long a token is good for. Nobody looks at it; clients ask for a new one after it.
-const TOKEN_SECONDS: u32 = 86_400;
 
 /// What is served, as a client may ask for it.
 const ENDPOINTS: [&str; 25] = [
@@ -58,10 +59,9 @@ const ENDPOINTS: [&str; 25] = [
 ];
 
 /// The routes of the catalog.
-pub(super) fn routes() -> Router<Shared> {
+pub(super) fn routes(shared: &Shared) -> Router<Shared> {
     let catalog = Router::new()
         .route("/v1/config", get(config))
-        .route("/v1/oauth/tokens", post(token))
         .route("/v1/namespaces", get(namespaces::list).post(namespaces::create))
         .route("/v1/namespaces/{namespace}", get(namespaces::load).head(namespaces::exists).delete(namespaces::drop))
         .route("/v1/namespaces/{namespace}/properties", post(namespaces::change))
@@ -85,33 +85,20 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/v1/namespaces/{namespace}/tables/{table}/metrics", post(tables::metrics))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .method_not_allowed_fallback(async || Refused::unsupported())
-        .fallback(async || Refused::unknown_route());
-    Router::new().nest("/iceberg", catalog)
+        .fallback(async || Refused::unknown_route())
+        .layer(middleware::from_fn_with_state(Arc::clone(shared), door::open));
+    // Whoever has no token yet asks for one.
+    let tokens = Router::new()
+        .route("/v1/oauth/tokens", post(door::token))
+        .layer(DefaultBodyLimit::max(door::FORM_BYTES_MAX))
+        .method_not_allowed_fallback(async || Refused::unsupported());
+    Router::new().nest("/iceberg", catalog.merge(tokens))
 }
 
-/// What a client needs to know first: the URI is enough, and credentials if files are in a bucket. A client may reach the
-/// bucket by another address, so that its own settings come first.
-async fn config(State(shared): State<Shared>) -> Json<Value> {
-    let defaults = shared.served.lake.store_properties();
-    Json(json!({ "defaults": defaults, "overrides": {}, "endpoints": ENDPOINTS }))
-}
-
-#[derive(Serialize)]
-struct Token {
-    access_token: &'static str,
-    token_type: &'static str,
-    expires_in: u32,
-    issued_token_type: &'static str,
-}
-
-/// For clients that insist on signing in: what they send is not looked at.
-async fn token() -> Json<Token> {
-    Json(Token {
-        access_token: "anybody",
-        token_type: "bearer",
-        expires_in: TOKEN_SECONDS,
-        issued_token_type: "urn:ietf:params:oauth:token-type:access_token",
-    })
+/// What a client needs to know first: the URI is enough, and credentials if files are in a bucket that is not ours. A client
+/// may reach the bucket by another address, so that its own settings come first.
+async fn config(State(shared): State<Shared>, asker: Asker) -> Json<Value> {
+    Json(json!({ "defaults": asker.store_properties(&shared), "overrides": {}, "endpoints": ENDPOINTS }))
 }
 
 #[cfg(test)]

@@ -92,6 +92,8 @@ mod tests {
         expected.postgres.tls_certificate = text("tls/server.crt");
         expected.postgres.tls_key = text("tls/server.key");
         expected.lake.location = Some("s3://bucket/prefix".to_owned().try_into().unwrap());
+        expected.lake.bucket = text("lake");
+        expected.lake.address = text("https://lake.example.com");
         expected.lake.s3.endpoint = text("https://minio.internal:9000");
         expected.lake.s3.region = text("us-east-1");
         expected.lake.s3.access_key_id = text("AKIA0123456789ABCDEF");

@@ -47,8 +47,9 @@ pub(crate) async fn run(command: Key, invocation: &Invocation) -> Result<()> {
 }
 
 async fn create(door: &Door, key: CreateKey, invocation: &Invocation) -> Result<()> {
-    let CreateKey { source, aws, name, events_per_second } = key;
-    let asked = json!({"name": name, "source": source, "aws": aws, "events_per_second": events_per_second});
+    let CreateKey { source, aws, lake, name, events_per_second } = key;
+    let asked =
+        json!({"name": name, "source": source, "aws": aws, "lake": lake, "events_per_second": events_per_second});
     let made: Told = door.call(Method::POST, "/v1/keys", Some(asked)).await?;
     if invocation.json {
         return say_json(&made, invocation);
@@ -63,6 +64,11 @@ async fn create(door: &Door, key: CreateKey, invocation: &Invocation) -> Result<
 
 fn how_to_use(key: &Told, base: &str) -> String {
     if let (Some(id), Some(secret)) = (&key.access_key_id, &key.secret_access_key) {
+        if key.kind == "lake" {
+            return format!(
+                "access key id      {id}\nsecret access key  {secret}\n\npyiceberg  RestCatalog(\"lacus\", uri=\"{base}/iceberg\", credential=\"{id}:{secret}\")\nDuckDB     CREATE SECRET lacus (TYPE iceberg, CLIENT_ID '{id}', CLIENT_SECRET '{secret}', OAUTH2_SERVER_URI '{base}/iceberg/v1/oauth/tokens');\n           ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{base}/iceberg', SECRET lacus, DEFAULT_SCHEMA 'main');"
+            );
+        }
         return format!(
             "export AWS_ACCESS_KEY_ID={id}\nexport AWS_SECRET_ACCESS_KEY={secret}\nexport AWS_DEFAULT_REGION=us-east-1\nexport AWS_ENDPOINT_URL_KINESIS={base}\nexport AWS_ENDPOINT_URL_FIREHOSE={base}"
         );

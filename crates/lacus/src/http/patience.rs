@@ -74,16 +74,31 @@ impl Drop for Turn {
     }
 }
 
-/// The body of a request, which arrives in time or breaks off.
+/// The body of a request, which arrives in time or breaks off. A file that is large has more time.
 pub(super) struct Asked {
     body: Incoming,
     /// Set when we first had to wait.
     late: Option<Pin<Box<Sleep>>>,
+    /// How much came since more time was given.
+    bytes: u64,
 }
+
+/// For so many bytes that came, a body has a second more.
+const BYTES_A_SECOND: u64 = 64 << 10;
 
 impl Asked {
     pub(super) fn new(body: Incoming) -> Self {
-        Self { body, late: None }
+        Self { body, late: None, bytes: 0 }
+    }
+
+    /// Gives more time for what came.
+    fn came(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(late) = &mut self.late {
+            let deadline = late.deadline() + Duration::from_secs(self.bytes / BYTES_A_SECOND);
+            late.as_mut().reset(deadline);
+            self.bytes %= BYTES_A_SECOND;
+        }
     }
 }
 
@@ -93,11 +108,14 @@ impl Body for Asked {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(|frame| frame.data_ref())) {
+                self.came(data.map_or(0, |data| data.len() as u64));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
         ready!(late.as_mut().poll(cx));
-        let text = format!("the body did not arrive within {} seconds", PATIENCE.as_secs());
+        let text = format!("the body did not arrive within {} seconds, and one for each 64 KiB", PATIENCE.as_secs());
         Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, text).into())))
     }
 

@@ -8,6 +8,7 @@ mod clients;
 mod conformance;
 mod differential;
 mod drift;
+mod elsewhere;
 mod erase;
 mod event_types;
 mod faults;

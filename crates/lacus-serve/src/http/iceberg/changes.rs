@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::body::Body;
+use super::door::Asker;
 use super::error::{About, Refused};
 use super::names::{Identifier, Named, Namespace, table_name};
 use super::tables::loaded;
@@ -46,6 +47,7 @@ fn not_committed(error: Error) -> Refused {
 pub(super) async fn create(
     State(shared): State<Shared>,
     Namespace(namespace): Namespace,
+    asker: Asker,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Value>, Refused> {
     let Wanted { name, location, schema, partition_spec, write_order, stage_create, properties } = wanted;
@@ -55,11 +57,11 @@ pub(super) async fn create(
     let lake = &shared.served.lake;
     if stage_create {
         let metadata = lake.stage_table(new).await.map_err(refused)?;
-        return loaded(None, &metadata).map(Json);
+        return loaded(&shared, &asker, None, &metadata).map(Json);
     }
     let table = lake.make_table(new).await.map_err(refused)?;
     let (location, metadata) = table.metadata();
-    loaded(Some(&location), &metadata).map(Json)
+    loaded(&shared, &asker, Some(&location), &metadata).map(Json)
 }
 
 #[derive(Deserialize)]
@@ -71,6 +73,7 @@ pub(super) struct Changes {
 pub(super) async fn commit(
     State(shared): State<Shared>,
     named: Named,
+    asker: Asker,
     Body(changes): Body<Changes>,
 ) -> Result<Json<Value>, Refused> {
     let table = named.known()?.clone();
@@ -79,7 +82,7 @@ pub(super) async fn commit(
     let tables = shared.served.lake.commit_tables(vec![commit]).await.map_err(not_committed)?;
     let table = tables.first().ok_or_else(|| named.missing())?;
     let (location, metadata) = table.metadata();
-    loaded(Some(&location), &metadata).map(Json)
+    loaded(&shared, &asker, Some(&location), &metadata).map(Json)
 }
 
 #[derive(Deserialize)]
@@ -158,6 +161,7 @@ pub(super) struct Registering {
 pub(super) async fn register(
     State(shared): State<Shared>,
     Namespace(namespace): Namespace,
+    asker: Asker,
     Body(registering): Body<Registering>,
 ) -> Result<Json<Value>, Refused> {
     if registering.overwrite {
@@ -166,5 +170,5 @@ pub(super) async fn register(
     let name = table_name(&namespace, &registering.name)?;
     let table = shared.served.lake.register_table(&name, &registering.metadata_location).await.map_err(refused)?;
     let (location, metadata) = table.metadata();
-    loaded(Some(&location), &metadata).map(Json)
+    loaded(&shared, &asker, Some(&location), &metadata).map(Json)
 }

@@ -4,7 +4,7 @@
 //! which nobody knows whether the commit happened.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lacus_core::{Error, Kind};
 use serde::Serialize;
@@ -49,6 +49,12 @@ impl Refused {
     /// The request can't be read, or asks for what can't be.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
+    }
+
+    /// Whoever asks has not shown who they are.
+    pub(super) fn unauthorized() -> Self {
+        let message = "sign in with a lake key as client id and secret: credential = \"<access key id>:<secret access key>\"; lacus key create --lake makes one";
+        Self::new(StatusCode::UNAUTHORIZED, "NotAuthorizedException", message)
     }
 
     pub(super) fn no_namespace(name: &str) -> Self {
@@ -116,6 +122,10 @@ fn said(error: &Error) -> String {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let wire = WireError { message: &self.message, r#type: self.kind, code: self.status.as_u16() };
-        (self.status, Json(Wire { error: wire })).into_response()
+        let mut response = (self.status, Json(Wire { error: wire })).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }

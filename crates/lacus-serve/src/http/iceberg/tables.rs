@@ -12,6 +12,7 @@ use lacus_lake::Table;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::door::Asker;
 use super::error::{About, Refused};
 use super::names::{Named, Namespace};
 use super::page::Page;
@@ -51,16 +52,18 @@ pub(super) async fn load(
     named: Named,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
+    asker: Asker,
 ) -> Result<Response, Refused> {
     let table = find(&shared, &named)?;
     let (location, metadata) = table.metadata();
     let tag = etag(&location, wanted.snapshots);
-    let known = headers.get_all(header::IF_NONE_MATCH).iter();
+    // What is lent for its files ends: who may have some is given it anew.
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter(|_| !asker.may_be_lent(&shared));
     if known.filter_map(|known| known.to_str().ok()).flat_map(|known| known.split(',')).any(|known| known.trim() == tag)
     {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let mut answer = loaded(Some(&location), &metadata)?;
+    let mut answer = loaded(&shared, &asker, Some(&location), &metadata)?;
     if wanted.snapshots == Snapshots::Refs {
         keep_referenced(&mut answer["metadata"], &metadata);
     }
@@ -72,10 +75,15 @@ pub(super) async fn exists(State(shared): State<Shared>, named: Named) -> Result
     find(&shared, &named).map(|_| StatusCode::NO_CONTENT)
 }
 
-/// Files are where the client can open them by itself.
-pub(super) async fn credentials(State(shared): State<Shared>, named: Named) -> Result<Json<Value>, Refused> {
-    find(&shared, &named)?;
-    Ok(Json(json!({ "storage-credentials": [] })))
+/// Where the files are that the client opens by itself, it needs none.
+pub(super) async fn credentials(
+    State(shared): State<Shared>,
+    named: Named,
+    asker: Asker,
+) -> Result<Json<Value>, Refused> {
+    let table = find(&shared, &named)?;
+    let lent = asker.lent(&shared, table.metadata().1.location());
+    Ok(Json(json!({ "storage-credentials": lent.into_iter().collect::<Vec<_>>() })))
 }
 
 /// What a client measured is not kept.
@@ -83,15 +91,25 @@ pub(super) async fn metrics(State(shared): State<Shared>, named: Named) -> Resul
     find(&shared, &named).map(|_| StatusCode::NO_CONTENT)
 }
 
-/// The answer to who loads a table, or changed it.
-pub(super) fn loaded(location: Option<&str>, metadata: &TableMetadata) -> Result<Value, Refused> {
+/// The answer to who loads a table, or changed it. One that is staged has no location yet.
+pub(super) fn loaded(
+    shared: &Shared,
+    asker: &Asker,
+    location: Option<&str>,
+    metadata: &TableMetadata,
+) -> Result<Value, Refused> {
+    let place = metadata.location().to_owned();
     let metadata = serde_json::to_value(metadata)
         .map_err(|error| Refused::of(&Error::internal("write table metadata").with_source(error), About::Table))?;
-    Ok(match location {
-        Some(location) => json!({ "metadata-location": location, "metadata": metadata, "config": {} }),
-        // It is staged: there is none yet.
-        None => json!({ "metadata": metadata, "config": {} }),
-    })
+    let (properties, lent) = asker.said_of(shared, &place);
+    let mut answer = json!({ "metadata": metadata, "config": properties });
+    if let Some(location) = location {
+        answer["metadata-location"] = location.into();
+    }
+    if let Some(lent) = lent {
+        answer["storage-credentials"] = json!([lent]);
+    }
+    Ok(answer)
 }
 
 pub(super) fn find(shared: &Shared, named: &Named) -> Result<Arc<Table>, Refused> {

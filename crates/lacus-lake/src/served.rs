@@ -1,0 +1,425 @@
+//! The lake's folder as a bucket, for engines on other machines: what may be read, written and deleted there.
+//!
+//! A name is `<database>/<table>/…`; raw events and whatever else is in the folder have none, and neither has what a symbolic
+//! link leads to. Files are written once: a name that exists is never written again, unless with the bytes it has. What is
+//! told to be written is on disk, with its name; what comes in gathers in a folder beside the lake, so that half a
+//! file never has a name. lacus deletes what tables no longer need: here only what no table refers to is deleted.
+
+mod listing;
+mod name;
+mod parts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use lacus_core::{Context, Error, Kind, Result};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use self::name::FileName;
+use self::parts::Uploads;
+use crate::lake::{Inner, detached};
+use crate::store::make_directory;
+use crate::table::Table;
+
+pub use self::listing::{Listed, Listing};
+
+/// The most bytes of a file.
+const FILE_BYTES_MAX: u64 = 5 << 30;
+/// Files, and parts of files, that come in at once.
+const INCOMING_MAX: usize = 32;
+/// Bytes that gather before they are written.
+const GATHERED_BYTES: usize = 1 << 20;
+/// Bytes that are read at once to compare two files.
+const COMPARED_BYTES: usize = 64 << 10;
+
+/// The files of a lake that is served.
+pub struct Served {
+    inner: Arc<Inner>,
+    bucket: String,
+    /// Where files gather that come in.
+    uploads_directory: PathBuf,
+    uploads: Uploads,
+    incoming: Arc<Semaphore>,
+    /// Held while a file is deleted: one after the other, for each has a table's metadata read.
+    deleting: Semaphore,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedFile {
+    /// How long it is.
+    pub bytes: u64,
+    /// When it was written.
+    pub modified: SystemTime,
+    /// Tells it from every other file that may have had its name.
+    pub tag: String,
+}
+
+/// A file that comes in. Dropped before it is complete, it was never there.
+pub struct Incoming {
+    /// None while a piece is on its way to the disk, and after it could not be written.
+    file: Option<File>,
+    place: Gathering,
+    lake: Arc<Inner>,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    bytes: u64,
+    bytes_max: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A file without a name in the lake, removed when it is dropped.
+struct Gathering(PathBuf);
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // The next opening removes the whole folder.
+            Err(error) => tracing::warn!(%error, "what is left of an upload could not be removed"),
+        }
+    }
+}
+
+impl Served {
+    /// The files of a lake. What an earlier process did not write to its end is removed.
+    pub(crate) async fn open(inner: Arc<Inner>, bucket: String, uploads_directory: PathBuf) -> Result<Self> {
+        let directory = uploads_directory.clone();
+        blocking(move || empty(&directory).context(format_args!("empty {}", directory.display()))).await?;
+        let uploads = Uploads::new(uploads_directory.clone());
+        let (incoming, deleting) = (Arc::new(Semaphore::new(INCOMING_MAX)), Semaphore::new(1));
+        Ok(Self { inner, bucket, uploads_directory, uploads, incoming, deleting })
+    }
+
+    /// What the lake is called as a bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The name of the folder of a table in the bucket, by its location.
+    ///
+    /// # Errors
+    /// If the location is not in the lake.
+    pub fn folder_of(&self, location: &str) -> Result<String> {
+        self.inner.files.warehouse.path(location).map(|path| path.to_string())
+    }
+
+    /// What is known of a file.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `Denied` if no file that others may read can have this name.
+    pub async fn look(&self, name: &str) -> Result<ServedFile> {
+        self.open_file(name).await.map(|(file, _)| file)
+    }
+
+    /// A file, to be read.
+    ///
+    /// # Errors
+    /// As for [`look`](Self::look).
+    pub async fn open_file(&self, name: &str) -> Result<(ServedFile, File)> {
+        if name.ends_with('/') {
+            return Err(Error::not_found("folders are no files"));
+        }
+        let name = FileName::parse(name)?;
+        let lake = self.inner.directory.clone();
+        blocking(move || {
+            let path = name.path_in(&lake)?;
+            let file = File::open(&path).map_err(|error| unusable(&name, "read", error))?;
+            let metadata = file.metadata().map_err(|error| unusable(&name, "read", error))?;
+            if !metadata.is_file() {
+                return Err(missing(&name));
+            }
+            Ok((describe(&metadata), file))
+        })
+        .await
+    }
+
+    /// Files by their names, in order.
+    ///
+    /// # Errors
+    /// If a folder can't be read.
+    pub async fn list(&self, listing: Listing) -> Result<Listed> {
+        let lake = self.inner.directory.clone();
+        blocking(move || listing::list(&lake, &listing)).await
+    }
+
+    /// Whether a file of no bytes may be taken for the mark of a folder: engines that think in folders leave some. Nothing is kept
+    /// of it, for folders are there with the files in them.
+    ///
+    /// # Errors
+    /// `Denied` for a name that no folder of a table can have.
+    pub async fn is_mark(&self, name: &str) -> Result<bool> {
+        let Some(folder) = name.strip_suffix('/') else { return Ok(false) };
+        let (name, lake) = (FileName::parse(folder)?, self.inner.directory.clone());
+        blocking(move || name.must_have_table(&lake)).await?;
+        Ok(true)
+    }
+
+    /// Begins to take a file in, of so many bytes if that is known.
+    ///
+    /// # Errors
+    /// `Denied` for a name that no file of a table can have, `Invalid` for a file that is too large, `Limited` if too many
+    /// come in, `Unavailable` if there is no room.
+    pub async fn take_in(&self, name: &str, bytes: Option<u64>) -> Result<Incoming> {
+        let name = FileName::parse(name)?;
+        let lake = self.inner.directory.clone();
+        blocking(move || name.must_have_table(&lake)).await?;
+        self.gather(bytes).await
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.incoming).try_acquire_owned().map_err(|_| {
+            Error::new(Kind::Limited, format!("{INCOMING_MAX} files come in already")).with_hint("try again")
+        })
+    }
+
+    async fn gather(&self, bytes: Option<u64>) -> Result<Incoming> {
+        let permit = self.permit()?;
+        if bytes.is_some_and(|bytes| bytes > FILE_BYTES_MAX) {
+            return Err(too_large());
+        }
+        self.inner.must_have_room(bytes.unwrap_or(0))?;
+        let path = self.uploads_directory.join(Uuid::new_v4().to_string());
+        let (file, place) = blocking(move || {
+            let folder = path.parent().unwrap_or(&path);
+            make_directory(folder).context("make the folder of uploads")?;
+            let file = File::options().read(true).write(true).create_new(true).open(&path);
+            Ok((file.context("begin a file that comes in")?, Gathering(path)))
+        })
+        .await?;
+        let (lake, bytes_max) = (Arc::clone(&self.inner), bytes.unwrap_or(FILE_BYTES_MAX));
+        let (file, gathered) = (Some(file), Vec::new());
+        Ok(Incoming { file, place, lake, gathered, gathered_bytes: 0, bytes: 0, bytes_max, _permit: permit })
+    }
+
+    /// Gives a file that came in its name: after that it is on disk. With `only_new` a file that is there is an error even if
+    /// it has the same bytes.
+    ///
+    /// # Errors
+    /// `Exists` if another file has the name; `Unavailable` if the disk refuses: nothing has the name then.
+    pub async fn keep(&self, name: &str, incoming: Incoming, only_new: bool) -> Result<ServedFile> {
+        let (name, lake) = (FileName::parse(name)?, self.inner.directory.clone());
+        let (file, place, permit) = incoming.complete().await?;
+        // To its end, whoever waits for it.
+        detached(async move {
+            let kept = blocking(move || keep(&lake, &name, &file, &place, only_new)).await;
+            drop(permit);
+            kept
+        })
+        .await
+    }
+
+    /// Deletes files that no table refers to, and says of each how it went. One that is not there is deleted.
+    ///
+    /// The error is `Denied` if a table refers to the file, or lacus deletes it itself.
+    pub async fn delete(&self, names: &[String]) -> Vec<Result<()>> {
+        let _permit = self.deleting.acquire().await.expect("the semaphore is never closed");
+        let mut deleted: Vec<Option<Result<()>>> = names.iter().map(|_| None).collect();
+        let mut folders: BTreeMap<String, Vec<(usize, FileName)>> = BTreeMap::new();
+        for (at, name) in names.iter().enumerate() {
+            // There are no marks of folders.
+            match FileName::parse(name.strip_suffix('/').unwrap_or(name)) {
+                Ok(_) if name.ends_with('/') => deleted[at] = Some(Ok(())),
+                Ok(name) => folders.entry(name.folder()).or_default().push((at, name)),
+                Err(error) => deleted[at] = Some(Err(error)),
+            }
+        }
+        for (folder, names) in folders {
+            // No commit may refer to one of the files meanwhile.
+            let kept = self.kept_of(&folder).await;
+            for (at, name) in names {
+                deleted[at] = Some(match &kept {
+                    Ok((_committing, kept)) => self.delete_unless(&name, kept).await,
+                    Err(error) => {
+                        Err(Error::new(error.kind(), error.chain()).with_hint(error.hint().unwrap_or_default()))
+                    }
+                });
+            }
+        }
+        deleted.into_iter().map(|deleted| deleted.expect("each name was in a folder, or refused")).collect()
+    }
+
+    /// What the table in a folder needs, while no commit changes it.
+    async fn kept_of(&self, folder: &str) -> Result<(OwnedMutexGuard<()>, BTreeSet<String>)> {
+        let (files, tables) = (&self.inner.files, self.inner.tables());
+        let table = tables.iter().find(|table| self.is_at(table, folder)).ok_or_else(|| {
+            Error::new(Kind::Denied, format!("there is no table at {folder}"))
+                .with_hint("lacus deletes the files of tables that are dropped")
+        })?;
+        let committing = Arc::clone(&table.committing).lock_owned().await;
+        // Under another name it has another lock.
+        if !self.inner.table(table.name()).is_some_and(|now| Arc::ptr_eq(&now, table)) {
+            return Err(Error::unavailable(format!("the table at {folder} got another name")).with_hint("try again"));
+        }
+        let base = table.base();
+        let mut kept = files.reachable(&base.metadata).await?;
+        kept.insert(files.warehouse.path(&base.location)?.to_string());
+        // A file may be of another table as long as there was none here.
+        let others = tables
+            .iter()
+            .flat_map(|table| table.state().files.iter().map(|file| file.path.clone()).collect::<Vec<_>>());
+        kept.extend(others.filter(|path| path.starts_with(folder)));
+        Ok((committing, kept))
+    }
+
+    async fn delete_unless(&self, name: &FileName, kept: &BTreeSet<String>) -> Result<()> {
+        if kept.contains(name.as_str()) {
+            return Err(Error::new(Kind::Denied, format!("a table needs {name}"))
+                .with_hint("lacus deletes files when no snapshot has them any more; DELETE FROM takes rows out"));
+        }
+        if !self.inner.catalog.leftovers_among(vec![name.to_string()]).await?.is_empty() {
+            return Err(Error::new(Kind::Denied, format!("lacus deletes {name} itself")).with_hint("leave it"));
+        }
+        let (lake, name) = (self.inner.directory.clone(), name.clone());
+        blocking(move || {
+            let path = name.path_in(&lake)?;
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(unusable(&name, "delete", error)),
+            }
+            let synced = path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all());
+            synced.map_err(|error| unusable(&name, "sync the folder of", error))
+        })
+        .await
+    }
+
+    fn is_at(&self, table: &Table, folder: &str) -> bool {
+        let location = self.inner.files.warehouse.path(table.base().metadata.location());
+        location.is_ok_and(|location| location.as_ref() == folder)
+    }
+}
+
+impl Incoming {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// `Invalid` if the file gets larger than it was said to be, `Unavailable` if the disk refuses.
+    pub async fn add(&mut self, piece: Bytes) -> Result<()> {
+        self.bytes += piece.len() as u64;
+        if self.bytes > self.bytes_max {
+            return Err(too_large());
+        }
+        self.gathered_bytes += piece.len();
+        self.gathered.push(piece);
+        if self.gathered_bytes < GATHERED_BYTES { Ok(()) } else { self.write().await }
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        // Others come in meanwhile.
+        self.lake.must_have_room(self.gathered_bytes as u64)?;
+        let (pieces, file) = (std::mem::take(&mut self.gathered), self.file.take());
+        self.gathered_bytes = 0;
+        let mut file = file.ok_or_else(|| Error::unavailable("an earlier piece of this file could not be written"))?;
+        let written = blocking(move || {
+            pieces.iter().try_for_each(|piece| file.write_all(piece)).context("write a file that comes in")?;
+            Ok(file)
+        });
+        self.file = Some(written.await?);
+        Ok(())
+    }
+
+    /// How many bytes came in.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    async fn complete(mut self) -> Result<(File, Gathering, OwnedSemaphorePermit)> {
+        self.write().await?;
+        let file = self.file.take().expect("it was just written");
+        Ok((file, self.place, self._permit))
+    }
+}
+
+/// Makes a complete file durable and gives it its name.
+fn keep(lake: &Path, name: &FileName, file: &File, place: &Gathering, only_new: bool) -> Result<ServedFile> {
+    file.sync_all().context("sync a file that came in")?;
+    let path = name.path_in(lake)?;
+    let folder = path.parent().ok_or_else(|| Error::internal("a name has a folder"))?;
+    make_directory(folder).map_err(|error| unusable(name, "make the folder of", error))?;
+    match fs::hard_link(&place.0, &path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Whoever did not hear that it was written writes it again.
+            let is_same = !only_new && is_same(&place.0, &path).map_err(|error| unusable(name, "read", error))?;
+            if !is_same {
+                return Err(Error::new(Kind::Exists, format!("{name} exists, and files are written once"))
+                    .with_hint("write to another name"));
+            }
+        }
+        Err(error) => return Err(unusable(name, "write", error)),
+    }
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| unusable(name, "sync the folder of", error))?;
+    fs::metadata(&path).map(|metadata| describe(&metadata)).map_err(|error| unusable(name, "read", error))
+}
+
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut ours, mut theirs) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+    loop {
+        let count = one.read(&mut ours)?;
+        if count == 0 {
+            return Ok(true);
+        }
+        other.read_exact(&mut theirs[..count])?;
+        if ours[..count] != theirs[..count] {
+            return Ok(false);
+        }
+    }
+}
+
+fn describe(metadata: &Metadata) -> ServedFile {
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let written = metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec());
+    let tag = format!("{:x}-{written:x}-{:x}", metadata.ino(), metadata.len());
+    ServedFile { bytes: metadata.len(), modified, tag }
+}
+
+/// Removes all that is in a folder.
+fn empty(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn too_large() -> Error {
+    Error::invalid("a file has 5 GiB at most, and no more bytes than it was said to have")
+}
+
+fn missing(name: &FileName) -> Error {
+    Error::not_found(format!("there is no file {name}"))
+}
+
+fn unusable(name: &FileName, doing: &str, error: io::Error) -> Error {
+    use io::ErrorKind as Io;
+    match error.kind() {
+        Io::NotFound | Io::NotADirectory | Io::IsADirectory => missing(name),
+        Io::InvalidFilename | Io::InvalidInput => Error::invalid(format!("no file can be called {name}")),
+        _ => Error::unavailable(format!("{doing} {name}")).with_source(error),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let ended = spawn_blocking(work).await;
+    ended.map_err(|error| Error::internal("work on a served file ended unexpectedly").with_source(error))?
+}
+
+#[cfg(test)]
+mod tests;

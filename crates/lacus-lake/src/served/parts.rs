@@ -1,0 +1,231 @@
+//! Files that come in parts: each part is a file of its own until the last is there and they become one.
+//!
+//! What is known of an upload is in memory, and its parts are in the folder of uploads: they end with the process, and
+//! otherwise a day after the last part came.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lacus_core::{Context, Error, Kind, Result, Timestamp};
+use uuid::Uuid;
+
+use super::name::FileName;
+use super::{FILE_BYTES_MAX, Gathering, Incoming, Served, ServedFile, blocking, keep, too_large};
+use crate::lake::detached;
+
+/// Uploads that wait for parts at once.
+const UPLOADS_MAX: usize = 256;
+/// Parts of one file.
+const PARTS_MAX: u32 = 10_000;
+/// An upload without a new part for so long is given up.
+const IDLE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// All uploads.
+pub(super) struct Uploads {
+    directory: PathBuf,
+    open: Mutex<BTreeMap<String, Upload>>,
+}
+
+struct Upload {
+    name: FileName,
+    parts: BTreeMap<u32, Part>,
+    touched: Timestamp,
+}
+
+struct Part {
+    place: Gathering,
+    bytes: u64,
+    tag: String,
+}
+
+impl Uploads {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, open: Mutex::default() }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has an upload be one that nobody went on with since then.
+    #[cfg(test)]
+    pub(super) fn age(&self, id: &str, touched: Timestamp) {
+        self.open().get_mut(id).unwrap().touched = touched;
+    }
+
+    /// Takes an upload of this name out, if it is there.
+    fn take(&self, id: &str, name: &FileName) -> Result<Upload> {
+        let mut open = self.open();
+        match open.get(id) {
+            Some(upload) if upload.name.as_str() == name.as_str() => Ok(open.remove(id).expect("it was just found")),
+            _ => Err(no_upload()),
+        }
+    }
+}
+
+fn no_upload() -> Error {
+    Error::not_found("there is no such upload: it was completed, given up, or its server was started anew")
+        .with_hint("begin it again")
+}
+
+impl Served {
+    /// Begins a file that comes in parts, and says what it is called until it is complete.
+    ///
+    /// # Errors
+    /// As for [`take_in`](Self::take_in).
+    pub async fn begin_parts(&self, name: &str) -> Result<String> {
+        let name = FileName::parse(name)?;
+        let (lake, asked) = (self.inner.directory.clone(), name.clone());
+        blocking(move || asked.must_have_table(&lake)).await?;
+        self.sweep().await;
+        let id = Uuid::new_v4().simple().to_string();
+        let touched = self.inner.clock.now();
+        let mut open = self.uploads.open();
+        if open.len() >= UPLOADS_MAX {
+            return Err(Error::new(Kind::Limited, format!("{UPLOADS_MAX} uploads wait for their parts already"))
+                .with_hint("complete or abort some, then try again"));
+        }
+        open.insert(id.clone(), Upload { name, parts: BTreeMap::new(), touched });
+        Ok(id)
+    }
+
+    /// Begins to take a part in.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such upload, `Invalid` for a number that no part has; otherwise as for [`take_in`](Self::take_in).
+    pub async fn take_part_in(&self, name: &str, upload: &str, number: u32, bytes: Option<u64>) -> Result<Incoming> {
+        let name = FileName::parse(name)?;
+        if !(1..=PARTS_MAX).contains(&number) {
+            return Err(Error::invalid(format!("the number of a part is 1 to {PARTS_MAX}")));
+        }
+        match self.uploads.open().get(upload) {
+            Some(found) if found.name.as_str() == name.as_str() => {}
+            _ => return Err(no_upload()),
+        }
+        self.gather(bytes).await
+    }
+
+    /// Keeps a part that came in, in place of one with its number, and says what tells it from others.
+    ///
+    /// # Errors
+    /// `NotFound` if the upload has ended meanwhile.
+    pub async fn keep_part(&self, upload: &str, number: u32, incoming: Incoming) -> Result<String> {
+        let bytes = incoming.bytes();
+        let (_, place, _permit) = incoming.complete().await?;
+        let tag = Uuid::new_v4().simple().to_string();
+        let now = self.inner.clock.now();
+        let replaced = {
+            let mut open = self.uploads.open();
+            let found = open.get_mut(upload).ok_or_else(no_upload)?;
+            found.touched = now;
+            found.parts.insert(number, Part { place, bytes, tag: tag.clone() })
+        };
+        // Its file goes after the lock.
+        drop(replaced);
+        Ok(tag)
+    }
+
+    /// Makes a file of parts, by their numbers and tags, in order: after that it is on disk under its name.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such upload, `Conflict` if a part is not there or another one than said; then the upload goes on.
+    /// Otherwise as for [`keep`](Self::keep): then it has ended.
+    pub async fn complete_parts(
+        &self,
+        name: &str,
+        upload: &str,
+        parts: &[(u32, String)],
+        only_new: bool,
+    ) -> Result<ServedFile> {
+        let (name, lake) = (FileName::parse(name)?, self.inner.directory.clone());
+        let permit = self.permit()?;
+        let mut found = self.uploads.take(upload, &name)?;
+        if let Err(error) = check(&found, parts).and_then(|bytes| self.inner.must_have_room(bytes)) {
+            self.uploads.open().insert(upload.to_owned(), found);
+            return Err(error);
+        }
+        let wanted: Vec<Part> = parts.iter().filter_map(|(number, _)| found.parts.remove(number)).collect();
+        detached(async move {
+            let kept = blocking(move || {
+                let (file, place) = join(wanted).context("put the parts of a file together")?;
+                keep(&lake, &name, &file, &place, only_new)
+            });
+            let kept = kept.await;
+            // What was not wanted goes, too.
+            drop((found, permit));
+            kept
+        })
+        .await
+    }
+
+    /// Gives an upload up.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such upload.
+    pub async fn abort_parts(&self, name: &str, upload: &str) -> Result<()> {
+        let given_up = self.uploads.take(upload, &FileName::parse(name)?)?;
+        blocking(move || {
+            drop(given_up);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives up uploads that nobody went on with for a day.
+    pub(crate) async fn sweep(&self) {
+        let now = self.inner.clock.now();
+        let idle: Vec<Upload> = {
+            let mut open = self.uploads.open();
+            let is_idle = |upload: &Upload| now.millis_since(upload.touched) > IDLE_MS_MAX;
+            let ids: Vec<String> =
+                open.iter().filter(|(_, upload)| is_idle(upload)).map(|(id, _)| id.clone()).collect();
+            ids.iter().filter_map(|id| open.remove(id)).collect()
+        };
+        if idle.is_empty() {
+            return;
+        }
+        tracing::info!(uploads = idle.len(), directory = %self.uploads.directory.display(), "gave up uploads without a new part for a day");
+        let dropped = blocking(move || {
+            drop(idle);
+            Ok(())
+        });
+        if let Err(error) = dropped.await {
+            tracing::warn!(error = %error.chain(), "parts of uploads are left; they go with the next start");
+        }
+    }
+}
+
+/// Says how many bytes a file of these parts has.
+fn check(upload: &Upload, parts: &[(u32, String)]) -> Result<u64> {
+    let wrong = |message: String| Err(Error::new(Kind::Conflict, message));
+    if parts.is_empty() {
+        return wrong("a file has one part at least".to_owned());
+    }
+    if !parts.is_sorted_by(|(one, _), (other, _)| one < other) {
+        return Err(Error::invalid("the parts of a file are told in the order of their numbers"));
+    }
+    let mut bytes = 0_u64;
+    for (number, tag) in parts {
+        match upload.parts.get(number) {
+            Some(part) if part.tag == *tag => bytes += part.bytes,
+            Some(_) => return wrong(format!("part {number} is another one")),
+            None => return wrong(format!("part {number} is not there")),
+        }
+    }
+    if bytes > FILE_BYTES_MAX { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Appends all parts to the first one.
+fn join(parts: Vec<Part>) -> io::Result<(File, Gathering)> {
+    let mut parts = parts.into_iter();
+    let first = parts.next().ok_or_else(|| io::Error::other("a file has one part at least"))?;
+    let mut whole = File::options().read(true).write(true).open(&first.place.0)?;
+    whole.seek(io::SeekFrom::End(0))?;
+    for part in parts {
+        io::copy(&mut File::open(&part.place.0)?, &mut whole)?;
+    }
+    Ok((whole, first.place))
+}

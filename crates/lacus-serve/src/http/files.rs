@@ -1,0 +1,282 @@
+//! The files of the lake for engines on other machines: the protocol of S3, at the root of the HTTP port.
+//!
+//! A request is for files if it is signed for S3, or its path is below the bucket's name: clients sign the path as it
+//! is, so there is no prefix to take off. Nothing is answered without a Signature Version 4 in the header `Authorization`.
+//! The library that verifies it knows other ways to sign, older and weaker; they are refused before it sees them.
+
+mod answers;
+mod body;
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use lacus_lake::Served;
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Error, S3ErrorCode, S3Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::answers::Files;
+use crate::engines::{Engines, Locked};
+
+/// How a signature begins that is verified here.
+const SIGNED: &str = "AWS4-HMAC-SHA256 ";
+/// The service it is for.
+const SCOPE: &str = "/s3/aws4_request";
+/// Signatures in the address: what may be passed on is not what a lake hands out.
+const SIGNED_ADDRESS: [&str; 3] = ["x-amz-signature", "signature", "awsaccesskeyid"];
+/// Bodies that are not files: lists of parts, lists of names to delete.
+const XML_BYTES_MAX: usize = 4 << 20;
+/// What is around chunks and after them, beside an eighth of what is in them.
+const AROUND_CHUNKS_BYTES: u64 = 64 << 10;
+/// A body that comes in chunks is kept in memory chunk by chunk, and a chunk may be all of it.
+const CHUNKED_BYTES_MAX: u64 = 64 << 20;
+/// All of these bodies together, in KiB.
+const CHUNKED_KIB_MAX: usize = 256 << 10;
+
+/// What decides whether a request is for files, and answers it.
+#[derive(Clone)]
+struct Gate {
+    service: S3Service,
+    served: Arc<Served>,
+    chunked: Arc<Semaphore>,
+}
+
+struct Secrets(Arc<Engines>);
+
+#[async_trait]
+impl S3Auth for Secrets {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        match self.0.secret(access_key) {
+            Ok(secret) => Ok(SecretKey::from(secret)),
+            Err(Locked::Unknown) => Err(S3Error::with_message(
+                S3ErrorCode::InvalidAccessKeyId,
+                "this is no lake key; lacus key create --lake makes one",
+            )),
+            Err(Locked::Ended) => Err(S3Error::with_message(
+                S3ErrorCode::ExpiredToken,
+                "these credentials are over; load the table again",
+            )),
+        }
+    }
+}
+
+/// Has a router answer for the files of the lake, too.
+pub fn with_files(router: Router, served: &Arc<Served>, engines: &Arc<Engines>) -> Router {
+    let mut builder = S3ServiceBuilder::new(Files::new(Arc::clone(served)));
+    builder.set_auth(Secrets(Arc::clone(engines)));
+    let mut config = S3Config::default();
+    config.xml_max_body_size = XML_BYTES_MAX;
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+    let chunked = Arc::new(Semaphore::new(CHUNKED_KIB_MAX));
+    let gate = Gate { service: builder.build(), served: Arc::clone(served), chunked };
+    router.layer(middleware::from_fn_with_state(gate, answer))
+}
+
+async fn answer(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    if !is_for_files(&head, gate.served.bucket()) {
+        return next.run(Request::from_parts(head, body)).await;
+    }
+    let room = match must_be_plain(&head).and_then(|()| room_for_chunks(&head.headers, &gate.chunked)) {
+        Ok(room) => room,
+        Err(refused) => return refused.into_response(),
+    };
+    let (body, permit) = match room {
+        Some(room) => (no_longer_than(body, room.bytes), Some(room.permit)),
+        None => (body, None),
+    };
+    let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
+    let answered = Box::pin(gate.service.call(request)).await;
+    drop(permit);
+    match answered {
+        Ok(response) => response.map(Body::new),
+        Err(error) => {
+            let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+            tracing::error!(%error, "a request for files could not be answered");
+            Refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "the request could not be answered")
+                .into_response()
+        }
+    }
+}
+
+/// Whether a path is that of a bucket or of something in it.
+pub fn is_in_bucket(path: &str, bucket: &str) -> bool {
+    let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(bucket));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a request says that it is signed for files.
+pub fn is_signed_for_files(headers: &HeaderMap) -> bool {
+    let signature = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    signature.is_some_and(|signature| signature.starts_with(SIGNED) && signature.contains(SCOPE))
+}
+
+fn is_for_files(head: &Parts, bucket: &str) -> bool {
+    is_in_bucket(head.uri.path(), bucket) || is_signed_for_files(&head.headers)
+}
+
+/// Refuses requests that are not signed in the one way that is verified here.
+fn must_be_plain(head: &Parts) -> Result<(), Refused> {
+    let names = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+    let is_signed_address = |name: &str| SIGNED_ADDRESS.iter().any(|signed| name.eq_ignore_ascii_case(signed));
+    if names.into_iter().any(|(name, _)| is_signed_address(&name)) {
+        let why = "signatures in the address are not taken: sign in the header Authorization";
+        return Err(Refused(StatusCode::NOT_IMPLEMENTED, "NotImplemented", why));
+    }
+    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if kind.trim_start().to_ascii_lowercase().starts_with("multipart/") {
+        let why = "forms are not taken: put the file";
+        return Err(Refused(StatusCode::NOT_IMPLEMENTED, "NotImplemented", why));
+    }
+    if head.headers.get_all(header::AUTHORIZATION).iter().count() != 1 || !is_signed_for_files(&head.headers) {
+        let why = "the request is not signed for S3 with Signature Version 4";
+        return Err(Refused(StatusCode::FORBIDDEN, "AccessDenied", why));
+    }
+    Ok(())
+}
+
+/// A place in memory for a body in chunks.
+#[derive(Debug)]
+struct Room {
+    permit: OwnedSemaphorePermit,
+    /// How long the body may be with all that is around the chunks.
+    bytes: u64,
+}
+
+/// Finds room for a body in chunks; other bodies need none.
+fn room_for_chunks(headers: &HeaderMap, chunked: &Arc<Semaphore>) -> Result<Option<Room>, Refused> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if !text("x-amz-content-sha256").is_some_and(|hash| hash.starts_with("STREAMING-")) {
+        return Ok(None);
+    }
+    let length = text("x-amz-decoded-content-length").and_then(|length| length.parse::<u64>().ok());
+    let why = "x-amz-decoded-content-length is missing";
+    let length = length.ok_or(Refused(StatusCode::LENGTH_REQUIRED, "MissingContentLength", why))?;
+    if length > CHUNKED_BYTES_MAX {
+        let why = "a body in chunks has 64 MiB at most: send the file in parts";
+        return Err(Refused(StatusCode::BAD_REQUEST, "EntityTooLarge", why));
+    }
+    let kib = u32::try_from(length.div_ceil(1024)).expect("it is 64 MiB at most");
+    let permit = Arc::clone(chunked).try_acquire_many_owned(kib);
+    let why = "too much comes in at once: try again";
+    let permit = permit.map_err(|_| Refused(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", why))?;
+    Ok(Some(Room { permit, bytes: length + length / 8 + AROUND_CHUNKS_BYTES }))
+}
+
+/// A body that ends with an error where it has more bytes than it was said to have.
+fn no_longer_than(body: Body, bytes: u64) -> Body {
+    let mut left = bytes;
+    Body::from_stream(body.into_data_stream().map(move |piece| {
+        let piece = piece.map_err(io::Error::other)?;
+        left =
+            left.checked_sub(piece.len() as u64).ok_or_else(|| io::Error::other("the body is longer than was said"))?;
+        Ok::<_, io::Error>(piece)
+    }))
+}
+
+/// An answer before the library has seen the request: status, code, message.
+#[derive(Debug)]
+struct Refused(StatusCode, &'static str, &'static str);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Self(status, code, message) = self;
+        let xml = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        );
+        (status, [(header::CONTENT_TYPE, "application/xml")], xml).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(path: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    const GOOD: &str =
+        "AWS4-HMAC-SHA256 Credential=a/20261122/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x";
+    const KINESIS: &str =
+        "AWS4-HMAC-SHA256 Credential=a/20261122/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=x";
+
+    #[test]
+    fn requests_for_files_are_known() {
+        for (path, signature, is_for) in [
+            ("/lake", "", true),
+            ("/lake/main/x", "", true),
+            ("/lakes/x", "", false),
+            ("/", "", false),
+            ("/", GOOD, true),
+            ("/other/x", GOOD, true),
+            ("/", KINESIS, false),
+            ("/lake/x", KINESIS, true),
+        ] {
+            assert_eq!(
+                is_for_files(&head(path, &[("authorization", signature)]), "lake"),
+                is_for,
+                "{path} {signature}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_signed_otherwise_is_refused() {
+        let signed = [("authorization", GOOD)];
+        assert!(must_be_plain(&head("/lake/x?list-type=2", &signed)).is_ok());
+        for (path, headers) in [
+            ("/lake/x", vec![]),
+            ("/lake/x", vec![("authorization", "AWS a:signature")]),
+            ("/lake/x", vec![("authorization", KINESIS)]),
+            ("/lake/x", vec![("authorization", GOOD), ("authorization", GOOD)]),
+            ("/lake/x?Signature=x&AWSAccessKeyId=a&Expires=9", signed.to_vec()),
+            ("/lake/x?%53ignature=x", signed.to_vec()),
+            ("/lake/x?X-Amz-Signature=x", signed.to_vec()),
+            ("/lake", vec![("authorization", GOOD), ("content-type", "Multipart/form-data; boundary=x")]),
+        ] {
+            assert!(must_be_plain(&head(path, &headers)).is_err(), "{path} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_have_a_bound() {
+        let chunked = Arc::new(Semaphore::new(CHUNKED_KIB_MAX));
+        let of = |length: &str| {
+            let headers = [
+                ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+                ("x-amz-decoded-content-length", length),
+            ];
+            room_for_chunks(&head("/lake/x", &headers).headers, &chunked)
+        };
+        let most = CHUNKED_BYTES_MAX.to_string();
+        let held: Vec<_> = (0..4).map(|_| of(&most).unwrap().unwrap()).collect();
+        assert_eq!(of("1").unwrap_err().1, "SlowDown");
+        drop(held);
+        assert!(of("1").is_ok());
+        assert_eq!(of(&(CHUNKED_BYTES_MAX + 1).to_string()).unwrap_err().1, "EntityTooLarge");
+        assert_eq!(of("x").unwrap_err().1, "MissingContentLength");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_no_longer_than_it_was_said_to_be() {
+        let read = async |bytes: u64| axum::body::to_bytes(no_longer_than(Body::from("four"), bytes), 100).await;
+        assert_eq!(read(4).await.unwrap(), "four");
+        assert!(read(3).await.is_err());
+    }
+}
