@@ -39,7 +39,7 @@ pub(crate) enum Halt {
 /// If an array, or a value over several lines, is not JSON; or for too many events.
 pub(crate) fn split(text: &[u8], says_lines: bool) -> Result<Vec<Piece>, Halt> {
     let mut pieces = Vec::new();
-    if !says_lines && text.trim_ascii_start().starts_with(b"[") {
+    if !says_lines && text.get(skip_space(text, 0)) == Some(&b'[') {
         array(text, &mut pieces)?;
         return Ok(pieces);
     }

@@ -1,15 +1,14 @@
-//! The lake's folder as a bucket, for engines on other machines: what may be read, written and deleted there.
+//! The lake's folder as a bucket, for engines on other machines: what may be read and written there.
 //!
 //! A name is `<database>/<table>/…`; raw events and whatever else is in the folder have none, and neither has what a symbolic
 //! link leads to. Files are written once: a name that exists is never written again, unless with the bytes it has. What is
 //! told to be written is on disk, with its name; what comes in gathers in a folder beside the lake, so that half a
-//! file never has a name. lacus deletes what tables no longer need: here only what no table refers to is deleted.
+//! file never has a name. Nothing is deleted here: lacus deletes what tables no longer need.
 
 mod listing;
 mod name;
 mod parts;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +18,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use lacus_core::{Context, Error, Kind, Result};
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -27,7 +26,6 @@ use self::name::FileName;
 use self::parts::Uploads;
 use crate::lake::{Inner, detached};
 use crate::store::make_directory;
-use crate::table::Table;
 
 pub use self::listing::{Listed, Listing};
 
@@ -48,8 +46,6 @@ pub struct Served {
     uploads_directory: PathBuf,
     uploads: Uploads,
     incoming: Arc<Semaphore>,
-    /// Held while a file is deleted: one after the other, for each has a table's metadata read.
-    deleting: Semaphore,
 }
 
 /// What is known of a file.
@@ -96,8 +92,8 @@ impl Served {
         let directory = uploads_directory.clone();
         blocking(move || empty(&directory).context(format_args!("empty {}", directory.display()))).await?;
         let uploads = Uploads::new(uploads_directory.clone());
-        let (incoming, deleting) = (Arc::new(Semaphore::new(INCOMING_MAX)), Semaphore::new(1));
-        Ok(Self { inner, bucket, uploads_directory, uploads, incoming, deleting })
+        let incoming = Arc::new(Semaphore::new(INCOMING_MAX));
+        Ok(Self { inner, bucket, uploads_directory, uploads, incoming })
     }
 
     /// What the lake is called as a bucket.
@@ -219,84 +215,22 @@ impl Served {
         .await
     }
 
-    /// Deletes files that no table refers to, and says of each how it went. One that is not there is deleted.
+    /// Deletes nothing that is there: lacus does that itself, when no table needs a file any more. Marks of folders, and what is not
+    /// there, are gone already.
     ///
-    /// The error is `Denied` if a table refers to the file, or lacus deletes it itself.
-    pub async fn delete(&self, names: &[String]) -> Vec<Result<()>> {
-        let _permit = self.deleting.acquire().await.expect("the semaphore is never closed");
-        let mut deleted: Vec<Option<Result<()>>> = names.iter().map(|_| None).collect();
-        let mut folders: BTreeMap<String, Vec<(usize, FileName)>> = BTreeMap::new();
-        for (at, name) in names.iter().enumerate() {
-            // There are no marks of folders.
-            match FileName::parse(name.strip_suffix('/').unwrap_or(name)) {
-                Ok(_) if name.ends_with('/') => deleted[at] = Some(Ok(())),
-                Ok(name) => folders.entry(name.folder()).or_default().push((at, name)),
-                Err(error) => deleted[at] = Some(Err(error)),
-            }
+    /// # Errors
+    /// `Denied` if the file is there, or can't be in the bucket.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let parsed = FileName::parse(name.strip_suffix('/').unwrap_or(name))?;
+        if name.ends_with('/') {
+            return Ok(());
         }
-        for (folder, names) in folders {
-            // No commit may refer to one of the files meanwhile.
-            let kept = self.kept_of(&folder).await;
-            for (at, name) in names {
-                deleted[at] = Some(match &kept {
-                    Ok((_committing, kept)) => self.delete_unless(&name, kept).await,
-                    Err(error) => {
-                        Err(Error::new(error.kind(), error.chain()).with_hint(error.hint().unwrap_or_default()))
-                    }
-                });
-            }
+        match self.look(name).await {
+            Ok(_) => Err(Error::new(Kind::Denied, format!("lacus deletes {parsed} itself, when no table needs it"))
+                .with_hint("leave it; DELETE FROM takes rows out of a table, and lacus doctor names files of none")),
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
-        deleted.into_iter().map(|deleted| deleted.expect("each name was in a folder, or refused")).collect()
-    }
-
-    /// What the table in a folder needs, while no commit changes it.
-    async fn kept_of(&self, folder: &str) -> Result<(OwnedMutexGuard<()>, BTreeSet<String>)> {
-        let (files, tables) = (&self.inner.files, self.inner.tables());
-        let table = tables.iter().find(|table| self.is_at(table, folder)).ok_or_else(|| {
-            Error::new(Kind::Denied, format!("there is no table at {folder}"))
-                .with_hint("lacus deletes the files of tables that are dropped")
-        })?;
-        let committing = Arc::clone(&table.committing).lock_owned().await;
-        // Under another name it has another lock.
-        if !self.inner.table(table.name()).is_some_and(|now| Arc::ptr_eq(&now, table)) {
-            return Err(Error::unavailable(format!("the table at {folder} got another name")).with_hint("try again"));
-        }
-        let base = table.base();
-        let mut kept = files.reachable(&base.metadata).await?;
-        kept.insert(files.warehouse.path(&base.location)?.to_string());
-        // A file may be of another table as long as there was none here.
-        let others = tables
-            .iter()
-            .flat_map(|table| table.state().files.iter().map(|file| file.path.clone()).collect::<Vec<_>>());
-        kept.extend(others.filter(|path| path.starts_with(folder)));
-        Ok((committing, kept))
-    }
-
-    async fn delete_unless(&self, name: &FileName, kept: &BTreeSet<String>) -> Result<()> {
-        if kept.contains(name.as_str()) {
-            return Err(Error::new(Kind::Denied, format!("a table needs {name}"))
-                .with_hint("lacus deletes files when no snapshot has them any more; DELETE FROM takes rows out"));
-        }
-        if !self.inner.catalog.leftovers_among(vec![name.to_string()]).await?.is_empty() {
-            return Err(Error::new(Kind::Denied, format!("lacus deletes {name} itself")).with_hint("leave it"));
-        }
-        let (lake, name) = (self.inner.directory.clone(), name.clone());
-        blocking(move || {
-            let path = name.path_in(&lake)?;
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(unusable(&name, "delete", error)),
-            }
-            let synced = path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all());
-            synced.map_err(|error| unusable(&name, "sync the folder of", error))
-        })
-        .await
-    }
-
-    fn is_at(&self, table: &Table, folder: &str) -> bool {
-        let location = self.inner.files.warehouse.path(table.base().metadata.location());
-        location.is_ok_and(|location| location.as_ref() == folder)
     }
 }
 

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DataFusionError, Result, internal_err};
+use datafusion::common::{DataFusionError, JoinType, Result, internal_err};
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, execute_stream,
@@ -134,11 +134,15 @@ impl ExecutionPlan for OrSorted {
                     first => break first,
                 }
             };
-            if !first.as_ref().is_some_and(|first| first.as_ref().is_err_and(is_out_of_memory)) {
-                return Ok(with_schema(same_schema, stream::iter(first).chain(rows)));
-            }
+            let error = match first {
+                Some(Err(error)) if is_out_of_memory(&error) => error,
+                first => return Ok(with_schema(same_schema, stream::iter(first).chain(rows))),
+            };
             drop(rows);
             let plan = sorted_plan(&state, &question).await?;
+            if plan.exists(|plan| Ok(fails_sorted(plan)))? {
+                return Err(error);
+            }
             running.replace(Arc::clone(&plan));
             until_there_is_room(&context).await;
             execute_stream(plan, context)
@@ -160,6 +164,12 @@ async fn sorted_plan(state: &SessionState, question: &LogicalPlan) -> Result<Arc
     let mut state = state.clone();
     state.config_mut().options_mut().optimizer.prefer_hash_join = false;
     leaves::physical_plan(&state, question).await
+}
+
+/// Rows of a full join that its filter keeps apart are refused where a column can't be null (DataFusion 54.1).
+fn fails_sorted(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let join = plan.downcast_ref::<SortMergeJoinExec>();
+    join.is_some_and(|join| join.join_type() == JoinType::Full && join.filter().is_some())
 }
 
 /// Waits until the operators that were stopped have given back what they had: they do when they next look up.

@@ -119,6 +119,14 @@ fn a_body_has_100000_events_at_most() {
     check_lines(&"x\n".repeat(EVENTS_MAX + 1), "too many");
 }
 
+#[test]
+fn white_space_that_json_has_not_begins_no_array() {
+    let body = b"\x0c[]]";
+    let pieces = split(body, false).unwrap();
+    assert!(pieces.iter().all(|piece| piece.fault.is_some()), "{pieces:?}");
+    assert_eq!(pieces.iter().map(|piece| piece.range.len()).sum::<usize>(), 3);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -139,7 +147,7 @@ proptest! {
             at = piece.range.end;
         }
         between.push_str(&body[at..]);
-        let is_array = !says_lines && body.trim_start().starts_with('[');
+        let is_array = !says_lines && body.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('[');
         let between: String = between.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
         let commas = ",".repeat(pieces.len().saturating_sub(1));
         prop_assert_eq!(between, if is_array { format!("[{commas}]") } else { String::new() });

@@ -119,7 +119,8 @@ async fn joins_that_do_not_fit_in_memory_are_answered_all_the_same() {
     let of_both = "count(*), sum(a.n), sum(b.n), count(a.text)";
     let questions = [
         format!("SELECT {of_both} FROM ({left}) AS a JOIN ({right}) AS b ON a.text = b.text"),
-        format!("SELECT {of_both} FROM ({left}) AS a FULL JOIN ({right}) AS b ON a.text = b.text AND a.n + b.n > 1000"),
+        format!("SELECT {of_both} FROM ({left}) AS a FULL JOIN ({right}) AS b ON a.text = b.text"),
+        format!("SELECT {of_both} FROM ({left}) AS a LEFT JOIN ({right}) AS b ON a.text = b.text AND a.n + b.n > 1000"),
         format!(
             "SELECT count(*), sum(a.n) FROM ({left}) AS a WHERE NOT EXISTS (SELECT 1 FROM ({right}) AS b WHERE a.text = b.text AND b.n % 7 > 0)"
         ),

@@ -37,6 +37,16 @@ const SCOPE: &str = "/s3/aws4_request";
 const SIGNED_ADDRESS: [&str; 3] = ["x-amz-signature", "signature", "awsaccesskeyid"];
 /// Bodies that are not files: lists of parts, lists of names to delete.
 const XML_BYTES_MAX: usize = 4 << 20;
+const FORM_BYTES_MAX: usize = 1 << 10;
+/// Headers that decide how a body is read: here and in the library they have to be the same.
+const READ_ONCE: [&str; 6] = [
+    "content-type",
+    "content-length",
+    "x-amz-content-sha256",
+    "x-amz-decoded-content-length",
+    "x-amz-date",
+    "x-amz-trailer",
+];
 /// What is around chunks and after them, beside an eighth of what is in them.
 const AROUND_CHUNKS_BYTES: u64 = 64 << 10;
 /// A body that comes in chunks is kept in memory chunk by chunk, and a chunk may be all of it.
@@ -77,6 +87,11 @@ pub fn with_files(router: Router, served: &Arc<Served>, engines: &Arc<Engines>) 
     builder.set_auth(Secrets(Arc::clone(engines)));
     let mut config = S3Config::default();
     config.xml_max_body_size = XML_BYTES_MAX;
+    // Forms are refused before; what would be one all the same gets no memory.
+    config.post_object_max_file_size = 0;
+    config.form_max_field_size = FORM_BYTES_MAX;
+    config.form_max_fields_size = FORM_BYTES_MAX;
+    config.form_max_parts = 1;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     let chunked = Arc::new(Semaphore::new(CHUNKED_KIB_MAX));
     let gate = Gate { service: builder.build(), served: Arc::clone(served), chunked };
@@ -133,6 +148,14 @@ fn must_be_plain(head: &Parts) -> Result<(), Refused> {
     if names.into_iter().any(|(name, _)| is_signed_address(&name)) {
         let why = "signatures in the address are not taken: sign in the header Authorization";
         return Err(Refused(StatusCode::NOT_IMPLEMENTED, "NotImplemented", why));
+    }
+    for name in READ_ONCE {
+        let mut values = head.headers.get_all(name).iter();
+        let is_plain = values.next().is_none_or(|value| value.to_str().is_ok());
+        if !is_plain || values.next().is_some() {
+            let why = "a header that says how the body is read is there twice, or is no text";
+            return Err(Refused(StatusCode::BAD_REQUEST, "InvalidRequest", why));
+        }
     }
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.trim_start().to_ascii_lowercase().starts_with("multipart/") {

@@ -220,16 +220,8 @@ impl S3 for Files {
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        let ListObjectsV2Input {
-            bucket,
-            continuation_token,
-            delimiter,
-            max_keys,
-            prefix,
-            start_after,
-            encoding_type,
-            ..
-        } = request.input;
+        let ListObjectsV2Input { bucket, continuation_token, delimiter, max_keys, prefix, start_after, .. } =
+            request.input;
         let from = prefix.clone().unwrap_or_default();
         self.may_reach(request.credentials.as_ref(), &bucket, &from)?;
         let by_folder = match delimiter.as_deref() {
@@ -263,7 +255,8 @@ impl S3 for Files {
             contents: Some(listed.files.into_iter().map(object).collect()),
             common_prefixes: Some(folders),
             delimiter,
-            encoding_type,
+            // No name has a letter that XML has not: they stand as they are, whatever encoding was asked for.
+            encoding_type: None,
             start_after,
             ..ListObjectsV2Output::default()
         }))
@@ -351,8 +344,7 @@ impl S3 for Files {
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         let DeleteObjectInput { bucket, key, .. } = request.input;
         self.may_reach(request.credentials.as_ref(), &bucket, &key)?;
-        let deleted = self.served.delete(&[key]).await;
-        deleted.into_iter().collect::<Result<(), Error>>().map_err(refused)?;
+        self.served.delete(&key).await.map_err(refused)?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
@@ -366,7 +358,7 @@ impl S3 for Files {
             return Err(S3Error::with_message(S3ErrorCode::MalformedXML, "a request deletes 1,000 files at most"));
         }
         let is_quiet = delete.quiet.unwrap_or(false);
-        let (mut deleted, mut errors, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         let failed = |key: String, error: &S3Error| FailedObject {
             code: Some(error.code().as_str().to_owned()),
             message: error.message().map(str::to_owned),
@@ -374,17 +366,14 @@ impl S3 for Files {
             ..FailedObject::default()
         };
         for key in delete.objects.into_iter().map(|object| object.key) {
-            match self.may_reach(request.credentials.as_ref(), &bucket, &key) {
-                Ok(()) => names.push(key),
-                Err(error) => errors.push(failed(key, &error)),
-            }
-        }
-        let gone = self.served.delete(&names).await;
-        for (key, gone) in names.into_iter().zip(gone) {
+            let gone = match self.may_reach(request.credentials.as_ref(), &bucket, &key) {
+                Ok(()) => self.served.delete(&key).await.map_err(refused),
+                denied => denied,
+            };
             match gone {
                 Ok(()) if is_quiet => {}
                 Ok(()) => deleted.push(DeletedObject { key: Some(key), ..DeletedObject::default() }),
-                Err(error) => errors.push(failed(key, &refused(error))),
+                Err(error) => errors.push(failed(key, &error)),
             }
         }
         Ok(S3Response::new(DeleteObjectsOutput {
