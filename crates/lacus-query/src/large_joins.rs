@@ -166,10 +166,11 @@ async fn sorted_plan(state: &SessionState, question: &LogicalPlan) -> Result<Arc
     leaves::physical_plan(&state, question).await
 }
 
-/// Rows of a full join that its filter keeps apart are refused where a column can't be null (DataFusion 54.1).
+/// An outer join with a further condition fails where a column of the missing side can't be null (DataFusion 54.1).
 fn fails_sorted(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let join = plan.downcast_ref::<SortMergeJoinExec>();
-    join.is_some_and(|join| join.join_type() == JoinType::Full && join.filter().is_some())
+    let is_outer = |kind| matches!(kind, JoinType::Left | JoinType::Right | JoinType::Full);
+    join.is_some_and(|join| is_outer(join.join_type()) && join.filter().is_some())
 }
 
 /// Waits until the operators that were stopped have given back what they had: they do when they next look up.

@@ -111,18 +111,17 @@ async fn what_does_not_fit_in_memory_is_done_right_or_refused_and_leaves_no_file
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joins_that_do_not_fit_in_memory_are_answered_all_the_same() {
     let lake = Filled::new().await;
-    let small = with(&lake, &settings::Query { memory_max: ByteSize::mb(128), ..settings::Query::default() });
+    let small = with(&lake, &settings::Query { memory_max: ByteSize::mb(256), ..settings::Query::default() });
     let large = with(&lake, &settings::Query { memory_max: ByteSize::mb(2000), ..settings::Query::default() });
     // Of the left ones every third has no text, and of the others half have a partner, some have two.
-    let left = "SELECT n, CASE WHEN n % 3 > 0 THEN repeat('x', 100) || CAST(n AS text) END AS text FROM generate_series(1, 1000000) AS s (n)";
-    let right = "SELECT n, repeat('x', 100) || CAST(CASE WHEN n % 5 = 0 THEN n + 2 ELSE n * 2 END AS text) AS text FROM generate_series(1, 1000000) AS s (n)";
+    let left = "SELECT n, CASE WHEN n % 3 > 0 THEN repeat('x', 100) || CAST(n AS text) END AS text FROM generate_series(1, 2500000) AS s (n)";
+    let right = "SELECT n, repeat('x', 100) || CAST(CASE WHEN n % 5 = 0 THEN n + 2 ELSE n * 2 END AS text) AS text FROM generate_series(1, 2500000) AS s (n)";
+    let of_both = "count(*), sum(a.n), sum(b.n), count(a.text)";
     let of_both = "count(*), sum(a.n), sum(b.n), count(a.text)";
     let questions = [
-        format!("SELECT {of_both} FROM ({left}) AS a JOIN ({right}) AS b ON a.text = b.text"),
         format!("SELECT {of_both} FROM ({left}) AS a FULL JOIN ({right}) AS b ON a.text = b.text"),
-        format!("SELECT {of_both} FROM ({left}) AS a LEFT JOIN ({right}) AS b ON a.text = b.text AND a.n + b.n > 1000"),
         format!(
-            "SELECT count(*), sum(a.n) FROM ({left}) AS a WHERE NOT EXISTS (SELECT 1 FROM ({right}) AS b WHERE a.text = b.text AND b.n % 7 > 0)"
+            "SELECT count(*), sum(a.n) FROM ({left}) AS a WHERE NOT EXISTS (SELECT 1 FROM ({right}) AS b WHERE a.text = b.text AND a.n + b.n > 1000)"
         ),
     ];
     for question in questions {
