@@ -117,7 +117,6 @@ async fn joins_that_do_not_fit_in_memory_are_answered_all_the_same() {
     let left = "SELECT n, CASE WHEN n % 3 > 0 THEN repeat('x', 100) || CAST(n AS text) END AS text FROM generate_series(1, 2500000) AS s (n)";
     let right = "SELECT n, repeat('x', 100) || CAST(CASE WHEN n % 5 = 0 THEN n + 2 ELSE n * 2 END AS text) AS text FROM generate_series(1, 2500000) AS s (n)";
     let of_both = "count(*), sum(a.n), sum(b.n), count(a.text)";
-    let of_both = "count(*), sum(a.n), sum(b.n), count(a.text)";
     let questions = [
         format!("SELECT {of_both} FROM ({left}) AS a FULL JOIN ({right}) AS b ON a.text = b.text"),
         format!(
