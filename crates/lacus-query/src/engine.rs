@@ -15,6 +15,8 @@ use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -35,12 +37,14 @@ use trino_functions::{Semantics, install};
 use url::Url;
 
 use crate::catalog::LakeCatalog;
+use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
 use crate::error::Names;
+use crate::filter_stop::{NoStops, StopFilters};
 use crate::group_names::FewestGroups;
 use crate::memory::SharedMemory;
-use crate::null_joins::{NullsInJoins, WholeNotIn};
+use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
 use crate::one_partition::OnePartition;
 use crate::postgres::{self, Oids, is_system};
@@ -278,18 +282,28 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == groups.name()) {
         *rule = Arc::new(groups);
     }
-    rules
+    let leave_out = [EliminateDuplicatedExpr::new().name().to_owned(), OptimizeProjections::new().name().to_owned()];
+    let with_before = |rule: Arc<dyn OptimizerRule + Send + Sync>| {
+        let before = leave_out.iter().any(|name| name == rule.name()).then(|| Arc::new(NoDependencies) as _);
+        before.into_iter().chain([rule])
+    };
+    rules.into_iter().flat_map(with_before).collect()
 }
 
 /// The same for physical plans.
 fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    let learned_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new_post_optimization().name());
-    rules.insert(learned_filters.unwrap_or(rules.len()), Arc::new(WholeOrder));
-    let sorts = rules.iter().position(|rule| rule.name() == EnforceSorting::new().name());
-    rules.insert(sorts.map_or(rules.len(), |sorts| sorts + 1), Arc::new(OnePartition));
-    let first_filters = rules.iter().position(|rule| rule.name() == FilterPushdown::new().name());
-    rules.insert(first_filters.unwrap_or(0), Arc::new(NullsInJoins));
+    let place = |rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>], name: &str| {
+        rules.iter().position(|rule| rule.name() == name).unwrap_or(rules.len())
+    };
+    let learned_filters = place(&rules, FilterPushdown::new_post_optimization().name());
+    let before_learned: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] = [Arc::new(WholeOrder), Arc::new(StopFilters)];
+    rules.splice(learned_filters..learned_filters, before_learned);
+    let sorts = place(&rules, EnforceSorting::new().name());
+    rules.insert(sorts + 1, Arc::new(OnePartition));
+    let filters = place(&rules, FilterPushdown::new().name());
+    rules.insert(filters + 1, Arc::new(NoStops));
+    rules.insert(filters, Arc::new(StopFilters));
     rules.insert(0, Arc::new(OrderBesideSubqueries));
     rules.insert(1, Arc::new(OffsetOrder));
     rules
