@@ -110,6 +110,13 @@ def in_json(given, kind):
     return given
 
 
+def with_content(given):
+    """What is stored of a value of an event: an array without anything in it is null."""
+    if isinstance(given, dict):
+        return {name: with_content(inner) for name, inner in given.items()}
+    return None if isinstance(given, list) and all(inner is None for inner in given) else given
+
+
 class Both:
     """lacus, and DuckDB with the same tables."""
 
@@ -280,9 +287,7 @@ class Both:
         # A null may be said or left out.
         said = [{name: inner for name, inner in row.items() if inner is not None or self.chance.random() < 0.5} for row in rows]
         self.lacus.send(table.name, [json.dumps(in_json(row, table.shape)) for row in said])
-        # An array of an event without anything in it is null.
-        filled = lambda given: given if not isinstance(given, list) or any(inner is not None for inner in given) else None
-        self.into_duckdb(table, [{name: filled(inner) for name, inner in row.items()} for row in rows])
+        self.into_duckdb(table, [with_content(row) for row in rows])
 
     def wait(self, name, rows):
         """Until so many rows are there: on a busy machine an answer does not wait that long."""

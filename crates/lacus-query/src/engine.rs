@@ -23,6 +23,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::enforce_sorting::EnforceSorting;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -41,7 +42,7 @@ use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
 use crate::error::Names;
-use crate::filter_stop::{NoStops, StopFilters};
+use crate::filter_stop::StopFilters;
 use crate::group_names::FewestGroups;
 use crate::memory::SharedMemory;
 use crate::null_joins::WholeNotIn;
@@ -50,11 +51,13 @@ use crate::one_partition::OnePartition;
 use crate::postgres::{self, Oids, is_system};
 use crate::reuse::Answers;
 use crate::session::Session;
+use crate::stop::NoStops;
 use crate::subquery_order::OrderBesideSubqueries;
 use crate::table::STORE_URL;
 use crate::variables::SERVER_VERSION;
 use crate::views::ViewPlanner;
 use crate::whole_order::WholeOrder;
+use crate::whole_union::WholeUnion;
 
 /// The catalog that every session starts in.
 pub(crate) const CATALOG: &str = "lake";
@@ -291,22 +294,26 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// The same for physical plans.
-fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::new().rules;
-    let place = |rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>], name: &str| {
-        rules.iter().position(|rule| rule.name() == name).unwrap_or(rules.len())
-    };
-    let learned_filters = place(&rules, FilterPushdown::new_post_optimization().name());
-    let before_learned: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] = [Arc::new(WholeOrder), Arc::new(StopFilters)];
-    rules.splice(learned_filters..learned_filters, before_learned);
-    let sorts = place(&rules, EnforceSorting::new().name());
-    rules.insert(sorts + 1, Arc::new(OnePartition));
-    let filters = place(&rules, FilterPushdown::new().name());
-    rules.insert(filters + 1, Arc::new(NoStops));
-    rules.insert(filters, Arc::new(StopFilters));
-    rules.insert(0, Arc::new(OrderBesideSubqueries));
-    rules.insert(1, Arc::new(OffsetOrder));
-    rules
+fn physical_optimizer_rules() -> Vec<Rule> {
+    let first: [Rule; 2] = [Arc::new(OrderBesideSubqueries), Arc::new(OffsetOrder)];
+    first.into_iter().chain(PhysicalOptimizer::new().rules.into_iter().flat_map(with_mends)).collect()
+}
+
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// A rule of DataFusion, between the rules that mend what it gets or what it gives.
+fn with_mends(rule: Rule) -> Vec<Rule> {
+    if rule.name() == FilterPushdown::new().name() {
+        vec![Arc::new(StopFilters), rule, Arc::new(NoStops)]
+    } else if rule.name() == FilterPushdown::new_post_optimization().name() {
+        vec![Arc::new(WholeOrder), Arc::new(StopFilters), rule]
+    } else if rule.name() == ProjectionPushdown::new().name() {
+        vec![Arc::new(WholeUnion), rule, Arc::new(NoStops)]
+    } else if rule.name() == EnforceSorting::new().name() {
+        vec![rule, Arc::new(OnePartition)]
+    } else {
+        vec![rule]
+    }
 }
 
 /// `version()`: drivers read the number behind "PostgreSQL".

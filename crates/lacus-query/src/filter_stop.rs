@@ -2,29 +2,26 @@
 //!
 //! On its way down to the scans a filter finds its column again by name, and takes the first that has it (DataFusion 54.1,
 //! `FilterRemapper`, `ProjectionExec::collect_reverse_alias`). Where a join has two columns `id`, what was asked of one was
-//! asked of the other, and rows were lost. So there is a stop above each step whose columns can't be told apart: it lets
+//! asked of the other, and rows were lost. So there is a [`Stop`] above each step whose columns can't be told apart: it lets
 //! those filters through that ask only for columns with a name of their own.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{JoinType, Result, Statistics, internal_err};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::common::{JoinType, Result};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use crate::null_joins::sees_nulls;
+use crate::stop::Stop;
 
 /// Puts the stops in: before filters are brought down, each time.
 #[derive(Debug)]
@@ -36,7 +33,7 @@ impl PhysicalOptimizerRule for StopFilters {
             let open = plain_columns(&plan);
             let is_open = open.len() == plan.schema().fields().len();
             let plan = with_all_nulls(plan)?;
-            Ok(if is_open { plan } else { Transformed::yes(FilterStop::above(plan.data, open)) })
+            Ok(if is_open { plan } else { Transformed::yes(Stop::above(plan.data, open)) })
         })
         .data()
     }
@@ -50,41 +47,20 @@ impl PhysicalOptimizerRule for StopFilters {
     }
 }
 
-/// Takes the stops out again, for the rules that come between the first filters and those that are learned on the way.
-#[derive(Debug)]
-pub(crate) struct NoStops;
-
-impl PhysicalOptimizerRule for NoStops {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| match plan.downcast_ref::<FilterStop>() {
-            Some(stop) => Ok(Transformed::yes(Arc::clone(&stop.input))),
-            None => Ok(Transformed::no(plan)),
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        "no_stops"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
 /// Keeps all filters from the side of a join that is looked up, where the join finds nulls there.
 fn with_all_nulls(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(join) = plan.downcast_ref::<HashJoinExec>().filter(|join| sees_nulls(join)) else {
         return Ok(Transformed::no(plan));
     };
-    let (left, right) = (Arc::clone(join.left()), FilterStop::above(Arc::clone(join.right()), HashSet::new()));
+    let (left, right) = (Arc::clone(join.left()), Stop::above(Arc::clone(join.right()), HashSet::new()));
     plan.with_new_children(vec![left, right]).map(Transformed::yes)
 }
 
 /// The places of the columns of a plan that its inputs know by the same name, and no other column there.
 fn plain_columns(plan: &Arc<dyn ExecutionPlan>) -> HashSet<usize> {
     let schema = plan.schema();
-    let is_plain = |(place, name): (usize, &str)| (times(&schema, name) == 1 && is_told_below(plan, place, name)).then_some(place);
+    let is_plain =
+        |(place, name): (usize, &str)| (times(&schema, name) == 1 && is_told_below(plan, place, name)).then_some(place);
     names(&schema).enumerate().filter_map(is_plain).collect()
 }
 
@@ -118,71 +94,4 @@ fn names(schema: &Schema) -> impl Iterator<Item = &str> {
 
 fn times(schema: &Schema, name: &str) -> usize {
     names(schema).filter(|other| *other == name).count()
-}
-
-/// The rows of its input. Filters come through that ask for nothing but the `open` columns.
-#[derive(Debug)]
-struct FilterStop {
-    input: Arc<dyn ExecutionPlan>,
-    open: HashSet<usize>,
-}
-
-impl FilterStop {
-    fn above(input: Arc<dyn ExecutionPlan>, open: HashSet<usize>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { input, open })
-    }
-}
-
-impl DisplayAs for FilterStop {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FilterStop")
-    }
-}
-
-impl ExecutionPlan for FilterStop {
-    fn name(&self) -> &str {
-        "FilterStop"
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Self::above(input, self.open.clone())),
-            _ => internal_err!("a stop has one input"),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        self.input.execute(partition, context)
-    }
-
-    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        self.input.partition_statistics(partition)
-    }
-
-    fn gather_filters_for_pushdown(
-        &self,
-        _: FilterPushdownPhase,
-        filters: Vec<Arc<dyn PhysicalExpr>>,
-        _: &ConfigOptions,
-    ) -> Result<FilterDescription> {
-        let open = self.open.clone();
-        let below = ChildFilterDescription::from_child_with_allowed_indices(&filters, open, &self.input)?;
-        Ok(FilterDescription::new().with_child(below))
-    }
 }

@@ -46,6 +46,7 @@ mod session;
 mod spelling;
 mod stated_name;
 mod statement;
+mod stop;
 mod subquery_order;
 mod table;
 mod tail;
@@ -55,6 +56,7 @@ mod users;
 mod variables;
 mod views;
 mod whole_order;
+mod whole_union;
 mod writing;
 
 #[cfg(test)]
