@@ -13,7 +13,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -46,6 +46,8 @@ pub struct Served {
     uploads_directory: PathBuf,
     uploads: Uploads,
     incoming: Arc<Semaphore>,
+    /// Files get their names one after the other: a name that is taken back was never told to be there.
+    naming: Arc<Mutex<()>>,
 }
 
 /// What is known of a file.
@@ -93,7 +95,7 @@ impl Served {
         blocking(move || empty(&directory).context(format_args!("empty {}", directory.display()))).await?;
         let uploads = Uploads::new(uploads_directory.clone());
         let incoming = Arc::new(Semaphore::new(INCOMING_MAX));
-        Ok(Self { inner, bucket, uploads_directory, uploads, incoming })
+        Ok(Self { inner, bucket, uploads_directory, uploads, incoming, naming: Arc::default() })
     }
 
     /// What the lake is called as a bucket.
@@ -206,9 +208,10 @@ impl Served {
     pub async fn keep(&self, name: &str, incoming: Incoming, only_new: bool) -> Result<ServedFile> {
         let (name, lake) = (FileName::parse(name)?, self.inner.directory.clone());
         let (file, place, permit) = incoming.complete().await?;
+        let naming = Arc::clone(&self.naming);
         // To its end, whoever waits for it.
         detached(async move {
-            let kept = blocking(move || keep(&lake, &name, &file, &place, only_new)).await;
+            let kept = blocking(move || keep(&naming, &lake, &name, (&file, &place), only_new)).await;
             drop(permit);
             kept
         })
@@ -277,13 +280,20 @@ impl Incoming {
 }
 
 /// Makes a complete file durable and gives it its name.
-fn keep(lake: &Path, name: &FileName, file: &File, place: &Gathering, only_new: bool) -> Result<ServedFile> {
+fn keep(
+    naming: &Mutex<()>,
+    lake: &Path,
+    name: &FileName,
+    (file, place): (&File, &Gathering),
+    only_new: bool,
+) -> Result<ServedFile> {
     file.sync_all().context("sync a file that came in")?;
+    let _one_by_one = naming.lock().unwrap_or_else(PoisonError::into_inner);
     let path = name.path_in(lake)?;
     let folder = path.parent().ok_or_else(|| Error::internal("a name has a folder"))?;
     make_directory(folder).map_err(|error| unusable(name, "make the folder of", error))?;
-    match fs::hard_link(&place.0, &path) {
-        Ok(()) => {}
+    let is_named = match fs::hard_link(&place.0, &path) {
+        Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             // Whoever did not hear that it was written writes it again.
             let is_same = !only_new && is_same(&place.0, &path).map_err(|error| unusable(name, "read", error))?;
@@ -291,12 +301,17 @@ fn keep(lake: &Path, name: &FileName, file: &File, place: &Gathering, only_new: 
                 return Err(Error::new(Kind::Exists, format!("{name} exists, and files are written once"))
                     .with_hint("write to another name"));
             }
+            false
         }
         Err(error) => return Err(unusable(name, "write", error)),
+    };
+    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+        // The next sync may succeed without this name being on disk: whoever tries again has to make it again.
+        if is_named {
+            fs::remove_file(&path).map_err(|error| unusable(name, "take back the name of", error))?;
+        }
+        return Err(unusable(name, "sync the folder of", error));
     }
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| unusable(name, "sync the folder of", error))?;
     fs::metadata(&path).map(|metadata| describe(&metadata)).map_err(|error| unusable(name, "read", error))
 }
 

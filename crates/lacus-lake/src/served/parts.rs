@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lacus_core::{Context, Error, Kind, Result, Timestamp};
 use uuid::Uuid;
@@ -141,7 +141,7 @@ impl Served {
         only_new: bool,
     ) -> Result<ServedFile> {
         let (name, lake) = (FileName::parse(name)?, self.inner.directory.clone());
-        let permit = self.permit()?;
+        let (permit, naming) = (self.permit()?, Arc::clone(&self.naming));
         let mut found = self.uploads.take(upload, &name)?;
         if let Err(error) = check(&found, parts).and_then(|bytes| self.inner.must_have_room(bytes)) {
             self.uploads.open().insert(upload.to_owned(), found);
@@ -151,7 +151,7 @@ impl Served {
         detached(async move {
             let kept = blocking(move || {
                 let (file, place) = join(wanted).context("put the parts of a file together")?;
-                keep(&lake, &name, &file, &place, only_new)
+                keep(&naming, &lake, &name, (&file, &place), only_new)
             });
             let kept = kept.await;
             // What was not wanted goes, too.

@@ -37,6 +37,7 @@ const SCOPE: &str = "/s3/aws4_request";
 const SIGNED_ADDRESS: [&str; 3] = ["x-amz-signature", "signature", "awsaccesskeyid"];
 /// Bodies that are not files: lists of parts, lists of names to delete.
 const XML_BYTES_MAX: usize = 4 << 20;
+/// A field of a form, and all of them.
 const FORM_BYTES_MAX: usize = 1 << 10;
 /// Headers that decide how a body is read: here and in the library they have to be the same.
 const READ_ONCE: [&str; 6] = [
@@ -229,7 +230,7 @@ mod tests {
     fn head(path: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = Request::builder().uri(path);
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request = request.header(*name, value.as_bytes());
         }
         request.body(()).unwrap().into_parts().0
     }
@@ -272,6 +273,19 @@ mod tests {
             ("/lake/x?%53ignature=x", signed.to_vec()),
             ("/lake/x?X-Amz-Signature=x", signed.to_vec()),
             ("/lake", vec![("authorization", GOOD), ("content-type", "Multipart/form-data; boundary=x")]),
+            ("/lake", vec![("authorization", GOOD), ("content-type", "multipart/form-data; boundary=\"é\"")]),
+            (
+                "/lake",
+                vec![("authorization", GOOD), ("content-type", "text/csv"), ("content-type", "multipart/form-data")],
+            ),
+            (
+                "/lake/x",
+                vec![
+                    ("authorization", GOOD),
+                    ("x-amz-decoded-content-length", "1"),
+                    ("x-amz-decoded-content-length", "9"),
+                ],
+            ),
         ] {
             assert!(must_be_plain(&head(path, &headers)).is_err(), "{path} {headers:?}");
         }

@@ -99,6 +99,18 @@ fn tag_of(file: &ServedFile) -> ETag {
     ETag::Strong(file.tag.clone())
 }
 
+/// The conditions of a request: those to look and those to read have fields of the same names, and are other types.
+macro_rules! conditions {
+    ($input:expr) => {
+        Conditions {
+            is: $input.if_match.as_ref(),
+            is_not: $input.if_none_match.as_ref(),
+            since: $input.if_modified_since.as_ref(),
+            not_since: $input.if_unmodified_since.as_ref(),
+        }
+    };
+}
+
 /// What a client knows of a file already, and whether it is still so.
 struct Conditions<'a> {
     is: Option<&'a ETagCondition>,
@@ -170,13 +182,7 @@ impl S3 for Files {
         let input = &request.input;
         self.may_reach(request.credentials.as_ref(), &input.bucket, &input.key)?;
         let file = self.served.look(&input.key).await.map_err(refused)?;
-        let conditions = Conditions {
-            is: input.if_match.as_ref(),
-            is_not: input.if_none_match.as_ref(),
-            since: input.if_modified_since.as_ref(),
-            not_since: input.if_unmodified_since.as_ref(),
-        };
-        conditions.check(&file)?;
+        conditions!(input).check(&file)?;
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: length(file.bytes),
@@ -192,13 +198,7 @@ impl S3 for Files {
         let permit = Arc::clone(&self.reads).try_acquire_owned();
         let permit = permit.map_err(|_| S3Error::with_message(S3ErrorCode::SlowDown, "256 files are read already"))?;
         let (file, bytes) = self.served.open_file(&input.key).await.map_err(refused)?;
-        let conditions = Conditions {
-            is: input.if_match.as_ref(),
-            is_not: input.if_none_match.as_ref(),
-            since: input.if_modified_since.as_ref(),
-            not_since: input.if_unmodified_since.as_ref(),
-        };
-        conditions.check(&file)?;
+        conditions!(input).check(&file)?;
         let range = match &input.range {
             Some(range) => range.check(file.bytes)?,
             None => 0..file.bytes,
