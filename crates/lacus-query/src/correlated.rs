@@ -1,24 +1,34 @@
 //! Subqueries that look at the row outside: `(SELECT max(o.day) FROM orders o WHERE lower(o.city) = c.city)`.
 //!
 //! The engine joins such a subquery: conditions on the row outside are lifted out of it, and its aggregates are grouped by what
-//! they compare. Three things are wrong there (DataFusion 54.1, `decorrelate.rs`), and mended here:
+//! they compare. Four things are wrong there (DataFusion 54.1, `decorrelate.rs`), and mended here:
 //!
+//! - It lifts columns by their names: two of one name become one. Such columns get names of their own.
 //! - It groups by columns only. What is compared otherwise, a field of an object or a function, it refuses; of a cast it takes
 //!   the column below, and a row outside comes several times. Here such a value becomes a column.
 //! - It lifts conditions above what must not see the rows that they leave out: a window, an aggregate whose rows are only asked
 //!   whether they are there, an offset, the side of an outer join that may be missing. Those are refused.
 //! - A null that the row outside has nothing to do with makes a `NOT IN` unknown. It becomes a `NOT EXISTS`.
+//!
+//! And a subquery that is a value may have no row: it is null then, whatever its column may be. That is said here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, not_impl_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, ident, lit,
+    when,
 };
+use datafusion::scalar::ScalarValue;
+
+use crate::same::same;
 
 /// What the columns are called, with their numbers: names that nobody gives.
 const KEY: &str = "key#";
@@ -31,12 +41,17 @@ pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut keys = 0;
     plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Subquery(subquery) => Ok(Transformed::yes(LogicalPlan::Subquery(Subquery {
-            subquery: Arc::new(lifted(Arc::unwrap_or_clone(subquery.subquery), Above::default(), &mut keys)?),
+            subquery: Arc::new(lifted(Arc::unwrap_or_clone(subquery.subquery), &Above::default(), &mut keys)?),
             ..subquery
         }))),
         plan => {
-            let plan = with_not_exists(plan)?;
-            plan.map_expressions(|expr| expr.transform_up(|expr| within(expr, &mut keys)))
+            let plan = with_unknowns(with_not_exists(plan)?)?;
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let made = expr.transform_up(|expr| within(expr, &mut keys))?;
+                Ok(made.update_data(|expr| name.restore(expr)))
+            })
         }
     })
     .data()
@@ -73,7 +88,14 @@ fn is_in(condition: &Expr, negated: bool) -> bool {
 }
 
 fn not_exists(list: Expr, outside: &DFSchema) -> Result<Expr> {
-    let Expr::InSubquery(InSubquery { expr, subquery: mut question, .. }) = list else { return Ok(list) };
+    let Expr::InSubquery(list) = list else { return Ok(list) };
+    let subquery = rows_where(list, outside, Expr::is_not_false)?;
+    Ok(Expr::Exists(Exists { subquery, negated: true }))
+}
+
+/// The rows of a list for which it is so that a value is the same as theirs.
+fn rows_where(list: InSubquery, outside: &DFSchema, is_so: impl FnOnce(Expr) -> Expr) -> Result<Subquery> {
+    let InSubquery { expr, subquery: mut question, .. } = list;
     let value = expr.transform(|part| {
         let Expr::Column(column) = part else { return Ok(Transformed::no(part)) };
         let column = Expr::OuterReferenceColumn(Arc::clone(outside.field_from_column(&column)?), column);
@@ -82,20 +104,61 @@ fn not_exists(list: Expr, outside: &DFSchema) -> Result<Expr> {
     });
     let found = Expr::Column(Column::from(question.subquery.schema().qualified_field(0)));
     let rows = LogicalPlanBuilder::from(Arc::unwrap_or_clone(question.subquery));
-    let plan = rows.filter(value.data()?.eq(found).is_not_false())?.build()?;
-    let subquery = Subquery { subquery: Arc::new(plan), ..question };
-    Ok(Expr::Exists(Exists { subquery, negated: true }))
+    let plan = rows.filter(is_so(value.data()?.eq(found)))?.build()?;
+    Ok(Subquery { subquery: Arc::new(plan), ..question })
+}
+
+/// `IN` within a condition, where it matters whether it is false or unknown: the engine's join only knows whether there is such
+/// a row (DataFusion 54.1, `mark_join`), so it is asked for rows that are the same, and for those that may be.
+fn with_unknowns(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Filter(filter) = plan else { return Ok(plan) };
+    let schema = Arc::clone(filter.input.schema());
+    let predicate = in_condition(filter.predicate, true, &schema)?;
+    Filter::try_new(predicate, filter.input).map(LogicalPlan::Filter)
+}
+
+/// A condition, or a part of one for which false and unknown are the same. What the whole is joined by with `AND` the engine
+/// answers right, `NOT IN` too.
+fn in_condition(condition: Expr, is_whole: bool, outside: &DFSchema) -> Result<Expr> {
+    let is_in = |expr: &Expr| matches!(expr, Expr::InSubquery(list) if !list.negated);
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+            let is_whole = is_whole && op == Operator::And;
+            let left = in_condition(*left, is_whole, outside)?;
+            let right = in_condition(*right, is_whole, outside)?;
+            Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+        }
+        Expr::InSubquery(list) if is_whole || !list.negated => Ok(Expr::InSubquery(list)),
+        Expr::Not(inner) if is_whole && is_in(&inner) => Ok(Expr::Not(inner)),
+        other => other.transform_up(|expr| in_three_values(expr, outside)).data(),
+    }
+}
+
+fn in_three_values(expr: Expr, outside: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::InSubquery(list) = expr else { return Ok(Transformed::no(expr)) };
+    if is_one_row(&list.subquery.subquery) {
+        let value = Expr::ScalarSubquery(list.subquery);
+        return Ok(Transformed::yes(if list.negated { list.expr.not_eq(value) } else { (*list.expr).eq(value) }));
+    }
+    let is_there = |subquery: Subquery| Expr::Exists(Exists { subquery, negated: false });
+    let same = is_there(rows_where(list.clone(), outside, |same| same)?);
+    let unknown = is_there(rows_where(list.clone(), outside, Expr::is_null)?);
+    let value =
+        when(same, lit(!list.negated)).when(unknown, lit(ScalarValue::Boolean(None))).otherwise(lit(list.negated))?;
+    Ok(Transformed::yes(value))
 }
 
 fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
     let mut joined = |subquery: Subquery, is_asked_whether: bool| -> Result<Subquery> {
         let above = Above { is_asked_whether, ..Above::default() };
-        let plan = lifted(Arc::unwrap_or_clone(subquery.subquery), above, keys)?;
+        let plan = lifted(Arc::unwrap_or_clone(subquery.subquery), &above, keys)?;
         Ok(Subquery { subquery: Arc::new(plan), ..subquery })
     };
     Ok(match expr {
-        Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
-            Transformed::yes(Expr::ScalarSubquery(joined(subquery, false)?))
+        Expr::ScalarSubquery(subquery) => {
+            let is_joined = !subquery.outer_ref_columns.is_empty();
+            let subquery = if is_joined { joined(subquery, false)? } else { subquery };
+            Transformed::yes(or_null(subquery))
         }
         Expr::Exists(Exists { subquery, negated }) if !subquery.outer_ref_columns.is_empty() => {
             Transformed::yes(match is_one_row(&subquery.subquery) {
@@ -115,6 +178,14 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
     })
 }
 
+/// A subquery that is a value, as one that may be null.
+fn or_null(subquery: Subquery) -> Expr {
+    let may_be_null = |field: &FieldRef| field.is_nullable();
+    let is_told = is_one_row(&subquery.subquery) || subquery.subquery.schema().fields().iter().all(may_be_null);
+    let value = Expr::ScalarSubquery(subquery);
+    if is_told { value } else { same(value) }
+}
+
 /// Whether it is one row, whatever the rows below are.
 fn is_one_row(plan: &LogicalPlan) -> bool {
     match plan {
@@ -127,8 +198,10 @@ fn is_one_row(plan: &LogicalPlan) -> bool {
 }
 
 /// What is above a place in a subquery.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Above {
+    /// Names of columns that come from elsewhere: what is lifted would be taken for them.
+    names: HashSet<String>,
     /// Whether the question is if there is a row, or one of a value.
     is_asked_whether: bool,
     has_window: bool,
@@ -142,9 +215,14 @@ struct Above {
 
 impl Above {
     /// What is above an input of a plan.
-    fn input(self, plan: &LogicalPlan, index: usize) -> Result<Self> {
-        let mut above = self;
+    fn input(&self, plan: &LogicalPlan, index: usize) -> Result<Self> {
+        let mut above = self.clone();
         match plan {
+            LogicalPlan::Projection(projection) => {
+                let names = projection.schema.fields().iter().zip(&projection.expr);
+                let computed = names.filter(|(_, expr)| !matches!(expr, Expr::Column(_)));
+                above.names.extend(computed.map(|(field, _)| field.name().clone()));
+            }
             LogicalPlan::Window(_) => above.has_window = true,
             LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => {
                 above.has_aggregate = true;
@@ -156,6 +234,8 @@ impl Above {
             LogicalPlan::SubqueryAlias(_) => above.has_alias = true,
             LogicalPlan::Join(join) => {
                 let may_be_missing = [JoinType::Right, JoinType::Left];
+                let others = [&join.right, &join.left][index.min(1)];
+                above.names.extend(others.schema().fields().iter().map(|field| field.name().clone()));
                 above.may_be_missing |=
                     join.join_type == JoinType::Full || join.join_type == may_be_missing[index.min(1)];
             }
@@ -165,7 +245,7 @@ impl Above {
     }
 
     /// Refuses to lift a condition that the engine would lift too far.
-    fn must_be_transparent(self, filter: &Filter) -> Result<()> {
+    fn must_be_transparent(&self, filter: &Filter) -> Result<()> {
         let what = match self {
             _ if is_of_total(&filter.input) => "HAVING without GROUP BY",
             Self { has_window: true, .. } => "a window function",
@@ -189,48 +269,77 @@ fn is_of_total(plan: &LogicalPlan) -> bool {
 }
 
 /// A plan whose conditions on the row outside can be lifted out of it.
-fn lifted(plan: LogicalPlan, above: Above, keys: &mut usize) -> Result<LogicalPlan> {
+fn lifted(plan: LogicalPlan, above: &Above, keys: &mut usize) -> Result<LogicalPlan> {
     let plan = match plan {
         LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => {
             above.must_be_transparent(&filter)?;
-            if above.has_aggregate { with_keys(filter, above, keys)? } else { LogicalPlan::Filter(filter) }
+            with_keys(filter, above, keys)?
         }
         plan => plan,
     };
     let inputs: Vec<Above> = (0..plan.inputs().len()).map(|index| above.input(&plan, index)).collect::<Result<_>>()?;
     let mut inputs = inputs.into_iter();
     plan.map_children(|child| {
-        let above = inputs.next().unwrap_or(above);
-        lifted(child, above, keys).map(Transformed::yes)
+        let above = inputs.next().unwrap_or_default();
+        lifted(child, &above, keys).map(Transformed::yes)
     })
     .data()
 }
 
-fn with_keys(filter: Filter, above: Above, keys: &mut usize) -> Result<LogicalPlan> {
-    let mut computed = Vec::new();
-    let mut as_column = |value: Box<Expr>| {
-        *keys += 1;
-        let name = format!("{KEY}{keys}");
-        computed.push(value.alias(&name));
-        Box::new(ident(name))
+/// The filter with columns of their own for what would be lifted as another one.
+fn with_keys(filter: Filter, above: &Above, keys: &mut usize) -> Result<LogicalPlan> {
+    let mut computed: Vec<(Expr, String)> = Vec::new();
+    let mut as_column = |value: Expr| {
+        let known = computed.iter().find(|(known, _)| *known == value).map(|(_, name)| name.clone());
+        let name = known.unwrap_or_else(|| {
+            *keys += 1;
+            let name = format!("{KEY}{keys}");
+            computed.push((value, name.clone()));
+            name
+        });
+        ident(name)
     };
-    let conditions = split_conjunction_owned(filter.predicate.clone()).into_iter().map(|condition| match condition {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_computed(&left) && is_outside(&right) => {
-            Expr::BinaryExpr(BinaryExpr { left: as_column(left), op: Operator::Eq, right })
+    let schema = Arc::clone(filter.input.schema());
+    let is_one_of_several = |column: &Column| {
+        above.names.contains(&column.name)
+            || schema.fields().iter().filter(|field| *field.name() == column.name).count() > 1
+    };
+    let mut with_names = |condition: Expr| -> Result<Expr> {
+        if !condition.contains_outer() {
+            return Ok(condition);
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_outside(&left) && is_computed(&right) => {
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right: as_column(right) })
-        }
-        condition => condition,
-    });
-    let Some(predicate) = conjunction(conditions.collect::<Vec<_>>()).filter(|_| !computed.is_empty()) else {
+        let condition = match condition {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
+                if above.has_aggregate && is_computed(&left) && is_outside(&right) =>
+            {
+                return Ok(as_column(*left).eq(*right));
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
+                if above.has_aggregate && is_outside(&left) && is_computed(&right) =>
+            {
+                return Ok((*left).eq(as_column(*right)));
+            }
+            condition => condition,
+        };
+        let named = condition.transform(|part| match part {
+            Expr::Column(column) if is_one_of_several(&column) => Ok(Transformed::yes(as_column(Expr::Column(column)))),
+            part => Ok(Transformed::no(part)),
+        });
+        named.data()
+    };
+    let conditions = split_conjunction_owned(filter.predicate.clone()).into_iter().map(&mut with_names);
+    let predicate = conjunction(conditions.collect::<Result<Vec<_>>>()?);
+    let Some(predicate) = predicate.filter(|_| !computed.is_empty()) else {
         return Ok(LogicalPlan::Filter(filter));
     };
     // Of a table with a name of its own, only its own columns are seen above.
     if above.has_alias {
-        return not_impl_err!("a computed value in a subquery of a subquery, compared with the row outside");
+        return not_impl_err!(
+            "a computed value, or a column whose name others have, in a subquery of a subquery, compared with the row outside"
+        );
     }
     let columns: Vec<Expr> = filter.input.schema().iter().map(Expr::from).collect();
+    let computed = computed.into_iter().map(|(value, name)| value.alias(name));
     LogicalPlanBuilder::from(Arc::unwrap_or_clone(filter.input))
         .project(columns.iter().cloned().chain(computed))?
         .filter(predicate)?

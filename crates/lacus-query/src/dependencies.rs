@@ -2,14 +2,17 @@
 //!
 //! A projection takes over what its rows are grouped by, but counts places without the columns that are computed before
 //! (DataFusion 54.1, `calc_func_dependencies_for_project`): the first one was taken for the key, and others were left out of
-//! `ORDER BY`, `GROUP BY` and `DISTINCT`. Here projections take nothing over.
+//! `ORDER BY`, `GROUP BY` and `DISTINCT`, or put into them. Here projections take nothing over: neither before the optimizer's rules
+//! that count on it, nor when the query around one is planned.
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{FunctionalDependencies, Result};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{LogicalPlan, Projection};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::sql::sqlparser::ast::{Ident, TableAlias, TableFactor};
 
 /// Forgets what projections took over. It has to come before each rule that leaves out what follows from something else.
 #[derive(Debug)]
@@ -26,6 +29,39 @@ impl OptimizerRule for NoDependencies {
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         plan.transform_up_with_subqueries(without)
+    }
+}
+
+/// What the planner calls a relation while it is planned alone: a name that nobody gives.
+const ALONE: &str = "alone#";
+
+impl RelationPlanner for NoDependencies {
+    /// Derived tables and common tables are planned as ever, and then forget what they took over.
+    fn plan_relation(
+        &self,
+        mut relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let (TableFactor::Derived { alias, .. } | TableFactor::Table { alias, args: None, .. }) = &mut relation else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        if alias.as_ref().is_some_and(|alias| alias.name.value == ALONE) {
+            *alias = None;
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        }
+        let given = alias.replace(TableAlias {
+            explicit: true,
+            name: Ident::with_quote('"', ALONE),
+            columns: Vec::new(),
+            at: None,
+        });
+        let plan = context.plan(relation)?;
+        let plan = if plan.schema().functional_dependencies().is_empty() {
+            plan
+        } else {
+            plan.transform_up_with_subqueries(without).data()?
+        };
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, given))))
     }
 }
 

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf}
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::enforce_sorting::EnforceSorting;
@@ -42,12 +43,13 @@ use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
 use crate::error::Names;
+use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
-use crate::group_names::FewestGroups;
 use crate::memory::SharedMemory;
 use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
 use crate::one_partition::OnePartition;
+use crate::opaque::OpaqueValues;
 use crate::postgres::{self, Oids, is_system};
 use crate::reuse::Answers;
 use crate::session::Session;
@@ -252,6 +254,11 @@ fn config(threads: usize) -> SessionConfig {
     // Where one thread has seen no values of a column but nulls yet, it leaves out that column's half of the filter
     // (`max(v), min(v)` keeps no row but larger ones): DataFusion 54.1, `aggregates/no_grouping.rs`.
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+    // It passes over groups whose values are all null, and takes columns for others of their names (DataFusion 54.1,
+    // `aggregates/topk_stream.rs`, `topk_aggregation.rs`).
+    options.optimizer.enable_topk_aggregation = false;
+    // Windows upon windows need more rows than the one that needs the most (DataFusion 54.1, `limit_pushdown_past_window.rs`).
+    options.optimizer.enable_window_limits = false;
     // A file for each batch that does not fit: a reader that waits at an open file never sees what another writer puts
     // into the next one, and the query stands still for ever (DataFusion issue 24883, mended after 54.1).
     options.execution.max_spill_file_size_bytes = 0;
@@ -267,7 +274,8 @@ fn template(
     config: SessionConfig,
 ) -> Result<SessionState, DataFusionError> {
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-    let builder = builder.with_optimizer_rules(optimizer_rules());
+    let builder =
+        builder.with_optimizer_rules(optimizer_rules()).with_relation_planners(vec![Arc::new(NoDependencies)]);
     let state = builder.with_physical_optimizer_rules(physical_optimizer_rules()).build();
     let context = SessionContext::new_with_state(state);
     context.register_catalog(CATALOG, Arc::clone(catalog));
@@ -278,19 +286,21 @@ fn template(
 
 /// The optimizer's rules, with what is mended here before filters are brought down.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules = Optimizer::new().rules;
-    let filters = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
-    rules.insert(filters.unwrap_or(rules.len()), Arc::new(WholeNotIn));
-    let groups = FewestGroups::default();
-    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == groups.name()) {
-        *rule = Arc::new(groups);
-    }
-    let leave_out = [EliminateDuplicatedExpr::new().name().to_owned(), OptimizeProjections::new().name().to_owned()];
-    let with_before = |rule: Arc<dyn OptimizerRule + Send + Sync>| {
-        let before = leave_out.iter().any(|name| name == rule.name()).then(|| Arc::new(NoDependencies) as _);
-        before.into_iter().chain([rule])
+    type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+    let count_on_dependencies: [&dyn OptimizerRule; 3] =
+        [&EliminateDuplicatedExpr::new(), &OptimizeProjections::new(), &ReplaceDistinctWithAggregate::new()];
+    let with_mends = |rule: Rule| {
+        let before: Option<Rule> = if rule.name() == PushDownFilter::new().name() {
+            Some(Arc::new(WholeNotIn))
+        } else if count_on_dependencies.iter().any(|other| other.name() == rule.name()) {
+            Some(Arc::new(NoDependencies))
+        } else {
+            None
+        };
+        before.into_iter().chain([with_exceptions(rule)])
     };
-    rules.into_iter().flat_map(with_before).collect()
+    let first: Rule = Arc::new(OpaqueValues);
+    [first].into_iter().chain(Optimizer::new().rules.into_iter().flat_map(with_mends)).collect()
 }
 
 /// The same for physical plans.

@@ -13,6 +13,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, Result};
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -66,8 +67,9 @@ fn plain_columns(plan: &Arc<dyn ExecutionPlan>) -> HashSet<usize> {
 
 fn is_told_below(plan: &Arc<dyn ExecutionPlan>, place: usize, name: &str) -> bool {
     let inputs = || plan.children().into_iter().map(|input| input.schema());
-    if plan.is::<ProjectionExec>() {
-        return true;
+    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        // What is computed once would be computed twice.
+        return projection.expr().get(place).is_some_and(|column| !is_volatile(&column.expr));
     }
     if plan.is::<UnionExec>() {
         return inputs().all(|input| times(&input, name) == 1 && names(&input).nth(place) == Some(name));

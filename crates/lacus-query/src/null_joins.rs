@@ -5,14 +5,13 @@
 //! of the other (DataFusion 54.1); no null comes through such filters. So they are kept from that side: the first here, the
 //! second by [`filter_stop`](crate::filter_stop).
 
-use std::sync::Arc;
-
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{NullEquality, Result, internal_err};
-use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarUDF, Volatility, create_udf};
+use datafusion::common::{NullEquality, Result};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::physical_plan::joins::HashJoinExec;
+
+use crate::same::same;
 
 /// Keeps conditions on the rows of a `NOT IN` from its question: the optimizer carries them over where both keys are
 /// columns, so the key of the question becomes `same(column)`.
@@ -36,23 +35,13 @@ impl OptimizerRule for WholeNotIn {
         let mut is_changed = false;
         for (_, asked) in &mut join.on {
             if matches!(asked, Expr::Column(_)) {
-                let kind = asked.get_type(join.right.schema())?;
-                *asked = same(kind).call(vec![asked.clone()]);
+                *asked = same(asked.clone());
                 is_changed = true;
             }
         }
         let plan = LogicalPlan::Join(join);
         Ok(if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) })
     }
-}
-
-/// A function that gives what it is given.
-fn same(kind: DataType) -> ScalarUDF {
-    let given = |values: &[ColumnarValue]| match values {
-        [value] => Ok(value.clone()),
-        _ => internal_err!("one value is the same as itself"),
-    };
-    create_udf("same", vec![kind.clone()], kind, Volatility::Immutable, Arc::new(given))
 }
 
 /// Whether a join finds rows that have nulls.

@@ -69,6 +69,7 @@ pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
             let _done: ControlFlow<()> = ast.visit(&mut Escapes);
             let _done: ControlFlow<()> = ast.visit(&mut Meanings { is_postgres: dialect != Dialect::Athena });
+            subqueries::as_values_in_assignments(ast);
         }
         Parsed::Explain(explain) => rewrite(&mut explain.statement, dialect),
         _ => {}
@@ -95,6 +96,7 @@ impl VisitorMut for Meanings {
         shared_columns::put(select);
         windows::write_out(select);
         subqueries::as_values(select);
+        subqueries::as_values_in_joins(select);
         ControlFlow::Continue(())
     }
 

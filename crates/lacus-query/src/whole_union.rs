@@ -26,11 +26,11 @@ impl PhysicalOptimizerRule for WholeUnion {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return Ok(Transformed::no(plan)) };
-            if !projection.input().is::<UnionExec>() || picks_columns(projection) {
+            if picks_columns(projection) || !may_reach_union(projection.input()) {
                 return Ok(Transformed::no(plan));
             }
-            let union = Stop::above(Arc::clone(projection.input()), HashSet::new());
-            plan.with_new_children(vec![union]).map(Transformed::yes)
+            let input = Stop::above(Arc::clone(projection.input()), HashSet::new());
+            plan.with_new_children(vec![input]).map(Transformed::yes)
         })
         .data()
     }
@@ -41,6 +41,14 @@ impl PhysicalOptimizerRule for WholeUnion {
 
     fn schema_check(&self) -> bool {
         true
+    }
+}
+
+/// Whether a projection could come to a union: it goes through filters, exchanges and other projections.
+fn may_reach_union(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    match plan.children()[..] {
+        [input] => may_reach_union(input),
+        _ => plan.is::<UnionExec>(),
     }
 }
 

@@ -13,8 +13,9 @@ use datafusion::sql::sqlparser::ast::{
     LambdaSyntax, LimitClause, ObjectName, OneOrManyWithParens, Query, SetExpr, Statement, TableFactor, TableWithJoins,
     Value, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::Semantics;
@@ -53,6 +54,20 @@ impl Dialect for SqlDialect {
 
     fn supports_lambda_functions(&self) -> bool {
         true
+    }
+
+    /// `a IS DISTINCT FROM b AND c`: the parser alone would compare with all that follows.
+    fn parse_infix(&self, parser: &mut Parser, left: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+        use Keyword::{DISTINCT, FROM, IS, NOT};
+        let is_same = parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]);
+        if !is_same && !parser.parse_keywords(&[IS, DISTINCT, FROM]) {
+            return None;
+        }
+        let compared = |right| {
+            let (left, right) = (Box::new(left.clone()), Box::new(right));
+            if is_same { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+        };
+        Some(parser.parse_subexpr(self.prec_value(Precedence::Is)).map(compared))
     }
 
     as_generic!(

@@ -1,12 +1,13 @@
 //! Subqueries where the engine has no plan for them, or confuses names.
 //!
-//! `x > ALL (SELECT x FROM t)`: the engine takes both `x` for one if they are of the same table, and fails on others. `SELECT EXISTS (…)`, `SELECT x IN (SELECT …)`: outside of conditions it knows only subqueries that are values.
+//! `x > ALL (SELECT x FROM t)`: the engine takes both `x` for one if they are of the same table, and fails on others. `SELECT EXISTS (…)`, `SELECT x IN (SELECT …)`: outside of conditions it knows only subqueries that are values. `JOIN … ON a OR x NOT IN (SELECT …)`: an
+//! `IN` that is unknown becomes false there (DataFusion 54.1).
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, UnaryOperator, VisitMut, VisitorMut,
-    visit_expressions,
+    BinaryOperator, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr,
+    Statement, UnaryOperator, VisitMut, VisitorMut, visit_expressions,
 };
 
 use super::{case, expression, within};
@@ -68,13 +69,62 @@ pub(super) fn as_values(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
             // The visitor never breaks off.
-            let _done: ControlFlow<()> = expr.visit(&mut AsValues { depth: 0 });
+            let _done: ControlFlow<()> = expr.visit(&mut AsValues { depth: 0, are_asked_whether: true });
+        }
+    }
+}
+
+/// Makes values of those `IN (SELECT …)` in the conditions of joins for which it matters whether they are false or unknown.
+pub(super) fn as_values_in_joins(select: &mut Select) {
+    for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
+        if let Some(condition) = condition_of(&mut join.join_operator) {
+            in_condition(condition);
+        }
+    }
+}
+
+/// Makes values of those in what columns are set to.
+pub(super) fn as_values_in_assignments(statement: &mut Statement) {
+    let Statement::Update(update) = statement else { return };
+    for assignment in &mut update.assignments {
+        // The visitor never breaks off.
+        let _done: ControlFlow<()> = assignment.value.visit(&mut AsValues { depth: 0, are_asked_whether: true });
+    }
+}
+
+fn condition_of(join: &mut JoinOperator) -> Option<&mut Expr> {
+    use JoinOperator::{FullOuter, Inner, Join, Left, LeftOuter, Right, RightOuter};
+    match join {
+        Join(how) | Inner(how) | Left(how) | LeftOuter(how) | Right(how) | RightOuter(how) | FullOuter(how) => {
+            match how {
+                JoinConstraint::On(condition) => Some(condition),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A condition, or a part of one for which false and unknown are the same.
+fn in_condition(condition: &mut Expr) {
+    match condition {
+        Expr::Nested(inner) => in_condition(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
+            in_condition(left);
+            in_condition(right);
+        }
+        Expr::InSubquery { negated: false, .. } => {}
+        other => {
+            // The visitor never breaks off.
+            let _done: ControlFlow<()> = other.visit(&mut AsValues { depth: 0, are_asked_whether: false });
         }
     }
 }
 
 struct AsValues {
     depth: usize,
+    /// Whether `EXISTS` becomes a value, too.
+    are_asked_whether: bool,
 }
 
 impl VisitorMut for AsValues {
@@ -95,7 +145,9 @@ impl VisitorMut for AsValues {
             return ControlFlow::Continue(());
         }
         let value = match expr {
-            Expr::Exists { subquery, negated } => Some((is_there(subquery.as_ref().clone()), *negated)),
+            Expr::Exists { subquery, negated } if self.are_asked_whether => {
+                Some((is_there(subquery.as_ref().clone()), *negated))
+            }
             Expr::InSubquery { expr, subquery, negated } => Some((is_in(expr, subquery), *negated)),
             _ => None,
         };

@@ -11,6 +11,7 @@ use datafusion::sql::parser::Statement as Parsed;
 
 use crate::correlated::joinable;
 use crate::error::SqlError;
+use crate::frames::moving;
 use crate::one_row::count_rows;
 use crate::parameters;
 use crate::rewrite::tell_columns_apart;
@@ -61,7 +62,7 @@ pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Res
         }
         planned => planned?,
     };
-    let plan = joinable(count_rows(plan)?)?;
+    let plan = moving(joinable(count_rows(plan)?)?)?;
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
         // The engine only says what would come: the lake writes it.

@@ -1,0 +1,106 @@
+//! Rules of the engine, and the plans that they would change wrongly (DataFusion 54.1). Those they pass over here.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::{JoinType, NullEquality, Result};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::eliminate_group_by_constant::EliminateGroupByConstant;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// A rule of the engine, with its exceptions.
+pub(crate) fn with_exceptions(rule: Rule) -> Rule {
+    let is_rule = |other: &dyn OptimizerRule| rule.name() == other.name();
+    let is_exception = if is_rule(&EliminateGroupByConstant::new()) {
+        loses_groups
+    } else if is_rule(&PushDownFilter::new()) {
+        is_asked_of_what_is_computed
+    } else if is_rule(&ExtractEquijoinPredicate::new()) {
+        sees_nulls
+    } else if is_rule(&EliminateCrossJoin::new()) {
+        has_inner_join_that_sees_nulls
+    } else {
+        return rule;
+    };
+    Arc::new(WithExceptions { rule, is_exception })
+}
+
+#[derive(Debug)]
+struct WithExceptions {
+    rule: Rule,
+    is_exception: fn(&LogicalPlan) -> bool,
+}
+
+impl OptimizerRule for WithExceptions {
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.rule.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        if (self.is_exception)(&plan) { Ok(Transformed::no(plan)) } else { self.rule.rewrite(plan, config) }
+    }
+}
+
+/// Groups that follow from others are left out. `GROUP BY ts, CAST(ts AS date)` is refused then, because a cast is called as what
+/// it casts; and of `GROUP BY 'all'` nothing is left: a total has a row for no rows.
+fn loses_groups(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Aggregate(Aggregate { group_expr, .. }) = plan else { return false };
+    let mut names = HashSet::new();
+    let share_a_name = !group_expr.iter().all(|group| names.insert(group.schema_name().to_string()));
+    share_a_name || !group_expr.iter().any(|group| matches!(group, Expr::Column(_)))
+}
+
+/// A condition on no column is taken for one on the groups: it goes below a total, which has a row all the same, and `random()`
+/// leaves out rows before they are counted.
+fn is_asked_of_what_is_computed(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Filter(filter) = plan else { return false };
+    let is_of_no_column = |condition: &&Expr| condition.column_refs().is_empty() || condition.is_volatile();
+    is_of_computed(&filter.input) && conditions(filter).iter().any(is_of_no_column)
+}
+
+fn is_of_computed(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => true,
+        LogicalPlan::Filter(filter) => is_of_computed(&filter.input),
+        _ => false,
+    }
+}
+
+/// The conditions of a filter, and of those just below it: the rule makes one of them.
+fn conditions(filter: &Filter) -> Vec<&Expr> {
+    let mut found = split_conjunction(&filter.predicate);
+    if let LogicalPlan::Filter(below) = filter.input.as_ref() {
+        found.extend(conditions(below));
+    }
+    found
+}
+
+/// Keys of `=` are put beside those of `IS NOT DISTINCT FROM`, and see nulls as they do.
+fn sees_nulls(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull)
+}
+
+/// Inner joins are taken apart and put together, all as the topmost sees nulls.
+fn has_inner_join_that_sees_nulls(plan: &LogicalPlan) -> bool {
+    let mut is_found = false;
+    let searched = plan.apply_with_subqueries(|plan| {
+        is_found |= sees_nulls(plan) && matches!(plan, LogicalPlan::Join(join) if join.join_type == JoinType::Inner);
+        Ok(if is_found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    searched.is_err() || is_found
+}

@@ -1,0 +1,105 @@
+//! Values of which the optimizer believes what is not so (DataFusion 54.1).
+//!
+//! - `CAST(price AS numeric(10,1)) = 40.5`, `CAST(ts AS timestamp(0)) = …`: the cast is taken off where the number has a place in the
+//!   column's type, whatever digits the cast leaves out (`unwrap_cast.rs`).
+//! - `CAST(ts AS time)`, `ts + INTERVAL '1 month'`: what is sorted by ts is taken to be sorted by these (`cast.rs`,
+//!   `sort_properties.rs`).
+//!
+//! They become [`same`] of them.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::scalar::ScalarValue;
+
+use crate::same::{is_same, same};
+
+/// Keeps the optimizer from looking into such values. It has to come before the rules that do.
+#[derive(Debug)]
+pub(crate) struct OpaqueValues;
+
+impl OptimizerRule for OpaqueValues {
+    fn name(&self) -> &str {
+        "opaque_values"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let mut schema = merge_schema(&plan.inputs());
+        if let LogicalPlan::TableScan(scan) = &plan {
+            schema.merge(&scan.projected_schema);
+        }
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let made = expr.transform_up(|expr| Ok(opaque(expr, &schema)))?;
+            Ok(made.update_data(|expr| name.restore(expr)))
+        })
+    }
+}
+
+fn opaque(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr {
+        // This rule was here before.
+        expr if is_same(&expr) && matches!(&expr, Expr::ScalarFunction(call) if call.args.iter().all(is_same)) => {
+            let Expr::ScalarFunction(ScalarFunction { mut args, .. }) = expr else { return Transformed::no(expr) };
+            Transformed::no(args.remove(0))
+        }
+        expr if is_believed_wrongly(&expr, schema) => Transformed::yes(same(expr)),
+        expr => Transformed::no(expr),
+    }
+}
+
+fn is_believed_wrongly(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::Cast(Cast { expr, field }) => {
+            expr.get_type(schema).is_ok_and(|kind| loses_digits_or_order(&kind, field.data_type()))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
+            has_months(left, schema) || has_months(right, schema)
+        }
+        _ => false,
+    }
+}
+
+fn loses_digits_or_order(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (
+            DataType::Decimal128(_, from) | DataType::Decimal256(_, from),
+            DataType::Decimal128(_, to) | DataType::Decimal256(_, to),
+        ) => to < from,
+        (DataType::Timestamp(from, _), DataType::Timestamp(to, _)) => fineness(*to) < fineness(*from),
+        (DataType::Timestamp(..), DataType::Time32(_) | DataType::Time64(_)) => true,
+        _ => false,
+    }
+}
+
+fn fineness(unit: TimeUnit) -> u8 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 1,
+        TimeUnit::Microsecond => 2,
+        TimeUnit::Nanosecond => 3,
+    }
+}
+
+/// Whether it is an interval that may have months, which have more or fewer days.
+fn has_months(value: &Expr, schema: &DFSchema) -> bool {
+    match value {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => interval.months != 0,
+        Expr::Literal(ScalarValue::IntervalDayTime(_), _) => false,
+        value => matches!(value.get_type(schema), Ok(DataType::Interval(_))),
+    }
+}
