@@ -1,13 +1,14 @@
 //! Statements about files that are not the lake's: `UNLOAD` writes them, `COPY … FROM` reads them. `EXPLAIN COST`, which has a
 //! statement in it as `UNLOAD` does, is read here, too.
 //!
-//! Both are read here as Redshift and Athena have them: a word that is not known is refused, and none that would change
+//! Files, or the rows that a Postgres client sends ([`sent`]). Both are read here as Redshift, Athena and Postgres have them: a word that is not known is refused, and none that would change
 //! what is written or read is passed over. Where files may be is for the lake to say ([`lacus_lake::Outside`]).
 
 mod columns;
 mod load;
 mod options;
 mod records;
+mod sent;
 mod source;
 mod text;
 mod unload;
@@ -20,6 +21,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 pub(crate) use self::load::Load;
+pub use self::sent::CopyIn;
 pub(crate) use self::unload::{Unload, answer_schema};
 pub(crate) use self::words::Words;
 use crate::dialect::Dialect;
@@ -47,7 +49,7 @@ pub(crate) fn read(sql: &Arc<str>, reading: &Reading<'_>) -> Result<Option<State
     let mut words = Words::new(sql, tokens);
     let kind = if words.take("UNLOAD") {
         StatementKind::Unload(Box::new(Unload::read(&mut words, reading)?))
-    } else if words.take("COPY") && words.has_text_after_from() {
+    } else if words.take("COPY") && words.is_from_files_or_client() {
         StatementKind::Load(Box::new(Load::read(&mut words)?))
     } else if words.take("EXPLAIN") && words.take("COST") {
         return cost(&words, reading).map(Some);

@@ -1,6 +1,6 @@
-//! `COPY table FROM 'location'`: files as rows of a table, in one commit.
+//! `COPY table FROM 'location'`: files, or what a client sent, as rows of a table, in one commit.
 //!
-//! Files are read piece by piece on a thread that may wait for them, and go to the lake as the rows of an `INSERT` do. The
+//! They are read piece by piece on a thread that may wait for them, and go to the lake as the rows of an `INSERT` do. The
 //! first line that does not fit ends it, and nothing has changed.
 
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::Token;
-use lacus_core::Kind;
+use lacus_core::{Kind, TableName};
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 use lacus_lake::{Compression, OUTSIDE_FILES_MAX, OutsideFile, Piece, Table, TableState, Target};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::columns::Columns;
 use super::options::{FORMS, Form, Quotes, TextForm, character, switch, take_access};
 use super::refused;
-use super::source::read_file;
+use super::source::{Input, read_input};
 use super::words::Words;
 use super::writer::of_lake;
 use crate::answer::Answer;
@@ -34,13 +34,22 @@ const TRIES_MAX: u32 = 3;
 /// The longest list of files, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 
+/// Where the rows of a statement come from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// Files whose path begins so.
+    Files(String),
+    /// The client, over the Postgres port: `STDIN`.
+    Client,
+}
+
 /// A statement that reads files into a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     pub(crate) table: StatedName,
     /// The columns that the files have, if the statement names them.
-    columns: Option<Vec<String>>,
-    from: String,
+    pub(super) columns: Option<Vec<String>>,
+    pub(super) origin: Origin,
     pub(super) form: Form,
     pub(super) compression: Option<Compression>,
     /// Lines at the beginning of each file that are not rows.
@@ -74,10 +83,11 @@ impl Load {
             words.must("FROM")?;
             Some(columns)
         };
+        let origin = if words.take("STDIN") { Origin::Client } else { Origin::Files(words.text()?) };
         let mut load = Self {
             table,
             columns,
-            from: words.text()?,
+            origin,
             form: Form::Text(TextForm { null: "\\N".to_owned(), ..TextForm::delimited() }),
             compression: None,
             lines_ignored: 0,
@@ -92,12 +102,20 @@ impl Load {
         Ok(load)
     }
 
+    fn is_from_client(&self) -> bool {
+        matches!(self.origin, Origin::Client)
+    }
+
     fn read_options(&mut self, words: &mut Words<'_>) -> Result<Said, SqlError> {
         let mut said = Said::default();
+        let is_from_client = self.is_from_client();
         words.take("WITH");
         let in_parentheses = words.symbol(&Token::LParen);
         loop {
             if take_access(words)? || in_parentheses && words.symbol(&Token::Comma) {
+                continue;
+            }
+            if is_from_client && take_postgres(words, &mut said)? {
                 continue;
             }
             if words.take("FORMAT") {
@@ -168,15 +186,18 @@ impl Load {
         if form == "CSV" && (has("ESCAPE") || has("REMOVEQUOTES")) {
             return Err(SqlError::invalid("42601", "CSV can't be used with ESCAPE or REMOVEQUOTES"));
         }
+        if self.is_from_client() {
+            self.must_be_for_client(said)?;
+        }
         self.form = match form {
             "JSON" => Form::Json,
             "PARQUET" => Form::Parquet,
             _ => {
-                let mut text = if form == "CSV" { TextForm::csv() } else { TextForm::delimited() };
+                let mut text = self.usual(form);
                 text.delimiter = said.delimiter.unwrap_or(text.delimiter);
                 text.quote = said.quote.unwrap_or(text.quote);
-                text.null = said.null.clone().unwrap_or_else(|| "\\N".to_owned());
-                text.escape = has("ESCAPE");
+                text.null = said.null.clone().unwrap_or(text.null);
+                text.escape |= has("ESCAPE");
                 if has("REMOVEQUOTES") {
                     text.quotes = Quotes::Each;
                 }
@@ -197,12 +218,66 @@ impl Load {
     }
 }
 
+impl Load {
+    /// A form of text where nothing else is said.
+    fn usual(&self, form: &str) -> TextForm {
+        match (self.is_from_client(), form) {
+            (true, "CSV") => TextForm::csv(),
+            (true, _) => TextForm::postgres(),
+            (false, "CSV") => TextForm { null: "\\N".to_owned(), ..TextForm::csv() },
+            (false, _) => TextForm { null: "\\N".to_owned(), ..TextForm::delimited() },
+        }
+    }
+
+    /// Refuses what only files can be.
+    fn must_be_for_client(&self, said: &Said) -> Result<(), SqlError> {
+        if said.form == Some("PARQUET") || ["GZIP", "ZSTD", "MANIFEST"].iter().any(|flag| said.flags.contains(flag)) {
+            return Err(refused("this with STDIN", "put the file where query.copy_from allows, and name it"));
+        }
+        let quote = said.quote.unwrap_or(b'"');
+        if said.escape.is_some_and(|escape| said.form != Some("CSV") || escape != quote) {
+            return Err(refused("this ESCAPE", "quotes in values of CSV are doubled"));
+        }
+        Ok(())
+    }
+}
+
+/// Takes an option that Postgres has and Redshift has not, or not so. Whether it was one.
+fn take_postgres(words: &mut Words<'_>, said: &mut Said) -> Result<bool, SqlError> {
+    if words.take("ESCAPE") {
+        said.escape = Some(character(&words.text_as()?)?);
+    } else if words.take("FREEZE") {
+        switch(words);
+    } else if words.takes_two("FORMAT", "TEXT") || words.take("TEXT") {
+        said.form = None;
+    } else if words.takes_two("FORMAT", "BINARY") || words.take("BINARY") {
+        return Err(binary());
+    } else if let Some(form) = words.text_after("FORMAT") {
+        said.form = match form.to_lowercase().as_str() {
+            "csv" => Some("CSV"),
+            "json" => Some("JSON"),
+            "text" => None,
+            "binary" => return Err(binary()),
+            _ => return Err(SqlError::invalid("22023", format!("there is no format '{form}'"))),
+        };
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+fn binary() -> SqlError {
+    refused("the binary format of rows", "send text or CSV: COPY … FROM STDIN WITH (FORMAT csv)")
+}
+
 /// What the options said.
 #[derive(Default)]
 struct Said {
     form: Option<&'static str>,
     delimiter: Option<u8>,
     quote: Option<u8>,
+    /// What takes the meaning from a quote, as Postgres says it.
+    escape: Option<u8>,
     null: Option<String>,
     flags: Vec<&'static str>,
 }
@@ -244,30 +319,42 @@ fn ident((name, is_quoted): (String, bool)) -> Ident {
 impl Session {
     /// Reads files into a table.
     pub(crate) async fn load(&self, load: &Load) -> Result<Answer, SqlError> {
+        let Origin::Files(from) = &load.origin else {
+            return Err(refused("COPY … FROM STDIN here", "a Postgres client sends rows, such as psql with \\copy"));
+        };
         self.must_be_allowed("COPY")?;
         let mut turn = self.turn_to_write().await?;
-        let limits = &mut turn.limits;
-        let files = limits.within(self.files_of(load)).await??;
-        let files = Arc::new(files);
+        let files = turn.limits.within(self.files_of(load, from)).await??;
+        self.load_all(load, files.into_iter().map(Input::File).collect(), &mut turn.limits).await
+    }
+
+    /// Reads all of these into a table, or nothing.
+    pub(super) async fn load_all(
+        &self,
+        load: &Load,
+        inputs: Vec<Input>,
+        limits: &mut Limits,
+    ) -> Result<Answer, SqlError> {
+        let inputs = Arc::new(inputs);
         let mut tries = 1;
         loop {
-            match self.load_once(load, &files, limits).await {
+            match self.load_once(load, &inputs, limits).await {
                 Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
                 loaded => return Ok(Answer::wrote("COPY", loaded?)),
             }
         }
     }
 
-    async fn files_of(&self, load: &Load) -> Result<Vec<OutsideFile>, SqlError> {
+    async fn files_of(&self, load: &Load, from: &str) -> Result<Vec<OutsideFile>, SqlError> {
         let outside = self.lake()?.outside();
-        let files = outside.to_read(&load.from).map_err(of_lake)?.files().await.map_err(of_lake)?;
+        let files = outside.to_read(from).map_err(of_lake)?.files().await.map_err(of_lake)?;
         if !load.manifest {
             return Ok(files);
         }
         let [manifest] = files.as_slice() else {
             return Err(SqlError::invalid(
                 "58P01",
-                format!("a MANIFEST is one file, and {} begin with {}", files.len(), load.from),
+                format!("a MANIFEST is one file, and {} begin with {from}", files.len()),
             ));
         };
         let (mut listed, mut names) = (Vec::new(), HashSet::new());
@@ -285,12 +372,7 @@ impl Session {
         Ok(listed)
     }
 
-    async fn load_once(
-        &self,
-        load: &Load,
-        files: &Arc<Vec<OutsideFile>>,
-        limits: &mut Limits,
-    ) -> Result<u64, SqlError> {
+    async fn load_once(&self, load: &Load, inputs: &Arc<Vec<Input>>, limits: &mut Limits) -> Result<u64, SqlError> {
         let name = load.table.meant_in(self.lake()?);
         let table = table_to_write(self.shared(), &name)?;
         if let Some((_, altering)) = &self.shared().altering
@@ -300,13 +382,13 @@ impl Session {
             limits.within(altering.flush(&name)).await??;
         }
         let state = table.state();
-        let columns = Columns::new(&name, &state, load.columns.as_deref(), |column| is_taken(&table, column))?;
+        let columns = columns_of(load, &name, &table, &state)?;
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
         let (end, mut ended) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let _stop = SetOnDrop(Arc::clone(&stop));
-        let job =
-            Job { load: load.clone(), files: Arc::clone(files), columns: Arc::new(columns), state: Arc::clone(&state) };
+        let (inputs, columns) = (Arc::clone(inputs), Arc::new(columns));
+        let job = Job { load: load.clone(), inputs, columns, state: Arc::clone(&state) };
         let _task = self.shared().workers.spawn(job.run(send, end));
         let target = Target::Old { table, state, may_repeat: false };
         let mut writing = std::pin::pin!(self.lake()?.write(target, pieces, Arc::clone(&stop)));
@@ -331,6 +413,16 @@ impl Session {
     }
 }
 
+/// The columns that rows have for a table as it is.
+pub(super) fn columns_of(
+    load: &Load,
+    name: &TableName,
+    table: &Table,
+    state: &TableState,
+) -> Result<Columns, SqlError> {
+    Columns::new(name, state, load.columns.as_deref(), |column| is_taken(table, column))
+}
+
 /// Whether a column says which event a row is of: nobody else sets it.
 fn is_taken(table: &Table, name: &str) -> bool {
     table.is_delivered() && [RESCUED, RECEIVED_AT, PARTITION, OFFSET].contains(&name)
@@ -345,10 +437,10 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Files on their way to the lake.
+/// Rows on their way to the lake.
 struct Job {
     load: Load,
-    files: Arc<Vec<OutsideFile>>,
+    inputs: Arc<Vec<Input>>,
     columns: Arc<Columns>,
     state: Arc<TableState>,
 }
@@ -366,8 +458,8 @@ impl Job {
     }
 
     async fn read(&self, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
-        for index in 0..self.files.len() {
-            read_file(&self.load, &self.files, index, &self.columns, &self.state, send).await?;
+        for index in 0..self.inputs.len() {
+            read_input(&self.load, &self.inputs, index, &self.columns, &self.state, send).await?;
         }
         Ok(())
     }

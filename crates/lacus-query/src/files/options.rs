@@ -24,6 +24,9 @@ pub(super) struct TextForm {
     pub(super) quote: u8,
     /// Whether a backslash takes the meaning from the character behind it.
     pub(super) escape: bool,
+    /// Whether letters behind a backslash stand for control characters, and `\.` alone on a line ends the rows: as Postgres
+    /// has them.
+    pub(super) letters: bool,
     /// What stands for null.
     pub(super) null: String,
     /// Booleans as Hive and Athena write them, not as Redshift.
@@ -34,7 +37,13 @@ impl TextForm {
     /// Redshift's, where nothing else is said.
     pub(super) fn delimited() -> Self {
         let null = String::new();
-        Self { delimiter: b'|', quotes: Quotes::None, quote: b'"', escape: false, null, long_booleans: false }
+        let (delimiter, quotes, quote) = (b'|', Quotes::None, b'"');
+        Self { delimiter, quotes, quote, escape: false, letters: false, null, long_booleans: false }
+    }
+
+    /// Postgres', where nothing else is said.
+    pub(super) fn postgres() -> Self {
+        Self { delimiter: b'\t', escape: true, letters: true, null: "\\N".to_owned(), ..Self::delimited() }
     }
 
     pub(super) fn csv() -> Self {

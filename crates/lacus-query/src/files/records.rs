@@ -107,7 +107,7 @@ impl<R: BufRead> Records<R> {
                 if is_escaped {
                     is_escaped = false;
                     raw.push(byte);
-                    record.text.push(byte);
+                    record.text.push(if self.form.letters { meant(byte)? } else { byte });
                     continue;
                 }
                 let is_quoted = matches!(at, At::Quoted(_));
@@ -118,6 +118,9 @@ impl<R: BufRead> Records<R> {
                     if was_return {
                         raw.pop();
                         record.text.pop();
+                    }
+                    if self.is_end(record, &raw) {
+                        return Ok(false);
                     }
                     end_field(record, &mut raw, &self.form);
                     is_whole = true;
@@ -152,11 +155,35 @@ impl<R: BufRead> Records<R> {
         if matches!(at, At::Quoted(_)) || is_escaped {
             return Err(wrong("the file ends within a value".to_owned()));
         }
-        if is_begun {
-            end_field(record, &mut raw.to_vec(), &self.form);
+        if !is_begun || self.is_end(record, raw) {
+            return Ok(false);
         }
-        Ok(is_begun)
+        end_field(record, &mut raw.to_vec(), &self.form);
+        Ok(true)
     }
+
+    /// Whether a line says that no more rows come.
+    fn is_end(&self, record: &Record, raw: &[u8]) -> bool {
+        self.form.letters && record.ends.is_empty() && raw == b"\\."
+    }
+}
+
+/// What a letter behind a backslash stands for in Postgres' text.
+fn meant(letter: u8) -> io::Result<u8> {
+    Ok(match letter {
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 0x0b,
+        b'0'..=b'7' | b'x' => {
+            return Err(wrong(
+                "characters by their numbers, as in \\x41, are not read: write them as they are".to_owned(),
+            ));
+        }
+        other => other,
+    })
 }
 
 /// Takes a character of a field, and says where the reader is then.
@@ -258,12 +285,22 @@ mod tests {
         assert!(all(b"a,\"b\n", &csv()).is_err());
     }
 
+    #[test]
+    fn rows_are_as_postgres_writes_them() {
+        let text = TextForm::postgres();
+        check("a\\tb\\\\\t\\N\t\n", &text, &[(1, &[Some("a\tb\\"), None, Some("")])]);
+        check("a\\\nb\r\n\\.\nno row\n", &text, &[(1, &[Some("a\nb")])]);
+        check("\\.", &text, &[]);
+        check("a\t\\.\n", &text, &[(1, &[Some("a"), Some(".")])]);
+        assert!(all(b"\\x41\n", &text).unwrap_err().to_string().contains("by their numbers"));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             for quotes in [Quotes::None, Quotes::Each, Quotes::Csv] {
-                for escape in [false, true] {
-                    let form = TextForm { quotes, escape, ..TextForm::delimited() };
+                for (escape, letters) in [(false, false), (true, false), (true, true)] {
+                    let form = TextForm { quotes, escape, letters, ..TextForm::delimited() };
                     let mut records = Records::new(bytes.as_slice(), form);
                     let mut record = Record::default();
                     while let Ok(true) = records.next(&mut record) {

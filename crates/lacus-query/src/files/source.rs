@@ -1,4 +1,4 @@
-//! One file, read into rows of a table.
+//! One file, or what a client sent, read into rows of a table.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use futures::StreamExt;
 use lacus_core::settings::Contract;
 use lacus_core::{Kind, Offset, Partition, Position, Record as Event, Timestamp};
 use lacus_lake::decode::decode_under;
-use lacus_lake::{OutsideFile, Piece, TableState};
+use lacus_lake::{Compression, OutsideFile, Piece, TableState};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::async_reader::ParquetObjectReader;
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use super::columns::Columns;
 use super::load::Load;
 use super::options::{Form, TextForm};
 use super::records::{Record, Records};
+use super::sent::Sent;
 use super::writer::of_lake;
 use crate::error::SqlError;
 
@@ -27,27 +28,51 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 /// The longest line of JSON, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
-/// Reads one of the files, and sends its rows.
+/// What rows are read from.
+#[derive(Debug)]
+pub(super) enum Input {
+    File(OutsideFile),
+    Sent(Sent),
+}
+
+impl Input {
+    /// How people call it.
+    fn name(&self) -> &str {
+        match self {
+            Self::File(file) => &file.name,
+            Self::Sent(_) => "STDIN",
+        }
+    }
+
+    fn read(&self, compression: Option<Compression>) -> Result<Box<dyn BufRead + Send>, SqlError> {
+        match self {
+            Self::File(file) => file.read(compression).map_err(of_lake),
+            Self::Sent(sent) => Ok(sent.read()),
+        }
+    }
+}
+
+/// Reads one of the inputs, and sends its rows.
 ///
 /// # Errors
 /// With file and line of what is wrong.
-pub(super) async fn read_file(
+pub(super) async fn read_input(
     load: &Load,
-    files: &Arc<Vec<OutsideFile>>,
+    inputs: &Arc<Vec<Input>>,
     index: usize,
     columns: &Arc<Columns>,
     state: &Arc<TableState>,
     send: &mpsc::Sender<Piece>,
 ) -> Result<(), SqlError> {
-    if matches!(load.form, Form::Parquet) {
-        return read_parquet(&files[index], columns, send).await;
+    if let (Form::Parquet, Input::File(file)) = (&load.form, &inputs[index]) {
+        return read_parquet(file, columns, send).await;
     }
-    let (load, files, columns) = (load.clone(), Arc::clone(files), Arc::clone(columns));
+    let (load, inputs, columns) = (load.clone(), Arc::clone(inputs), Arc::clone(columns));
     let (state, send) = (Arc::clone(state), send.clone());
     let reading = spawn_blocking(move || {
-        let file = &files[index];
-        let from = file.read(load.compression).map_err(of_lake)?;
-        let reading = Reading { load: &load, file, columns: &columns, send: &send };
+        let input = &inputs[index];
+        let from = input.read(load.compression)?;
+        let reading = Reading { load: &load, input, columns: &columns, send: &send };
         match &load.form {
             Form::Text(form) => reading.text(from, form),
             _ => reading.json(from, &state),
@@ -58,10 +83,10 @@ pub(super) async fn read_file(
         .map_err(|error| SqlError::new(Kind::Internal, "XX000", "COPY ended unexpectedly").with_source(error))?
 }
 
-/// What is needed to read a file.
+/// What is needed to read an input.
 struct Reading<'a> {
     load: &'a Load,
-    file: &'a OutsideFile,
+    input: &'a Input,
     columns: &'a Columns,
     send: &'a mpsc::Sender<Piece>,
 }
@@ -214,12 +239,12 @@ impl Reading<'_> {
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput => {
                 self.wrong("22P04", line, &error.to_string())
             }
-            _ => SqlError::new(Kind::Unavailable, "58030", format!("{} can't be read: {error}", self.file.name)),
+            _ => SqlError::new(Kind::Unavailable, "58030", format!("{} can't be read: {error}", self.input.name())),
         }
     }
 
     fn wrong(&self, sqlstate: &'static str, line: u64, what: &str) -> SqlError {
-        SqlError::invalid(sqlstate, format!("line {line} of {}: {what}", self.file.name))
+        SqlError::invalid(sqlstate, format!("line {line} of {}: {what}", self.input.name()))
             .with_hint("nothing was loaded")
     }
 }

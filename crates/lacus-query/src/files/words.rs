@@ -33,6 +33,24 @@ impl<'a> Words<'a> {
         is_next
     }
 
+    /// Takes these two words, if both are next.
+    pub(crate) fn takes_two(&mut self, first: &str, second: &str) -> bool {
+        let next = self.tokens.get(self.at + 1).is_some_and(|token| is_word(&token.token, second));
+        let are_next = next && self.peek().is_some_and(|token| is_word(token, first));
+        self.at += if are_next { 2 } else { 0 };
+        are_next
+    }
+
+    /// Takes this word and a text in quotes, if both are next.
+    pub(crate) fn text_after(&mut self, word: &str) -> Option<String> {
+        if !self.take(word) {
+            return None;
+        }
+        let text = self.text_if_any();
+        self.at -= usize::from(text.is_none());
+        text
+    }
+
     /// Takes one of these words.
     pub(crate) fn one_of(&mut self, words: &[&'static str]) -> Option<&'static str> {
         words.iter().copied().find(|word| self.take(word))
@@ -56,7 +74,7 @@ impl<'a> Words<'a> {
     /// A text in quotes.
     pub(crate) fn text(&mut self) -> Result<String, SqlError> {
         let text = match self.peek() {
-            Some(Token::SingleQuotedString(text)) => text.clone(),
+            Some(Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text)) => text.clone(),
             Some(Token::DollarQuotedString(text)) => text.value.clone(),
             _ => return Err(self.expected("a text in quotes")),
         };
@@ -106,12 +124,17 @@ impl<'a> Words<'a> {
         Ok(names)
     }
 
-    /// Whether what follows is `table [(…)] FROM 'text'`.
-    pub(crate) fn has_text_after_from(&self) -> bool {
+    /// Whether what follows is `table [(…)] FROM 'text'`, or `… FROM STDIN`.
+    pub(crate) fn is_from_files_or_client(&self) -> bool {
         let rest = &self.tokens[self.at..];
+        if rest.first().is_some_and(|first| first.token == Token::LParen) {
+            // A query.
+            return false;
+        }
         let from = rest.iter().position(|token| is_word(&token.token, "FROM"));
-        let next = from.and_then(|from| rest.get(from + 1));
-        next.is_some_and(|next| matches!(next.token, Token::SingleQuotedString(_) | Token::DollarQuotedString(_)))
+        let next = from.and_then(|from| rest.get(from + 1)).map(|next| &next.token);
+        let is_text = |token: &Token| matches!(token, Token::SingleQuotedString(_) | Token::DollarQuotedString(_));
+        next.is_some_and(|next| is_text(next) || is_word(next, "STDIN"))
     }
 
     /// Takes what stands before the closing parenthesis, with the same characters in the same places, and nothing around.

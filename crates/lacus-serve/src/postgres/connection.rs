@@ -2,6 +2,7 @@
 
 mod extended;
 mod named;
+mod sent;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -12,7 +13,7 @@ use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream};
 use lacus_flow::Deliveries;
-use lacus_query::{Answer, CopyFormat, Dialect, Engine, Prepared, Session, SqlError, Statement};
+use lacus_query::{Answer, CopyFormat, CopyIn, Dialect, Engine, Prepared, Session, SqlError, Statement};
 use pgwire::api::cancel::CancelHandler;
 use pgwire::api::portal::Format;
 use pgwire::api::query::{SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query};
@@ -60,6 +61,8 @@ struct Inner {
     statements: Mutex<BTreeMap<String, Arc<StoredStatement<Kept>>>>,
     /// The portals that were bound, with what stops each.
     portals: Mutex<HashMap<String, CancellationToken>>,
+    /// What the client sends rows for.
+    sent: Mutex<Option<CopyIn>>,
 }
 
 impl Connection {
@@ -73,6 +76,7 @@ impl Connection {
             told: Mutex::default(),
             statements: Mutex::default(),
             portals: Mutex::default(),
+            sent: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -156,18 +160,10 @@ impl Connection {
         if query.cancelled.is_cancelled() {
             return Err(cancelled());
         }
-        let answer = {
-            let mut running = std::pin::pin!(what.run(self.session()));
-            tokio::select! {
-                biased;
-                answer = &mut running => answer?,
-                () = query.cancelled.cancelled() => match self.session().stop_writing() || statement.writes() {
-                    // Whether it came in time, the statement says. What begins to write at once is done.
-                    true => running.await?,
-                    false => return Err(cancelled()),
-                },
-            }
-        };
+        if let Some(copy) = self.session().begin_copy(statement).await? {
+            return Ok(Reply::CopyIn(Box::new(copy)));
+        }
+        let answer = self.to_its_end(&query, statement.writes(), Box::pin(what.run(self.session()))).await?;
         if !answer.returns_rows() {
             return Ok(Reply::Done(tag(&answer)));
         }
@@ -181,6 +177,24 @@ impl Connection {
         let mut response = QueryResponse::new(fields, rows);
         response.set_command_tag(statement.command());
         Ok(Reply::Rows(Box::new(response)))
+    }
+
+    /// Runs what writes, or not, until it answers or the client asks to cancel.
+    async fn to_its_end(
+        &self,
+        query: &RunningQuery,
+        writes: bool,
+        mut running: impl Future<Output = Result<Answer, SqlError>> + Unpin,
+    ) -> Result<Answer, SqlError> {
+        tokio::select! {
+            biased;
+            answer = &mut running => answer,
+            () = query.cancelled.cancelled() => match self.session().stop_writing() || writes {
+                // Whether it came in time, the statement says. What begins to write at once is done.
+                true => running.await,
+                false => Err(cancelled()),
+            },
+        }
     }
 
     /// Forgets the prepared statements that a statement says are not needed any more.
@@ -221,6 +235,7 @@ impl Connection {
         match reply.map_err(|error| wire(&error))? {
             Reply::Rows(response) => send_query_response(client, *response, true).await?,
             Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
+            Reply::CopyIn(copy) => return self.begin_copy(client, *copy, false).await,
             Reply::Done(tag) => send_execution_response(client, tag).await?,
         }
         self.ended(client, status, statement);
@@ -261,6 +276,10 @@ impl Connection {
         self.inner.portals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn sent(&self) -> MutexGuard<'_, Option<CopyIn>> {
+        self.inner.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn statements(&self) -> MutexGuard<'_, BTreeMap<String, Arc<StoredStatement<Kept>>>> {
         self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -270,6 +289,8 @@ impl Connection {
 enum Reply {
     Rows(Box<QueryResponse>),
     Copy(CopyFormat, Arc<Vec<FieldInfo>>, Pin<Box<dyn Stream<Item = PgWireResult<DataRow>> + Send>>),
+    /// Rows are to come.
+    CopyIn(Box<CopyIn>),
     Done(Tag),
 }
 
@@ -382,6 +403,10 @@ impl SimpleQueryHandler for Connection {
         for statement in &statements {
             let status = client.transaction_status();
             self.answer(client, status, statement).await?;
+        }
+        if self.is_sent_rows() {
+            // It is sent alone: there is nothing more to answer.
+            return Ok(());
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
         let status = client.transaction_status();

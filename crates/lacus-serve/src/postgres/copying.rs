@@ -1,16 +1,16 @@
-//! `COPY (…) TO STDOUT`: rows as text, CSV or Postgres' binary format, as they come.
+//! `COPY (…) TO STDOUT`: rows as text, CSV or Postgres' binary format, as they come. `COPY … FROM STDIN`: rows that the client sends.
 
 use std::fmt::Debug;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{Sink, SinkExt, Stream, StreamExt};
-use lacus_query::{CopyFormat, CopyKind, SqlError};
+use lacus_query::{CopyFormat, CopyIn, CopyKind, SqlError};
 use pgwire::api::portal::Format;
 use pgwire::api::query::send_execution_response;
 use pgwire::api::results::{FieldInfo, Tag};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
-use pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
+use pgwire::messages::copy::{CopyData, CopyDone, CopyInResponse, CopyOutResponse};
 use pgwire::messages::data::DataRow;
 
 use crate::postgres::errors::wire;
@@ -62,6 +62,20 @@ where
     }
     client.feed(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
     send_execution_response(client, Tag::new("COPY").with_rows(count)).await
+}
+
+/// Tells the client to send its rows.
+pub(super) async fn ask_for_rows<C>(client: &mut C, copy: &CopyIn) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    // Postgres has 1,600 columns at most.
+    let columns = i16::try_from(copy.columns()).unwrap_or(i16::MAX);
+    let response = CopyInResponse::new(0, columns, vec![0; usize::try_from(columns).unwrap_or(0)]);
+    client.send(PgWireBackendMessage::CopyInResponse(response)).await?;
+    Ok(())
 }
 
 fn header(format: &CopyFormat, fields: &[FieldInfo]) -> Bytes {

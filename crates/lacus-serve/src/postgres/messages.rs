@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwire::api::NoopHandler;
+use pgwire::api::{ClientInfo, PgWireConnectionState};
 use pgwire::error::PgWireError;
 use pgwire::messages::PgWireFrontendMessage;
 use pgwire::tokio::server::{process_error, process_message};
@@ -59,10 +59,10 @@ async fn answer(
     connection: &Arc<Connection>,
     message: PgWireFrontendMessage,
 ) -> io::Result<ControlFlow<()>> {
-    let is_extended = message.is_extended_query();
+    let is_copied = matches!(socket.state(), PgWireConnectionState::CopyInProgress(true));
+    let is_extended = message.is_extended_query() || is_copied;
     let handler = || Arc::clone(connection);
-    let no_copy = Arc::new(NoopHandler);
-    let answered = process_message(message, socket, handler(), handler(), handler(), no_copy, handler()).await;
+    let answered = process_message(message, socket, handler(), handler(), handler(), handler(), handler()).await;
     let Err(error) = answered else { return Ok(ControlFlow::Continue(())) };
     let is_over = matches!(&error, PgWireError::UserError(info) if info.is_fatal());
     process_error(socket, error, is_extended).await?;

@@ -46,6 +46,16 @@ fn other_programs_read_what_unload_writes_in_a_bucket() {
     assert!(server.stop().success());
 }
 
+#[test]
+fn clients_send_the_rows_of_a_table() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+    let server = project.start();
+    run_client(&project, "copy_in.py", &[]);
+    assert!(server.stop().success());
+    let refused = project.run(&["sql", "COPY two FROM STDIN"]);
+    assert!(refused.stderr.contains("a Postgres client sends rows"), "{}", refused.stderr);
+}
+
 /// Begins an `UNLOAD` that does not end, and waits until it writes.
 fn kill_while_it_writes(server: Server, to: &str, writes: impl Fn() -> bool) {
     let address = server.http_address();

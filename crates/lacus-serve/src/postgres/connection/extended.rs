@@ -182,7 +182,9 @@ impl ExtendedQueryHandler for Connection {
             // What came of it is lost: it must not look like the end of its rows when it is asked for more.
             self.end_portal(client, name);
         }
-        client.set_state(PgWireConnectionState::ReadyForQuery);
+        if !self.is_sent_rows() {
+            client.set_state(PgWireConnectionState::ReadyForQuery);
+        }
         executed
     }
 
@@ -312,6 +314,7 @@ impl Connection {
         match reply.map_err(|error| wire(&error))? {
             Reply::Rows(response) => return Ok(Some(*response)),
             Reply::Copy(format, fields, rows) => copying::send(client, &format, &fields, rows).await?,
+            Reply::CopyIn(copy) => return self.begin_copy(client, *copy, true).await.map(|()| None),
             Reply::Done(tag) => send_execution_response(client, tag).await?,
         }
         self.ended(client, status, statement);
