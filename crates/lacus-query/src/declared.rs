@@ -20,9 +20,6 @@ use crate::dialect::Dialect;
 use crate::error::SqlError;
 use crate::rewrite::{must_be_understood, rewrite};
 
-/// The digits of a second that timestamps have.
-const SECOND_DIGITS: u64 = 6;
-
 /// Types of `$1`, `$2` …; none where that is left to the statement.
 #[derive(Debug, Clone)]
 pub struct Declared(Arc<[Option<DataType>]>);
@@ -53,7 +50,7 @@ impl Declared {
     pub(crate) fn by_question(question: &Parsed) -> Self {
         let declared = columns(question).iter().map(|column| match column {
             SelectItem::UnnamedExpr(Expr::Cast { data_type, .. })
-            | SelectItem::ExprWithAlias { expr: Expr::Cast { data_type, .. }, .. } => Some(with_micros(data_type)),
+            | SelectItem::ExprWithAlias { expr: Expr::Cast { data_type, .. }, .. } => Some(data_type.clone()),
             _ => None,
         });
         Self(declared.collect())
@@ -166,22 +163,14 @@ fn written(kind: &Kind) -> Option<DataType> {
         }
         Kind::Utf8 | Kind::LargeUtf8 | Kind::Utf8View => DataType::Text,
         Kind::Date32 => DataType::Date,
-        Kind::Timestamp(_, None) => DataType::Timestamp(Some(SECOND_DIGITS), TimezoneInfo::None),
-        Kind::Timestamp(_, Some(_)) => DataType::Timestamp(Some(SECOND_DIGITS), TimezoneInfo::WithTimeZone),
+        Kind::Timestamp(_, None) => DataType::Timestamp(None, TimezoneInfo::None),
+        Kind::Timestamp(_, Some(_)) => DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
         Kind::List(element) => {
             let element = Box::new(written(element.data_type())?);
             DataType::Array(ArrayElemTypeDef::SquareBracket(element, None))
         }
         _ => return None,
     })
-}
-
-/// The engine's timestamps have nine digits, and end in 2262.
-fn with_micros(kind: &DataType) -> DataType {
-    match kind {
-        DataType::Timestamp(None, zone) => DataType::Timestamp(Some(SECOND_DIGITS), *zone),
-        other => other.clone(),
-    }
 }
 
 struct Casts<'a> {

@@ -8,14 +8,13 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Float64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
+    DataType, Decimal128Type, Field, FieldRef, Float64Type, TimeUnit, TimestampMicrosecondType,
 };
-use datafusion::arrow::temporal_conversions::timestamp_ns_to_datetime;
 use datafusion::arrow::util::display::FormatOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, exec_err, plan_err};
 use datafusion::config::ConfigOptions;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
@@ -54,14 +53,16 @@ impl FunctionRewrite for Casts {
         if !self.differs(&source, target) {
             return Ok(Transformed::no(expr));
         }
-        let function = TrinoCast { is_trino: self.is_trino, ..TrinoCast::new(Arc::clone(target), is_try) };
+        let is_whole = self.is_trino && is_whole_second(inner);
+        let function = TrinoCast { is_trino: self.is_trino, is_whole, ..TrinoCast::new(Arc::clone(target), is_try) };
         Ok(Transformed::yes(ScalarUDF::new_from_impl(function).call(vec![inner.as_ref().clone()])))
     }
 }
 
 impl Casts {
     fn differs(&self, source: &Field, target: &Field) -> bool {
-        if types::is_json(source) || types::is_json(target) || types::length(target).is_some() {
+        let has_size = types::length(target).is_some() || types::digits(target).is_some();
+        if types::is_json(source) || types::is_json(target) || has_size {
             return true;
         }
         let (from, to) = (source.data_type(), target.data_type());
@@ -82,6 +83,14 @@ impl Casts {
     }
 }
 
+/// Whether it is a timestamp that is written without a fraction of a second: it is a `timestamp(0)` to Trino.
+fn is_whole_second(expr: &Expr) -> bool {
+    let Expr::Cast(Cast { expr, field }) = expr else { return false };
+    let Expr::Literal(text, _) = expr.as_ref() else { return false };
+    matches!(field.data_type(), DataType::Timestamp(..))
+        && text.try_as_str().flatten().is_some_and(|text| !text.contains('.'))
+}
+
 /// One cast.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TrinoCast {
@@ -89,12 +98,14 @@ struct TrinoCast {
     is_try: bool,
     /// Whether texts of timestamps have Trino's form, not PostgreSQL's.
     is_trino: bool,
+    /// Whether what is cast is a timestamp that was written without a fraction of a second.
+    is_whole: bool,
     signature: Signature,
 }
 
 impl TrinoCast {
     fn new(target: FieldRef, is_try: bool) -> Self {
-        Self { target, is_try, is_trino: true, signature: Signature::any(1, Volatility::Immutable) }
+        Self { target, is_try, is_trino: true, is_whole: false, signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
@@ -151,8 +162,15 @@ impl ScalarUDFImpl for TrinoCast {
 
 impl TrinoCast {
     fn convert(&self, array: &ArrayRef, source: &Field) -> Result<ArrayRef> {
-        if !self.is_trino && is_text(self.target.data_type()) && matches!(array.data_type(), DataType::Timestamp(..)) {
-            let texts = postgres_timestamps(array)?;
+        let texts = match array.data_type() {
+            DataType::Timestamp(..) if !is_text(self.target.data_type()) => None,
+            DataType::Timestamp(..) if !self.is_trino => Some(postgres_timestamps(array)?),
+            DataType::Timestamp(_, zone) if self.is_whole => {
+                Some(timestamps(array, TimeUnit::Second, zone.as_deref())?)
+            }
+            _ => None,
+        };
+        if let Some(texts) = texts {
             let texts = types::length(&self.target).map_or(texts.clone(), |length| shortened(&texts, length));
             return Ok(cast(&texts, &types::bare(self.target.data_type()))?);
         }
@@ -192,6 +210,9 @@ pub(crate) fn convert(array: &ArrayRef, source: &Field, target: &Field) -> Resul
         kind if kind.is_integer() && (from.is_floating() || is_decimal(from)) => strict(&rounded(array)?, to),
         DataType::Boolean if is_text(from) => booleans(array),
         DataType::Date32 if is_text(from) => dates(array),
+        DataType::Timestamp(..) if types::digits(target).is_some() => {
+            to_digits(&strict(array, to)?, types::digits(target).unwrap_or_default())
+        }
         DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => nested(array, source, target),
         _ => strict(array, to),
     }
@@ -273,6 +294,17 @@ fn rounded(array: &ArrayRef) -> Result<ArrayRef> {
         Ok(Some(rounded as i64))
     });
     Ok(Arc::new(whole.collect::<Result<Int64Array>>()?))
+}
+
+/// Microseconds rounded to so many digits behind the second, halves up.
+fn to_digits(micros: &ArrayRef, digits: u32) -> Result<ArrayRef> {
+    let unit = 10_i64.pow(6_u32.saturating_sub(digits));
+    let values = micros.as_primitive::<TimestampMicrosecondType>();
+    let rounded = values.try_unary::<_, TimestampMicrosecondType, DataFusionError>(|micros| {
+        let up = micros.checked_add(unit / 2).ok_or_else(|| bad("the timestamp is out of range"))?;
+        Ok(up.div_euclid(unit) * unit)
+    })?;
+    Ok(Arc::new(rounded.with_data_type(micros.data_type().clone())))
 }
 
 fn booleans(array: &ArrayRef) -> Result<ArrayRef> {
@@ -373,25 +405,23 @@ fn java(scientific: &str, value: f64) -> String {
 }
 
 fn timestamps(array: &ArrayRef, unit: TimeUnit, zone: Option<&str>) -> Result<StringArray> {
-    let nanos = strict(array, &DataType::Timestamp(TimeUnit::Nanosecond, zone.map(Into::into)))
+    let micros = strict(array, &DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into)))
         .or_else(|_| exec_err!("the timestamp is out of range"))?;
-    let nanos = nanos.as_primitive::<TimestampNanosecondType>();
+    let micros = micros.as_primitive::<TimestampMicrosecondType>();
     let offset = zone.map(crate::dates::zone).transpose()?;
     let write = |value: i64| {
-        let utc = timestamp_ns_to_datetime(value)?;
+        let utc = crate::dates::naive(value)?;
         let local = match &offset {
             Some(zone) => zone.local(utc),
             None => utc,
         };
-        let nanos = local.and_utc().timestamp_subsec_nanos();
-        let fraction = match (unit, nanos) {
-            (TimeUnit::Second | TimeUnit::Nanosecond, 0) => String::new(),
-            (_, nanos) if nanos % 1_000_000 == 0 => format!(".{:03}", nanos / 1_000_000),
-            (_, nanos) if nanos % 1_000 == 0 => format!(".{:06}", nanos / 1_000),
-            (_, nanos) => format!(".{nanos:09}"),
+        let fraction = match (unit, local.and_utc().timestamp_subsec_micros()) {
+            (TimeUnit::Second, 0) => String::new(),
+            (_, micros) if micros % 1000 == 0 => format!(".{:03}", micros / 1000),
+            (_, micros) => format!(".{micros:06}"),
         };
         let zone = zone.map(|zone| format!(" {}", if zone == "+00:00" { "UTC" } else { zone })).unwrap_or_default();
         Some(format!("{}{fraction}{zone}", local.format("%Y-%m-%d %H:%M:%S")))
     };
-    Ok(nanos.iter().map(|value| value.and_then(write)).collect())
+    Ok(micros.iter().map(|value| value.and_then(write)).collect())
 }

@@ -30,14 +30,19 @@ impl FunctionRewrite for Comparisons {
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let mut expr = expr;
-        let compared: Vec<&mut Expr> = match &mut expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => vec![left, right],
-            Expr::Between(Between { expr, low, high, .. }) => vec![expr, low, high],
-            Expr::InList(InList { expr, list, .. }) => std::iter::once(expr.as_mut()).chain(list).collect(),
-            _ => return Ok(Transformed::no(expr)),
-        };
+        let Some(compared) = compared(&mut expr) else { return Ok(Transformed::no(expr)) };
         let is_changed = settle(compared, schema)?;
         Ok(if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+    }
+}
+
+/// The values that a comparison, `BETWEEN` or `IN` brings together.
+pub(crate) fn compared(expr: &mut Expr) -> Option<Vec<&mut Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => Some(vec![left, right]),
+        Expr::Between(Between { expr, low, high, .. }) => Some(vec![expr, low, high]),
+        Expr::InList(InList { expr, list, .. }) => Some(std::iter::once(expr.as_mut()).chain(list).collect()),
+        _ => None,
     }
 }
 

@@ -37,6 +37,7 @@ mod scalar;
 mod strings;
 mod sums;
 pub mod syntax;
+mod timestamps;
 mod types;
 mod unnest;
 mod urls;
@@ -81,5 +82,6 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
     state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;
+    state.register_function_rewrite(Arc::new(timestamps::Timestamps { is_trino }))?;
     Ok(state)
 }

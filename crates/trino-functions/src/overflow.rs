@@ -1,4 +1,4 @@
-//! `+`, `-` and `*` of whole numbers, and `-x`, which say so when they overflow.
+//! `+`, `-` and `*` of whole numbers, `-x`, and dates as nanoseconds, which say so when they overflow.
 //!
 //! DataFusion's wrap around: the answer would be a wrong one. Here they become functions, once types are settled and before
 //! constants are computed. `sum(x + 1)` keeps its operator until the end, so that many sums of one column are computed
@@ -6,21 +6,22 @@
 
 use datafusion::arrow::array::{ArrayRef, Datum};
 use datafusion::arrow::compute::kernels::numeric::{add, mul, neg, sub};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, internal_err};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Volatility, cast,
 };
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr_common::datum::apply;
 
-use crate::scalar::bad;
+use crate::scalar::{MICROS, bad};
 
 /// Puts functions in the place of operators that would wrap around.
 #[derive(Debug)]
@@ -98,9 +99,19 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             (operation, vec![*left, *right])
         }
         Expr::Negative(inner) if inner.get_type(schema)?.is_signed_integer() => (Operation::Negate, vec![*inner]),
+        // From day to nanosecond the kernel wraps around; from microsecond to nanosecond it does not.
+        Expr::Cast(Cast { expr, field })
+            if is_nanos(field.data_type()) && expr.get_type(schema)? == DataType::Date32 =>
+        {
+            return Ok(Transformed::yes(cast(cast(*expr, MICROS), field.data_type().clone())));
+        }
         other => return Ok(Transformed::no(other)),
     };
     Ok(Transformed::yes(ScalarUDF::new_from_impl(Checked::new(operation)).call(arguments)))
+}
+
+fn is_nanos(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,6 +1,7 @@
 //! Trino's types: their names, how they are written, and the Arrow types behind them.
 //!
-//! JSON is text whose field says `arrow.json`. `varchar(5)` is text whose field tells the length; only casts look at it.
+//! JSON is text whose field says `arrow.json`. `varchar(5)` is text whose field tells the length, and `timestamp(3)` one of
+//! microseconds whose field tells how many digits it has behind the second; only casts look at them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,13 +10,19 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::sql::sqlparser::ast::{CharacterLength, DataType as Ast};
+use datafusion::sql::sqlparser::ast::{CharacterLength, DataType as Ast, TimezoneInfo};
 
 /// Where a field says what its values mean.
 const EXTENSION: &str = "ARROW:extension:name";
 const JSON: &str = "arrow.json";
 /// Where the target of a cast says how long its texts may be.
 const LENGTH: &str = "trino.length";
+/// Where the target of a cast says how many digits behind the second its timestamps may have.
+const DIGITS: &str = "trino.digits";
+/// The digits of microseconds.
+const DIGITS_MAX: u64 = 6;
+/// The zone of timestamps that have one.
+const ZONE: &str = "+00:00";
 /// The word that [`crate::syntax`] puts in front of a type it has quoted.
 pub(crate) const QUOTED_TYPE: &str = "trino_type";
 
@@ -41,6 +48,21 @@ pub(crate) fn length(field: &Field) -> Option<usize> {
 
 fn text_of(length: u64) -> Field {
     Field::new("", DataType::Utf8, true).with_metadata(HashMap::from([(LENGTH.to_owned(), length.to_string())]))
+}
+
+/// The digits of `timestamp(n)`, if they are fewer than those of microseconds.
+pub(crate) fn digits(field: &Field) -> Option<u32> {
+    field.metadata().get(DIGITS)?.parse().ok()
+}
+
+fn timestamp_of(digits: Option<u64>, zone: Option<&str>) -> Field {
+    let field = Field::new("", DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into)), true);
+    match digits {
+        Some(digits) if digits < DIGITS_MAX => {
+            field.with_metadata(HashMap::from([(DIGITS.to_owned(), digits.to_string())]))
+        }
+        _ => field,
+    }
 }
 
 /// The name of the type of a field: `json`, `array(bigint)`.
@@ -131,6 +153,10 @@ impl TypePlanner for Types {
         Ok(match kind {
             Ast::JSON => Some(json_field()),
             Ast::Varchar(Some(CharacterLength::IntegerLength { length, .. })) => Some(Arc::new(text_of(*length))),
+            Ast::Timestamp(digits, zone) => {
+                let is_zoned = matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz);
+                Some(Arc::new(timestamp_of(*digits, is_zoned.then_some(ZONE))))
+            }
             Ast::Varbinary(None) => Some(Arc::new(Field::new("", DataType::Binary, true))),
             Ast::Custom(name, modifiers) if name.to_string() == QUOTED_TYPE => match modifiers.as_slice() {
                 [text] => Some(Arc::new(parse(text)?)),
@@ -277,13 +303,17 @@ impl<'a> Reader<'a> {
                 _ => return None,
             },
             "timestamp" => {
-                self.numbers()?;
+                let digits = match self.numbers()?.as_slice() {
+                    [] => None,
+                    [digits] => Some(*digits),
+                    _ => return None,
+                };
                 let rest = self.rest.to_lowercase();
-                let zone = rest.starts_with("with time zone").then(|| "UTC".into());
+                let zone = rest.starts_with("with time zone").then_some("UTC");
                 if zone.is_some() {
                     self.rest = self.rest["with time zone".len()..].trim_start();
                 }
-                DataType::Timestamp(TimeUnit::Microsecond, zone)
+                return Some(timestamp_of(digits, zone));
             }
             _ => return None,
         };

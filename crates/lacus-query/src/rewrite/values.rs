@@ -6,14 +6,11 @@ use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArguments,
-    Ident, ObjectName, TypedString, Value, ValueWithSpan,
+    Ident, ObjectName, Value, ValueWithSpan,
 };
 
 use super::{call, quoted, text_of};
 use crate::error::SqlError;
-
-/// The digits of a second that timestamps in the text have, as those of tables do: the engine's have nine, and end in 2262.
-const SECOND_DIGITS: u64 = 6;
 
 /// Reads an expression as PostgreSQL does.
 pub(super) fn read(expr: &mut Expr) {
@@ -24,12 +21,10 @@ pub(super) fn read(expr: &mut Expr) {
         Expr::Cast { expr: value, data_type, .. } => {
             with_known_name(data_type);
             let Some(text) = text_of(value) else { return };
-            with_micros(data_type);
             if let Some(new) = literal(text, data_type) {
                 **value = new;
             }
         }
-        Expr::TypedString(TypedString { data_type, .. }) => with_micros(data_type),
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("at_time_zone", vec![timestamp.as_ref().clone(), time_zone.as_ref().clone()]);
         }
@@ -88,12 +83,6 @@ fn with_known_name(data_type: &mut DataType) {
         DataType::Float(_) => DataType::DoublePrecision,
         _ => return,
     };
-}
-
-fn with_micros(data_type: &mut DataType) {
-    if let DataType::Timestamp(digits @ None, _) = data_type {
-        *digits = Some(SECOND_DIGITS);
-    }
 }
 
 /// Bytes and arrays that are written as text.

@@ -1,0 +1,118 @@
+//! Timestamps have microseconds, wherever they come from.
+//!
+//! DataFusion has four units of them. It compares two in the coarser unit, so that half a second after `from_unixtime(n)` is no
+//! later; a date or a text that meets a timestamp becomes nanoseconds, which end in the year 2262; and five hours after a date
+//! is that date. Here functions give microseconds, dates and texts meet timestamps as microseconds, and a date and an interval
+//! are a timestamp, as in PostgreSQL.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, plan_err};
+use datafusion::config::ConfigOptions;
+use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::scalar::ScalarValue;
+
+use crate::comparisons::compared;
+use crate::scalar::{MICROS, is_text};
+
+/// Functions that cut a date off as the timestamp it begins with.
+const OF_TIMESTAMPS: [&str; 2] = ["date_trunc", "date_bin"];
+
+/// Settles the unit of timestamps.
+#[derive(Debug)]
+pub(crate) struct Timestamps {
+    /// Whether a date and days are a date, as in Trino.
+    pub(crate) is_trino: bool,
+}
+
+impl FunctionRewrite for Timestamps {
+    fn name(&self) -> &str {
+        "timestamps"
+    }
+
+    fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        let is_changed = match &mut expr {
+            Expr::ScalarFunction(call) if OF_TIMESTAMPS.contains(&call.func.name()) => {
+                call.args.iter_mut().filter(|given| is_date(given, schema)).map(as_timestamp).count() > 0
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
+                self.meet_interval(left, right, schema)? || self.meet_interval(right, left, schema)?
+            }
+            other => compared(other).is_some_and(|compared| meet(compared, schema)),
+        };
+        Ok(match in_micros(&expr, schema) {
+            Some(kind) => Transformed::yes(cast(expr, kind)),
+            None if is_changed => Transformed::yes(expr),
+            None => Transformed::no(expr),
+        })
+    }
+}
+
+impl Timestamps {
+    /// Makes a date that meets an interval the timestamp it begins with. Whether it did.
+    fn meet_interval(&self, date: &mut Expr, interval: &Expr, schema: &DFSchema) -> Result<bool> {
+        if !is_date(date, schema) || !matches!(interval.get_type(schema), Ok(DataType::Interval(_))) {
+            return Ok(false);
+        }
+        if !self.is_trino {
+            as_timestamp(date);
+        } else if has_time(interval) {
+            return plan_err!("a date has no hours, minutes or seconds: CAST(… AS timestamp) has");
+        }
+        Ok(!self.is_trino)
+    }
+}
+
+/// Whether it is an interval with hours or less, as far as it stands there.
+fn has_time(interval: &Expr) -> bool {
+    match interval {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => interval.nanoseconds != 0,
+        Expr::Literal(ScalarValue::IntervalDayTime(Some(interval)), _) => interval.milliseconds != 0,
+        _ => false,
+    }
+}
+
+fn is_date(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Date32))
+}
+
+fn as_timestamp(date: &mut Expr) {
+    *date = cast(std::mem::take(date), MICROS);
+}
+
+/// The type with microseconds of a function's result that has another unit.
+fn in_micros(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    let Expr::ScalarFunction(_) = expr else { return None };
+    match expr.get_type(schema).ok()? {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => None,
+        DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Microsecond, zone)),
+        _ => None,
+    }
+}
+
+/// Brings timestamps of other units, and dates and texts that are compared with timestamps, to microseconds. Whether there were
+/// any.
+fn meet(compared: Vec<&mut Expr>, schema: &DFSchema) -> bool {
+    // What has no type yet, such as a parameter, is left to the engine.
+    let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
+    let mut zones = types.iter().flatten().filter_map(|kind| match kind {
+        DataType::Timestamp(_, zone) => Some(zone),
+        _ => None,
+    });
+    let Some(first) = zones.next() else { return false };
+    let zone = first.as_ref().or_else(|| zones.find_map(Option::as_ref)).cloned();
+    let mut is_changed = false;
+    for (expr, kind) in compared.into_iter().zip(&types) {
+        let zone = match kind {
+            Some(DataType::Timestamp(TimeUnit::Microsecond, _)) => continue,
+            Some(DataType::Timestamp(_, own)) => own.clone(),
+            Some(kind) if *kind == DataType::Date32 || is_text(kind) => zone.clone(),
+            _ => continue,
+        };
+        *expr = cast(std::mem::take(expr), DataType::Timestamp(TimeUnit::Microsecond, zone));
+        is_changed = true;
+    }
+    is_changed
+}
