@@ -59,6 +59,12 @@ async fn answer(
     connection: &Arc<Connection>,
     message: PgWireFrontendMessage,
 ) -> io::Result<ControlFlow<()>> {
+    if let PgWireConnectionState::CopyInProgress(is_extended) = socket.state()
+        && !may_come_in_copy(&message)
+    {
+        process_error(socket, connection.break_off_copy(), is_extended).await?;
+        return Ok(ControlFlow::Continue(()));
+    }
     let is_copied = matches!(socket.state(), PgWireConnectionState::CopyInProgress(true));
     let is_extended = message.is_extended_query() || is_copied;
     let handler = || Arc::clone(connection);
@@ -67,4 +73,10 @@ async fn answer(
     let is_over = matches!(&error, PgWireError::UserError(info) if info.is_fatal());
     process_error(socket, error, is_extended).await?;
     Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+}
+
+/// Whether a client may send this while rows are asked for. What has nothing to say then is passed over.
+fn may_come_in_copy(message: &PgWireFrontendMessage) -> bool {
+    use PgWireFrontendMessage::{CopyData, CopyDone, CopyFail, Flush, Sync};
+    matches!(message, CopyData(_) | CopyDone(_) | CopyFail(_) | Flush(_) | Sync(_))
 }

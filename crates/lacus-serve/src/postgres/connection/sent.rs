@@ -36,6 +36,12 @@ impl Connection {
         self.sent().is_some()
     }
 
+    /// Forgets the rows that were sent: what came instead of more is no part of a `COPY`.
+    pub(crate) fn break_off_copy(&self) -> PgWireError {
+        self.put(None);
+        wire(&SqlError::invalid("08P01", "unexpected message while COPY FROM STDIN takes rows: nothing was loaded"))
+    }
+
     fn take(&self) -> PgWireResult<CopyIn> {
         let nothing = || wire(&SqlError::invalid("08P01", "no rows are asked for: there is no COPY"));
         self.sent().take().ok_or_else(nothing)
