@@ -72,7 +72,7 @@ pub(crate) struct Inner {
     damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
-    /// Bytes of the disk that merging files leaves free.
+    /// Bytes of the disk that stay free for commits.
     disk_reserve: AtomicU64,
     /// How tables are to be laid out, as far as the settings say.
     layouts: RwLock<BTreeMap<TableName, settings::Table>>,
@@ -445,9 +445,18 @@ impl Lake {
         self.served.as_ref()
     }
 
-    /// Files are merged only as long as so much of the disk stays free: commits need room to take over what the log holds.
+    /// Files are merged, and rows of clients taken, only as long as so much of the disk stays free: commits need room to take
+    /// over what the log holds.
     pub fn keep_free(&self, reserve: ByteSize) {
         self.inner.disk_reserve.store(reserve.0, Ordering::Relaxed);
+    }
+
+    /// Refuses to write so many bytes into a folder of this machine if less of its disk would be free then than commits need.
+    ///
+    /// # Errors
+    /// `Unavailable` if there is no room.
+    pub fn must_leave_room(&self, folder: &Path, bytes: u64) -> Result<()> {
+        self.inner.must_leave_room(folder, bytes)
     }
 
     /// The URL of a file, as other engines know it.
@@ -587,12 +596,12 @@ impl Inner {
     /// # Errors
     /// `Unavailable` if there is no room.
     pub(crate) fn must_have_room(&self, bytes: u64) -> Result<()> {
-        if !self.files.warehouse.is_local() {
-            return Ok(());
-        }
-        let disk = rustix::fs::statvfs(&self.directory)
-            .map_err(std::io::Error::from)
-            .context("ask how much of the disk is free")?;
+        if self.files.warehouse.is_local() { self.must_leave_room(&self.directory, bytes) } else { Ok(()) }
+    }
+
+    fn must_leave_room(&self, folder: &Path, bytes: u64) -> Result<()> {
+        let disk =
+            rustix::fs::statvfs(folder).map_err(std::io::Error::from).context("ask how much of the disk is free")?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let reserve = self.disk_reserve.load(Ordering::Relaxed);
         if free.saturating_sub(bytes) >= reserve {

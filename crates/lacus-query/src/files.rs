@@ -4,6 +4,7 @@
 //! Files, or the rows that a Postgres client sends ([`sent`]). Both are read here as Redshift, Athena and Postgres have them: a word that is not known is refused, and none that would change
 //! what is written or read is passed over. Where files may be is for the lake to say ([`lacus_lake::Outside`]).
 
+mod binary;
 mod columns;
 mod load;
 mod options;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
+pub use self::binary::DecodeBinary;
 pub(crate) use self::load::Load;
 pub use self::sent::CopyIn;
 pub(crate) use self::unload::{Unload, answer_schema};

@@ -72,7 +72,7 @@ pub use depth::STACK_BYTES;
 pub use dialect::Dialect;
 pub use engine::Engine;
 pub use error::SqlError;
-pub use files::CopyIn;
+pub use files::{CopyIn, DecodeBinary};
 pub use places::Found;
 pub use postgres::{postgres_type, type_modifier};
 pub use session::{Prepared, Session};

@@ -9,6 +9,7 @@ mod cancel;
 mod columns;
 mod connection;
 mod copying;
+mod decoding;
 mod door;
 mod errors;
 mod incoming;

@@ -14,6 +14,7 @@ use datafusion::arrow::util::display::array_value_to_string;
 use lacus_core::{Kind, TableName};
 use lacus_lake::TableState;
 
+use super::binary::DecodeBinary;
 use crate::error::SqlError;
 use crate::json::type_name;
 
@@ -81,6 +82,25 @@ impl Columns {
         let is =
             |same: &dyn Fn(&str) -> bool| self.places.iter().copied().find(|&place| same(self.all.field(place).name()));
         is(&|other| other == name).or_else(|| is(&|other| other.eq_ignore_ascii_case(name)))
+    }
+
+    /// Refuses columns whose values the binary format does not have.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub(super) fn must_be_decoded(&self, decode: DecodeBinary) -> Result<(), SqlError> {
+        for &place in &self.places {
+            let field = self.all.field(place);
+            let is_decoded = decode(field, &[]).is_ok_and(|values| self.fit(&values, field).is_ok());
+            if !is_decoded {
+                let (name, table, kind) = (field.name(), &self.table, type_name(field.data_type()));
+                let message =
+                    format!("column \"{name}\" of table \"{table}\" is of type {kind}, which is not read in binary");
+                return Err(SqlError::invalid("0A000", message)
+                    .with_hint("name the columns that are sent, or send JSON: COPY … FROM STDIN JSON"));
+            }
+        }
+        Ok(())
     }
 
     /// Columns, each for one of the table's, as rows of the table: all others are null.

@@ -192,6 +192,7 @@ impl Load {
         self.form = match form {
             "JSON" => Form::Json,
             "PARQUET" => Form::Parquet,
+            "BINARY" => Form::Binary,
             _ => {
                 let mut text = self.usual(form);
                 text.delimiter = said.delimiter.unwrap_or(text.delimiter);
@@ -234,11 +235,24 @@ impl Load {
         if said.form == Some("PARQUET") || ["GZIP", "ZSTD", "MANIFEST"].iter().any(|flag| said.flags.contains(flag)) {
             return Err(refused("this with STDIN", "put the file where query.copy_from allows, and name it"));
         }
+        if said.form == Some("BINARY") && self.is_about_text(said) {
+            return Err(SqlError::invalid("42601", "the binary format can't be used with options for text"));
+        }
         let quote = said.quote.unwrap_or(b'"');
         if said.escape.is_some_and(|escape| said.form != Some("CSV") || escape != quote) {
             return Err(refused("this ESCAPE", "quotes in values of CSV are doubled"));
         }
         Ok(())
+    }
+
+    /// Whether something is said of texts and lines.
+    fn is_about_text(&self, said: &Said) -> bool {
+        let characters = [said.delimiter, said.quote, said.escape];
+        let flags = ["ESCAPE", "REMOVEQUOTES", "EMPTYASNULL", "BLANKSASNULL", "IGNOREBLANKLINES", "FILLRECORD"];
+        self.lines_ignored > 0
+            || said.null.is_some()
+            || characters.iter().any(Option::is_some)
+            || flags.iter().any(|flag| said.flags.contains(flag))
     }
 }
 
@@ -251,23 +265,19 @@ fn take_postgres(words: &mut Words<'_>, said: &mut Said) -> Result<bool, SqlErro
     } else if words.takes_two("FORMAT", "TEXT") || words.take("TEXT") {
         said.form = None;
     } else if words.takes_two("FORMAT", "BINARY") || words.take("BINARY") {
-        return Err(binary());
+        said.form = Some("BINARY");
     } else if let Some(form) = words.text_after("FORMAT") {
         said.form = match form.to_lowercase().as_str() {
             "csv" => Some("CSV"),
             "json" => Some("JSON"),
             "text" => None,
-            "binary" => return Err(binary()),
+            "binary" => Some("BINARY"),
             _ => return Err(SqlError::invalid("22023", format!("there is no format '{form}'"))),
         };
     } else {
         return Ok(false);
     }
     Ok(true)
-}
-
-fn binary() -> SqlError {
-    refused("the binary format of rows", "send text or CSV: COPY … FROM STDIN WITH (FORMAT csv)")
 }
 
 /// What the options said.

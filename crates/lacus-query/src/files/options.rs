@@ -58,6 +58,8 @@ pub(super) enum Form {
     /// An object a line.
     Json,
     Parquet,
+    /// Postgres' tuples, which only its clients send.
+    Binary,
 }
 
 /// The forms by name.

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use super::options::{Quotes, TextForm};
 
 /// The longest record, in bytes.
-const RECORD_BYTES_MAX: usize = 64 << 20;
+pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
 /// The most fields of a record.
 const FIELDS_MAX: usize = 100_000;
 

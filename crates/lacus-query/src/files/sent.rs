@@ -9,10 +9,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lacus_core::Kind;
+use lacus_core::{Error, Kind};
+use lacus_lake::Lake;
 use tokio::task::spawn_blocking;
 
+use super::binary::DecodeBinary;
 use super::load::{Load, Origin, columns_of};
+use super::options::Form;
 use super::source::Input;
 use crate::answer::Answer;
 use crate::error::SqlError;
@@ -24,18 +27,23 @@ use crate::writing::table_to_write;
 const SENT_BYTES_MAX: u64 = 64 << 30;
 /// Bytes that gather before they are written.
 const GATHERED_BYTES: usize = 1 << 20;
+/// After so many bytes we look how much of the disk is free.
+const CHECKED_BYTES: u64 = 64 << 20;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 256 << 10;
 
 /// Rows that a client sends. Dropped, they were never sent.
-#[derive(Debug)]
 pub struct CopyIn {
     load: Load,
     columns: usize,
+    decode: DecodeBinary,
+    lake: Arc<Lake>,
     /// None while a piece is on its way to the disk, and after it could not be written.
     file: Option<File>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
+    /// Written since we looked at the disk.
+    unchecked_bytes: u64,
     bytes: u64,
 }
 
@@ -46,10 +54,16 @@ impl CopyIn {
         self.columns
     }
 
+    /// Whether they come in the binary format.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        matches!(self.load.form, Form::Binary)
+    }
+
     /// Takes the next piece, wherever in a row it ends.
     ///
     /// # Errors
-    /// SQLSTATE `54000` if there is too much, `53100` if the disk refuses.
+    /// SQLSTATE `54000` if there is too much, `53100` if the disk refuses or has no more free than commits need.
     pub async fn add(&mut self, piece: Bytes) -> Result<(), SqlError> {
         self.bytes += piece.len() as u64;
         if self.bytes > SENT_BYTES_MAX {
@@ -63,32 +77,45 @@ impl CopyIn {
 
     async fn write(&mut self) -> Result<(), SqlError> {
         let (pieces, file) = (std::mem::take(&mut self.gathered), self.file.take());
+        self.unchecked_bytes += self.gathered_bytes as u64;
         self.gathered_bytes = 0;
         let mut file = file.ok_or_else(|| unwritten(io::Error::other("an earlier piece could not be written")))?;
-        let written = spawn_blocking(move || {
-            pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+        let must_check = self.unchecked_bytes >= CHECKED_BYTES;
+        if must_check {
+            self.unchecked_bytes = 0;
+        }
+        let lake = Arc::clone(&self.lake);
+        let written = spawn_blocking(move || -> Result<File, SqlError> {
+            if must_check {
+                lake.must_leave_room(&std::env::temp_dir(), CHECKED_BYTES).map_err(full)?;
+            }
+            pieces.iter().try_for_each(|piece| file.write_all(piece)).map_err(unwritten)?;
             Ok(file)
         });
-        let written = written.await.map_err(io::Error::other).flatten();
-        self.file = Some(written.map_err(unwritten)?);
+        let written = written.await.map_err(|error| unwritten(io::Error::other(error)));
+        self.file = Some(written.flatten()?);
         Ok(())
     }
 
     async fn end(mut self) -> Result<(Load, Sent), SqlError> {
         self.write().await?;
         let file = self.file.take().ok_or_else(|| unwritten(io::Error::other("it is gone")))?;
-        Ok((self.load, Sent(Arc::new(file))))
+        Ok((self.load, Sent { file: Arc::new(file), decode: self.decode }))
     }
 }
 
 /// All rows that a client sent.
 #[derive(Debug)]
-pub(super) struct Sent(Arc<File>);
+pub(super) struct Sent {
+    file: Arc<File>,
+    /// Knows the values of the binary format.
+    pub(super) decode: DecodeBinary,
+}
 
 impl Sent {
     /// The rows, from the first one.
     pub(super) fn read(&self) -> Box<dyn BufRead + Send> {
-        Box::new(BufReader::with_capacity(READ_BYTES, FromStart { file: Arc::clone(&self.0), at: 0 }))
+        Box::new(BufReader::with_capacity(READ_BYTES, FromStart { file: Arc::clone(&self.file), at: 0 }))
     }
 }
 
@@ -112,12 +139,21 @@ fn unwritten(error: io::Error) -> SqlError {
         .with_hint("make room in the folder for temporary files (TMPDIR)")
 }
 
+/// What the lake says of a disk on which no more may be kept.
+fn full(error: Error) -> SqlError {
+    let message = format!("the rows can't be kept until all of them are there: {}", error.chain());
+    SqlError::new(Kind::Unavailable, "53100", message)
+        .with_source(error)
+        .with_hint("make room in the folder for temporary files (TMPDIR); stream.disk_reserve is what stays free")
+}
+
 impl Session {
     /// Begins to take rows, if that is what a statement is for. That it may be done, and into which columns, is sure then.
+    /// `decode` makes arrays of their values if they come in the binary format.
     ///
     /// # Errors
-    /// If it may not be done, or there is no such table or column.
-    pub async fn begin_copy(&self, statement: &Statement) -> Result<Option<CopyIn>, SqlError> {
+    /// If it may not be done, or there is no such table or column, or the binary format has no values for a column.
+    pub async fn begin_copy(&self, statement: &Statement, decode: DecodeBinary) -> Result<Option<CopyIn>, SqlError> {
         let StatementKind::Load(load) = &statement.kind else { return Ok(None) };
         if matches!(load.origin, Origin::Files(_)) {
             return Ok(None);
@@ -125,10 +161,22 @@ impl Session {
         self.must_be_allowed("COPY")?;
         let name = load.table.meant_in(self.lake()?);
         let table = table_to_write(self.shared(), &name)?;
-        let columns = columns_of(load, &name, &table, &table.state())?.places.len();
+        let columns = columns_of(load, &name, &table, &table.state())?;
+        if matches!(load.form, Form::Binary) {
+            columns.must_be_decoded(decode)?;
+        }
         let file = spawn_blocking(tempfile::tempfile).await.map_err(io::Error::other).flatten().map_err(unwritten)?;
-        let load = Load::clone(load);
-        Ok(Some(CopyIn { load, columns, file: Some(file), gathered: Vec::new(), gathered_bytes: 0, bytes: 0 }))
+        Ok(Some(CopyIn {
+            load: Load::clone(load),
+            columns: columns.places.len(),
+            decode,
+            lake: Arc::clone(self.lake()?),
+            file: Some(file),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            unchecked_bytes: 0,
+            bytes: 0,
+        }))
     }
 
     /// Loads the rows that a client has sent to their end: all of them, or none.

@@ -14,6 +14,7 @@ use parquet::arrow::async_reader::ParquetObjectReader;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::binary::{DecodeBinary, Tuples, Values};
 use super::columns::Columns;
 use super::load::Load;
 use super::options::{Form, TextForm};
@@ -21,6 +22,7 @@ use super::records::{Record, Records};
 use super::sent::Sent;
 use super::writer::of_lake;
 use crate::error::SqlError;
+use crate::postgres::postgres_type;
 
 /// Rows, and bytes of text, that go to the lake together.
 const ROWS_AT_ONCE: usize = 8_192;
@@ -73,8 +75,9 @@ pub(super) async fn read_input(
         let input = &inputs[index];
         let from = input.read(load.compression)?;
         let reading = Reading { load: &load, input, columns: &columns, send: &send };
-        match &load.form {
-            Form::Text(form) => reading.text(from, form),
+        match (&load.form, input) {
+            (Form::Text(form), _) => reading.text(from, form),
+            (Form::Binary, Input::Sent(sent)) => reading.binary(from, sent.decode),
             _ => reading.json(from, &state),
         }
     });
@@ -91,7 +94,7 @@ struct Reading<'a> {
     send: &'a mpsc::Sender<Piece>,
 }
 
-/// The lines of rows that are gathered.
+/// The lines of rows that are gathered; of tuples, which of all they are.
 type Lines = Vec<u64>;
 
 impl Reading<'_> {
@@ -173,6 +176,57 @@ impl Reading<'_> {
         }
     }
 
+    /// Tuples of values in Postgres' binary format.
+    fn binary(&self, from: Box<dyn BufRead + Send>, decode: DecodeBinary) -> Result<(), SqlError> {
+        let names = self.columns.places.iter().map(|&place| self.columns.all.field(place).name().clone());
+        let mut tuples = Tuples::new(from, names.collect()).map_err(|error| self.unreadable(0, &error))?;
+        let mut gathered = self.values();
+        let (mut rows, mut bytes) = (Lines::new(), 0);
+        for row in 1.. {
+            match tuples.next(&mut gathered) {
+                Ok(Some(more)) => bytes += more,
+                Ok(None) => break,
+                Err(error) => {
+                    // What is wrong before it is said first.
+                    self.send_values(&gathered, &rows, decode)?;
+                    return Err(self.unreadable(row, &error));
+                }
+            }
+            rows.push(row);
+            if rows.len() >= ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+                let full = std::mem::replace(&mut gathered, self.values());
+                if !self.send_values(&full, &rows, decode)? {
+                    return Ok(());
+                }
+                rows.clear();
+                bytes = 0;
+            }
+        }
+        self.send_values(&gathered, &rows, decode).map(drop)
+    }
+
+    fn values(&self) -> Vec<Values> {
+        self.columns.places.iter().map(|_| Values::default()).collect()
+    }
+
+    /// Whether there is anybody who wants more.
+    fn send_values(&self, gathered: &[Values], rows: &Lines, decode: DecodeBinary) -> Result<bool, SqlError> {
+        let mut columns = Vec::with_capacity(gathered.len());
+        // Where the first value is that is none.
+        let mut wrong: Option<(usize, usize)> = None;
+        for (&place, values) in self.columns.places.iter().zip(gathered) {
+            match decode(self.columns.all.field(place), &values.first(rows.len())) {
+                Ok(values) => columns.push((place, values)),
+                Err(row) if wrong.is_none_or(|(first, _)| row < first) => wrong = Some((row, place)),
+                Err(_) => {}
+            }
+        }
+        let Some((row, place)) = wrong else { return self.send(&columns, rows) };
+        let field = self.columns.all.field(place);
+        let what = format!("column \"{}\": the value is no {} in binary", field.name(), postgres_type(field));
+        Err(self.wrong("22P03", rows.get(row).copied().unwrap_or(0), &what))
+    }
+
     /// An object a line, decoded as events are.
     fn json(&self, mut from: Box<dyn BufRead + Send>, state: &TableState) -> Result<(), SqlError> {
         let (mut events, mut lines, mut bytes, mut line) = (Vec::new(), Lines::new(), 0, 0);
@@ -244,8 +298,12 @@ impl Reading<'_> {
     }
 
     fn wrong(&self, sqlstate: &'static str, line: u64, what: &str) -> SqlError {
-        SqlError::invalid(sqlstate, format!("line {line} of {}: {what}", self.input.name()))
-            .with_hint("nothing was loaded")
+        let place = match (&self.load.form, line) {
+            (Form::Binary, 0) => "the beginning".to_owned(),
+            (Form::Binary, row) => format!("row {row}"),
+            (_, line) => format!("line {line}"),
+        };
+        SqlError::invalid(sqlstate, format!("{place} of {}: {what}", self.input.name())).with_hint("nothing was loaded")
     }
 }
 

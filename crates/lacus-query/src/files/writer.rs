@@ -179,7 +179,7 @@ impl Writer {
                 write_header(&names, form, &mut line);
                 open.file.write(&line).await.map_err(of_lake)?;
             }
-            Form::Text(_) | Form::Json => {}
+            Form::Text(_) | Form::Json | Form::Binary => {}
         }
         self.open = Some(open);
         Ok(())
@@ -207,7 +207,7 @@ impl Writer {
             (Some(extension), _) => format!(".{extension}"),
             (None, Form::Parquet) => ".parquet".to_owned(),
             (None, Form::Json) => format!(".json{}", self.unload.compression.suffix()),
-            (None, Form::Text(_)) => self.unload.compression.suffix().to_owned(),
+            (None, Form::Text(_) | Form::Binary) => self.unload.compression.suffix().to_owned(),
         };
         format!("{}{number}{suffix}", self.folder)
     }

@@ -34,6 +34,7 @@ use crate::CATCH_UP_MAX;
 use crate::postgres::cancel::{Cancels, Running, RunningQuery};
 use crate::postgres::columns::Columns;
 use crate::postgres::copying;
+use crate::postgres::decoding::decode;
 use crate::postgres::errors::{aborted, wire};
 use crate::postgres::places::Places;
 use crate::postgres::startup::REPORTED;
@@ -160,7 +161,7 @@ impl Connection {
         if query.cancelled.is_cancelled() {
             return Err(cancelled());
         }
-        if let Some(copy) = self.session().begin_copy(statement).await? {
+        if let Some(copy) = self.session().begin_copy(statement, decode).await? {
             return Ok(Reply::CopyIn(Box::new(copy)));
         }
         let answer = self.to_its_end(&query, statement.writes(), Box::pin(what.run(self.session()))).await?;

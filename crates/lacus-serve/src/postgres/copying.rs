@@ -73,7 +73,9 @@ where
 {
     // Postgres has 1,600 columns at most.
     let columns = i16::try_from(copy.columns()).unwrap_or(i16::MAX);
-    let response = CopyInResponse::new(0, columns, vec![0; usize::try_from(columns).unwrap_or(0)]);
+    let code = i16::from(copy.is_binary());
+    let formats = vec![code; usize::try_from(columns).unwrap_or(0)];
+    let response = CopyInResponse::new(i8::from(copy.is_binary()), columns, formats);
     client.send(PgWireBackendMessage::CopyInResponse(response)).await?;
     Ok(())
 }

@@ -87,7 +87,11 @@ pub(crate) fn moments(values: &ArrayRef, row: usize) -> Result<Option<Vec<Option
 }
 
 impl Moment {
-    fn checked(self) -> Result<Self, SqlError> {
+    /// The moment, if PostgreSQL has it.
+    ///
+    /// # Errors
+    /// 22008 if it has not.
+    pub(crate) fn checked(self) -> Result<Self, SqlError> {
         let (what, count, is_there) = match self {
             Self::Date(days) => ("date", i64::from(days), (FIRST_DAY..=LAST_DAY).contains(&days)),
             Self::Time(micros) => ("time", micros, (0..=MICROS_OF_DAY).contains(&micros)),

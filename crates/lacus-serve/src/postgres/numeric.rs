@@ -8,6 +8,11 @@ use pgwire::types::ToSqlText;
 use pgwire::types::format::FormatOptions;
 use postgres_types::{IsNull, ToSql, to_sql_checked};
 
+/// The most digits before the point: no decimal has more.
+const WHOLE_MAX: usize = 38;
+/// The most digits after the point that are read: those behind would not change how a decimal is rounded.
+const FRACTION_MAX: usize = 76;
+
 /// A decimal as text: `-12.50`.
 #[derive(Debug)]
 pub(crate) struct Numeric(pub(crate) String);
@@ -100,6 +105,12 @@ impl ToSql for Uuid {
 pub(crate) fn read(bytes: &[u8]) -> Option<String> {
     let number = |at: usize| Some(i16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let (count, weight, scale) = (usize::try_from(number(0)?).ok()?, number(2)?, usize::try_from(number(6)?).ok()?);
+    let weight = if count == 0 { 0 } else { weight };
+    let is_large = usize::try_from(weight).is_ok_and(|groups| groups * 4 >= WHOLE_MAX);
+    if is_large || bytes.len() != 8 + count * 2 {
+        return None;
+    }
+    let scale = scale.min(FRACTION_MAX);
     let negative = match u16::from_be_bytes(bytes.get(4..6)?.try_into().ok()?) {
         0 => false,
         0x4000 => true,
@@ -107,7 +118,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<String> {
     };
     let mut groups = Vec::with_capacity(count.min(bytes.len() / 2));
     for index in 0..count {
-        groups.push(number(8 + index * 2)?);
+        groups.push(number(8 + index * 2).filter(|group| (0..10_000).contains(group))?);
     }
     let digits_of = |place: i32| {
         let index = usize::try_from(i32::from(weight) - place).ok();
@@ -116,6 +127,9 @@ pub(crate) fn read(bytes: &[u8]) -> Option<String> {
     let mut text = String::from(if negative { "-" } else { "" });
     let whole: String = (0..=i32::from(weight).max(0)).rev().map(|place| format!("{:04}", digits_of(place))).collect();
     let trimmed = whole.trim_start_matches('0');
+    if trimmed.len() > WHOLE_MAX {
+        return None;
+    }
     text.push_str(if trimmed.is_empty() { "0" } else { trimmed });
     if scale > 0 {
         let places = i32::try_from(scale.div_ceil(4)).ok()?;
@@ -150,5 +164,19 @@ mod tests {
         }
         assert_eq!(read(&[0, 1]), None);
         assert_eq!(read(&[0, 9, 0, 0, 0, 0, 0, 0]), None);
+        // A group of more than four digits, one below zero, and one too many.
+        for broken in [[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10], [0, 1, 0, 0, 0, 0, 0, 0, 0xff, 0xff], [0; 10]] {
+            assert_eq!(read(&broken), None, "{broken:?}");
+        }
+        let mut large = BytesMut::new();
+        Numeric("1".repeat(39)).to_sql(&Type::NUMERIC, &mut large).unwrap();
+        assert_eq!(read(&large), None, "39 digits");
+    }
+
+    #[test]
+    fn a_few_bytes_are_no_long_text() {
+        assert_eq!(read(&[0, 1, 0x7f, 0xff, 0, 0, 0, 0, 0, 1]), None);
+        assert_eq!(read(&[0, 0, 0x7f, 0xff, 0, 0, 0, 0]).as_deref(), Some("0"));
+        assert_eq!(read(&[0, 0, 0, 0, 0, 0, 0x7f, 0xff]).map(|text| text.len()), Some(2 + FRACTION_MAX));
     }
 }

@@ -9,7 +9,7 @@ use pgwire::api::Type;
 use pgwire::api::portal::{Format, Portal};
 use postgres_types::Kind;
 
-use crate::postgres::moments::{DAYS_TO_2000, MICROS_TO_2000};
+use crate::postgres::moments::{DAYS_TO_2000, MICROS_TO_2000, Moment};
 use crate::postgres::numeric;
 
 /// The types that a client declares.
@@ -72,12 +72,13 @@ fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     }
 }
 
-fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
+/// The value of a type in the binary format; none if the bytes are no such value.
+pub(crate) fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     if let Kind::Array(element) = kind.kind() {
         return binary_array(element, bytes);
     }
     Some(match *kind {
-        Type::BOOL => ScalarValue::Boolean(Some(*bytes.first()? != 0)),
+        Type::BOOL => ScalarValue::Boolean(Some(u8::from_be_bytes(bytes.try_into().ok()?) != 0)),
         Type::INT2 => ScalarValue::Int16(Some(i16::from_be_bytes(bytes.try_into().ok()?))),
         Type::INT4 => ScalarValue::Int32(Some(i32::from_be_bytes(bytes.try_into().ok()?))),
         Type::INT8 => ScalarValue::Int64(Some(i64::from_be_bytes(bytes.try_into().ok()?))),
@@ -87,12 +88,18 @@ fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
         Type::NUMERIC => decimal(&numeric::read(bytes)?)?,
         Type::BYTEA => ScalarValue::Binary(Some(bytes.to_vec())),
         Type::DATE => {
-            let days = i32::from_be_bytes(bytes.try_into().ok()?);
-            ScalarValue::Date32(Some(days.checked_add(DAYS_TO_2000)?))
+            let days = i32::from_be_bytes(bytes.try_into().ok()?).checked_add(DAYS_TO_2000)?;
+            must_exist(Moment::Date(days))?;
+            ScalarValue::Date32(Some(days))
         }
-        Type::TIME => ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(bytes.try_into().ok()?))),
+        Type::TIME => {
+            let micros = i64::from_be_bytes(bytes.try_into().ok()?);
+            must_exist(Moment::Time(micros))?;
+            ScalarValue::Time64Microsecond(Some(micros))
+        }
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
             let micros = i64::from_be_bytes(bytes.try_into().ok()?).checked_add(MICROS_TO_2000)?;
+            must_exist(Moment::Timestamp(micros))?;
             ScalarValue::TimestampMicrosecond(Some(micros), (*kind == Type::TIMESTAMPTZ).then(|| "+00:00".into()))
         }
         Type::UUID => ScalarValue::Utf8(Some(uuid(bytes)?)),
@@ -101,36 +108,51 @@ fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     })
 }
 
-/// Dimensions, a flag, the element type; for each dimension its length and first index; then the elements.
+/// What PostgreSQL has not, infinity too, nobody could be sent again.
+fn must_exist(moment: Moment) -> Option<()> {
+    // What is wrong with it is for the caller to say.
+    moment.checked().ok().map(drop)
+}
+
 fn binary_array(element: &Type, bytes: &[u8]) -> Option<ScalarValue> {
+    let (_oid, items) = elements(bytes)?;
+    let items = items.into_iter().map(|item| item.map_or(Some(ScalarValue::Null), |item| binary(element, item)));
+    list(element, items.collect::<Option<Vec<_>>>()?)
+}
+
+/// The elements of an array of one dimension, and the number of the type that it says they are of.
+///
+/// Dimensions, a flag, the element type; for each dimension its length and first index; then the elements.
+pub(crate) fn elements(bytes: &[u8]) -> Option<(u32, Vec<Option<&[u8]>>)> {
     let mut rest = bytes;
     let mut number = || {
         let (number, after) = rest.split_at_checked(4)?;
         rest = after;
         Some(i32::from_be_bytes(number.try_into().ok()?))
     };
-    let (dimensions, _flag, _oid) = (number()?, number()?, number()?);
-    if dimensions == 0 {
-        return list(element, Vec::new());
-    }
-    if dimensions != 1 {
-        return None;
-    }
-    let (count, _first) = (usize::try_from(number()?).ok()?, number()?);
+    let (dimensions, _flag, oid) = (number()?, number()?, number()?.cast_unsigned());
+    let count = match dimensions {
+        0 => 0,
+        1 => {
+            let (count, _first) = (usize::try_from(number()?).ok()?, number()?);
+            count
+        }
+        _ => return None,
+    };
     let mut items = Vec::with_capacity(count.min(bytes.len() / 4));
     for _ in 0..count {
         let (length, after) = rest.split_at_checked(4)?;
         rest = after;
         items.push(match usize::try_from(i32::from_be_bytes(length.try_into().ok()?)) {
-            Err(_) => ScalarValue::Null,
+            Err(_) => None,
             Ok(length) => {
                 let (item, after) = rest.split_at_checked(length)?;
                 rest = after;
-                binary(element, item)?
+                Some(item)
             }
         });
     }
-    list(element, items)
+    rest.is_empty().then_some((oid, items))
 }
 
 fn list(element: &Type, items: Vec<ScalarValue>) -> Option<ScalarValue> {
@@ -174,7 +196,7 @@ fn array_items(text: &str) -> Option<Vec<Option<String>>> {
 }
 
 /// The engine's type for a Postgres type.
-fn arrow(kind: &Type) -> DataType {
+pub(crate) fn arrow(kind: &Type) -> DataType {
     if let Kind::Array(element) = kind.kind() {
         return DataType::List(std::sync::Arc::new(Field::new_list_field(arrow(element), true)));
     }
@@ -313,6 +335,16 @@ mod tests {
             binary(&Type::INT4_ARRAY, &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 127, 255, 255, 255, 0, 0, 0, 1]),
             None
         );
+        let wrong: [&[u8]; 2] = [&[], &[1, 0]];
+        for wrong in wrong {
+            assert_eq!(binary(&Type::BOOL, wrong), None, "{wrong:?}");
+        }
+        for infinite in [i64::MIN, i64::MAX] {
+            assert_eq!(binary(&Type::TIMESTAMPTZ, &infinite.to_be_bytes()), None, "{infinite}");
+        }
+        for infinite in [i32::MIN, i32::MAX] {
+            assert_eq!(binary(&Type::DATE, &infinite.to_be_bytes()), None, "{infinite}");
+        }
         assert_eq!(text(&Type::INT4, b"x"), None);
         assert_eq!(text(&Type::TEXT, &[0xff]), None);
         assert_eq!(text(&Type::BYTEA, b"\\x0"), None);

@@ -56,6 +56,14 @@ fn clients_send_the_rows_of_a_table() {
     assert!(refused.stderr.contains("a Postgres client sends rows"), "{}", refused.stderr);
 }
 
+#[test]
+fn rows_of_a_client_stay_out_of_the_reserve_of_the_disk() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "[stream]\ndisk_reserve = \"9000000GB\"\n");
+    let server = project.start();
+    run_client(&project, "copy_in.py", &["--without-room"]);
+    assert!(server.stop().success());
+}
+
 /// Begins an `UNLOAD` that does not end, and waits until it writes.
 fn kill_while_it_writes(server: Server, to: &str, writes: impl Fn() -> bool) {
     let address = server.http_address();
