@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod error;
 pub mod layout;
+pub mod limits;
 pub mod names;
 pub mod record;
 pub mod settings;
@@ -13,6 +14,7 @@ pub mod units;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Context, Error, Kind, Result};
+pub use limits::StatementLimits;
 pub use names::{MAIN_DATABASE, StreamName, TableName};
 pub use record::{MessageId, NewRecord, Offset, Offsets, Partition, Position, Record};
 pub use settings::Settings;

@@ -18,6 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::limits::StatementLimits;
 use crate::names::{StreamName, TableName};
 use crate::units::{ByteSize, Millis};
 
@@ -115,12 +116,17 @@ pub struct Delivery {
 pub struct Query {
     /// The most memory for all running queries together.
     pub memory_max: ByteSize,
+    /// The most memory for one statement, of that. Without it, or with 0, what the others leave. A user's own limit stands in its
+    /// place, and so for `timeout`, `bytes_scanned_max` and `rows_max`.
+    pub statement_memory_max: Option<ByteSize>,
     /// A query that runs longer is cancelled.
     pub timeout: Millis,
     /// Whether SQL only reads: statements that write are refused, in every session.
     pub read_only: bool,
     /// A query that reads more bytes, of files (compressed) and hot tails, is stopped. Without it, or with 0, none is.
     pub bytes_scanned_max: Option<ByteSize>,
+    /// A statement that answers with more rows, or writes more, is stopped. Without it, or with 0, none is.
+    pub rows_max: Option<u64>,
     /// The most memory for answers that are given again while their tables stay the same. 0: none is.
     pub reuse_bytes_max: ByteSize,
     /// Dollars that `EXPLAIN COST` counts for reading 1,024 GB. Athena's price is 5.
@@ -172,9 +178,11 @@ impl Default for Query {
         let folder = |name: &str| Place::Folder(name.to_owned());
         Self {
             memory_max: ByteSize::mb(1024),
+            statement_memory_max: None,
             timeout: Millis::seconds(600),
             read_only: false,
             bytes_scanned_max: None,
+            rows_max: None,
             reuse_bytes_max: ByteSize::mb(16),
             price_per_tb: Price::ATHENA,
             unload_to: vec![folder("unload")],
@@ -286,6 +294,9 @@ impl Settings {
         at_least("delivery.tail_bytes_max", self.delivery.tail_bytes_max, ByteSize::mb(16))?;
         at_least("delivery.file_bytes", self.delivery.file_bytes, ByteSize::mb(1))?;
         at_least("query.memory_max", self.query.memory_max, ByteSize::mb(64))?;
+        if let Some(most) = self.query.statement_memory_max.filter(|most| most.0 > 0) {
+            at_least("query.statement_memory_max", most, StatementLimits::MEMORY_LEAST)?;
+        }
         if self.server.body_bytes_max > ByteSize::mb(64) {
             return Err(Error::invalid("server.body_bytes_max is 64MB at most"));
         }

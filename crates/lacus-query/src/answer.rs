@@ -15,8 +15,9 @@ use futures::{Stream, StreamExt};
 use lacus_core::Kind;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
+use crate::allowance::Deadline;
 use crate::cost::{Scans, add_scanned};
 use crate::cursors::Fetched;
 use crate::error::SqlError;
@@ -72,7 +73,19 @@ pub(crate) struct Running {
     pub(crate) batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
     pub(crate) task: StopOnDrop,
     /// The task stops itself too, but only where its operators give way, which can be much later.
-    pub(crate) deadline: Pin<Box<Sleep>>,
+    pub(crate) end: End,
+}
+
+/// When a plan must have ended.
+pub(crate) struct End {
+    deadline: Deadline,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl End {
+    pub(crate) fn at(deadline: Deadline) -> Self {
+        Self { sleep: Box::pin(sleep_until(deadline.at)), deadline }
+    }
 }
 
 /// A task that ends with its owner.
@@ -224,24 +237,18 @@ impl Running {
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
         match self.batches.poll_recv(context) {
             Poll::Ready(Some(batch)) => Poll::Ready(Some(batch)),
-            Poll::Ready(None) => self.end(context),
-            Poll::Pending => self.deadline.as_mut().poll(context).map(|()| {
+            Poll::Ready(None) => self.ended(context),
+            Poll::Pending => self.end.sleep.as_mut().poll(context).map(|()| {
                 self.task.0.abort();
-                Some(Err(took_too_long()))
+                Some(Err(self.end.deadline.passed()))
             }),
         }
     }
 
     /// How the task ended: a panic in it must not look like the end of the rows.
-    fn end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
+    fn ended(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
         Pin::new(&mut self.task.0).poll(context).map(|ended| ended.err().map(|error| Err(crashed(error))))
     }
-}
-
-/// The error of a query that met its deadline.
-pub(crate) fn took_too_long() -> SqlError {
-    SqlError::cancelled("the query took longer than query.timeout or statement_timeout allows")
-        .with_hint("read less, or raise query.timeout in lacus.toml")
 }
 
 /// The error of a query whose task did not end by itself.

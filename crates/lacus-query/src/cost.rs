@@ -1,7 +1,7 @@
 //! What a query costs: what its scans found to read when it was planned, and what they have read so far.
 //!
 //! A statement's session state carries a [`Scans`]; every scan of a table adds to it. `EXPLAIN COST` answers with that
-//! and reads no rows. While a query runs, it is looked now and then what it has read, and it ends at the limit.
+//! and reads no rows. While a query runs, it is looked now and then what it has read ([`running`](crate::running)).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use lacus_core::Kind;
 use lacus_core::settings::Price;
-use lacus_core::units::ByteSize;
 
 use crate::answer::QueryStats;
 use crate::error::SqlError;
@@ -133,18 +132,3 @@ fn add_scans(plan: &Arc<dyn ExecutionPlan>, stats: &mut QueryStats, files: &mut 
 /// The metrics of row groups that need not be read.
 const ROW_GROUPS: [&str; 3] =
     ["row_groups_pruned_statistics", "row_groups_pruned_bloom_filter", "limit_pruned_row_groups"];
-
-/// Whether a plan has read more than a query may.
-///
-/// # Errors
-/// `54000` if so, with the setting that says it.
-pub(crate) fn must_be_within(plan: &Arc<dyn ExecutionPlan>, most: Option<ByteSize>) -> Result<(), SqlError> {
-    let Some(most) = most else { return Ok(()) };
-    let mut stats = QueryStats::default();
-    add_scanned(plan, &mut stats);
-    if stats.bytes_scanned <= most.0 {
-        return Ok(());
-    }
-    Err(SqlError::new(Kind::Limited, "54000", format!("the query read more than query.bytes_scanned_max allows, {most}"))
-        .with_hint("read fewer columns or partitions (EXPLAIN COST SELECT … says how much it is), or raise query.bytes_scanned_max in lacus.toml"))
-}

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::CatalogProvider;
@@ -29,7 +28,6 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use lacus_core::settings::{self, Price};
-use lacus_core::units::ByteSize;
 use lacus_core::{Error, MAIN_DATABASE, Result};
 use lacus_lake::{AlterTables, Lake};
 use object_store::ObjectStore;
@@ -38,6 +36,7 @@ use tokio::sync::Semaphore;
 use trino_functions::{Semantics, install};
 use url::Url;
 
+use crate::allowance::OfAll;
 use crate::catalog::LakeCatalog;
 use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
@@ -45,7 +44,7 @@ use crate::dialect::Dialect;
 use crate::error::Names;
 use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
-use crate::memory::SharedMemory;
+use crate::memory::{SharedMemory, fit_sorts};
 use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
 use crate::one_partition::OnePartition;
@@ -67,9 +66,6 @@ pub(crate) const CATALOG: &str = "lake";
 /// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
 const SPILL_FACTOR: u64 = 16;
 
-/// One part of so many of all memory is what a sort keeps for the end, at most.
-const MERGING_PARTS: usize = 32;
-
 /// Statements that write at once; more wait for their turn.
 const WRITES_MAX: usize = 4;
 
@@ -89,11 +85,10 @@ pub(crate) struct Shared {
     pub(crate) altering: Option<(Arc<Lake>, Arc<dyn AlterTables>)>,
     /// The numbers of tables that Postgres clients know.
     pub(crate) oids: Arc<Oids>,
-    pub(crate) timeout: Duration,
+    /// What one statement may take, whoever asks.
+    pub(crate) limits: OfAll,
     /// Whether no session may write.
     pub(crate) read_only: bool,
-    /// The most that a query may read.
-    pub(crate) bytes_scanned_max: Option<ByteSize>,
     /// What reading costs.
     pub(crate) price: Price,
     /// What was answered, and may be answered again.
@@ -137,12 +132,9 @@ impl Engine {
         let runtime = runtime(store, settings).map_err(no_engine)?;
         let oids = Arc::new(Oids::default());
         let mut config = config(threads);
-        // Each sort keeps it to bring what it put on disk together again, and a join may have four.
-        let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
-        *merging = (*merging).min(settings.memory_max.as_usize() / MERGING_PARTS);
+        fit_sorts(&mut config, settings.memory_max.as_usize());
         let templates = Templates::new(&catalog, &oids, runtime, config).map_err(no_engine)?;
         let workers = Workers::start(threads)?;
-        let timeout = settings.timeout.duration();
         Ok(Self {
             shared: Arc::new(Shared {
                 templates,
@@ -150,9 +142,8 @@ impl Engine {
                 postgres: PostgresCompatibilityParser::new(),
                 altering,
                 oids,
-                timeout,
+                limits: OfAll::new(settings),
                 read_only: settings.read_only,
-                bytes_scanned_max: settings.bytes_scanned_max.filter(|most| most.0 > 0),
                 price: settings.price_per_tb,
                 answers: Answers::new(settings.reuse_bytes_max.as_usize()),
                 writes: Arc::new(Semaphore::new(WRITES_MAX)),

@@ -8,6 +8,7 @@
 //! format.
 
 mod adapt;
+mod allowance;
 mod alter;
 mod answer;
 mod catalog;
@@ -44,6 +45,7 @@ mod pruning;
 mod reads;
 mod reuse;
 mod rewrite;
+mod running;
 mod same;
 mod session;
 mod spelling;

@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::common::{DataFusionError, Result, resources_datafusion_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use datafusion::prelude::SessionConfig;
 
 /// One part of so many is for those that have less than their share, and for what can't go to disk.
 const KEPT_FREE: usize = 2;
@@ -20,6 +21,23 @@ const FIRST_BYTES: usize = 4;
 
 /// One part of so many is for what can't go to disk: a sort that did needs it to bring its rows together again.
 const FOR_FIXED: usize = 4;
+
+/// One part of so many of all memory is what a sort keeps for the end, at most.
+const MERGING_PARTS: usize = 32;
+
+/// What refusals of memory begin with when the statement has had its own.
+const OF_STATEMENT: &str = "of what one statement may have";
+
+/// Has sorts fit in so many bytes: each keeps some to bring what it put on disk together again, and a join may have four.
+pub(crate) fn fit_sorts(config: &mut SessionConfig, bytes: usize) {
+    let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+    *merging = (*merging).min(bytes / MERGING_PARTS);
+}
+
+/// Whether an error says that a statement has no more memory, though others might.
+pub(crate) fn is_of_statement(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(why) if why.contains(OF_STATEMENT))
+}
 
 /// A bound on the memory of all operators together.
 #[derive(Debug)]
@@ -131,6 +149,70 @@ impl fmt::Display for SharedMemory {
     }
 }
 
+/// What one statement may have of the memory that all share: its operators find it divided among them as that of all is.
+#[derive(Debug)]
+pub(crate) struct StatementMemory {
+    own: SharedMemory,
+    all: Arc<dyn MemoryPool>,
+}
+
+impl StatementMemory {
+    /// So many bytes of the memory of all.
+    pub(crate) fn new(size: usize, all: Arc<dyn MemoryPool>) -> Self {
+        Self { own: SharedMemory::new(size), all }
+    }
+}
+
+impl MemoryPool for StatementMemory {
+    fn name(&self) -> &'static str {
+        "statement"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.own.register(consumer);
+        self.all.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.own.unregister(consumer);
+        self.all.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.own.grow(reservation, additional);
+        self.all.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, less: usize) {
+        self.own.shrink(reservation, less);
+        self.all.shrink(reservation, less);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let own = self.own.try_grow(reservation, additional);
+        own.map_err(|error| resources_datafusion_err!("{OF_STATEMENT}: {}", error.strip_backtrace()))?;
+        let taken = self.all.try_grow(reservation, additional);
+        if taken.is_err() {
+            self.own.shrink(reservation, additional);
+        }
+        taken
+    }
+
+    fn reserved(&self) -> usize {
+        self.own.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.own.memory_limit()
+    }
+}
+
+impl fmt::Display for StatementMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of one statement, of {}", self.own, self.all)
+    }
+}
+
 fn refused(reservation: &MemoryReservation, additional: usize, left: usize) -> DataFusionError {
     let (name, has) = (reservation.consumer().name(), reservation.size());
     resources_datafusion_err!("{name} has {has} bytes and wants {additional} more: {left} are left for it")
@@ -138,8 +220,6 @@ fn refused(reservation: &MemoryReservation, additional: usize, left: usize) -> D
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn pool() -> Arc<dyn MemoryPool> {
@@ -192,6 +272,27 @@ mod tests {
         assert!(first.try_grow(1).is_err());
         drop(others);
         first.try_grow(250).unwrap();
+    }
+
+    #[test]
+    fn a_statement_has_no_more_than_its_own_and_gives_all_of_it_back() {
+        let all = pool();
+        let other = MemoryConsumer::new("other").register(&all);
+        let own: Arc<dyn MemoryPool> = Arc::new(StatementMemory::new(400, Arc::clone(&all)));
+        let (fixed, spiller) = (MemoryConsumer::new("fixed").register(&own), spiller(&own));
+        fixed.try_grow(300).unwrap();
+        assert!(is_of_statement(&fixed.try_grow(101).unwrap_err()));
+        fixed.try_grow(100).unwrap();
+        assert!(is_of_statement(&spiller.try_grow(1).unwrap_err()));
+        assert_eq!((own.reserved(), all.reserved()), (400, 400));
+        fixed.shrink(200);
+        // Others have had what it might have.
+        other.try_grow(700).unwrap();
+        assert!(!is_of_statement(&fixed.try_grow(101).unwrap_err()));
+        fixed.try_grow(100).unwrap();
+        assert_eq!((own.reserved(), all.reserved()), (300, 1000));
+        drop((fixed, spiller));
+        assert_eq!((own.reserved(), all.reserved()), (0, 700));
     }
 
     #[test]

@@ -196,6 +196,13 @@ impl Answers {
     }
 }
 
+impl Given {
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
+    }
+}
+
 impl Growing {
     /// The answer with one more batch. None once it is too large.
     pub(crate) fn with(mut self, batch: &RecordBatch) -> Option<Self> {

@@ -9,23 +9,24 @@ mod told;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::CatalogProvider;
 use datafusion::execution::SessionState;
 use datafusion::scalar::ScalarValue;
-use lacus_core::Kind;
+use lacus_core::{Kind, StatementLimits};
 use lacus_lake::Lake;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::timeout_at;
 
 use self::job::{Begun, Job};
 use self::planning::with_nulls;
 pub(crate) use self::planning::{filled, plan, plan_parsed, prepared, with_types};
 use self::told::must_be_as_prepared;
-use crate::answer::{Answer, BATCHES_AHEAD, Running, StopOnDrop, crashed, took_too_long};
+use crate::allowance::Allowance;
+use crate::answer::{Answer, BATCHES_AHEAD, End, Running, StopOnDrop, crashed};
 use crate::cost::{self, Scans};
 use crate::cursors::{Around, Cursors, must_be_short};
 use crate::declared::Declared;
@@ -44,7 +45,7 @@ use crate::writing::Limits;
 pub struct Session {
     shared: Arc<Shared>,
     variables: Arc<Mutex<Variables>>,
-    /// Who it is for, as `current_user` and `pg_backend_pid()` say.
+    /// Who it is for, as `current_user` and `pg_backend_pid()` say, and the limits of that user.
     client: Mutex<Client>,
     /// What the client set when it connected: what a reset brings back.
     initial: Mutex<Variables>,
@@ -60,11 +61,12 @@ pub struct Session {
 struct Client {
     user: String,
     backend: i32,
+    limits: StatementLimits,
 }
 
 impl Default for Client {
     fn default() -> Self {
-        Self { user: OWNER.to_owned(), backend: 0 }
+        Self { user: OWNER.to_owned(), backend: 0, limits: StatementLimits::default() }
     }
 }
 
@@ -77,9 +79,10 @@ impl Drop for WritingNow<'_> {
     }
 }
 
-/// The turn of a statement that writes, and until when it may go on.
+/// The turn of a statement that writes, what it may take and until when it may go on.
 pub(crate) struct Turn<'a> {
     pub(crate) limits: Limits,
+    pub(crate) allowance: Allowance,
     _writing: WritingNow<'a>,
     _permit: OwnedSemaphorePermit,
 }
@@ -117,7 +120,7 @@ impl Session {
     pub(crate) fn new(shared: Arc<Shared>, dialect: Dialect) -> Self {
         let mut variables = Variables::new(dialect);
         variables.read_only_by(shared.read_only);
-        Self {
+        let session = Self {
             shared,
             initial: Mutex::new(variables.clone()),
             variables: Arc::new(Mutex::new(variables)),
@@ -125,12 +128,30 @@ impl Session {
             block: Mutex::default(),
             cursors: Cursors::default(),
             writing: Mutex::default(),
-        }
+        };
+        session.show_limits();
+        session.begin();
+        session
     }
 
-    /// Tells the session who it is for: the user's name, and the number of the connection.
-    pub fn set_client(&self, user: &str, backend: i32) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Client { user: user.to_owned(), backend };
+    /// Tells the session who it is for: the user's name, the number of the connection, and the user's own limits, which stand in
+    /// place of those of the settings. Before anything else is set.
+    pub fn set_client(&self, user: &str, backend: i32, limits: StatementLimits) {
+        *lock(&self.client) = Client { user: user.to_owned(), backend, limits };
+        self.show_limits();
+    }
+
+    /// The session with no limit to its rows: for what lacus asks to act upon, and answers nobody with.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        lock(&self.client).limits.rows_max = Some(u64::MAX);
+        self
+    }
+
+    /// Has the variables show what a statement may take.
+    fn show_limits(&self) {
+        let (allowance, time_max) = (self.allowance(), lock(&self.client).limits.time_max);
+        self.variables().limited_by(&allowance, time_max);
     }
 
     /// Takes the variables as they are for those that a reset brings back.
@@ -421,7 +442,8 @@ impl Session {
         expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
         let started = Instant::now();
-        let deadline = (started + self.time_limit()).into();
+        let allowance = self.allowance();
+        let deadline = allowance.deadline(started);
         let (begin, begun) = oneshot::channel();
         let (send, batches) = mpsc::channel(BATCHES_AHEAD);
         let mut state = self.state_now();
@@ -432,10 +454,11 @@ impl Session {
             statement: statement.clone(),
             parameters: parameters.to_vec(),
             expected: expected.cloned(),
-            deadline,
+            allowance,
+            deadline: deadline.clone(),
         };
         let mut task = StopOnDrop(self.shared.workers.spawn(job.run(begin, send)));
-        match timeout_at(deadline, begun).await.map_err(|_| took_too_long())? {
+        match timeout_at(deadline.at, begun).await.map_err(|_| deadline.passed())? {
             Ok(begun) => {
                 let plan = match begun? {
                     Begun::Running(plan) => plan,
@@ -445,8 +468,8 @@ impl Session {
                     }
                 };
                 let schema = statement.names.apply(&plan.schema());
-                let deadline = Box::pin(sleep_until(deadline));
-                let running = Running { plan, scans, planning: started.elapsed(), batches, task, deadline };
+                let end = End::at(deadline);
+                let running = Running { plan, scans, planning: started.elapsed(), batches, task, end };
                 Ok(Answer::running(command, schema, started, running))
             }
             Err(_) => Err(match (&mut task.0).await {
@@ -458,7 +481,8 @@ impl Session {
 
     /// What a query would read, without reading a row.
     async fn cost(&self, question: &Statement, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
-        let deadline = (Instant::now() + self.time_limit()).into();
+        let allowance = self.allowance();
+        let deadline = allowance.deadline(Instant::now());
         let mut state = self.state_now();
         let scans = Scans::begin(&mut state, true);
         let job = Job {
@@ -467,14 +491,15 @@ impl Session {
             statement: question.clone(),
             parameters: parameters.to_vec(),
             expected: None,
-            deadline,
+            allowance,
+            deadline: deadline.clone(),
         };
         let (tell, told) = oneshot::channel();
         let _task = StopOnDrop(self.shared.workers.spawn(async move {
             // Nobody listens once the session is gone.
             let _gone = tell.send(job.plan().await.map(drop));
         }));
-        let planned = timeout_at(deadline, told).await.map_err(|_| took_too_long())?;
+        let planned = timeout_at(deadline.at, told).await.map_err(|_| deadline.passed())?;
         planned.map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))??;
         Ok(Answer::ready("EXPLAIN", cost::answer_schema(), vec![scans.answer(self.shared.price)?]))
     }
@@ -516,16 +541,18 @@ impl Session {
         let (stop, stopped) = watch::channel(false);
         *self.writing() = Some(stop);
         let writing = WritingNow(self);
-        let mut limits = Limits { deadline: (Instant::now() + self.time_limit()).into(), stopped };
+        let allowance = self.allowance();
+        let mut limits = Limits { deadline: allowance.deadline(Instant::now()), stopped };
         let permit = limits.within(Arc::clone(&self.shared.writes).acquire_owned()).await?;
         let permit = permit.map_err(|_| SqlError::new(Kind::Unavailable, "57P01", "the server is stopping"))?;
-        Ok(Turn { limits, _writing: writing, _permit: permit })
+        Ok(Turn { limits, allowance, _writing: writing, _permit: permit })
     }
 
-    /// How long a statement may take.
-    pub(crate) fn time_limit(&self) -> Duration {
-        let own = self.variables().statement_timeout();
-        own.map_or(self.shared.timeout, |limit| limit.min(self.shared.timeout))
+    /// What a statement may take that begins now.
+    fn allowance(&self) -> Allowance {
+        let Client { user, limits, .. } = lock(&self.client).clone();
+        let statement_timeout = self.variables().statement_timeout();
+        Allowance::new(&self.shared.limits, &user, &limits, statement_timeout)
     }
 
     /// Whether statements that write are refused.
@@ -554,7 +581,7 @@ impl Session {
     /// The engine's settings with those of this session laid over them.
     pub(crate) fn state_now(&self) -> SessionState {
         let mut state = self.shared.state(self.variables().dialect());
-        let Client { user, backend } = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Client { user, backend, .. } = lock(&self.client).clone();
         let asking = Asking { user, backend, variables: Arc::clone(&self.variables) };
         of_session(&mut state, &asking, &self.shared.oids);
         state.mark_start_execution();

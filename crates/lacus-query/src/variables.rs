@@ -1,17 +1,21 @@
 //! What a session may `SET` and `SHOW`.
 //!
-//! `dialect` and `statement_timeout` change answers; `default_transaction_read_only` keeps a session from writing. The others are what Postgres clients set when they connect: they
-//! are kept and shown, and change nothing. A name that is not in [`KNOWN`] is refused, with the nearest one as hint.
+//! `dialect` and `statement_timeout` change answers; `default_transaction_read_only` keeps a session from writing. What ends with
+//! `_max` shows what a statement may take. The others are what Postgres clients set when they connect: they are kept and shown, and
+//! change nothing. A name that is not in [`KNOWN`] is refused, with the nearest one as hint.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lacus_core::units::Millis;
+
+use crate::allowance::Allowance;
 use crate::dialect::Dialect;
 use crate::error::{SqlError, nearest};
 use crate::postgres::PG_CATALOG;
 
 /// Every variable with its value in a new session.
-const KNOWN: [(&str, &str); 42] = [
+const KNOWN: [(&str, &str); 46] = [
     ("application_name", ""),
     ("bytea_output", "hex"),
     ("client_encoding", "UTF8"),
@@ -40,8 +44,11 @@ const KNOWN: [(&str, &str); 42] = [
     ("lock_timeout", "0"),
     ("max_identifier_length", "63"),
     ("max_index_keys", "32"),
+    ("memory_max", "0"),
     ("query_group", ""),
     ("row_security", "on"),
+    ("rows_max", "0"),
+    ("scan_max", "0"),
     ("search_path", "main"),
     ("server_encoding", "UTF8"),
     ("server_version", SERVER_VERSION),
@@ -50,6 +57,7 @@ const KNOWN: [(&str, &str); 42] = [
     ("standard_conforming_strings", "on"),
     ("statement_timeout", "0"),
     ("synchronous_commit", "on"),
+    ("time_max", "0"),
     ("timezone", "UTC"),
     ("transaction_deferrable", "off"),
     ("transaction_isolation", "read committed"),
@@ -61,7 +69,7 @@ const KNOWN: [(&str, &str); 42] = [
 pub const SERVER_VERSION: &str = concat!("15.0+lacus.", env!("CARGO_PKG_VERSION"));
 
 /// Variables that nobody sets.
-const FIXED: [&str; 10] = [
+const FIXED: [&str; 14] = [
     "in_hot_standby",
     "integer_datetimes",
     "is_superuser",
@@ -69,9 +77,13 @@ const FIXED: [&str; 10] = [
     "lc_ctype",
     "max_identifier_length",
     "max_index_keys",
+    "memory_max",
+    "rows_max",
+    "scan_max",
     "server_encoding",
     "server_version",
     "server_version_num",
+    "time_max",
 ];
 
 /// Either keeps a session from writing.
@@ -84,13 +96,15 @@ const VALUE_BYTES_MAX: usize = 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Variables {
     values: BTreeMap<&'static str, String>,
+    /// The longest `statement_timeout` that the user may have, and how it is shown.
+    timeout_max: Option<(Duration, String)>,
 }
 
 impl Variables {
     pub(crate) fn new(dialect: Dialect) -> Self {
         let mut values: BTreeMap<_, _> = KNOWN.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         values.insert("dialect", dialect.to_string());
-        Self { values }
+        Self { values, timeout_max: None }
     }
 
     /// Shows that the server only reads, if it does.
@@ -100,14 +114,31 @@ impl Variables {
         }
     }
 
+    /// Shows what a statement may take; no `statement_timeout` is more than the user's own limit.
+    pub(crate) fn limited_by(&mut self, allowance: &Allowance, time_max: Option<Millis>) {
+        self.values.extend(allowance.shown());
+        self.timeout_max = time_max.map(|most| (most.duration(), as_timeout(most)));
+    }
+
     pub(crate) fn get(&self, name: &str) -> Result<&str, SqlError> {
         let key = known(name)?;
-        Ok(self.values.get(key).expect("every known variable has a value"))
+        Ok(self.shown(key, self.values.get(key).expect("every known variable has a value")))
     }
 
     /// All names and values, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+        self.values.iter().map(|(name, value)| (*name, self.shown(name, value)))
+    }
+
+    /// The value that counts.
+    fn shown<'a>(&'a self, key: &str, value: &'a str) -> &'a str {
+        match &self.timeout_max {
+            Some((most, shown)) if key == "statement_timeout" => {
+                let own = timeout(value).filter(|own| !own.is_zero());
+                if own.is_some_and(|own| own <= *most) { value } else { shown.as_str() }
+            }
+            _ => value,
+        }
     }
 
     /// Sets a variable; to its first value if there is none.
@@ -173,7 +204,12 @@ fn default(key: &str) -> &'static str {
 
 fn checked(key: &str, value: &str) -> Result<String, SqlError> {
     if FIXED.contains(&key) {
-        return Err(SqlError::invalid("55P02", format!("session variable \"{key}\" cannot be changed")));
+        let error = SqlError::invalid("55P02", format!("session variable \"{key}\" cannot be changed"));
+        return Err(if key.ends_with("_max") {
+            error.with_hint("an administrator sets it: lacus user limit, or [query] in lacus.toml")
+        } else {
+            error
+        });
     }
     if value.len() > VALUE_BYTES_MAX {
         return Err(SqlError::invalid("22023", format!("the value of \"{key}\" is too long")));
@@ -208,6 +244,13 @@ fn switch(key: &str, value: &str) -> Result<String, SqlError> {
     }
 }
 
+/// A limit as `SHOW statement_timeout` has it.
+fn as_timeout(limit: Millis) -> String {
+    let units = [(3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    let (factor, unit) = units.into_iter().find(|(factor, _)| limit.0.is_multiple_of(*factor)).unwrap_or((1, "ms"));
+    format!("{}{unit}", limit.0 / factor)
+}
+
 /// `500` (milliseconds), `30s`, `5min`.
 fn timeout(value: &str) -> Option<Duration> {
     let digits = value.trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == ' ');
@@ -223,7 +266,10 @@ fn timeout(value: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use lacus_core::{StatementLimits, settings};
+
     use super::*;
+    use crate::allowance::OfAll;
 
     #[test]
     fn variables_are_found_in_any_case_and_checked() {
@@ -241,5 +287,25 @@ mod tests {
         assert_eq!(variables.set("client_encoding", Some("latin1")).unwrap_err().sqlstate(), "0A000");
         assert_eq!(variables.set("server_version", Some("9")).unwrap_err().sqlstate(), "55P02");
         assert_eq!(variables.dialect(), Dialect::Athena);
+    }
+
+    #[test]
+    fn no_timeout_is_shown_that_is_more_than_the_limit() {
+        let all = OfAll::new(&settings::Query::default());
+        let limits = StatementLimits { time_max: Some(Millis::seconds(60)), rows_max: Some(7), ..Default::default() };
+        let mut variables = Variables::new(Dialect::Lacus);
+        variables.limited_by(&Allowance::new(&all, "ada", &limits, None), limits.time_max);
+        assert_eq!(["rows_max", "scan_max", "time_max"].map(|name| variables.get(name).unwrap()), ["7", "0", "1m"]);
+        for (set, shown) in [("0", "1min"), ("2h", "1min"), ("59s", "59s"), ("60000", "60000"), ("100ms", "100ms")] {
+            variables.set("statement_timeout", Some(set)).unwrap();
+            assert_eq!(variables.get("statement_timeout").unwrap(), shown, "{set}");
+            assert!(variables.iter().any(|(name, value)| (name, value) == ("statement_timeout", shown)), "{set}");
+        }
+        let fixed = variables.set("rows_max", Some("8")).unwrap_err();
+        assert_eq!(fixed.sqlstate(), "55P02");
+        assert!(fixed.hint().unwrap().contains("lacus user limit"), "{fixed:?}");
+        for (millis, shown) in [(250, "250ms"), (90_000, "90s"), (300_000, "5min"), (7_200_000, "2h")] {
+            assert_eq!(as_timeout(Millis(millis)), shown);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The users: who may ask over the Postgres protocol.
 //!
 //! They live in `.lacus/users.json`, replaced whole with each change, and a change is known to the next who connects. Of a
-//! password there is what PostgreSQL would store (see `password`), never itself. Who asks for a user that is not there can't
+//! password there is what PostgreSQL would store (see `password`), never itself. What a session's statements may take, its user's
+//! limits say from its beginning to its end. Who asks for a user that is not there can't
 //! tell: the exchange is as that of one of the users, with a salt made of a secret.
 
+mod limits;
 mod password;
 mod refusals;
 pub(crate) mod scram;
@@ -16,13 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lacus_core::{Clock, Error, Kind, Result, Timestamp};
+use lacus_core::{Clock, Error, Kind, Result, StatementLimits, Timestamp};
 
 use self::password::Shape;
 use self::refusals::Refusals;
 use self::store::{Store, StoredUser};
 use self::throttle::Throttle;
 
+pub use self::limits::{Change, LimitChanges};
 pub(crate) use self::password::{Known, Md5Hash};
 
 /// The most users of a project.
@@ -41,6 +44,8 @@ pub struct UserInfo {
     pub md5: bool,
     /// When the user was made.
     pub created_at: Timestamp,
+    /// What a statement of the user may take.
+    pub limits: StatementLimits,
 }
 
 /// A password for a user.
@@ -99,10 +104,11 @@ impl Users {
     /// Makes a user, durably. Blocks on the disk.
     ///
     /// # Errors
-    /// `Invalid` for an impossible name or password, `Exists`, `Limited` for more than [`USERS_MAX`] users, or if it can't be
-    /// written.
-    pub fn create(&self, name: &str, new: &NewPassword) -> Result<Changed> {
+    /// `Invalid` for an impossible name, password or limit, `Exists`, `Limited` for more than [`USERS_MAX`] users, or if it
+    /// can't be written.
+    pub fn create(&self, name: &str, new: &NewPassword, limits: StatementLimits) -> Result<Changed> {
         check_name(name)?;
+        limits.check()?;
         let created_at = self.clock.now().as_micros();
         self.set_password_of(name, new, |users| {
             if users.iter().any(|user| user.name == name) {
@@ -113,7 +119,7 @@ impl Users {
                 return Err(Error::new(Kind::Limited, format!("there are {USERS_MAX} users already"))
                     .with_hint("drop some that are not used any more"));
             }
-            users.push(StoredUser { name: name.to_owned(), created_at, password: String::new() });
+            users.push(StoredUser { name: name.to_owned(), created_at, password: String::new(), limits });
             Ok(())
         })
     }
@@ -126,6 +132,26 @@ impl Users {
         self.set_password_of(name, new, |users| {
             if users.iter().any(|user| user.name == name) { Ok(()) } else { Err(not_found(name)) }
         })
+    }
+
+    /// Changes the limits of a user, durably. Sessions that have begun keep those that they have. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for no user, `Invalid` for an impossible limit, or if it can't be written.
+    pub fn set_limits(&self, name: &str, changes: &LimitChanges) -> Result<UserInfo> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = store.users().to_vec();
+        let user = users.iter_mut().find(|user| user.name == name).ok_or_else(|| not_found(name))?;
+        user.limits = changes.apply(user.limits);
+        user.limits.check()?;
+        self.replace(&mut store, users)?;
+        Ok(self.list().into_iter().find(|user| user.name == name).expect("found above"))
+    }
+
+    /// What a statement of a user may take. Nothing is said of who is no user.
+    pub(crate) fn limits_of(&self, name: &str) -> StatementLimits {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).map(|(user, _)| user.limits).unwrap_or_default()
     }
 
     /// Takes a user away, durably. Sessions that have begun go on. Blocks on the disk.
@@ -192,7 +218,8 @@ fn known(users: &[StoredUser]) -> Result<BTreeMap<String, (UserInfo, Known)>> {
             Error::corrupt(format!("what is stored of the password of user \"{}\" is none", user.name))
         })?;
         let created_at = Timestamp::from_micros(user.created_at);
-        let info = UserInfo { name: user.name.clone(), md5: password.is_md5(), created_at };
+        let limits = user.limits;
+        let info = UserInfo { name: user.name.clone(), md5: password.is_md5(), created_at, limits };
         Ok((user.name.clone(), (info, password)))
     };
     users.iter().map(known).collect()

@@ -2,9 +2,12 @@
 //!
 //! The doc comments here are what a user reads: they are a contract, and a snapshot test shows when one changes.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use lacus_core::units::{ByteSize, Millis};
 
 /// The event lake in one binary: events in over HTTP, answers out in SQL.
 #[derive(Debug, Parser)]
@@ -205,8 +208,9 @@ Examples:
   lacus user create ada
   lacus user create ada --json > ada.json
   lacus user create ada --password-stdin < password.txt
+  lacus user create ada --scan-max 10GB --rows-max 1000000 --time-max 60s
   lacus user create looker --md5             for a driver that knows no SCRAM")]
-    Create(UserPassword),
+    Create(NewUser),
     /// Show all users
     #[command(after_help = "\
 Examples:
@@ -219,6 +223,12 @@ Examples:
   lacus user password ada
   lacus user password ada --password-stdin < password.txt")]
     Password(AnotherPassword),
+    /// Change the limits of a user's statements; none takes one away
+    #[command(after_help = "\
+Examples:
+  lacus user limit ada --scan-max 10GB --memory-max 256MB
+  lacus user limit ada --rows-max none       what holds for all holds for ada")]
+    Limit(LimitsOf),
     /// Take a user away: nobody begins a session with this name any more
     #[command(after_help = "\
 Examples:
@@ -240,6 +250,56 @@ pub(crate) struct UserPassword {
     /// Keep an MD5 hash, which is weak, for clients that know nothing else: older drivers for Redshift
     #[arg(long)]
     pub(crate) md5: bool,
+}
+
+/// A user that is made.
+#[derive(Debug, Args)]
+pub(crate) struct NewUser {
+    #[command(flatten)]
+    pub(crate) user: UserPassword,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
+/// A user, and limits that change.
+#[derive(Debug, Args)]
+pub(crate) struct LimitsOf {
+    /// The user
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
+/// Limits of a user's statements.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// Bytes that one statement may read at most: 10GB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) scan_max: Option<OrNone<ByteSize>>,
+    /// Rows that one statement may have at most: 1000000
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) rows_max: Option<OrNone<u64>>,
+    /// Time that one statement may run at most: 60s
+    #[arg(long, value_name = "TIME")]
+    pub(crate) time_max: Option<OrNone<Millis>>,
+    /// Memory that one statement may have at most: 256MB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_max: Option<OrNone<ByteSize>>,
+}
+
+/// A value, or the word "none".
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OrNone<T>(pub(crate) Option<T>);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for OrNone<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|value| Self(Some(value))).map_err(|error: T::Err| error.to_string())
+    }
 }
 
 /// Another password of a user.

@@ -70,14 +70,20 @@ fn external(
     if let Some(inner) = error.downcast_ref::<DataFusionError>() {
         return root(inner, sql, names, span);
     }
+    if let Some(inner) = error.downcast_ref::<SqlError>() {
+        return with_hint_of(inner.hint(), SqlError::new(inner.kind(), inner.sqlstate(), inner.message()));
+    }
     if let Some(inner) = error.downcast_ref::<Error>() {
-        let error = SqlError::new(inner.kind(), inner.kind().sqlstate(), inner.message());
-        return match inner.hint() {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        };
+        return with_hint_of(inner.hint(), SqlError::new(inner.kind(), inner.kind().sqlstate(), inner.message()));
     }
     internal(&error.to_string())
+}
+
+fn with_hint_of(hint: Option<&str>, error: SqlError) -> SqlError {
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
 
 fn syntax(error: &ParserError, sql: &str) -> SqlError {

@@ -11,24 +11,23 @@ use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use futures::StreamExt;
 use lacus_core::Kind;
 use lacus_lake::{Compression, Existing, Outside, Prefix, Unloaded};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::options::{FORMS, Form, Quotes, TextForm, character, size, switch, take_access, values};
 use super::words::Words;
 use super::writer::{Writer, of_lake};
 use super::{Reading, refused, statement_in};
+use crate::allowance::Allowance;
 use crate::answer::Answer;
-use crate::cost::{LOOK_EVERY, must_be_within};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
 use crate::large_joins::physical_plan;
+use crate::running::RunningPlan;
 use crate::session::{Session, filled, plan};
 use crate::statement::Statement;
 
@@ -336,6 +335,7 @@ impl Session {
             outside,
             prefix: if unload.is_folder { prefix.as_folder() } else { prefix },
             parameters: parameters.to_vec(),
+            allowance: turn.allowance.clone(),
         };
         // Who goes has the job stop by itself, and delete what it has.
         let (go_on, stop) = oneshot::channel();
@@ -379,6 +379,7 @@ struct Job {
     outside: Arc<Outside>,
     prefix: Prefix,
     parameters: Vec<ScalarValue>,
+    allowance: Allowance,
 }
 
 impl Job {
@@ -412,19 +413,16 @@ impl Job {
         writer: &mut Writer,
         stop: &mut oneshot::Receiver<()>,
     ) -> Result<(), SqlError> {
-        let mut rows =
-            execute_stream(Arc::clone(&plan), self.state.task_ctx()).map_err(|error| self.explained(error))?;
+        let explained = |error| self.explained(error);
+        let mut rows = RunningPlan::begin(plan, &self.state, &self.allowance).map_err(explained)?;
         loop {
-            must_be_within(&plan, self.shared.bytes_scanned_max)?;
             let batch = tokio::select! {
                 biased;
                 _ = &mut *stop => return Err(was_stopped()),
-                batch = timeout(LOOK_EVERY, rows.next()) => batch,
+                batch = rows.next(explained) => batch?,
             };
-            // A query that answers late is looked at meanwhile.
-            let Ok(batch) = batch else { continue };
             match batch {
-                Some(batch) => writer.add(&batch.map_err(|error| self.explained(error))?).await?,
+                Some(batch) => writer.add(&batch).await?,
                 None => return writer.end().await,
             }
         }

@@ -7,20 +7,19 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
-use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use super::told::must_be_as_prepared;
 use super::{filled, plan};
-use crate::answer::took_too_long;
-use crate::cost::{LOOK_EVERY, must_be_within};
+use crate::allowance::{Allowance, Deadline};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
 use crate::large_joins::physical_plan;
 use crate::reuse::{Given, Question};
+use crate::running::RunningPlan;
 use crate::statement::Statement;
 
 /// What a query needs.
@@ -30,7 +29,8 @@ pub(super) struct Job {
     pub(super) statement: Statement,
     pub(super) parameters: Vec<ScalarValue>,
     pub(super) expected: Option<SchemaRef>,
-    pub(super) deadline: tokio::time::Instant,
+    pub(super) allowance: Allowance,
+    pub(super) deadline: Deadline,
 }
 
 /// How a query begins.
@@ -47,15 +47,15 @@ type Batches = mpsc::Sender<Result<RecordBatch, SqlError>>;
 impl Job {
     /// Plans it, tells `begin` of the plan, and sends its rows; or tells the answer that was given before.
     pub(super) async fn run(self, begin: oneshot::Sender<Result<Begun, SqlError>>, send: Batches) {
-        let (plan, question) = match timeout_at(self.deadline, self.begin()).await {
+        let (plan, question) = match timeout_at(self.deadline.at, self.begin()).await {
             Ok(Ok((Begun::Running(plan), question))) => (plan, question),
             Ok(begun) => return tell(begin, begun.map(|(begun, _)| begun)),
-            Err(_) => return tell(begin, Err(took_too_long())),
+            Err(_) => return tell(begin, Err(self.deadline.passed())),
         };
         tell(begin, Ok(Begun::Running(Arc::clone(&plan))));
-        let failure = match timeout_at(self.deadline, self.execute(plan, question, &send)).await {
+        let failure = match timeout_at(self.deadline.at, self.execute(plan, question, &send)).await {
             Ok(ended) => ended.err(),
-            Err(_) => Some(took_too_long()),
+            Err(_) => Some(self.deadline.passed()),
         };
         if let Some(error) = failure {
             // Nobody listens once the answer is dropped.
@@ -75,6 +75,8 @@ impl Job {
         let question = Question::of(&plan, &self.statement, &self.state);
         if let Some(given) = question.as_ref().and_then(|question| self.shared.answers.find(question)) {
             self.must_have_columns(&given.schema)?;
+            // It reads nothing, whoever asked first; but it may have more rows than this one may be answered with.
+            self.allowance.must_have_rows(given.rows())?;
             return Ok((Begun::Given(given), None));
         }
         let plan = physical_plan(&self.state, &plan).await.map_err(|error| self.explained(error))?;
@@ -104,29 +106,18 @@ impl Job {
         send: &Batches,
     ) -> Result<(), SqlError> {
         let explained = |error| self.explained(error);
-        let most = self.shared.bytes_scanned_max;
         let mut growing = question.and_then(|question| self.shared.answers.gather(question, plan.schema()));
-        let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx()).map_err(explained)?;
-        loop {
-            // A query that answers late is looked at meanwhile.
-            let Ok(next) = timeout(LOOK_EVERY, rows.next()).await else {
-                must_be_within(&plan, most)?;
-                continue;
-            };
-            let Some(batch) = next.transpose().map_err(explained)? else {
-                // What was read last counts, too.
-                must_be_within(&plan, most)?;
-                if let Some(whole) = growing {
-                    self.shared.answers.keep(whole);
-                }
-                return Ok(());
-            };
-            must_be_within(&plan, most)?;
+        let mut rows = RunningPlan::begin(plan, &self.state, &self.allowance).map_err(explained)?;
+        while let Some(batch) = rows.next(explained).await? {
             growing = growing.and_then(|growing| growing.with(&batch));
             if batch.num_rows() > 0 && send.send(Ok(batch)).await.is_err() {
                 return Ok(());
             }
         }
+        if let Some(whole) = growing {
+            self.shared.answers.keep(whole);
+        }
+        Ok(())
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::scalar::ScalarValue;
-use lacus_core::settings;
-use lacus_core::units::ByteSize;
+use lacus_core::units::{ByteSize, Millis};
+use lacus_core::{StatementLimits, settings};
 
 use super::databases::Filled;
 use super::lake::{ask, ask_with_stats};
-use crate::{Dialect, Engine, Session};
+use crate::{Dialect, Engine, Session, SqlError};
 
 /// A table of three files, one for each day, and a row in its tail.
 async fn three_days() -> Filled {
@@ -68,7 +68,7 @@ async fn a_query_that_reads_too_much_is_stopped_and_told_why() {
     let session = with(&lake, &settings::Query { bytes_scanned_max: Some(limit), ..settings::Query::default() });
     for query in ["SELECT * FROM days", "SELECT max(text), min(text) FROM days"] {
         let error = ask_with_stats(&session, query).await.err().unwrap_or_else(|| panic!("{query} was done"));
-        assert_eq!(error.sqlstate(), "54000", "{error:?}");
+        assert_eq!(error.sqlstate(), "53400", "{error:?}");
         assert!(error.message().contains("query.bytes_scanned_max"), "{error:?}");
     }
     assert_eq!(ask(&session, "SELECT count(*) FROM days").await, "90000");
@@ -212,4 +212,152 @@ async fn answers_that_are_kept_stay_within_their_memory() {
     for _ in 0..2 {
         assert!(read(&none, &question(1)).await.1 > 0);
     }
+}
+
+/// A session of ada, who may take this.
+fn of_ada(lake: &Filled, settings: &settings::Query, limits: StatementLimits) -> Session {
+    let session = with(lake, settings);
+    session.set_client("ada", 7, limits);
+    session
+}
+
+/// How a statement ends that is refused, and what came before.
+async fn refused(session: &Session, sql: &str) -> (u64, SqlError) {
+    let mut answer = match session.query(sql, &[]).await {
+        Ok(answer) => answer,
+        Err(error) => return (0, error),
+    };
+    let error = answer.read_all().await.err().unwrap_or_else(|| panic!("{sql} was done"));
+    (answer.stats().rows, error)
+}
+
+const NO_LIMITS: StatementLimits =
+    StatementLimits { scan_max: None, rows_max: None, time_max: None, memory_max: None };
+
+#[tokio::test]
+async fn a_statement_of_a_user_ends_at_its_limits() {
+    let lake = three_days().await;
+    let all = settings::Query { rows_max: Some(5), ..settings::Query::default() };
+    let rows = of_ada(&lake, &all, StatementLimits { rows_max: Some(10_000), ..NO_LIMITS });
+    for sql in ["SELECT n FROM days", "SELECT n FROM days UNION ALL SELECT n FROM days"] {
+        let (came, error) = refused(&rows, sql).await;
+        assert_eq!((came, error.sqlstate()), (10_000, "53400"), "{sql}: {error:?}");
+        assert!(error.message().ends_with("more than rows_max of user \"ada\" allows: 10000"), "{error:?}");
+        assert!(error.hint().unwrap().ends_with("lacus user limit ada --rows-max"), "{error:?}");
+    }
+    assert_eq!(ask(&rows, "SELECT count(*) FROM (SELECT n FROM days LIMIT 10000) AS s").await, "10000");
+    // Her limit stands in place of that of all, which holds for the others.
+    let (came, error) = refused(&with(&lake, &all), "SELECT n FROM days LIMIT 6").await;
+    assert_eq!((came, error.sqlstate()), (5, "53400"));
+    assert!(error.message().ends_with("more than query.rows_max allows: 5"), "{error:?}");
+    assert_eq!(ask(&with(&lake, &all).uncounted(), "SELECT n FROM days WHERE n <= 3").await.lines().count(), 9);
+
+    let scan = of_ada(&lake, &all, StatementLimits { scan_max: Some(ByteSize(64 << 10)), ..NO_LIMITS });
+    let (_, error) = refused(&scan, "SELECT max(text), min(text) FROM days").await;
+    assert_eq!(error.sqlstate(), "53400", "{error:?}");
+    assert!(error.message().ends_with("more than scan_max of user \"ada\" allows: 64KB"), "{error:?}");
+    assert_eq!(ask(&scan, "SELECT count(*) FROM days").await, "90000");
+
+    let memory = of_ada(&lake, &all, StatementLimits { memory_max: Some(ByteSize::mb(16)), ..NO_LIMITS });
+    let (_, error) = refused(&memory, "SELECT array_agg(value) FROM generate_series(1, 5000000)").await;
+    assert_eq!(error.sqlstate(), "53200", "{error:?}");
+    assert!(error.message().ends_with("more memory than memory_max of user \"ada\" allows: 16MB"), "{error:?}");
+    assert_eq!(ask(&memory, "SELECT 1 AS one").await, "1");
+
+    let time = of_ada(&lake, &all, StatementLimits { time_max: Some(Millis(200)), ..NO_LIMITS });
+    let endless = "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b WHERE a.value % 7 = b.value % 5";
+    for (set, by) in [("0", "time_max of user \"ada\" allows: 200ms"), ("2h", "time_max of user \"ada\" allows: 200ms"), ("50", "statement_timeout allows: 50ms")] {
+        time.query(&format!("SET statement_timeout = '{set}'"), &[]).await.unwrap();
+        let (_, error) = refused(&time, endless).await;
+        assert_eq!(error.sqlstate(), "57014", "{error:?}");
+        assert!(error.message().ends_with(by), "{set}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_user_may_take_is_shown_and_nobody_sets_it() {
+    let lake = Filled::new().await;
+    let limits = StatementLimits { time_max: Some(Millis::seconds(60)), memory_max: Some(ByteSize::mb(256)), ..NO_LIMITS };
+    let all = settings::Query { rows_max: Some(1000), ..settings::Query::default() };
+    let session = of_ada(&lake, &all, limits);
+    session.begin();
+    for (name, shown) in [("scan_max", "0"), ("rows_max", "1000"), ("time_max", "1m"), ("memory_max", "256MB")] {
+        assert_eq!(ask(&session, &format!("SHOW {name}")).await, shown);
+        let error = session.query(&format!("SET {name} = 7"), &[]).await.err().unwrap();
+        assert_eq!(error.sqlstate(), "55P02", "{error:?}");
+        let error = refused(&session, &format!("SELECT set_config('{name}', '7', false)")).await.1;
+        assert_eq!(error.sqlstate(), "55P02", "{error:?}");
+    }
+    for (set, shown) in [("SET statement_timeout = '5s'", "5s"), ("SET statement_timeout = 0", "1min"), ("DISCARD ALL", "1min"), ("RESET ALL", "1min")] {
+        session.query(set, &[]).await.unwrap();
+        assert_eq!(ask(&session, "SHOW statement_timeout").await, shown, "{set}");
+        assert_eq!(ask(&session, "SHOW time_max").await, "1m", "{set}");
+    }
+    assert!(ask(&session, "SHOW ALL").await.contains("rows_max|1000\n"));
+    assert_eq!(ask(&with(&lake, &settings::Query::default()), "SHOW statement_timeout").await, "0");
+}
+
+#[tokio::test]
+async fn statements_that_write_end_at_the_limits_and_write_nothing() {
+    let lake = three_days().await;
+    let all = settings::Query::default();
+    let session = of_ada(&lake, &all, StatementLimits { rows_max: Some(1000), ..NO_LIMITS });
+    session.query("CREATE TABLE t (n bigint)", &[]).await.unwrap();
+    for sql in [
+        "CREATE TABLE copied AS SELECT n FROM days",
+        "INSERT INTO t SELECT n FROM days",
+        "DELETE FROM days WHERE n <= 400",
+        "UPDATE days SET text = 'x' WHERE n <= 400",
+    ] {
+        let (_, error) = refused(&session, sql).await;
+        assert_eq!(error.sqlstate(), "53400", "{sql}: {error:?}");
+        assert!(error.message().contains("rows_max of user \"ada\""), "{error:?}");
+    }
+    let scan = of_ada(&lake, &all, StatementLimits { scan_max: Some(ByteSize(64 << 10)), ..NO_LIMITS });
+    let (_, error) = refused(&scan, "CREATE TABLE copied AS SELECT text FROM days").await;
+    assert!(error.message().contains("scan_max of user \"ada\""), "{error:?}");
+    assert_eq!(ask(&session, "SELECT count(*), count(DISTINCT day) FROM days").await, "90000|3");
+    assert_eq!(ask(&session, "SELECT count(*) FROM t").await, "0");
+    assert_eq!(ask(&session, "SELECT count(*) FROM information_schema.tables WHERE table_name = 'copied'").await, "0");
+    let inserted = session.query("INSERT INTO t SELECT n FROM days WHERE n <= 300", &[]).await.unwrap();
+    assert_eq!(inserted.affected(), Some(900));
+}
+
+#[tokio::test]
+async fn cursors_and_copies_count_all_their_rows() {
+    let lake = three_days().await;
+    let session = of_ada(&lake, &settings::Query::default(), StatementLimits { rows_max: Some(1000), ..NO_LIMITS });
+    for sql in ["BEGIN", "DECLARE c CURSOR FOR SELECT n FROM days"] {
+        session.query(sql, &[]).await.unwrap();
+    }
+    assert_eq!(ask(&session, "FETCH 900 FROM c").await.lines().count(), 900);
+    let (came, error) = refused(&session, "FETCH 200 FROM c").await;
+    assert_eq!((came, error.sqlstate()), (100, "53400"), "{error:?}");
+    session.query("ROLLBACK", &[]).await.unwrap();
+    let (came, error) = refused(&session, "COPY (SELECT n FROM days) TO STDOUT").await;
+    assert_eq!((came, error.sqlstate()), (1000, "53400"), "{error:?}");
+}
+
+#[tokio::test]
+async fn answers_that_are_given_again_keep_to_the_limits_of_who_asks() {
+    let lake = three_days().await;
+    let engine = Engine::new(Arc::clone(&lake.lake), Arc::clone(&lake.lake) as _, &settings::Query::default()).unwrap();
+    let of = |user: &str, limits| {
+        let session = engine.session(Dialect::Lacus);
+        session.set_client(user, 7, limits);
+        session
+    };
+    let (bob, ada) = (of("bob", NO_LIMITS), of("ada", StatementLimits { rows_max: Some(100), ..NO_LIMITS }));
+    let query = "SELECT n FROM days WHERE n <= 200";
+    // What was cut is not kept.
+    assert_eq!(refused(&ada, query).await.1.sqlstate(), "53400");
+    let (rows, bytes) = read(&bob, query).await;
+    assert_eq!(rows.lines().count(), 600);
+    assert!(bytes > 0);
+    assert_eq!(read(&bob, query).await, (rows, 0), "it is kept now");
+    let (came, error) = refused(&ada, query).await;
+    assert_eq!((came, error.sqlstate()), (0, "53400"), "{error:?}");
+    let few = of("eve", StatementLimits { scan_max: Some(ByteSize(1)), ..NO_LIMITS });
+    assert_eq!(read(&few, query).await.1, 0, "an answer that is kept reads nothing");
+    assert_eq!(refused(&few, "SELECT text FROM days").await.1.sqlstate(), "53400");
 }

@@ -1,6 +1,7 @@
 //! What Postgres clients ask when they start, as far as that is publicly known, and statements around queries.
 
 use futures::StreamExt;
+use lacus_core::StatementLimits;
 
 use super::databases::Filled;
 use super::lake::ask;
@@ -11,7 +12,7 @@ async fn lake() -> (Filled, Session) {
     lake.add("clicks", r#"{"n":1,"price":1.5,"tags":["a"],"who":{"name":"Ana"}}"#).await;
     lake.add("web.tracks", r#"{"event":"a"}"#).await;
     let session = lake.session();
-    session.set_client("ana", 42);
+    session.set_client("ana", 42, StatementLimits::default());
     (lake, session)
 }
 

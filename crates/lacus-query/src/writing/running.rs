@@ -11,11 +11,10 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{Statement as Ast, TableObject};
-use futures::StreamExt;
 use lacus_core::{Error, Kind, TableName};
 use lacus_lake::foreign::Properties;
 use lacus_lake::{Piece, RowPlace, Target, Written};
@@ -25,13 +24,15 @@ use tokio::time::sleep_until;
 use super::planning::{Into, Planned, Shape, lake, plan, table_to_write};
 use super::questions::{Doing, target_name};
 use super::{Creation, ExternalSchema, Write};
+use crate::allowance::{Allowance, Deadline};
 use crate::alter::Alteration;
-use crate::answer::{Answer, StopOnDrop, took_too_long};
+use crate::answer::{Answer, StopOnDrop};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
 use crate::large_joins::physical_plan;
 use crate::parameters;
-use crate::session::Session;
+use crate::running::RunningPlan;
+use crate::session::{Session, Turn};
 use crate::stated_name::StatedName;
 use crate::statement::{Statement, StatementKind};
 
@@ -42,7 +43,7 @@ const TRIES_MAX: u32 = 3;
 
 /// Until when a statement may go on.
 pub(crate) struct Limits {
-    pub(crate) deadline: tokio::time::Instant,
+    pub(crate) deadline: Deadline,
     pub(crate) stopped: watch::Receiver<bool>,
 }
 
@@ -50,7 +51,7 @@ impl Limits {
     /// Waits until the statement must end, and says why.
     pub(crate) async fn over(&mut self) -> SqlError {
         tokio::select! {
-            () = sleep_until(self.deadline) => took_too_long(),
+            () = sleep_until(self.deadline.at) => self.deadline.passed(),
             Ok(_) = self.stopped.wait_for(|stopped| *stopped) => {
                 SqlError::cancelled("canceling statement due to user request")
             }
@@ -266,10 +267,9 @@ impl Session {
         parameters: &[ScalarValue],
     ) -> Result<Answer, SqlError> {
         let mut turn = self.turn_to_write().await?;
-        let limits = &mut turn.limits;
         let mut tries = 1;
         let written = loop {
-            match self.write_once(statement, write, parameters, limits).await {
+            match self.write_once(statement, write, parameters, &mut turn).await {
                 Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
                 done => break done?,
             }
@@ -287,8 +287,9 @@ impl Session {
         statement: &Statement,
         write: &Write,
         parameters: &[ScalarValue],
-        limits: &mut Limits,
+        turn: &mut Turn<'_>,
     ) -> Result<Counted, SqlError> {
+        let Turn { limits, allowance, .. } = turn;
         let _stay = match written_table(write)? {
             Some((stated, is_changed)) => {
                 let name = stated.meant_in(lake(self.shared())?);
@@ -312,6 +313,7 @@ impl Session {
             statement: statement.clone(),
             write: write.clone(),
             parameters: parameters.to_vec(),
+            allowance: allowance.clone(),
         };
         let task = StopOnDrop(self.shared().workers.spawn(job.run(begin, send, end)));
         let unexpected = || SqlError::new(Kind::Internal, "XX000", "the statement ended unexpectedly");
@@ -407,6 +409,7 @@ struct Job {
     statement: Statement,
     write: Write,
     parameters: Vec<ScalarValue>,
+    allowance: Allowance,
 }
 
 impl Job {
@@ -437,7 +440,7 @@ impl Job {
         let answered = self.answer(plan, shape, &send).await;
         let is_whole = answered.is_ok();
         // Nobody listens once the statement is stopped.
-        let _gone = end.send(answered.map_err(|error| explain(error, &self.statement.sql, &*self.shared)));
+        let _gone = end.send(answered);
         if is_whole {
             // If the lake has ended already, it says why.
             let _gone = send.send(Piece::End).await;
@@ -457,12 +460,12 @@ impl Job {
         plan: Arc<dyn ExecutionPlan>,
         shape: Shape,
         send: &mpsc::Sender<Piece>,
-    ) -> Result<u64, DataFusionError> {
-        let mut rows = execute_stream(plan, self.state.task_ctx())?;
+    ) -> Result<u64, SqlError> {
+        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
+        let mut rows = RunningPlan::begin(plan, &self.state, &self.allowance).map_err(explained)?;
         let mut done = 0;
-        while let Some(batch) = rows.next().await {
-            let batch = batch?;
-            for piece in pieces(shape, batch, &mut done)? {
+        while let Some(batch) = rows.next(explained).await? {
+            for piece in pieces(shape, batch, &mut done).map_err(explained)? {
                 if send.send(piece).await.is_err() {
                     return Ok(done);
                 }

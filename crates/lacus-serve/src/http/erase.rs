@@ -146,7 +146,7 @@ async fn search(
             flush(served, &stream.table()).await?;
         }
         let in_stream = streams.entry(stream).or_default();
-        match served.engine.session(Dialect::Lacus).places(table.name(), condition).await {
+        match served.engine.session(Dialect::Lacus).uncounted().places(table.name(), condition).await {
             Err(error) if error.sqlstate() == NO_SUCH_COLUMN => {
                 without_column.push(table.name().to_string());
                 refused = Some(error);

@@ -249,7 +249,7 @@ async fn ask(inner: &Inner, quarantine: &TableName, asked: &AskedReplay, after: 
          FROM (SELECT *, from_utf8(bytes) AS text FROM {table}) AS quarantine \
          WHERE {conditions} ORDER BY _partition, _offset LIMIT {RECORDS_MAX}"
     );
-    inner.served.engine.session(Dialect::Lacus).query(&sql, &[]).await.map_err(|error| as_asked(&error))
+    inner.served.engine.session(Dialect::Lacus).uncounted().query(&sql, &[]).await.map_err(|error| as_asked(&error))
 }
 
 /// An error without a position: it would be one in SQL that nobody wrote.

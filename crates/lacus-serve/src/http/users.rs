@@ -2,9 +2,10 @@
 //!
 //! | | |
 //! |---|---|
-//! | `POST /v1/users` | `{"name":"ada"}`, and `password`, `md5`: makes a user; a password that we make is told this once |
+//! | `POST /v1/users` | `{"name":"ada"}`, and `password`, `md5`, `limits`: makes a user; a password that we make is told this once |
 //! | `GET /v1/users` | all users, without their passwords |
 //! | `POST /v1/users/{name}/password` | `{}`, `password`, `md5`: another password, kept as the one before where `md5` does not say |
+//! | `POST /v1/users/{name}/limits` | `{"rows_max":1000}`: changes limits; `null` takes one away, and what is not there stays |
 //! | `DELETE /v1/users/{name}` | drops one |
 
 use std::sync::Arc;
@@ -13,20 +14,23 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::{delete, post};
 use axum::{Json, Router};
-use lacus_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use lacus_core::{Error, Result, StatementLimits};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 
 use super::Shared;
 use super::object::Object;
 use super::refusal::Refusal;
-use crate::users::{Changed, NewPassword, UserInfo, Users};
+use crate::users::{Changed, LimitChanges, NewPassword, UserInfo, Users};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/v1/users", post(create).get(list))
         .route("/v1/users/{name}", delete(remove))
         .route("/v1/users/{name}/password", post(set_password))
+        .route("/v1/users/{name}/limits", post(set_limits))
 }
 
 #[derive(Deserialize)]
@@ -36,6 +40,8 @@ struct AskedUser {
     password: Option<String>,
     #[serde(default)]
     md5: bool,
+    #[serde(default, deserialize_with = "object")]
+    limits: StatementLimits,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +56,7 @@ struct WireUser {
     name: String,
     method: &'static str,
     created_at: String,
+    limits: StatementLimits,
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<String>,
 }
@@ -59,11 +66,18 @@ struct WireUsers {
     users: Vec<WireUser>,
 }
 
+/// What is an object: an array of the values of its fields, which would be read as well, is none.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let fields = Map::<String, Value>::deserialize(deserializer)?;
+    serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)
+}
+
 async fn create(
     State(inner): State<Shared>,
-    Object(AskedUser { name, password, md5 }): Object<AskedUser>,
+    Object(AskedUser { name, password, md5, limits }): Object<AskedUser>,
 ) -> Result<Json<WireUser>, Refusal> {
-    let made = change(&inner, move |users| users.create(&name, &NewPassword { password, md5: Some(md5) })).await?;
+    let new = NewPassword { password, md5: Some(md5) };
+    let made = change(&inner, move |users| users.create(&name, &new, limits)).await?;
     Ok(Json(changed(made)))
 }
 
@@ -75,6 +89,15 @@ async fn set_password(
     let Path(name) = name.map_err(|error| Error::invalid(error.body_text()))?;
     let set = change(&inner, move |users| users.set_password(&name, &NewPassword { password, md5 })).await?;
     Ok(Json(changed(set)))
+}
+
+async fn set_limits(
+    State(inner): State<Shared>,
+    name: Result<Path<String>, PathRejection>,
+    Object(changes): Object<LimitChanges>,
+) -> Result<Json<WireUser>, Refusal> {
+    let Path(name) = name.map_err(|error| Error::invalid(error.body_text()))?;
+    Ok(Json(wire(change(&inner, move |users| users.set_limits(&name, &changes)).await?)))
 }
 
 async fn list(State(inner): State<Shared>) -> Json<WireUsers> {
@@ -105,5 +128,6 @@ fn changed(changed: Changed) -> WireUser {
 
 fn wire(user: UserInfo) -> WireUser {
     let method = if user.md5 { "md5" } else { "scram-sha-256" };
-    WireUser { name: user.name, method, created_at: user.created_at.to_string(), password: None }
+    let created_at = user.created_at.to_string();
+    WireUser { name: user.name, method, created_at, limits: user.limits, password: None }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn converse(
     // From here on nobody is sent away without a word.
     drop(arrived);
     let Some(socket) = admitted? else { return Ok(()) };
-    let Ok(begun) = timeout(STARTUP_MAX, startup::begin(socket, &connection)).await else { return Ok(()) };
+    let Ok(begun) = timeout(STARTUP_MAX, startup::begin(socket, &connection, door)).await else { return Ok(()) };
     let Some((mut socket, _place)) = begun? else { return Ok(()) };
     let connection = Arc::new(connection);
     loop {

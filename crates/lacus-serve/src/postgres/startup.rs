@@ -30,6 +30,7 @@ use crate::postgres::login::log_in;
 use crate::postgres::negotiation::negotiate;
 use crate::postgres::socket::Wire;
 use crate::postgres::tls::Loaded;
+use crate::users::Users;
 
 /// The only database.
 const DATABASE: &str = "lake";
@@ -79,8 +80,9 @@ pub(crate) async fn admit(socket: TcpStream, connection: &Connection, door: &Doo
 pub(crate) async fn begin(
     mut socket: Wire<Kept>,
     connection: &Connection,
+    door: &Door,
 ) -> io::Result<Option<(Wire<Kept>, OwnedSemaphorePermit)>> {
-    let begun = connection.begin_session(&mut socket).await;
+    let begun = connection.begin_session(&mut socket, &door.users).await;
     Ok(or_refused(&mut socket, begun).await?.map(|place| (socket, place)))
 }
 
@@ -123,26 +125,27 @@ async fn ask_who(socket: &mut Wire<Kept>, door: &Door, mut packet: BytesMut, tls
 
 impl Connection {
     /// Gives a client a place, and begins its session.
-    async fn begin_session(&self, client: &mut Wire<Kept>) -> PgWireResult<OwnedSemaphorePermit> {
+    async fn begin_session(&self, client: &mut Wire<Kept>, users: &Users) -> PgWireResult<OwnedSemaphorePermit> {
         let Some(place) = self.places().take().await else {
             let hint = "server.connections_max in lacus.toml says how many there are";
             return Err(fatal("53300", "sorry, too many clients already", Some(hint)));
         };
-        self.welcome(client).await?;
+        self.welcome(client, users).await?;
         Ok(place)
     }
 
     /// Begins the session of a client that has a place.
-    async fn welcome(&self, client: &mut Wire<Kept>) -> PgWireResult<()> {
+    async fn welcome(&self, client: &mut Wire<Kept>, users: &Users) -> PgWireResult<()> {
         let database = client.metadata().get(METADATA_DATABASE).map_or(DATABASE, String::as_str);
         if database != DATABASE {
             let message = format!("database \"{database}\" does not exist");
             return Err(fatal("3D000", &message, Some("connect to database \"lake\", as in: psql … lake")));
         }
+        let (pid, key) = self.cancels().keys.generate(client);
+        let user = client.metadata().get(METADATA_USER).map_or("", String::as_str);
+        self.session().set_client(user, pid, users.limits_of(user));
         apply(self.session(), client.metadata())?;
         self.session().begin();
-        let (pid, key) = self.cancels().keys.generate(client);
-        self.session().set_client(client.metadata().get(METADATA_USER).map_or("", String::as_str), pid);
         self.cancels().add((pid, key.to_bytes()), &self.running());
         client.set_pid_and_secret_key(pid, key);
         finish_authentication(client, &Told(self.newly_reported())).await

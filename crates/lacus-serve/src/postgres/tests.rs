@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, pin_mut};
+use lacus_core::StatementLimits;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_postgres::error::SqlState;
@@ -166,7 +167,7 @@ async fn guesses_take_their_time() {
     let server = TestServer::start().await;
     let password = |text: &str| NewPassword { password: Some(text.to_owned()), md5: None };
     for user in ["lacus", "other"] {
-        server.users.create(user, &password("secret")).unwrap();
+        server.users.create(user, &password("secret"), StatementLimits::default()).unwrap();
     }
     let error = connect_to(&server, "dbname=lake").await.err().unwrap();
     assert!(format!("{error:?}").contains("password missing"), "{error:?}");

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lacus_core::{Context, Error, Result};
+use lacus_core::{Context, Error, Result, StatementLimits};
 use lacus_stream::replace_private;
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "users.json";
-const FORMAT: u32 = 1;
+/// The format that is written. Users of the first one had no limits; it is read as this one is.
+const FORMAT: u32 = 2;
+const FORMAT_FIRST: u32 = 1;
 const SECRET_BYTES: usize = 32;
 
 /// The stored users.
@@ -53,6 +55,13 @@ pub(super) struct StoredUser {
     pub(super) created_at: i64,
     /// A verifier or a hash, as PostgreSQL writes them.
     pub(super) password: String,
+    #[serde(default, skip_serializing_if = "is_unlimited")]
+    pub(super) limits: StatementLimits,
+}
+
+/// Whether nothing is said about limits: then nothing is written, as in the first format.
+fn is_unlimited(limits: &StatementLimits) -> bool {
+    *limits == StatementLimits::default()
 }
 
 impl Store {
@@ -95,8 +104,8 @@ fn read(path: &Path, text: &[u8]) -> Result<Content> {
     };
     // Not with the error of the parser: it may show what it found.
     let AnyFormat { format } = serde_json::from_slice(text).map_err(|_| damaged("it is no list of users"))?;
-    if format != FORMAT {
-        let message = format!("{} has format {format}, this lacus knows {FORMAT}", path.display());
+    if !(FORMAT_FIRST..=FORMAT).contains(&format) {
+        let message = format!("{} has format {format}, this lacus knows {FORMAT} and before", path.display());
         return Err(Error::invalid(message).with_hint("open it with the lacus that wrote it, or a newer one"));
     }
     let stored: StoredUsers = serde_json::from_slice(text).map_err(|_| damaged("it is no list of users"))?;

@@ -1,15 +1,15 @@
-//! `lacus user …`: makes, shows and drops the users who ask over the Postgres protocol.
+//! `lacus user …`: makes, shows, limits and drops the users who ask over the Postgres protocol.
 
 use std::io::{IsTerminal, Read};
 
 use axum::http::Method;
 use lacus_core::settings::{Passwords, Settings};
-use lacus_core::{Context, Error, Result};
+use lacus_core::{Context, Error, Result, StatementLimits};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Cell};
-use crate::cli::{AnotherPassword, User, UserPassword};
+use crate::cli::{AnotherPassword, Limits, LimitsOf, NewUser, User};
 use crate::door::Door;
 use crate::run::Invocation;
 
@@ -23,6 +23,7 @@ struct Told {
     name: String,
     method: String,
     created_at: String,
+    limits: StatementLimits,
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<String>,
 }
@@ -36,24 +37,26 @@ struct Users {
 pub(crate) async fn run(command: User, invocation: &Invocation) -> Result<()> {
     // Before the project is opened: what comes by stdin may take its time.
     let given = match &command {
-        User::Create(user) | User::Password(AnotherPassword { user, .. }) if user.password_stdin => {
+        User::Create(NewUser { user, .. }) | User::Password(AnotherPassword { user, .. }) if user.password_stdin => {
             Some(read_password()?)
         }
         _ => None,
     };
     let door = Door::open(invocation).await?;
     let done = match command {
-        User::Create(user) => create(&door, &user, given, invocation).await,
+        User::Create(new) => create(&door, &new, given, invocation).await,
         User::List => list(&door, invocation).await,
         User::Password(another) => set_password(&door, &another, given, invocation).await,
+        User::Limit(changed) => set_limits(&door, &changed, invocation).await,
         User::Drop { name } => drop_user(&door, &name, invocation).await,
     };
     door.close().await?;
     done
 }
 
-async fn create(door: &Door, user: &UserPassword, given: Option<String>, invocation: &Invocation) -> Result<()> {
-    let asked = json!({"name": user.name, "password": given, "md5": user.md5});
+async fn create(door: &Door, new: &NewUser, given: Option<String>, invocation: &Invocation) -> Result<()> {
+    let NewUser { user, limits } = new;
+    let asked = json!({"name": user.name, "password": given, "md5": user.md5, "limits": told(limits)});
     let made: Told = door.call(Method::POST, "/v1/users", Some(asked)).await?;
     if invocation.json {
         return say_json(&made, invocation);
@@ -118,6 +121,31 @@ async fn set_password(
     ))
 }
 
+async fn set_limits(door: &Door, changed: &LimitsOf, invocation: &Invocation) -> Result<()> {
+    let path = format!("{}/limits", path(&changed.name)?);
+    let user: Told = door.call(Method::POST, &path, Some(told(&changed.limits))).await?;
+    if invocation.json {
+        return say_json(&user, invocation);
+    }
+    let limits = user.limits.to_string();
+    let limits = if limits.is_empty() { "what [query] in lacus.toml says" } else { limits.as_str() };
+    invocation.terminal.say(&format!("A statement of {} may take: {limits}.", user.name))?;
+    invocation.terminal.note("It holds for sessions that begin now. Those that have begun keep the limits that they had.")
+}
+
+/// The limits that are told, as `/v1/users` takes them.
+fn told(limits: &Limits) -> Value {
+    let Limits { scan_max, rows_max, time_max, memory_max } = limits;
+    let all = [
+        ("scan_max", scan_max.map(|told| json!(told.0))),
+        ("rows_max", rows_max.map(|told| json!(told.0))),
+        ("time_max", time_max.map(|told| json!(told.0))),
+        ("memory_max", memory_max.map(|told| json!(told.0))),
+    ];
+    let told = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(told.collect::<Map<_, _>>())
+}
+
 /// How to use a password that was made, and what else was done.
 fn say_password(user: &Told, invocation: &Invocation) -> Result<()> {
     let name = &user.name;
@@ -143,9 +171,9 @@ async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
     }
     let row = |user: &Told| {
         let made = user.created_at.get(..19).unwrap_or_default().replace('T', " ");
-        [user.name.clone(), user.method.clone(), made].map(Cell::Text).to_vec()
+        [user.name.clone(), user.method.clone(), made, user.limits.to_string()].map(Cell::Text).to_vec()
     };
-    let columns = ["name", "password", "made"].map(str::to_owned).to_vec();
+    let columns = ["name", "password", "made", "limits"].map(str::to_owned).to_vec();
     let table = Answer { columns, rows: users.iter().map(row).collect(), ..Answer::default() };
     invocation.terminal.write(&table.draw(invocation.terminal.width()))
 }

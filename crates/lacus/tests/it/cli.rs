@@ -72,6 +72,7 @@ fn help_texts() {
         "user create",
         "user list",
         "user password",
+        "user limit",
         "user drop",
         "stream",
         "stream create",
