@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lacus_testkit::{Finished, Project, Server, run_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clients::run_client;
 
@@ -190,6 +190,50 @@ fn a_session_goes_on_when_its_user_is_dropped() {
     assert!(server.stop().success());
 }
 
+/// What `lacus user list --json` has of a user's limits.
+fn limits_of(project: &Project, name: &str) -> Value {
+    let listed = project.run(&["user", "list", "--json"]);
+    let mut users = succeeded(&listed).lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    users.find(|user| user["name"] == name).expect("the user is listed")["limits"].take()
+}
+
+#[test]
+fn limits_of_users_are_made_changed_shown_and_kept() {
+    let project = Project::new(LACUS, "");
+    let all = ["--scan-max", "10GB", "--rows-max", "1000000", "--time-max", "60s", "--memory-max", "256MB"];
+    create(&project, "ada", &all);
+    create(&project, "bob", &[]);
+    let expected = json!({"scan_max": "10GB", "rows_max": 1_000_000, "time_max": "1m", "memory_max": "256MB"});
+    assert_eq!((limits_of(&project, "ada"), limits_of(&project, "bob")), (expected, json!({})));
+    let listed = project.run(&["user", "list"]);
+    assert!(succeeded(&listed).contains("scan 10GB, rows 1000000, time 1m, memory 256MB"), "{}", listed.stdout);
+    let server = project.start();
+    let changed = project.run(&["user", "limit", "ada", "--rows-max", "5", "--memory-max", "none"]);
+    assert_eq!(succeeded(&changed), "A statement of ada may take: scan 10GB, rows 5, time 1m.\n");
+    assert!(changed.stderr.contains("sessions that begin now"), "{}", changed.stderr);
+    succeeded(&project.run(&["user", "password", "ada"]));
+    assert!(server.stop().success());
+    assert_eq!(limits_of(&project, "ada"), json!({"scan_max": "10GB", "rows_max": 5, "time_max": "1m"}));
+    let none = project.run(&["user", "limit", "bob"]);
+    assert_eq!(succeeded(&none), "A statement of bob may take: what [query] in lacus.toml says.\n");
+}
+
+#[test]
+fn limits_of_a_user_hold_in_every_way_to_ask() {
+    let project = Project::new(LACUS, "[query]\nrows_max = 60000\n");
+    let user = format!("ada:{}", create(&project, "ada", &[]));
+    let server = project.start();
+    run_client(&project, "postgres_limits.py", &["--lacus", LACUS, "--user", &user]);
+    // Over HTTP nobody has a name: what holds for all holds.
+    let sql = "SELECT value FROM generate_series(1, 60001)";
+    let reply = server.http().post("/v1/sql", &[], sql.as_bytes()).expect("an answer");
+    let answer: Value = serde_json::from_str(&reply.text()).expect("JSON");
+    assert_eq!(answer["rows"].as_array().map(Vec::len), Some(60_000));
+    assert_eq!(answer["error"]["sqlstate"], "53400", "{}", answer["error"]);
+    assert!(answer["error"]["message"].as_str().is_some_and(|told| told.contains("query.rows_max")));
+    assert!(server.stop().success());
+}
+
 #[test]
 fn mistakes_with_users_are_told() {
     let project = Project::new(LACUS, "");
@@ -201,6 +245,11 @@ fn mistakes_with_users_are_told() {
         (&["user", "drop", "eve"], "there is no user \"eve\""),
         (&["user", "drop", "../keys"], "\"../keys\" is no name of a user"),
         (&["user", "create", "eve", "--password-stdin"], "there is no password on stdin"),
+        (&["user", "create", "eve", "--rows-max", "0"], "rows_max is 0: no statement could do anything"),
+        (&["user", "create", "eve", "--scan-max", "10"], "\"10\" is not a size such as 64KB, 10MB or 1GB"),
+        (&["user", "limit", "ada", "--memory-max", "1MB"], "memory_max is 1MB: it is 16MB at least"),
+        (&["user", "limit", "ada", "--rows-max", "few"], "invalid value 'few' for '--rows-max <COUNT>'"),
+        (&["user", "limit", "eve", "--rows-max", "1"], "there is no user \"eve\""),
     ] {
         let told = project.run(arguments);
         assert_eq!(told.status.and_then(|status| status.code()), Some(2), "{arguments:?}: {}", told.stderr);
