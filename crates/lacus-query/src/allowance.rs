@@ -86,7 +86,7 @@ impl By {
 }
 
 impl<T: fmt::Display> Most<T> {
-    /// The error of a statement that has `what` there is too much of.
+    /// The refusal of a statement that `what`: took longer, needs more memory.
     fn refusal(&self, sqlstate: &'static str, what: &str, instead: &str) -> SqlError {
         let Self { value, by } = self;
         let error = SqlError::new(Kind::Limited, sqlstate, format!("the statement {what} than {by} allows: {value}"));

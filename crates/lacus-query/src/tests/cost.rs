@@ -231,8 +231,7 @@ async fn refused(session: &Session, sql: &str) -> (u64, SqlError) {
     (answer.stats().rows, error)
 }
 
-const NO_LIMITS: StatementLimits =
-    StatementLimits { scan_max: None, rows_max: None, time_max: None, memory_max: None };
+const NO_LIMITS: StatementLimits = StatementLimits { scan_max: None, rows_max: None, time_max: None, memory_max: None };
 
 #[tokio::test]
 async fn a_statement_of_a_user_ends_at_its_limits() {
@@ -266,7 +265,11 @@ async fn a_statement_of_a_user_ends_at_its_limits() {
 
     let time = of_ada(&lake, &all, StatementLimits { time_max: Some(Millis(200)), ..NO_LIMITS });
     let endless = "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b WHERE a.value % 7 = b.value % 5";
-    for (set, by) in [("0", "time_max of user \"ada\" allows: 200ms"), ("2h", "time_max of user \"ada\" allows: 200ms"), ("50", "statement_timeout allows: 50ms")] {
+    for (set, by) in [
+        ("0", "time_max of user \"ada\" allows: 200ms"),
+        ("2h", "time_max of user \"ada\" allows: 200ms"),
+        ("50", "statement_timeout allows: 50ms"),
+    ] {
         time.query(&format!("SET statement_timeout = '{set}'"), &[]).await.unwrap();
         let (_, error) = refused(&time, endless).await;
         assert_eq!(error.sqlstate(), "57014", "{error:?}");
@@ -277,7 +280,8 @@ async fn a_statement_of_a_user_ends_at_its_limits() {
 #[tokio::test]
 async fn what_a_user_may_take_is_shown_and_nobody_sets_it() {
     let lake = Filled::new().await;
-    let limits = StatementLimits { time_max: Some(Millis::seconds(60)), memory_max: Some(ByteSize::mb(256)), ..NO_LIMITS };
+    let limits =
+        StatementLimits { time_max: Some(Millis::seconds(60)), memory_max: Some(ByteSize::mb(256)), ..NO_LIMITS };
     let all = settings::Query { rows_max: Some(1000), ..settings::Query::default() };
     let session = of_ada(&lake, &all, limits);
     session.begin();
@@ -288,7 +292,12 @@ async fn what_a_user_may_take_is_shown_and_nobody_sets_it() {
         let error = refused(&session, &format!("SELECT set_config('{name}', '7', false)")).await.1;
         assert_eq!(error.sqlstate(), "55P02", "{error:?}");
     }
-    for (set, shown) in [("SET statement_timeout = '5s'", "5s"), ("SET statement_timeout = 0", "1min"), ("DISCARD ALL", "1min"), ("RESET ALL", "1min")] {
+    for (set, shown) in [
+        ("SET statement_timeout = '5s'", "5s"),
+        ("SET statement_timeout = 0", "1min"),
+        ("DISCARD ALL", "1min"),
+        ("RESET ALL", "1min"),
+    ] {
         session.query(set, &[]).await.unwrap();
         assert_eq!(ask(&session, "SHOW statement_timeout").await, shown, "{set}");
         assert_eq!(ask(&session, "SHOW time_max").await, "1m", "{set}");

@@ -18,8 +18,7 @@ fn given(password: &str) -> NewPassword {
 
 const MADE: NewPassword = NewPassword { password: None, md5: None };
 const MADE_MD5: NewPassword = NewPassword { password: None, md5: Some(true) };
-const NO_LIMITS: StatementLimits =
-    StatementLimits { scan_max: None, rows_max: None, time_max: None, memory_max: None };
+const NO_LIMITS: StatementLimits = StatementLimits { scan_max: None, rows_max: None, time_max: None, memory_max: None };
 
 #[test]
 fn users_are_there_until_they_are_dropped() {
@@ -190,7 +189,8 @@ fn users_of_each_format_are_known() {
     let stored = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/formats/users-v2"));
     fs::copy(stored.join("users.json"), directory.path().join("users.json")).unwrap();
     let users = open(directory.path());
-    let told: Vec<(String, String)> = users.list().into_iter().map(|user| (user.name, user.limits.to_string())).collect();
+    let listed = users.list().into_iter();
+    let told: Vec<(String, String)> = listed.map(|user| (user.name, user.limits.to_string())).collect();
     let ada = "scan 10GB, rows 1000000, time 1m, memory 256MB";
     assert_eq!(told, [("ada".to_owned(), ada.to_owned()), ("old".to_owned(), String::new())]);
 }

@@ -130,7 +130,9 @@ async fn set_limits(door: &Door, changed: &LimitsOf, invocation: &Invocation) ->
     let limits = user.limits.to_string();
     let limits = if limits.is_empty() { "what [query] in lacus.toml says" } else { limits.as_str() };
     invocation.terminal.say(&format!("A statement of {} may take: {limits}.", user.name))?;
-    invocation.terminal.note("It holds for sessions that begin now. Those that have begun keep the limits that they had.")
+    invocation
+        .terminal
+        .note("It holds for sessions that begin now. Those that have begun keep the limits that they had.")
 }
 
 /// The limits that are told, as `/v1/users` takes them.
