@@ -4,6 +4,7 @@
 //! Settings are values a user may set; stores, clocks and catalogs are built from them and never live here.
 
 mod contract;
+mod glue;
 mod lake;
 mod place;
 mod postgres;
@@ -23,6 +24,7 @@ use crate::names::{StreamName, TableName};
 use crate::units::{ByteSize, Millis};
 
 pub use self::contract::Contract;
+pub use self::glue::Glue;
 pub use self::lake::{Lake, Location, S3};
 pub use self::place::Place;
 pub use self::postgres::{Passwords, Postgres};
@@ -203,6 +205,7 @@ impl Settings {
         if settings.lake.location.is_some() || places.any(Place::is_bucket) {
             settings.lake.s3.fill_from(&environment);
         }
+        settings.lake.glue.fill_from(&environment);
         settings.checked()
     }
 

@@ -152,6 +152,14 @@ impl Catalog {
         .await
     }
 
+    /// Whether we are still the writer. It writes, and so waits for whoever is taking over.
+    ///
+    /// # Errors
+    /// `Conflict` if another process took over.
+    pub(crate) async fn must_write(&self) -> Result<()> {
+        self.transact("ask the catalog who writes", must_be_writer).await
+    }
+
     /// Whether these moves happened, asked after [`publish`](Self::publish) failed without a clear answer. It writes,
     /// so that what it saw is on disk when it answers.
     pub(crate) async fn happened(&self, moves: Vec<PointerMove>) -> Result<bool> {

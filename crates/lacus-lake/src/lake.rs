@@ -24,6 +24,7 @@ use crate::catalog::{Catalog, CatalogPlace, Opened, PointerMove, Publication, Ra
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
 use crate::compact::{CompactionReport, FileSizes, compact};
+use crate::glue::Glue;
 use crate::history::{self, Remembered, Version};
 use crate::kernel::{Base, plan_table};
 use crate::layout::{LayoutField, describe_layout, partition_text};
@@ -55,6 +56,8 @@ pub struct Lake {
     outside: Arc<Outside>,
     /// The files as engines on other machines have them, if they are served.
     served: Option<Arc<Served>>,
+    /// The mirror in AWS Glue, if there is one.
+    pub(crate) glue: Option<Arc<Glue>>,
 }
 
 /// What the lake's parts share.
@@ -182,7 +185,8 @@ impl Lake {
             Some(bucket) => Some(Served::open(Arc::clone(&lake.inner), bucket, directory.join("uploads")).await?),
             None => None,
         };
-        Ok(Self { store_properties, served: served.map(Arc::new), ..lake })
+        let glue = Glue::open(&lake.inner, settings)?;
+        Ok(Self { store_properties, served: served.map(Arc::new), glue, ..lake })
     }
 
     /// Opens the lake with its files in `store`, which other engines know as `warehouse`.
@@ -223,7 +227,8 @@ impl Lake {
             databases.into_iter().map(|(name, properties)| (name, stands_for(&properties))).collect();
         let views = views::load_all(&inner, views).await?;
         *write(&inner.views) = views;
-        Ok(Self { inner: Arc::new(inner), store_properties: BTreeMap::new(), outside: Arc::default(), served: None })
+        let (inner, store_properties) = (Arc::new(inner), BTreeMap::new());
+        Ok(Self { inner, store_properties, outside: Arc::default(), served: None, glue: None })
     }
 
     /// Lets SQL write and read files at these places, instead of nowhere.

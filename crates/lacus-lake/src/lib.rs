@@ -9,7 +9,7 @@
 //! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
 //! `compact` makes large files of small ones; `refill` puts misfits into columns that came later, `proposals` says which;
 //! `replay` takes rows out of quarantine; [`views`] are queries that engines share; `history` finds what tables were, `rollback` names it and returns to it;
-//! `write` is for statements of SQL that write, and `outside` has the files that they unload and load; `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
+//! `glue` mirrors where tables are in AWS Glue; `write` is for statements of SQL that write, and `outside` has the files that they unload and load; `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
 
 pub mod conform;
 pub mod decode;
@@ -35,6 +35,7 @@ mod expiry;
 mod file_stats;
 #[cfg(test)]
 mod fixture;
+mod glue;
 mod history;
 mod kernel;
 mod lake;
@@ -62,6 +63,7 @@ pub use compact::{CompactionReport, FileSizes};
 pub use deletes::{DeleteFile, DeletedRows};
 pub use erase::{Erased, ErasedRaw, ErasedRows, Places};
 pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};
+pub use glue::{Glue, GlueStatus};
 pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
 pub use layout::LayoutField;

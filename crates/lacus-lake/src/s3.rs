@@ -101,9 +101,19 @@ impl Bucket {
     }
 }
 
+/// The region that the settings say, or the one that stores without regions take.
+pub(crate) fn region(s3: &settings::S3) -> &str {
+    s3.region.as_deref().unwrap_or(REGION)
+}
+
+/// How requests are sent, to the store and to what is beside it.
+pub(crate) fn client_options() -> ClientOptions {
+    ClientOptions::new().with_connect_timeout(CONNECT_TIME_MAX).with_timeout(REQUEST_TIME_MAX).with_allow_http(true)
+}
+
 /// What engines must know of the store: all but credentials, which are for lacus alone.
 pub(crate) fn client_properties(s3: &settings::S3) -> BTreeMap<String, String> {
-    let region = s3.region.as_deref().unwrap_or(REGION);
+    let region = region(s3);
     let mut properties = BTreeMap::from([("s3.region", region), ("client.region", region)]);
     if let Some(endpoint) = &s3.endpoint {
         properties.extend([("s3.endpoint", endpoint.as_str()), ("s3.path-style-access", "true")]);
@@ -116,17 +126,13 @@ pub(crate) fn client_properties(s3: &settings::S3) -> BTreeMap<String, String> {
 /// # Errors
 /// If there are no credentials for it.
 pub(crate) fn client(location: &settings::Location, s3: &settings::S3) -> Result<AmazonS3> {
-    let options = ClientOptions::new()
-        .with_connect_timeout(CONNECT_TIME_MAX)
-        .with_timeout(REQUEST_TIME_MAX)
-        .with_allow_http(true);
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(2), base: 2.0 };
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&location.bucket)
-        .with_region(s3.region.as_deref().unwrap_or(REGION))
+        .with_region(region(s3))
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_client_options(options)
+        .with_client_options(client_options())
         .with_retry(RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: RETRY_TIME_MAX })
         // Queries have threads of their own that may be busy for long: connections do not live there.
         .with_http_connector(SpawnedReqwestConnector::new(Handle::current()));

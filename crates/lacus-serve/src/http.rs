@@ -35,7 +35,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use lacus_core::{Clock, Error, StreamName, TableName, Timestamp};
 use lacus_flow::{Deliveries, DeliveryStatus};
-use lacus_lake::{CommitReport, Lake, LakeStats};
+use lacus_lake::{CommitReport, GlueStatus, Lake, LakeStats};
 use lacus_query::{Engine, SQL_BYTES_MAX};
 use lacus_stream::Log;
 use serde::Serialize;
@@ -160,6 +160,9 @@ struct Status {
     uptime_ms: u64,
     streams: Vec<StreamStatus>,
     lake: LakeStatus,
+    /// The mirror in AWS Glue, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    glue: Option<MirrorStatus>,
     log: LogStatus,
 }
 
@@ -202,6 +205,15 @@ struct LakeStatus {
 }
 
 #[derive(Serialize)]
+struct MirrorStatus {
+    current: u64,
+    behind: u64,
+    changes: u64,
+    failures: u64,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
 struct LogStatus {
     records: u64,
     bytes: u64,
@@ -225,6 +237,7 @@ async fn status(State(inner): State<Shared>) -> Json<Status> {
         uptime_ms: clock.now().millis_since(inner.started),
         streams: streams.collect(),
         lake: lake.stats().into(),
+        glue: lake.glue().and_then(|glue| glue.status()).map(MirrorStatus::from),
         log: log.stats().into(),
     })
 }
@@ -269,6 +282,13 @@ impl From<LakeStats> for LakeStatus {
         let LakeStats { tables, files, rows, bytes, raw_files, raw_bytes, raw_records, merged_files, merged_bytes } =
             stats;
         Self { tables, files, rows, bytes, raw_files, raw_bytes, raw_records, merged_files, merged_bytes }
+    }
+}
+
+impl From<GlueStatus> for MirrorStatus {
+    fn from(status: GlueStatus) -> Self {
+        let GlueStatus { current, behind, changes, failures, error } = status;
+        Self { current, behind, changes, failures, error }
     }
 }
 

@@ -11,7 +11,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use lacus_collect::{Collect, SourceStats};
 use lacus_flow::{Deliveries, DeliveryStatus};
-use lacus_lake::Lake;
+use lacus_lake::{GlueStatus, Lake};
 use lacus_stream::{Log, Stats};
 
 const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,6 +47,9 @@ fn text(sources: &Sources) -> String {
     page.counter("lacus_lake_merged_bytes_total", "Bytes of Parquet that merging wrote.", lake.merged_bytes);
     page.gauge("lacus_raw_files", "Files of the raw zone.", lake.raw_files);
     page.gauge("lacus_raw_bytes", "Bytes of compressed JSON in the raw zone.", lake.raw_bytes);
+    if let Some(glue) = sources.lake.glue().and_then(|glue| glue.status()) {
+        mirrored(&mut page, &glue);
+    }
     process(&mut page);
     page.0
 }
@@ -121,6 +124,14 @@ fn delivered(page: &mut Page, deliveries: &[DeliveryStatus]) {
             page.sample("lacus_stream_freshness_seconds", &labels, ms / 1e3);
         }
     }
+}
+
+fn mirrored(page: &mut Page, glue: &GlueStatus) {
+    page.gauge("lacus_glue_tables", "Tables that AWS Glue has as they were committed last.", glue.current);
+    page.gauge("lacus_glue_behind_tables", "Tables that AWS Glue has otherwise, or not, or still has.", glue.behind);
+    page.counter("lacus_glue_changes_total", "Tables made, moved or deleted in AWS Glue.", glue.changes);
+    page.counter("lacus_glue_failures_total", "Attempts at that which failed.", glue.failures);
+    page.gauge("lacus_glue_failing", "1 while something is wrong with it.", u64::from(glue.error.is_some()));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in doubles")]

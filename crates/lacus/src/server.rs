@@ -178,6 +178,10 @@ impl Server {
             connections_max,
             stop.clone(),
         ));
+        if let Some(glue) = parts.lake.glue().cloned() {
+            let stop = stop.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(glue.run()).await });
+        }
         tasks.close();
         parts.lock.announce(&address)?;
         Ok(Self { address, parts, stop, tasks })

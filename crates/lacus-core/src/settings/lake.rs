@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Glue, Secret};
 use crate::error::{Error, Result};
 
 /// Tables and raw events.
@@ -25,6 +25,8 @@ pub struct Lake {
     pub catalog: Secret,
     /// How to reach the bucket of `location`.
     pub s3: S3,
+    /// The mirror of the tables in AWS Glue.
+    pub glue: Glue,
 }
 
 /// How to reach a store that speaks the protocol of S3. What is not set here is taken from the variables that AWS tools read.
@@ -65,6 +67,7 @@ impl Lake {
 
     pub(super) fn check(&self) -> Result<()> {
         self.check_served()?;
+        self.glue.check(self.location.as_ref())?;
         match self.catalog_url().map(|url| url.reveal().split_once("://")) {
             None | Some(Some(("postgres" | "postgresql", _))) => {}
             Some(_) => {
@@ -119,11 +122,7 @@ fn is_bucket(name: &str) -> bool {
 impl S3 {
     /// Takes what is not set from the variables that AWS tools read. A key comes whole: never one's id with another's secret.
     pub(super) fn fill_from(&mut self, environment: &[(String, String)]) {
-        let variable = |names: &[&str]| {
-            let found =
-                names.iter().find_map(|name| environment.iter().find(|(key, value)| key == name && !value.is_empty()));
-            found.map(|(_, value)| value.clone())
-        };
+        let variable = |names: &[&str]| variable(environment, names);
         let or_variable = |setting: &mut Option<String>, names: &[&str]| {
             if setting.is_none() {
                 *setting = variable(names);
@@ -137,6 +136,12 @@ impl S3 {
             self.session_token = variable(&["AWS_SESSION_TOKEN"]).unwrap_or_default().into();
         }
     }
+}
+
+/// The first of these variables that is set and not empty.
+pub(super) fn variable(environment: &[(String, String)], names: &[&str]) -> Option<String> {
+    let found = names.iter().find_map(|name| environment.iter().find(|(key, value)| key == name && !value.is_empty()));
+    found.map(|(_, value)| value.clone())
 }
 
 impl TryFrom<String> for Location {

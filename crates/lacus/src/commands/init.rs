@@ -97,6 +97,9 @@ mod tests {
         expected.lake.s3.endpoint = text("https://minio.internal:9000");
         expected.lake.s3.region = text("us-east-1");
         expected.lake.s3.access_key_id = text("AKIA0123456789ABCDEF");
+        expected.lake.glue.database = text("lake");
+        expected.lake.glue.region = text("eu-west-1");
+        expected.lake.glue.endpoint = text("https://glue.eu-west-1.amazonaws.com");
         let mut expected = toml::Table::try_from(expected).unwrap();
         // A secret is not written, and of a source that is shown for its webhook the rest is not.
         let mut shown = shown;

@@ -1,11 +1,11 @@
 //! `lacus status`: how far each stream is.
 
-use lacus_core::units::{human_bytes, human_count_of};
+use lacus_core::units::{human_bytes, human_count, human_count_of};
 use lacus_core::{Error, Result};
 
 use crate::answer::{Answer, Cell};
 use crate::door::Door;
-use crate::door::wire::{Status, StreamStatus};
+use crate::door::wire::{GlueStatus, Status, StreamStatus};
 use crate::run::Invocation;
 
 /// Shows all streams.
@@ -25,7 +25,7 @@ pub(crate) async fn run(invocation: &Invocation) -> Result<()> {
 }
 
 fn show(status: &Status, invocation: &Invocation) -> Result<()> {
-    let Status { streams, lake } = status;
+    let Status { streams, lake, glue } = status;
     if streams.is_empty() {
         return invocation
             .terminal
@@ -56,10 +56,23 @@ fn show(status: &Status, invocation: &Invocation) -> Result<()> {
         human_bytes(lake.bytes),
         human_bytes(lake.raw_bytes),
     )))?;
+    if let Some(glue) = glue {
+        show_mirror(glue, invocation)?;
+    }
     for stream in streams {
         if let Some(error) = &stream.error {
             invocation.terminal.say(&format!("\n{}: the delivery is being retried: {error}", stream.stream))?;
         }
     }
     Ok(())
+}
+
+fn show_mirror(glue: &GlueStatus, invocation: &Invocation) -> Result<()> {
+    let behind = if glue.behind > 0 { format!(", {} behind", human_count(glue.behind)) } else { String::new() };
+    let current = human_count_of(glue.current, "table");
+    invocation.terminal.say(&invocation.terminal.dim(&format!("AWS Glue: {current} up to date{behind}")))?;
+    match &glue.error {
+        Some(error) => invocation.terminal.say(&format!("\nAWS Glue is being tried again: {error}")),
+        None => Ok(()),
+    }
 }

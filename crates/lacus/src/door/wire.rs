@@ -36,11 +36,20 @@ pub(crate) struct LakeStatus {
     pub(crate) raw_bytes: u64,
 }
 
+/// How far the mirror in AWS Glue is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct GlueStatus {
+    pub(crate) current: u64,
+    pub(crate) behind: u64,
+    pub(crate) error: Option<String>,
+}
+
 /// All that a project tells of itself.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
     pub(crate) streams: Vec<StreamStatus>,
     pub(crate) lake: LakeStatus,
+    pub(crate) glue: Option<GlueStatus>,
 }
 
 /// What a flush wrote.

@@ -14,6 +14,7 @@ mod event_types;
 mod faults;
 mod files;
 mod freshness;
+mod glue;
 mod history;
 mod hostile;
 mod kill;

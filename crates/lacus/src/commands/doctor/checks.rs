@@ -14,6 +14,7 @@ use lacus_stream::{Log, StreamInfo};
 
 use crate::commands::doctor::Check;
 use crate::door::Door;
+use crate::door::wire::GlueStatus;
 use crate::lock::{Attempt, Holder, Lock};
 use crate::project::Project;
 use crate::run::{self, Invocation};
@@ -65,13 +66,28 @@ async fn served(holder: &Holder) -> Vec<Check> {
     };
     let postgres = tokio::net::TcpStream::connect(server.postgres).await;
     let postgres = postgres.context(format_args!("connect to {}", server.postgres));
-    vec![
+    let mut checks = vec![
         Check::good("lock", format!("{pid} serves the project")),
         Check::of("http", reachable.await),
         Check::of("postgres", postgres.map(|_| format!("accepts connections on {}", server.postgres))),
         Check::skipped("log", "checksums are verified when no server runs"),
         Check::skipped("lake", "the catalog and its files are verified when no server runs"),
-    ]
+    ];
+    let status = async { Door::to_server(&format!("http://{}", server.http))?.status().await };
+    // That it does not answer was said above.
+    let mirror = status.await.ok().and_then(|status| status.glue);
+    checks.extend(mirror.map(|glue| Check::of("glue", mirrored(glue))));
+    checks
+}
+
+fn mirrored(glue: GlueStatus) -> Result<String> {
+    let GlueStatus { current, behind, error } = glue;
+    match error {
+        Some(error) => {
+            Err(Error::unavailable(error).with_hint("it is tried again until it works; commits do not wait"))
+        }
+        None => Ok(format!("{} up to date, {} behind", human_count_of(current, "table"), human_count(behind))),
+    }
 }
 
 /// Nobody has the project open: look at everything in it.
