@@ -11,9 +11,13 @@ import datetime
 import json
 import subprocess
 
+import duckdb
 import psycopg
 from iceberg import Lacus
 from pyiceberg.catalog.rest import RestCatalog
+
+
+FILTER = "write.parquet.bloom-filter-enabled.column.name"
 
 
 def connect(address, **settings):
@@ -29,6 +33,7 @@ def through_psycopg(address):
             "CREATE TABLE shop.orders (id bigint NOT NULL, day date, price numeric(12,2), name text)"
             " PARTITIONED BY (month(day), bucket(4, id))"
         )
+        cursor.execute(f"ALTER TABLE shop.orders SET TBLPROPERTIES ('{FILTER}' = 'true')")
         day = datetime.date(2026, 11, 21)
         cursor.execute("INSERT INTO shop.orders VALUES (%s, %s, %s, %s)", (1, day, 1.5, "a"))
         assert (cursor.rowcount, cursor.statusmessage) == (1, "INSERT 0 1"), cursor.statusmessage
@@ -72,6 +77,19 @@ def through_psql(address):
     assert 'column "nope" does not exist' in told.stderr and "^" in told.stderr, told.stderr
 
 
+def bloom_filters(orders):
+    """DuckDB finds each name that a file has in its filter, and of others hardly any."""
+    assert orders.properties[FILTER] == "true", orders.properties
+    probe = "SELECT bloom_filter_excludes FROM parquet_bloom_probe(?, 'name', ?)"
+    for task in orders.scan().plan_files():
+        path = task.file.file_path.removeprefix("file://")
+        excludes = lambda name: [excluded for (excluded,) in duckdb.execute(probe, [path, name]).fetchall()]
+        names = duckdb.execute("SELECT name FROM read_parquet(?) WHERE name IS NOT NULL", [path]).fetchall()
+        assert not any(all(excludes(name)) for (name,) in names), (path, names)
+        others = [all(excludes(f"nobody {number}")) for number in range(20)]
+        assert sum(others) > 10, (path, others)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--project", required=True)
@@ -86,6 +104,8 @@ def main():
     read = orders.scan().to_arrow().sort_by("id").to_pylist()
     assert [tuple(row.values()) for row in read] == rows, (read, rows)
     assert len(rows) == 4 and [str(field.transform) for field in orders.spec().fields] == ["month", "bucket[4]"]
+    bloom_filters(orders)
+    assert orders.scan(row_filter="name == 'n2'").to_arrow()["id"].to_pylist() == [2]
     orders.delete("id = 3")
     answer = json.loads(lacus.post("/v1/sql", "DELETE FROM shop.orders WHERE id >= 3", "text/plain"))
     assert answer["stats"]["affected_rows"] == 1, answer

@@ -10,6 +10,7 @@ use iceberg::spec::Operation;
 use lacus_core::{Error, Kind, Result};
 
 use crate::alter::schema_after;
+use crate::bloom_filters::renamed;
 use crate::catalog::{PointerMove, RawTotals};
 use crate::commit::{Failed, PlannedPart, Undecided, begin_publishing, conclude, live_files};
 use crate::deletes::{DeleteFile, needed};
@@ -76,7 +77,8 @@ pub(crate) async fn change_table(
         let (delete_files, unneeded) = delete_files_after(lake, &state, &removed);
         let gone = removed.iter().chain(unneeded.iter().map(|delete| &delete.file.path));
         let schema = schema_after(table, &base, columns)?;
-        let properties = if columns.is_empty() { HashMap::new() } else { schema_properties(&schema)? };
+        let mut properties = if columns.is_empty() { HashMap::new() } else { schema_properties(&schema)? };
+        properties.extend(renamed(base.metadata.properties(), columns));
         let files = live_files(lake, &change.added, &base.metadata)?;
         let planned = Change {
             names,

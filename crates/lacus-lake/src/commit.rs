@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::arrange::{Arranged, arrange};
 use crate::catalog::{PointerMove, Publication, RawTotals};
 use crate::conform::conform;
-use crate::data_file::{check_positions, encode};
+use crate::data_file::{FileForm, check_positions, encode};
 use crate::file_stats::Placement;
 use crate::kernel::{AddedFile, Base, Change, Names, plan};
 use crate::lake::{Commit, CommitReport, Inner, TableAppend};
@@ -363,7 +363,8 @@ pub(crate) async fn write_arranged(
     let FileShape { schema, iceberg, layout } = shape;
     let Arranged { values, rows: places } = arranged;
     let (rows, places) = (rows.to_vec(), places.clone());
-    let encoded = spawn_blocking(move || encode(&rows, places.as_deref(), &schema))
+    let form = FileForm { schema, filters: layout.filters.clone() };
+    let encoded = spawn_blocking(move || encode(&rows, places.as_deref(), &form))
         .await
         .map_err(|error| Error::internal("encoding ended unexpectedly").with_source(error))??;
     let sort_order = i32::try_from(layout.order.order_id).unwrap_or(0);

@@ -20,6 +20,7 @@ use lacus_core::{Context, Error, Result};
 use self::rewrite::rewrite;
 use crate::change::{FileChange, change_files};
 use crate::commit::Failed;
+use crate::data_file::FileForm;
 use crate::file_stats::Placement;
 use crate::kernel::Names;
 use crate::lake::Inner;
@@ -124,12 +125,12 @@ async fn merge(
     stop: Arc<AtomicBool>,
 ) -> Result<Option<CompactionReport>, Failed> {
     let base = table.base();
-    let schema = base.schema()?;
+    let form = FileForm::of(&base.metadata, base.schema()?.arrow());
     let mut placement = files[0].stats.placement.clone();
     let order = order_of(&base.metadata, &placement);
     placement.sort_order = order.as_ref().map_or(UNSORTED, |_| placement.sort_order);
     lake.catalog.begin(Vec::new(), vec![path.clone()], lake.clock.now()).await?;
-    let Some((footer, bytes)) = rewrite(lake, files, schema.arrow(), order, &path, stop).await? else {
+    let Some((footer, bytes)) = rewrite(lake, files, form, order, &path, stop).await? else {
         discard(lake, vec![path]).await;
         return Ok(None);
     };

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Fields, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef};
-use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Schema};
+use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Schema, TableMetadata};
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Position, Result};
 use object_store::PutPayload;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
@@ -17,6 +17,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
 use crate::arrange::Place;
+use crate::bloom_filters::BloomFilters;
 use crate::bounds::bounds_of;
 use crate::conform::conform;
 use crate::file_stats::Placement;
@@ -25,7 +26,7 @@ use crate::pieces::Pieces;
 use crate::schema::{OFFSET, PARTITION};
 
 /// Rows per row group: the unit that engines read in parallel and skip by statistics.
-const ROW_GROUP_ROWS_MAX: usize = 262_144;
+pub(crate) const ROW_GROUP_ROWS_MAX: usize = 262_144;
 /// zstd's fastest level. Commits are small files that upkeep writes anew.
 const ZSTD_LEVEL: i32 = 1;
 /// A dictionary that grows beyond this is given up for the rest of a column chunk: most values are seen once only, and
@@ -50,8 +51,24 @@ pub(crate) struct Footer {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct NotNumbers(HashMap<i32, u64>);
 
-/// How files are written.
-pub(crate) fn properties(zstd_level: i32, schema: &SchemaRef) -> Result<WriterProperties> {
+/// What a file is written as.
+#[derive(Debug, Clone)]
+pub(crate) struct FileForm {
+    /// Its columns.
+    pub(crate) schema: SchemaRef,
+    /// Those of them that it has filters of.
+    pub(crate) filters: BloomFilters,
+}
+
+impl FileForm {
+    /// A file of a table, with these columns.
+    pub(crate) fn of(metadata: &TableMetadata, schema: SchemaRef) -> Self {
+        Self { schema, filters: BloomFilters::of(metadata.properties()) }
+    }
+}
+
+/// How files are written that have so many rows in a row group at most.
+pub(crate) fn properties(zstd_level: i32, form: &FileForm, rows_max: usize) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(zstd_level).map_err(|error| parquet_error(error, "set the compression"))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -59,7 +76,7 @@ pub(crate) fn properties(zstd_level: i32, schema: &SchemaRef) -> Result<WriterPr
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_created_by(concat!("lacus ", env!("CARGO_PKG_VERSION")).to_owned());
     // A column that a person called so may be of any type.
-    let has_offsets = schema.field_with_name(OFFSET).is_ok_and(|field| *field.data_type() == DataType::Int64);
+    let has_offsets = form.schema.field_with_name(OFFSET).is_ok_and(|field| *field.data_type() == DataType::Int64);
     let properties = match has_offsets {
         // No offset comes twice, and nearly each is one more than the one before.
         true => properties
@@ -67,14 +84,20 @@ pub(crate) fn properties(zstd_level: i32, schema: &SchemaRef) -> Result<WriterPr
             .set_column_encoding(OFFSET.into(), Encoding::DELTA_BINARY_PACKED),
         false => properties,
     };
-    Ok(properties.build())
+    Ok(form.filters.add_to(properties, &form.schema, rows_max)?.build())
 }
 
-/// Writes batches, whose schemas may be older, as one file of `schema`: these rows of them in this order, or all. CPU-bound.
-pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, schema: &SchemaRef) -> Result<Encoded> {
+/// Writes batches, whose schemas may be older, as one file: these rows of them in this order, or all. CPU-bound.
+pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, form: &FileForm) -> Result<Encoded> {
+    let schema = &form.schema;
+    let row_count = match rows {
+        None => batches.iter().map(RecordBatch::num_rows).sum(),
+        Some(rows) => rows.len(),
+    };
+    let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(row_count))?;
     // The footer carries the Arrow schema too: a scan sees the table's own types and need not convert a column.
     let (mut bytes, mut not_numbers) = (Pieces::default(), NotNumbers::default());
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(ZSTD_LEVEL, schema)?))
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
     let mut write = |batch: &RecordBatch| {
         not_numbers.count(batch);

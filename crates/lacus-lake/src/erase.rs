@@ -21,6 +21,7 @@ use self::raw::erase_raw;
 use crate::change::{FileChange, change_files};
 use crate::compact::rewrite::{has_other_than, rewrite_some};
 use crate::compact::{UNSORTED, order_of};
+use crate::data_file::FileForm;
 use crate::deletes::DeletedRows;
 use crate::kernel::{AddedFile, Names};
 use crate::lake::{Inner, Lake, detached};
@@ -230,11 +231,12 @@ async fn rewritten(
 ) -> Result<(Vec<AddedFile>, Vec<String>, ErasedRows)> {
     let base = table.base();
     let schema = TableSchema::from_iceberg(base.metadata.current_schema(), base.metadata.last_column_id())?.arrow();
+    let form = FileForm::of(&base.metadata, schema);
     let (mut added, mut unused, mut erased) = (Vec::new(), Vec::new(), ErasedRows::default());
     for (file, path) in files.iter().zip(paths) {
         let going = Arc::clone(places);
         let stays = move |batch: &_| going.staying(batch);
-        let (footer, bytes) = rewrite_some(lake, file.clone(), Arc::clone(&schema), path, stays).await?;
+        let (footer, bytes) = rewrite_some(lake, file.clone(), form.clone(), path, stays).await?;
         let Some(gone) = file.live_rows().checked_sub(footer.rows()) else {
             return Err(Error::corrupt(format!("{} has more rows than the table knows", file.path)));
         };

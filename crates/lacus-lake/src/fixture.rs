@@ -23,7 +23,9 @@ use object_store::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
+use crate::bloom_filters::BloomFilters;
 use crate::catalog::{CatalogPlace, catalog_file};
+use crate::data_file::FileForm;
 use crate::schema::{OFFSET, PARTITION, RESCUED};
 use crate::store::DurableDirectory;
 use crate::warehouse::Warehouse;
@@ -80,6 +82,11 @@ pub(crate) fn nested_more() -> TableSchema {
     schema.columns.push(column(18, "ok", ColumnType::Boolean));
     schema.last_id = 18;
     schema
+}
+
+/// A file of these columns.
+pub(crate) fn plain(schema: &TableSchema) -> FileForm {
+    FileForm { schema: schema.arrow(), filters: BloomFilters::default() }
 }
 
 /// Rows with these offsets of a partition; every value is made from its row's offset, some are null.

@@ -18,6 +18,7 @@ use iceberg::spec::{Schema, SortOrder, TableMetadata, UnboundPartitionSpec};
 use iceberg::{TableRequirement, TableUpdate};
 use lacus_core::{Context, Error, Kind, MAIN_DATABASE, Result, TableName};
 
+use crate::bloom_filters;
 use crate::lake::{Lake, detached};
 use crate::other_names::must_mean;
 use crate::table::Table;
@@ -178,6 +179,21 @@ impl Lake {
     pub async fn commit_tables(&self, commits: Vec<TableCommit>) -> Result<Vec<Arc<Table>>> {
         let inner = Arc::clone(self.shared_inner());
         detached(async move { commit::commit(&inner, commits).await }).await
+    }
+
+    /// Sets properties of a table for somebody who is told what is wrong with them. Other properties stay.
+    ///
+    /// # Errors
+    /// `NotFound` for a table that is not there, or a column that a property names; `Invalid` for a value that means nothing;
+    /// `Denied` for properties that lacus keeps itself.
+    pub async fn set_properties(&self, name: &TableName, properties: HashMap<String, String>) -> Result<()> {
+        let table = self.table(name).ok_or_else(|| no_table(name))?;
+        // Columns of rows that are not committed count, too.
+        let schema = table.state().schema.iceberg(0)?;
+        bloom_filters::check(&properties, &schema).context(format_args!("alter table \"{name}\""))?;
+        let updates = vec![TableUpdate::SetProperties { updates: properties }];
+        let commit = TableCommit { table: name.clone(), requirements: Vec::new(), updates };
+        self.commit_tables(vec![commit]).await.map(drop)
     }
 
     /// Drops a table that another engine made. Its files stay for a while: an hour if they are to be purged, otherwise a

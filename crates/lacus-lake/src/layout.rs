@@ -1,4 +1,4 @@
-//! How the files of a table are laid out: the partition spec and the sort order that its next commit writes with.
+//! How the files of a table are laid out: the partition spec, the sort order and the bloom filters that its next commit writes with.
 //!
 //! A setting names columns, which appear and get their types when events bring them. A field of the setting begins to
 //! apply with the first commit whose schema has its column with a type that can be used so; until then the others do.
@@ -13,6 +13,7 @@ use iceberg::spec::{
 use lacus_core::layout::{PartitionField, Transform as Wanted};
 use lacus_core::{Result, layout, settings};
 
+use crate::bloom_filters::BloomFilters;
 use crate::file_stats::Placement;
 use crate::manifests::iceberg_error;
 
@@ -27,6 +28,7 @@ const UNSORTED: i64 = 0;
 pub(crate) struct Layout {
     pub(crate) spec: PartitionSpecRef,
     pub(crate) order: SortOrderRef,
+    pub(crate) filters: BloomFilters,
 }
 
 /// One field of the layout of a table, or of its setting, as a person reads it.
@@ -49,7 +51,11 @@ struct Source<'a> {
 impl Layout {
     /// What the table's metadata says.
     pub(crate) fn current(metadata: &TableMetadata) -> Self {
-        Self { spec: Arc::clone(metadata.default_partition_spec()), order: Arc::clone(metadata.default_sort_order()) }
+        Self {
+            spec: Arc::clone(metadata.default_partition_spec()),
+            order: Arc::clone(metadata.default_sort_order()),
+            filters: BloomFilters::of(metadata.properties()),
+        }
     }
 
     /// What a commit with this schema is to be written with: the current layout, but for what the setting says.

@@ -5,7 +5,7 @@
 //!
 //! To read it in the order of an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]); [`table`]
 //! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `layout` and `arrange`
-//! for which rows go to which file, `data_file` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
+//! for which rows go to which file, `data_file` and `bloom_filters` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
 //! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
 //! `compact` makes large files of small ones; `refill` puts misfits into columns that came later, `proposals` says which;
 //! `replay` takes rows out of quarantine; [`views`] are queries that engines share; `history` finds what tables were, `rollback` names it and returns to it;
@@ -21,6 +21,7 @@ pub mod views;
 mod alter;
 mod arrange;
 mod backup;
+mod bloom_filters;
 mod bounds;
 mod catalog;
 mod change;

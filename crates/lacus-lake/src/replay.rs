@@ -19,6 +19,7 @@ use crate::commit::{
     write_rows,
 };
 use crate::compact::rewrite::{read_each, rewrite_each};
+use crate::data_file::FileForm;
 use crate::file_stats::{Bound, ColumnStats};
 use crate::kernel::{AddedFile, Base, Change, Names, plan_with};
 use crate::lake::Inner;
@@ -219,7 +220,8 @@ impl Leaving {
                 .collect();
             filter_record_batch(&batch, &stays).map_err(|error| Error::internal("leave out rows").with_source(error))
         };
-        let (footer, bytes) = rewrite_each(lake, file, self.base.schema()?.arrow(), &path, without).await?;
+        let form = FileForm::of(&self.base.metadata, self.base.schema()?.arrow());
+        let (footer, bytes) = rewrite_each(lake, file, form, &path, without).await?;
         if footer.rows() != rows {
             return Err(Error::corrupt(format!("{} rows stay instead of {rows}", footer.rows())));
         }

@@ -1,16 +1,19 @@
-//! `ALTER TABLE`: the changes that a statement asks for, in the words of the lake.
+//! `ALTER TABLE`: the changes that a statement asks for, in the words of the lake; or the properties that it sets.
 //!
 //! A path to a nested column is one quoted name, `"user.address.city"`: no column has a dot in its name. Words without quotes
 //! find a column however it is spelled; a new column is named in lowercase then, as in Postgres.
 
+use std::collections::HashMap;
+
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, DataType, ExactNumberInfo, Ident,
-    MySQLColumnPosition, TimezoneInfo,
+    MySQLColumnPosition, SqlOption, TimezoneInfo,
 };
 use lacus_lake::{Column, ColumnType, SchemaChange, TableSchema};
 
 use crate::error::SqlError;
 use crate::stated_name::{StatedName, new_name};
+use crate::writing::texts;
 
 /// The most digits of a decimal.
 const DIGITS_MAX: u8 = 38;
@@ -20,6 +23,8 @@ const DIGITS_MAX: u8 = 38;
 pub(crate) struct Alteration {
     pub(crate) table: StatedName,
     steps: Vec<Step>,
+    /// The properties that it sets; then it changes nothing else.
+    pub(crate) properties: HashMap<String, String>,
 }
 
 #[derive(Debug, Clone)]
@@ -37,11 +42,22 @@ impl Alteration {
     /// For what lacus does not do, and for types that it does not have.
     pub(crate) fn of(statement: AlterTable) -> Result<Self, SqlError> {
         let table = StatedName::of(&statement.name)?;
-        let mut steps = Vec::with_capacity(statement.operations.len());
+        let (mut steps, mut properties) = (Vec::with_capacity(statement.operations.len()), HashMap::new());
         for operation in statement.operations {
-            add_steps(operation, &mut steps)?;
+            match operation {
+                AlterTableOperation::SetTblProperties { table_properties } => {
+                    for option in table_properties {
+                        add_property(option, &mut properties)?;
+                    }
+                }
+                operation => add_steps(operation, &mut steps)?,
+            }
         }
-        Ok(Self { table, steps })
+        if !steps.is_empty() && !properties.is_empty() {
+            return Err(SqlError::invalid("0A000", "one ALTER TABLE changes columns or sets properties, not both")
+                .with_hint("set properties in a statement of their own"));
+        }
+        Ok(Self { table, steps, properties })
     }
 
     /// The changes for a table that has these columns. Names are looked up as they are before the first change.
@@ -72,6 +88,16 @@ impl Alteration {
         }
         changes
     }
+}
+
+fn add_property(option: SqlOption, properties: &mut HashMap<String, String>) -> Result<(), SqlError> {
+    let SqlOption::KeyValue { key, value } = option else {
+        return Err(SqlError::invalid("42601", format!("{option} is no property"))
+            .with_hint("ALTER TABLE t SET TBLPROPERTIES ('name' = 'value')"));
+    };
+    let text = texts(&key.value, &value)?.pop().unwrap_or_default();
+    properties.insert(key.value, text);
+    Ok(())
 }
 
 fn add_steps(operation: AlterTableOperation, steps: &mut Vec<Step>) -> Result<(), SqlError> {
@@ -107,7 +133,7 @@ fn add_steps(operation: AlterTableOperation, steps: &mut Vec<Step>) -> Result<()
         }
         other => {
             return Err(SqlError::invalid("0A000", format!("ALTER TABLE … {other} is not supported")).with_hint(
-                "ALTER TABLE adds, drops and renames columns, gives them a wider type, and moves them: MODIFY COLUMN a bigint AFTER b",
+                "ALTER TABLE adds, drops and renames columns, gives them a wider type, moves them (MODIFY COLUMN a bigint AFTER b), and sets properties",
             ));
         }
     }

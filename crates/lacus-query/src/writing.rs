@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 pub(crate) use self::casts::without_ids;
-pub(crate) use self::create::Creation;
+pub(crate) use self::create::{Creation, texts};
 use self::external::ExternalSchema;
 pub(crate) use self::external::read as read_external_schema;
 pub(crate) use self::layout::quote_partitions;

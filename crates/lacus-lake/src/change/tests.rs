@@ -3,7 +3,7 @@
 use super::*;
 use crate::data_file::encode;
 use crate::file_stats::Placement;
-use crate::fixture::{Place, append, commit, numbers, rows, rows_of, stream};
+use crate::fixture::{Place, append, commit, numbers, plain, rows, rows_of, stream};
 use crate::lake::Lake;
 use crate::schema::TableSchema;
 
@@ -15,7 +15,7 @@ async fn write(lake: &Lake, table: &Table, schema: &TableSchema, firsts: &[u64])
     inner.catalog.begin(Vec::new(), paths.clone(), inner.clock.now()).await.unwrap();
     let mut added = Vec::new();
     for (path, &first) in paths.into_iter().zip(firsts) {
-        let encoded = encode(&[rows(schema, 0, first..first + 5)], None, &schema.arrow()).unwrap();
+        let encoded = encode(&[rows(schema, 0, first..first + 5)], None, &plain(schema)).unwrap();
         let url = inner.files.warehouse.url(&path);
         added.push(encoded.describe(url, base.metadata.current_schema(), Placement::default()).unwrap());
         crate::commit::put(inner, path, encoded.bytes.clone()).await.unwrap();

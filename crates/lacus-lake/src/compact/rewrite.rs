@@ -19,14 +19,14 @@ use tokio::task::spawn_blocking;
 
 use super::sorted::Merging;
 use crate::conform::{conform, is_same_column};
-use crate::data_file::{Footer, NotNumbers, parquet_error, properties};
+use crate::data_file::{FileForm, Footer, NotNumbers, ROW_GROUP_ROWS_MAX, parquet_error, properties};
 use crate::lake::Inner;
 use crate::schema::{OFFSET, PARTITION};
 use crate::table::LiveFile;
 
 /// Rows that are read and encoded at once.
 const BATCH_ROWS: usize = 1_024;
-/// Memory of the row group that is being encoded.
+/// Memory of the row group that is being encoded, without its bloom filters.
 const ROW_GROUP_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a part of the file, of which one is written while the next one fills. S3 wants 5 MiB at least.
 const PART_BYTES: usize = 5 << 20;
@@ -38,14 +38,14 @@ const ZSTD_LEVEL: i32 = 3;
 pub(super) async fn rewrite(
     lake: &Arc<Inner>,
     files: &[LiveFile],
-    schema: SchemaRef,
+    form: FileForm,
     order: Option<SortOrderRef>,
     path: &str,
     stop: Arc<AtomicBool>,
 ) -> Result<Option<(Footer, u64)>> {
     let (store, files, path) = (Arc::clone(&lake.files.store), files.to_vec(), Path::from(path));
     apart(move || async move {
-        let mut output = Output::begin(&store, path, schema, stop)?;
+        let mut output = Output::begin(&store, path, &form, stop)?;
         let is_done = match order {
             Some(order) => merge(&store, &files, order, &mut output).await?,
             None => concatenate(&store, &files, &mut output).await?,
@@ -59,11 +59,11 @@ pub(super) async fn rewrite(
 pub(crate) async fn rewrite_some(
     lake: &Arc<Inner>,
     file: LiveFile,
-    schema: SchemaRef,
+    form: FileForm,
     path: &str,
     stays: impl Fn(&RecordBatch) -> BooleanArray + Send + 'static,
 ) -> Result<(Footer, u64)> {
-    let written = rewrite_unless(lake, file, schema, path, stays, Arc::default()).await?;
+    let written = rewrite_unless(lake, file, form, path, stays, Arc::default()).await?;
     written.ok_or_else(|| Error::internal("nobody stops this"))
 }
 
@@ -71,15 +71,15 @@ pub(crate) async fn rewrite_some(
 pub(crate) async fn rewrite_unless(
     lake: &Arc<Inner>,
     file: LiveFile,
-    schema: SchemaRef,
+    form: FileForm,
     path: &str,
     mut stays: impl FnMut(&RecordBatch) -> BooleanArray + Send + 'static,
     stop: Arc<AtomicBool>,
 ) -> Result<Option<(Footer, u64)>> {
     let (store, path) = (Arc::clone(&lake.files.store), Path::from(path));
     apart(move || async move {
-        let mut input = Input::open(&store, &file, &schema).await?;
-        let mut output = Output::begin(&store, path, schema, stop)?;
+        let mut input = Input::open(&store, &file, &form.schema).await?;
+        let mut output = Output::begin(&store, path, &form, stop)?;
         while let Some(batch) = input.next().await? {
             let left = filter_record_batch(&batch, &stays(&batch))
                 .map_err(|error| Error::internal("leave rows out").with_source(error))?;
@@ -138,15 +138,15 @@ async fn reader_of(
 pub(crate) async fn rewrite_each(
     lake: &Arc<Inner>,
     file: &LiveFile,
-    schema: SchemaRef,
+    form: FileForm,
     path: &str,
     mut change: impl FnMut(RecordBatch) -> Result<RecordBatch> + Send + 'static,
 ) -> Result<(Footer, u64)> {
     let (store, path) = (Arc::clone(&lake.files.store), Path::from(path));
     let file = file.clone();
     apart(move || async move {
-        let mut input = Input::open(&store, &file, &schema).await?;
-        let mut output = Output::begin(&store, path, schema, Arc::default())?;
+        let mut input = Input::open(&store, &file, &form.schema).await?;
+        let mut output = Output::begin(&store, path, &form, Arc::default())?;
         while let Some(batch) = input.next().await? {
             output.write(&change(batch)?).await?;
         }
@@ -243,17 +243,20 @@ impl Input {
 struct Output {
     writer: AsyncArrowWriter<ParquetObjectWriter>,
     schema: SchemaRef,
+    row_group_bytes_max: usize,
     not_numbers: NotNumbers,
     stop: Arc<AtomicBool>,
 }
 
 impl Output {
-    fn begin(store: &Arc<dyn ObjectStore>, path: Path, schema: SchemaRef, stop: Arc<AtomicBool>) -> Result<Self> {
+    fn begin(store: &Arc<dyn ObjectStore>, path: Path, form: &FileForm, stop: Arc<AtomicBool>) -> Result<Self> {
         let target = BufWriter::with_capacity(Arc::clone(store), path, PART_BYTES).with_max_concurrency(1);
         let target = ParquetObjectWriter::from_buf_writer(target);
-        let writer = AsyncArrowWriter::try_new(target, Arc::clone(&schema), Some(properties(ZSTD_LEVEL, &schema)?))
-            .map_err(unwritable)?;
-        Ok(Self { writer, schema, not_numbers: NotNumbers::default(), stop })
+        let schema = Arc::clone(&form.schema);
+        let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX)?;
+        let writer = AsyncArrowWriter::try_new(target, Arc::clone(&schema), Some(properties)).map_err(unwritable)?;
+        let row_group_bytes_max = ROW_GROUP_BYTES_MAX + form.filters.memory();
+        Ok(Self { writer, schema, row_group_bytes_max, not_numbers: NotNumbers::default(), stop })
     }
 
     /// Writes rows, unless it is to stop; says so.
@@ -263,7 +266,7 @@ impl Output {
         }
         self.not_numbers.count(batch);
         self.writer.write(batch).await.map_err(unwritable)?;
-        if self.writer.memory_size() > ROW_GROUP_BYTES_MAX {
+        if self.writer.memory_size() > self.row_group_bytes_max {
             self.writer.flush().await.map_err(unwritable)?;
         }
         Ok(true)

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
 use super::*;
@@ -13,7 +14,7 @@ use crate::fixture::{
 };
 use crate::lake::Lake;
 use crate::leftovers::RETIRED_GRACE_MS;
-use crate::schema::TableSchema;
+use crate::schema::{SchemaChange, TableSchema};
 
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
 
@@ -120,6 +121,38 @@ async fn rows_stay_and_files_become_one() {
     assert_eq!(rows_of(&lake, &main), after.0);
     assert_eq!(main.state().files, after.1.files, "files keep their order");
     assert_eq!(lake.check().await.unwrap(), []);
+}
+
+/// Of each file, whether the first column has bloom filters.
+fn have_filters(lake: &Lake, table: &Table) -> Vec<bool> {
+    let has_filters = |file: &LiveFile| {
+        let opened = std::fs::File::open(lake.inner().directory.join(&file.path)).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(opened).unwrap();
+        reader.metadata().row_groups().iter().all(|group| group.column(0).bloom_filter_offset().is_some())
+    };
+    table.state().files.iter().map(has_filters).collect()
+}
+
+#[tokio::test]
+async fn files_have_the_bloom_filters_that_properties_ask_for_from_then_on() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let main = table(&lake, &numbers()).await;
+    fill(&lake, &main, &numbers(), 0..2).await;
+    let enabled = ("write.parquet.bloom-filter-enabled.column.n".to_owned(), "true".to_owned());
+    lake.set_properties(main.name(), HashMap::from([enabled])).await.unwrap();
+    fill(&lake, &main, &numbers(), 2..3).await;
+    assert_eq!(have_filters(&lake, &main), [false, false, true]);
+    compact_all(&lake, &main).await.unwrap().unwrap();
+    assert_eq!(have_filters(&lake, &main), [true]);
+    // Under another name it has them, too.
+    lake.alter(&main, vec![SchemaChange::Rename { path: vec!["n".to_owned()], to: "m".to_owned() }]).await.unwrap();
+    let schema = TableSchema::clone(&main.state().schema);
+    fill(&lake, &main, &schema, 3..4).await;
+    assert_eq!(have_filters(&lake, &main), [true, true]);
+    compact_all(&lake, &main).await.unwrap().unwrap();
+    assert_eq!(have_filters(&lake, &main), [true]);
+    assert_eq!((main.state().files[0].rows, lake.check().await.unwrap()), (20, Vec::new()));
 }
 
 #[tokio::test]

@@ -2,15 +2,16 @@
 
 use iceberg::spec::Datum;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::bloom_filter::Sbbf;
 
 use super::*;
-use crate::fixture::{nested, numbers, offsets, rows};
+use crate::fixture::{nested, numbers, offsets, plain, rows};
 
 #[test]
 fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
     let schema = nested();
     let batches = [rows(&schema, 0, 0..10), rows(&schema, 1, 0..5)];
-    let encoded = encode(&batches, None, &schema.arrow()).unwrap();
+    let encoded = encode(&batches, None, &plain(&schema)).unwrap();
     let leaves = encoded.footer.metadata.file_metadata().schema_descr().columns();
     let ids: Vec<_> =
         leaves.iter().map(|leaf| (leaf.path().string(), leaf.self_type().get_basic_info().id())).collect();
@@ -39,7 +40,7 @@ fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
 #[test]
 fn a_file_is_described_by_what_is_certain() {
     let schema = nested();
-    let encoded = encode(&[rows(&schema, 0, 1..15)], None, &schema.arrow()).unwrap();
+    let encoded = encode(&[rows(&schema, 0, 1..15)], None, &plain(&schema)).unwrap();
     let file = encoded
         .describe("file:///lake/x.parquet".into(), &schema.iceberg(0).unwrap(), Placement::default())
         .unwrap()
@@ -70,4 +71,35 @@ fn a_row_must_come_after_the_table_and_before_the_commit() {
     assert!(check(&[0, 3], &[0, 5]).is_err());
     assert!(check(&[0, 0], &[9, 0]).is_err());
     assert!(check_positions(&batch.project(&[0]).unwrap(), &offsets(&[]), &offsets(&[9, 9])).is_err());
+}
+
+#[test]
+fn columns_have_the_bloom_filters_that_properties_ask_for() {
+    let schema = nested();
+    let columns = ["user.name", "user.tags.element", "bytes", "items.element.price", "items.element.sold", "nothing"];
+    let enabled =
+        columns.map(|column| (format!("write.parquet.bloom-filter-enabled.column.{column}"), "true".to_owned()));
+    let mut properties = HashMap::from(enabled);
+    let encoded = |properties: &HashMap<String, String>| {
+        let form = FileForm { filters: BloomFilters::of(properties), ..plain(&schema) };
+        encode(&[rows(&schema, 0, 0..2_000)], None, &form).unwrap()
+    };
+    let file = encoded(&properties);
+    let group = file.footer.metadata.row_group(0).clone();
+    let with = group.columns().iter().filter(|column| column.bloom_filter_offset().is_some());
+    let paths: Vec<_> = with.map(|column| column.column_path().string()).collect();
+    // Fractions and booleans have none.
+    assert_eq!(paths, ["user.name", "user.tags.list.element", "bytes"]);
+    let bytes = bytes::Bytes::from(file.bytes);
+    let filter = Sbbf::read_from_column_chunk(group.column(1), &bytes).unwrap().unwrap();
+    assert!((0..2_000).filter(|row| row % 7 != 0).all(|row| filter.check(format!("text of {row}").as_str())));
+    let wrong = (0..10_000).filter(|row| filter.check(format!("no text {row}").as_str())).count();
+    assert!(wrong < 300, "{wrong} of 10,000, where 100 are expected");
+    // Smaller, and wrong more often; never is a value missing.
+    properties.insert("write.parquet.bloom-filter-max-bytes".to_owned(), "1000".to_owned());
+    let file = encoded(&properties);
+    let group = file.footer.metadata.row_group(0).clone();
+    let filter = Sbbf::read_from_column_chunk(group.column(1), &bytes::Bytes::from(file.bytes)).unwrap().unwrap();
+    assert!(filter.num_blocks() * 32 <= 512);
+    assert!((0..2_000).filter(|row| row % 7 != 0).all(|row| filter.check(format!("text of {row}").as_str())));
 }

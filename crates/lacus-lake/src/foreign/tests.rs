@@ -20,7 +20,7 @@ use crate::compact::FileSizes;
 use crate::data_file::encode;
 use crate::expiry::SNAPSHOTS_MAX;
 use crate::file_stats::Placement;
-use crate::fixture::{Place, append, commit, numbers, rows, rows_of, stream};
+use crate::fixture::{Place, append, commit, numbers, plain, rows, rows_of, stream};
 use crate::kernel::{AddedFile, Base};
 use crate::manifests::{NewEntry, NewManifest, write_manifest, write_manifest_list};
 use crate::other_names::STANDS_FOR;
@@ -79,7 +79,7 @@ impl Engine {
         let operation = match doing {
             Doing::Append(offsets) => {
                 let table = TableSchema::from_iceberg(&schema, metadata.last_column_id()).unwrap();
-                let encoded = encode(&[rows(&table, THEIRS, offsets)], None, &table.arrow()).unwrap();
+                let encoded = encode(&[rows(&table, THEIRS, offsets)], None, &plain(&table)).unwrap();
                 let url = place("data.parquet".to_owned());
                 put(lake, &url, &encoded.bytes.clone().into());
                 let AddedFile { file, .. } = encoded.describe(url, &schema, Placement::default()).unwrap();

@@ -12,6 +12,7 @@ use super::{Refilled, refill};
 use crate::change::{FileChange, change_files};
 use crate::commit::Failed;
 use crate::compact::rewrite::{read_each, rewrite_each};
+use crate::data_file::FileForm;
 use crate::kernel::{Base, Names};
 use crate::lake::Inner;
 use crate::leftovers::{discard, sweep};
@@ -108,13 +109,13 @@ async fn replace(
     lake.catalog.begin(Vec::new(), vec![path.clone()], lake.clock.now()).await?;
     let values = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&values);
-    let schema = columns.arrow();
+    let form = FileForm::of(&base.metadata, columns.arrow());
     let change = move |rows: RecordBatch| {
         let Some(Refilled { rows, paths }) = refill(&rows, &columns, &fixed)? else { return Ok(rows) };
         counted.fetch_add(paths.len() as u64, Ordering::Relaxed);
         Ok(rows)
     };
-    let (footer, bytes) = rewrite_each(lake, file, schema, &path, change).await?;
+    let (footer, bytes) = rewrite_each(lake, file, form, &path, change).await?;
     if footer.rows() != file.live_rows() {
         return Err(
             Error::corrupt(format!("the file has {} rows instead of {}", footer.rows(), file.live_rows())).into()

@@ -14,6 +14,7 @@ use super::{RowPlace, stopped};
 use crate::commit::FILES_AT_ONCE;
 use crate::compact::rewrite::{Input, rewrite_unless};
 use crate::compact::{UNSORTED, order_of};
+use crate::data_file::FileForm;
 use crate::kernel::{AddedFile, Names};
 use crate::lake::{Inner, Lake};
 use crate::schema::TableSchema;
@@ -127,13 +128,14 @@ async fn kept(
 ) -> Result<AddedFile> {
     let base = table.base();
     let schema = TableSchema::from_iceberg(base.metadata.current_schema(), base.metadata.last_column_id())?.arrow();
+    let form = FileForm::of(&base.metadata, schema);
     let (left, mut first) = (file.live_rows() - marks.count, 0);
     let stays = move |batch: &RecordBatch| {
         let rows = first..first + batch.num_rows() as u64;
         first = rows.end;
         rows.map(|row| Some(!marks.get(row))).collect::<BooleanArray>()
     };
-    let written = rewrite_unless(lake, file.clone(), schema, &path, stays, Arc::clone(stop)).await?;
+    let written = rewrite_unless(lake, file.clone(), form, &path, stays, Arc::clone(stop)).await?;
     let (footer, bytes) = written.ok_or_else(stopped)?;
     if footer.rows() != left {
         return Err(Error::corrupt(format!("{} has {} rows to keep instead of {left}", file.path, footer.rows())));

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use arrow::array::ArrayRef;
 use lacus_core::layout::{PartitionField, SortField, Transform};
-use lacus_core::{Error, Result, TableName};
+use lacus_core::{Context, Error, Result, TableName};
 
 use crate::arrange;
+use crate::bloom_filters;
 use crate::foreign::NewTable;
 use crate::layout::{iceberg_transform, unbound_order, unbound_spec};
 use crate::schema::TableSchema;
@@ -15,7 +16,8 @@ impl NewTable {
     /// A table with these columns, whose ids are given anew, laid out so.
     ///
     /// # Errors
-    /// `Invalid` for columns that make no table, and for a layout that they can't have.
+    /// `Invalid` for columns that make no table, and for a layout that they can't have; `NotFound` for a property that names a
+    /// column that is none of them.
     pub fn of(
         name: TableName,
         columns: &TableSchema,
@@ -30,6 +32,7 @@ impl NewTable {
         let partition_spec =
             if partition.is_empty() { None } else { Some(unbound_spec(partition, &schema).map_err(wrong)?) };
         let write_order = if sort.is_empty() { None } else { Some(unbound_order(sort, &schema).map_err(wrong)?) };
+        bloom_filters::check(&properties, &schema).context(format_args!("make table \"{name}\""))?;
         Ok(Self { name, location: None, schema, partition_spec, write_order, properties })
     }
 }

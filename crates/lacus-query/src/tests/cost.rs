@@ -6,7 +6,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::scalar::ScalarValue;
 use lacus_core::units::{ByteSize, Millis};
-use lacus_core::{StatementLimits, settings};
+use lacus_core::{StatementLimits, TableName, settings};
 
 use super::databases::Filled;
 use super::lake::{ask, ask_with_stats};
@@ -59,6 +59,77 @@ async fn what_a_query_reads_is_told_before_and_counted_after() {
     assert_eq!((wrong.sqlstate(), wrong.position()), ("42703", Some(21)));
     let wrong = session.query("EXPLAIN COST DELETE FROM days", &[]).await.err().unwrap();
     assert_eq!(wrong.sqlstate(), "42601");
+}
+
+#[tokio::test]
+async fn row_groups_that_have_not_the_value_are_skipped_by_their_bloom_filters() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    let run = async |statement: &str| match session.query(statement, &[]).await {
+        Ok(_) => String::new(),
+        Err(error) => format!("{} {}", error.sqlstate(), error.message()),
+    };
+    let enabled = |column: &str| format!("write.parquet.bloom-filter-enabled.column.{column}");
+    let make = format!(
+        "CREATE TABLE users (n bigint, id text, other text, price numeric(12,2), debt numeric(20,0))
+         WITH (\"{}\" = 'true', \"{}\" = true, \"{}\" = true)",
+        enabled("id"),
+        enabled("price"),
+        enabled("debt")
+    );
+    assert_eq!(run(&make).await, "");
+    // Twenty files, each with values from all over the range: their bounds say nothing.
+    for file in 0..20 {
+        let insert = format!(
+            "INSERT INTO users SELECT n, md5(CAST(n AS text)), md5(CAST(n AS text)), (n * 7919) % 2000, (n * 7919) % 2000
+             FROM generate_series({}, {}) AS s (n)",
+            file * 100 + 1,
+            (file + 1) * 100
+        );
+        assert_eq!(run(&insert).await, "");
+    }
+    for (question, answer, skipped_min) in [
+        ("SELECT n FROM users WHERE id = '7ef605fc8dba5425d6965fbd4c8fbe1f'", "150", 15),
+        (
+            "SELECT count(n) FROM users WHERE id IN
+             ('7ef605fc8dba5425d6965fbd4c8fbe1f', '81dc9bdb52d04dc20036dbd8313ed055', '5ec829debe54b19a5f78d9a65b900a39')",
+            "3",
+            12,
+        ),
+        ("SELECT count(n) FROM users WHERE id = 'nobody' OR id = '81dc9bdb52d04dc20036dbd8313ed055'", "1", 15),
+        ("SELECT count(n) FROM users WHERE price = CAST(1501 AS numeric(12,2))", "1", 15),
+        // Such a decimal is found, though its filters can't be asked.
+        ("SELECT count(n) FROM users WHERE debt = CAST(1501 AS numeric(20,0))", "1", 0),
+        ("SELECT count(n) FROM users WHERE debt = CAST(1501 AS numeric(20,0)) AND price >= 0", "1", 0),
+    ] {
+        let (rows, stats) = ask_with_stats(&session, question).await.unwrap();
+        assert_eq!(rows, answer, "{question}");
+        assert!(stats.row_groups_skipped + stats.files_skipped >= skipped_min, "{question}: {stats:?}");
+    }
+    let without = "SELECT n FROM users WHERE other = '7ef605fc8dba5425d6965fbd4c8fbe1f'";
+    let (rows, stats) = ask_with_stats(&session, without).await.unwrap();
+    assert_eq!((rows.as_str(), stats.row_groups_skipped), ("150", 0), "{stats:?}");
+
+    assert_eq!(run("ALTER TABLE users RENAME COLUMN id TO user_id").await, "");
+    let table = lake.lake.table(&TableName::new("users").unwrap()).unwrap();
+    let properties = table.metadata().1.properties().clone();
+    assert_eq!((properties[&enabled("user_id")].as_str(), properties[&enabled("id")].as_str()), ("true", "false"));
+    let (rows, stats) =
+        ask_with_stats(&session, "SELECT n FROM users WHERE user_id = '5ec829debe54b19a5f78d9a65b900a39'")
+            .await
+            .unwrap();
+    assert_eq!(rows, "1999");
+    assert!(stats.row_groups_skipped + stats.files_skipped >= 15, "{stats:?}");
+
+    let set =
+        |column: &str, value: &str| format!("ALTER TABLE users SET TBLPROPERTIES ('{}' = {value})", enabled(column));
+    assert_eq!(run(&set("other", "'true'")).await, "");
+    assert_eq!(table.metadata().1.properties()[&enabled("other")], "true");
+    insta::assert_snapshot!(run(&set("nothing", "true")).await, @r#"42P01 alter table "users": there is no column "nothing" for a bloom filter"#);
+    insta::assert_snapshot!(run(&set("other", "'often'")).await, @r#"22023 alter table "users": property "write.parquet.bloom-filter-enabled.column.other" can't be "often""#);
+    insta::assert_snapshot!(run("ALTER TABLE users SET TBLPROPERTIES ('a' = 'b'), DROP COLUMN n").await, @"0A000 one ALTER TABLE changes columns or sets properties, not both");
+    let wrong = format!("CREATE TABLE t (a double precision) WITH (\"{}\" = 'true')", enabled("a"));
+    insta::assert_snapshot!(run(&wrong).await, @r#"22023 make table "t": column "a" is double and can't have a bloom filter"#);
 }
 
 #[tokio::test]

@@ -237,7 +237,7 @@ fn must_be(name: &str, value: &Expr, allowed: &[&str]) -> Result<(), SqlError> {
 }
 
 /// The texts of an option: `'a'`, `ARRAY['a', 'b']`, `true`, `16`.
-fn texts(name: &str, value: &Expr) -> Result<Vec<String>, SqlError> {
+pub(crate) fn texts(name: &str, value: &Expr) -> Result<Vec<String>, SqlError> {
     match value {
         Expr::Array(array) => {
             array.elem.iter().map(|element| texts(name, element)).try_fold(Vec::new(), |mut all, some| {

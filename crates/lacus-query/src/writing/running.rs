@@ -103,7 +103,7 @@ impl Session {
         }
     }
 
-    /// Changes the columns of a table.
+    /// Changes the columns of a table, or its properties.
     pub(crate) async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
         self.must_be_allowed("ALTER TABLE")?;
         let stated = &alteration.table;
@@ -111,6 +111,10 @@ impl Session {
         let (lake, altering) = self.shared().altering.as_ref().ok_or_else(no_table)?;
         let table = &stated.meant_in(lake);
         let found = lake.table(table).ok_or_else(no_table)?;
+        if !alteration.properties.is_empty() {
+            lake.set_properties(table, alteration.properties.clone()).await?;
+            return Ok(Answer::done("ALTER TABLE"));
+        }
         let changes = alteration.changes(&found.state().schema);
         if !changes.is_empty() {
             altering.alter(table, changes).await?;
