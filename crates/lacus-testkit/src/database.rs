@@ -27,6 +27,8 @@ pub struct Database {
     /// Who runs it, if not the user of the test.
     user: Option<(u32, u32)>,
     port: u16,
+    /// Whether it speaks TLS.
+    has_tls: bool,
     server: Option<Child>,
 }
 
@@ -39,7 +41,8 @@ impl Database {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().expect("make a directory");
         let user = (fs::metadata(directory.path()).expect("it is there").uid() == 0).then(postgres_user);
-        let mut database = Self { directory, programs: programs(), user, port: free_port(), server: None };
+        let mut database =
+            Self { directory, programs: programs(), user, port: free_port(), has_tls: false, server: None };
         database.make();
         database.start_again();
         database
@@ -94,6 +97,23 @@ impl Database {
         finished.stdout.trim().to_owned()
     }
 
+    /// Has it speak TLS from now on, with `server.crt` and `server.key` in this directory; it starts anew.
+    ///
+    /// # Panics
+    /// If they are not there, or it does not start.
+    pub fn speak_tls(&mut self, certificates: &Path) {
+        for file in ["server.crt", "server.key"] {
+            let own = self.directory.path().join(file);
+            fs::copy(certificates.join(file), &own).expect("copy a certificate");
+            if let Some((user, group)) = self.user {
+                chown(&own, Some(user), Some(group)).expect("give a certificate to postgres");
+            }
+        }
+        self.has_tls = true;
+        self.crash();
+        self.start_again();
+    }
+
     /// Stops it as a crash would: every session ends, and the next start recovers.
     ///
     /// # Panics
@@ -118,6 +138,10 @@ impl Database {
         command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k", &place]);
         // The machine of a test does not lose power: what a process wrote is there.
         command.args(["-c", "fsync=off", "-c", "log_min_messages=panic"]);
+        if self.has_tls {
+            command.args(["-c", "ssl=on", "-c", &format!("ssl_cert_file={place}/server.crt")]);
+            command.args(["-c", &format!("ssl_key_file={place}/server.key")]);
+        }
         self.server =
             Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start"));
         let deadline = Instant::now() + PATIENCE;

@@ -4,6 +4,7 @@
 //! nothing of lacus's inside: no crate of ours is a dependency, so a change to the product never rebuilds it.
 
 pub mod buckets;
+pub mod certificates;
 pub mod database;
 pub mod environment;
 pub mod faults;
@@ -16,6 +17,7 @@ mod shim;
 mod timed;
 
 pub use buckets::Buckets;
+pub use certificates::make_certificates;
 pub use database::Database;
 pub use faults::{Fault, FaultLoop, Mode, Trial};
 pub use http::Http;

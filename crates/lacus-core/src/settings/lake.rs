@@ -21,7 +21,8 @@ pub struct Lake {
     /// the catalog: `https://lake.example.com`.
     pub address: Option<String>,
     /// The PostgreSQL database with the catalog: `postgres://user@host/database`. It may hold a password, so it is never shown
-    /// and may stand in the environment: `LACUS__LAKE__CATALOG`. Without it, the catalog is `.lacus/catalog.db`.
+    /// and may stand in the environment: `LACUS__LAKE__CATALOG`. `?sslmode=verify-full&sslrootcert=/path/to/ca.crt` at its end
+    /// asks for TLS with this very server. Without it, the catalog is `.lacus/catalog.db`.
     pub catalog: Secret,
     /// How to reach the bucket of `location`.
     pub s3: S3,

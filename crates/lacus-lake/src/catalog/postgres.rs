@@ -4,6 +4,8 @@
 //! it is lost, the next transaction makes another. A transaction whose answer was lost has ended or still holds the lock
 //! on the lake's row, so that the next one, which waits for that lock, sees what became of it.
 
+mod tls;
+
 use std::error::Error as StdError;
 use std::future::Future;
 use std::str::FromStr;
@@ -15,9 +17,11 @@ use lacus_core::settings::Secret;
 use lacus_core::{Context, Error, Kind, Result};
 use tokio::runtime::Handle;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::tls::TlsStream;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
 
+use self::tls::Tls;
 use super::database::{Database, Row, Sql, Value};
 
 /// The longest that connecting may take.
@@ -33,6 +37,8 @@ const SCHEMA_LOCK: i64 = 0x6c_6163_7573;
 /// A catalog in a PostgreSQL database.
 pub(super) struct Postgres {
     config: Config,
+    /// None: connections are not encrypted.
+    tls: Option<Tls>,
     name: String,
     /// None after it was lost.
     client: Mutex<Option<Client>>,
@@ -46,10 +52,10 @@ impl Postgres {
     /// `Invalid` for what is no URL, `Denied` or `NotFound` for a database that can't be used, `Unavailable` when there is no
     /// server.
     pub(super) fn connect(url: &Secret) -> Result<Self> {
-        let mut config = config_of(url)?;
+        let (mut config, tls) = config_of(url)?;
         config.connect_timeout(CONNECT_TIME_MAX).application_name("lacus");
         let name = name_of(&config);
-        let catalog = Self { config, name, client: Mutex::new(None), runtime: Handle::current() };
+        let catalog = Self { config, tls, name, client: Mutex::new(None), runtime: Handle::current() };
         *catalog.client() = Some(catalog.connect_again()?);
         Ok(catalog)
     }
@@ -60,13 +66,33 @@ impl Postgres {
 
     fn connect_again(&self) -> Result<Client> {
         let connecting = async {
-            let (client, connection) = self.config.connect(NoTls).await?;
-            // It ends with the client; what it fails with, the client says too.
-            self.runtime.spawn(async move { drop(connection.await) });
+            let client = self.new_client().await?;
             client.batch_execute(SESSION).await?;
             Ok(client)
         };
         self.wait(connecting).context(format_args!("connect to {}", self.name))
+    }
+
+    async fn new_client(&self) -> Result<Client, tokio_postgres::Error> {
+        if let Some(tls) = &self.tls {
+            match self.config.connect(tls.clone()).await {
+                Ok(connected) => return Ok(self.kept_up(connected)),
+                // As PostgreSQL's own clients do; nobody asked for TLS.
+                Err(error) if self.config.get_ssl_mode() == SslMode::Prefer && tls::is_refused(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.config.connect(NoTls).await.map(|connected| self.kept_up(connected))
+    }
+
+    /// A client, whose connection ends with it.
+    fn kept_up<T>(&self, (client, connection): (Client, Connection<Socket, T>)) -> Client
+    where
+        T: TlsStream + Unpin + Send + 'static,
+    {
+        // What it fails with, the client says too.
+        self.runtime.spawn(async move { drop(connection.await) });
+        client
     }
 
     /// Waits for an answer.
@@ -94,6 +120,9 @@ impl Postgres {
     /// An error of the server or the connection as one of ours.
     fn failed(&self, error: tokio_postgres::Error) -> Error {
         let name = &self.name;
+        if let Some(failed) = tls::failed(&error, name) {
+            return failed.with_source(error);
+        }
         let code = error.code().map(|code| code.code().to_owned());
         let failed = match code.as_deref() {
             None => Error::unavailable(format!("the catalog {name} can't be reached"))
@@ -119,19 +148,17 @@ impl Postgres {
     }
 }
 
-fn config_of(url: &Secret) -> Result<Config> {
+fn config_of(url: &Secret) -> Result<(Config, Option<Tls>)> {
     let example =
         "lake.catalog = \"postgres://user@host:5432/database\"; the password may stand in LACUS__LAKE__CATALOG";
-    let config = Config::from_str(url.reveal())
+    let (url, asked) = tls::split(url.reveal())?;
+    let mut config = Config::from_str(&url)
         .map_err(|_| Error::invalid("lake.catalog is no URL of a PostgreSQL database").with_hint(example))?;
     if config.get_hosts().is_empty() {
         return Err(Error::invalid("lake.catalog names no host").with_hint(example));
     }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(Error::invalid("lake.catalog asks for TLS, which lacus does not speak to PostgreSQL")
-            .with_hint("use a Unix socket, a private network or an encrypted tunnel, and leave out sslmode=require"));
-    }
-    Ok(config)
+    let tls = asked.tls(&mut config)?;
+    Ok((config, tls))
 }
 
 /// The URL without user and password.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lacus_testkit::{Finished, Project, Server, run_for};
+use lacus_testkit::{Finished, Project, Server, make_certificates, run_for};
 use serde_json::{Value, json};
 
 use crate::clients::run_client;
@@ -62,21 +62,6 @@ fn refused(server: &Server, settings: &str, password: &str, expected: &str) {
     match psql(server, settings, password) {
         Ok(who) => panic!("{settings} was let in as {who}"),
         Err(told) => assert!(told.contains(expected), "{settings}: {told}"),
-    }
-}
-
-/// Makes `ca.crt`, and `server.crt` with `server.key` signed by it.
-fn make_certificates(directory: &Path) {
-    std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").expect("write");
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-    for arguments in [
-        format!("req -x509 {key} -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"),
-        format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr"),
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt"
-            .to_owned(),
-    ] {
-        let mut openssl = Command::new("openssl");
-        succeeded(&run_for(openssl.current_dir(directory).args(arguments.split(' ')), TIME_MAX));
     }
 }
 

@@ -1,11 +1,11 @@
-//! A lake whose catalog is in a real PostgreSQL server: refusals, two nodes, lost answers and crashes in a commit.
+//! A lake whose catalog is in a real PostgreSQL server: refusals, TLS, two nodes, lost answers and crashes in a commit.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lacus_core::{StreamName, SystemClock, settings};
 use lacus_testkit::environment::{Random, seed};
-use lacus_testkit::{Database, LossyProxy};
+use lacus_testkit::{Database, LossyProxy, make_certificates};
 use tempfile::TempDir;
 
 use super::*;
@@ -56,7 +56,7 @@ async fn what_is_wrong_with_a_catalog_is_said_without_its_password() {
         (url.replace("correct-horse", "battery-staple"), Kind::Denied),
         (database.url_at(database.address(), "nowhere"), Kind::NotFound),
         (database.url_at(LossyProxy::start(0, 1).address, "postgres"), Kind::Unavailable),
-        (format!("{url}?sslmode=require"), Kind::Invalid),
+        (format!("{url}?sslmode=require"), Kind::Denied),
         ("postgres://lacus:correct-horse@/postgres".to_owned(), Kind::Invalid),
     ];
     for (url, kind) in wrong {
@@ -69,6 +69,85 @@ async fn what_is_wrong_with_a_catalog_is_said_without_its_password() {
     database.query("CREATE ROLE reader LOGIN PASSWORD 'correct-horse'");
     let error = open(&directory, url.replace("lacus:", "reader:")).await.err().unwrap();
     assert_eq!(error.kind(), Kind::Denied, "{}", error.chain());
+}
+
+/// Whether the connection that was made last is encrypted, as the server has it.
+fn is_encrypted(database: &Database) -> String {
+    database.query(
+        "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'lacus'
+         ORDER BY backend_start DESC LIMIT 1",
+    )
+}
+
+#[tokio::test]
+async fn who_asks_for_tls_has_it_with_the_right_server_or_is_told_why_not() {
+    let (directory, certificates, others) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_certificates(certificates.path());
+    make_certificates(others.path());
+    let path = |directory: &TempDir, file: &str| directory.path().join(file).display().to_string();
+    let (ca, other_ca) = (path(&certificates, "ca.crt"), path(&others, "ca.crt"));
+    let mut database = Database::start();
+    let url = database.url();
+    // Another name for the same place.
+    let elsewhere = format!("{}?hostaddr=127.0.0.1&", url.replace("127.0.0.1", "db.internal"));
+
+    let required = format!("{url}?sslmode=verify-full&sslrootcert={ca}");
+    for url in [format!("{url}?sslmode=require"), required.clone()] {
+        let error = open(&directory, url).await.err().unwrap();
+        assert_eq!(error.kind(), Kind::Denied, "{}", error.chain());
+        assert!(error.to_string().contains("has no TLS, and lake.catalog asks for it"), "{}", error.chain());
+    }
+    let lake = open(&directory, url.clone()).await.unwrap();
+    assert_eq!(is_encrypted(&database), "f");
+    drop(lake);
+
+    database.speak_tls(certificates.path());
+    for (url, expected) in [
+        (url.clone(), "t"),
+        (format!("{url}?sslmode=disable"), "f"),
+        (format!("{url}?sslmode=prefer"), "t"),
+        (format!("{url}?sslmode=require"), "t"),
+        (format!("{url}?sslmode=require&sslrootcert={}", ca.replace('/', "%2F")), "t"),
+        (format!("{url}?sslmode=verify-ca&sslrootcert={ca}"), "t"),
+        (required.clone(), "t"),
+        (format!("{elsewhere}sslmode=verify-ca&sslrootcert={ca}"), "t"),
+    ] {
+        let lake = open(&directory, url.clone()).await.unwrap_or_else(|error| panic!("{url}: {}", error.chain()));
+        assert_eq!(is_encrypted(&database), expected, "{url}");
+        drop(lake);
+    }
+    let unsigned = "nobody that lacus trusts has signed the certificate";
+    let absent = path(&others, "none.crt");
+    let (socket, key) = ("postgres://lacus@%2Ftmp/postgres", path(&others, "ca.key"));
+    for (url, kind, expected) in [
+        (format!("{url}?sslmode=require&sslrootcert={other_ca}"), Kind::Denied, unsigned),
+        (format!("{url}?sslmode=verify-full&sslrootcert={other_ca}"), Kind::Denied, unsigned),
+        (format!("{elsewhere}sslmode=verify-full&sslrootcert={ca}"), Kind::Denied, "is that of another host"),
+        (format!("{url}?sslmode=verify-ca"), Kind::Invalid, "sslmode=verify-ca and no sslrootcert"),
+        (format!("{url}?sslmode=allow"), Kind::Invalid, "sslmode=allow, which there is not"),
+        (format!("{url}?sslrootcert={ca}"), Kind::Invalid, "an sslrootcert that its sslmode does not look at"),
+        (format!("{url}?sslmode=require&sslrootcert=system"), Kind::Invalid, "that its sslmode does not look at"),
+        (format!("{url}?sslmode=verify-full&sslrootcert=ca.crt"), Kind::Invalid, "does not begin with /"),
+        (format!("{url}?sslmode=verify-full&sslrootcert={absent}"), Kind::Invalid, "can't read the certificates"),
+        (format!("{url}?sslmode=verify-full&sslrootcert={key}"), Kind::Invalid, "there is no certificate in"),
+        (format!("{socket}?sslmode=require"), Kind::Invalid, "asks for TLS on a Unix socket"),
+    ] {
+        let error = open(&directory, url.clone()).await.err().unwrap_or_else(|| panic!("{url} was opened"));
+        assert_eq!(error.kind(), kind, "{url}: {}", error.chain());
+        assert!(error.to_string().contains(expected), "{url}: {}", error.chain());
+        assert!(error.hint().is_some(), "{url}: {}", error.chain());
+    }
+
+    // A lake goes on where it was, over the connection that comes after one that was lost.
+    let lake = open(&directory, required).await.unwrap();
+    let table = table_of(&lake).await;
+    database.crash();
+    database.start_again();
+    append(&table, &numbers(), 0..3);
+    commit_until_it_happened(&lake, &table, 3).await;
+    assert_eq!(is_encrypted(&database), "t");
+    must_have(&lake, &table, 3).await;
 }
 
 #[tokio::test]
