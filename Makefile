@@ -18,9 +18,9 @@ test:      ## Install what the tests need, then run all that guard data and cont
 	cargo nextest run --workspace --no-fail-fast
 	cargo test --workspace --doc --quiet
 
-prove:     ## The long proofs, on the optimised binary: hundreds of kills, a fault at every I/O operation. For docs/bench/.
-	tests/install.sh
-	LACUS_PROVE=1 cargo nextest run --workspace --release --profile prove -E 'binary(it) + binary(faults) + binary(full_disk) + binary(month)'
+prove:     ## The long proofs, on the optimised binary: hundreds of kills, a fault at every I/O operation, Superset. For docs/bench/.
+	tests/install.sh prove
+	LACUS_PROVE=1 cargo nextest run --workspace --release --profile prove --run-ignored all -E 'binary(it) + binary(faults) + binary(full_disk) + binary(month)'
 
 bench:     ## Measure side by side with peers on this machine and write docs/bench/.
 	tests/install.sh bench

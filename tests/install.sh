@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need and the machine lacks: a C compiler, PostgreSQL, its JDBC and ODBC drivers, Python with venv, Java, Node, Chromium, openssl, cargo-nextest.
-# The packages of the client tests go into folders beside the build output. `install.sh bench` also installs Redis and chDB.
+# The packages of the client tests go into folders beside the build output. `install.sh bench` also installs Redis and chDB,
+# `install.sh prove` Apache Superset.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -40,6 +41,15 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
 fi
 
 [ "${1:-}" != bench ] || "$venv/bin/pip" install --quiet chdb==4.4.0
+
+# It wants other versions than the other clients.
+superset=$(dirname "$target")/superset-venv
+if [ "${1:-}" = prove ] && ! cmp -s "$here/clients/superset.txt" "$superset/installed.txt"; then
+  echo "installing Apache Superset into $superset"
+  python3 -m venv "$superset"
+  "$superset/bin/pip" install --quiet --requirement "$here/clients/superset.txt"
+  cp "$here/clients/superset.txt" "$superset/installed.txt"
+fi
 
 node=$(dirname "$target")/node
 mkdir -p "$node"

@@ -19,6 +19,7 @@ use lacus_lake::{Lake, Table, Version};
 use crate::metadata::Metadata;
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly, NUMBERED, NumberedTable};
 use crate::places::ALL_SNAPSHOTS;
+use crate::search_path::{SearchPath, apart};
 use crate::table::LakeTable;
 use crate::time_travel;
 use crate::users::{IDENTIFIES, USERS, has_users, users};
@@ -43,6 +44,15 @@ impl LakeCatalog {
     pub(crate) fn new(lake: Arc<Lake>, views: Arc<ViewPlanner>) -> Self {
         Self { lake, views, others: MemoryCatalogProvider::new() }
     }
+
+    fn database(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if !self.lake.is_database(name) {
+            return self.others.schema(name);
+        }
+        let name = self.lake.stands_for(name).unwrap_or_else(|| name.to_owned());
+        let (lake, views) = (Arc::clone(&self.lake), Arc::clone(&self.views));
+        Some(Arc::new(Database { lake, views, name }))
+    }
 }
 
 impl CatalogProvider for LakeCatalog {
@@ -51,12 +61,10 @@ impl CatalogProvider for LakeCatalog {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if !self.lake.is_database(name) {
-            return self.others.schema(name);
+        match apart(name) {
+            Some(names) => Some(Arc::new(SearchPath(names.filter_map(|name| self.database(name)).collect()))),
+            None => self.database(name),
         }
-        let name = self.lake.stands_for(name).unwrap_or_else(|| name.to_owned());
-        let (lake, views) = (Arc::clone(&self.lake), Arc::clone(&self.views));
-        Some(Arc::new(Database { lake, views, name }))
     }
 
     fn register_schema(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::CatalogProvider;
 use datafusion::error::DataFusionError;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -44,6 +45,7 @@ use crate::dialect::Dialect;
 use crate::error::Names;
 use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
+use crate::intervals::Intervals;
 use crate::memory::{SharedMemory, fit_sorts};
 use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
@@ -59,6 +61,7 @@ use crate::variables::SERVER_VERSION;
 use crate::views::ViewPlanner;
 use crate::whole_order::WholeOrder;
 use crate::whole_union::WholeUnion;
+use crate::yielding_joins::YieldingJoins;
 
 /// The catalog that every session starts in.
 pub(crate) const CATALOG: &str = "lake";
@@ -227,7 +230,9 @@ impl Templates {
         config: SessionConfig,
     ) -> Result<Self, DataFusionError> {
         let state = template(catalog, oids, runtime, config)?;
-        Ok(Self { own: install(state.clone(), Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
+        let mut own = state.clone();
+        own.register_expr_planner(Arc::new(Intervals))?;
+        Ok(Self { own: install(own, Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
     }
 }
 
@@ -297,7 +302,9 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// The same for physical plans.
 fn physical_optimizer_rules() -> Vec<Rule> {
     let first: [Rule; 2] = [Arc::new(OrderBesideSubqueries), Arc::new(OffsetOrder)];
-    first.into_iter().chain(PhysicalOptimizer::new().rules.into_iter().flat_map(with_mends)).collect()
+    let last: Rule = Arc::new(YieldingJoins);
+    let mended = PhysicalOptimizer::new().rules.into_iter().flat_map(with_mends);
+    first.into_iter().chain(mended).chain([last]).collect()
 }
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
@@ -307,7 +314,7 @@ fn with_mends(rule: Rule) -> Vec<Rule> {
     if rule.name() == FilterPushdown::new().name() {
         vec![Arc::new(StopFilters), rule, Arc::new(NoStops)]
     } else if rule.name() == FilterPushdown::new_post_optimization().name() {
-        vec![Arc::new(WholeOrder), Arc::new(StopFilters), rule]
+        vec![Arc::new(WholeOrder), Arc::new(StopFilters), rule, Arc::new(NoStops)]
     } else if rule.name() == ProjectionPushdown::new().name() {
         vec![Arc::new(WholeUnion), rule, Arc::new(NoStops)]
     } else if rule.name() == EnforceSorting::new().name() {

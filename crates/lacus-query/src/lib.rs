@@ -26,6 +26,7 @@ mod exceptions;
 mod files;
 mod filter_stop;
 mod frames;
+mod intervals;
 pub mod json;
 mod large_joins;
 mod leaves;
@@ -47,6 +48,7 @@ mod reuse;
 mod rewrite;
 mod running;
 mod same;
+mod search_path;
 mod session;
 mod spelling;
 mod stated_name;
@@ -63,6 +65,7 @@ mod views;
 mod whole_order;
 mod whole_union;
 mod writing;
+mod yielding_joins;
 
 #[cfg(test)]
 mod tests;

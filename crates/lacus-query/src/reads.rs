@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use datafusion::sql::TableReference;
-use lacus_core::{MAIN_DATABASE, StreamName, TableName};
+use lacus_core::{StreamName, TableName};
 
 use crate::session::Session;
 use crate::statement::Statement;
@@ -24,7 +24,8 @@ impl Session {
     }
 
     fn stream_of(&self, reference: &TableReference) -> Option<StreamName> {
-        let database = reference.schema().unwrap_or(MAIN_DATABASE);
+        let database = reference.schema().map_or_else(|| self.database_of(reference.table()), str::to_owned);
+        let database = database.as_str();
         let is_there = self.catalog().schema(database)?.table_exist(reference.table());
         // A view reads other tables, and may read other ones tomorrow.
         if self.is_view(database, reference.table()) {

@@ -16,7 +16,7 @@ use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Query, Select, SelectItem, SetExpr, Statement as Ast, TableAliasColumnDef, TableFactor, Value,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as Ast, TableAliasColumnDef, TableFactor, Value,
     ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
@@ -91,6 +91,11 @@ impl VisitorMut for Meanings {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        in_lowercase(table);
+        ControlFlow::Continue(())
+    }
+
     // What is within was looked at before: windows and columns of this query are those that are left.
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         shared_columns::put(select);
@@ -119,6 +124,15 @@ impl VisitorMut for Meanings {
             values::read(expr);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `FROM GENERATE_SERIES(1, 3)`: the engine takes the names of such functions as they are written.
+fn in_lowercase(table: &mut TableFactor) {
+    if let TableFactor::Table { name, args: Some(_), .. } = table
+        && let Some(ObjectNamePart::Identifier(function)) = name.0.first_mut()
+    {
+        function.value = folded(function);
     }
 }
 

@@ -36,6 +36,7 @@ use crate::error::{Names, SqlError, explain};
 use crate::files;
 use crate::parameters;
 use crate::postgres::{Asking, OWNER, of_session};
+use crate::search_path::together;
 use crate::statement::{Statement, StatementKind, parse};
 use crate::transactions::{Block, Transaction, outside};
 use crate::variables::Variables;
@@ -584,11 +585,14 @@ impl Session {
         let Client { user, backend, .. } = lock(&self.client).clone();
         let asking = Asking { user, backend, variables: Arc::clone(&self.variables) };
         of_session(&mut state, &asking, &self.shared.oids);
+        if let Some(path) = self.path() {
+            state.config_mut().options_mut().catalog.default_schema = together(&path);
+        }
         state.mark_start_execution();
         state
     }
 
-    fn variables(&self) -> MutexGuard<'_, Variables> {
+    pub(crate) fn variables(&self) -> MutexGuard<'_, Variables> {
         // Every change is one assignment: a panic leaves nothing half done.
         self.variables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,7 +14,10 @@ use crate::error::SqlError;
 
 /// The name of a table or view as a statement has it.
 #[derive(Debug, Clone)]
-pub(crate) struct StatedName(TableName);
+pub(crate) struct StatedName {
+    name: TableName,
+    has_database: bool,
+}
 
 impl StatedName {
     /// `clicks`, `web.tracks`, `lake.web.tracks`.
@@ -37,18 +40,24 @@ impl StatedName {
                 None => sql,
             }
         };
-        TableName::new(&parts.join(".")).map(Self).map_err(no_name)
+        let name = TableName::new(&parts.join(".")).map_err(no_name)?;
+        Ok(Self { name, has_database: parts.len() > 1 })
     }
 
     /// What it means now.
     pub(crate) fn meant_in(&self, lake: &Lake) -> TableName {
-        lake.meant(&self.0)
+        lake.meant(&self.name)
+    }
+
+    /// The name, if it stands there without its database.
+    pub(crate) fn without_database(&self) -> Option<&str> {
+        (!self.has_database).then(|| self.name.table())
     }
 }
 
 impl fmt::Display for StatedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.name.fmt(f)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a session may `SET` and `SHOW`.
 //!
-//! `dialect` and `statement_timeout` change answers; `default_transaction_read_only` keeps a session from writing. What ends with
-//! `_max` shows what a statement may take. The others are what Postgres clients set when they connect: they are kept and shown, and
-//! change nothing. A name that is not in [`KNOWN`] is refused, with the nearest one as hint.
+//! `dialect`, `statement_timeout` and `search_path` change answers; `default_transaction_read_only` keeps a session from writing.
+//! What ends with `_max` shows what a statement may take. The others are what Postgres clients set when they connect: they are
+//! kept and shown, and change nothing. A name that is not in [`KNOWN`] is refused, with the nearest one as hint.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

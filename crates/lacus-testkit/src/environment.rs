@@ -42,9 +42,23 @@ pub fn seed() -> u64 {
 /// If it is not there.
 #[must_use]
 pub fn python() -> PathBuf {
+    beside_target("venv/bin/python").expect("there is no venv beside the target directory: run tests/install.sh")
+}
+
+/// The Python that has Apache Superset: of the virtual environment that `tests/install.sh prove` makes beside the target directory.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn superset_python() -> PathBuf {
+    let python = beside_target("superset-venv/bin/python");
+    python.expect("there is no superset-venv beside the target directory: run tests/install.sh prove")
+}
+
+/// A file in a folder beside the target directory.
+fn beside_target(file: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().expect("a program knows its own path");
-    let python = program.ancestors().map(|directory| directory.join("venv/bin/python")).find(|path| path.is_file());
-    python.expect("there is no venv beside the target directory: run tests/install.sh")
+    program.ancestors().map(|directory| directory.join(file)).find(|path| path.is_file())
 }
 
 /// The folder with the packages of the clients in JavaScript, which `tests/install.sh` makes beside the target directory.

@@ -13,6 +13,7 @@ use lacus_core::{Error, Kind, MAIN_DATABASE};
 
 use super::{SqlError, nearest};
 use crate::numbered::is_place;
+use crate::search_path;
 
 /// The longest text of the engine that is passed on.
 const MESSAGE_CHARACTERS_MAX: usize = 1000;
@@ -216,9 +217,13 @@ fn unknown_table(name: &str, tables: &[String]) -> SqlError {
     let table = parts.last().copied().unwrap_or(name);
     let table = table.split_once('@').map_or(table, |(table, _)| table);
     let schema = if parts.len() > 1 { parts[parts.len() - 2] } else { MAIN_DATABASE };
+    let (schema, whole) = match search_path::apart(schema) {
+        Some(databases) => (databases.collect::<Vec<_>>().join("\" or \""), table.to_owned()),
+        None if schema == MAIN_DATABASE => (schema.to_owned(), table.to_owned()),
+        None => (schema.to_owned(), format!("{schema}.{table}")),
+    };
     let error =
         SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\" in database \"{schema}\""));
-    let whole = if schema == MAIN_DATABASE { table.to_owned() } else { format!("{schema}.{table}") };
     let elsewhere = || tables.iter().find(|name| name.rsplit('.').next() == Some(table)).map(String::as_str);
     match nearest(&whole, tables.iter().map(String::as_str)).or_else(elsewhere) {
         Some(nearest) => error.with_hint(format!("did you mean \"{nearest}\"?")),
@@ -258,12 +263,13 @@ fn running(text: &str) -> SqlError {
 }
 
 /// What is said of values, in lowercase, and the SQLSTATE for it.
-const RUNNING: [(&str, &str); 15] = [
+const RUNNING: [(&str, &str); 16] = [
     ("more than one row", "21000"),
     ("error parsing timestamp", "22007"),
     ("error parsing date", "22007"),
     ("month value", "22008"),
     ("day value", "22008"),
+    ("interval out of range", "22008"),
     ("time zone", "22023"),
     ("timezone", "22023"),
     ("granularity", "22023"),

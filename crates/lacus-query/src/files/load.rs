@@ -383,6 +383,7 @@ impl Session {
     }
 
     async fn load_once(&self, load: &Load, inputs: &Arc<Vec<Input>>, limits: &mut Limits) -> Result<u64, SqlError> {
+        self.must_mean_main(&load.table)?;
         let name = load.table.meant_in(self.lake()?);
         let table = table_to_write(self.shared(), &name)?;
         if let Some((_, altering)) = &self.shared().altering

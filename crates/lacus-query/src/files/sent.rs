@@ -159,6 +159,7 @@ impl Session {
             return Ok(None);
         }
         self.must_be_allowed("COPY")?;
+        self.must_mean_main(&load.table)?;
         let name = load.table.meant_in(self.lake()?);
         let table = table_to_write(self.shared(), &name)?;
         let columns = columns_of(load, &name, &table, &table.state())?;

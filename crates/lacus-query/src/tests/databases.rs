@@ -113,6 +113,69 @@ async fn tables_are_found_in_their_database() {
 }
 
 #[tokio::test]
+async fn a_search_path_says_where_questions_find_tables() {
+    let lake = two_databases().await;
+    lake.add("web.clicks", "{\"n\":1}\n{\"n\":2}").await;
+    lake.add("orders", r#"{"n":1}"#).await;
+    let session = lake.session();
+    for (path, expected) in [
+        ("main", "1"),
+        ("web", "2"),
+        ("\"web\"", "2"),
+        ("web, main", "2"),
+        ("main, web", "1"),
+        ("nothing, public", "1"),
+        ("nothing, web", "2"),
+    ] {
+        session.set_variable("search_path", path).unwrap();
+        assert_eq!(ask(&session, "select count(*) from clicks").await, expected, "{path}");
+        assert_eq!(ask(&session, "select count(*) from main.clicks").await, "1", "{path}");
+    }
+    session.set_variable("search_path", "web").unwrap();
+    for (sql, expected) in [
+        ("select tracks.event from tracks where event = 'a'", "a"),
+        ("with clicks as (select * from clicks) select count(*) from clicks", "2"),
+        ("select count(*) from tracks t join main.clicks c on c.n = 1", "2"),
+        ("select reason from tracks__quarantine", "none"),
+        ("select count(*) from orders", "1"),
+        ("select count(*) from pg_class where relname = 'tracks'", "1"),
+    ] {
+        assert_eq!(ask(&session, sql).await, expected, "{sql}");
+    }
+    let statement = session.parse("select * from clicks, main.orders").unwrap().remove(0);
+    let streams = session.streams_of(&statement).unwrap();
+    assert_eq!(streams.iter().map(ToString::to_string).collect::<Vec<_>>(), ["orders", "web"]);
+    let error = session.query("select 1 from nothing", &[]).await.err().unwrap();
+    assert_eq!(error.message(), "there is no table \"nothing\" in database \"web\" or \"main\"");
+}
+
+#[tokio::test]
+async fn a_statement_that_writes_does_not_guess_which_table_is_meant() {
+    let lake = two_databases().await;
+    lake.add("web.clicks", r#"{"n":1}"#).await;
+    let session = lake.session();
+    session.set_variable("search_path", "web").unwrap();
+    for sql in [
+        "insert into clicks (n) values (3)",
+        "update clicks set n = 3",
+        "delete from clicks",
+        "drop table clicks",
+        "create table clicks (n bigint)",
+        "create table copied as select * from clicks",
+        "alter table clicks add column x int",
+        "create view clicks as select 1 as n",
+        "create view seen as select * from clicks",
+        "drop view clicks",
+    ] {
+        let error = session.query(sql, &[]).await.err().unwrap_or_else(|| panic!("{sql}: it was done"));
+        assert_eq!((error.sqlstate(), error.hint()), ("0A000", Some("write web.clicks or main.clicks")), "{sql}");
+    }
+    ask(&session, "create table made (n bigint)").await;
+    ask(&session, "insert into made select n from main.clicks").await;
+    assert_eq!(ask(&session, "select n from main.made").await, "1", "no other table is called so");
+}
+
+#[tokio::test]
 async fn clients_are_told_of_all_databases() {
     let lake = two_databases().await;
     let session = lake.session();

@@ -85,6 +85,7 @@ impl Session {
     /// Makes a view of the statement's query.
     pub(crate) async fn create_view(&self, statement: &Statement, view: &CreateView) -> Result<Answer, SqlError> {
         self.must_be_allowed("CREATE VIEW")?;
+        self.must_mean_main(&view.name)?;
         let lake = self.lake()?;
         let done = Ok(Answer::done("CREATE VIEW"));
         let name = view.name.meant_in(lake);
@@ -99,6 +100,9 @@ impl Session {
             let position = error.position().map(|position| before + position);
             error.with_position(position)
         };
+        for question in self.parse(&sql).map_err(placed)?.iter().filter_map(Statement::question) {
+            self.must_all_mean_main(question)?;
+        }
         let columns = view.named(&self.columns_of(&sql, statement).await.map_err(placed)?)?;
         must_differ(&columns)?;
         let database = lake.databases().await?.contains_key(name.database());
@@ -122,6 +126,7 @@ impl Session {
         self.must_be_allowed("DROP VIEW")?;
         let lake = self.lake()?;
         for name in &views.names {
+            self.must_mean_main(name)?;
             let name = name.meant_in(lake);
             match lake.drop_view(&name).await {
                 Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),

@@ -85,6 +85,7 @@ impl Session {
         parameters: &[ScalarValue],
     ) -> Result<Answer, SqlError> {
         self.must_be_allowed(write.command())?;
+        self.must_name_databases(write)?;
         match write {
             Write::CreateTable(creation) => self.create_table(creation).await,
             Write::DropTables { names, if_there } => self.drop_tables(names, *if_there).await,
@@ -103,10 +104,21 @@ impl Session {
         }
     }
 
+    /// Refuses names that mean something else in questions.
+    fn must_name_databases(&self, write: &Write) -> Result<(), SqlError> {
+        match write {
+            Write::CreateTable(creation) | Write::CreateTableAs(creation, _) => self.must_mean_main(&creation.name)?,
+            Write::DropTables { names, .. } => names.iter().try_for_each(|name| self.must_mean_main(name))?,
+            _ => {}
+        }
+        write.question().map_or(Ok(()), |question| self.must_all_mean_main(question))
+    }
+
     /// Changes the columns of a table, or its properties.
     pub(crate) async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
         self.must_be_allowed("ALTER TABLE")?;
         let stated = &alteration.table;
+        self.must_mean_main(stated)?;
         let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{stated}\""));
         let (lake, altering) = self.shared().altering.as_ref().ok_or_else(no_table)?;
         let table = &stated.meant_in(lake);
@@ -124,6 +136,9 @@ impl Session {
 
     /// Types of parameters of a statement that writes, after a look whether it can be done.
     pub(crate) async fn check_write(&self, statement: Statement) -> Result<Vec<Option<DataType>>, SqlError> {
+        if let StatementKind::Write(write) = &statement.kind {
+            self.must_name_databases(write)?;
+        }
         let (shared, state) = (Arc::clone(self.shared()), self.state_now());
         let work = async move {
             let StatementKind::Write(write) = &statement.kind else { return Ok(Vec::new()) };

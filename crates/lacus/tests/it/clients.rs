@@ -62,10 +62,15 @@ pub(crate) fn run_client(project: &Project, name: &str, arguments: &[&str]) {
 }
 
 /// Runs a script that may take this long.
-#[expect(clippy::print_stdout, reason = "what the script found belongs to the test's output")]
 pub(crate) fn run_client_within(time: Duration, project: &Project, name: &str, arguments: &[&str]) {
+    run_client_in(&python(), time, project, name, arguments);
+}
+
+/// Runs a script in a Python that has what it needs.
+#[expect(clippy::print_stdout, reason = "what the script found belongs to the test's output")]
+pub(crate) fn run_client_in(python: &Path, time: Duration, project: &Project, name: &str, arguments: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name);
-    let mut command = Command::new(python());
+    let mut command = Command::new(python);
     command.arg(script).arg("--project").arg(project.directory()).args(arguments);
     let finished = run_for(&mut command, time);
     println!("{}", finished.stdout);

@@ -1,4 +1,4 @@
-//! Programs that speak Postgres, unmodified: psql, psycopg, SQLAlchemy, asyncpg, ADBC, redshift_connector, pgjdbc, psqlODBC.
+//! Programs that speak Postgres, unmodified: psql, psycopg, SQLAlchemy, asyncpg, ADBC, redshift_connector, pgjdbc, psqlODBC, Superset.
 //!
 //! The scripts are in `tests/clients`, their packages in a virtual environment that `tests/install.sh` makes.
 
@@ -6,12 +6,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use lacus_testkit::environment::superset_python;
 use lacus_testkit::{Project, Server, run_for};
 
-use crate::clients::run_client;
+use crate::clients::{run_client, run_client_in};
 
 /// The longest psql or Java may take.
 const TIME_MAX: Duration = Duration::from_secs(60);
+/// The longest Superset may take: most of it to make its own tables.
+const SUPERSET_TIME_MAX: Duration = Duration::from_secs(1_200);
 
 fn check(script: &str) {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
@@ -48,6 +51,15 @@ fn redshift_connector_works_unmodified() {
 #[test]
 fn psqlodbc_works_unmodified() {
     check("postgres_odbc.py");
+}
+
+#[test]
+#[ignore = "Superset is large: make prove installs it, and runs this"]
+fn superset_works_unmodified() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+    let server = project.start();
+    run_client_in(&superset_python(), SUPERSET_TIME_MAX, &project, "superset.py", &[]);
+    assert!(server.stop().success());
 }
 
 #[test]

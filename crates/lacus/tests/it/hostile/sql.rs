@@ -46,6 +46,11 @@ fn statements() -> Vec<(&'static str, String, &'static str)> {
             format!("SELECT count(*) FROM {} WHERE a0.x + a4.x = 7", sides(5)),
             ANY,
         ),
+        (
+            "a cross join that is summed up",
+            "SELECT sum(sin(a.x * b.x)) FROM generate_series(1, 100000) a(x), generate_series(1, 100000) b(x)".to_owned(),
+            "57014",
+        ),
         ("a series without end", format!("SELECT count(*) FROM {}", series(i64::MAX as u64)), "57014"),
         ("a recursion without end", recursive("n + 1 FROM r"), ANY),
         ("a recursion that doubles until it overflows", recursive("n * 2 FROM r"), "22003"),
