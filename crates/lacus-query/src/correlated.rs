@@ -28,6 +28,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::rows;
 use crate::same::same;
 
 /// What the columns are called, with their numbers: names that nobody gives.
@@ -39,13 +40,14 @@ const KEY: &str = "key#";
 /// For subqueries whose answer would be wrong.
 pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut keys = 0;
+    let plan = rows::above_joins(plan)?;
     plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Subquery(subquery) => Ok(Transformed::yes(LogicalPlan::Subquery(Subquery {
             subquery: Arc::new(lifted(Arc::unwrap_or_clone(subquery.subquery), &Above::default(), &mut keys)?),
             ..subquery
         }))),
         plan => {
-            let plan = with_unknowns(with_not_exists(plan)?)?;
+            let plan = with_unknowns(with_not_exists(rows::answered(plan)?)?)?;
             let names = NamePreserver::new(&plan);
             plan.map_expressions(|expr| {
                 let name = names.save(&expr);
@@ -154,6 +156,9 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
         let plan = lifted(Arc::unwrap_or_clone(subquery.subquery), &above, keys)?;
         Ok(Subquery { subquery: Arc::new(plan), ..subquery })
     };
+    if rows::is_asked(&expr) {
+        return not_impl_err!("(a, b) IN (SELECT …) in this place; move it to WHERE");
+    }
     Ok(match expr {
         Expr::ScalarSubquery(subquery) => {
             let is_joined = !subquery.outer_ref_columns.is_empty();
@@ -187,7 +192,7 @@ fn or_null(subquery: Subquery) -> Expr {
 }
 
 /// Whether it is one row, whatever the rows below are.
-fn is_one_row(plan: &LogicalPlan) -> bool {
+pub(crate) fn is_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
         LogicalPlan::Projection(projection) => is_one_row(&projection.input),

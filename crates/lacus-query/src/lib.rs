@@ -46,6 +46,7 @@ mod pruning;
 mod reads;
 mod reuse;
 mod rewrite;
+mod rows;
 mod running;
 mod same;
 mod search_path;

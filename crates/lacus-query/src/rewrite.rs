@@ -4,6 +4,7 @@ mod common_tables;
 mod formats;
 mod redshift;
 mod refused;
+mod rows;
 mod shared_columns;
 mod sorting;
 mod subqueries;
@@ -112,7 +113,7 @@ impl VisitorMut for Meanings {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(compared) = subqueries::compared(expr) {
+        if let Some(compared) = subqueries::compared(expr).or_else(|| rows::compared(expr, self.is_postgres)) {
             *expr = compared;
         }
         values::similar(expr);

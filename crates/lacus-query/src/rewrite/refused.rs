@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement as Ast, TableFactor, Update, UpdateTableFromKind, Visit, Visitor,
 };
 
+use super::rows::{asks_for_rows, must_be_comparable};
 use super::shared_columns::{must_not_share, must_share_once};
 use super::values::{is_known_pattern, must_be_array};
 use crate::error::SqlError;
@@ -15,7 +16,7 @@ use crate::error::SqlError;
 /// Refuses statements that would have a wrong answer.
 pub(crate) fn must_be_understood(statement: &Parsed) -> Result<(), SqlError> {
     match statement {
-        Parsed::Statement(ast) => match ast.visit(&mut Refusing) {
+        Parsed::Statement(ast) => match ast.visit(&mut Refusing::default()) {
             ControlFlow::Break(error) => Err(error),
             ControlFlow::Continue(()) => Ok(()),
         },
@@ -24,7 +25,14 @@ pub(crate) fn must_be_understood(statement: &Parsed) -> Result<(), SqlError> {
     }
 }
 
-struct Refusing;
+/// The most questions for rows, one in the other: each is asked several times.
+const ROWS_DEPTH_MAX: usize = 3;
+
+#[derive(Default)]
+struct Refusing {
+    /// How many questions for rows a place is in.
+    rows_depth: usize,
+}
 
 impl Visitor for Refusing {
     type Break = SqlError;
@@ -67,6 +75,14 @@ impl Visitor for Refusing {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+        flow(must_be_comparable(expr))?;
+        if asks_for_rows(expr) {
+            self.rows_depth += 1;
+            if self.rows_depth > ROWS_DEPTH_MAX {
+                let error = SqlError::invalid("54001", "(a, b) IN (SELECT …) is nested too deeply");
+                return ControlFlow::Break(error.with_hint("join the tables"));
+            }
+        }
         match expr {
             Expr::SimilarTo { pattern, escape_char, .. } if !is_known_pattern(pattern, escape_char.as_ref()) => {
                 let message = format!("SIMILAR TO {pattern} is not supported: its pattern must be a plain text");
@@ -81,6 +97,13 @@ impl Visitor for Refusing {
             Expr::Cast { kind, expr: text, data_type, .. } => flow(must_be_array(kind, text, data_type)),
             _ => ControlFlow::Continue(()),
         }
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+        if asks_for_rows(expr) {
+            self.rows_depth -= 1;
+        }
+        ControlFlow::Continue(())
     }
 }
 

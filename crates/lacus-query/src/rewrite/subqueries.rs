@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement, UnaryOperator, VisitMut, VisitorMut, visit_expressions,
 };
 
-use super::{case, expression, within};
+use super::{case, expression, rows, within};
 
 /// `x > ALL (SELECT …)` as what it means: whether `x` is greater than the greatest, if there are rows at all and none is null.
 pub(super) fn compared(expr: &Expr) -> Option<Expr> {
@@ -148,7 +148,12 @@ impl VisitorMut for AsValues {
             Expr::Exists { subquery, negated } if self.are_asked_whether => {
                 Some((is_there(subquery.as_ref().clone()), *negated))
             }
-            Expr::InSubquery { expr, subquery, negated } => Some((is_in(expr, subquery), *negated)),
+            Expr::InSubquery { expr, subquery, negated } => match rows::asked(expr, subquery) {
+                // What joins ask of rows is asked above them.
+                Some(_) if !self.are_asked_whether => None,
+                Some(row) => rows::is_in(&row, subquery).map(|found| (found, *negated)),
+                None => Some((is_in(expr, subquery), *negated)),
+            },
             _ => None,
         };
         if let Some((value, negated)) = value {
