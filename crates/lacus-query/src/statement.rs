@@ -36,7 +36,9 @@ use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
 use crate::transactions::Transaction;
 use crate::views::{CreateView, DropViews};
-use crate::writing::{Write, plainly, question_of, quote_partitions, read_external_schema, write_types};
+use crate::writing::{
+    Write, plainly, question_of, quote_partitions, read_external_schema, write_no_data, write_types,
+};
 
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
@@ -390,6 +392,7 @@ fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, Dat
     quote_types(&mut tokens);
     write_types(&mut tokens);
     quote_partitions(&mut tokens);
+    write_no_data(&mut tokens);
     let mut parser = DFParserBuilder::new(sql).with_dialect(&SqlDialect).with_recursion_limit(DEPTH_MAX).build()?;
     parser.parser = Parser::new(&SqlDialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
     Ok(parser)

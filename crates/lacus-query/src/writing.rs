@@ -7,6 +7,7 @@
 
 mod casts;
 mod create;
+mod data;
 mod external;
 mod layout;
 mod planning;
@@ -23,6 +24,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 pub(crate) use self::casts::without_ids;
 pub(crate) use self::create::{Creation, texts};
+pub(crate) use self::data::write_no_data;
 use self::external::ExternalSchema;
 pub(crate) use self::external::read as read_external_schema;
 pub(crate) use self::layout::quote_partitions;
