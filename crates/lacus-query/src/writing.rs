@@ -10,6 +10,7 @@ mod create;
 mod data;
 mod external;
 mod layout;
+mod overwrite;
 mod planning;
 mod questions;
 mod running;

@@ -126,7 +126,9 @@ async fn what_can_not_be_made_is_refused() {
         "INSERT INTO t SELECT a FROM t",
         "INSERT INTO t SELECT a, true, c FROM t",
         "INSERT INTO \"t$files\" SELECT 1",
-        "INSERT OVERWRITE t SELECT a, b, c FROM t",
+        "INSERT OVERWRITE t PARTITION (b) SELECT a, c, b FROM t",
+        "INSERT OVERWRITE t PARTITION (b = '2026-11-21') SELECT a, c FROM t",
+        "INSERT INTO t PARTITION (b = now()) SELECT a, c FROM t",
         "DROP TABLE nope",
         "DROP SCHEMA nope",
         "UPDATE t SET d = 1",
@@ -195,6 +197,36 @@ async fn nested_values_go_to_columns_in_every_spelling() {
         assert_eq!(write(&session, "TRUNCATE TABLE n").await, Some(1));
         assert_eq!(ask(&session, "SELECT count(*) FROM n").await, "0");
     }
+}
+
+#[tokio::test]
+async fn rows_are_overwritten_in_one_commit() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    let rows = async || ask(&session, "SELECT n, s, day FROM t ORDER BY n").await;
+    let snapshots = async || ask(&session, "SELECT count(*) FROM \"t$snapshots\"").await.parse::<u64>().unwrap();
+    write(&session, "CREATE TABLE t (n bigint, s text, day date) PARTITIONED BY (day)").await;
+    write(&session, "INSERT INTO t VALUES (1, 'a', '2026-11-20'), (2, 'b', '2026-11-21'), (3, 'c', NULL)").await;
+    let before = snapshots().await;
+    // It reads the rows that were there.
+    let one_day = "INSERT OVERWRITE TABLE t PARTITION (day = '2026-11-20') SELECT n + 10, s FROM t WHERE n < 3";
+    assert_eq!(write(&session, one_day).await, Some(2));
+    assert_eq!(snapshots().await, before + 1);
+    assert_eq!(rows().await, "2|b|2026-11-21\n3|c|-\n11|a|2026-11-20\n12|b|2026-11-20");
+    assert_eq!(write(&session, "INSERT OVERWRITE t PARTITION (day = NULL) VALUES (4, 'd')").await, Some(1));
+    let added = "INSERT INTO t (s, n) PARTITION (day = DATE '2026-11-22') SELECT 'e', 5";
+    assert_eq!(write(&session, added).await, Some(1));
+    let none = "INSERT OVERWRITE t PARTITION (day = '2026-11-20') SELECT n, s FROM t WHERE false";
+    assert_eq!(write(&session, none).await, Some(0));
+    assert_eq!(rows().await, "2|b|2026-11-21\n4|d|-\n5|e|2026-11-22");
+    assert_eq!(write(&session, "INSERT OVERWRITE t SELECT n * 2, s, day FROM t WHERE n > 2").await, Some(2));
+    assert_eq!(rows().await, "8|d|-\n10|e|2026-11-22");
+    let before = snapshots().await;
+    assert_eq!(write(&session, "INSERT OVERWRITE t (n, day) VALUES (1, '2026-11-23')").await, Some(1));
+    assert_eq!((rows().await, snapshots().await), ("1|-|2026-11-23".to_owned(), before + 1));
+    let twice = "INSERT INTO t (day, n) PARTITION (day = '2026-11-20') SELECT day, n FROM t";
+    insta::assert_snapshot!(refusal(&session, twice).await, @r#"42701 column "day" is named twice (give each column one value)"#);
+    assert_eq!(lake.lake.check().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -369,6 +401,7 @@ enum Step {
     Delete(Option<i64>),
     Update { from: Option<i64>, add: i64 },
     Merge(Vec<(i64, i64)>),
+    Overwrite(Vec<(i64, Option<i64>)>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -378,6 +411,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         value().prop_map(Step::Delete),
         (value(), -2..3_i64).prop_map(|(from, add)| Step::Update { from, add }),
         prop::collection::btree_map(0..20_i64, -3..4_i64, 1..6).prop_map(|map| Step::Merge(map.into_iter().collect())),
+        prop::collection::vec((0..20_i64, value()), 1..8).prop_map(Step::Overwrite),
     ];
     prop::collection::vec(step, 1..8)
 }
@@ -390,6 +424,10 @@ impl Step {
             Self::Insert(rows) => {
                 let rows: Vec<_> = rows.iter().map(|(k, v)| format!("({k}, {})", text(v))).collect();
                 format!("INSERT INTO t VALUES {}", rows.join(", "))
+            }
+            Self::Overwrite(rows) => {
+                let rows: Vec<_> = rows.iter().map(|(k, v)| format!("({k}, {})", text(v))).collect();
+                format!("INSERT OVERWRITE t SELECT k, v FROM (VALUES {}) AS s (k, v)", rows.join(", "))
             }
             Self::Delete(value) => format!("DELETE FROM t WHERE v >= {}", text(value)),
             Self::Update { from, add } => format!("UPDATE t SET v = v + {add}, k = k + 1 WHERE v < {}", text(from)),
@@ -412,6 +450,10 @@ impl Step {
             Self::Insert(more) => {
                 rows.extend(more);
                 more.len() as u64
+            }
+            Self::Overwrite(others) => {
+                rows.clone_from(others);
+                others.len() as u64
             }
             Self::Delete(value) => {
                 rows.retain(|(_, v)| v.zip(*value).is_none_or(|(v, value)| v < value));

@@ -20,6 +20,7 @@ use lacus_lake::{Column, Lake, Table, TableSchema, TableState};
 use super::Write;
 use super::casts::{cast_choices, cast_columns, cluster, in_place, is_bytes, misfit};
 use super::create::Creation;
+use super::overwrite::{Fixed, add_to_rows, add_to_values, replaced, take_fixed, values_of};
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
@@ -32,6 +33,8 @@ use crate::{engine::Shared, error::Names};
 /// A question, and what becomes of its answer.
 pub(super) struct Planned {
     pub(super) plan: LogicalPlan,
+    /// A question for the places of rows that go, too.
+    pub(super) gone: Option<LogicalPlan>,
     pub(super) into: Into,
 }
 
@@ -141,7 +144,8 @@ fn create(
         Ok(plan) => plan,
         Err(error) => return Ok(Err(error)),
     };
-    Ok(Ok(Planned { plan: cluster(plan, &creation.partition_of(&columns))?, into: Into::New(Box::new(new)) }))
+    let plan = cluster(plan, &creation.partition_of(&columns))?;
+    Ok(Ok(Planned { plan, gone: None, into: Into::New(Box::new(new)) }))
 }
 
 /// `INSERT`.
@@ -157,10 +161,18 @@ async fn insert(
     };
     let name = StatedName::of(name)?.meant_in(lake(shared)?);
     let table = table_to_write(shared, &name)?;
-    let now = table.state();
+    let partition = partition_of(shared, &table)?;
+    let now = if insert.overwrite { committed(&table) } else { table.state() };
     let columns = columns_of(&name, &table, &now);
-    let places = named_places(&insert, &columns)?;
+    let fixed = take_fixed(&mut insert, &columns)?;
+    let mut places = named_places(&insert, &columns, &fixed)?;
     must_match(&insert, places.len())?;
+    let values = values_of(state, &fixed).await.map_err(&explained)?;
+    let gone = match insert.overwrite {
+        true => Some(replaced(state, &columns, &partition, &fixed, &values).await.map_err(&explained)??),
+        false => None,
+    };
+    insert.overwrite = false;
     if let Some(question) = insert.source.take_if(|source| !matches!(source.body.as_ref(), SetExpr::Values(_))) {
         // By itself: as a part of an INSERT, the engine casts all VALUES in it to the columns of the table.
         let question = Parsed::Statement(Box::new(Ast::Query(question)));
@@ -168,14 +180,19 @@ async fn insert(
         if rows.schema().fields().len() != places.len() {
             return Err(wrong_count(rows.schema().fields().len(), places.len()));
         }
+        let rows = add_to_rows(rows, &values).map_err(&explained)?;
+        places.extend(fixed.iter().map(|fixed| fixed.place));
         let rows = in_place(rows, &places, &now.arrow_schema).map_err(&explained)?;
         let rows = cast_columns(rows, 0, &name, &now.arrow_schema).map_err(&explained)??;
-        let plan = cluster(rows, &partition_of(shared, &table)?).map_err(&explained)?;
-        return Ok(Planned { plan, into: Into::Old { table, state: now, shape: Shape::Added } });
+        let plan = cluster(rows, &partition).map_err(&explained)?;
+        return Ok(Planned { plan, gone, into: Into::Old { table, state: now, shape: Shape::Added } });
     }
+    add_to_values(&mut insert, &fixed);
+    places.extend(fixed.iter().map(|fixed| fixed.place));
     insert.columns =
         places.iter().map(|&place| ObjectName::from(vec![Ident::with_quote('"', columns.names[place])])).collect();
     insert.partitioned = None;
+    insert.into = true;
     insert.after_columns = Vec::new();
     must_be_no_text_for_bytes(&insert, &places, &now)?;
     keep_digits(&mut insert, &places, &now);
@@ -203,15 +220,24 @@ async fn insert(
             }
         }
     }
-    let plan = cluster(dml.input.as_ref().clone(), &partition_of(shared, &table)?).map_err(&explained)?;
-    Ok(Planned { plan, into: Into::Old { table, state: state_of_plan, shape: Shape::Added } })
+    let plan = cluster(dml.input.as_ref().clone(), &partition).map_err(&explained)?;
+    if gone.is_none() {
+        return Ok(Planned { plan, gone, into: Into::Old { table, state: state_of_plan, shape: Shape::Added } });
+    }
+    // Places are of the state that they were asked of.
+    if state_of_plan.arrow_schema != now.arrow_schema {
+        let message = format!("the columns of table \"{name}\" were changed meanwhile");
+        return Err(SqlError::new(Kind::Conflict, "40001", message).with_hint("try again"));
+    }
+    Ok(Planned { plan, gone, into: Into::Old { table, state: now, shape: Shape::Added } })
 }
 
 /// The places of the columns that rows are given for.
-fn named_places(insert: &Insert, columns: &Columns<'_>) -> Result<Vec<usize>, SqlError> {
+fn named_places(insert: &Insert, columns: &Columns<'_>, fixed: &[Fixed]) -> Result<Vec<usize>, SqlError> {
     let named: Vec<&ObjectName> = insert.columns.iter().collect();
+    let fixed: Vec<usize> = fixed.iter().map(|fixed| fixed.place).collect();
     let mut places = if named.is_empty() && insert.after_columns.is_empty() {
-        columns.default_places()
+        columns.default_places().into_iter().filter(|place| !fixed.contains(place)).collect()
     } else {
         named.into_iter().map(|name| columns.place(name)).collect::<Result<Vec<_>, _>>()?
     };
@@ -228,7 +254,8 @@ fn named_places(insert: &Insert, columns: &Columns<'_>) -> Result<Vec<usize>, Sq
     for word in &insert.after_columns {
         places.push(columns.place(&ObjectName::from(vec![word.clone()]))?);
     }
-    let twice = places.iter().enumerate().find(|(index, place)| places[..*index].contains(place));
+    let all = [places.as_slice(), &fixed].concat();
+    let twice = all.iter().enumerate().find(|(index, place)| all[..*index].contains(place));
     if let Some((_, &place)) = twice {
         let message = format!("column \"{}\" is named twice", columns.names[place]);
         return Err(SqlError::invalid("42701", message).with_hint("give each column one value"));
@@ -299,7 +326,6 @@ fn wrong_count(values: usize, columns: usize) -> SqlError {
 
 fn must_be_plain(insert: &Insert) -> Result<(), SqlError> {
     let refused = [
-        (insert.overwrite, "INSERT OVERWRITE", "DELETE FROM the table, then INSERT"),
         (insert.on.is_some(), "ON CONFLICT", "MERGE INTO does it"),
         (insert.returning.is_some() || insert.output.is_some(), "RETURNING", "SELECT the rows afterwards"),
         (insert.source.is_none(), "INSERT without rows", "INSERT INTO t VALUES (…), or INSERT INTO t SELECT …"),
@@ -320,9 +346,7 @@ async fn change(
 ) -> Result<Planned, SqlError> {
     let name = target_name(&ast)?.meant_in(lake(shared)?);
     let table = table_to_write(shared, &name)?;
-    // It changes committed rows, and its subqueries see the same ones.
-    let now = Arc::new(TableState { tail: Vec::new(), ..TableState::clone(&table.state()) });
-    see(&table, Arc::clone(&now));
+    let now = committed(&table);
     let columns = columns_of(&name, &table, &now);
     let shape = match &ast {
         Ast::Delete(_) => Shape::Gone,
@@ -342,7 +366,14 @@ async fn change(
     if let Some(first) = first {
         plan = cast_columns(plan, first, &name, &now.arrow_schema).map_err(&explained)??;
     }
-    Ok(Planned { plan, into: Into::Old { table, state: now, shape } })
+    Ok(Planned { plan, gone: None, into: Into::Old { table, state: now, shape } })
+}
+
+/// The committed rows of a table: those that a statement changes, and its subqueries see the same ones.
+fn committed(table: &Table) -> Arc<TableState> {
+    let now = Arc::new(TableState { tail: Vec::new(), ..TableState::clone(&table.state()) });
+    see(table, Arc::clone(&now));
+    now
 }
 
 fn columns_of<'a>(name: &'a TableName, table: &Table, state: &'a TableState) -> Columns<'a> {

@@ -86,6 +86,13 @@ pub(super) fn question(statement: Ast, columns: &Columns<'_>) -> Result<Ast, Sql
     Ok(Ast::Query(Box::new(select)))
 }
 
+/// The question for the places of all rows.
+pub(super) fn places_of_all(columns: &Columns<'_>) -> Result<Ast, SqlError> {
+    let parsed =
+        Parser::new(&GenericDialect).try_with_sql("DELETE FROM t").and_then(|mut parser| parser.parse_statement());
+    question(parsed.expect("this is a statement"), columns)
+}
+
 /// The table with places, and what its columns are said to be of.
 fn numbered(mut factor: TableFactor, table: &TableName) -> (TableFactor, Ident) {
     let mut called = quoted(table.table());
@@ -359,7 +366,7 @@ fn alone(relation: TableFactor) -> TableWithJoins {
 }
 
 /// `SELECT … FROM … WHERE …`.
-fn select(projection: Vec<SelectItem>, from: Vec<TableWithJoins>, selection: Option<Expr>) -> Query {
+pub(super) fn select(projection: Vec<SelectItem>, from: Vec<TableWithJoins>, selection: Option<Expr>) -> Query {
     let mut query = empty_query();
     if let SetExpr::Select(select) = query.body.as_mut() {
         **select = Select { projection, from, selection, ..Select::clone(select) };

@@ -414,12 +414,15 @@ fn written_table(write: &Write) -> Result<Option<(StatedName, bool)>, SqlError> 
     let Parsed::Statement(ast) = parsed.as_ref() else { return Ok(None) };
     match ast.as_ref() {
         Ast::Insert(insert) => match &insert.table {
-            TableObject::TableName(name) => Ok(Some((StatedName::of(name)?, false))),
+            TableObject::TableName(name) => Ok(Some((StatedName::of(name)?, insert.overwrite))),
             _ => Ok(None),
         },
         changing => Ok(Some((target_name(changing)?, true))),
     }
 }
+
+/// A question that can be run.
+type Question = Arc<dyn ExecutionPlan>;
 
 /// The question of a statement on its way through the engine's threads.
 struct Job {
@@ -438,7 +441,7 @@ impl Job {
         send: mpsc::Sender<Piece>,
         end: oneshot::Sender<Result<u64, SqlError>>,
     ) {
-        let (plan, into) = match self.plan().await {
+        let (plan, gone, into) = match self.plan().await {
             Ok(planned) => planned,
             Err(error) => {
                 // Nobody listens once the statement is stopped.
@@ -456,7 +459,7 @@ impl Job {
         if begin.send(Ok(target)).is_err() {
             return;
         }
-        let answered = self.answer(plan, shape, &send).await;
+        let answered = self.answers(gone, plan, shape, &send).await;
         let is_whole = answered.is_ok();
         // Nobody listens once the statement is stopped.
         let _gone = end.send(answered);
@@ -466,17 +469,36 @@ impl Job {
         }
     }
 
-    async fn plan(&self) -> Result<(Arc<dyn ExecutionPlan>, Into), SqlError> {
+    /// The question, the one for rows that go beside, and where the answers go.
+    async fn plan(&self) -> Result<(Question, Option<Question>, Into), SqlError> {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
-        let Planned { plan, into } = plan(&self.shared, &self.state, &self.statement, &self.write).await?;
+        let Planned { plan, gone, into } = plan(&self.shared, &self.state, &self.statement, &self.write).await?;
         let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
-        Ok((physical_plan(&self.state, &plan).await.map_err(explained)?, into))
+        let gone = match gone {
+            Some(gone) => Some(physical_plan(&self.state, &gone).await.map_err(explained)?),
+            None => None,
+        };
+        Ok((physical_plan(&self.state, &plan).await.map_err(explained)?, gone, into))
+    }
+
+    /// Sends what both questions answer.
+    async fn answers(
+        &self,
+        gone: Option<Question>,
+        plan: Question,
+        shape: Shape,
+        send: &mpsc::Sender<Piece>,
+    ) -> Result<u64, SqlError> {
+        if let Some(gone) = gone {
+            self.answer(gone, Shape::Gone, send).await?;
+        }
+        self.answer(plan, shape, send).await
     }
 
     /// Sends what the question answers. Says how many rows of a `MERGE` there were something to be done with.
     async fn answer(
         &self,
-        plan: Arc<dyn ExecutionPlan>,
+        plan: Question,
         shape: Shape,
         send: &mpsc::Sender<Piece>,
     ) -> Result<u64, SqlError> {
