@@ -107,10 +107,16 @@ pub(crate) struct Init {
 Examples:
   lacus sql \"SELECT event_name, count(*) FROM clicks GROUP BY 1\"
   lacus sql --json \"SELECT * FROM clicks LIMIT 3\"      one JSON object per row
+  lacus sql --json --cost < queries/top-products.sql 2> cost.json
   lacus sql < queries/top-products.sql")]
 pub(crate) struct Sql {
     /// The SQL, or - to read it from stdin
     pub(crate) query: Option<String>,
+    /// With --json: what the question cost as one JSON object on stderr
+    ///
+    /// Rows, bytes and files read and skipped, and milliseconds. Without --json they are below the answer.
+    #[arg(long)]
+    pub(crate) cost: bool,
 }
 
 /// Take a copy of the project, while it is served or while it is not

@@ -108,12 +108,14 @@ impl Door {
         count.ok_or_else(|| Error::internal("the answer is no count"))
     }
 
-    /// Asks a question and leaves the rows, one JSON object on each line, to the caller.
+    /// Asks a question and leaves the rows, one JSON object on each line, to the caller; what it cost on one more, if that is
+    /// asked for.
     ///
     /// # Errors
     /// Why it was refused, and where.
-    pub(crate) async fn rows(&self, sql: &str) -> Result<Response<Body>, Refused> {
-        self.send(Method::POST, "/v1/sql", "application/x-ndjson", sql.to_owned()).await
+    pub(crate) async fn rows(&self, sql: &str, cost: bool) -> Result<Response<Body>, Refused> {
+        let accept = if cost { "application/x-ndjson; stats=last" } else { "application/x-ndjson" };
+        self.send(Method::POST, "/v1/sql", accept, sql.to_owned()).await
     }
 
     /// How far each stream is, and what the lake holds.

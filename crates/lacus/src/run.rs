@@ -82,7 +82,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
     match command {
         Command::Init(init) => commands::init::run(&init.dir, &invocation),
         Command::Up => commands::up::run(&invocation).await,
-        Command::Sql(sql) => commands::sql::run(sql.query, &invocation).await,
+        Command::Sql(sql) => commands::sql::run(sql.query, sql.cost, &invocation).await,
         Command::Status => commands::status::run(&invocation).await,
         Command::Doctor => commands::doctor::run(&invocation).await,
         Command::Backup(backup) => commands::backup::run(&backup, &invocation),

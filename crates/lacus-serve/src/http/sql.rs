@@ -2,8 +2,9 @@
 //!
 //! The body is the statement, or with `Content-Type: application/json` an object: `{"sql":"…","dialect":"athena",
 //! "params":[1,"x"]}`. The answer is one JSON object, `{"columns":[{"name","type"}],"rows":[[…]],"stats":{…}}`, or with
-//! `Accept: application/x-ndjson` one JSON object for each row. An error before the first rows has a status of its own;
-//! one after them ends the answer: as `"error"` in place of `"stats"`, or as a last line.
+//! `Accept: application/x-ndjson` one JSON object for each row, and with `application/x-ndjson; stats=last` a last line
+//! `{"stats":{…}}`. An error before the first rows has a status of its own; one after them ends the answer: as `"error"` in
+//! place of `"stats"`, or as a last line.
 
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ struct Asked {
 enum Form {
     /// One JSON object with all of it.
     Whole,
-    /// One JSON object for each row.
-    Lines,
+    /// One JSON object for each row, and one more with the stats if that is asked for.
+    Lines { stats: bool },
 }
 
 pub(super) async fn answer(
@@ -70,7 +71,9 @@ pub(super) async fn answer(
     // A query that fails at once is told so by the status.
     let first = answer.next().await.transpose()?;
     let form = match headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) {
-        Some(accept) if accept.contains("ndjson") || accept.contains("jsonl") => Form::Lines,
+        Some(accept) if accept.contains("ndjson") || accept.contains("jsonl") => {
+            Form::Lines { stats: accept.contains("stats=last") }
+        }
         _ => Form::Whole,
     };
     Ok(respond(answer, first, form, turn))
@@ -123,7 +126,7 @@ enum Step {
 fn respond(answer: Answer, first: Option<RecordBatch>, form: Form, turn: OwnedSemaphorePermit) -> Response {
     let kind = match form {
         Form::Whole => HeaderValue::from_static("application/json"),
-        Form::Lines => HeaderValue::from_static("application/x-ndjson"),
+        Form::Lines { .. } => HeaderValue::from_static("application/x-ndjson"),
     };
     let headers: [(HeaderName, HeaderValue); 1] = [(header::CONTENT_TYPE, kind)];
     let writing = Writing { answer, form, step: Step::Begin(first), _turn: turn };
@@ -163,7 +166,7 @@ fn pieces(writing: Writing) -> impl Stream<Item = Result<Bytes, std::convert::In
 
 impl Writing {
     fn head(&self) -> Vec<u8> {
-        if self.form == Form::Lines {
+        if self.form != Form::Whole {
             return Vec::new();
         }
         let columns: Vec<Value> = json::columns(self.answer.schema())
@@ -181,7 +184,7 @@ impl Writing {
             let mut rows = Vec::new();
             let written = match form {
                 Form::Whole => json::write_arrays(&batch, first, &mut rows),
-                Form::Lines => json::write_objects(&batch, &mut rows),
+                Form::Lines { .. } => json::write_objects(&batch, &mut rows),
             };
             written.map(|()| rows)
         });
@@ -201,30 +204,37 @@ impl Writing {
         match self.form {
             // {"error":…} without its opening brace.
             Form::Whole => piece.extend(format!("\n],{}\n", &error[1..]).into_bytes()),
-            Form::Lines => piece.extend(format!("{error}\n").into_bytes()),
+            Form::Lines { .. } => piece.extend(format!("{error}\n").into_bytes()),
         }
     }
 
     fn end(&mut self, piece: &mut Vec<u8>) {
         self.step = Step::Ended;
-        let affected = self.answer.affected();
-        if let (Form::Lines, Some(rows)) = (self.form, affected) {
+        if self.form != Form::Whole
+            && let Some(rows) = self.answer.affected()
+        {
             piece.extend(format!("{{\"affected_rows\":{rows}}}\n").into_bytes());
         }
-        if self.form == Form::Whole {
-            let stats = self.answer.stats();
-            let affected = affected.map_or_else(String::new, |rows| format!(r#""affected_rows":{rows},"#));
-            let stats = format!(
-                r#"{{"rows":{},{affected}"bytes_scanned":{},"files_scanned":{},"files_skipped":{},"row_groups_skipped":{},"planning_ms":{:.3},"elapsed_ms":{:.3}}}"#,
-                stats.rows,
-                stats.bytes_scanned,
-                stats.files_scanned,
-                stats.files_skipped,
-                stats.row_groups_skipped,
-                stats.planning.as_secs_f64() * 1e3,
-                stats.elapsed.as_secs_f64() * 1e3,
-            );
-            piece.extend(format!("\n],\"stats\":{stats}}}\n").into_bytes());
+        match self.form {
+            Form::Whole => piece.extend(format!("\n],\"stats\":{}}}\n", self.stats()).into_bytes()),
+            Form::Lines { stats: true } => piece.extend(format!("{{\"stats\":{}}}\n", self.stats()).into_bytes()),
+            Form::Lines { stats: false } => {}
         }
+    }
+
+    /// What the answer cost, as JSON.
+    fn stats(&self) -> String {
+        let stats = self.answer.stats();
+        let affected = self.answer.affected().map_or_else(String::new, |rows| format!(r#""affected_rows":{rows},"#));
+        format!(
+            r#"{{"rows":{},{affected}"bytes_scanned":{},"files_scanned":{},"files_skipped":{},"row_groups_skipped":{},"planning_ms":{:.3},"elapsed_ms":{:.3}}}"#,
+            stats.rows,
+            stats.bytes_scanned,
+            stats.files_scanned,
+            stats.files_skipped,
+            stats.row_groups_skipped,
+            stats.planning.as_secs_f64() * 1e3,
+            stats.elapsed.as_secs_f64() * 1e3,
+        )
     }
 }

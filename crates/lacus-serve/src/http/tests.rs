@@ -81,6 +81,22 @@ async fn lines_are_one_object_for_each_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_end_with_what_they_cost_if_that_is_asked_for() {
+    let server = TestServer::with_clicks().await;
+    let lines = async |sql: &'static str| -> Vec<Value> {
+        let accept = "application/x-ndjson; stats=last";
+        let request = Request::post("/v1/sql").header("accept", accept).body(sql.into()).unwrap();
+        ask(&server, request).await.1.lines().map(parse).collect()
+    };
+    let told = lines("select user_id from clicks where user_id = 2").await;
+    assert_eq!(told[0], json!({"user_id": 2}));
+    assert_eq!((told.len(), &told[1]["stats"]["rows"]), (2, &json!(1)));
+    assert!(told[1]["stats"]["elapsed_ms"].is_f64(), "{told:?}");
+    let none = lines("select user_id from clicks where user_id < 0").await;
+    assert_eq!((none.len(), &none[0]["stats"]["rows"]), (1, &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_say_what_where_and_what_to_do() {
     let server = TestServer::with_clicks().await;
     let (status, body) = ask(&server, sql("select event_nam from clicks")).await;

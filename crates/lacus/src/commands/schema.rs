@@ -40,7 +40,7 @@ pub(crate) async fn run(asked: Schema, invocation: &Invocation) -> Result<()> {
 
 async fn show(table: &str, invocation: &Invocation) -> Result<()> {
     let columns = named(&TableName::new(table)?, "$columns");
-    sql::run(Some(format!("SELECT column_name, data_type, former_names FROM {columns}")), invocation).await
+    sql::run(Some(format!("SELECT column_name, data_type, former_names FROM {columns}")), false, invocation).await
 }
 
 fn named(table: &TableName, suffix: &str) -> String {

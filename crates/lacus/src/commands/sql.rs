@@ -6,30 +6,30 @@ use axum::body::Body;
 use axum::http::Response;
 use lacus_core::{Context, Error, Result};
 
-use crate::door::wire::late_error;
+use crate::door::wire::{late_error, stats_of};
 use crate::door::{Door, Refused, next};
 use crate::run::Invocation;
 
 /// The longest SQL read from stdin.
 const SQL_BYTES_MAX: u64 = 16 << 20;
 
-/// Asks `query`, or what stdin says.
-pub(crate) async fn run(query: Option<String>, invocation: &Invocation) -> Result<()> {
+/// Asks `query`, or what stdin says. With `cost`, JSON is followed by what it cost, on stderr; for people it always is.
+pub(crate) async fn run(query: Option<String>, cost: bool, invocation: &Invocation) -> Result<()> {
     let sql = match query {
         Some(query) if query != "-" => query,
         asked => from_stdin(asked.is_some())?,
     };
     let door = Door::open(invocation).await?;
-    let answered = answer(&door, &sql, invocation).await;
+    let answered = answer(&door, &sql, cost, invocation).await;
     door.close().await?;
     answered
 }
 
-async fn answer(door: &Door, sql: &str, invocation: &Invocation) -> Result<()> {
+async fn answer(door: &Door, sql: &str, cost: bool, invocation: &Invocation) -> Result<()> {
     let terminal = invocation.terminal;
     if invocation.json {
-        let response = door.rows(sql).await.map_err(|refused| point_at(sql, refused))?;
-        return stream(response, sql, invocation).await;
+        let response = door.rows(sql, cost).await.map_err(|refused| point_at(sql, refused))?;
+        return stream(response, sql, cost, invocation).await;
     }
     let answer = door.ask(sql).await.map_err(|refused| point_at(sql, refused))?;
     if !answer.columns.is_empty() {
@@ -38,8 +38,9 @@ async fn answer(door: &Door, sql: &str, invocation: &Invocation) -> Result<()> {
     terminal.note(&answer.footer())
 }
 
-/// Writes rows as they come. The last line is held back until it is known that it is a row.
-async fn stream(response: Response<Body>, sql: &str, invocation: &Invocation) -> Result<()> {
+/// Writes rows as they come. The last line is held back until it is known that it is a row: it may be an error, or what the
+/// question cost, if that was asked for.
+async fn stream(response: Response<Body>, sql: &str, cost: bool, invocation: &Invocation) -> Result<()> {
     let mut rows = response.into_body().into_data_stream();
     let mut held = Vec::new();
     while let Some(bytes) = next(&mut rows).await? {
@@ -49,8 +50,11 @@ async fn stream(response: Response<Body>, sql: &str, invocation: &Invocation) ->
         invocation.terminal.write_bytes(&held[..whole_lines])?;
         held.drain(..whole_lines);
     }
-    match late_error(&held) {
-        Some(refused) => Err(point_at(sql, refused)),
+    if let Some(refused) = late_error(&held) {
+        return Err(point_at(sql, refused));
+    }
+    match stats_of(&held).filter(|_| cost) {
+        Some(stats) => invocation.terminal.note(&stats),
         None => invocation.terminal.write_bytes(&held),
     }
 }

@@ -142,6 +142,18 @@ pub(crate) fn late_error(last_line: &[u8]) -> Option<Refused> {
     refusal.error.sqlstate.is_some().then(|| refusal.error.into())
 }
 
+/// What a question cost, as JSON, if this last line of rows as NDJSON says it.
+pub(crate) fn stats_of(last_line: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct LastLine<'a> {
+        #[serde(borrow)]
+        stats: &'a RawValue,
+    }
+    let line: LastLine<'_> = serde_json::from_slice(last_line).ok()?;
+    Some(line.stats.get().to_owned())
+}
+
 impl From<WireError> for Refused {
     fn from(told: WireError) -> Self {
         let error = Error::new(kind(&told.kind), told.message);

@@ -54,6 +54,10 @@ fn a_table_is_asked_as_it_was_and_returns_to_it() {
     let answer = http.post("/v1/sql", &[], past.as_bytes()).expect("an answer");
     assert_eq!(answer.json()["rows"], json!([[3]]));
     assert_eq!(run(&project, &["sql", "--json", past]), "{\"c\":3}\n");
+    let with_cost = project.run(&["sql", "--json", "--cost", past]);
+    assert_eq!(with_cost.stdout, "{\"c\":3}\n");
+    let cost: Value = serde_json::from_str(&with_cost.stderr).expect("one JSON object");
+    assert_eq!((&cost["rows"], cost["elapsed_ms"].is_f64()), (&json!(1), true), "{cost}");
     let refused = project.run(&["sql", "SELECT 1 FROM clicks FOR VERSION AS OF 'friday'"]);
     let expected = "error: table \"clicks\" has no tag \"friday\"\nline 1: SELECT 1 FROM clicks FOR VERSION AS OF 'friday'\n                                               ^";
     assert!(refused.stderr.starts_with(expected), "{}", refused.stderr);
