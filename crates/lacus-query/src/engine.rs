@@ -57,6 +57,7 @@ use crate::session::Session;
 use crate::stop::NoStops;
 use crate::subquery_order::OrderBesideSubqueries;
 use crate::table::STORE_URL;
+use crate::uuids;
 use crate::variables::SERVER_VERSION;
 use crate::views::ViewPlanner;
 use crate::whole_order::WholeOrder;
@@ -277,6 +278,7 @@ fn template(
     context.register_catalog(CATALOG, Arc::clone(catalog));
     postgres::install(&context, CATALOG, catalog, oids)?;
     context.register_udf(version());
+    uuids::register(&context);
     Ok(context.state())
 }
 

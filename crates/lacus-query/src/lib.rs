@@ -61,6 +61,7 @@ mod tail;
 mod time_travel;
 mod transactions;
 mod users;
+mod uuids;
 mod variables;
 mod views;
 mod whole_order;

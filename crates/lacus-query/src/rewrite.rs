@@ -116,6 +116,9 @@ impl VisitorMut for Meanings {
         if let Some(compared) = subqueries::compared(expr).or_else(|| rows::compared(expr, self.is_postgres)) {
             *expr = compared;
         }
+        if let Some(uuid) = values::uuid(expr) {
+            *expr = uuid;
+        }
         values::similar(expr);
         values::tried(expr);
         if self.is_postgres {
@@ -318,7 +321,7 @@ fn replace(text: Expr, from: &str, to: &str) -> Expr {
 }
 
 /// A call of a function.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),

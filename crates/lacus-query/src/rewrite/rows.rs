@@ -278,7 +278,7 @@ pub(super) fn must_be_comparable(expr: &Expr) -> Result<(), SqlError> {
     // They would be written several times, each in each.
     let is_too_much = |value| written(value).is_some() || has_comparison(value, asks_for_rows(expr));
     if all.into_iter().any(is_too_much) {
-        let message = "a row, or a comparison with one or with a subquery, is not supported within a row that is compared";
+        let message = "a row, or a comparison with a row or a subquery, has no place within a row that is compared";
         return Err(SqlError::invalid("0A000", message).with_hint("compute it in a query in FROM"));
     }
     if size(row).saturating_mul(others.len()) > LIST_MAX {

@@ -6,11 +6,12 @@ use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArguments,
-    Ident, ObjectName, Value, ValueWithSpan,
+    Ident, ObjectName, TypedString, Value, ValueWithSpan,
 };
 
 use super::{call, quoted, text_of};
 use crate::error::SqlError;
+use crate::uuids::{TO_UUID, TRY_TO_UUID};
 
 /// Reads an expression as PostgreSQL does.
 pub(super) fn read(expr: &mut Expr) {
@@ -35,6 +36,31 @@ pub(super) fn read(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// `x::uuid`, `UUID '…'` and `gen_random_uuid()` as calls of functions that give UUIDs.
+pub(super) fn uuid(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Cast { kind, expr: value, data_type: DataType::Uuid, .. } => {
+            let is_tried = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+            Some(call(if is_tried { TRY_TO_UUID } else { TO_UUID }, vec![value.as_ref().clone()]))
+        }
+        Expr::TypedString(TypedString { data_type: DataType::Uuid, value, .. }) => {
+            Some(call(TO_UUID, vec![Expr::Value(value.clone())]))
+        }
+        Expr::Function(function) if is_random_uuid(function) => Some(call(TO_UUID, vec![call("uuid", Vec::new())])),
+        _ => None,
+    }
+}
+
+fn is_random_uuid(function: &Function) -> bool {
+    let is_without = match &function.args {
+        FunctionArguments::None => true,
+        FunctionArguments::List(list) => list.args.is_empty(),
+        FunctionArguments::Subquery(_) => false,
+    };
+    let is_called = |name: &Ident| name.value.eq_ignore_ascii_case("gen_random_uuid");
+    is_without && function.name.0.len() == 1 && function.name.0[0].as_ident().is_some_and(is_called)
 }
 
 /// `x SIMILAR TO 'a%'` as the match with a regular expression that it is.

@@ -128,15 +128,14 @@ fn misfit_of(from: &DataType, is_literal: bool, table: &TableName, target: &Fiel
     if fits(from, to) || (is_text(from) && !is_bytes(to) && is_literal) {
         return None;
     }
-    let (name, from, to) = (target.name(), sql_type(from), sql_type(to));
+    let (name, from, to) = (target.name(), sql_type(&Field::new("value", from.clone(), true)), sql_type(target));
     let message = format!("column \"{name}\" of table \"{table}\" is of type {to}, but the value is of type {from}");
     Some(SqlError::invalid("42804", message).with_hint(format!("cast it: CAST(… AS {to})")))
 }
 
 /// The type in words of SQL.
-fn sql_type(kind: &DataType) -> String {
-    TableColumn::of_arrow(&Field::new("value", kind.clone(), true))
-        .map_or_else(|_| kind.to_string(), |column| column.kind.sql())
+fn sql_type(field: &Field) -> String {
+    TableColumn::of_arrow(field).map_or_else(|_| field.data_type().to_string(), |column| column.kind.sql())
 }
 
 fn is_text(kind: &DataType) -> bool {

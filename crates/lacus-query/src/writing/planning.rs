@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use lacus_core::layout::PartitionField;
 use lacus_core::{Kind, TableName};
 use lacus_lake::foreign::NewTable;
+use lacus_lake::schema::is_uuid;
 use lacus_lake::{Column, Lake, Table, TableSchema, TableState};
 
 use super::Write;
@@ -24,9 +25,11 @@ use super::overwrite::{Fixed, add_to_rows, add_to_values, replaced, take_fixed, 
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
+use crate::rewrite::call;
 use crate::session::{plan_parsed, prepared, with_types};
 use crate::stated_name::StatedName;
 use crate::statement::Statement;
+use crate::uuids::TO_UUID;
 use crate::views::{as_one, see};
 use crate::{engine::Shared, error::Names};
 
@@ -194,6 +197,7 @@ async fn insert(
     insert.partitioned = None;
     insert.into = true;
     insert.after_columns = Vec::new();
+    read_uuids(&mut insert, &places, &now);
     must_be_no_text_for_bytes(&insert, &places, &now)?;
     keep_digits(&mut insert, &places, &now);
     let columns_only = format!("{}{COLUMNS_ONLY}", name.table());
@@ -301,6 +305,25 @@ fn number_with_point(value: &Expr) -> Option<String> {
     }
 }
 
+/// A text for a column of UUIDs is one.
+fn read_uuids(insert: &mut Insert, places: &[usize], state: &TableState) {
+    let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else { return };
+    for (column, &place) in places.iter().enumerate() {
+        if !is_uuid(state.arrow_schema.field(place)) {
+            continue;
+        }
+        for value in values.rows.iter_mut().filter_map(|row| row.content.get_mut(column)) {
+            if is_text_literal(value) {
+                *value = call(TO_UUID, vec![value.clone()]);
+            }
+        }
+    }
+}
+
+fn is_text_literal(value: &Expr) -> bool {
+    matches!(value, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
+}
+
 /// Postgres reads `'\x00ff'` as two bytes; the engine would take the six letters.
 fn must_be_no_text_for_bytes(insert: &Insert, places: &[usize], state: &TableState) -> Result<(), SqlError> {
     let Some(SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref()) else {
@@ -308,7 +331,7 @@ fn must_be_no_text_for_bytes(insert: &Insert, places: &[usize], state: &TableSta
     };
     for (column, &place) in places.iter().enumerate() {
         let field = state.arrow_schema.field(place);
-        let is_text = |value: Option<&Expr>| matches!(value, Some(Expr::Value(value)) if matches!(value.value, Value::SingleQuotedString(_)));
+        let is_text = |value: Option<&Expr>| value.is_some_and(is_text_literal);
         if is_bytes(field.data_type()) && values.rows.iter().any(|row| is_text(row.content.get(column))) {
             let message = format!("column \"{}\" has bytes, and the value is a text", field.name());
             return Err(
