@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier,
-    Statement as Ast, TableFactor, Update, UpdateTableFromKind, Visit, Visitor,
+    Statement as Ast, TableFactor, Update, UpdateTableFromKind, Visit, Visitor, visit_expressions,
 };
 
 use super::rows::{asks_for_rows, must_be_comparable};
@@ -76,6 +76,7 @@ impl Visitor for Refusing {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
         flow(must_be_comparable(expr))?;
+        flow(must_not_multiply(expr))?;
         if asks_for_rows(expr) {
             self.rows_depth += 1;
             if self.rows_depth > ROWS_DEPTH_MAX {
@@ -104,6 +105,34 @@ impl Visitor for Refusing {
             self.rows_depth -= 1;
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The most comparisons with subqueries within the value of another one: each is written several times there.
+const COMPARISONS_MAX: usize = 6;
+
+/// Refuses comparisons of comparisons of comparisons with subqueries.
+fn must_not_multiply(expr: &Expr) -> Result<(), SqlError> {
+    let Some(value) = value_of_comparison(expr) else { return Ok(()) };
+    let mut count = 0;
+    let counted = visit_expressions(value, |part| {
+        count += usize::from(value_of_comparison(part).is_some());
+        if count > COMPARISONS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if counted.is_break() {
+        return Err(SqlError::invalid("54001", "comparisons with subqueries are nested too deeply"));
+    }
+    Ok(())
+}
+
+/// What is compared with the rows of a subquery.
+fn value_of_comparison(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::InSubquery { expr, .. } => Some(expr.as_ref()),
+        Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
+            matches!(right.as_ref(), Expr::Subquery(_)).then_some(left.as_ref())
+        }
+        _ => None,
     }
 }
 
