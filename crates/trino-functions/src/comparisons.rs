@@ -11,7 +11,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::logical_expr::{Between, BinaryExpr, Case, Expr, ExprSchemable, Operator, cast};
 use datafusion::scalar::ScalarValue;
 
 use crate::math::{DIGITS_MAX, decimal, is_decimal};
@@ -36,12 +36,16 @@ impl FunctionRewrite for Comparisons {
     }
 }
 
-/// The values that a comparison, `BETWEEN` or `IN` brings together.
+/// The values that a comparison, `BETWEEN`, `IN` or `CASE x WHEN y` brings together.
 pub(crate) fn compared(expr: &mut Expr) -> Option<Vec<&mut Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => Some(vec![left, right]),
         Expr::Between(Between { expr, low, high, .. }) => Some(vec![expr, low, high]),
         Expr::InList(InList { expr, list, .. }) => Some(std::iter::once(expr.as_mut()).chain(list).collect()),
+        Expr::Case(Case { expr: Some(base), when_then_expr, .. }) => {
+            let values = when_then_expr.iter_mut().map(|(value, _)| value.as_mut());
+            Some(std::iter::once(base.as_mut()).chain(values).collect())
+        }
         _ => None,
     }
 }

@@ -24,6 +24,7 @@ mod comparisons;
 mod conditional;
 mod dates;
 mod formats;
+mod intervals;
 mod json;
 mod lambda;
 mod lambdas;
@@ -47,7 +48,7 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use catalog::{Family, Function, functions};
 
@@ -68,6 +69,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     let is_trino = semantics == Semantics::Trino;
     let mut planners = state.expr_planners().to_vec();
     planners.insert(0, Arc::new(aggregates::Composites));
+    planners.insert(0, Arc::new(intervals::Extracts));
     if is_trino {
         planners.insert(0, Arc::new(operators::Operators));
     }
@@ -78,10 +80,12 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
         SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).with_optimizer_rules(rules);
     let mut state = builder.with_type_planner(Arc::new(types::Types)).build();
     catalog::register(&mut state, semantics)?;
+    state.register_udf(Arc::new(ScalarUDF::new_from_impl(intervals::DatePart::default())))?;
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
     state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;
     state.register_function_rewrite(Arc::new(timestamps::Timestamps { is_trino }))?;
+    state.register_function_rewrite(Arc::new(intervals::Intervals { is_trino }))?;
     Ok(state)
 }

@@ -1,0 +1,403 @@
+//! Intervals and differences of timestamps, compared and taken apart as PostgreSQL does.
+//!
+//! DataFusion compares intervals by their months, then their days, then their time, and makes a difference of timestamps an
+//! interval of hours: seven years of them are no longer than a day. Here both are compared as spans of microseconds, a month
+//! of 30 days and a day of 24 hours. `date_part` of them gives days, hours below 24, and seconds with their fraction; of all
+//! else it is DataFusion's.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, DurationMicrosecondArray, Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
+};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::kernels::cast_utils::IntervalUnit as Unit;
+use datafusion::arrow::datatypes::{
+    DataType, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, plan_err};
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::functions::datetime::date_part::DatePartFunc;
+use datafusion::logical_expr::expr::{InSubquery, SetComparison};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult};
+use datafusion::logical_expr::preimage::PreimageResult;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Subquery,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::comparisons::compared;
+use crate::scalar::{Body, Call, DOUBLE, Given, INT, Run, Scalar, Types, bad};
+
+const SECOND: i64 = 1_000_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// To `epoch` a year has 365 days and a quarter, though it is compared as 360.
+const EPOCH_YEAR: i128 = 365 * DAY as i128 + DAY as i128 / 4;
+
+const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+const DURATION: DataType = DataType::Duration(TimeUnit::Microsecond);
+
+/// Functions that give one of their arguments, whichever is longer or shorter.
+const EXTREMES: [&str; 2] = ["greatest", "least"];
+
+/// Settles how intervals are compared.
+#[derive(Debug)]
+pub(crate) struct Intervals {
+    /// Whether `greatest` and `least` of a null are null, as in Trino.
+    pub(crate) is_trino: bool,
+}
+
+impl FunctionRewrite for Intervals {
+    fn name(&self) -> &str {
+        "intervals"
+    }
+
+    fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        refuse(&expr, schema)?;
+        let is_changed = match &mut expr {
+            Expr::ScalarFunction(call) if EXTREMES.contains(&call.func.name()) && has_interval(&call.args, schema) => {
+                call.func = Arc::new(self.extreme(call.func.name() == "greatest"));
+                true
+            }
+            other => compared(other).is_some_and(|compared| as_durations(compared, schema)),
+        };
+        Ok(if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+    }
+}
+
+impl Intervals {
+    /// `greatest` or `least` for intervals.
+    fn extreme(&self, is_greatest: bool) -> ScalarUDF {
+        let (names, run): (&'static [&'static str], Run) = match (is_greatest, self.is_trino) {
+            (true, true) => (&["greatest_interval"], |call| extreme(call, Ordering::Greater, true)),
+            (true, false) => (&["greatest_interval"], |call| extreme(call, Ordering::Greater, false)),
+            (false, true) => (&["least_interval"], |call| extreme(call, Ordering::Less, true)),
+            (false, false) => (&["least_interval"], |call| extreme(call, Ordering::Less, false)),
+        };
+        ScalarUDF::new_from_impl(Scalar::named(names, Body::new(extreme_types, run)))
+    }
+}
+
+/// Says what would be compared by months first, and can't be helped.
+fn refuse(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    let (name, args) = match expr {
+        Expr::AggregateFunction(call) => (call.func.name(), &call.params.args),
+        Expr::WindowFunction(call) => (call.fun.name(), &call.params.args),
+        Expr::InSubquery(InSubquery { expr, subquery, .. })
+        | Expr::SetComparison(SetComparison { expr, subquery, .. })
+            if is_interval(expr, schema) || gives_intervals(subquery) =>
+        {
+            return plan_err!("intervals are not supported in IN (SELECT …): compare extract(epoch FROM …) of both");
+        }
+        _ => return Ok(()),
+    };
+    if matches!(name, "min" | "max") && has_interval(args, schema) {
+        return plan_err!("{name}() of intervals is not supported: {name}(extract(epoch FROM …)) has their seconds");
+    }
+    Ok(())
+}
+
+fn gives_intervals(subquery: &Subquery) -> bool {
+    let fields = subquery.subquery.schema().fields();
+    fields.first().is_some_and(|field| matches!(field.data_type(), DataType::Interval(_)))
+}
+
+fn has_interval(args: &[Expr], schema: &DFSchema) -> bool {
+    args.iter().any(|arg| is_interval(arg, schema))
+}
+
+fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Interval(_)))
+}
+
+fn is_span(kind: &DataType) -> bool {
+    matches!(kind, DataType::Interval(_) | DataType::Duration(_))
+}
+
+/// Makes intervals, and durations of another unit, durations of microseconds. Whether there were any.
+fn as_durations(compared: Vec<&mut Expr>, schema: &DFSchema) -> bool {
+    // What has no type yet, such as a parameter, is left to the engine.
+    let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
+    let spans: Vec<&DataType> = types.iter().flatten().filter(|kind| is_span(kind)).collect();
+    if spans.iter().all(|kind| matches!(kind, DataType::Duration(_)) && *kind == spans[0]) {
+        return false;
+    }
+    for (expr, kind) in compared.into_iter().zip(&types) {
+        if kind.as_ref().is_some_and(|kind| is_span(kind) && *kind != DURATION) {
+            *expr = span(std::mem::take(expr));
+        }
+    }
+    true
+}
+
+/// An interval or a duration as a duration of microseconds.
+fn span(expr: Expr) -> Expr {
+    ScalarUDF::new_from_impl(Scalar::named(&["span"], Body::new(span_types, spans))).call(vec![expr])
+}
+
+fn span_types(given: &Given) -> Result<Types> {
+    match given.types {
+        [kind] if is_span(kind) => Ok(Types::new(vec![kind.clone()], DURATION)),
+        _ => given.refuse(),
+    }
+}
+
+fn spans(call: &Call) -> Result<ArrayRef> {
+    let micros = each_span(&call.args[0], |span| i64::try_from(span.micros()).map_err(|_| out_of_range()))?;
+    Ok(Arc::new(DurationMicrosecondArray::from(micros)))
+}
+
+fn out_of_range() -> DataFusionError {
+    bad("interval out of range")
+}
+
+fn extreme_types(given: &Given) -> Result<Types> {
+    Ok(Types::new(vec![INTERVAL; given.types.len()], INTERVAL))
+}
+
+/// The longest or the shortest in each row.
+fn extreme(call: &Call, wanted: Ordering, is_null_with_null: bool) -> Result<ArrayRef> {
+    let columns: Vec<&IntervalMonthDayNanoArray> =
+        call.args.iter().map(|arg| arg.as_primitive::<IntervalMonthDayNanoType>()).collect();
+    let pick = |row: usize| {
+        let mut best: Option<(i128, IntervalMonthDayNano)> = None;
+        for column in &columns {
+            if column.is_null(row) {
+                if is_null_with_null {
+                    return None;
+                }
+                continue;
+            }
+            let micros = Span::of_interval(column.value(row)).micros();
+            if best.is_none_or(|(known, _)| micros.cmp(&known) == wanted) {
+                best = Some((micros, column.value(row)));
+            }
+        }
+        best.map(|(_, interval)| interval)
+    };
+    Ok(Arc::new((0..call.rows).map(pick).collect::<IntervalMonthDayNanoArray>()))
+}
+
+/// Plans `EXTRACT` with [`DatePart`].
+#[derive(Debug)]
+pub(crate) struct Extracts;
+
+impl ExprPlanner for Extracts {
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(ScalarUDF::new_from_impl(DatePart::default()).call(args)))
+    }
+}
+
+/// The function `date_part`.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct DatePart {
+    inner: DatePartFunc,
+}
+
+impl ScalarUDFImpl for DatePart {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let part = match (args.scalar_arguments, args.arg_fields) {
+            ([Some(part), _], [_, value]) if is_span(value.data_type()) => Part::named(part),
+            _ => None,
+        };
+        let field = self.inner.return_field_from_args(args)?;
+        Ok(match part {
+            Some(Part::Fraction(_)) => Arc::new(field.as_ref().clone().with_data_type(DOUBLE)),
+            _ => field,
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let part = match args.args.as_slice() {
+            [ColumnarValue::Scalar(part), value] if is_span(&value.data_type()) => Part::named(part),
+            _ => None,
+        };
+        let Some(part) = part else { return self.inner.invoke_with_args(args) };
+        match &args.args[1] {
+            ColumnarValue::Array(spans) => Ok(ColumnarValue::Array(part.of(spans, &args.return_field)?)),
+            ColumnarValue::Scalar(span) => {
+                let value = part.of(&span.to_array()?, &args.return_field)?;
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
+            }
+        }
+    }
+
+    fn preimage(&self, args: &[Expr], literal: &Expr, context: &SimplifyContext) -> Result<PreimageResult> {
+        self.inner.preimage(args, literal, context)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+}
+
+/// A part of a span.
+enum Part {
+    Whole(fn(Span) -> i64),
+    Fraction(fn(Span) -> f64),
+}
+
+impl Part {
+    /// The part that a text names, in DataFusion's words. None for those that spans don't have.
+    fn named(name: &ScalarValue) -> Option<Self> {
+        let name = name.try_as_str().flatten()?.trim_matches(['\'', '"']).to_lowercase();
+        Some(match (name.as_str(), name.parse::<Unit>()) {
+            ("epoch", _) => Self::Fraction(Span::seconds),
+            ("quarter" | "qtr", _) => Self::Whole(|span| span.months % 12 / 3 + 1),
+            (_, Ok(Unit::Year)) => Self::Whole(|span| span.months / 12),
+            (_, Ok(Unit::Month)) => Self::Whole(|span| span.months % 12),
+            (_, Ok(Unit::Week)) => Self::Whole(|span| span.days / 7),
+            (_, Ok(Unit::Day)) => Self::Whole(|span| span.days),
+            (_, Ok(Unit::Hour)) => Self::Whole(|span| span.time / HOUR),
+            (_, Ok(Unit::Minute)) => Self::Whole(|span| span.time % HOUR / MINUTE),
+            (_, Ok(Unit::Second)) => Self::Fraction(|span| (span.time % MINUTE) as f64 / 1e6),
+            (_, Ok(Unit::Millisecond)) => Self::Fraction(|span| (span.time % MINUTE) as f64 / 1e3),
+            (_, Ok(Unit::Microsecond)) => Self::Whole(|span| span.time % MINUTE),
+            (_, Ok(Unit::Nanosecond)) => Self::Whole(|span| span.time % MINUTE * 1000),
+            _ => return None,
+        })
+    }
+
+    /// This part of intervals or durations, in the type that was planned.
+    fn of(&self, spans: &ArrayRef, returns: &FieldRef) -> Result<ArrayRef> {
+        let parts: ArrayRef = match self {
+            Self::Fraction(part) => Arc::new(Float64Array::from(each_span(spans, |span| Ok(part(span)))?)),
+            Self::Whole(part) if *returns.data_type() == INT => {
+                Arc::new(Int64Array::from(each_span(spans, |span| Ok(part(span)))?))
+            }
+            Self::Whole(part) => {
+                let parts = each_span(spans, |span| i32::try_from(part(span)).map_err(|_| out_of_range()))?;
+                Arc::new(Int32Array::from(parts))
+            }
+        };
+        Ok(parts)
+    }
+}
+
+/// An interval, or a difference of timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    months: i64,
+    days: i64,
+    /// Microseconds beside them.
+    time: i64,
+}
+
+impl Span {
+    /// As it is written, to the next microsecond.
+    fn of_interval(interval: IntervalMonthDayNano) -> Self {
+        let IntervalMonthDayNano { months, days, nanoseconds } = interval;
+        Self { months: months.into(), days: days.into(), time: nanoseconds / 1000 + nanoseconds % 1000 / 500 }
+    }
+
+    /// In days and hours below 24.
+    fn of_duration(count: i64, unit: TimeUnit) -> Self {
+        let per_second = match unit {
+            TimeUnit::Second => 1,
+            TimeUnit::Millisecond => 1000,
+            TimeUnit::Microsecond => SECOND,
+            TimeUnit::Nanosecond => 1000 * SECOND,
+        };
+        let per_day = 86_400 * per_second;
+        // Less than a day of nanoseconds is more microseconds of them than 64 bits have.
+        let time = i128::from(count % per_day) * i128::from(SECOND) / i128::from(per_second);
+        Self { months: 0, days: count / per_day, time: time as i64 }
+    }
+
+    /// What it is compared by.
+    fn micros(self) -> i128 {
+        i128::from(30 * self.months + self.days) * i128::from(DAY) + i128::from(self.time)
+    }
+
+    /// What `epoch` is.
+    fn seconds(self) -> f64 {
+        let years = self.months / 12;
+        let beside = Self { months: self.months % 12, ..self };
+        (i128::from(years) * EPOCH_YEAR + beside.micros()) as f64 / 1e6
+    }
+}
+
+/// What `f` gives for each span of a column of intervals or durations.
+fn each_span<T>(array: &ArrayRef, f: impl Fn(Span) -> Result<T>) -> Result<Vec<Option<T>>> {
+    if let DataType::Duration(unit) = array.data_type() {
+        let counts = cast(array, &INT)?;
+        let spans = counts.as_primitive::<Int64Type>().iter();
+        return spans.map(|count| count.map(|count| f(Span::of_duration(count, *unit))).transpose()).collect();
+    }
+    let intervals = cast(array, &INTERVAL)?;
+    let spans = intervals.as_primitive::<IntervalMonthDayNanoType>().iter();
+    spans.map(|interval| interval.map(|interval| f(Span::of_interval(interval))).transpose()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(months: i32, days: i32, nanoseconds: i64) -> Span {
+        Span::of_interval(IntervalMonthDayNano { months, days, nanoseconds })
+    }
+
+    fn part(name: &str, span: Span) -> f64 {
+        match Part::named(&ScalarValue::from(name)).unwrap() {
+            Part::Whole(part) => part(span) as f64,
+            Part::Fraction(part) => part(span),
+        }
+    }
+
+    #[test]
+    fn a_month_is_thirty_days_and_a_day_twenty_four_hours() {
+        let hour = 3_600_000_000_000;
+        assert_eq!(interval(0, 0, 24 * hour).micros(), interval(0, 1, 0).micros());
+        assert_eq!(interval(0, 30, 0).micros(), interval(1, 0, 0).micros());
+        assert_eq!(interval(-1, 29, 25 * hour).micros(), i128::from(HOUR));
+        assert_eq!(Span::of_duration(86_400_000, TimeUnit::Millisecond).micros(), interval(0, 1, 0).micros());
+        assert_eq!([interval(0, 0, 1499).time, interval(0, 0, 1500).time, interval(0, 0, -1500).time], [1, 2, -2]);
+    }
+
+    #[test]
+    fn a_difference_of_timestamps_has_days_and_hours_below_twenty_four() {
+        let span = Span::of_duration(-(61 * DAY + 2 * HOUR + 3 * MINUTE + 4_500_000), TimeUnit::Microsecond);
+        let names = ["year", "months", "quarter", "day", "HOUR", "minute", "second", "milliseconds", "microseconds"];
+        let parts = names.map(|name| part(name, span));
+        assert_eq!(parts, [0.0, 0.0, 1.0, -61.0, -2.0, -3.0, -4.5, -4500.0, -4_500_000.0]);
+        assert_eq!(part("epoch", span), -5_277_784.5);
+        assert_eq!(part("epoch", interval(14, 1, 500_000_000)), 31_557_600.0 + 61.0 * 86_400.0 + 0.5);
+    }
+
+    #[test]
+    fn no_span_is_too_long_to_be_taken_apart() {
+        for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
+            for count in [i64::MIN, i64::MAX] {
+                let span = Span::of_duration(count, unit);
+                assert!(span.time.abs() < DAY, "{count} {unit:?}");
+                assert!(part("epoch", span).is_finite());
+            }
+        }
+        let longest = interval(i32::MAX, i32::MAX, i64::MAX);
+        assert!(part("epoch", longest) > 5e15 && i64::try_from(longest.micros()).is_err());
+    }
+}
