@@ -2,6 +2,7 @@
 
 mod common_tables;
 mod formats;
+mod intervals;
 mod redshift;
 mod refused;
 mod rows;

@@ -1,5 +1,5 @@
 //! Literals and operators that PostgreSQL reads otherwise than the engine: `'\x00ff'::bytea`, `'{a,b}'::text[]`,
-//! `SIMILAR TO`, `AT TIME ZONE`, timestamps.
+//! `SIMILAR TO`, `AT TIME ZONE`, timestamps, intervals.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     Ident, ObjectName, TypedString, Value, ValueWithSpan,
 };
 
-use super::{call, quoted, text_of};
+use super::{call, intervals, quoted, text_of};
 use crate::error::SqlError;
 use crate::uuids::{TO_UUID, TRY_TO_UUID};
 
@@ -24,6 +24,11 @@ pub(super) fn read(expr: &mut Expr) {
             let Some(text) = text_of(value) else { return };
             if let Some(new) = literal(text, data_type) {
                 **value = new;
+            }
+        }
+        Expr::Interval(interval) if interval.leading_field.is_none() => {
+            if let Some(text) = text_of(&interval.value).and_then(intervals::in_units) {
+                *interval.value = quoted(&text);
             }
         }
         Expr::AtTimeZone { timestamp, time_zone } => {
@@ -111,7 +116,7 @@ fn with_known_name(data_type: &mut DataType) {
     };
 }
 
-/// Bytes and arrays that are written as text.
+/// Bytes, intervals and arrays that are written as text.
 fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
     match data_type {
         DataType::Bytea => {
@@ -119,6 +124,7 @@ fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
             let is_hex = digits.len() % 2 == 0 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
             is_hex.then(|| Expr::Value(Value::HexStringLiteral(digits.to_owned()).with_empty_span()))
         }
+        DataType::Interval { .. } => intervals::in_units(text).map(|text| quoted(&text)),
         data_type if is_array(data_type) => {
             let elements = elements(text)?;
             let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
