@@ -1,6 +1,7 @@
 //! Differences between the SQL people write and the SQL the engine plans.
 
 mod common_tables;
+mod decimals;
 mod formats;
 mod intervals;
 mod redshift;
@@ -25,6 +26,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 use trino_functions::syntax::SqlDialect;
 
+pub(crate) use self::decimals::keep_digits;
 pub(crate) use self::refused::must_be_understood;
 use crate::dialect::Dialect;
 
@@ -127,6 +129,7 @@ impl VisitorMut for Meanings {
                 *expr = reworded;
             }
             values::read(expr);
+            decimals::cast_as_written(expr);
         }
         ControlFlow::Continue(())
     }

@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::averages::RoundedAverage;
 use crate::catalog::{Family::Aggregates, Function, Kind, built_in, refused};
 use crate::operators::function;
 
@@ -261,7 +262,8 @@ fn plan(name: &'static str, args: &[Expr], make: Make) -> Result<Expr> {
             slice(make(all.by(x.clone(), name == "min").only(x.clone().is_not_null()))?, n)
         }
         ("avg", [x]) => {
-            scalar("digits_of_average", vec![make(Inner::new(core::average::avg_udaf(), vec![x.clone()]))?])
+            let average = AggregateUDF::new_from_impl(RoundedAverage::of_trino());
+            make(Inner::new(Arc::new(average), vec![x.clone()]))
         }
         ("every", [x]) => make(Inner::new(core::bool_and_or::bool_and_udaf(), vec![x.clone()])),
         ("variance", [x]) => make(Inner::new(core::variance::var_samp_udaf(), vec![x.clone()])),

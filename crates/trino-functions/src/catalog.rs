@@ -11,7 +11,7 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF};
 use crate::lambda::{Lambda, LambdaFunction};
 use crate::scalar::{Body, Scalar};
 use crate::{
-    Semantics, aggregates, arrays, binary, conditional, dates, json, lambdas, maps, math, regexps, strings, sums, urls,
+    Semantics, aggregates, arrays, binary, conditional, dates, json, lambdas, maps, math, regexps, strings, urls,
 };
 
 /// What a function is about: a chapter of the reference.
@@ -103,7 +103,7 @@ impl Function {
 
 /// All functions, chapter by chapter.
 pub fn functions() -> impl Iterator<Item = &'static Function> {
-    let families: [&'static [Function]; 14] = [
+    let families: [&'static [Function]; 13] = [
         strings::FUNCTIONS,
         regexps::FUNCTIONS,
         dates::FUNCTIONS,
@@ -113,7 +113,6 @@ pub fn functions() -> impl Iterator<Item = &'static Function> {
         maps::FUNCTIONS,
         lambdas::FUNCTIONS,
         aggregates::FUNCTIONS,
-        sums::FUNCTIONS,
         urls::FUNCTIONS,
         binary::FUNCTIONS,
         math::FUNCTIONS,

@@ -17,6 +17,7 @@
 
 mod aggregates;
 mod arrays;
+mod averages;
 mod binary;
 mod casts;
 mod catalog;
@@ -82,6 +83,10 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     catalog::register(&mut state, semantics)?;
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(intervals::DatePart::default())))?;
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
+    if !is_trino {
+        let average = averages::RoundedAverage::of_datafusion();
+        state.register_udaf(Arc::new(AggregateUDF::new_from_impl(average)))?;
+    }
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
     state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;

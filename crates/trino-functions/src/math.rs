@@ -2,7 +2,7 @@
 
 mod exact;
 
-pub(crate) use exact::{DIGITS_MAX, cut, decimal, power};
+pub(crate) use exact::{DIGITS_MAX, cut, decimal, fits_decimal, power};
 
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::DataType;

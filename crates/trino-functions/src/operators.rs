@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::catalog::{self, Kind};
 use crate::lists;
-use crate::math::{DIGITS_MAX, cut, decimal, is_decimal, power};
+use crate::math::{DIGITS_MAX, cut, decimal, fits_decimal, is_decimal, power};
 use crate::scalar::{Body, Call, Given, INT, Scalar, Types, bad};
 
 /// Plans operators.
@@ -165,8 +165,9 @@ fn divide(call: &Call) -> Result<ArrayRef> {
         if right.value(row) == 0 {
             return Err(bad("division by zero"));
         }
-        let scaled = left.value(row).checked_mul(factor).ok_or_else(|| bad("decimal overflow"))?;
-        values.push(Some(cut(scaled, right.value(row), true)));
+        let scaled = left.value(row).checked_mul(factor);
+        let quotient = scaled.map(|scaled| cut(scaled, right.value(row), true)).filter(|value| fits_decimal(*value));
+        values.push(Some(quotient.ok_or_else(|| bad("decimal overflow"))?));
     }
     Ok(Arc::new(Decimal128Array::from_iter(values).with_data_type(call.returns.data_type().clone())))
 }

@@ -1,16 +1,23 @@
-//! `+`, `-` and `*` of whole numbers, `-x`, and dates as nanoseconds, which say so when they overflow.
+//! `+`, `-` and `*` of whole numbers and of decimals, `-x`, and dates as nanoseconds, which say so when they overflow; `/` of
+//! decimals, rounded.
 //!
-//! DataFusion's wrap around: the answer would be a wrong one. Here they become functions, once types are settled and before
-//! constants are computed. `sum(x + 1)` keeps its operator until the end, so that many sums of one column are computed
-//! from one, as DataFusion does; what comes of that is checked, too.
+//! DataFusion's wrap around, or give decimals more than 38 digits, which are read as fewer: the answer would be a wrong one. Its
+//! quotients of decimals are cut off. Here they become functions, once types are settled and before constants are computed.
+//! Decimals that can't outgrow 38 digits keep their operators. `sum(x + 1)` keeps its operator until the end, so that many
+//! sums of one column are computed from one, as DataFusion does; what comes of that is checked, too.
 
-use datafusion::arrow::array::{ArrayRef, Datum};
-use datafusion::arrow::compute::kernels::numeric::{add, mul, neg, sub};
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, ArrowNativeTypeOp, AsArray, Datum, Decimal128Array, new_empty_array,
+};
+use datafusion::arrow::compute::kernels::arity::try_binary;
+use datafusion::arrow::compute::kernels::numeric::{add, div, mul, neg, sub};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, internal_err};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -21,6 +28,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr_common::datum::apply;
 
+use crate::math::{DIGITS_MAX, cut, decimal, fits_decimal};
 use crate::scalar::{MICROS, bad};
 
 /// Puts functions in the place of operators that would wrap around.
@@ -90,10 +98,10 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 Operator::Plus => Operation::Add,
                 Operator::Minus => Operation::Subtract,
                 Operator::Multiply => Operation::Multiply,
+                Operator::Divide => Operation::Divide,
                 _ => return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
             };
-            let kind = left.get_type(schema)?;
-            if !kind.is_integer() || right.get_type(schema)? != kind {
+            if !operation.is_checked(&left.get_type(schema)?, &right.get_type(schema)?) {
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
             }
             (operation, vec![*left, *right])
@@ -119,15 +127,32 @@ enum Operation {
     Add,
     Subtract,
     Multiply,
+    Divide,
     Negate,
 }
 
 impl Operation {
+    /// Whether the engine's operator could answer wrong for these types.
+    fn is_checked(self, left: &DataType, right: &DataType) -> bool {
+        match (left, right) {
+            (DataType::Decimal128(..), DataType::Decimal128(_, scale)) if self == Self::Divide => *scale >= 0,
+            (DataType::Decimal128(..), DataType::Decimal128(..)) => self.digits(left, right) > i16::from(DIGITS_MAX),
+            _ => self != Self::Divide && left.is_integer() && left == right,
+        }
+    }
+
+    /// The most digits that a sum, difference or product of decimals may have.
+    fn digits(self, left: &DataType, right: &DataType) -> i16 {
+        let [(p, s), (q, t)] = [left, right].map(decimal).map(|(digits, scale)| (i16::from(digits), i16::from(scale)));
+        if self == Self::Multiply { p + q } else { s.max(t) + (p - s).max(q - t) + 1 }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Add => "add",
             Self::Subtract => "subtract",
             Self::Multiply => "multiply",
+            Self::Divide => "divide",
             Self::Negate => "negate",
         }
     }
@@ -137,17 +162,56 @@ impl Operation {
             Self::Add => '+',
             Self::Subtract | Self::Negate => '-',
             Self::Multiply => '*',
+            Self::Divide => '/',
         }
     }
 
     fn kernel(self, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
-        match self {
+        let result = match self {
             Self::Add => add(left, right),
             Self::Subtract => sub(left, right),
             Self::Multiply => mul(left, right),
+            Self::Divide => quotients(left, right),
             Self::Negate => neg(left.get().0),
-        }
+        }?;
+        must_fit(&result)?;
+        Ok(result)
     }
+}
+
+/// Divides decimals to as many digits as the engine does, halves away from zero.
+fn quotients(left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
+    let ((left, is_left_one), (right, is_right_one)) = (left.get(), right.get());
+    let kind = div(&new_empty_array(left.data_type()), &new_empty_array(right.data_type()))?.data_type().clone();
+    let (left, right) = (left.as_primitive::<Decimal128Type>(), right.as_primitive::<Decimal128Type>());
+    let digits = decimal(&kind).1 - left.scale() + right.scale();
+    let unit = 10_i128.pow_checked(digits.unsigned_abs().into())?;
+    let quotient = |value: i128, divisor: i128| match divisor {
+        0 => Err(ArrowError::DivideByZero),
+        divisor => Ok(cut(value.mul_checked(unit)?, divisor, true)),
+    };
+    let quotients: Decimal128Array = match (is_left_one, is_right_one) {
+        (true, false) if left.is_null(0) => Decimal128Array::new_null(right.len()),
+        (true, false) => right.try_unary(|divisor| quotient(left.value(0), divisor))?,
+        (false, true) if right.is_null(0) => Decimal128Array::new_null(left.len()),
+        (false, true) => left.try_unary(|value| quotient(value, right.value(0)))?,
+        _ => try_binary(left, right, quotient)?,
+    };
+    Ok(Arc::new(quotients.with_data_type(kind)))
+}
+
+/// Refuses decimals of more digits than any may have.
+fn must_fit(array: &ArrayRef) -> Result<(), ArrowError> {
+    let Some(values) = array.as_primitive_opt::<Decimal128Type>() else { return Ok(()) };
+    // Nothing is known of what is beneath a null.
+    if values.values().iter().copied().all(fits_decimal) || values.iter().flatten().all(fits_decimal) {
+        return Ok(());
+    }
+    Err(ArrowError::ArithmeticOverflow(format!("a decimal of more than {DIGITS_MAX} digits")))
+}
+
+fn is_division_by_zero(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ArrowError(error, _) if matches!(**error, ArrowError::DivideByZero))
 }
 
 /// An operator as a function.
@@ -174,7 +238,13 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        Ok(types[0].clone())
+        match types {
+            [left @ DataType::Decimal128(..), right] => {
+                let nothing = self.operation.kernel(&new_empty_array(left), &new_empty_array(right))?;
+                Ok(nothing.data_type().clone())
+            }
+            _ => Ok(types[0].clone()),
+        }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -184,8 +254,9 @@ impl ScalarUDFImpl for Checked {
             _ => return internal_err!("{} has {} arguments", self.name(), args.args.len()),
         };
         let kind = args.return_field.data_type();
-        apply(left, right, |left, right| self.operation.kernel(left, right))
-            .map_err(|_| bad(format!("{} overflow", crate::types::name(kind))))
+        apply(left, right, |left, right| self.operation.kernel(left, right)).map_err(|error| {
+            if is_division_by_zero(&error) { error } else { bad(format!("{} overflow", crate::types::name(kind))) }
+        })
     }
 
     /// As the operator it stands for.
@@ -199,5 +270,62 @@ impl ScalarUDFImpl for Checked {
             [left, right] => format!("{left} {} {right}", self.operation.sign()),
             names => format!("(- {})", names.join(", ")),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(value: i128, precision: u8, scale: i8) -> ArrayRef {
+        let array = Decimal128Array::from(vec![Some(value), None]);
+        Arc::new(array.with_precision_and_scale(precision, scale).unwrap())
+    }
+
+    fn first(operation: Operation, left: &ArrayRef, right: &ArrayRef) -> Option<i128> {
+        let result = operation.kernel(left, right).ok()?;
+        assert!(result.is_null(1));
+        Some(result.as_primitive::<Decimal128Type>().value(0))
+    }
+
+    #[test]
+    fn decimals_have_38_digits_at_most() {
+        let nines = 10_i128.pow(38) - 1;
+        assert_eq!(first(Operation::Add, &one(nines, 38, 0), &one(0, 38, 0)), Some(nines));
+        assert_eq!(first(Operation::Add, &one(nines, 38, 0), &one(1, 38, 0)), None);
+        assert_eq!(first(Operation::Subtract, &one(-nines, 38, 0), &one(1, 38, 0)), None);
+        assert_eq!(first(Operation::Add, &one(nines, 38, 0), &one(nines, 38, 0)), None);
+        assert_eq!(first(Operation::Multiply, &one(10_i128.pow(19), 20, 0), &one(10_i128.pow(19), 20, 0)), None);
+        assert_eq!(first(Operation::Multiply, &one(10_i128.pow(18), 20, 0), &one(-1, 20, 0)), Some(-10_i128.pow(18)));
+    }
+
+    #[test]
+    fn quotients_are_rounded_away_from_zero() {
+        // 2 / 3 and -2 / 3 to four digits, 1 / 8 to four digits of five.
+        assert_eq!(first(Operation::Divide, &one(2, 5, 0), &one(3, 5, 0)), Some(6667));
+        assert_eq!(first(Operation::Divide, &one(-2, 5, 0), &one(3, 5, 0)), Some(-6667));
+        assert_eq!(first(Operation::Divide, &one(1, 5, 0), &one(32, 5, 0)), Some(313));
+        assert_eq!(first(Operation::Divide, &one(1, 5, 0), &one(-32, 5, 0)), Some(-313));
+        assert_eq!(first(Operation::Divide, &one(250, 5, 2), &one(5, 3, 1)), Some(5_000_000));
+        let zero = Operation::Divide.kernel(&one(1, 5, 0), &one(0, 5, 0));
+        assert!(matches!(zero, Err(ArrowError::DivideByZero)));
+    }
+
+    #[test]
+    fn only_what_could_be_wrong_is_checked() {
+        let decimal = DataType::Decimal128;
+        for (operation, left, right, expected) in [
+            (Operation::Add, decimal(37, 10), decimal(37, 10), false),
+            (Operation::Add, decimal(38, 10), decimal(38, 10), true),
+            (Operation::Subtract, decimal(30, 0), decimal(20, 10), true),
+            (Operation::Multiply, decimal(15, 2), decimal(23, 2), false),
+            (Operation::Multiply, decimal(20, 2), decimal(20, 2), true),
+            (Operation::Divide, decimal(5, 2), decimal(5, 2), true),
+            (Operation::Divide, DataType::Int64, DataType::Int64, false),
+            (Operation::Add, DataType::Int64, DataType::Int64, true),
+            (Operation::Add, DataType::Float64, DataType::Float64, false),
+        ] {
+            assert_eq!(operation.is_checked(&left, &right), expected, "{operation:?} {left} {right}");
+        }
     }
 }

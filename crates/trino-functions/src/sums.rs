@@ -1,13 +1,16 @@
-//! `sum` of whole numbers, which says so when it overflows, and the digits of `avg`.
+//! `sum` of whole numbers and of decimals, which says so when it overflows.
 //!
-//! DataFusion's `sum` wraps around: a large sum would be a wrong one. All other sums are DataFusion's.
+//! DataFusion's `sum` wraps around: a large sum would be a wrong one. All other sums are DataFusion's, also those of decimals
+//! that are short enough.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array};
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, FieldRef, Int64Type};
-use datafusion::error::Result;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
+use datafusion::arrow::compute::sum_checked;
+use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, FieldRef, Int64Type};
+use datafusion::common::internal_err;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -18,17 +21,11 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
-use crate::catalog::{Family::Inner, Function, scalar};
-use crate::math::{DIGITS_MAX, cut, power};
-use crate::scalar::{Body, Call, Given, Types, bad};
+use crate::math::{DIGITS_MAX, fits_decimal, is_decimal};
+use crate::scalar::bad;
 
-pub(crate) const FUNCTIONS: &[Function] = &[scalar(
-    Inner,
-    &["digits_of_average"],
-    "digits_of_average(x) → double or decimal",
-    "An average of decimals with the digits that they have: what avg gives",
-    Body::new(types_average, average),
-)];
+/// 10^10 decimals of so many digits have a sum of 38 at most: more rows are not added up in one question.
+const SAFE_DIGITS: u8 = 28;
 
 /// The aggregate `sum`.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
@@ -37,8 +34,11 @@ pub(crate) struct ExactSum {
 }
 
 /// Whether these are the sums that are done here.
-fn is_whole(args: &AccumulatorArgs) -> bool {
-    args.return_field.data_type() == &DataType::Int64 && !args.is_distinct
+fn may_overflow(args: &AccumulatorArgs) -> bool {
+    match args.expr_fields.first().map(|field| field.data_type()) {
+        Some(DataType::Decimal128(digits, _)) => *digits > SAFE_DIGITS,
+        _ => args.return_type() == &DataType::Int64,
+    }
 }
 
 impl AggregateUDFImpl for ExactSum {
@@ -59,11 +59,20 @@ impl AggregateUDFImpl for ExactSum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        if is_whole(&args) { Ok(Box::new(WholeSum::default())) } else { self.inner.accumulator(args) }
+        let kind = args.return_type().clone();
+        match (may_overflow(&args), args.is_distinct) {
+            (false, _) => self.inner.accumulator(args),
+            (true, false) => Ok(one_sum(kind)),
+            (true, true) => Ok(Box::new(DistinctSum { values: self.inner.accumulator(args)?, kind })),
+        }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        if is_whole(&args) { Ok(Box::new(WholeSum::default())) } else { self.inner.create_sliding_accumulator(args) }
+        if may_overflow(&args) && !args.is_distinct {
+            Ok(one_sum(args.return_type().clone()))
+        } else {
+            self.inner.create_sliding_accumulator(args)
+        }
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -71,7 +80,13 @@ impl AggregateUDFImpl for ExactSum {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        if is_whole(&args) { Ok(whole_sums()) } else { self.inner.create_groups_accumulator(args) }
+        if !may_overflow(&args) {
+            return self.inner.create_groups_accumulator(args);
+        }
+        match args.return_type() {
+            DataType::Int64 => Ok(checked_sums::<Int64Type>(&DataType::Int64, i64::checked_add, whole_overflow)),
+            kind => Ok(decimal_sums(kind)),
+        }
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -94,12 +109,28 @@ impl AggregateUDFImpl for ExactSum {
         literal: &Expr,
         is_left: bool,
     ) -> Result<Option<Expr>> {
+        // DataFusion counts the rows in the type of the literal: as decimal(2, 1) there are nine at most.
+        if matches!(literal, Expr::Literal(value, _) if is_decimal(&value.data_type())) {
+            return Ok(None);
+        }
         self.inner.simplify_expr_op_literal(call, argument, operator, literal, is_left)
     }
 }
 
-fn overflow<T>() -> Result<T> {
-    Err(bad("bigint overflow: the sum is too large, cast what is summed to decimal(38, 0)"))
+fn whole_overflow() -> DataFusionError {
+    bad("bigint overflow: the sum is too large, cast what is summed to decimal(38, 0)")
+}
+
+/// That a sum of decimals, or a part of one, has more digits than any decimal.
+pub(crate) fn decimal_overflow() -> DataFusionError {
+    bad(format!("decimal overflow: the sum has more than {DIGITS_MAX} digits"))
+}
+
+fn one_sum(kind: DataType) -> Box<dyn Accumulator> {
+    match kind {
+        DataType::Int64 => Box::new(WholeSum::default()),
+        kind => Box::new(DecimalSum { total: DecimalTotal::default(), kind }),
+    }
 }
 
 /// One sum, over all rows or over those of a window. 2^64 values can't overflow it.
@@ -158,7 +189,7 @@ impl Accumulator for WholeSum {
         if self.values == 0 {
             return Ok(ScalarValue::Int64(None));
         }
-        i64::try_from(self.sum).map_or_else(|_| overflow(), |sum| Ok(ScalarValue::Int64(Some(sum))))
+        i64::try_from(self.sum).map_or_else(|_| Err(whole_overflow()), |sum| Ok(ScalarValue::Int64(Some(sum))))
     }
 
     fn size(&self) -> usize {
@@ -166,33 +197,154 @@ impl Accumulator for WholeSum {
     }
 }
 
-/// The sums of many groups, and whether one of them overflowed.
-struct WholeSums<A> {
-    inner: A,
-    overflowed: Arc<AtomicBool>,
+/// What a column of decimals adds up to, and how many there are.
+#[derive(Debug, Default)]
+pub(crate) struct DecimalTotal {
+    pub(crate) sum: i128,
+    pub(crate) values: u64,
 }
 
-fn whole_sums() -> Box<dyn GroupsAccumulator> {
-    let overflowed = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&overflowed);
-    let add = move |sum: &mut i64, value: i64| {
-        let (new, is_over) = sum.overflowing_add(value);
-        *sum = new;
-        if is_over {
-            flag.store(true, Ordering::Relaxed);
-        }
-    };
-    let inner = PrimitiveGroupsAccumulator::<Int64Type, _>::new(&DataType::Int64, add);
-    Box::new(WholeSums { inner, overflowed })
-}
+impl DecimalTotal {
+    pub(crate) fn add(&mut self, array: &ArrayRef) -> Result<()> {
+        self.values += (array.len() - array.null_count()) as u64;
+        self.add_sums(array)
+    }
 
-impl<A: GroupsAccumulator> WholeSums<A> {
-    fn checked<T>(&self, done: T) -> Result<T> {
-        if self.overflowed.load(Ordering::Relaxed) { overflow() } else { Ok(done) }
+    /// Adds sums of other rows: how many those were is told elsewhere.
+    pub(crate) fn add_sums(&mut self, array: &ArrayRef) -> Result<()> {
+        self.sum = self.sum.checked_add(decimal_sum(array)?).ok_or_else(decimal_overflow)?;
+        Ok(())
+    }
+
+    pub(crate) fn take_back(&mut self, array: &ArrayRef) -> Result<()> {
+        self.values -= (array.len() - array.null_count()) as u64;
+        self.sum = self.sum.checked_sub(decimal_sum(array)?).ok_or_else(decimal_overflow)?;
+        Ok(())
     }
 }
 
-impl<A: GroupsAccumulator> GroupsAccumulator for WholeSums<A> {
+/// The sum of a column of decimals.
+pub(crate) fn decimal_sum(array: &ArrayRef) -> Result<i128> {
+    let sum = sum_checked(array.as_primitive::<Decimal128Type>()).map_err(|_| decimal_overflow())?;
+    Ok(sum.unwrap_or_default())
+}
+
+/// One sum of decimals, over all rows or over those of a window.
+#[derive(Debug)]
+struct DecimalSum {
+    total: DecimalTotal,
+    kind: DataType,
+}
+
+impl Accumulator for DecimalSum {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.total.add(&values[0])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.total.take_back(&values[0])
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![self.evaluate()?])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        if !fits_decimal(self.total.sum) {
+            return Err(decimal_overflow());
+        }
+        let sum = (self.total.values > 0).then_some(self.total.sum);
+        ScalarValue::new_primitive::<Decimal128Type>(sum, &self.kind)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+}
+
+/// The sum of different values, which DataFusion keeps.
+#[derive(Debug)]
+struct DistinctSum {
+    values: Box<dyn Accumulator>,
+    kind: DataType,
+}
+
+/// The values that a `DISTINCT` aggregate of DataFusion has kept.
+pub(crate) fn distinct_values(kept: &mut dyn Accumulator) -> Result<ArrayRef> {
+    match kept.state()?.as_slice() {
+        [ScalarValue::List(list)] if list.len() == 1 => Ok(list.value(0)),
+        other => internal_err!("different values are kept as {other:?}"),
+    }
+}
+
+impl Accumulator for DistinctSum {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.values.update_batch(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.values.merge_batch(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.values.state()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let values = distinct_values(self.values.as_mut())?;
+        let mut sum = one_sum(self.kind.clone());
+        sum.update_batch(&[values])?;
+        sum.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.values.size()
+    }
+}
+
+/// The sums of many groups, and whether one of them overflowed.
+struct CheckedSums<A> {
+    inner: A,
+    overflowed: Arc<AtomicBool>,
+    overflow: fn() -> DataFusionError,
+}
+
+/// Sums of decimals of one type.
+pub(crate) fn decimal_sums(kind: &DataType) -> Box<dyn GroupsAccumulator> {
+    let add = |sum: i128, value: i128| sum.checked_add(value).filter(|sum| fits_decimal(*sum));
+    checked_sums::<Decimal128Type>(kind, add, decimal_overflow)
+}
+
+fn checked_sums<T: ArrowPrimitiveType + Send>(
+    kind: &DataType,
+    add: impl Fn(T::Native, T::Native) -> Option<T::Native> + Send + Sync + 'static,
+    overflow: fn() -> DataFusionError,
+) -> Box<dyn GroupsAccumulator> {
+    let overflowed = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&overflowed);
+    let add = move |sum: &mut T::Native, value: T::Native| match add(*sum, value) {
+        Some(new) => *sum = new,
+        None => flag.store(true, Ordering::Relaxed),
+    };
+    let inner = PrimitiveGroupsAccumulator::<T, _>::new(kind, add);
+    Box::new(CheckedSums { inner, overflowed, overflow })
+}
+
+impl<A: GroupsAccumulator> CheckedSums<A> {
+    fn checked<T>(&self, done: T) -> Result<T> {
+        if self.overflowed.load(Ordering::Relaxed) { Err((self.overflow)()) } else { Ok(done) }
+    }
+}
+
+impl<A: GroupsAccumulator> GroupsAccumulator for CheckedSums<A> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -236,29 +388,51 @@ impl<A: GroupsAccumulator> GroupsAccumulator for WholeSums<A> {
     }
 }
 
-/// DataFusion's average of decimals has so many digits more behind the point, the rest cut off.
-const AVERAGE_DIGITS: i8 = 4;
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::Decimal128Array;
 
-fn types_average(given: &Given) -> Result<Types> {
-    let [kind] = given.types else { return given.refuse() };
-    let returns = match kind {
-        DataType::Decimal128(precision, scale) if *scale >= AVERAGE_DIGITS => {
-            // Of the longest it is not known how many digits there were.
-            let fewer = if *precision == DIGITS_MAX { DIGITS_MAX } else { precision - AVERAGE_DIGITS.unsigned_abs() };
-            DataType::Decimal128(fewer, scale - AVERAGE_DIGITS)
-        }
-        other => other.clone(),
-    };
-    Ok(Types::new(vec![kind.clone()], returns))
-}
+    use super::*;
 
-/// Rounds an average of decimals to the digits that they have.
-fn average(call: &Call) -> Result<ArrayRef> {
-    if call.args[0].data_type() == call.returns.data_type() {
-        return Ok(Arc::clone(&call.args[0]));
+    const KIND: DataType = DataType::Decimal128(38, 0);
+    const NINES: i128 = 10_i128.pow(38) - 1;
+
+    fn column(values: &[i128]) -> ArrayRef {
+        Arc::new(Decimal128Array::from_iter_values(values.iter().copied()).with_data_type(KIND))
     }
-    let unit = power(AVERAGE_DIGITS)?;
-    let values = call.args[0].as_primitive::<Decimal128Type>().iter();
-    let rounded = values.map(|value| value.map(|value| cut(value, unit, true)));
-    Ok(Arc::new(Decimal128Array::from_iter(rounded).with_data_type(call.returns.data_type().clone())))
+
+    #[test]
+    fn sums_of_more_than_38_digits_are_refused() {
+        let sum = |values: &[i128]| {
+            let mut sum = one_sum(KIND);
+            sum.update_batch(&[column(values)])?;
+            sum.evaluate()
+        };
+        assert_eq!(sum(&[NINES - 1, 1]).unwrap(), ScalarValue::Decimal128(Some(NINES), 38, 0));
+        assert_eq!(sum(&[NINES, -NINES]).unwrap(), ScalarValue::Decimal128(Some(0), 38, 0));
+        assert_eq!(sum(&[]).unwrap(), ScalarValue::Decimal128(None, 38, 0));
+        for too_large in [&[NINES, 1][..], &[NINES, NINES], &[-NINES, -NINES]] {
+            assert!(sum(too_large).is_err(), "{too_large:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_out_of_a_window_is_taken_back() {
+        let mut sum = one_sum(KIND);
+        sum.update_batch(&[column(&[1, 2, 3])]).unwrap();
+        sum.retract_batch(&[column(&[1, 2])]).unwrap();
+        assert_eq!(sum.evaluate().unwrap(), ScalarValue::Decimal128(Some(3), 38, 0));
+        sum.retract_batch(&[column(&[3])]).unwrap();
+        assert_eq!(sum.evaluate().unwrap(), ScalarValue::Decimal128(None, 38, 0));
+    }
+
+    #[test]
+    fn the_sum_of_one_group_may_be_too_large() {
+        let mut sums = decimal_sums(&KIND);
+        sums.update_batch(&[column(&[NINES, NINES - 1, 1])], &[0, 1, 1], None, 2).unwrap();
+        let all = sums.evaluate(EmitTo::All).unwrap();
+        assert_eq!(all.as_primitive::<Decimal128Type>().values(), &[NINES, NINES]);
+        let mut sums = decimal_sums(&KIND);
+        assert!(sums.update_batch(&[column(&[NINES, NINES, 1])], &[0, 1, 1], None, 2).is_err());
+    }
 }

@@ -1,7 +1,7 @@
 //! Trino's types: their names, how they are written, and the Arrow types behind them.
 //!
-//! JSON is text whose field says `arrow.json`. `varchar(5)` is text whose field tells the length, and `timestamp(3)` one of
-//! microseconds whose field tells how many digits it has behind the second; only casts look at them.
+//! JSON is text whose field says `arrow.json`. `varchar(5)` and `char(5)` are text whose field tells the length, and
+//! `timestamp(3)` one of microseconds whose field tells how many digits it has behind the second; only casts look at them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -152,7 +152,10 @@ impl TypePlanner for Types {
     fn plan_type_field(&self, kind: &Ast) -> Result<Option<FieldRef>> {
         Ok(match kind {
             Ast::JSON => Some(json_field()),
-            Ast::Varchar(Some(CharacterLength::IntegerLength { length, .. })) => Some(Arc::new(text_of(*length))),
+            Ast::Varchar(Some(CharacterLength::IntegerLength { length, .. }))
+            | Ast::Char(Some(CharacterLength::IntegerLength { length, .. }))
+            | Ast::Character(Some(CharacterLength::IntegerLength { length, .. })) => Some(Arc::new(text_of(*length))),
+            Ast::Char(None) | Ast::Character(None) => Some(Arc::new(text_of(1))),
             Ast::Timestamp(digits, zone) => {
                 let is_zoned = matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz);
                 Some(Arc::new(timestamp_of(*digits, is_zoned.then_some(ZONE))))

@@ -312,6 +312,7 @@ fn bad_text(text: &str) -> Option<SqlError> {
     let has_digits_only = |marks: &str| value.bytes().all(|byte| byte.is_ascii_digit() || marks.contains(byte as char));
     let (code, is) = match kind.as_str() {
         "bigint" | "integer" if value.parse::<i128>().is_ok() => ("22003", "out of range for type"),
+        "numeric" if has_digits_only("+-.") && value.parse::<f64>().is_ok() => ("22003", "out of range for type"),
         "date" | "time" if has_digits_only("-:. ") => ("22008", "no"),
         "date" | "time" => ("22007", "no"),
         _ => ("22P02", "no"),
@@ -414,13 +415,14 @@ fn shortened(text: &str) -> &str {
 
 /// Types by their SQL names.
 fn readable(text: &str) -> String {
-    const TYPES: [(&str, &str); 10] = [
+    const TYPES: [(&str, &str); 11] = [
         ("Date32", "date"),
         ("Time64(ns)", "time"),
         ("Time64(Nanosecond)", "time"),
         ("Int64", "bigint"),
         ("Int32", "integer"),
         ("Float64", "double precision"),
+        ("Decimal128(38, 10)", "numeric"),
         ("Utf8View", "text"),
         ("Utf8", "text"),
         ("Boolean", "boolean"),

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, WriteOp};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType as SqlType, ExactNumberInfo, Expr, Ident, Insert, ObjectName, SetExpr, Statement as Ast,
-    TableObject, UnaryOperator, Value, ValueWithSpan,
+    Expr, Ident, Insert, ObjectName, SelectItem, SetExpr, Statement as Ast, TableObject, Value,
 };
 use lacus_core::layout::PartitionField;
 use lacus_core::{Kind, TableName};
@@ -25,7 +23,7 @@ use super::overwrite::{Fixed, add_to_rows, add_to_values, replaced, take_fixed, 
 use super::questions::{Columns, question, target_name};
 use crate::error::{SqlError, explain};
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
-use crate::rewrite::call;
+use crate::rewrite::{call, keep_digits};
 use crate::session::{plan_parsed, prepared, with_types};
 use crate::stated_name::StatedName;
 use crate::statement::Statement;
@@ -176,6 +174,7 @@ async fn insert(
         false => None,
     };
     insert.overwrite = false;
+    keep_all_digits(&mut insert, &places, &now);
     if let Some(question) = insert.source.take_if(|source| !matches!(source.body.as_ref(), SetExpr::Values(_))) {
         // By itself: as a part of an INSERT, the engine casts all VALUES in it to the columns of the table.
         let question = Parsed::Statement(Box::new(Ast::Query(question)));
@@ -199,7 +198,6 @@ async fn insert(
     insert.after_columns = Vec::new();
     read_uuids(&mut insert, &places, &now);
     must_be_no_text_for_bytes(&insert, &places, &now)?;
-    keep_digits(&mut insert, &places, &now);
     let columns_only = format!("{}{COLUMNS_ONLY}", name.table());
     let parts = [name.database(), &columns_only].map(|part| Ident::with_quote('"', part));
     insert.table = TableObject::TableName(ObjectName::from(parts.to_vec()));
@@ -278,30 +276,27 @@ fn must_match(insert: &Insert, columns: usize) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// The engine takes a number with a point for a fraction, of some 16 digits. For a `numeric` column it is read as a text.
-fn keep_digits(insert: &mut Insert, places: &[usize], state: &TableState) {
-    let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else { return };
-    for (column, &place) in places.iter().enumerate() {
-        let DataType::Decimal128(digits, scale) = *state.arrow_schema.field(place).data_type() else { continue };
-        let kind = ExactNumberInfo::PrecisionAndScale(digits.into(), scale.into());
-        for value in values.rows.iter_mut().filter_map(|row| row.content.get_mut(column)) {
-            if let Some(text) = number_with_point(value) {
-                let expr = Box::new(Expr::value(Value::SingleQuotedString(text)));
-                let data_type = SqlType::Numeric(kind);
-                *value = Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None };
-            }
+/// Keeps all digits of the numbers that `VALUES`, or a `SELECT`, has for columns of decimals.
+fn keep_all_digits(insert: &mut Insert, places: &[usize], state: &TableState) {
+    match insert.source.as_mut().map(|source| source.body.as_mut()) {
+        Some(SetExpr::Values(values)) => {
+            values.rows.iter_mut().for_each(|row| keep_digits_of(row.content.iter_mut(), places, state));
         }
+        Some(SetExpr::Select(select)) => {
+            // Behind a `*` nobody knows yet which columns are meant.
+            let values = select.projection.iter_mut().map_while(|item| match item {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+                _ => None,
+            });
+            keep_digits_of(values, places, state);
+        }
+        _ => {}
     }
 }
 
-fn number_with_point(value: &Expr) -> Option<String> {
-    match value {
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => number_with_point(expr).map(|digits| format!("-{digits}")),
-        Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) => {
-            let is_plain = text.bytes().all(|letter| letter.is_ascii_digit() || letter == b'.');
-            (is_plain && text.contains('.')).then(|| text.clone())
-        }
-        _ => None,
+fn keep_digits_of<'a>(values: impl Iterator<Item = &'a mut Expr>, places: &[usize], state: &TableState) {
+    for (value, &place) in values.zip(places) {
+        keep_digits(value, state.arrow_schema.field(place).data_type());
     }
 }
 
@@ -401,7 +396,8 @@ fn committed(table: &Table) -> Arc<TableState> {
 
 fn columns_of<'a>(name: &'a TableName, table: &Table, state: &'a TableState) -> Columns<'a> {
     let names = state.arrow_schema.fields().iter().map(|field| field.name().as_str()).collect();
-    Columns { table: name, called: name.table().to_owned(), names, is_delivered: table.is_delivered() }
+    let kinds = state.arrow_schema.fields().iter().map(|field| field.data_type()).collect();
+    Columns { table: name, called: name.table().to_owned(), names, kinds, is_delivered: table.is_delivered() }
 }
 
 /// What the rows of a table are partitioned by.

@@ -4,6 +4,7 @@
 //! ([`FILE`](crate::numbered::FILE), [`ROW`](crate::numbered::ROW); null if none does), `MERGE` with what is to be done, and then with all
 //! columns of the row that comes. Expressions are those of the statement, with their positions in the text.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, BinaryOperator, CaseWhen, Delete, Expr, FromTable, Ident, Join, JoinConstraint,
@@ -17,6 +18,7 @@ use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 
 use crate::error::SqlError;
 use crate::numbered::{FILE, NUMBERED, ROW};
+use crate::rewrite::keep_digits;
 use crate::stated_name::StatedName;
 
 /// The column of a `MERGE` that says what is to be done with the row: see [`Doing`].
@@ -40,6 +42,8 @@ pub(super) struct Columns<'a> {
     pub(super) called: String,
     /// All columns, in order.
     pub(super) names: Vec<&'a str>,
+    /// What is in them.
+    pub(super) kinds: Vec<&'a DataType>,
     /// Whether a stream delivers to it: its system columns say where a row came from, and stay.
     pub(super) is_delivered: bool,
 }
@@ -76,7 +80,8 @@ pub(super) fn target_name(statement: &Ast) -> Result<StatedName, SqlError> {
 /// For what lacus does not do, and for columns that are not there.
 pub(super) fn question(statement: Ast, columns: &Columns<'_>) -> Result<Ast, SqlError> {
     let (target, alias) = numbered(target(&statement)?.clone(), columns.table);
-    let columns = &Columns { called: alias.value.clone(), names: columns.names.clone(), ..*columns };
+    let (names, kinds) = (columns.names.clone(), columns.kinds.clone());
+    let columns = &Columns { called: alias.value.clone(), names, kinds, ..*columns };
     let select = match statement {
         Ast::Delete(delete) => deleting(delete, target, &alias)?,
         Ast::Update(update) => updating(update, target, &alias, columns)?,
@@ -256,7 +261,7 @@ fn assigned(assignments: Vec<Assignment>, columns: &Columns<'_>) -> Result<Vec<O
             );
         };
         let index = columns.place(name)?;
-        if values[index].replace(value_or_default(value)).is_some() {
+        if values[index].replace(columns.value(index, value)).is_some() {
             return Err(SqlError::invalid("42701", format!("column \"{}\" is set twice", columns.names[index])));
         }
     }
@@ -275,7 +280,7 @@ fn inserted(names: &[ObjectName], values: Vec<Expr>, columns: &Columns<'_>) -> R
     }
     let mut row = vec![null(); columns.names.len()];
     for (place, value) in places.into_iter().zip(values) {
-        row[place] = value_or_default(value);
+        row[place] = columns.value(place, value);
     }
     Ok(row)
 }
@@ -316,16 +321,21 @@ impl Columns<'_> {
         (0..self.names.len()).filter(|place| !self.is_kept(*place)).collect()
     }
 
+    /// What a statement gives a column. There are no defaults: `DEFAULT` is null.
+    fn value(&self, place: usize, mut value: Expr) -> Expr {
+        match &value {
+            Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => {
+                null()
+            }
+            _ => {
+                keep_digits(&mut value, self.kinds[place]);
+                value
+            }
+        }
+    }
+
     fn is_kept(&self, place: usize) -> bool {
         self.is_delivered && [RESCUED, RECEIVED_AT, PARTITION, OFFSET].contains(&self.names[place])
-    }
-}
-
-/// There are no defaults: `DEFAULT` is null.
-fn value_or_default(value: Expr) -> Expr {
-    match &value {
-        Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => null(),
-        _ => value,
     }
 }
 

@@ -11,6 +11,12 @@ use crate::scalar::{Call, DOUBLE, Double, Given, INT, Int, Types, bad, column, m
 
 /// The most digits of a decimal.
 pub(crate) const DIGITS_MAX: u8 = 38;
+const TOO_LARGE: u128 = 10_u128.pow(DIGITS_MAX as u32);
+
+/// Whether a decimal has no more digits than any may have: there is room for some more in its bytes.
+pub(crate) fn fits_decimal(value: i128) -> bool {
+    value.unsigned_abs() < TOO_LARGE
+}
 
 /// A type that the functions here work on.
 fn worked(kind: &DataType) -> Option<DataType> {
@@ -192,7 +198,8 @@ fn real_digits(x: f64, digits: i64, is_rounded: bool) -> f64 {
 
 /// Divides, halves away from zero or cut off.
 pub(crate) fn cut(value: i128, unit: i128, is_rounded: bool) -> i128 {
-    let (whole, rest) = (value / unit, value % unit);
+    let whole = value / unit;
+    let rest = value - whole * unit;
     if is_rounded && rest.unsigned_abs() >= unit.unsigned_abs().div_ceil(2) && rest != 0 {
         let is_negative = (value < 0) != (unit < 0);
         return whole + if is_negative { -1 } else { 1 };
