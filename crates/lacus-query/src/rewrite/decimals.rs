@@ -10,6 +10,8 @@ use super::quoted;
 
 /// The digits of a whole number that the engine certainly keeps.
 const WHOLE_DIGITS: usize = 18;
+/// The most digits of a text that becomes a decimal. More than these don't change how it is rounded.
+const READ_DIGITS: usize = 76;
 
 /// Lets a cast to a decimal see what is written: `'1.005'::numeric(10, 2)`.
 pub(super) fn cast_as_written(expr: &mut Expr) {
@@ -41,7 +43,8 @@ fn number(expr: &Expr) -> Option<String> {
         }
         Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) => {
             let is_plain = text.bytes().all(|letter| letter.is_ascii_digit() || letter == b'.');
-            (is_plain && (text.contains('.') || text.len() > WHOLE_DIGITS)).then(|| text.clone())
+            let is_long = text.contains('.') || text.len() > WHOLE_DIGITS;
+            (is_plain && is_long && text.len() <= READ_DIGITS).then(|| text.clone())
         }
         _ => None,
     }
