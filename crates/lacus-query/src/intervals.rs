@@ -157,7 +157,12 @@ fn whole(value: f64, most: f64) -> Option<i64> {
 mod tests {
     use super::{IntervalMonthDayNano, Operation, scaled};
 
-    fn check(operation: Operation, (months, days, micros): (i32, i32, i64), number: f64, expected: Option<(i32, i32, i64)>) {
+    fn check(
+        operation: Operation,
+        (months, days, micros): (i32, i32, i64),
+        number: f64,
+        expected: Option<(i32, i32, i64)>,
+    ) {
         let interval = |months, days, micros: i64| IntervalMonthDayNano { months, days, nanoseconds: micros * 1_000 };
         let found = scaled(interval(months, days, micros), operation, number);
         assert_eq!(found, expected.map(|(months, days, micros)| interval(months, days, micros)));

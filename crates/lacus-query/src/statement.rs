@@ -36,9 +36,7 @@ use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
 use crate::transactions::Transaction;
 use crate::views::{CreateView, DropViews};
-use crate::writing::{
-    Write, plainly, question_of, quote_partitions, read_external_schema, write_no_data, write_types,
-};
+use crate::writing::{Write, plainly, question_of, quote_partitions, read_external_schema, write_no_data, write_types};
 
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;

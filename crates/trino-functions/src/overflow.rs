@@ -8,9 +8,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, ArrowNativeTypeOp, AsArray, Datum, Decimal128Array, new_empty_array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, Datum, Decimal128Array, new_empty_array};
 use datafusion::arrow::compute::kernels::arity::try_binary;
 use datafusion::arrow::compute::kernels::numeric::{add, div, mul, neg, sub};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, TimeUnit};

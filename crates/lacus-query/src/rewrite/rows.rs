@@ -7,8 +7,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArguments, Query, SelectItem, SetExpr, TableFactor, UnaryOperator,
-    visit_expressions,
+    BinaryOperator, Expr, FunctionArguments, Query, SelectItem, SetExpr, TableFactor, UnaryOperator, visit_expressions,
 };
 
 use super::{call, case, expression, plain, within};

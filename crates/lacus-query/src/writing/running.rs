@@ -496,12 +496,7 @@ impl Job {
     }
 
     /// Sends what the question answers. Says how many rows of a `MERGE` there were something to be done with.
-    async fn answer(
-        &self,
-        plan: Question,
-        shape: Shape,
-        send: &mpsc::Sender<Piece>,
-    ) -> Result<u64, SqlError> {
+    async fn answer(&self, plan: Question, shape: Shape, send: &mpsc::Sender<Piece>) -> Result<u64, SqlError> {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
         let mut rows = RunningPlan::begin(plan, &self.state, &self.allowance).map_err(explained)?;
         let mut done = 0;

@@ -48,7 +48,8 @@ fn statements() -> Vec<(&'static str, String, &'static str)> {
         ),
         (
             "a cross join that is summed up",
-            "SELECT sum(sin(a.x * b.x)) FROM generate_series(1, 100000) a(x), generate_series(1, 100000) b(x)".to_owned(),
+            "SELECT sum(sin(a.x * b.x)) FROM generate_series(1, 100000) a(x), generate_series(1, 100000) b(x)"
+                .to_owned(),
             "57014",
         ),
         ("a series without end", format!("SELECT count(*) FROM {}", series(i64::MAX as u64)), "57014"),
