@@ -24,12 +24,19 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::dates::written;
 use crate::math::is_decimal;
 use crate::scalar::{MICROS, bad, is_text};
 use crate::{json, lists, types};
 
 pub(crate) fn register(state: &mut SessionState, is_trino: bool) -> Result<()> {
     state.register_function_rewrite(Arc::new(Casts { is_trino }))
+}
+
+/// A cast of a text to dates or timestamps, for rules that come behind the one of casts.
+pub(crate) fn read_as(text: Expr, kind: DataType, is_trino: bool) -> Expr {
+    let function = TrinoCast { is_trino, ..TrinoCast::new(Arc::new(Field::new("", kind, true)), false) };
+    ScalarUDF::new_from_impl(function).call(vec![text])
 }
 
 /// Puts a function in the place of each cast that DataFusion does otherwise.
@@ -70,13 +77,16 @@ impl Casts {
         let is_rounded = to.is_integer() && (from.is_floating() || is_decimal(from));
         // DataFusion alone writes a T between day and time.
         let is_timestamp = is_text(to) && matches!(from, DataType::Timestamp(..));
+        // DataFusion alone reads no time without seconds.
+        let is_read = is_text(from) && matches!(to, DataType::Timestamp(..) | DataType::Date32);
         is_rounded
             || is_timestamp
+            || is_read
             || self.is_trino
                 && from != to
                 && match to {
                     kind if is_text(kind) => !is_text(from) && !from.is_integer() && !from.is_null(),
-                    DataType::Boolean | DataType::Date32 => is_text(from),
+                    DataType::Boolean => is_text(from),
                     DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => !from.is_null(),
                     _ => false,
                 }
@@ -85,9 +95,11 @@ impl Casts {
 
 /// Whether it is a timestamp that is written without a fraction of a second: it is a `timestamp(0)` to Trino.
 fn is_whole_second(expr: &Expr) -> bool {
-    let Expr::Cast(Cast { expr, field }) = expr else { return false };
-    let Expr::Literal(text, _) = expr.as_ref() else { return false };
-    matches!(field.data_type(), DataType::Timestamp(..))
+    // The cast is one of ours by now.
+    let Expr::ScalarFunction(call) = expr else { return false };
+    let Some(cast) = call.func.inner().downcast_ref::<TrinoCast>() else { return false };
+    let [Expr::Literal(text, _)] = call.args.as_slice() else { return false };
+    matches!(cast.target.data_type(), DataType::Timestamp(..))
         && text.try_as_str().flatten().is_some_and(|text| !text.contains('.'))
 }
 
@@ -162,6 +174,8 @@ impl ScalarUDFImpl for TrinoCast {
 
 impl TrinoCast {
     fn convert(&self, array: &ArrayRef, source: &Field) -> Result<ArrayRef> {
+        let moments = self.moments(array, source)?;
+        let array = moments.as_ref().unwrap_or(array);
         let texts = match array.data_type() {
             DataType::Timestamp(..) if !is_text(self.target.data_type()) => None,
             DataType::Timestamp(..) if !self.is_trino => Some(postgres_timestamps(array)?),
@@ -175,6 +189,22 @@ impl TrinoCast {
             return Ok(cast(&texts, &types::bare(self.target.data_type()))?);
         }
         Ok(cast(&convert(array, source, &self.target)?, &types::bare(self.target.data_type()))?)
+    }
+
+    /// The dates or timestamps that texts are, if they are cast to those.
+    fn moments(&self, array: &ArrayRef, source: &Field) -> Result<Option<ArrayRef>> {
+        if !is_text(array.data_type()) || types::is_json(source) {
+            return Ok(None);
+        }
+        match self.target.data_type() {
+            DataType::Timestamp(_, zone) => {
+                let keeps_clocks = !self.is_trino;
+                let reading = written::Reading { zone: zone.as_deref(), keeps_clocks, is_try: self.is_try };
+                written::timestamps(array, reading).map(Some)
+            }
+            DataType::Date32 if !self.is_trino => written::dates(array, self.is_try).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Null for each row that fails.

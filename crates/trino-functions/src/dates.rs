@@ -5,6 +5,7 @@
 
 mod redshift;
 mod units;
+pub(crate) mod written;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -306,6 +307,9 @@ fn fixed(text: &str) -> Option<FixedOffset> {
         _ => return None,
     };
     let digits = digits.replace(':', "");
+    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
     let (hours, minutes) = match digits.len() {
         1 | 2 => (digits.parse::<i32>().ok()?, 0),
         4 => (digits[..2].parse::<i32>().ok()?, digits[2..].parse::<i32>().ok()?),

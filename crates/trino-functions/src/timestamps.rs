@@ -14,6 +14,7 @@ use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use datafusion::scalar::ScalarValue;
 
+use crate::casts::read_as;
 use crate::comparisons::compared;
 use crate::scalar::{MICROS, is_text};
 
@@ -40,7 +41,7 @@ impl FunctionRewrite for Timestamps {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
                 self.meet_interval(left, right, schema)? || self.meet_interval(right, left, schema)?
             }
-            other => compared(other).is_some_and(|compared| meet(compared, schema)),
+            other => compared(other).is_some_and(|compared| meet(compared, schema, self.is_trino)),
         };
         Ok(match in_micros(&expr, schema) {
             Some(kind) => Transformed::yes(cast(expr, kind)),
@@ -94,7 +95,7 @@ fn in_micros(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 
 /// Brings timestamps of other units, and dates and texts that are compared with timestamps, to microseconds. Whether there were
 /// any.
-fn meet(compared: Vec<&mut Expr>, schema: &DFSchema) -> bool {
+fn meet(compared: Vec<&mut Expr>, schema: &DFSchema, is_trino: bool) -> bool {
     // What has no type yet, such as a parameter, is left to the engine.
     let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
     let mut zones = types.iter().flatten().filter_map(|kind| match kind {
@@ -111,7 +112,9 @@ fn meet(compared: Vec<&mut Expr>, schema: &DFSchema) -> bool {
             Some(kind) if *kind == DataType::Date32 || is_text(kind) => zone.clone(),
             _ => continue,
         };
-        *expr = cast(std::mem::take(expr), DataType::Timestamp(TimeUnit::Microsecond, zone));
+        let (given, wanted) = (std::mem::take(expr), DataType::Timestamp(TimeUnit::Microsecond, zone));
+        let is_written = kind.as_ref().is_some_and(is_text);
+        *expr = if is_written { read_as(given, wanted, is_trino) } else { cast(given, wanted) };
         is_changed = true;
     }
     is_changed

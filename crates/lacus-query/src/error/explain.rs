@@ -313,8 +313,8 @@ fn bad_text(text: &str) -> Option<SqlError> {
     let (code, is) = match kind.as_str() {
         "bigint" | "integer" if value.parse::<i128>().is_ok() => ("22003", "out of range for type"),
         "numeric" if has_digits_only("+-.") && value.parse::<f64>().is_ok() => ("22003", "out of range for type"),
-        "date" | "time" if has_digits_only("-:. ") => ("22008", "no"),
-        "date" | "time" => ("22007", "no"),
+        "date" | "time" | "timestamp" if has_digits_only("-:. ") => ("22008", "no"),
+        "date" | "time" | "timestamp" => ("22007", "no"),
         _ => ("22P02", "no"),
     };
     let message = format!("\"{value}\" is {is} {kind}");
