@@ -18,9 +18,9 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as Ast, TableAliasColumnDef, TableFactor,
-    Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as Ast,
+    TableAliasColumnDef, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
@@ -71,7 +71,7 @@ pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
             }
             trino_functions::syntax::rewrite(ast, dialect.semantics());
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
-            let _done: ControlFlow<()> = ast.visit(&mut Escapes);
+            let _done: ControlFlow<()> = ast.visit(&mut Escapes { has_backslash: dialect != Dialect::Athena });
             let _done: ControlFlow<()> = ast.visit(&mut Meanings { is_postgres: dialect != Dialect::Athena });
             subqueries::as_values_in_assignments(ast);
         }
@@ -270,7 +270,10 @@ fn tell_apart(body: &mut SetExpr) {
 }
 
 /// The engine knows no escape but the backslash: `LIKE '50!%' ESCAPE '!'` is `LIKE '50\%'`.
-struct Escapes;
+struct Escapes {
+    /// Whether a backslash escapes where no `ESCAPE` is: not in Trino.
+    has_backslash: bool,
+}
 
 impl VisitorMut for Escapes {
     type Break = ();
@@ -279,6 +282,9 @@ impl VisitorMut for Escapes {
         let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr else {
             return ControlFlow::Continue(());
         };
+        if escape_char.is_none() && !self.has_backslash {
+            **pattern = without_escapes(pattern);
+        }
         let escape = escape_char.as_ref().and_then(|escape| match &escape.value {
             Value::SingleQuotedString(text) => text.chars().next().filter(|letter| letter.len_utf8() == text.len()),
             _ => None,
@@ -289,6 +295,23 @@ impl VisitorMut for Escapes {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// A pattern in which a backslash is one, where backslashes escape.
+fn without_escapes(pattern: &Expr) -> Expr {
+    let pattern = match pattern {
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) => {
+            let value = Value::SingleQuotedString(text.replace('\\', "\\\\"));
+            return Expr::Value(ValueWithSpan { value, span: *span });
+        }
+        // A parameter has no type of its own there.
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }) => {
+            let (expr, data_type) = (Box::new(pattern.clone()), DataType::Varchar(None));
+            Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None }
+        }
+        _ => pattern.clone(),
+    };
+    replace(pattern, "\\", "\\\\")
 }
 
 /// A pattern in which backslashes escape, made of one in which another letter does.

@@ -87,6 +87,7 @@ impl Casts {
                 && match to {
                     kind if is_text(kind) => !is_text(from) && !from.is_integer() && !from.is_null(),
                     DataType::Boolean => is_text(from),
+                    DataType::Timestamp(_, None) => matches!(from, DataType::Timestamp(_, Some(_))),
                     DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => !from.is_null(),
                     _ => false,
                 }
@@ -174,7 +175,11 @@ impl ScalarUDFImpl for TrinoCast {
 
 impl TrinoCast {
     fn convert(&self, array: &ArrayRef, source: &Field) -> Result<ArrayRef> {
-        let moments = self.moments(array, source)?;
+        let is_written = is_text(array.data_type()) && !types::is_json(source);
+        if is_written && !self.is_trino && types::is_json(&self.target) {
+            return json::parsed(array);
+        }
+        let moments = self.moments(array, is_written)?;
         let array = moments.as_ref().unwrap_or(array);
         let texts = match array.data_type() {
             DataType::Timestamp(..) if !is_text(self.target.data_type()) => None,
@@ -191,18 +196,18 @@ impl TrinoCast {
         Ok(cast(&convert(array, source, &self.target)?, &types::bare(self.target.data_type()))?)
     }
 
-    /// The dates or timestamps that texts are, if they are cast to those.
-    fn moments(&self, array: &ArrayRef, source: &Field) -> Result<Option<ArrayRef>> {
-        if !is_text(array.data_type()) || types::is_json(source) {
-            return Ok(None);
-        }
-        match self.target.data_type() {
-            DataType::Timestamp(_, zone) => {
+    /// The dates or timestamps that are meant, where the engine takes others.
+    fn moments(&self, array: &ArrayRef, is_written: bool) -> Result<Option<ArrayRef>> {
+        match (array.data_type(), self.target.data_type()) {
+            (_, DataType::Timestamp(_, zone)) if is_written => {
                 let keeps_clocks = !self.is_trino;
                 let reading = written::Reading { zone: zone.as_deref(), keeps_clocks, is_try: self.is_try };
                 written::timestamps(array, reading).map(Some)
             }
-            DataType::Date32 if !self.is_trino => written::dates(array, self.is_try).map(Some),
+            (_, DataType::Date32) if is_written && !self.is_trino => written::dates(array, self.is_try).map(Some),
+            (DataType::Timestamp(_, Some(zone)), DataType::Timestamp(_, None)) if self.is_trino => {
+                crate::dates::shown(array, zone).map(Some)
+            }
             _ => Ok(None),
         }
     }

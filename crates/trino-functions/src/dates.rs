@@ -347,6 +347,18 @@ impl Zone {
     }
 }
 
+/// What clocks in their zone show at moments.
+pub(crate) fn shown(moments: &ArrayRef, zone_name: &str) -> Result<ArrayRef> {
+    let zone = zone(zone_name)?;
+    let moments = cast(moments, &zoned(zone_name))?;
+    let values = moments.as_primitive::<TimestampMicrosecondType>().iter().map(|value| {
+        let Some(value) = value else { return Ok(None) };
+        let utc = naive(value).ok_or_else(|| bad("the timestamp is out of range"))?;
+        Ok(Some(micros(zone.local(utc))))
+    });
+    Ok(Arc::new(values.collect::<Result<TimestampMicrosecondArray>>()?))
+}
+
 /// A timestamp type with a zone.
 fn zoned(zone: &str) -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(zone.into()))

@@ -4,8 +4,9 @@
 mod convert;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::error::Result;
@@ -83,11 +84,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "Text as JSON; an error if it is none",
         Body::new(
             |g| exactly(g, &[TEXT], 1, TEXT).map(Types::json),
-            |call| {
-                map1::<Text, Text>(call, |text| {
-                    canonical(text).map(Some).map_err(|_| bad(format!("'{}' is not JSON", start(text))))
-                })
-            },
+            |call| parsed(&call.args[0]),
         ),
     ),
     scalar(
@@ -133,6 +130,14 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
     refused(Json, &["json_object", "json_array"], "CAST(map(ARRAY[…], ARRAY[…]) AS JSON)"),
 ];
+
+/// Texts as JSON.
+pub(crate) fn parsed(texts: &ArrayRef) -> Result<ArrayRef> {
+    let texts = cast(texts, &TEXT)?;
+    let parse = |text: &str| canonical(text).map_err(|_| bad(format!("'{}' is not JSON", start(text))));
+    let values = texts.as_string::<i32>().iter().map(|text| text.map(parse).transpose());
+    Ok(Arc::new(values.collect::<Result<StringArray>>()?))
+}
 
 fn start(text: &str) -> String {
     text.chars().take(60).collect()

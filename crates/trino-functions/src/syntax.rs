@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    BinaryOperator, CaseWhen, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, LambdaFunction, LambdaFunctionParameter,
     LambdaSyntax, LimitClause, ObjectName, OneOrManyWithParens, Query, SetExpr, Statement, TableFactor, TableWithJoins,
     Value, VisitMut, VisitorMut,
@@ -205,7 +205,8 @@ fn is_word(token: &TokenWithSpan, words: &[&str]) -> bool {
 /// Writes what the engine has no plan for with what it has: `if` as `CASE`, `try` with a lambda, a join with `UNNEST`
 /// in parentheses.
 ///
-/// With [`Semantics::Trino`] also `TIMESTAMP '… Europe/Berlin'` and `AT TIME ZONE`, which the engine reads otherwise.
+/// With [`Semantics::Trino`] also `TIMESTAMP '… Europe/Berlin'`, `JSON '…'`, `DECIMAL '…'` and `AT TIME ZONE`, which the engine
+/// reads otherwise.
 pub fn rewrite(statement: &mut Statement, semantics: Semantics) {
     // The visitor never breaks off.
     let _done: ControlFlow<()> = statement.visit(&mut Rewrite { is_trino: semantics == Semantics::Trino });
@@ -229,7 +230,7 @@ impl VisitorMut for Rewrite {
             use_all(lambda);
         }
         if self.is_trino
-            && let Some(new) = zoned(expr)
+            && let Some(new) = zoned(expr).or_else(|| typed(expr))
         {
             *expr = new;
         }
@@ -321,6 +322,31 @@ fn zoned(expr: &mut Expr) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// `JSON '{"a": 1}'` is what stands in the text, and `DECIMAL '10.00'` has the digits that it is written with.
+fn typed(expr: &Expr) -> Option<Expr> {
+    let Expr::TypedString(literal) = expr else { return None };
+    let Value::SingleQuotedString(text) = &literal.value.value else { return None };
+    match literal.data_type {
+        DataType::JSON => Some(function("json_parse", vec![Expr::Value(literal.value.clone())])),
+        DataType::Decimal(ExactNumberInfo::None) => {
+            let mut literal = literal.clone();
+            literal.data_type = DataType::Decimal(written_digits(text)?);
+            Some(Expr::TypedString(literal))
+        }
+        _ => None,
+    }
+}
+
+/// How many digits a decimal is written with, and how many of them behind the point.
+fn written_digits(text: &str) -> Option<ExactNumberInfo> {
+    let (whole, behind) = text.split_once('.').unwrap_or((text, ""));
+    let whole = whole.strip_prefix(['-', '+']).unwrap_or(whole);
+    let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
+    let (scale, count) = (i64::try_from(behind.len()).ok()?, (whole.len() + behind.len()) as u64);
+    let is_decimal = is_number(whole) && is_number(behind) && (1..=38).contains(&count);
+    is_decimal.then_some(ExactNumberInfo::PrecisionAndScale(count, scale))
 }
 
 /// The local time and the zone behind it, if there is one: after the clock, and no part of it.
