@@ -6,6 +6,7 @@ mod formats;
 mod intervals;
 mod redshift;
 mod refused;
+mod regexps;
 mod rows;
 mod shared_columns;
 mod sorting;
@@ -72,7 +73,7 @@ pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
             trino_functions::syntax::rewrite(ast, dialect.semantics());
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
             let _done: ControlFlow<()> = ast.visit(&mut Escapes { has_backslash: dialect != Dialect::Athena });
-            let _done: ControlFlow<()> = ast.visit(&mut Meanings { is_postgres: dialect != Dialect::Athena });
+            let _done: ControlFlow<()> = ast.visit(&mut Meanings { dialect });
             subqueries::as_values_in_assignments(ast);
         }
         Parsed::Explain(explain) => rewrite(&mut explain.statement, dialect),
@@ -82,8 +83,14 @@ pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
 
 /// What the engine reads otherwise than SQL means it, or not at all.
 struct Meanings {
+    dialect: Dialect,
+}
+
+impl Meanings {
     /// Whether the dialect is PostgreSQL's where that and Trino's differ.
-    is_postgres: bool,
+    fn is_postgres(&self) -> bool {
+        self.dialect != Dialect::Athena
+    }
 }
 
 impl VisitorMut for Meanings {
@@ -91,7 +98,7 @@ impl VisitorMut for Meanings {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         common_tables::name_columns(query);
-        sorting::by_expressions(query, self.is_postgres);
+        sorting::by_expressions(query, self.is_postgres());
         ControlFlow::Continue(())
     }
 
@@ -124,10 +131,11 @@ impl VisitorMut for Meanings {
         }
         values::similar(expr);
         values::tried(expr);
-        if self.is_postgres {
+        if self.is_postgres() {
             if let Some(reworded) = formats::reworded(expr) {
                 *expr = reworded;
             }
+            regexps::read(expr, self.dialect);
             values::read(expr);
             decimals::cast_as_written(expr);
         }
@@ -299,19 +307,20 @@ impl VisitorMut for Escapes {
 
 /// A pattern in which a backslash is one, where backslashes escape.
 fn without_escapes(pattern: &Expr) -> Expr {
-    let pattern = match pattern {
-        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) => {
-            let value = Value::SingleQuotedString(text.replace('\\', "\\\\"));
-            return Expr::Value(ValueWithSpan { value, span: *span });
-        }
-        // A parameter has no type of its own there.
-        Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }) => {
-            let (expr, data_type) = (Box::new(pattern.clone()), DataType::Varchar(None));
-            Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None }
-        }
-        _ => pattern.clone(),
-    };
-    replace(pattern, "\\", "\\\\")
+    if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) = pattern {
+        let value = Value::SingleQuotedString(text.replace('\\', "\\\\"));
+        return Expr::Value(ValueWithSpan { value, span: *span });
+    }
+    replace(as_text(pattern), "\\", "\\\\")
+}
+
+/// A text to be an argument, where a parameter would have no type.
+fn as_text(text: &Expr) -> Expr {
+    if !matches!(text, Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. })) {
+        return text.clone();
+    }
+    let (expr, data_type) = (Box::new(text.clone()), DataType::Varchar(None));
+    Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None }
 }
 
 /// A pattern in which backslashes escape, made of one in which another letter does.

@@ -58,11 +58,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     scalar(
         RegularExpressions,
         &["regexp_count"],
-        "regexp_count(text, pattern) → bigint",
+        "regexp_count(text, pattern[, start[, flags]]) → bigint",
         "How many matches there are",
-        Body::new(|g| exactly(g, &[TEXT, TEXT], 2, INT), count),
-    )
-    .in_trino(),
+        Body::new(|g| exactly(g, &[TEXT, TEXT, INT, TEXT], 2, INT), count),
+    ),
     scalar(
         RegularExpressions,
         &["regexp_position"],
@@ -214,7 +213,22 @@ fn check_groups(pattern: &Regex, with: &str) -> Result<()> {
 
 fn count(call: &Call) -> Result<ArrayRef> {
     let mut last = Last::new(compile);
-    map2::<Text, Text, Int>(call, |text, pattern| Ok(Some(last.get(pattern)?.find_iter(text).count() as i64)))
+    let mut count = |text: &str, pattern: &str, start: i64, flags: &str| {
+        if start < 1 {
+            return Err(bad("regexp_count: the start must be positive"));
+        }
+        let from = text.char_indices().nth(start as usize - 1).map_or(text.len(), |(from, _)| from);
+        let found = match flags {
+            "" => last.get(pattern)?.find_iter(&text[from..]).count(),
+            flags => last.get(&format!("(?{flags}){pattern}"))?.find_iter(&text[from..]).count(),
+        };
+        Ok(Some(found as i64))
+    };
+    match call.args.len() {
+        2 => map2::<Text, Text, Int>(call, |text, pattern| count(text, pattern, 1, "")),
+        3 => map3::<Text, Text, Int, Int>(call, |text, pattern, start| count(text, pattern, start, "")),
+        _ => map4::<Text, Text, Int, Text, Int>(call, count),
+    }
 }
 
 fn position(call: &Call) -> Result<ArrayRef> {

@@ -176,6 +176,13 @@ fn rewritten(function: &mut Function) -> Option<Expr> {
         ("dlog1", [_]) => renamed(function, "ln"),
         ("dlog10", [_]) => renamed(function, "log10"),
         ("sha2", [value, bits]) => digest(value, bits),
+        // All matches, not the first one.
+        ("regexp_replace", [text, pattern]) => {
+            Some(call("regexp_replace", vec![text.clone(), pattern.clone(), quoted(""), quoted("g")]))
+        }
+        ("regexp_replace", [text, pattern, with]) => {
+            Some(call("regexp_replace", vec![text.clone(), pattern.clone(), with.clone(), quoted("g")]))
+        }
         ("json_extract_path_text", [json, names @ ..]) if !names.is_empty() => {
             let names = names.iter().map(|name| Some(format!("[\"{}\"]", escaped(text_of(name)?))));
             Some(at_path(json, &names.collect::<Option<String>>()?))

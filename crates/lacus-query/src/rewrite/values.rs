@@ -212,7 +212,7 @@ pub(super) fn is_known_pattern(pattern: &Expr, escape: Option<&ValueWithSpan>) -
 }
 
 /// The text that is written there: also in parentheses, as `E'…'` or `$$…$$`, and with its type.
-fn written(expr: &Expr) -> Option<&str> {
+pub(super) fn written(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Nested(inner) => written(inner),
         Expr::Cast {

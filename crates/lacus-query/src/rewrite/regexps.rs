@@ -1,0 +1,118 @@
+//! Regular expressions as PostgreSQL reads them: `.` is any letter, also one that ends a line, and `regexp_replace` knows groups as
+//! `\1` and the whole match as `\&`. To the engine `$1` is a group, too.
+
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
+
+use super::values::written;
+use super::{as_text, quoted, replace};
+use crate::dialect::Dialect;
+
+/// Functions whose second argument is a pattern.
+const WITH_PATTERNS: [&str; 6] =
+    ["regexp_replace", "regexp_match", "regexp_like", "regexp_count", "regexp_instr", "regexp_substr"];
+/// A group that no pattern has, of which nothing is written.
+const NO_GROUP: &str = "${no_group}";
+
+/// Reads patterns, and what is put in the place of matches, as PostgreSQL does. Redshift's groups are `$1`.
+pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
+    use BinaryOperator::{PGRegexIMatch, PGRegexMatch, PGRegexNotIMatch, PGRegexNotMatch};
+    match expr {
+        Expr::BinaryOp {
+            op: PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch, right: pattern, ..
+        } => **pattern = over_lines(pattern),
+        Expr::Function(function) => {
+            let [part] = function.name.0.as_slice() else { return };
+            let Some(name) = part.as_ident().map(|name| name.value.to_lowercase()) else { return };
+            let FunctionArguments::List(list) = &mut function.args else { return };
+            if !WITH_PATTERNS.contains(&name.as_str()) {
+                return;
+            }
+            if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(pattern))) = list.args.get_mut(1) {
+                *pattern = over_lines(pattern);
+            }
+            if name == "regexp_replace"
+                && dialect == Dialect::Lacus
+                && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(with))) = list.args.get_mut(2)
+            {
+                *with = replacement(with);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The pattern with dots that are ends of lines, too. That is said behind a `^`, which the engine looks for to be faster.
+fn over_lines(pattern: &Expr) -> Expr {
+    match written(pattern) {
+        Some(text) if !text.contains('.') => pattern.clone(),
+        Some(text) => match text.strip_prefix('^') {
+            Some(rest) => quoted(&format!("^(?s){rest}")),
+            None => quoted(&format!("(?s){text}")),
+        },
+        None => Expr::BinaryOp {
+            left: Box::new(quoted("(?s)")),
+            op: BinaryOperator::StringConcat,
+            right: Box::new(Expr::Nested(Box::new(pattern.clone()))),
+        },
+    }
+}
+
+fn replacement(with: &Expr) -> Expr {
+    match written(with) {
+        Some(text) => quoted(&with_groups(text)),
+        None => replace(replace(as_text(with), "$", "$$"), "\\&", "${0}"),
+    }
+}
+
+/// `\1` and `\&` as `${1}` and `${0}`; what else there is stands for itself.
+fn with_groups(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match (letter, letters.peek().copied()) {
+            ('$', _) => written.push_str("$$"),
+            ('\\', Some('&')) => {
+                letters.next();
+                written.push_str("${0}");
+            }
+            ('\\', Some(digit @ '1'..='9')) => {
+                letters.next();
+                written.extend(['$', '{', digit, '}']);
+            }
+            ('\\', behind) => {
+                if behind == Some('\\') {
+                    letters.next();
+                }
+                written.push('\\');
+                // The engine would take both for a group.
+                if letters.peek().is_some_and(char::is_ascii_digit) {
+                    written.push_str(NO_GROUP);
+                }
+            }
+            (letter, _) => written.push(letter),
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_groups;
+
+    #[test]
+    fn groups_are_written_as_the_engine_reads_them() {
+        for (text, expected) in [
+            ("x", "x"),
+            ("$1", "$$1"),
+            ("\\1", "${1}"),
+            ("\\12", "${1}2"),
+            ("<\\&>", "<${0}>"),
+            ("\\\\", "\\"),
+            ("\\\\1", "\\${no_group}1"),
+            ("\\0", "\\${no_group}0"),
+            ("a\\b\\", "a\\b\\"),
+        ] {
+            assert_eq!(with_groups(text), expected, "{text}");
+        }
+    }
+}
