@@ -200,9 +200,8 @@ impl TrinoCast {
     fn moments(&self, array: &ArrayRef, is_written: bool) -> Result<Option<ArrayRef>> {
         match (array.data_type(), self.target.data_type()) {
             (_, DataType::Timestamp(_, zone)) if is_written => {
-                let keeps_clocks = !self.is_trino;
-                let reading = written::Reading { zone: zone.as_deref(), keeps_clocks, is_try: self.is_try };
-                written::timestamps(array, reading).map(Some)
+                let (zone, is_postgres) = (zone.as_deref(), !self.is_trino);
+                written::timestamps(array, written::Reading { zone, is_postgres, is_try: self.is_try }).map(Some)
             }
             (_, DataType::Date32) if is_written && !self.is_trino => written::dates(array, self.is_try).map(Some),
             (DataType::Timestamp(_, Some(zone)), DataType::Timestamp(_, None)) if self.is_trino => {

@@ -334,15 +334,28 @@ impl Zone {
 
     /// When clocks show this; the first time if twice, an hour on if never.
     pub(crate) fn utc(&self, local: NaiveDateTime) -> NaiveDateTime {
+        self.when(local, false)
+    }
+
+    /// As PostgreSQL has it: the second time if clocks show this twice.
+    pub(crate) fn last_utc(&self, local: NaiveDateTime) -> NaiveDateTime {
+        self.when(local, true)
+    }
+
+    fn when(&self, local: NaiveDateTime, is_last: bool) -> NaiveDateTime {
         match self {
             Self::Fixed(offset) => local - chrono::Duration::seconds(offset.local_minus_utc().into()),
-            Self::Named(zone) => match zone.from_local_datetime(&local).earliest() {
-                Some(moment) => moment.naive_utc(),
-                None => {
-                    let before = self.offset(local - chrono::Duration::days(1));
-                    local - chrono::Duration::seconds(before.into())
+            Self::Named(zone) => {
+                let moments = zone.from_local_datetime(&local);
+                let moment = if is_last { moments.latest() } else { moments.earliest() };
+                match moment {
+                    Some(moment) => moment.naive_utc(),
+                    None => {
+                        let before = self.offset(local - chrono::Duration::days(1));
+                        local - chrono::Duration::seconds(before.into())
+                    }
                 }
-            },
+            }
         }
     }
 }

@@ -136,7 +136,8 @@ fn convert(call: &Call) -> Result<ArrayRef> {
             return Ok(None);
         }
         let moment = source.micros(row).and_then(naive).ok_or_else(|| bad("convert_timezone: out of range"))?;
-        let utc = if place == 2 && !source.has_zone() { last_from.get(from.value(row))?.utc(moment) } else { moment };
+        let is_local = place == 2 && !source.has_zone();
+        let utc = if is_local { last_from.get(from.value(row))?.last_utc(moment) } else { moment };
         Ok(Some(micros(last_to.get(to.value(row))?.local(utc))))
     })
 }
@@ -164,6 +165,6 @@ fn at_zone(call: &Call) -> Result<ArrayRef> {
         }
         let moment = source.micros(row).and_then(naive).ok_or_else(|| bad("the timestamp is out of range"))?;
         let zone: &Zone = last.get(names.value(row))?;
-        Ok(Some(micros(if source.has_zone() { zone.local(moment) } else { zone.utc(moment) })))
+        Ok(Some(micros(if source.has_zone() { zone.local(moment) } else { zone.last_utc(moment) })))
     })
 }

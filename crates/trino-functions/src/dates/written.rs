@@ -23,9 +23,9 @@ const YEAR_MAX: i32 = 262_000;
 pub(crate) struct Reading<'a> {
     /// The zone of the timestamps, and of texts without one.
     pub(crate) zone: Option<&'a str>,
-    /// Whether timestamps without a zone are what clocks show, whatever zone a text has, as in PostgreSQL. If not, they are in
-    /// UTC.
-    pub(crate) keeps_clocks: bool,
+    /// Whether, as in PostgreSQL, timestamps without a zone are what clocks show, whatever zone a text has, and an hour that is
+    /// there twice is the second one. If not, such timestamps are in UTC, and the hour is the first one.
+    pub(crate) is_postgres: bool,
     /// Whether a text that is none becomes null.
     pub(crate) is_try: bool,
 }
@@ -36,7 +36,7 @@ pub(crate) fn timestamps(texts: &ArrayRef, reading: Reading<'_>) -> Result<Array
     let texts = cast(texts, &TEXT)?;
     let values = texts.as_string::<i32>().iter().map(|text| {
         let Some(text) = text else { return Ok(None) };
-        match moment(text, own, reading.keeps_clocks) {
+        match moment(text, own, reading.is_postgres) {
             None if !reading.is_try => Err(none_of("timestamp", text)),
             moment => Ok(moment),
         }
@@ -64,15 +64,16 @@ fn none_of(kind: &str, text: &str) -> DataFusionError {
 }
 
 /// Microseconds since 1970, of a text that is in a zone of its own or in this one.
-fn moment(text: &str, own: Option<Zone>, keeps_clocks: bool) -> Option<i64> {
+fn moment(text: &str, own: Option<Zone>, is_postgres: bool) -> Option<i64> {
     let written = Written::of(text)?;
     let local = i64::from(written.day) * DAY_MICROS + written.clock;
     let zone = match own {
-        None if keeps_clocks => None,
+        None if is_postgres => None,
         own => written.zone.or(own),
     };
     match zone {
         None => Some(local),
+        Some(zone) if is_postgres => Some(micros(zone.last_utc(naive(local)?))),
         Some(zone) => Some(micros(zone.utc(naive(local)?))),
     }
 }
@@ -230,6 +231,9 @@ mod tests {
         is("2024-07-31 10:00", utc, "2024-07-31 10:00");
         is("2024-07-31 10:00", zone("Europe/Berlin").ok(), "2024-07-31 08:00");
         is("2024-07-31 10:00+02", None, "2024-07-31 08:00");
+        is("2024-10-27 02:30 Europe/Berlin", utc, "2024-10-27 00:30");
+        let last = moment("2024-10-27 02:30 Europe/Berlin", utc, true);
+        assert_eq!(last, moment("2024-10-27 01:30", None, true));
         assert_eq!(moment("1970-01-02", utc, true), naive(86_400_000_000).map(micros));
     }
 }
