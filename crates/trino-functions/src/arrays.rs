@@ -11,7 +11,10 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
 
 use crate::casts::text;
-use crate::catalog::{Family::Arrays, Function, built_in, refused, scalar};
+use crate::catalog::{
+    Family::{Arrays, Inner},
+    Function, built_in, refused, scalar,
+};
 use crate::lists;
 use crate::scalar::{
     BOOL, Body, Bool, Call, Given, INT, Int, Kind, TEXT, Text, Types, array_of, bad, column, each, is_text,
@@ -48,9 +51,16 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         &["array_remove"],
         "array_remove(array, value) → array",
         "Without all that equal a value",
-        Body::new(|g| value_types(g, DataType::Null), remove),
+        Body::new(|g| value_types(g, DataType::Null), |call| remove(call, false)),
     )
     .in_trino(),
+    scalar(
+        Inner,
+        &["array_without"],
+        "array_without(array, value)",
+        "`array_remove` as in PostgreSQL: null is a value as others are",
+        Body::new(|g| value_types(g, DataType::Null), |call| remove(call, true)),
+    ),
     scalar(
         Arrays,
         &["array_distinct"],
@@ -259,12 +269,12 @@ fn position(call: &Call) -> Result<ArrayRef> {
     search::<Int>(call, |found, _| Some(found.map_or(0, |at| at as i64 + 1)))
 }
 
-fn remove(call: &Call) -> Result<ArrayRef> {
+fn remove(call: &Call, takes_null: bool) -> Result<ArrayRef> {
     let (list, value) = (lists::list(&call.args[0])?, &call.args[1]);
     let (elements, wanted) = lists::comparable_pair(list.values(), value)?;
     lists::pick(list.values(), &lists::element(call.returns.data_type())?, call.rows, |row, picks| {
         picks.extend(lists::range(list, row).filter(|at| elements.row(*at) != wanted.row(row)).map(Some));
-        Ok(list.is_valid(row) && value.is_valid(row))
+        Ok(list.is_valid(row) && (takes_null || value.is_valid(row)))
     })
 }
 

@@ -19,6 +19,7 @@ mod aggregates;
 mod arrays;
 mod averages;
 mod binary;
+mod booleans;
 mod casts;
 mod catalog;
 mod comparisons;
@@ -92,5 +93,8 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;
     state.register_function_rewrite(Arc::new(timestamps::Timestamps { is_trino }))?;
     state.register_function_rewrite(Arc::new(intervals::Intervals { is_trino }))?;
+    if !is_trino {
+        state.register_function_rewrite(Arc::new(booleans::Booleans))?;
+    }
     Ok(state)
 }

@@ -9,7 +9,10 @@ use datafusion::error::Result;
 use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::catalog::{Family::Strings, Function, built_in, refused, scalar};
+use crate::catalog::{
+    Family::{Inner, Strings},
+    Function, built_in, refused, scalar,
+};
 use crate::lists;
 use crate::scalar::{
     BOOL, BYTES, Body, Bool, Bytes, Call, Given, INT, Int, TEXT, Text, Types, array_of, bad, column, each, exactly,
@@ -99,6 +102,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "replace(text, what[, with]) → varchar",
         "All `what` replaced, or removed",
         Body::new(|g| exactly(g, &[TEXT, TEXT, TEXT], 2, TEXT), replace),
+    ),
+    scalar(
+        Inner,
+        &["replace_all"],
+        "replace_all(text, what, with)",
+        "`replace` as in PostgreSQL: nothing is replaced where `what` is empty",
+        Body::new(|g| exactly(g, &[TEXT, TEXT, TEXT], 3, TEXT), replace_all),
     ),
     scalar(Strings, &["reverse"], "reverse(text or array) → same", "Back to front", Body::new(reverse_types, reverse)),
     scalar(
@@ -347,6 +357,12 @@ fn replace(call: &Call) -> Result<ArrayRef> {
     }
     map3::<Text, Text, Text, Text>(call, |text, what, with| {
         Ok(Some(if what.is_empty() { between(text, with) } else { text.replace(what, with) }))
+    })
+}
+
+fn replace_all(call: &Call) -> Result<ArrayRef> {
+    map3::<Text, Text, Text, Text>(call, |text, what, with| {
+        Ok(Some(if what.is_empty() { text.to_owned() } else { text.replace(what, with) }))
     })
 }
 

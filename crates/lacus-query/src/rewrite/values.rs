@@ -94,8 +94,9 @@ fn as_postgres(function: &Function) -> Option<&'static str> {
     let FunctionArguments::List(list) = &function.args else { return None };
     match (part.as_ident()?.value.to_lowercase().as_str(), list.args.len()) {
         ("log", 1) => Some("log10"),
-        ("array_remove", 2) => Some("array_remove_all"),
+        ("array_remove", 2) => Some("array_without"),
         ("array_replace", 3) => Some("array_replace_all"),
+        ("replace", 3) => Some("replace_all"),
         ("regexp_substr", 2) => Some("regexp_extract"),
         _ => None,
     }
