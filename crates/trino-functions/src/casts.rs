@@ -34,9 +34,10 @@ pub(crate) fn register(state: &mut SessionState, is_trino: bool) -> Result<()> {
 }
 
 /// A cast of a text to dates or timestamps, for rules that come behind the one of casts.
-pub(crate) fn read_as(text: Expr, kind: DataType, is_trino: bool) -> Expr {
+pub(crate) fn read_as(text: Expr, kind: DataType, is_trino: bool) -> Result<Expr> {
     let function = TrinoCast { is_trino, ..TrinoCast::new(Arc::new(Field::new("", kind, true)), false) };
-    ScalarUDF::new_from_impl(function).call(vec![text])
+    function.check(&text)?;
+    Ok(ScalarUDF::new_from_impl(function).call(vec![text]))
 }
 
 /// Puts a function in the place of each cast that DataFusion does otherwise.
@@ -62,6 +63,7 @@ impl FunctionRewrite for Casts {
         }
         let is_whole = self.is_trino && is_whole_second(inner);
         let function = TrinoCast { is_trino: self.is_trino, is_whole, ..TrinoCast::new(Arc::clone(target), is_try) };
+        function.check(inner)?;
         Ok(Transformed::yes(ScalarUDF::new_from_impl(function).call(vec![inner.as_ref().clone()])))
     }
 }
@@ -174,6 +176,20 @@ impl ScalarUDFImpl for TrinoCast {
 }
 
 impl TrinoCast {
+    /// In PostgreSQL a text that stands in the statement and is no date or timestamp fails, whether there are rows or not.
+    fn check(&self, inner: &Expr) -> Result<()> {
+        let is_moment = matches!(self.target.data_type(), DataType::Timestamp(..) | DataType::Date32);
+        if let Expr::Literal(value, _) = inner
+            && is_moment
+            && is_text(&value.data_type())
+            && !self.is_trino
+            && !self.is_try
+        {
+            self.convert(&value.to_array()?, &Field::new("", value.data_type(), true))?;
+        }
+        Ok(())
+    }
+
     fn convert(&self, array: &ArrayRef, source: &Field) -> Result<ArrayRef> {
         let is_written = is_text(array.data_type()) && !types::is_json(source);
         if is_written && !self.is_trino && types::is_json(&self.target) {

@@ -41,7 +41,10 @@ impl FunctionRewrite for Timestamps {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
                 self.meet_interval(left, right, schema)? || self.meet_interval(right, left, schema)?
             }
-            other => compared(other).is_some_and(|compared| meet(compared, schema, self.is_trino)),
+            other => match compared(other) {
+                Some(compared) => meet(compared, schema, self.is_trino)?,
+                None => false,
+            },
         };
         Ok(match in_micros(&expr, schema) {
             Some(kind) => Transformed::yes(cast(expr, kind)),
@@ -95,14 +98,14 @@ fn in_micros(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 
 /// Brings timestamps of other units, and dates and texts that are compared with timestamps, to microseconds. Whether there were
 /// any.
-fn meet(compared: Vec<&mut Expr>, schema: &DFSchema, is_trino: bool) -> bool {
+fn meet(compared: Vec<&mut Expr>, schema: &DFSchema, is_trino: bool) -> Result<bool> {
     // What has no type yet, such as a parameter, is left to the engine.
     let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
     let mut zones = types.iter().flatten().filter_map(|kind| match kind {
         DataType::Timestamp(_, zone) => Some(zone),
         _ => None,
     });
-    let Some(first) = zones.next() else { return false };
+    let Some(first) = zones.next() else { return Ok(false) };
     let zone = first.as_ref().or_else(|| zones.find_map(Option::as_ref)).cloned();
     let mut is_changed = false;
     for (expr, kind) in compared.into_iter().zip(&types) {
@@ -114,8 +117,8 @@ fn meet(compared: Vec<&mut Expr>, schema: &DFSchema, is_trino: bool) -> bool {
         };
         let (given, wanted) = (std::mem::take(expr), DataType::Timestamp(TimeUnit::Microsecond, zone));
         let is_written = kind.as_ref().is_some_and(is_text);
-        *expr = if is_written { read_as(given, wanted, is_trino) } else { cast(given, wanted) };
+        *expr = if is_written { read_as(given, wanted, is_trino)? } else { cast(given, wanted) };
         is_changed = true;
     }
-    is_changed
+    Ok(is_changed)
 }

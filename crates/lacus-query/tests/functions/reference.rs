@@ -17,7 +17,8 @@ A sum, difference or product of whole numbers that is too large is an error, in 
 PostgreSQL and DuckDB](sql.md). A function that is not supported says so, and what to use. Regular expressions have no look-around and no
 back-references. JSON paths have no wildcards.
 
-What is still otherwise than in Athena: whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `approx_distinct` and
+What is still otherwise than in Athena: whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `nan()` equals
+itself; `approx_distinct` and
 `approx_percentile` estimate differently. `VALUES 1, 2` without parentheses, `LATERAL` subqueries other than `UNNEST`,
 `INTERVAL … YEAR TO MONTH`, `JSON_VALUE(… RETURNING …)` and `MATCH_RECOGNIZE` are errors.
 ";
