@@ -140,6 +140,10 @@ impl VisitorMut for Numbers {
                     *data_type = plain;
                 }
             }
+            // A backslash escapes here, whatever the dialect.
+            Expr::Like { escape_char: escape @ None, .. } | Expr::ILike { escape_char: escape @ None, .. } => {
+                *escape = Some(Value::SingleQuotedString("\\".to_owned()).with_empty_span());
+            }
             Expr::Function(call) => {
                 if let Some(rewritten) = array_of_query(call).or_else(|| subscripts(call)) {
                     *expr = rewritten;
@@ -382,5 +386,6 @@ mod tests {
         );
         check("SELECT x::regtype::text, y::name", "SELECT format_type(x, NULL), y::TEXT");
         check("SELECT 1 WHERE t.typreceive <> 0", "SELECT 1 WHERE t.typreceive <> '-'");
+        check("SELECT 1 WHERE a LIKE 'pg\\_%'", "SELECT 1 WHERE a LIKE 'pg\\_%' ESCAPE '\\'");
     }
 }
