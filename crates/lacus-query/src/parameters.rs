@@ -9,6 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::scalar::ScalarValue;
+use trino_functions::moment_of_text;
 
 use crate::error::SqlError;
 use crate::json::type_name;
@@ -74,6 +75,10 @@ pub(crate) fn fill(
 /// A value as another type; none if it would be another value then, as 2.5 is as a whole number. Texts are read, and a number with
 /// a point that moves is the nearest one.
 fn cast_as_it_is(value: &ScalarValue, kind: &DataType) -> Result<Option<ScalarValue>, DataFusionError> {
+    let read = value.try_as_str().flatten().and_then(|text| moment_of_text(text, kind));
+    if read.is_some() {
+        return Ok(read);
+    }
     let cast = value.cast_to(kind)?;
     let may_change = value.is_null() || is_text(&value.data_type()) || is_text(kind) || kind.is_floating();
     if may_change || cast.cast_to(&value.data_type()).is_ok_and(|back| back == *value) {

@@ -25,6 +25,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
 use lacus_core::{Error, Timestamp};
 use lacus_lake::Version;
+use trino_functions::moment_of_text;
 
 /// Between the name of a table and its version.
 const MARK: char = '@';
@@ -306,13 +307,9 @@ impl Moment {
 
 /// `2026-11-20`, `2026-11-20 19:30:00`, `2026-11-20T19:30:00+01:00`, `2026-11-20 19:30:00 UTC`; without a zone it is UTC.
 fn micros_of_text(text: &str) -> Result<i64> {
-    let trimmed = text.trim();
-    let zoneless = trimmed.strip_suffix("UTC").map_or(trimmed, str::trim_end);
-    let array = ScalarValue::from(zoneless).to_array()?;
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
-    let time = cast(&array, &micros).map_err(|_| no_time(&format!("'{text}'")))?;
-    match ScalarValue::try_from_array(&time, 0)? {
-        ScalarValue::TimestampMicrosecond(Some(micros), _) => Ok(micros),
+    match moment_of_text(text, &micros) {
+        Some(ScalarValue::TimestampMicrosecond(Some(micros), _)) => Ok(micros),
         _ => Err(no_time(&format!("'{text}'"))),
     }
 }

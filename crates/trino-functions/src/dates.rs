@@ -310,12 +310,16 @@ fn fixed(text: &str) -> Option<FixedOffset> {
     if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    let (hours, minutes) = match digits.len() {
-        1 | 2 => (digits.parse::<i32>().ok()?, 0),
-        4 => (digits[..2].parse::<i32>().ok()?, digits[2..].parse::<i32>().ok()?),
+    let part = |from: usize, to: usize| digits[from..to].parse::<i32>().ok();
+    let (hours, minutes, seconds) = match digits.len() {
+        1 | 2 => (part(0, digits.len())?, 0, 0),
+        4 => (part(0, 2)?, part(2, 4)?, 0),
+        // Before there were zones.
+        6 => (part(0, 2)?, part(2, 4)?, part(4, 6)?),
         _ => return None,
     };
-    (hours <= 14 && minutes < 60).then(|| FixedOffset::east_opt(sign * (hours * 60 + minutes) * 60)).flatten()
+    let is_offset = hours <= 14 && minutes < 60 && seconds < 60;
+    is_offset.then(|| FixedOffset::east_opt(sign * ((hours * 60 + minutes) * 60 + seconds))).flatten()
 }
 
 impl Zone {

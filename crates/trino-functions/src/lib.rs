@@ -53,6 +53,7 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use catalog::{Family, Function, functions};
+pub use dates::written::moment_of_text;
 
 /// Whose answer is given where Trino and DataFusion disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, TimeUnit};
 use datafusion::scalar::ScalarValue;
-use lacus_query::{Declared, SqlError};
+use lacus_query::{Declared, SqlError, moment_of_text};
 use pgwire::api::Type;
 use pgwire::api::portal::{Format, Portal};
 use postgres_types::Kind;
@@ -68,6 +68,7 @@ fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     let value = ScalarValue::Utf8(Some(text.to_owned()));
     match arrow(kind) {
         DataType::Utf8 => Some(value),
+        kind @ (DataType::Date32 | DataType::Timestamp(..)) => moment_of_text(text, &kind),
         kind => value.cast_to(&kind).ok(),
     }
 }
@@ -302,6 +303,20 @@ mod tests {
         for broken in ["x", "", "NaN", "1.2.3", "1E", "1E99999999999", "123456789012345678901234567890123456789012"] {
             assert_eq!(read(broken), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn texts_of_times_are_read_as_in_statements() {
+        let micros = |kind: &Type, written: &str| match text(kind, written.as_bytes()) {
+            Some(ScalarValue::TimestampMicrosecond(micros, _)) => micros,
+            _ => None,
+        };
+        assert_eq!(micros(&Type::TIMESTAMP, "2024-01-31 13:00"), Some(1_706_706_000_000_000));
+        // Drivers send what clocks show, and behind it their zone.
+        assert_eq!(micros(&Type::TIMESTAMP, "2024-01-31 13:00:00+02"), Some(1_706_706_000_000_000));
+        assert_eq!(micros(&Type::TIMESTAMPTZ, "2024-01-31T13:00:00.5+02:00"), Some(1_706_698_800_500_000));
+        assert_eq!(text(&Type::DATE, b"2024-1-31"), Some(ScalarValue::Date32(Some(19_753))));
+        assert_eq!(micros(&Type::TIMESTAMP, "soon"), None);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::scalar::ScalarValue;
 
 use super::{Zone, days, micros, naive, zone};
 use crate::scalar::{TEXT, bad};
@@ -56,6 +58,23 @@ pub(crate) fn dates(texts: &ArrayRef, is_try: bool) -> Result<ArrayRef> {
         }
     });
     Ok(Arc::new(values.collect::<Result<Date32Array>>()?))
+}
+
+/// A text as a date or a timestamp of microseconds, as PostgreSQL reads it: what has no zone is what clocks show, whatever zone the
+/// text has. Nothing if it is none, or if the type is another one.
+#[must_use]
+pub fn moment_of_text(text: &str, kind: &DataType) -> Option<ScalarValue> {
+    match kind {
+        DataType::Date32 => Some(ScalarValue::Date32(Some(Written::of(text)?.day))),
+        DataType::Timestamp(TimeUnit::Microsecond, own) => {
+            let zone = match own {
+                Some(name) => Some(zone(name).ok()?),
+                None => None,
+            };
+            Some(ScalarValue::TimestampMicrosecond(Some(moment(text, zone, true)?), own.clone()))
+        }
+        _ => None,
+    }
 }
 
 /// In the words in which the engine says it of other types.
@@ -180,6 +199,7 @@ mod tests {
             ("2016-12-31 23:59:60", "2017-01-01 00:00:00.000000"),
             ("2024-01-31 13:00:00+02", "2024-01-31 13:00:00.000000"),
             ("2024-01-31 13:00 -05:30", "2024-01-31 13:00:00.000000"),
+            ("1890-01-31 13:00:00+00:53:28", "1890-01-31 13:00:00.000000"),
             ("2024-01-31 UTC", "2024-01-31 00:00:00.000000"),
             ("1969-12-31 23:59:59.5", "1969-12-31 23:59:59.500000"),
         ] {
