@@ -159,14 +159,14 @@ fn clock(text: &str) -> Option<(i64, &str)> {
 fn fraction(text: &str) -> Option<(i64, &str)> {
     let (digits, rest) = text.split_at(digits(text));
     let tenths = digits.bytes().chain(std::iter::repeat(b'0')).take(7);
-    let tenths = tenths.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+    let tenths = tenths.fold(0_i64, |number, digit| number * 10 + i64::from(digit - b'0'));
     (!digits.is_empty()).then_some(((tenths + 5) / 10, rest))
 }
 
 /// The number of at least and at most so many digits that a text begins with, and what is behind it.
 fn number(text: &str, least: usize, most: usize) -> Option<(u32, &str)> {
     let (digits, rest) = text.split_at(digits(text).min(most));
-    let number = digits.bytes().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    let number = digits.bytes().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
     (digits.len() >= least).then_some((number, rest))
 }
 
