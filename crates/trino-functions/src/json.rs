@@ -82,10 +82,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         &["json_parse"],
         "json_parse(text) → json",
         "Text as JSON; an error if it is none",
-        Body::new(
-            |g| exactly(g, &[TEXT], 1, TEXT).map(Types::json),
-            |call| parsed(&call.args[0]),
-        ),
+        Body::new(|g| exactly(g, &[TEXT], 1, TEXT).map(Types::json), |call| parsed(&call.args[0])),
     ),
     scalar(
         Json,

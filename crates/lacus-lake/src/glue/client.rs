@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use lacus_core::{Error, Kind, Result, settings};
+use object_store::HeaderValue;
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponseBody, ReqwestConnector};
-use object_store::HeaderValue;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -18,7 +18,9 @@ pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
     use BinaryOperator::{PGRegexIMatch, PGRegexMatch, PGRegexNotIMatch, PGRegexNotMatch};
     match expr {
         Expr::BinaryOp {
-            op: PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch, right: pattern, ..
+            op: PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch,
+            right: pattern,
+            ..
         } => **pattern = over_lines(pattern),
         Expr::Function(function) => {
             let [part] = function.name.0.as_slice() else { return };
