@@ -123,7 +123,7 @@ impl VisitorMut for Meanings {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(compared) = subqueries::compared(expr).or_else(|| rows::compared(expr, self.is_postgres)) {
+        if let Some(compared) = subqueries::compared(expr).or_else(|| rows::compared(expr, self.is_postgres())) {
             *expr = compared;
         }
         if let Some(uuid) = values::uuid(expr) {
