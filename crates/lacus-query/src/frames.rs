@@ -1,16 +1,21 @@
 //! Frames that move along: `sum(v) OVER (ORDER BY ts RANGE BETWEEN …)`, whose rows come and go (DataFusion 54.1).
 //!
 //! An aggregate takes rows in and gives them back. Once none of them has a value, some do not know it: `min` keeps the last
-//! one, `stddev` divides by nothing from then on. Those begin anew here. And where a frame may have no row in the middle of a
-//! partition, the rows that come next are not taken in (`sliding_aggregate.rs`): those frames are refused.
+//! one, `stddev` divides by nothing from then on. Those begin anew here. `max` is not shown nulls: it takes them for the largest
+//! values. Sums of doubles keep what adding loses, and know which values are not finite: those cannot be subtracted. Aggregates
+//! that give nothing back look at all rows of a frame again. And where a frame may have no row in the middle of a partition, the
+//! rows that come next are not taken in (`sliding_aggregate.rs`): those frames are refused.
+
+mod sums;
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::compute::{concat, filter, is_not_null};
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Result, not_impl_err};
-use datafusion::logical_expr::expr::{NullTreatment, WindowFunction, WindowFunctionParams};
+use datafusion::common::{Result, internal_err, not_impl_err};
+use datafusion::logical_expr::expr::{Cast, NullTreatment, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
@@ -19,6 +24,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
+
+use self::sums::Doubles;
 
 /// Makes windows such that the engine answers them right.
 ///
@@ -40,15 +47,44 @@ fn mended(expr: Expr) -> Result<Transformed<Expr>> {
     let WindowFunctionDefinition::AggregateUDF(function) = &window.fun else {
         return Ok(Transformed::no(Expr::WindowFunction(window)));
     };
-    let forgets = ["min", "max", "bit_xor"].contains(&function.name())
-        || function.name().starts_with("var")
-        || function.name().starts_with("stddev");
-    if !forgets || !moves(&window.params.window_frame) {
+    let Some(way) = Way::of(function.name()).filter(|_| moves(&window.params.window_frame)) else {
         return Ok(Transformed::no(Expr::WindowFunction(window)));
-    }
-    let anew = AggregateUDF::from(Anew { function: Arc::clone(function) });
-    window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(anew));
+    };
+    let moving = AggregateUDF::from(Moving { function: Arc::clone(function), way });
+    window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(moving));
     Ok(Transformed::yes(Expr::WindowFunction(window)))
+}
+
+/// How an aggregate goes along with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    /// It begins anew when none of its rows has a value any more.
+    Anew,
+    /// The same, and it is not shown nulls.
+    AnewWithoutNulls,
+    /// It adds up: doubles are added here.
+    Sum,
+    /// The same, divided by how many there are.
+    Average,
+    /// It looks at all rows again.
+    Again,
+}
+
+impl Way {
+    /// None: the engine's is right, or it has none.
+    fn of(function: &str) -> Option<Self> {
+        match function {
+            "max" => Some(Self::AnewWithoutNulls),
+            "min" | "bit_xor" => Some(Self::Anew),
+            "sum" => Some(Self::Sum),
+            "avg" => Some(Self::Average),
+            "bool_and" | "bool_or" | "bit_and" | "bit_or" | "string_agg" | "corr" | "covar_pop" | "covar_samp" => {
+                Some(Self::Again)
+            }
+            spread if spread.starts_with("var") || spread.starts_with("stddev") => Some(Self::Anew),
+            _ => None,
+        }
+    }
 }
 
 fn must_be_answered_right(window: &WindowFunction) -> Result<()> {
@@ -69,6 +105,11 @@ fn must_be_answered_right(window: &WindowFunction) -> Result<()> {
         {
             not_impl_err!("lead(…) IGNORE NULLS over more than one row; take lag(…) in the other order")
         }
+        WindowFunctionDefinition::WindowUDF(function)
+            if ["lag", "lead"].contains(&function.name()) && args.get(1).is_some_and(is_null) =>
+        {
+            not_impl_err!("{}(x, NULL), which is null of every row; write NULL instead", function.name())
+        }
         _ => Ok(()),
     }
 }
@@ -78,6 +119,15 @@ fn is_one(offset: Option<&Expr>) -> bool {
         None => true,
         Some(Expr::Literal(value, _)) => value.to_string() == "1",
         Some(_) => false,
+    }
+}
+
+/// Whether it is `NULL`, perhaps of some type.
+fn is_null(value: &Expr) -> bool {
+    match value {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(Cast { expr, .. }) => is_null(expr),
+        _ => false,
     }
 }
 
@@ -95,13 +145,14 @@ fn may_be_empty(frame: &WindowFrame) -> bool {
     frame.units == WindowFrameUnits::Range && is_one_sided && !is_open
 }
 
-/// An aggregate that begins anew when none of its rows has a value any more.
+/// An aggregate that goes along with a frame in a way of ours.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Anew {
+struct Moving {
     function: Arc<AggregateUDF>,
+    way: Way,
 }
 
-impl AggregateUDFImpl for Anew {
+impl AggregateUDFImpl for Moving {
     fn name(&self) -> &str {
         self.function.name()
     }
@@ -150,18 +201,23 @@ impl AggregateUDFImpl for Anew {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let made = Made {
-            return_field: args.return_field,
-            schema: args.schema.clone(),
-            ignore_nulls: args.ignore_nulls,
-            is_reversed: args.is_reversed,
-            name: args.name.to_owned(),
-            is_distinct: args.is_distinct,
-            exprs: args.exprs.to_vec(),
-            expr_fields: args.expr_fields.to_vec(),
-        };
-        let current = made.by(&self.function)?;
-        Ok(Box::new(BeginsAnew { function: Arc::clone(&self.function), made, current, values: 0 }))
+        let is_of_doubles = args.expr_fields.iter().all(|field| *field.data_type() == DataType::Float64)
+            && *args.return_field.data_type() == DataType::Float64
+            && !args.is_distinct;
+        match self.way {
+            Way::Sum | Way::Average if is_of_doubles => Ok(Box::new(Doubles::new(self.way == Way::Average))),
+            Way::Sum | Way::Average => self.function.create_sliding_accumulator(args),
+            Way::Again => {
+                let made = Made::from(args);
+                Ok(Box::new(LooksAgain { function: Arc::clone(&self.function), made, rows: Vec::new() }))
+            }
+            Way::Anew | Way::AnewWithoutNulls => {
+                let made = Made::from(args);
+                let current = made.sliding(&self.function)?;
+                let sees_nulls = self.way == Way::Anew;
+                Ok(Box::new(BeginsAnew { function: Arc::clone(&self.function), made, current, values: 0, sees_nulls }))
+            }
+        }
     }
 }
 
@@ -178,20 +234,39 @@ struct Made {
     expr_fields: Vec<FieldRef>,
 }
 
+impl From<AccumulatorArgs<'_>> for Made {
+    fn from(args: AccumulatorArgs<'_>) -> Self {
+        Self {
+            return_field: args.return_field,
+            schema: args.schema.clone(),
+            ignore_nulls: args.ignore_nulls,
+            is_reversed: args.is_reversed,
+            name: args.name.to_owned(),
+            is_distinct: args.is_distinct,
+            exprs: args.exprs.to_vec(),
+            expr_fields: args.expr_fields.to_vec(),
+        }
+    }
+}
+
 impl Made {
-    fn by(&self, function: &AggregateUDF) -> Result<Box<dyn Accumulator>> {
-        function.create_sliding_accumulator(AccumulatorArgs {
+    fn sliding(&self, function: &AggregateUDF) -> Result<Box<dyn Accumulator>> {
+        function.create_sliding_accumulator(self.args())
+    }
+
+    fn args(&self) -> AccumulatorArgs<'_> {
+        AccumulatorArgs {
             return_field: Arc::clone(&self.return_field),
             schema: &self.schema,
             ignore_nulls: self.ignore_nulls,
-            // None of these functions looks at an order.
+            // A window's aggregates have no order of their own.
             order_bys: &[],
             is_reversed: self.is_reversed,
             name: &self.name,
             is_distinct: self.is_distinct,
             exprs: &self.exprs,
             expr_fields: &self.expr_fields,
-        })
+        }
     }
 }
 
@@ -202,6 +277,17 @@ struct BeginsAnew {
     current: Box<dyn Accumulator>,
     /// The rows of the frame that have a value.
     values: usize,
+    sees_nulls: bool,
+}
+
+impl BeginsAnew {
+    /// What the aggregate is shown of its only argument.
+    fn shown(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        if self.sees_nulls {
+            return Ok(values.to_vec());
+        }
+        values.iter().map(|values| Ok(filter(values, &is_not_null(values)?)?)).collect()
+    }
 }
 
 fn with_values(values: &[ArrayRef]) -> usize {
@@ -211,15 +297,17 @@ fn with_values(values: &[ArrayRef]) -> usize {
 impl Accumulator for BeginsAnew {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.values += with_values(values);
-        self.current.update_batch(values)
+        let shown = self.shown(values)?;
+        self.current.update_batch(&shown)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.values -= with_values(values);
         if self.values > 0 {
-            return self.current.retract_batch(values);
+            let shown = self.shown(values)?;
+            return self.current.retract_batch(&shown);
         }
-        self.current = self.made.by(&self.function)?;
+        self.current = self.made.sliding(&self.function)?;
         Ok(())
     }
 
@@ -241,5 +329,59 @@ impl Accumulator for BeginsAnew {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.current.merge_batch(states)
+    }
+}
+
+/// An aggregate that looks at all rows of the frame again.
+#[derive(Debug)]
+struct LooksAgain {
+    function: Arc<AggregateUDF>,
+    made: Made,
+    /// The arguments of the rows in the frame, in their order: the first leave first.
+    rows: Vec<ArrayRef>,
+}
+
+impl Accumulator for LooksAgain {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        if self.rows.is_empty() {
+            self.rows = values.to_vec();
+            return Ok(());
+        }
+        for (rows, values) in self.rows.iter_mut().zip(values) {
+            *rows = concat(&[rows.as_ref(), values.as_ref()])?;
+        }
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let gone = values.first().map_or(0, |values| values.len());
+        for rows in &mut self.rows {
+            *rows = rows.slice(gone, rows.len() - gone);
+        }
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let mut current = self.function.accumulator(self.made.args())?;
+        if !self.rows.is_empty() {
+            current.update_batch(&self.rows)?;
+        }
+        current.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.rows.iter().map(|rows| rows.get_array_memory_size()).sum::<usize>()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        internal_err!("windows are not counted in parts")
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        internal_err!("windows are not counted in parts")
     }
 }

@@ -59,6 +59,7 @@ mod subquery_order;
 mod table;
 mod tail;
 mod time_travel;
+mod totals;
 mod transactions;
 mod users;
 mod uuids;

@@ -25,6 +25,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr_common::datum::apply;
+use datafusion::scalar::ScalarValue;
 
 use crate::math::{DIGITS_MAX, cut, decimal, fits_decimal};
 use crate::scalar::{MICROS, bad};
@@ -246,6 +247,10 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        // Of totals in subqueries, the engine asks what they are of no rows: a null without a type.
+        if args.args.iter().any(|value| value.data_type().is_null()) {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_new_null(args.return_field.data_type())?));
+        }
         let [left, right] = match args.args.as_slice() {
             [left, right] => [left, right],
             [only] => [only, only],

@@ -18,6 +18,7 @@ use crate::rewrite::tell_columns_apart;
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
 use crate::time_travel::{self, Moment, Versions};
+use crate::totals::whole;
 use crate::uuids;
 use crate::views::as_one;
 
@@ -63,7 +64,7 @@ pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Res
         }
         planned => planned?,
     };
-    let plan = moving(joinable(count_rows(uuids::meant(plan)?)?)?)?;
+    let plan = moving(joinable(whole(count_rows(uuids::meant(plan)?)?)?)?)?;
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
         // The engine only says what would come: the lake writes it.

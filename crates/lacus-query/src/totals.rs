@@ -1,0 +1,311 @@
+//! Totals of the rows that belong to the row outside, and the same in `LATERAL`:
+//! `(SELECT max(price) FROM orders o WHERE o.city = c.id HAVING count(*) > 3)`.
+//!
+//! A total is one row, also of no rows. The engine groups it by what is compared with the row outside, and joins the groups; where
+//! there is none, it finds in the plan what the columns are. Three things are wrong there (DataFusion 54.1, `decorrelate.rs`), and
+//! mended here:
+//!
+//! - A condition on the total, `HAVING`, is forgotten where it is true of no rows, and in `LATERAL` its row stays as one of nulls.
+//!   Here it becomes a column that says whether the row is there.
+//! - A column that names no aggregate, or comes to name none, is null for no rows. Here it depends on how many there are.
+//! - What is above the total is not asked what it makes of no rows. Where that is more than columns and conditions, it is refused.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, TableReference, not_impl_err};
+use datafusion::error::Result;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, SkipType, Subquery, SubqueryAlias, ident, lit, when,
+};
+
+use crate::correlated::is_one_row;
+
+/// What the columns are called, with their numbers: names that nobody gives.
+const ROWS: &str = "rows#";
+const IS_THERE: &str = "there#";
+
+/// Makes totals that look at rows outside such that the engine answers them right.
+///
+/// # Errors
+/// For those that it would answer wrong.
+pub(crate) fn whole(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut columns = 0;
+    plan.transform_up_with_subqueries(|plan| {
+        let names = NamePreserver::new(&plan);
+        let plan = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let made = expr.transform_up(|expr| as_value(expr, &mut columns))?;
+            Ok(made.update_data(|expr| name.restore(expr)))
+        })?;
+        match plan.data {
+            LogicalPlan::Join(join) => Ok(Transformed::yes(lateral(join, &mut columns)?)),
+            other => Ok(Transformed { data: other, ..plan }),
+        }
+    })
+    .data()
+}
+
+fn as_value(expr: Expr, columns: &mut usize) -> Result<Transformed<Expr>> {
+    let is_correlated = |subquery: &Subquery| !subquery.outer_ref_columns.is_empty();
+    Ok(match expr {
+        Expr::ScalarSubquery(subquery) if is_correlated(&subquery) => {
+            Transformed::yes(Expr::ScalarSubquery(with_value(subquery, columns)?))
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated })
+            if is_correlated(&subquery) && is_one_row(&subquery.subquery) =>
+        {
+            let subquery = with_value(subquery, columns)?;
+            Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated }))
+        }
+        expr => Transformed::no(expr),
+    })
+}
+
+/// A subquery that is a value: null where there is no row.
+fn with_value(subquery: Subquery, columns: &mut usize) -> Result<Subquery> {
+    let plan = subquery.subquery.as_ref();
+    let Some(total) = total(plan, columns)? else {
+        must_have_no_total(plan)?;
+        return Ok(subquery);
+    };
+    if is_bare(plan) {
+        return Ok(subquery);
+    }
+    let values = plan.schema().iter().map(|(table, field)| {
+        let value = Expr::Column(Column::from((table, field)));
+        Ok(when(total.is_there.clone(), value).end()?.alias_qualified(table.cloned(), field.name()))
+    });
+    let values = values.collect::<Result<Vec<_>>>()?;
+    let plan = LogicalPlanBuilder::from(total.row).project(values)?.build()?;
+    Ok(Subquery { subquery: Arc::new(plan), ..subquery })
+}
+
+/// A join with a total of the rows that belong to the row on its left: one of the rows that are there.
+fn lateral(join: Join, columns: &mut usize) -> Result<LogicalPlan> {
+    let Some((subquery, alias)) = right_of(&join) else { return Ok(LogicalPlan::Join(join)) };
+    let plan = subquery.subquery.as_ref();
+    must_compare_keys(plan, false)?;
+    if !join.on.is_empty() {
+        // It would be forgotten.
+        return not_impl_err!("USING, or NATURAL JOIN, with LATERAL; write ON");
+    }
+    let Some(total) = total(plan, columns)? else {
+        must_have_no_later_total(plan, &mut false)?;
+        return Ok(LogicalPlan::Join(join));
+    };
+    if is_bare(plan) {
+        return Ok(LogicalPlan::Join(join));
+    }
+    let outside = join.schema.iter().map(Expr::from).collect::<Vec<_>>();
+    let row = LogicalPlan::Subquery(Subquery { subquery: Arc::new(total.row), ..subquery.clone() });
+    let (row, is_there) = match alias {
+        Some(alias) => (named(row, alias)?, of_table(total.is_there, alias)?),
+        None => (row, total.is_there),
+    };
+    let filter = match join.filter {
+        Some(filter) => filter.and(is_there),
+        None => is_there,
+    };
+    let with_total = Join::try_new(
+        join.left,
+        Arc::new(row),
+        Vec::new(),
+        Some(filter),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    LogicalPlanBuilder::from(LogicalPlan::Join(with_total)).project(outside)?.build()
+}
+
+/// The subquery on the right of a join that looks at rows on the left, and what it is called.
+fn right_of(join: &Join) -> Option<(&Subquery, Option<&TableReference>)> {
+    match join.right.as_ref() {
+        LogicalPlan::Subquery(subquery) => Some((subquery, None)),
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => match input.as_ref() {
+            LogicalPlan::Subquery(subquery) => Some((subquery, Some(alias))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The row of a total, and the condition that it is there.
+struct Total {
+    row: LogicalPlan,
+    is_there: Expr,
+}
+
+/// The total that a plan is the row of, if it is one that looks at rows outside.
+fn total(plan: &LogicalPlan, columns: &mut usize) -> Result<Option<Total>> {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) if is_lifted(aggregate) => counted(aggregate, columns).map(Some),
+        LogicalPlan::Projection(projection) => match total(&projection.input, columns)? {
+            Some(total) => projected(projection, total, columns).map(Some),
+            None => Ok(None),
+        },
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => match total(input, columns)? {
+            Some(Total { row, is_there }) => {
+                Ok(Some(Total { row: named(row, alias)?, is_there: of_table(is_there, alias)? }))
+            }
+            None => Ok(None),
+        },
+        LogicalPlan::Filter(filter) => match total(&filter.input, columns)? {
+            Some(_) if filter.predicate.contains_outer() => not_impl_err!(
+                "HAVING without GROUP BY in a subquery that looks at the row outside; join its table instead"
+            ),
+            Some(Total { row, is_there }) => Ok(Some(Total { row, is_there: is_there.and(filter.predicate.clone()) })),
+            None => Ok(None),
+        },
+        // One row is sorted, and no other is like it.
+        LogicalPlan::Sort(sort) if sort.fetch != Some(0) => total(&sort.input, columns),
+        LogicalPlan::Distinct(Distinct::All(input)) => total(input, columns),
+        LogicalPlan::Limit(limit) if has_first(limit)? => total(&limit.input, columns),
+        _ => Ok(None),
+    }
+}
+
+/// Whether it leaves the first row.
+fn has_first(limit: &Limit) -> Result<bool> {
+    let has_rows = match limit.get_fetch_type()? {
+        FetchType::Literal(rows) => rows != Some(0),
+        FetchType::UnsupportedExpr => false,
+    };
+    Ok(has_rows && matches!(limit.get_skip_type()?, SkipType::Literal(0)))
+}
+
+/// The total with a count of its rows. It is there, and the engine does not know it.
+fn counted(aggregate: &Aggregate, columns: &mut usize) -> Result<Total> {
+    must_have_no_total(&aggregate.input)?;
+    *columns += 1;
+    let name = format!("{ROWS}{columns}");
+    let mut values = aggregate.aggr_expr.clone();
+    values.push(count(lit(1_i64)).alias(name.clone()));
+    let row = LogicalPlan::Aggregate(Aggregate::try_new(Arc::clone(&aggregate.input), Vec::new(), values)?);
+    Ok(Total { row, is_there: ident(name).gt_eq(lit(0_i64)) })
+}
+
+/// The columns of a total, each depending on its row.
+fn projected(projection: &Projection, below: Total, columns: &mut usize) -> Result<Total> {
+    *columns += 1;
+    let name = format!("{IS_THERE}{columns}");
+    let mut values = Vec::with_capacity(projection.expr.len() + 1);
+    for (value, (table, field)) in projection.expr.iter().zip(projection.schema.iter()) {
+        if value.contains_outer() {
+            return not_impl_err!(
+                "a column of the row outside beside an aggregate without GROUP BY in a subquery; compute with both outside of it"
+            );
+        }
+        values.push(match value.clone().unalias() {
+            Expr::Column(_) => value.clone(),
+            computed => {
+                when(below.is_there.clone(), computed).end()?.alias_qualified(table.cloned(), field.name())
+            }
+        });
+    }
+    values.push(below.is_there.alias(name.clone()));
+    let row = LogicalPlan::Projection(Projection::try_new(values, Arc::new(below.row))?);
+    Ok(Total { row, is_there: ident(name) })
+}
+
+/// Rows as those of a table.
+fn named(rows: LogicalPlan, table: &TableReference) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::from(rows).alias(table.clone())?.build()
+}
+
+/// A condition on columns as one on those of a table.
+fn of_table(condition: Expr, table: &TableReference) -> Result<Expr> {
+    let of_table = |part| match part {
+        Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new(Some(table.clone()), column.name)))),
+        part => Ok(Transformed::no(part)),
+    };
+    condition.transform(of_table).data()
+}
+
+/// Whether it is nothing but columns of a total: what the engine answers right.
+fn is_bare(plan: &LogicalPlan) -> bool {
+    let is_column = |value: &Expr| matches!(value.clone().unalias(), Expr::Column(_));
+    match plan {
+        LogicalPlan::Aggregate(_) => true,
+        LogicalPlan::Projection(projection) => projection.expr.iter().all(is_column) && is_bare(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => is_bare(&alias.input),
+        _ => false,
+    }
+}
+
+/// Whether it is a total that is grouped by what it is compared with.
+fn is_lifted(aggregate: &Aggregate) -> bool {
+    aggregate.group_expr.is_empty() && looks_outside(&aggregate.input)
+}
+
+fn looks_outside(plan: &LogicalPlan) -> bool {
+    match plan {
+        // It looks at the rows beside it.
+        LogicalPlan::Subquery(_) => false,
+        plan => plan.contains_outer_reference() || plan.inputs().into_iter().any(looks_outside),
+    }
+}
+
+/// Refuses totals of which more is made than columns and conditions.
+fn must_have_no_total(plan: &LogicalPlan) -> Result<()> {
+    match plan {
+        LogicalPlan::Subquery(_) => Ok(()),
+        LogicalPlan::Aggregate(aggregate) if is_lifted(aggregate) => total_inside(),
+        plan => plan.inputs().into_iter().try_for_each(must_have_no_total),
+    }
+}
+
+/// The same in `LATERAL`: once the engine has lifted a condition, it takes each total that it finds for one that it has grouped.
+fn must_have_no_later_total(plan: &LogicalPlan, is_conditioned: &mut bool) -> Result<()> {
+    if matches!(plan, LogicalPlan::Subquery(_)) {
+        return Ok(());
+    }
+    plan.inputs().into_iter().try_for_each(|input| must_have_no_later_total(input, is_conditioned))?;
+    match plan {
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() && *is_conditioned => total_inside(),
+        LogicalPlan::Filter(filter) => {
+            *is_conditioned |= filter.predicate.contains_outer();
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn total_inside() -> Result<()> {
+    not_impl_err!(
+        "an aggregate without GROUP BY inside of a subquery of a subquery that looks at the row outside; join its table instead"
+    )
+}
+
+/// Refuses what the engine cannot group by: rows that become fewer in `LATERAL`, and are compared otherwise than by `=`.
+fn must_compare_keys(plan: &LogicalPlan, is_grouped: bool) -> Result<()> {
+    match plan {
+        LogicalPlan::Subquery(_) => return Ok(()),
+        LogicalPlan::Filter(filter) if is_grouped => {
+            let conditions = split_conjunction(&filter.predicate);
+            if conditions.into_iter().any(|condition| condition.contains_outer() && !is_key(condition)) {
+                return not_impl_err!(
+                    "an aggregate or DISTINCT in LATERAL, of rows that are compared with the row outside otherwise than by =; join their table, and GROUP BY"
+                );
+            }
+        }
+        _ => {}
+    }
+    let is_grouped = is_grouped || matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_));
+    plan.inputs().into_iter().try_for_each(|input| must_compare_keys(input, is_grouped))
+}
+
+/// Whether a value of the rows inside is the same as one outside.
+fn is_key(condition: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
+    let is_outside = |value: &Expr| value.contains_outer() && !value.any_column_refs();
+    let is_inside = |value: &Expr| value.any_column_refs() && !value.contains_outer();
+    (is_outside(left) && is_inside(right)) || (is_inside(left) && is_outside(right))
+}
