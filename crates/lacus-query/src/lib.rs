@@ -25,6 +25,7 @@ mod error;
 mod exceptions;
 mod files;
 mod filter_stop;
+mod first_rows;
 mod frames;
 mod intervals;
 pub mod json;

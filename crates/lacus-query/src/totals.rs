@@ -25,6 +25,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::correlated::is_one_row;
+use crate::first_rows::first_rows;
 
 /// What the columns are called, with their numbers: names that nobody gives.
 const ROWS: &str = "rows#";
@@ -97,7 +98,16 @@ fn lateral(join: Join, columns: &mut usize) -> Result<LogicalPlan> {
     }
     let Some(total) = total(plan, columns)? else {
         must_have_no_later_total(plan, &mut false)?;
-        return Ok(LogicalPlan::Join(join));
+        let Some(rows) = first_rows(plan)? else {
+            must_have_no_limit(plan)?;
+            return Ok(LogicalPlan::Join(join));
+        };
+        let rows = LogicalPlan::Subquery(Subquery { subquery: Arc::new(rows), ..subquery.clone() });
+        let right = match alias {
+            Some(alias) => named(rows, alias)?,
+            None => rows,
+        };
+        return Ok(LogicalPlan::Join(Join { right: Arc::new(right), ..join }));
     };
     if is_bare(plan) {
         return Ok(LogicalPlan::Join(join));
@@ -222,7 +232,7 @@ fn named(rows: LogicalPlan, table: &TableReference) -> Result<LogicalPlan> {
 
 /// A condition on columns as one on those of a table.
 fn of_table(condition: Expr, table: &TableReference) -> Result<Expr> {
-    let of_table = |part| match part {
+    let of_table = |part: Expr| match part {
         Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new(Some(table.clone()), column.name)))),
         part => Ok(Transformed::no(part)),
     };
@@ -245,9 +255,9 @@ fn is_lifted(aggregate: &Aggregate) -> bool {
     aggregate.group_expr.is_empty() && looks_outside(&aggregate.input)
 }
 
-fn looks_outside(plan: &LogicalPlan) -> bool {
+/// Whether it looks at a row outside, but for what looks at the rows beside it.
+pub(crate) fn looks_outside(plan: &LogicalPlan) -> bool {
     match plan {
-        // It looks at the rows beside it.
         LogicalPlan::Subquery(_) => false,
         plan => plan.contains_outer_reference() || plan.inputs().into_iter().any(looks_outside),
     }
@@ -282,6 +292,17 @@ fn total_inside() -> Result<()> {
     not_impl_err!(
         "an aggregate without GROUP BY inside of a subquery of a subquery that looks at the row outside; join its table instead"
     )
+}
+
+/// Refuses limits of rows that are not just selected by what they are compared with.
+fn must_have_no_limit(plan: &LogicalPlan) -> Result<()> {
+    match plan {
+        LogicalPlan::Limit(limit) if looks_outside(&limit.input) => not_impl_err!(
+            "LIMIT in LATERAL, but at its end and of rows with the same value as the row outside; filter by row_number()"
+        ),
+        LogicalPlan::Subquery(_) => Ok(()),
+        plan => plan.inputs().into_iter().try_for_each(must_have_no_limit),
+    }
 }
 
 /// Refuses what the engine cannot group by: rows that become fewer in `LATERAL`, and are compared otherwise than by `=`.
