@@ -1,8 +1,8 @@
 //! The first rows of those that belong to the row outside:
 //! `FROM cities c, LATERAL (SELECT * FROM orders o WHERE o.city = c.id ORDER BY o.day DESC LIMIT 3)`.
 //!
-//! The engine has no plan for a limit there (DataFusion 54.1, `decorrelate.rs`). So the rows are numbered, anew for each value that is
-//! compared with the row outside, and only then compared.
+//! The engine has no plan for a limit there (DataFusion 54.1, `decorrelate.rs`). So the rows are numbered, anew for each value that
+//! is compared with the row outside, and only then compared.
 
 use std::sync::Arc;
 
@@ -132,8 +132,8 @@ impl Compared {
     }
 }
 
-/// What is the same: a value of the rows, and one of the row outside. Of values that are cast to be compared, several may be the same
-/// as one outside.
+/// What is the same: a value of the rows, and one of the row outside. Of values that are cast to be compared, several may be the
+/// same as one outside.
 fn key(condition: Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
     let (inside, outside) = if left.contains_outer() { (right, left) } else { (left, right) };

@@ -99,7 +99,7 @@ fn lateral(join: Join, columns: &mut usize) -> Result<LogicalPlan> {
     let Some(total) = total(plan, columns)? else {
         must_have_no_later_total(plan, &mut false)?;
         let Some(rows) = first_rows(plan)? else {
-            must_have_no_limit(plan)?;
+            must_be_of_table(plan)?;
             return Ok(LogicalPlan::Join(join));
         };
         let rows = LogicalPlan::Subquery(Subquery { subquery: Arc::new(rows), ..subquery.clone() });
@@ -294,14 +294,17 @@ fn total_inside() -> Result<()> {
     )
 }
 
-/// Refuses limits of rows that are not just selected by what they are compared with.
-fn must_have_no_limit(plan: &LogicalPlan) -> Result<()> {
+/// Refuses rows that are not those of a table, and limits of rows that are not just selected by what they are compared with.
+fn must_be_of_table(plan: &LogicalPlan) -> Result<()> {
     match plan {
         LogicalPlan::Limit(limit) if looks_outside(&limit.input) => not_impl_err!(
             "LIMIT in LATERAL, but at its end and of rows with the same value as the row outside; filter by row_number()"
         ),
+        LogicalPlan::Values(_) if plan.contains_outer_reference() => {
+            not_impl_err!("VALUES of columns of the row outside; write a SELECT for each row, and UNION ALL between them")
+        }
         LogicalPlan::Subquery(_) => Ok(()),
-        plan => plan.inputs().into_iter().try_for_each(must_have_no_limit),
+        plan => plan.inputs().into_iter().try_for_each(must_be_of_table),
     }
 }
 

@@ -179,6 +179,11 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
     {
         return SqlError::invalid("42804", format!("WHERE needs a condition, not a value of type {}", readable(kind)));
     }
+    // Of subqueries, or of the row outside: to the engine, columns know where they are from.
+    if text.contains("Inconsistent metadata across values list") {
+        return SqlError::invalid("0A000", "not supported: VALUES of columns")
+            .with_hint("write a SELECT for each row, and UNION ALL between them");
+    }
     let known = PLANNING.iter().find(|(part, _)| text.contains(part));
     let code = if let Some((_, code)) = known {
         code
