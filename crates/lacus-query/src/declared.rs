@@ -38,6 +38,9 @@ impl Declared {
         let declared = kinds.iter().map(|kind| match kind.as_ref()? {
             Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64 => Some(DataType::BigInt(None)),
             Kind::Decimal128(..) => Some(DataType::Numeric(ExactNumberInfo::None)),
+            Kind::Interval(_) => Some(DataType::Interval { fields: None, precision: None }),
+            // Bytes are declared as such only here: a text that a statement has is read otherwise.
+            Kind::Binary => Some(DataType::Bytea),
             kind @ (Kind::Boolean | Kind::Float32 | Kind::Float64 | Kind::Date32 | Kind::Timestamp(..)) => {
                 written(kind)
             }
@@ -273,6 +276,7 @@ fn columns_mut(question: &mut Parsed) -> Option<&mut Vec<SelectItem>> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::IntervalUnit;
     use datafusion::sql::parser::DFParser;
 
     use super::*;
@@ -302,6 +306,12 @@ mod tests {
             ),
             (vec![int.clone()], "SELECT INTERVAL $1 DAY", "SELECT INTERVAL $1 DAY"),
             (vec![Some(Kind::Decimal128(38, 10))], "SELECT $1", "SELECT CAST($1 AS NUMERIC)"),
+            (
+                vec![Some(Kind::Interval(IntervalUnit::MonthDayNano))],
+                "SELECT ts + $1",
+                "SELECT ts + CAST($1 AS INTERVAL)",
+            ),
+            (vec![Some(Kind::Binary)], "SELECT $1", "SELECT CAST($1 AS BYTEA)"),
             (vec![int], "EXPLAIN SELECT $1", "EXPLAIN SELECT CAST($1 AS BIGINT)"),
         ] {
             let found = put(&kinds, sql);

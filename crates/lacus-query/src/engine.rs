@@ -53,6 +53,7 @@ use crate::one_partition::OnePartition;
 use crate::opaque::OpaqueValues;
 use crate::postgres::{self, Oids, is_system};
 use crate::reuse::Answers;
+use crate::series;
 use crate::session::Session;
 use crate::stop::NoStops;
 use crate::subquery_order::OrderBesideSubqueries;
@@ -172,6 +173,8 @@ impl Shared {
         };
         let mut state = template.clone();
         dialect.apply(state.config_mut().options_mut());
+        // For who plans: the state is all that it is given.
+        state.config_mut().set_extension(Arc::new(dialect));
         state
     }
 }
@@ -278,6 +281,7 @@ fn template(
     context.register_catalog(CATALOG, Arc::clone(catalog));
     postgres::install(&context, CATALOG, catalog, oids)?;
     context.register_udf(version());
+    series::register(&context);
     uuids::register(&context);
     Ok(context.state())
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
-use datafusion::common::{JoinType, NullEquality, Result};
+use datafusion::common::{Column, JoinType, NullEquality, Result};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -70,7 +70,32 @@ fn loses_groups(plan: &LogicalPlan) -> bool {
 fn is_asked_of_what_is_computed(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Filter(filter) = plan else { return false };
     let is_of_no_column = |condition: &&Expr| condition.column_refs().is_empty() || condition.is_volatile();
-    is_of_computed(&filter.input) && conditions(filter).iter().any(is_of_no_column)
+    is_of_computed(&filter.input) && conditions(filter).iter().any(is_of_no_column) || is_of_cast_key(filter)
+}
+
+/// A key of a window that is a cast is called as what it casts. If that column is of no table, a condition on it is taken for one
+/// on the key, and leaves out rows of a partition: `PARTITION BY CAST(ts AS date)`, and outside `ts > …`.
+fn is_of_cast_key(filter: &Filter) -> bool {
+    let mut below = filter.input.as_ref();
+    while let LogicalPlan::Filter(filter) = below {
+        below = filter.input.as_ref();
+    }
+    let LogicalPlan::Window(window) = below else { return false };
+    let asked: HashSet<&Column> = conditions(filter).into_iter().flat_map(Expr::column_refs).collect();
+    let is_asked = |key: &Expr| {
+        let (relation, name) = key.qualified_name();
+        matches!(key, Expr::Cast(_) | Expr::TryCast(_)) && asked.contains(&Column::new(relation, name))
+    };
+    window.window_expr.iter().flat_map(keys).any(is_asked)
+}
+
+/// What a window is partitioned by.
+fn keys(window: &Expr) -> &[Expr] {
+    match window {
+        Expr::Alias(alias) => keys(&alias.expr),
+        Expr::WindowFunction(call) => &call.params.partition_by,
+        _ => &[],
+    }
 }
 
 fn is_of_computed(plan: &LogicalPlan) -> bool {

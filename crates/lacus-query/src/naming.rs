@@ -2,7 +2,8 @@
 //!
 //! A column without a name of its own is called as it was asked for: `actor.login` is `login`, unless another column is
 //! called that too; `sum(additional_data.price)` is just that. The engine's own names (`events.actor[login]`) stay
-//! inside. Only the outermost `SELECT` is looked at, and only the answer is renamed: the plan keeps its names.
+//! inside. Only the outermost `SELECT` is looked at, and only the answer is renamed: the plan keeps its names. For the others see
+//! [`crate::rewrite::name_inner_columns`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -122,7 +123,7 @@ fn name(item: &SelectItem, dialect: Dialect) -> Option<Name> {
 }
 
 /// `login` for `actor.login`, `actor['login']` and `commits[1].author.login`.
-fn last_field(expr: &Expr) -> Option<String> {
+pub(crate) fn last_field(expr: &Expr) -> Option<String> {
     match expr {
         Expr::CompoundIdentifier(words) => words.last().map(plain),
         Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {

@@ -4,6 +4,8 @@
 //!   column's type, whatever digits the cast leaves out (`unwrap_cast.rs`).
 //! - `CAST(ts AS time)`, `ts + INTERVAL '1 month'`: what is sorted by ts is taken to be sorted by these (`cast.rs`,
 //!   `sort_properties.rs`).
+//! - `day - DATE '2021-07-31' > 1`: the bounds of the days in between are durations there, which are not compared with a number
+//!   (`interval_arithmetic.rs`).
 //!
 //! They become [`same`] of them.
 
@@ -68,7 +70,7 @@ fn is_believed_wrongly(expr: &Expr, schema: &DFSchema) -> bool {
             expr.get_type(schema).is_ok_and(|kind| loses_digits_or_order(&kind, field.data_type()))
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
-            has_months(left, schema) || has_months(right, schema)
+            has_months(left, schema) || has_months(right, schema) || is_date(left, schema) && is_date(right, schema)
         }
         _ => false,
     }
@@ -93,6 +95,10 @@ fn fineness(unit: TimeUnit) -> u8 {
         TimeUnit::Microsecond => 2,
         TimeUnit::Nanosecond => 3,
     }
+}
+
+fn is_date(value: &Expr, schema: &DFSchema) -> bool {
+    matches!(value.get_type(schema), Ok(DataType::Date32 | DataType::Date64))
 }
 
 /// Whether it is an interval that may have months, which have more or fewer days.

@@ -3,11 +3,14 @@
 mod common_tables;
 mod decimals;
 mod formats;
+mod inner_names;
 mod intervals;
+mod likes;
 mod redshift;
 mod refused;
 mod regexps;
 mod rows;
+mod series;
 mod shared_columns;
 mod sorting;
 mod subqueries;
@@ -28,6 +31,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 use trino_functions::syntax::SqlDialect;
 
 pub(crate) use self::decimals::keep_digits;
+pub(crate) use self::inner_names::name_inner_columns;
 pub(crate) use self::refused::must_be_understood;
 use crate::dialect::Dialect;
 
@@ -111,6 +115,9 @@ impl VisitorMut for Meanings {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         shared_columns::put(select);
         windows::write_out(select);
+        if self.is_postgres() {
+            series::as_rows(select);
+        }
         subqueries::as_values(select);
         subqueries::as_values_in_joins(select);
         ControlFlow::Continue(())
@@ -132,6 +139,9 @@ impl VisitorMut for Meanings {
         values::similar(expr);
         values::tried(expr);
         if self.is_postgres() {
+            if let Some(any) = likes::any_of(expr) {
+                *expr = any;
+            }
             if let Some(reworded) = formats::reworded(expr) {
                 *expr = reworded;
             }

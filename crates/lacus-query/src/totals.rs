@@ -215,9 +215,7 @@ fn projected(projection: &Projection, below: Total, columns: &mut usize) -> Resu
         }
         values.push(match value.clone().unalias() {
             Expr::Column(_) => value.clone(),
-            computed => {
-                when(below.is_there.clone(), computed).end()?.alias_qualified(table.cloned(), field.name())
-            }
+            computed => when(below.is_there.clone(), computed).end()?.alias_qualified(table.cloned(), field.name()),
         });
     }
     values.push(below.is_there.alias(name.clone()));
@@ -301,7 +299,9 @@ fn must_be_of_table(plan: &LogicalPlan) -> Result<()> {
             "LIMIT in LATERAL, but at its end and of rows with the same value as the row outside; filter by row_number()"
         ),
         LogicalPlan::Values(_) if plan.contains_outer_reference() => {
-            not_impl_err!("VALUES of columns of the row outside; write a SELECT for each row, and UNION ALL between them")
+            not_impl_err!(
+                "VALUES of columns of the row outside; write a SELECT for each row, and UNION ALL between them"
+            )
         }
         LogicalPlan::Subquery(_) => Ok(()),
         plan => plan.inputs().into_iter().try_for_each(must_be_of_table),

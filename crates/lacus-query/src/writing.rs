@@ -5,7 +5,9 @@
 //! stead, for `DELETE`, `UPDATE` and `MERGE` ([`questions`]). What it answers goes to the lake piece by piece
 //! ([`running`]), which makes one commit of it at the end.
 
+mod assignments;
 mod casts;
+mod common_tables;
 mod create;
 mod data;
 mod external;
@@ -24,6 +26,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 pub(crate) use self::casts::without_ids;
+use self::common_tables::put_inside;
 pub(crate) use self::create::{Creation, texts};
 pub(crate) use self::data::write_no_data;
 use self::external::ExternalSchema;
@@ -117,17 +120,23 @@ impl Write {
     }
 }
 
-/// `WITH x AS (…) INSERT INTO t SELECT …` as `INSERT INTO t WITH x AS (…) SELECT …`, and `TRUNCATE t` as `DELETE FROM t`.
+/// `WITH x AS (…) INSERT INTO t SELECT …` as `INSERT INTO t WITH x AS (…) SELECT …`, the same for what changes rows, and
+/// `TRUNCATE t` as `DELETE FROM t`.
 pub(crate) fn plainly(statement: Ast) -> Ast {
     match &statement {
-        Ast::Query(query) => {
-            let SetExpr::Insert(Ast::Insert(insert)) = query.body.as_ref() else { return statement };
-            let mut insert = insert.clone();
-            if let Some(source) = insert.source.as_mut().filter(|source| source.with.is_none()) {
-                source.with.clone_from(&query.with);
+        Ast::Query(query) => match (query.body.as_ref(), &query.with) {
+            (SetExpr::Insert(Ast::Insert(insert)), with) => {
+                let mut insert = insert.clone();
+                if let Some(source) = insert.source.as_mut().filter(|source| source.with.is_none()) {
+                    source.with.clone_from(with);
+                }
+                Ast::Insert(insert)
             }
-            Ast::Insert(insert)
-        }
+            (SetExpr::Update(inner) | SetExpr::Delete(inner) | SetExpr::Merge(inner), Some(with)) => {
+                put_inside(with, inner).unwrap_or(statement)
+            }
+            _ => statement,
+        },
         Ast::Truncate(truncate) if truncate.table_names.len() == 1 && truncate.partitions.is_none() => {
             let text = format!("DELETE FROM {}", truncate.table_names[0].name);
             let parsed =

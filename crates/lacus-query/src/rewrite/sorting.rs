@@ -1,13 +1,17 @@
-//! `ORDER BY 2` and `ORDER BY at` where the answer has a column without a name of its own: `count(*) + 1`, `at::date`.
+//! `ORDER BY 2` and `ORDER BY at` where the answer has a column without a name of its own: `count(*) + 1`, `at::date`; and
+//! `ORDER BY max(v)` where it has `max(v) AS v`.
 //!
 //! The engine finds such a column by the name it gave it, which it does not find again where rows are grouped, and a cast
 //! has the name of what is cast: here the expression itself is put in their place. A name of a cast is PostgreSQL's: for Trino
 //! it is that of the column which is cast, and the cast is called by its place, `_col0`, as it is where it has no name.
+//!
+//! In `ORDER BY max(v)` the engine takes `v` for the column of the answer, as Trino does. For PostgreSQL it is that of the table.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Value, visit_expressions,
+    Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Value,
+    visit_expressions,
 };
 
 use super::same_name;
@@ -31,7 +35,10 @@ pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
                 }
                 None => None,
             },
-            _ => None,
+            Expr::CompoundIdentifier(_) => None,
+            // With DISTINCT ON, rows are sorted by the expressions that stand there.
+            _ if !is_postgres || matches!(select.distinct, Some(Distinct::On(_))) => None,
+            expr => column_of(expr, select).map(|alias| Expr::Identifier(alias.clone())),
         };
         if let Some(shown) = shown {
             sort.expr = shown;
@@ -80,6 +87,24 @@ fn at_place<'a>(place: &str, select: &'a Select) -> Option<&'a Expr> {
         SelectItem::UnnamedExpr(expr) => Some(expr).filter(|expr| !has_query(expr)),
         _ => None,
     }
+}
+
+/// What the answer calls an expression, if nothing else in it is called so.
+fn column_of<'a>(expr: &Expr, select: &'a Select) -> Option<&'a Ident> {
+    let found = select.projection.iter().find_map(|item| match item {
+        SelectItem::ExprWithAlias { expr: shown, alias } if shown == expr => Some(alias),
+        _ => None,
+    })?;
+    let may_be_called_so = |item: &&SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => same_name(alias, found),
+        SelectItem::UnnamedExpr(Expr::Identifier(word)) => same_name(word, found),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(words)) => {
+            words.last().is_some_and(|word| same_name(word, found))
+        }
+        SelectItem::UnnamedExpr(_) => false,
+        _ => true,
+    };
+    (select.projection.iter().filter(may_be_called_so).count() == 1).then_some(found)
 }
 
 /// The one cast of a column of this name in the answer and its place, if the column itself is not there.

@@ -85,7 +85,14 @@ pub(super) fn as_values_in_joins(select: &mut Select) {
 
 /// Makes values of those in what columns are set to.
 pub(super) fn as_values_in_assignments(statement: &mut Statement) {
-    let Statement::Update(update) = statement else { return };
+    let update = match statement {
+        Statement::Update(update) => update,
+        Statement::Query(query) => match query.body.as_mut() {
+            SetExpr::Update(Statement::Update(update)) => update,
+            _ => return,
+        },
+        _ => return,
+    };
     for assignment in &mut update.assignments {
         // The visitor never breaks off.
         let _done: ControlFlow<()> = assignment.value.visit(&mut AsValues { depth: 0, are_asked_whether: true });

@@ -10,11 +10,13 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 
 use crate::correlated::joinable;
+use crate::dialect::Dialect;
 use crate::error::SqlError;
 use crate::frames::moving;
+use crate::named_casts::naming_casts;
 use crate::one_row::count_rows;
 use crate::parameters;
-use crate::rewrite::tell_columns_apart;
+use crate::rewrite::{name_inner_columns, tell_columns_apart};
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
 use crate::time_travel::{self, Moment, Versions};
@@ -56,14 +58,8 @@ pub(crate) async fn prepared(
 
 /// Plans what reads, and `INSERT` of it; refuses what would write or define anything else. Types are those that stand there:
 /// see [`with_types`].
-pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
-    let plan = match state.statement_to_plan(parsed.clone()).await {
-        Err(error) if error.strip_backtrace().contains("require unique expression names") => {
-            tell_columns_apart(&mut parsed);
-            state.statement_to_plan(parsed).await?
-        }
-        planned => planned?,
-    };
+pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let plan = named(state, parsed).await?;
     let plan = moving(joinable(whole(count_rows(uuids::meant(plan)?)?)?)?)?;
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
@@ -72,6 +68,46 @@ pub(crate) async fn plan_parsed(state: &SessionState, mut parsed: Parsed) -> Res
         plan => reads_only.verify_plan(plan)?,
     }
     Ok(plan)
+}
+
+/// What the engine makes of a statement; with the names that PostgreSQL has for columns inside, where one is missed. For Trino they
+/// have none.
+async fn named(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let missed = match Box::pin(told_apart(state, parsed.clone())).await {
+        Err(error) if says(&error, &[NO_COLUMN]) => error,
+        planned => return planned,
+    };
+    let is_postgres = state.config().get_extension::<Dialect>().is_none_or(|dialect| *dialect != Dialect::Athena);
+    if !is_postgres || !name_inner_columns(&mut parsed) {
+        return Err(missed);
+    }
+    Box::pin(told_apart(state, parsed)).await.map_err(|_| missed)
+}
+
+/// What the engine makes of a statement; with other names inside, where it would call two columns the same.
+async fn told_apart(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    match state.statement_to_plan(parsed.clone()).await {
+        Err(error) if says(&error, &[NAMES_OF_ONE_SELECT, NAMES_OF_A_PLAN]) => {}
+        planned => return planned,
+    }
+    let state = naming_casts(state);
+    match state.statement_to_plan(parsed.clone()).await {
+        Err(error) if says(&error, &[NAMES_OF_ONE_SELECT]) => {}
+        planned => return planned,
+    }
+    tell_columns_apart(&mut parsed);
+    state.statement_to_plan(parsed).await
+}
+
+/// What the engine says of a column that is not there.
+const NO_COLUMN: &str = "No field named";
+/// What the engine says of two columns of one name.
+const NAMES_OF_ONE_SELECT: &str = "require unique expression names";
+const NAMES_OF_A_PLAN: &str = "Schema contains duplicate";
+
+fn says(error: &DataFusionError, texts: &[&str]) -> bool {
+    let said = error.strip_backtrace();
+    texts.iter().any(|text| said.contains(text))
 }
 
 /// A plan with values in place of its parameters.

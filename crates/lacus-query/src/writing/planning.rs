@@ -17,6 +17,7 @@ use lacus_lake::schema::is_uuid;
 use lacus_lake::{Column, Lake, Table, TableSchema, TableState};
 
 use super::Write;
+use super::assignments::one_by_one;
 use super::casts::{cast_choices, cast_columns, cluster, in_place, is_bytes, misfit};
 use super::create::Creation;
 use super::overwrite::{Fixed, add_to_rows, add_to_values, replaced, take_fixed, values_of};
@@ -371,6 +372,7 @@ async fn change(
         Ast::Update(_) => Shape::Changed,
         _ => Shape::Merged,
     };
+    let ast = one_by_one(ast, &|function| state.aggregate_functions().contains_key(function))?;
     let asked = Parsed::Statement(Box::new(question(ast, &columns)?));
     let mut plan = plan_parsed(state, asked).await.map_err(&explained)?;
     let first = match shape {

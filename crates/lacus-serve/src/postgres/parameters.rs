@@ -2,7 +2,9 @@
 //!
 //! Bytes come from the network: whatever they are, they become a value or an error.
 
-use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, TimeUnit};
+use datafusion::arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DataType, Field, IntervalMonthDayNano, IntervalUnit, TimeUnit,
+};
 use datafusion::scalar::ScalarValue;
 use lacus_query::{Declared, SqlError, moment_of_text};
 use pgwire::api::Type;
@@ -65,7 +67,7 @@ fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     if *kind == Type::NUMERIC {
         return decimal(text.trim());
     }
-    let value = ScalarValue::Utf8(Some(text.to_owned()));
+    let value = ScalarValue::Utf8(Some(if *kind == Type::INTERVAL { in_words(text)? } else { text.to_owned() }));
     match arrow(kind) {
         DataType::Utf8 => Some(value),
         kind @ (DataType::Date32 | DataType::Timestamp(..)) => moment_of_text(text, &kind),
@@ -103,6 +105,7 @@ pub(crate) fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
             must_exist(Moment::Timestamp(micros))?;
             ScalarValue::TimestampMicrosecond(Some(micros), (*kind == Type::TIMESTAMPTZ).then(|| "+00:00".into()))
         }
+        Type::INTERVAL => ScalarValue::IntervalMonthDayNano(Some(interval(bytes)?)),
         Type::UUID => ScalarValue::Utf8(Some(uuid(bytes)?)),
         Type::JSONB => ScalarValue::Utf8(Some(std::str::from_utf8(bytes.strip_prefix(&[1])?).ok()?.to_owned())),
         _ => ScalarValue::Utf8(Some(std::str::from_utf8(bytes).ok()?.to_owned())),
@@ -113,6 +116,37 @@ pub(crate) fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
 fn must_exist(moment: Moment) -> Option<()> {
     // What is wrong with it is for the caller to say.
     moment.checked().ok().map(drop)
+}
+
+/// Microseconds, days and months.
+fn interval(bytes: &[u8]) -> Option<IntervalMonthDayNano> {
+    let (micros, rest) = bytes.split_first_chunk::<8>()?;
+    let (days, months) = rest.split_first_chunk::<4>()?;
+    let nanos = i64::from_be_bytes(*micros).checked_mul(1000)?;
+    let months = i32::from_be_bytes(months.try_into().ok()?);
+    Some(IntervalMonthDayNano::new(months, i32::from_be_bytes(*days), nanos))
+}
+
+/// `3 days -04:05:06.5`, as PostgreSQL writes intervals, with words for each part as the engine reads them.
+fn in_words(text: &str) -> Option<String> {
+    let words = text.split_whitespace().map(|word| {
+        if !word.contains(':') {
+            return Some(word.to_owned());
+        }
+        let (sign, clock) = match word.strip_prefix('-') {
+            Some(clock) => ("-", clock),
+            None => ("", word.strip_prefix('+').unwrap_or(word)),
+        };
+        let parts: Vec<&str> = clock.split(':').collect();
+        match parts.as_slice() {
+            [hours, minutes] => Some(format!("{sign}{hours} hours {sign}{minutes} minutes")),
+            [hours, minutes, seconds] => {
+                Some(format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
+            }
+            _ => None,
+        }
+    });
+    Some(words.collect::<Option<Vec<_>>>()?.join(" "))
 }
 
 fn binary_array(element: &Type, bytes: &[u8]) -> Option<ScalarValue> {
@@ -212,6 +246,7 @@ pub(crate) fn arrow(kind: &Type) -> DataType {
         Type::TIME => DataType::Time64(TimeUnit::Microsecond),
         Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
         Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        Type::INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
         Type::NUMERIC => DataType::Decimal128(38, 10),
         Type::BYTEA => DataType::Binary,
         _ => DataType::Utf8,
@@ -332,8 +367,34 @@ mod tests {
     }
 
     #[test]
+    fn intervals_are_read_as_postgres_writes_them() {
+        let read = |written: &str| match text(&Type::INTERVAL, written.as_bytes()) {
+            Some(ScalarValue::IntervalMonthDayNano(Some(value))) => {
+                Some((value.months, value.days, value.nanoseconds / 1_000_000))
+            }
+            _ => None,
+        };
+        assert_eq!(read("3 days 04:05:06.5"), Some((0, 3, 14_706_500)));
+        assert_eq!(read("-1 day 23:59:59"), Some((0, -1, 86_399_000)));
+        assert_eq!(read("1 year 2 mons -3 days -00:00:01.25"), Some((14, -3, -1_250)));
+        assert_eq!(read("0:00:00"), Some((0, 0, 0)));
+        assert_eq!(read("36:30"), Some((0, 0, 131_400_000)));
+        assert_eq!(read("1 years 2 mons 3 days 4 hours 5 mins 6.5 secs"), Some((14, 3, 14_706_500)));
+        for broken in ["x", "1:2:3:4", "a:b", "1 parsec"] {
+            assert_eq!(read(broken), None, "{broken}");
+        }
+        let bytes = [&14_706_500_000_i64.to_be_bytes()[..], &3_i32.to_be_bytes(), &(-14_i32).to_be_bytes()].concat();
+        let expected = IntervalMonthDayNano::new(-14, 3, 14_706_500_000_000);
+        assert_eq!(binary(&Type::INTERVAL, &bytes), Some(ScalarValue::IntervalMonthDayNano(Some(expected))));
+        let endless = [&i64::MAX.to_be_bytes()[..], &[0; 8]].concat();
+        assert_eq!(binary(&Type::INTERVAL, &endless), None);
+        assert_eq!(binary(&Type::INTERVAL, &[&bytes[..], &[0]].concat()), None);
+    }
+
+    #[test]
     fn broken_bytes_are_no_value() {
         for kind in [
+            Type::INTERVAL,
             Type::INT2,
             Type::INT8,
             Type::FLOAT8,
