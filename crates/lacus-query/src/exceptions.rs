@@ -73,7 +73,7 @@ fn is_asked_of_what_is_computed(plan: &LogicalPlan) -> bool {
     is_of_computed(&filter.input) && conditions(filter).iter().any(is_of_no_column) || is_of_cast_key(filter)
 }
 
-/// A key of a window that is a cast is called as what it casts. If that column is of no table, a condition on it is taken for one
+/// A key of a window that is a cast, or a function in place of one, is called as what it casts. If that column is of no table, a condition on it is taken for one
 /// on the key, and leaves out rows of a partition: `PARTITION BY CAST(ts AS date)`, and outside `ts > …`.
 fn is_of_cast_key(filter: &Filter) -> bool {
     let mut below = filter.input.as_ref();
@@ -84,7 +84,7 @@ fn is_of_cast_key(filter: &Filter) -> bool {
     let asked: HashSet<&Column> = conditions(filter).into_iter().flat_map(Expr::column_refs).collect();
     let is_asked = |key: &Expr| {
         let (relation, name) = key.qualified_name();
-        matches!(key, Expr::Cast(_) | Expr::TryCast(_)) && asked.contains(&Column::new(relation, name))
+        !matches!(key, Expr::Column(_)) && asked.contains(&Column::new(relation, name))
     };
     window.window_expr.iter().flat_map(keys).any(is_asked)
 }

@@ -10,6 +10,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use datafusion::scalar::ScalarValue;
@@ -35,7 +36,7 @@ impl FunctionRewrite for Timestamps {
 
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let is_changed = match &mut expr {
-            Expr::ScalarFunction(call) if OF_TIMESTAMPS.contains(&call.func.name()) => {
+            Expr::ScalarFunction(call) if !self.is_trino && OF_TIMESTAMPS.contains(&call.func.name()) => {
                 call.args.iter_mut().filter(|given| is_date(given, schema)).map(as_timestamp).count() > 0
             }
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
@@ -57,7 +58,8 @@ impl FunctionRewrite for Timestamps {
 impl Timestamps {
     /// Makes a date that meets an interval the timestamp it begins with. Whether it did.
     fn meet_interval(&self, date: &mut Expr, interval: &Expr, schema: &DFSchema) -> Result<bool> {
-        if !is_date(date, schema) || !matches!(interval.get_type(schema), Ok(DataType::Interval(_))) {
+        let is_interval = matches!(interval.get_type(schema), Ok(DataType::Interval(_)));
+        if !is_date(date, schema) || !is_interval || is_count_of_days(interval, schema) {
             return Ok(false);
         }
         if !self.is_trino {
@@ -67,6 +69,11 @@ impl Timestamps {
         }
         Ok(!self.is_trino)
     }
+}
+
+/// Whether it is the whole number of days that the engine has made an interval of, where this rule was here before.
+fn is_count_of_days(interval: &Expr, schema: &DFSchema) -> bool {
+    matches!(interval, Expr::Cast(Cast { expr, .. }) if expr.get_type(schema).is_ok_and(|kind| kind.is_integer()))
 }
 
 /// Whether it is an interval with hours or less, as far as it stands there.

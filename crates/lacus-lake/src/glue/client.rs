@@ -249,7 +249,7 @@ fn refused(operation: &str, status: u16, body: &[u8]) -> Error {
     let error = Error::new(kind_of(&name, status), format!("AWS Glue refuses {operation}: {name}: {message}"));
     if error.kind() == Kind::Denied {
         return error.with_hint(
-            "the credentials of the lake need glue:GetDatabases, GetTables, GetTable, CreateDatabase, CreateTable, UpdateTable and DeleteTable",
+            "the credentials of the lake need glue:GetDatabases, glue:GetTables, glue:GetTable, glue:CreateDatabase, glue:CreateTable, glue:UpdateTable and glue:DeleteTable",
         );
     }
     error
