@@ -19,6 +19,7 @@ use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::single_distinct_to_groupby::SingleDistinctToGroupBy;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::enforce_sorting::EnforceSorting;
@@ -38,6 +39,7 @@ use trino_functions::{Semantics, install};
 use url::Url;
 
 use crate::allowance::OfAll;
+use crate::beside_distinct::SumsBesideDistinct;
 use crate::catalog::LakeCatalog;
 use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
@@ -294,6 +296,8 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let with_mends = |rule: Rule| {
         let before: Option<Rule> = if rule.name() == PushDownFilter::new().name() {
             Some(Arc::new(WholeNotIn))
+        } else if rule.name() == SingleDistinctToGroupBy::new().name() {
+            Some(Arc::new(SumsBesideDistinct))
         } else if count_on_dependencies.iter().any(|other| other.name() == rule.name()) {
             Some(Arc::new(NoDependencies))
         } else {

@@ -11,6 +11,7 @@ mod adapt;
 mod allowance;
 mod alter;
 mod answer;
+mod beside_distinct;
 mod catalog;
 mod comments;
 mod correlated;

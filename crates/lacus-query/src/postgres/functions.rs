@@ -277,13 +277,23 @@ fn to_regclass(oids: &Arc<Oids>) -> ScalarUDF {
         let [name] = arguments else { return exec_err!("to_regclass wants one name") };
         let names = cast(&name.to_array(1)?, &DataType::Utf8)?;
         let find = |name: &str| {
-            let plain = name.replace('"', "");
+            let plain = without_quotes(name);
             let of = |database: &str| oids.named(&format!("{database}.{plain}"));
             oids.named(&plain).or_else(|| of(lacus_core::MAIN_DATABASE)).or_else(|| of(PG_CATALOG))
         };
         let found: Int32Array = names.as_string::<i32>().iter().map(|name| name.and_then(find)).collect();
         in_form_of(arguments, Arc::new(found))
     })
+}
+
+/// `"main" . "clicks"` as `main.clicks`.
+fn without_quotes(name: &str) -> String {
+    let mut is_quoted = false;
+    let is_of_name = |letter: &char| {
+        is_quoted ^= *letter == '"';
+        *letter != '"' && (is_quoted || !letter.is_whitespace())
+    };
+    name.chars().filter(is_of_name).collect()
 }
 
 /// The number of one of Postgres' own types, by either of its names.

@@ -24,6 +24,7 @@ async fn clients_find_what_they_ask_for_at_their_start() {
         ("any", "SELECT current_setting('server_version_num')::int / 100", "1500"),
         ("any", "SELECT array_to_string(current_schemas(true), ',')", "pg_catalog,main"),
         ("any", "SELECT 'clicks'::regclass = (SELECT oid FROM pg_class WHERE relname = 'clicks')", "true"),
+        ("any", r#"SELECT '"main" . "clicks"'::regclass = 'clicks'::regclass"#, "true"),
         ("any", "SELECT c.oid::regclass FROM pg_class c WHERE relname = 'clicks'", "clicks"),
         ("any", "SELECT c.oid::regclass::text FROM pg_class c WHERE relname = 'tracks'", "web.tracks"),
         ("any", "SELECT relname FROM pg_class WHERE relname LIKE 'cli/cks' ESCAPE '/'", "clicks"),

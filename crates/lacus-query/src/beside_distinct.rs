@@ -1,0 +1,141 @@
+//! `count(DISTINCT x)` beside counts and averages: `SELECT region, count(*), avg(width), count(DISTINCT user_id) … GROUP BY region`.
+//!
+//! The engine groups by region and user first where all others are sums, minima or maxima, and such groups go to disk where they
+//! are too many. Beside others it keeps the users of each region, which do not (DataFusion 54.1, `single_distinct_to_groupby.rs`).
+//! So counts and averages become sums here.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, Result};
+use datafusion::functions::expr_fn::coalesce;
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+use crate::same::same;
+
+/// Makes sums of what is counted beside distinct values. It has to come before the rule that groups by them.
+#[derive(Debug)]
+pub(crate) struct SumsBesideDistinct;
+
+impl OptimizerRule for SumsBesideDistinct {
+    fn name(&self) -> &str {
+        "sums_beside_distinct"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
+        match sums(aggregate)? {
+            Some(sums) => Ok(Transformed::yes(sums)),
+            None => Ok(Transformed::no(plan)),
+        }
+    }
+}
+
+/// What an aggregate is computed from.
+enum Part {
+    /// One of the sums and the like.
+    Whole(usize),
+    /// A sum of ones.
+    Count(usize),
+    /// A sum, and a sum of ones.
+    Average(usize, usize),
+}
+
+/// The same rows from sums. None if that is no use or can't be.
+fn sums(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
+    if matches!(aggregate.group_expr.first(), Some(Expr::GroupingSet(_))) || !is_of_one_distinct(&aggregate.aggr_expr) {
+        return Ok(None);
+    }
+    let mut needed: Vec<Expr> = Vec::new();
+    let mut parts = Vec::with_capacity(aggregate.aggr_expr.len());
+    for expr in &aggregate.aggr_expr {
+        let Some(part) = part(expr, aggregate, &mut needed)? else { return Ok(None) };
+        parts.push(part);
+    }
+    if parts.iter().all(|part| matches!(part, Part::Whole(_))) {
+        return Ok(None);
+    }
+    let (groups, input) = (aggregate.group_expr.clone(), Arc::clone(&aggregate.input));
+    let summed = LogicalPlan::Aggregate(Aggregate::try_new(input, groups, needed)?);
+    let groups = aggregate.group_expr.len();
+    let column = |place: usize| Expr::Column(Column::from(summed.schema().qualified_field(place)));
+    let value = |part: &Part| -> Expr {
+        match part {
+            Part::Whole(place) => column(groups + place),
+            Part::Count(place) => coalesce(vec![column(groups + place), lit(0_i64)]),
+            // Of no values both are null.
+            Part::Average(total, count) => column(groups + total) / cast(column(groups + count), DataType::Float64),
+        }
+    };
+    let values = (0..groups).map(column).chain(parts.iter().map(value));
+    let named = values.zip(aggregate.schema.iter()).map(|(value, (table, field))| {
+        if matches!(&value, Expr::Column(column) if column.relation.as_ref() == table && column.name == *field.name()) {
+            return value;
+        }
+        value.alias_qualified(table.cloned(), field.name())
+    });
+    let named: Vec<Expr> = named.collect();
+    Ok(Some(LogicalPlanBuilder::from(summed).project(named)?.build()?))
+}
+
+/// Whether all that is distinct is the same single value.
+fn is_of_one_distinct(exprs: &[Expr]) -> bool {
+    let mut distinct = exprs.iter().filter_map(|expr| match expr {
+        Expr::AggregateFunction(call) if call.params.distinct => Some(call.params.args.as_slice()),
+        _ => None,
+    });
+    let first = distinct.next();
+    first.is_some_and(|args| args.len() == 1) && distinct.all(|args| Some(args) == first)
+}
+
+/// How an aggregate is computed. None if it can't be.
+fn part(expr: &Expr, aggregate: &Aggregate, needed: &mut Vec<Expr>) -> Result<Option<Part>> {
+    let Expr::AggregateFunction(call) = expr else { return Ok(None) };
+    let AggregateFunction { func, params } = call;
+    if params.filter.is_some() || !params.order_by.is_empty() {
+        return Ok(None);
+    }
+    Ok(match (func.name(), params.args.as_slice()) {
+        _ if params.distinct => Some(Part::Whole(place_of(expr.clone(), needed))),
+        ("sum" | "min" | "max", _) => Some(Part::Whole(place_of(expr.clone(), needed))),
+        ("count", [counted]) => Some(Part::Count(place_of(ones(counted)?, needed))),
+        ("avg", [value]) => {
+            let kind = value.get_type(aggregate.input.schema())?;
+            if !kind.is_integer() && !kind.is_floating() {
+                return Ok(None);
+            }
+            let total = place_of(sum(same(cast(value.clone(), DataType::Float64))), needed);
+            Some(Part::Average(total, place_of(ones(value)?, needed)))
+        }
+        _ => None,
+    })
+}
+
+/// One for each value that is not null, added up. Nobody else's sum is called so.
+fn ones(counted: &Expr) -> Result<Expr> {
+    let one = match counted {
+        Expr::Literal(value, _) if !value.is_null() => lit(1_i64),
+        counted => when(counted.clone().is_null(), lit(0_i64)).otherwise(lit(1_i64))?,
+    };
+    Ok(sum(same(one)))
+}
+
+/// Where it is among what is needed.
+fn place_of(expr: Expr, needed: &mut Vec<Expr>) -> usize {
+    needed.iter().position(|other| *other == expr).unwrap_or_else(|| {
+        needed.push(expr);
+        needed.len() - 1
+    })
+}
