@@ -71,9 +71,11 @@ impl Timestamps {
     }
 }
 
-/// Whether it is the whole number of days that the engine has made an interval of, where this rule was here before.
+/// Whether it is the whole number of days that the engine has made an interval of, by way of seconds, where this rule was here
+/// before.
 fn is_count_of_days(interval: &Expr, schema: &DFSchema) -> bool {
-    matches!(interval, Expr::Cast(Cast { expr, .. }) if expr.get_type(schema).is_ok_and(|kind| kind.is_integer()))
+    let is_seconds = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Duration(TimeUnit::Second)));
+    matches!(interval, Expr::Cast(Cast { expr, .. }) if is_seconds(expr))
 }
 
 /// Whether it is an interval with hours or less, as far as it stands there.

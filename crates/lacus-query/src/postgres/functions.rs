@@ -5,7 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder,
+};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
@@ -60,7 +62,7 @@ pub(super) fn register(context: &SessionContext, oids: &Arc<Oids>) {
     for function in functions {
         context.register_udf(function);
     }
-    for function in [pg_get_viewdef(oids), regclass_name(oids), to_regclass(oids)] {
+    for function in [pg_get_viewdef(oids), regclass_name(oids), to_regclass(oids), parse_ident()] {
         context.register_udf(function);
     }
 }
@@ -277,7 +279,7 @@ fn to_regclass(oids: &Arc<Oids>) -> ScalarUDF {
         let [name] = arguments else { return exec_err!("to_regclass wants one name") };
         let names = cast(&name.to_array(1)?, &DataType::Utf8)?;
         let find = |name: &str| {
-            let plain = without_quotes(name);
+            let plain = parts_of(name)?.join(".");
             let of = |database: &str| oids.named(&format!("{database}.{plain}"));
             oids.named(&plain).or_else(|| of(lacus_core::MAIN_DATABASE)).or_else(|| of(PG_CATALOG))
         };
@@ -286,14 +288,35 @@ fn to_regclass(oids: &Arc<Oids>) -> ScalarUDF {
     })
 }
 
-/// `"main" . "clicks"` as `main.clicks`.
-fn without_quotes(name: &str) -> String {
-    let mut is_quoted = false;
-    let is_of_name = |letter: &char| {
-        is_quoted ^= *letter == '"';
-        *letter != '"' && (is_quoted || !letter.is_whitespace())
-    };
-    name.chars().filter(is_of_name).collect()
+/// `parse_ident(name)`: the parts of a name, null if it is none. The library's does not know blanks beside the point, which ADBC
+/// has there.
+fn parse_ident() -> ScalarUDF {
+    let parts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+    function("parse_ident", parts, Volatility::Immutable, |arguments| {
+        let [name] = arguments else { return exec_err!("parse_ident wants one name") };
+        let names = cast(&name.to_array(1)?, &DataType::Utf8)?;
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for name in names.as_string::<i32>() {
+            lists.append_option(name.and_then(parts_of).map(|parts| parts.into_iter().map(Some)));
+        }
+        in_form_of(arguments, Arc::new(lists.finish()))
+    })
+}
+
+/// `"Web" . Clicks` as `Web` and `clicks`. None if quotes do not close, or a part is empty.
+fn parts_of(name: &str) -> Option<Vec<String>> {
+    let (mut parts, mut is_quoted) = (vec![String::new()], false);
+    for letter in name.chars() {
+        let part = parts.last_mut()?;
+        match letter {
+            '"' => is_quoted = !is_quoted,
+            letter if is_quoted => part.push(letter),
+            '.' => parts.push(String::new()),
+            letter if letter.is_whitespace() => {}
+            letter => part.extend(letter.to_lowercase()),
+        }
+    }
+    (!is_quoted && parts.iter().all(|part| !part.is_empty())).then_some(parts)
 }
 
 /// The number of one of Postgres' own types, by either of its names.

@@ -20,8 +20,9 @@ const VALUES_MAX: usize = 100;
 /// The most that a list of rows may come to, in parts of what is compared with each of them.
 const LIST_MAX: usize = 30_000;
 
-/// The most values of a row that is asked for among the columns of a query: each more makes it three times as many questions.
-const COUNTED_MAX: usize = 3;
+/// The most values of a row that is asked for among the columns of a query: each more makes it three times as many questions,
+/// and many take very long to plan.
+const COUNTED_MAX: usize = 2;
 
 /// The values of a row that is written as one.
 fn values(expr: &Expr) -> Option<Vec<&Expr>> {
