@@ -11,7 +11,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result};
 use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::sum;
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, Cast};
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -108,16 +108,22 @@ fn part(expr: &Expr, aggregate: &Aggregate, needed: &mut Vec<Expr>) -> Result<Op
         return Ok(None);
     }
     Ok(match (func.name(), params.args.as_slice()) {
-        _ if params.distinct => Some(Part::Whole(place_of(expr.clone(), needed))),
-        ("sum" | "min" | "max", _) => Some(Part::Whole(place_of(expr.clone(), needed))),
-        ("count", [counted]) => Some(Part::Count(place_of(ones(counted)?, needed))),
+        _ if params.distinct => place_of(expr.clone(), needed).map(Part::Whole),
+        ("sum" | "min" | "max", _) => place_of(expr.clone(), needed).map(Part::Whole),
+        ("count", [counted]) => place_of(ones(counted)?, needed).map(Part::Count),
         ("avg", [value]) => {
             let kind = value.get_type(aggregate.input.schema())?;
             if !kind.is_integer() && !kind.is_floating() {
                 return Ok(None);
             }
             let total = place_of(sum(same(cast(value.clone(), DataType::Float64))), needed);
-            Some(Part::Average(total, place_of(ones(value)?, needed)))
+            // What is null is so as a fraction, too.
+            let counted = match value {
+                Expr::Cast(Cast { expr, field }) if field.data_type().is_floating() => expr,
+                value => value,
+            };
+            let count = place_of(ones(counted)?, needed);
+            total.zip(count).map(|(total, count)| Part::Average(total, count))
         }
         _ => None,
     })
@@ -132,10 +138,14 @@ fn ones(counted: &Expr) -> Result<Expr> {
     Ok(sum(same(one)))
 }
 
-/// Where it is among what is needed.
-fn place_of(expr: Expr, needed: &mut Vec<Expr>) -> usize {
-    needed.iter().position(|other| *other == expr).unwrap_or_else(|| {
-        needed.push(expr);
-        needed.len() - 1
-    })
+/// Where it is among what is needed. None if something else there is called so: casts are not seen in names.
+fn place_of(expr: Expr, needed: &mut Vec<Expr>) -> Option<usize> {
+    let name = expr.schema_name().to_string();
+    match needed.iter().position(|other| other.schema_name().to_string() == name) {
+        Some(place) => (needed[place] == expr).then_some(place),
+        None => {
+            needed.push(expr);
+            Some(needed.len() - 1)
+        }
+    }
 }

@@ -75,6 +75,11 @@ fn with_value(subquery: Subquery, columns: &mut usize) -> Result<Subquery> {
         must_have_no_total(plan)?;
         return Ok(subquery);
     };
+    if is_in_from(plan) {
+        return not_impl_err!(
+            "an aggregate without GROUP BY in FROM of a subquery that looks at the row outside; compute it in the subquery itself, or use LATERAL"
+        );
+    }
     if is_bare(plan) {
         return Ok(subquery);
     }
@@ -245,6 +250,15 @@ fn is_bare(plan: &LogicalPlan) -> bool {
         LogicalPlan::Projection(projection) => projection.expr.iter().all(is_column) && is_bare(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => is_bare(&alias.input),
         _ => false,
+    }
+}
+
+/// Whether what a total is computed in has a name: the engine loses the condition that it is there (DataFusion 54.1).
+fn is_in_from(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::SubqueryAlias(_) => true,
+        LogicalPlan::Aggregate(_) => false,
+        plan => plan.inputs().into_iter().any(is_in_from),
     }
 }
 

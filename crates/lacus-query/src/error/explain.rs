@@ -365,6 +365,9 @@ fn damaged(text: &str) -> SqlError {
             return bad_text(said).unwrap_or_else(|| SqlError::invalid(code, cleaned(said)));
         }
     }
+    if let Some((_, said)) = text.split_once("filter predicate: Execution(\"") {
+        return running(said.split_once("\")").map_or(said, |(said, _)| said));
+    }
     SqlError::new(Kind::Corrupt, "XX001", format!("a data file can't be read: {}", cleaned(text)))
         .with_hint("lacus doctor checks every file")
 }
