@@ -46,10 +46,10 @@ impl VisitorMut for Naming {
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
         match table {
-            TableFactor::Derived { subquery, alias, .. } => {
-                if alias.as_ref().is_none_or(|alias| alias.columns.is_empty()) {
-                    self.has_named |= name_columns(&mut subquery.body);
-                }
+            TableFactor::Derived { subquery, alias, .. }
+                if alias.as_ref().is_none_or(|alias| alias.columns.is_empty()) =>
+            {
+                self.has_named |= name_columns(&mut subquery.body);
             }
             // A function with one column: where it has more, the engine finds too few names.
             TableFactor::Table { name, alias, args: Some(_), .. } => {

@@ -246,7 +246,7 @@ mod tests {
     fn a_zone_moves_what_has_one() {
         let utc = zone("+00:00").ok();
         let is = |text: &str, own, expected: &str| {
-            assert_eq!(moment(text, own, false), moment(expected, None, true), "{text}")
+            assert_eq!(moment(text, own, false), moment(expected, None, true), "{text}");
         };
         is("2024-07-31 10:00+02", utc, "2024-07-31 08:00");
         is("2024-07-31 10:00:00Europe/Berlin", utc, "2024-07-31 08:00");
