@@ -1,21 +1,24 @@
 //! `interval '5 minutes' * 3`, `1.5 * interval '1 day'`, `interval '1 hour' / 4`, as PostgreSQL answers them. The engine has none.
 //!
-//! A part of a month becomes days, 30 to the month, and a part of a day becomes hours, 24 to the day.
+//! A date and an interval are a timestamp. A part of a month becomes days, 30 to the month, and a part of a day becomes hours, 24 to the day.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, IntervalMonthDayNanoArray};
 use datafusion::arrow::datatypes::{
-    DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
 use datafusion::common::{DFSchema, Result, exec_datafusion_err, exec_err, internal_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    binary_expr, cast,
 };
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+/// What a date and an interval add up to.
+const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const DAYS_OF_MONTH: f64 = 30.0;
 const SECONDS_OF_DAY: f64 = 86_400.0;
@@ -42,6 +45,13 @@ impl ExprPlanner for Intervals {
             }
             BinaryOperator::Divide if is_interval(&left) && right.is_numeric() => {
                 (Operation::Divide, raw.left, raw.right)
+            }
+            BinaryOperator::Plus | BinaryOperator::Minus if left == DataType::Date32 && is_interval(&right) => {
+                let op = if raw.op == BinaryOperator::Plus { Operator::Plus } else { Operator::Minus };
+                return Ok(PlannerResult::Planned(binary_expr(cast(raw.left, TIMESTAMP), op, raw.right)));
+            }
+            BinaryOperator::Plus if is_interval(&left) && right == DataType::Date32 => {
+                return Ok(PlannerResult::Planned(raw.left + cast(raw.right, TIMESTAMP)));
             }
             _ => return Ok(PlannerResult::Original(raw)),
         };

@@ -96,10 +96,13 @@ pub(crate) fn state_of(table: &Table) -> Arc<TableState> {
     seen.unwrap_or_else(|_| table.state())
 }
 
-/// Has the statement that is being planned see a table in this state.
+/// Has the statement that is being planned see a table in this state, also through views that were planned before.
 pub(crate) fn see(table: &Table, state: Arc<TableState>) {
     // Outside of a statement nobody looks twice.
-    let _alone = PLANNING.try_with(|planning| lock(&planning.seen).insert(table.name().clone(), state));
+    let _alone = PLANNING.try_with(|planning| {
+        lock(&planning.seen).insert(table.name().clone(), state);
+        lock(&planning.planned).clear();
+    });
 }
 
 /// Every change is one assignment: a panic leaves nothing half done.

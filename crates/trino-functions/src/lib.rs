@@ -79,9 +79,11 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     let mut rules = state.optimizer().rules.clone();
     rules.insert(0, Arc::new(overflow::CheckedOperators { spares_sums: true }));
     rules.push(Arc::new(overflow::CheckedOperators { spares_sums: false }));
+    let mut analyzers = state.analyzer().rules.clone();
+    analyzers.insert(0, Arc::new(timestamps::TypesOfValues));
     let builder =
         SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).with_optimizer_rules(rules);
-    let mut state = builder.with_type_planner(Arc::new(types::Types)).build();
+    let mut state = builder.with_type_planner(Arc::new(types::Types)).with_analyzer_rules(analyzers).build();
     catalog::register(&mut state, semantics)?;
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(intervals::DatePart::default())))?;
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;

@@ -6,13 +6,14 @@
 //! are a timestamp, as in PostgreSQL.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
 
 use crate::casts::read_as;
@@ -52,6 +53,32 @@ impl FunctionRewrite for Timestamps {
             None if is_changed => Transformed::yes(expr),
             None => Transformed::no(expr),
         })
+    }
+}
+
+/// Keeps the types that the columns of `VALUES` were planned with: they don't follow when a value comes to have another.
+#[derive(Debug)]
+pub(crate) struct TypesOfValues;
+
+impl AnalyzerRule for TypesOfValues {
+    fn name(&self) -> &str {
+        "types_of_values"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let of_no_table = DFSchema::empty();
+        plan.transform_up_with_subqueries(|plan| {
+            let LogicalPlan::Values(mut values) = plan else { return Ok(Transformed::no(plan)) };
+            for row in &mut values.values {
+                for (value, field) in row.iter_mut().zip(values.schema.fields()) {
+                    if value.get_type(&of_no_table).is_ok_and(|kind| kind != *field.data_type()) {
+                        *value = cast(std::mem::take(value), field.data_type().clone());
+                    }
+                }
+            }
+            Ok(Transformed::yes(LogicalPlan::Values(values)))
+        })
+        .data()
     }
 }
 

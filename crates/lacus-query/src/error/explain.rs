@@ -365,6 +365,9 @@ fn damaged(text: &str) -> SqlError {
             return bad_text(said).unwrap_or_else(|| SqlError::invalid(code, cleaned(said)));
         }
     }
+    if text.contains("DivideByZero") || text.contains("ivide by zero") {
+        return division_by_zero();
+    }
     if let Some((_, said)) = text.split_once("filter predicate: Execution(\"") {
         return running(said.split_once("\")").map_or(said, |(said, _)| said));
     }

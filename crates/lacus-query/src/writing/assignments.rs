@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, CaseWhen, Expr, GroupByExpr, MergeAction, Query, Select, SelectItem, SetExpr,
-    Statement as Ast, Visit, Visitor,
+    Statement as Ast, Visit, Visitor, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -65,7 +65,7 @@ fn columns(query: &Query, is_aggregate: IsAggregate<'_>) -> Result<Vec<Expr>, Sq
     };
     let is_cut = query.limit_clause.is_some() || query.fetch.is_some() || select.top.is_some();
     let calls_unnest = calls(select, &|name| name == "unnest");
-    if is_cut || is_by_place || calls_unnest || select.distinct.is_some() {
+    if is_cut || is_by_place || calls_unnest || select.distinct.is_some() || differs_each_time(query) {
         return Err(refused());
     }
     let is_total = !is_grouped && (select.having.is_some() || calls(select, is_aggregate));
@@ -85,9 +85,24 @@ fn columns(query: &Query, is_aggregate: IsAggregate<'_>) -> Result<Vec<Expr>, Sq
     Ok(columns)
 }
 
+/// Whether it calls a function that gives something else each time: the columns would not be of one row.
+fn differs_each_time(query: &Query) -> bool {
+    const FUNCTIONS: [&str; 6] = ["random", "rand", "uuid", "gen_random_uuid", "shuffle", "array_shuffle"];
+    let differs = |expr: &Expr| match expr {
+        Expr::Function(call) => FUNCTIONS.iter().any(|name| call.name.to_string().eq_ignore_ascii_case(name)),
+        _ => false,
+    };
+    let found =
+        visit_expressions(query, |expr| if differs(expr) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+    found.is_break()
+}
+
 fn refused() -> SqlError {
-    SqlError::invalid("0A000", "SET (a, b) = (SELECT …) is for a SELECT without *, LIMIT, DISTINCT, UNION and unnest")
-        .with_hint("UPDATE t SET a = s.a, b = s.b FROM (SELECT …) AS s WHERE …")
+    SqlError::invalid(
+        "0A000",
+        "SET (a, b) = (SELECT …) is for a SELECT without *, LIMIT, DISTINCT, UNION, unnest and random()",
+    )
+    .with_hint("UPDATE t SET a = s.a, b = s.b FROM (SELECT …) AS s WHERE …")
 }
 
 /// A value of no row as one of the total, which has a row for no rows, too.

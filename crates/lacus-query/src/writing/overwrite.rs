@@ -131,9 +131,18 @@ pub(super) async fn replaced(
         let column = Value::Column(Column::from(rows.schema().qualified_field(index)));
         let kind = column.get_type(rows.schema())?;
         let value = value.clone().unalias();
-        let is_null = matches!(&value, Value::Literal(value, _) if value.is_null());
+        let is_null = is_null(&value);
         let value = value.cast_to(&kind, rows.schema())?;
         rows = rows.filter(if is_null { column.is_null() } else { column.eq(value) })?;
     }
     rows.project(places.expr)?.build().map(Ok)
+}
+
+/// Whether it is null, of whatever type.
+fn is_null(value: &Value) -> bool {
+    match value {
+        Value::Cast(cast) => is_null(&cast.expr),
+        Value::Literal(value, _) => value.is_null(),
+        _ => false,
+    }
 }

@@ -21,7 +21,7 @@ pub(crate) const DAYS_TO_2000: i32 = 10_957;
 pub(crate) const MICROS_TO_2000: i64 = 946_684_800_000_000;
 
 const MICROS_OF_SECOND: i64 = 1_000_000;
-const MICROS_OF_DAY: i64 = 86_400 * MICROS_OF_SECOND;
+pub(crate) const MICROS_OF_DAY: i64 = 86_400 * MICROS_OF_SECOND;
 /// The calendar is the same again after 400 years.
 const DAYS_OF_CYCLE: i64 = 146_097;
 const YEARS_OF_CYCLE: i64 = 400;

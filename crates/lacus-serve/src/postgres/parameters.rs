@@ -11,7 +11,7 @@ use pgwire::api::Type;
 use pgwire::api::portal::{Format, Portal};
 use postgres_types::Kind;
 
-use crate::postgres::moments::{DAYS_TO_2000, MICROS_TO_2000, Moment};
+use crate::postgres::moments::{DAYS_TO_2000, MICROS_OF_DAY, MICROS_TO_2000, Moment};
 use crate::postgres::numeric;
 
 /// The types that a client declares.
@@ -97,7 +97,7 @@ pub(crate) fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
         }
         Type::TIME => {
             let micros = i64::from_be_bytes(bytes.try_into().ok()?);
-            must_exist(Moment::Time(micros))?;
+            must_exist(Moment::Time(micros)).filter(|()| micros < MICROS_OF_DAY)?;
             ScalarValue::Time64Microsecond(Some(micros))
         }
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
