@@ -10,6 +10,8 @@ use crate::clients::run_client;
 
 /// Times that the server is killed while it writes.
 const LIVES: u64 = 8;
+/// Times that rows are written again while others come.
+const WRITES: usize = 12;
 /// Rows of the table that is written again and again.
 const ROWS: u64 = 20_000;
 
@@ -75,6 +77,45 @@ fn what_a_stream_delivers_is_corrected_and_never_lost() {
     let server = project.start();
     assert_eq!(single(&server, "SELECT sum(n) FROM clicks"), (3725 - 1045).to_string(), "nothing comes back");
     assert_eq!(single(&server, "SELECT count(*) FROM clicks WHERE _offset IS NULL"), "1", "what was inserted");
+    assert!(server.stop().success());
+    is_well(&project);
+}
+
+#[test]
+fn a_statement_that_writes_sees_one_state_through_views_too() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+    let server = project.start();
+    let send = |from: u64| {
+        let events: Vec<String> = (from..from + 10).map(|n| format!("{{\"id\":{n},\"v\":1}}")).collect();
+        let reply = server.http().post("/v1/events?source=clicks", &[], format!("[{}]", events.join(",")).as_bytes());
+        assert_eq!(reply.expect("an answer").status, 200);
+    };
+    send(0);
+    assert_eq!(single(&server, "SELECT count(*) FROM clicks"), "10");
+    server.postgres().query("CREATE VIEW seen AS SELECT id, v FROM clicks").expect("a view");
+    let mut sent = 10;
+    for statement in [
+        "INSERT OVERWRITE clicks (id, v) SELECT id, v FROM seen",
+        "MERGE INTO clicks USING (SELECT id, v FROM seen) AS s ON clicks.id = s.id
+         WHEN MATCHED THEN UPDATE SET v = s.v + 1 WHEN NOT MATCHED THEN INSERT (id, v) VALUES (s.id, s.v)",
+        "INSERT OVERWRITE clicks (id, v) SELECT a.id, a.v FROM clicks AS a JOIN seen AS b ON a.id = b.id",
+    ] {
+        // Events come all the time, and are committed in between.
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                for _ in 0..WRITES {
+                    server.postgres().query(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+                }
+            });
+            while !writing.is_finished() {
+                send(sent);
+                sent += 10;
+            }
+        });
+        let counted =
+            [single(&server, "SELECT count(*) FROM clicks"), single(&server, "SELECT count(DISTINCT id) FROM clicks")];
+        assert_eq!(counted, [sent.to_string(), sent.to_string()], "{statement}");
+    }
     assert!(server.stop().success());
     is_well(&project);
 }
