@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Fields, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Date32Type, Fields, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, Rows, SortField};
 use iceberg::arrow::arrow_primitive_to_literal;
 use iceberg::spec::{NullOrder, Schema, SortDirection, SortOrder, Struct, Transform, Type};
@@ -19,6 +19,8 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::layout::Layout;
 use crate::manifests::iceberg_error;
+
+const MICROS_OF_DAY: i64 = 86_400_000_000;
 
 /// A row: the number of its batch, and its place in that.
 pub(crate) type Place = (u32, u32);
@@ -123,6 +125,13 @@ pub(crate) fn transformed(column: &ArrayRef, transform: Transform) -> Result<Arr
             }
             _ => {}
         }
+    }
+    // The library's has the last second of each day before 1970 on the next day.
+    if let (Transform::Day, DataType::Timestamp(TimeUnit::Microsecond, _)) = (transform, column.data_type()) {
+        let day = |micros: i64| i32::try_from(micros.div_euclid(MICROS_OF_DAY));
+        let days = column.as_primitive::<TimestampMicrosecondType>().try_unary::<_, Date32Type, _>(day);
+        let days = days.map_err(|_| Error::invalid("a timestamp has no day: it is out of range"))?;
+        return Ok(Arc::new(days));
     }
     create_transform_function(&transform)
         .and_then(|function| function.transform(Arc::clone(column)))
