@@ -272,6 +272,8 @@ impl Catalog {
             if location_of(sql, &table)?.is_some() {
                 must_be_at(sql, &table, &location)?;
                 sql.execute("DELETE FROM tables WHERE name = ?1", &[table.as_str().into()])?;
+            } else {
+                must_be_of_no_table(sql, &table, &location)?;
             }
             insert_leftovers(sql, &paths, now, Some(delete_after))
         })
@@ -382,6 +384,14 @@ fn must_be_at(sql: &mut dyn Sql, table: &TableName, location: &str) -> Result<()
         Some(found) if found == location => Ok(()),
         found => Err(moved_meanwhile(table, found.as_deref())),
     }
+}
+
+/// Fails if a table that is gone has another name by now: the answer to its renaming was lost, and its files are in use.
+fn must_be_of_no_table(sql: &mut dyn Sql, table: &TableName, location: &str) -> Result<()> {
+    let rows = sql.query("SELECT name FROM tables WHERE metadata_location = ?1", &[location.into()])?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    Err(Error::new(Kind::Conflict, format!("table \"{table}\" was renamed to \"{}\"", row.text(0)?))
+        .with_hint("rename it once more, then drop it by its new name"))
 }
 
 fn location_of(sql: &mut dyn Sql, table: &TableName) -> Result<Option<String>> {

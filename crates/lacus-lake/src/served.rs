@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::name::FileName;
 use self::parts::Uploads;
 use crate::lake::{Inner, detached};
-use crate::store::make_directory;
+use crate::store::{Directories, make_directory};
 
 pub use self::listing::{Listed, Listing};
 
@@ -47,7 +47,7 @@ pub struct Served {
     uploads: Uploads,
     incoming: Arc<Semaphore>,
     /// Files get their names one after the other: a name that is taken back was never told to be there.
-    naming: Arc<Mutex<()>>,
+    naming: Arc<Mutex<Directories>>,
 }
 
 /// What is known of a file.
@@ -95,7 +95,8 @@ impl Served {
         blocking(move || empty(&directory).context(format_args!("empty {}", directory.display()))).await?;
         let uploads = Uploads::new(uploads_directory.clone());
         let incoming = Arc::new(Semaphore::new(INCOMING_MAX));
-        Ok(Self { inner, bucket, uploads_directory, uploads, incoming, naming: Arc::default() })
+        let naming = Arc::new(Mutex::new(Directories::below(&inner.directory)));
+        Ok(Self { inner, bucket, uploads_directory, uploads, incoming, naming })
     }
 
     /// What the lake is called as a bucket.
@@ -281,18 +282,17 @@ impl Incoming {
 
 /// Makes a complete file durable and gives it its name.
 fn keep(
-    naming: &Mutex<()>,
+    naming: &Mutex<Directories>,
     lake: &Path,
     name: &FileName,
     (file, place): (&File, &Gathering),
     only_new: bool,
 ) -> Result<ServedFile> {
     file.sync_all().context("sync a file that came in")?;
-    let _one_by_one = naming.lock().unwrap_or_else(PoisonError::into_inner);
+    let folders = naming.lock().unwrap_or_else(PoisonError::into_inner);
     let path = name.path_in(lake)?;
     let folder = path.parent().ok_or_else(|| Error::internal("a name has a folder"))?;
-    make_directory(folder).map_err(|error| unusable(name, "make the folder of", error))?;
-    let is_named = match fs::hard_link(&place.0, &path) {
+    let is_named = match folders.with(folder, || fs::hard_link(&place.0, &path)) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             // Whoever did not hear that it was written writes it again.
@@ -301,6 +301,9 @@ fn keep(
                 return Err(Error::new(Kind::Exists, format!("{name} exists, and files are written once"))
                     .with_hint("write to another name"));
             }
+            // An engine on this machine may have written it without that.
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|error| unusable(name, "sync", error))?;
             false
         }
         Err(error) => return Err(unusable(name, "write", error)),

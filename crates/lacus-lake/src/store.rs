@@ -34,8 +34,14 @@ const SYNCED_DIRECTORIES_MAX: usize = 4_096;
 pub(crate) struct DurableDirectory(Arc<Inner>);
 
 struct Inner {
-    root: PathBuf,
+    directories: Directories,
     files: LocalFileSystem,
+}
+
+/// The directories below one, made so that they survive a power cut. What an earlier process made, or began to, is synced
+/// once more: nobody knows how far it came.
+pub(crate) struct Directories {
+    root: PathBuf,
     /// Directories whose own name is known to be on disk.
     synced: Mutex<HashSet<PathBuf>>,
 }
@@ -45,14 +51,14 @@ impl DurableDirectory {
     pub(crate) fn open(root: &FilePath) -> Result<Self> {
         make_directory(root).context(format_args!("create {}", root.display()))?;
         let files = LocalFileSystem::new_with_prefix(root).map_err(|error| store_error(error, "open the lake"))?;
-        Ok(Self(Arc::new(Inner { root: root.to_owned(), files, synced: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { directories: Directories::below(root), files })))
     }
 }
 
 #[cfg(test)]
 impl DurableDirectory {
     pub(crate) fn root(&self) -> &FilePath {
-        &self.0.root
+        &self.0.directories.root
     }
 }
 
@@ -70,25 +76,39 @@ impl Inner {
     /// A new, empty file in a directory that is durable.
     fn create(&self, path: &FilePath) -> io::Result<File> {
         let parent = path.parent().ok_or_else(|| io::Error::other("an object needs a directory"))?;
-        self.make_directory(parent)?;
-        match File::create_new(path) {
-            // Someone removed a directory that was there: it is made again.
+        self.directories.with(parent, || File::create_new(path))
+    }
+}
+
+impl Directories {
+    /// Those below `root`, which is there.
+    pub(crate) fn below(root: &FilePath) -> Self {
+        Self { root: root.to_owned(), synced: Mutex::default() }
+    }
+
+    /// Does what needs a directory, after the directory and all above it are durable.
+    ///
+    /// # Errors
+    /// Those of the disk, and of `work`, which is done again if someone removed a directory that was there.
+    pub(crate) fn with<T>(&self, directory: &FilePath, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        self.make(directory)?;
+        match work() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.synced().clear();
-                self.make_directory(parent)?;
-                File::create_new(path)
+                self.make(directory)?;
+                work()
             }
-            created => created,
+            done => done,
         }
     }
 
     /// Makes a directory and all above it durable, from the root down.
-    fn make_directory(&self, directory: &FilePath) -> io::Result<()> {
+    fn make(&self, directory: &FilePath) -> io::Result<()> {
         if directory == self.root || self.synced().contains(directory) {
             return Ok(());
         }
         let parent = directory.parent().ok_or_else(|| io::Error::other("the path leaves the lake"))?;
-        self.make_directory(parent)?;
+        self.make(parent)?;
         match fs::create_dir(directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => sync_directory(parent)?,
@@ -270,13 +290,13 @@ pub(crate) fn store_error(error: object_store::Error, doing: impl fmt::Display) 
 
 impl fmt::Display for DurableDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.root.display())
+        write!(f, "{}", self.0.directories.root.display())
     }
 }
 
 impl fmt::Debug for DurableDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DurableDirectory({})", self.0.root.display())
+        write!(f, "DurableDirectory({})", self.0.directories.root.display())
     }
 }
 

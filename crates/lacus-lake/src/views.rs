@@ -207,11 +207,18 @@ async fn change(lake: &Inner, commit: ViewCommit) -> Result<Arc<View>> {
 async fn drop_view(lake: &Inner, name: &TableName) -> Result<()> {
     let publishing = begin_publishing(lake).await?;
     // Not `current`: one that can't be read goes, too.
-    let location = lake.catalog.view_location(name.clone()).await?.ok_or_else(|| no_view(name))?;
+    let Some(location) = lake.catalog.view_location(name.clone()).await? else {
+        // The answer to an earlier drop may have been lost. What is damaged may be a table.
+        if lake.views().contains_key(name) {
+            lake.show_view(name, None);
+        }
+        return Err(no_view(name));
+    };
     let now = lake.clock.now();
     let path = lake.files.warehouse.path(&location)?.to_string();
     let delete_after = now.plus_ms(RETIRED_GRACE_MS);
-    lake.catalog.drop_view(name.clone(), location, path, delete_after, now).await?;
+    let dropped = lake.catalog.drop_view(name.clone(), location, path, delete_after, now).await;
+    unless_it_happened(lake, dropped, name, None).await?;
     lake.show_view(name, None);
     drop(publishing);
     sweep(lake, 0).await;
@@ -225,7 +232,8 @@ async fn rename(lake: &Inner, from: &TableName, to: TableName) -> Result<()> {
         return Err(Error::new(Kind::Exists, format!("view \"{to}\" exists")));
     }
     lake.must_be_free(&to)?;
-    lake.catalog.rename_view(from.clone(), to.clone(), view.location.clone()).await?;
+    let renamed = lake.catalog.rename_view(from.clone(), to.clone(), view.location.clone()).await;
+    unless_it_happened(lake, renamed, &to, Some(&view.location)).await?;
     lake.show_view(from, None);
     lake.show_view(&to.clone(), Some(View { name: to, ..View::clone(&view) }));
     Ok(())
@@ -299,6 +307,20 @@ async fn publish(lake: &Inner, name: TableName, before: Option<&View>, metadata:
     let view = View { name: name.clone(), location, metadata };
     lake.show_view(&name, Some(view.clone()));
     Ok(Arc::new(view))
+}
+
+/// The error of a change after which the view is at `location`, unless only its answer was lost.
+async fn unless_it_happened(
+    lake: &Inner,
+    answer: Result<()>,
+    name: &TableName,
+    location: Option<&String>,
+) -> Result<()> {
+    let Err(error) = answer else { return Ok(()) };
+    match lake.catalog.view_location(name.clone()).await {
+        Ok(found) if found.as_ref() == location => Ok(()),
+        _ => Err(error),
+    }
 }
 
 fn no_view(name: &TableName) -> Error {

@@ -178,6 +178,17 @@ ssize_t pwritev(int fd, const struct iovec *parts, int parts_count, off_t at) {
     return pwritev64(fd, parts, parts_count, at);
 }
 
+/* How many bytes there will be is not known before: torn, all of them are written. */
+ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t length, unsigned flags) {
+    char path[PATH_MAX];
+    path_of_fd(to, path);
+    if (!is_watched(path)) return syscall(SYS_copy_file_range, from, from_at, to, to_at, length, flags);
+    enum mode met = meet("copy_file_range", path, 1);
+    if (met == REFUSE) return refused();
+    if (mode == CUT) power_remember_bytes(to, to_at ? (off_t)*to_at : -1, (off_t)length);
+    return answer(met, syscall(SYS_copy_file_range, from, from_at, to, to_at, length, flags));
+}
+
 int ftruncate64(int fd, off64_t length) {
     char path[PATH_MAX];
     path_of_fd(fd, path);

@@ -72,8 +72,8 @@ async fn directories_are_remembered_up_to_a_bound() {
     let store = open(place.path());
     let inner = Arc::clone(&store.0);
     for number in 0..SYNCED_DIRECTORIES_MAX + 10 {
-        inner.synced().insert(place.path().join(number.to_string()));
+        inner.directories.synced().insert(place.path().join(number.to_string()));
     }
     store.put(&Path::from("raw/t/file"), "x".into()).await.unwrap();
-    assert!(inner.synced().len() <= 2, "{}", inner.synced().len());
+    assert!(inner.directories.synced().len() <= 2, "{}", inner.directories.synced().len());
 }
