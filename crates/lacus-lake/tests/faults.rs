@@ -1,11 +1,12 @@
-//! A fault at every operation that commits do on the disk: what was committed is there, once, and nothing else is.
+//! A fault at every operation that commits, changes of views and files that engines put do on the disk: what was told to be
+//! done is there, once, and nothing else is.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use lacus_testkit::ledger::example;
+use lacus_testkit::ledger::{Promises, example};
 use lacus_testkit::{Database, FaultLoop, Finished, Mode, Trial, run_for};
 
 /// How long the workload, or the check after it, may take on a busy machine.
@@ -16,6 +17,12 @@ const COMMITS: u64 = 3;
 
 /// Rows per commit of the workload.
 const ROWS: u64 = 5;
+
+/// Changes of views that the workload makes.
+const VIEW_STEPS: u64 = 5;
+
+/// Files that the workload puts into the bucket.
+const FILES_PUT: u64 = 4;
 
 /// What is there after a run.
 #[derive(Debug)]
@@ -48,12 +55,7 @@ fn an_erasure_survives_any_fault_and_is_finished_by_the_next() {
         }
         let rows = 2 * ROWS;
         let stay: BTreeSet<u64> = (0..rows).filter(|row| row % 3 != 0).collect();
-        let mut command = workload(trial, "erase", None);
-        trial.afflict(&mut command);
-        let finished = run_for(&mut command, TIME_MAX);
-        if finished.status.is_none() || finished.stderr.contains("panicked at") {
-            return Err(format!("the erasure hangs or panics: {}", finished.stderr));
-        }
+        afflicted(trial, "erase", None)?;
         let found = look(trial, None)?;
         let there: BTreeSet<u64> = found.rows.iter().copied().collect();
         if there.len() != found.rows.len() || !stay.is_subset(&there) || found.offset != rows {
@@ -67,6 +69,46 @@ fn an_erasure_survives_any_fault_and_is_finished_by_the_next() {
         let there: BTreeSet<u64> = found.rows.iter().copied().collect();
         if there != stay || found.rows.len() != stay.len() {
             return Err(format!("at the end there are rows {:?}", found.rows));
+        }
+        Ok(())
+    });
+}
+
+/// Views are as after the last change that was told to be done, or as after the next one; then they change on.
+#[test]
+fn views_survive_any_fault_and_change_on() {
+    FaultLoop::new("views").sample_for(Duration::from_secs(15)).run(|trial| {
+        let finished = afflicted(trial, "views", None)?;
+        let told = last_number(&finished.stdout, "step ").unwrap_or(0);
+        if has_no_excuse(trial) && told != VIEW_STEPS {
+            return Err(format!("only {told} changes were made: {}", finished.stdout));
+        }
+        let there = views(trial)?;
+        if !(told..=told + 1).contains(&there) {
+            return Err(format!("{told} changes were told to be made, views are as after {there}"));
+        }
+        let again = run_for(&mut workload(trial, "views", None), TIME_MAX);
+        if !succeeded(&again) || views(trial)? != VIEW_STEPS {
+            return Err(format!("they change no more: {}{}", again.stdout, again.stderr));
+        }
+        Ok(())
+    });
+}
+
+/// A file that was acknowledged is there whole, every other one is or is not, and each can be put again.
+#[test]
+fn what_was_put_into_the_bucket_survives_any_fault() {
+    FaultLoop::new("bucket").sample_for(Duration::from_secs(20)).run(|trial| {
+        let finished = afflicted(trial, "bucket", None)?;
+        let promises = Promises::read(&finished.stdout);
+        if has_no_excuse(trial) && promises.acked.len() as u64 != FILES_PUT {
+            return Err(format!("only these were put: {}", finished.stdout));
+        }
+        promises.check(files_put(trial)?)?;
+        let again = run_for(&mut workload(trial, "bucket", None), TIME_MAX);
+        let there = files_put(trial)?;
+        if !succeeded(&again) || there.len() as u64 != FILES_PUT {
+            return Err(format!("only {there:?} are there: {}{}", again.stdout, again.stderr));
         }
         Ok(())
     });
@@ -93,13 +135,12 @@ fn workload(trial: &Trial, work: &str, catalog: Option<&str>) -> Command {
     command
 }
 
-/// How many rows the workload was told are committed.
-fn commit_under_fault(trial: &Trial, catalog: Option<&str>) -> Result<u64, String> {
-    let mut command = workload(trial, &COMMITS.to_string(), catalog);
+/// Runs the workload under the fault. It may end early, but neither hang nor panic.
+fn afflicted(trial: &Trial, work: &str, catalog: Option<&str>) -> Result<Finished, String> {
+    let mut command = workload(trial, work, catalog);
     trial.afflict(&mut command);
     let finished = run_for(&mut command, TIME_MAX);
-    let committed = last_number(&finished.stdout, "committed ").map_or(0, |first| first + ROWS);
-    let Some(status) = finished.status else { return Err(format!("the workload hangs after {committed} rows")) };
+    let Some(status) = finished.status else { return Err(format!("the workload hangs after {}", finished.stdout)) };
     if finished.stderr.contains("panicked at") {
         return Err(format!("the workload panics: {}", finished.stderr));
     }
@@ -107,7 +148,19 @@ fn commit_under_fault(trial: &Trial, catalog: Option<&str>) -> Result<u64, Strin
     if status.code().is_none() && !matches!(mode, Some(Mode::Torn | Mode::Kill | Mode::Cut)) {
         return Err(format!("the workload died: {status}"));
     }
-    if matches!(mode, None | Some(Mode::Hang)) && committed != COMMITS * ROWS {
+    Ok(finished)
+}
+
+/// Whether nothing fails: all of the work has to be done.
+fn has_no_excuse(trial: &Trial) -> bool {
+    matches!(trial.fault.map(|fault| fault.mode), None | Some(Mode::Hang))
+}
+
+/// How many rows the workload was told are committed.
+fn commit_under_fault(trial: &Trial, catalog: Option<&str>) -> Result<u64, String> {
+    let finished = afflicted(trial, &COMMITS.to_string(), catalog)?;
+    let committed = last_number(&finished.stdout, "committed ").map_or(0, |first| first + ROWS);
+    if has_no_excuse(trial) && committed != COMMITS * ROWS {
         return Err(format!("only {committed} rows were committed: {}", finished.stdout));
     }
     Ok(committed)
@@ -132,18 +185,37 @@ fn verify(trial: &Trial, catalog: Option<&str>) -> Result<Found, String> {
 
 /// Opens the lake again, in which nothing is that should not be.
 fn look(trial: &Trial, catalog: Option<&str>) -> Result<Found, String> {
-    let finished = run_for(&mut workload(trial, "verify", catalog), TIME_MAX);
+    let stdout = opened(trial, "verify", catalog)?;
+    let mut rows: Vec<u64> = numbers(&stdout, "row ");
+    rows.sort_unstable();
+    let offset = last_number(&stdout, "offset ").ok_or("verify printed no offset")?;
+    Ok(Found { rows, offset })
+}
+
+/// After how many changes there are the views that there are.
+fn views(trial: &Trial) -> Result<u64, String> {
+    last_number(&opened(trial, "verify", None)?, "views ").ok_or_else(|| "verify printed no views".to_owned())
+}
+
+/// The files that were put and are there whole.
+fn files_put(trial: &Trial) -> Result<Vec<u64>, String> {
+    Ok(numbers(&opened(trial, "bucket-verify", None)?, "whole "))
+}
+
+/// What a look at the lake prints that is opened again; nothing is there that should not be.
+fn opened(trial: &Trial, work: &str, catalog: Option<&str>) -> Result<String, String> {
+    let finished = run_for(&mut workload(trial, work, catalog), TIME_MAX);
     if !succeeded(&finished) {
         return Err(format!("the lake does not open again: {}{}", finished.stdout, finished.stderr));
     }
     if let Some(finding) = finished.stdout.lines().find(|line| line.starts_with("finding")) {
         return Err(finding.to_owned());
     }
-    let mut rows: Vec<u64> =
-        finished.stdout.lines().filter_map(|line| line.strip_prefix("row ")?.parse().ok()).collect();
-    rows.sort_unstable();
-    let offset = last_number(&finished.stdout, "offset ").ok_or("verify printed no offset")?;
-    Ok(Found { rows, offset })
+    Ok(finished.stdout)
+}
+
+fn numbers(stdout: &str, word: &str) -> Vec<u64> {
+    stdout.lines().filter_map(|line| line.strip_prefix(word)?.parse().ok()).collect()
 }
 
 fn succeeded(finished: &Finished) -> bool {

@@ -251,12 +251,12 @@ async fn a_table_whose_renaming_nobody_heard_of_keeps_its_files() {
         let catalog = place.open().await.catalog;
         catalog.publish(moves(vec![moved("a", None, "1")]), NOW).await.unwrap();
         catalog.rename_table(table("a"), table("b"), "1".to_owned()).await.unwrap();
-        let drop = |name| catalog.drop_table(table(name), "1".to_owned(), vec!["file".to_owned()], NOW, NOW);
-        assert_eq!(drop("a").await.unwrap_err().kind(), Kind::Conflict);
+        let dropped = |name| catalog.drop_table(table(name), "1".to_owned(), vec!["file".to_owned()], NOW, NOW);
+        assert_eq!(dropped("a").await.unwrap_err().kind(), Kind::Conflict);
         assert_eq!(catalog.leftovers().await.unwrap(), Vec::<String>::new());
         // The answer to a drop may be lost, too.
         for _ in 0..2 {
-            drop("b").await.unwrap();
+            dropped("b").await.unwrap();
         }
         assert_eq!(catalog.leftovers().await.unwrap(), ["file"]);
     }

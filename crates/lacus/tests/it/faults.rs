@@ -32,27 +32,39 @@ fn what_was_acknowledged_survives_any_fault_below_the_server() {
     });
 }
 
-fn serve_under_fault(trial: &Trial, project: &Project) -> Result<Promises, String> {
+/// Starts a server that meets the fault; none if it refused to start, as it may on a bad disk.
+pub(crate) fn start_under_fault(trial: &Trial, project: &Project) -> Result<Option<Server>, String> {
     let mut server = project.spawn(|command| trial.afflict(command));
     server.allow(""); // it may complain about its disk
-    let ready = server.ready();
-    let mode = trial.fault.map(|fault| fault.mode);
-    if let Err(reason) = ready {
-        // A server may refuse to start on a bad disk, but neither hang nor panic.
-        let ended = !server.is_running() && !matches!(mode, None | Some(Mode::Hang));
-        return if ended { Ok(Promises::default()) } else { Err(reason) };
+    match server.ready() {
+        Ok(()) => Ok(Some(server)),
+        Err(_) if !server.is_running() && !has_no_excuse(trial) => Ok(None),
+        Err(reason) => Err(reason),
     }
-    let promises = send(&server);
+}
+
+/// Stops a server that met the fault, and did neither hang nor panic.
+pub(crate) fn stop_under_fault(trial: &Trial, mut server: Server) -> Result<(), String> {
     let status = server.stop_in_time()?;
-    if server.log().iter().any(|line| line.contains("panicked at")) {
-        return Err(server.log().join("\n"));
+    let is_bad = server.log().iter().any(|line| line.contains("panicked at"));
+    if is_bad || has_no_excuse(trial) && !status.success() {
+        return Err(format!("{status}: {}", server.log().join("\n")));
     }
-    if matches!(mode, None | Some(Mode::Hang)) && (promises.acked.len() as u64 != EVENTS || !status.success()) {
-        return Err(format!(
-            "{} of {EVENTS} acknowledged, {status}: {}",
-            promises.acked.len(),
-            server.log().join("\n")
-        ));
+    Ok(())
+}
+
+/// Whether nothing fails: all that was asked for has to be done.
+pub(crate) fn has_no_excuse(trial: &Trial) -> bool {
+    matches!(trial.fault.map(|fault| fault.mode), None | Some(Mode::Hang))
+}
+
+fn serve_under_fault(trial: &Trial, project: &Project) -> Result<Promises, String> {
+    let Some(server) = start_under_fault(trial, project)? else { return Ok(Promises::default()) };
+    let promises = send(&server);
+    let log = server.log();
+    stop_under_fault(trial, server)?;
+    if has_no_excuse(trial) && promises.acked.len() as u64 != EVENTS {
+        return Err(format!("{} of {EVENTS} acknowledged: {}", promises.acked.len(), log.join("\n")));
     }
     Ok(promises)
 }

@@ -18,6 +18,7 @@ mod glue;
 mod history;
 mod hostile;
 mod kill;
+mod mending;
 mod openapi;
 mod postgres;
 mod postgres_portals;

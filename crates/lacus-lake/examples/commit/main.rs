@@ -1,11 +1,16 @@
-//! Commits numbered rows to table `t`, for the fault loop: every disk operation of it is made to fail in turn.
+//! What a lake does, for the fault loops: every disk operation of it is made to fail in turn.
 //!
-//! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each and prints `committed N` or `refused N: error`; a refused
-//! commit is tried again with the same rows. The table is partitioned, so that a commit writes three files, and files of a
-//! partition are merged once there are two. `commit DIR verify` prints every row as `row N`, and `offset K`.
+//! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each to table `t` and prints `committed N` or
+//! `refused N: error`; a refused commit is tried again with the same rows. The table is partitioned, so that a commit
+//! writes three files, and files of a partition are merged once there are two. `commit DIR verify` prints every row as `row N`, and `offset K`.
 //! `commit DIR erase` erases every third row and prints `erased N` or `refused: error`.
+//! `commit DIR views` changes views (see `views.rs`), and `commit DIR bucket` puts files as engines on other machines do
+//! (`bucket.rs`), which `commit DIR bucket-verify` looks at.
 //! With a URL behind it, the catalog is in that PostgreSQL database.
 //! Whatever fails: rows `0..K` are there, each once, and K covers every commit that was printed as committed.
+
+mod bucket;
+mod views;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,7 +43,7 @@ async fn main() -> ExitCode {
         [directory, work, catalog @ ..] if catalog.len() < 2 => {
             run(Path::new(directory), work, catalog.first().cloned().unwrap_or_default()).await
         }
-        _ => Err(Error::invalid("usage: commit DIR COUNT [URL] | commit DIR verify [URL] | commit DIR erase [URL]")),
+        _ => Err(Error::invalid("usage: commit DIR COUNT|verify|erase|views|bucket|bucket-verify [URL]")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,13 +55,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run(directory: &Path, work: &str, catalog: String) -> Result<()> {
-    let settings = settings::Lake { catalog: catalog.into(), ..settings::Lake::default() };
+    let bucket = work.starts_with("bucket").then(|| bucket::BUCKET.to_owned());
+    let settings = settings::Lake { catalog: catalog.into(), bucket, ..settings::Lake::default() };
     let lake = Lake::open_as(directory, &settings, Arc::new(SystemClock)).await?;
-    match work.parse() {
-        Ok(count) => commit_rows(&lake, count).await,
-        Err(_) if work == "verify" => verify_rows(&lake, directory).await,
-        Err(_) if work == "erase" => erase_rows(&lake).await,
-        Err(_) => Err(Error::invalid(format!("\"{work}\" is no number of commits"))),
+    match work {
+        "verify" => verify_rows(&lake, directory).await,
+        "erase" => erase_rows(&lake).await,
+        "views" => views::change_all(&lake).await,
+        "bucket" => bucket::put_all(&lake).await,
+        "bucket-verify" => bucket::verify(&lake, directory).await,
+        _ => match work.parse() {
+            Ok(count) => commit_rows(&lake, count).await,
+            Err(_) => Err(Error::invalid(format!("\"{work}\" is no number of commits"))),
+        },
     }
 }
 
@@ -124,13 +135,14 @@ async fn erase_rows(lake: &Lake) -> Result<()> {
 }
 
 async fn verify_rows(lake: &Lake, directory: &Path) -> Result<()> {
+    for finding in lake.check().await? {
+        say(&format!("finding {finding}"));
+    }
+    say(&format!("views {}", views::steps_done(lake)?));
     let Some(table) = lake.table(&StreamName::new("t")?.table()) else {
         say("offset 0");
         return Ok(());
     };
-    for finding in lake.check().await? {
-        say(&format!("finding {finding}"));
-    }
     for number in numbers(&directory.join("lake"), &table)? {
         say(&format!("row {number}"));
     }
