@@ -41,43 +41,51 @@ impl Deliveries {
         }
     }
 
-    /// Merges the small files that there are now. It is done in the background, too.
+    /// Merges the small files that there are now. It is done in the background, too, with pauses.
     ///
     /// # Errors
     /// What kept the files of a table from being merged.
     pub async fn merge_now(&self) -> lacus_core::Result<()> {
         for table in self.0.lake.tables() {
-            self.merge_files_of(&table).await?;
+            while self.merge_some_of(&table).await?.is_some() {}
         }
         Ok(())
     }
 
     async fn merge_files_of(&self, table: &Arc<Table>) -> lacus_core::Result<()> {
-        while !self.0.cancel.is_cancelled() {
-            let files_min = if self.0.budget.is_half_used() { FILES_MIN_BUSY } else { FILES_MIN };
-            let sizes = FileSizes { target_bytes: self.0.settings.file_bytes.0, files_min };
-            let begun = Instant::now();
-            let stop = Arc::new(AtomicBool::new(false));
-            let merging = self.0.lake.compact(table, sizes, Arc::clone(&stop));
-            let mut merging = std::pin::pin!(merging);
-            let merged = tokio::select! {
-                merged = &mut merging => merged,
-                () = self.0.cancel.cancelled() => {
-                    stop.store(true, Ordering::Relaxed);
-                    merging.await
-                }
-            };
-            let Some(report) = merged? else { return Ok(()) };
-            tracing::info!(
-                table = %table.name(),
-                files = report.files,
-                rows = report.rows,
-                bytes_before = report.bytes_before,
-                bytes = report.bytes_after,
-                "merged small files"
-            );
-            self.0.cancel.run_until_cancelled(sleep(begun.elapsed())).await;
+        while let Some(took) = self.merge_some_of(table).await? {
+            self.0.cancel.run_until_cancelled(sleep(took)).await;
         }
         Ok(())
+    }
+
+    /// Does one merge, and says how long it took; none if there is nothing to merge, or no time.
+    async fn merge_some_of(&self, table: &Arc<Table>) -> lacus_core::Result<Option<Duration>> {
+        if self.0.cancel.is_cancelled() {
+            return Ok(None);
+        }
+        let files_min = if self.0.budget.is_half_used() { FILES_MIN_BUSY } else { FILES_MIN };
+        let sizes = FileSizes { target_bytes: self.0.settings.file_bytes.0, files_min };
+        let begun = Instant::now();
+        let stop = Arc::new(AtomicBool::new(false));
+        let merging = self.0.lake.compact(table, sizes, Arc::clone(&stop));
+        let mut merging = std::pin::pin!(merging);
+        let merged = tokio::select! {
+            merged = &mut merging => merged,
+            () = self.0.cancel.cancelled() => {
+                stop.store(true, Ordering::Relaxed);
+                merging.await
+            }
+        };
+        let Some(report) = merged? else { return Ok(None) };
+        tracing::info!(
+            table = %table.name(),
+            files = report.files,
+            rows = report.rows,
+            bytes_before = report.bytes_before,
+            bytes = report.bytes_after,
+            "merged small files"
+        );
+        Ok(Some(begun.elapsed()))
     }
 }

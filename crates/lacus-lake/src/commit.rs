@@ -40,7 +40,7 @@ use crate::table::{Committed, CommittedTail, LiveFile, Table};
 const QUESTIONS_MAX: u32 = 5;
 /// The wait before asking again; it doubles.
 const QUESTION_WAIT: Duration = Duration::from_millis(50);
-/// Tables whose rows a commit encodes and writes side by side.
+/// Tables whose rows a commit encodes and writes, and whose metadata it plans, side by side.
 const TABLES_AT_ONCE: usize = 8;
 /// Files of one table that a commit encodes and writes side by side.
 pub(crate) const FILES_AT_ONCE: usize = 4;
@@ -396,11 +396,15 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile
         parquet_bytes: files.map(DataFile::file_size_in_bytes).sum(),
         raw_bytes: raw.bytes,
     };
-    let mut planned = Vec::new();
-    for (part, added) in parts {
+    // Side by side: what expires is read, which takes its time in a bucket.
+    let plan = |(part, added): (Part, Vec<AddedFile>)| {
         let doing = format!("plan a commit of table \"{}\"", part.table.name());
-        planned.push(plan_part(lake, part, added, &stream, &delivered, now).await.context(doing)?);
-    }
+        let planned = plan_part(lake, part, added, &stream, &delivered, now);
+        async move { planned.await.context(doing) }
+    };
+    let plans: Vec<_> = parts.into_iter().map(plan).collect();
+    let planned = stream::iter(plans).buffered(TABLES_AT_ONCE).collect::<Vec<_>>().await;
+    let planned = planned.into_iter().collect::<Result<Vec<_>>>()?;
     let delivery = Delivered { stream, offsets: delivered, report: report.clone() };
     conclude(lake, &mut publishing, planned, Some(delivery), raw, paths, now).await?;
     Ok(report)

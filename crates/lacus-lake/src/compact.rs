@@ -3,7 +3,7 @@
 //! Files are merged with their neighbours, so that rows which came together stay together; only with their like, of the
 //! same partition, partition spec and sort order. Files whose rows are sorted are merged into one whose rows are. A run of files is merged when
 //! it is at least twice as large as its largest file: a row is written again only into a file of twice the size, so
-//! it is never written often. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is
+//! it is never written often. Runs of several partitions are merged by one commit: each commit reads the manifests of all files. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is
 //! a commit as any other. The files that were merged stay until no snapshot has them.
 
 pub(crate) mod rewrite;
@@ -22,7 +22,7 @@ use crate::change::{FileChange, change_files};
 use crate::commit::Failed;
 use crate::data_file::FileForm;
 use crate::file_stats::Placement;
-use crate::kernel::Names;
+use crate::kernel::{AddedFile, Base, Names};
 use crate::lake::Inner;
 use crate::leftovers::{discard, sweep};
 use crate::table::{LiveFile, Table};
@@ -31,6 +31,8 @@ use crate::table::{LiveFile, Table};
 const FILES_MAX: usize = 256;
 /// The same of files whose rows are sorted: all of them are open at once, each with a row group in memory.
 const SORTED_FILES_MAX: usize = 16;
+/// The most runs of files that one compaction merges, each to a file of its own.
+const RUNS_MAX: usize = 64;
 /// The sort order of rows that are in none.
 pub(crate) const UNSORTED: i32 = 0;
 
@@ -44,19 +46,26 @@ pub struct FileSizes {
 }
 
 /// What one compaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CompactionReport {
-    /// Files that were merged into one.
+    /// Files that were merged into one, or into one for each of some partitions.
     pub files: usize,
     /// Their rows.
     pub rows: u64,
     /// Their bytes.
     pub bytes_before: u64,
-    /// Bytes of the new file.
+    /// Bytes of the new files.
     pub bytes_after: u64,
 }
 
-/// Merges the oldest run of small files of a table, if there is one.
+/// Files that become one.
+struct Merge {
+    files: Vec<LiveFile>,
+    /// Where it will be.
+    path: String,
+}
+
+/// Merges the oldest run of small files of a table, if there is one, and some of other partitions.
 pub(crate) async fn compact(
     lake: Arc<Inner>,
     table: Arc<Table>,
@@ -66,11 +75,18 @@ pub(crate) async fn compact(
     let doing = format!("compact table \"{}\"", table.name());
     let _one_at_a_time = table.compacting.lock().await;
     let state = table.state();
-    let Some(run) = small_files(&state.files, sizes) else { return Ok(None) };
-    let files: Vec<LiveFile> = run.into_iter().map(|index| state.files[index].clone()).collect();
-    lake.must_have_room(files.iter().map(|file| file.bytes).sum()).context(&doing)?;
-    let path = Names::after(table.name(), &state.metadata_location).data(0);
-    match merge(&lake, &table, &files, path.clone(), stop).await {
+    let runs = small_files(&state.files, sizes);
+    if runs.is_empty() {
+        return Ok(None);
+    }
+    let names = Names::after(table.name(), &state.metadata_location);
+    let merge_of = |(number, run): (usize, Vec<usize>)| Merge {
+        files: run.into_iter().map(|index| state.files[index].clone()).collect(),
+        path: names.data(number),
+    };
+    let merges: Vec<Merge> = runs.into_iter().enumerate().map(merge_of).collect();
+    lake.must_have_room(merges.iter().flat_map(|merge| &merge.files).map(|file| file.bytes).sum()).context(&doing)?;
+    match merge(&lake, &table, &merges, stop).await {
         Ok(report) => {
             report.iter().for_each(|report| lake.add_merged(report));
             sweep(&lake, 0).await;
@@ -78,24 +94,41 @@ pub(crate) async fn compact(
         }
         Err(failed) => {
             if !failed.may_have_happened {
-                discard(&lake, vec![path]).await;
+                discard(&lake, paths_of(&merges)).await;
             }
             Err(failed.error).context(doing)
         }
     }
 }
 
-/// The first run of files that are worth to be merged: neighbours among those of one placement.
-fn small_files(files: &[LiveFile], sizes: FileSizes) -> Option<Vec<usize>> {
+/// Runs of files that are worth to be merged: neighbours among those of one placement. The first one, and others that are
+/// together with it no larger than a file should become. All of them take the place of the first one's first file, so those
+/// are left for later that would come before an older file of their placement.
+fn small_files(files: &[LiveFile], sizes: FileSizes) -> Vec<Vec<usize>> {
     let mut alike: HashMap<&Placement, Vec<usize>> = HashMap::new();
     for (index, file) in files.iter().enumerate() {
         alike.entry(&file.stats.placement).or_default().push(index);
     }
     let runs = alike.into_iter().filter_map(|(placement, alike)| {
         let files_max = if placement.sort_order == UNSORTED { FILES_MAX } else { SORTED_FILES_MAX };
-        run_in(files, &alike, sizes, files_max).map(|run| alike[run].to_vec())
+        let run = run_in(files, &alike, sizes, files_max)?;
+        let older = run.start.checked_sub(1).map(|older| alike[older]);
+        Some((alike[run].to_vec(), older))
     });
-    runs.min()
+    let mut runs: Vec<(Vec<usize>, Option<usize>)> = runs.collect();
+    runs.sort_unstable();
+    let Some(place) = runs.first().map(|(first, _)| first[0]) else { return Vec::new() };
+    let spec_of = |index: usize| files[index].stats.placement.spec_id;
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    for (run, older) in runs {
+        let more: u64 = run.iter().map(|&index| files[index].bytes).sum();
+        let is_in_order = older.is_none_or(|older| older < place) && spec_of(run[0]) == spec_of(place);
+        if some.len() < RUNS_MAX && is_in_order && bytes + more <= sizes.target_bytes {
+            bytes += more;
+            some.push(run);
+        }
+    }
+    some
 }
 
 /// The first run among these files.
@@ -116,39 +149,55 @@ fn run_in(files: &[LiveFile], alike: &[usize], sizes: FileSizes, files_max: usiz
     })
 }
 
-/// Writes the rows of `files` as one file at `path`, and publishes it in their place. Nothing if it is to stop.
+/// Merges files, and publishes what they became in their place. Nothing if it is to stop.
 async fn merge(
     lake: &Arc<Inner>,
     table: &Arc<Table>,
-    files: &[LiveFile],
-    path: String,
+    merges: &[Merge],
     stop: Arc<AtomicBool>,
 ) -> Result<Option<CompactionReport>, Failed> {
     let base = table.base();
+    lake.catalog.begin(Vec::new(), paths_of(merges), lake.clock.now()).await?;
+    let (mut report, mut added) = (CompactionReport::default(), Vec::new());
+    for merge in merges {
+        let Some((file, bytes, rows)) = write_one(lake, &base, merge, Arc::clone(&stop)).await? else {
+            discard(lake, paths_of(merges)).await;
+            return Ok(None);
+        };
+        report.files += merge.files.len();
+        report.rows += rows;
+        report.bytes_before += merge.files.iter().map(|file| file.bytes).sum::<u64>();
+        report.bytes_after += bytes;
+        added.push(file);
+    }
+    let removed = merges.iter().flat_map(|merge| merge.files.iter().cloned()).collect();
+    change_files(lake, table, FileChange { operation: Operation::Replace, removed, added }).await?;
+    Ok(Some(report))
+}
+
+/// Writes the rows of files as one: the file, its bytes and its rows. Nothing if it is to stop.
+async fn write_one(
+    lake: &Arc<Inner>,
+    base: &Base,
+    Merge { files, path }: &Merge,
+    stop: Arc<AtomicBool>,
+) -> Result<Option<(AddedFile, u64, u64)>> {
     let form = FileForm::of(&base.metadata, base.schema()?.arrow());
     let mut placement = files[0].stats.placement.clone();
     let order = order_of(&base.metadata, &placement);
     placement.sort_order = order.as_ref().map_or(UNSORTED, |_| placement.sort_order);
-    lake.catalog.begin(Vec::new(), vec![path.clone()], lake.clock.now()).await?;
-    let Some((footer, bytes)) = rewrite(lake, files, form, order, &path, stop).await? else {
-        discard(lake, vec![path]).await;
-        return Ok(None);
-    };
+    let Some((footer, bytes)) = rewrite(lake, files, form, order, path, stop).await? else { return Ok(None) };
     let (rows, before) = (footer.rows(), files.iter().map(LiveFile::live_rows).sum::<u64>());
     if rows != before {
-        return Err(Error::corrupt(format!("the files to merge have {rows} rows instead of {before}")).into());
+        return Err(Error::corrupt(format!("the files to merge have {rows} rows instead of {before}")));
     }
-    let report = CompactionReport {
-        files: files.len(),
-        rows,
-        bytes_before: files.iter().map(|file| file.bytes).sum(),
-        bytes_after: bytes,
-    };
-    let url = lake.files.warehouse.url(&path);
-    let added = vec![footer.describe(bytes, url, base.metadata.current_schema(), placement)?];
-    let removed = files.to_vec();
-    change_files(lake, table, FileChange { operation: Operation::Replace, removed, added }).await?;
-    Ok(Some(report))
+    let url = lake.files.warehouse.url(path);
+    let added = footer.describe(bytes, url, base.metadata.current_schema(), placement)?;
+    Ok(Some((added, bytes, rows)))
+}
+
+fn paths_of(merges: &[Merge]) -> Vec<String> {
+    merges.iter().map(|merge| merge.path.clone()).collect()
 }
 
 /// The order that the rows of these files have, if they can be merged in it: a column of it may have been dropped.

@@ -340,8 +340,8 @@ impl Lake {
         detached(commit::commit(inner, commit)).await
     }
 
-    /// Merges the oldest run of small files of a table into one, if there is one; the answer to every query stays the
-    /// same. It ends soon after `stop` is set, with nothing done. Dropping the future does not stop it.
+    /// Merges the oldest run of small files of a table into one, if there is one, and such runs of other partitions; the
+    /// answer to every query stays the same. It ends soon after `stop` is set, with nothing done. Dropping the future does not stop it.
     ///
     /// # Errors
     /// `Unavailable` when the store or the catalog refuses, `Corrupt` when a file can't be read; nothing changed then.

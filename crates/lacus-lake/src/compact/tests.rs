@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::deletes::DeletedRows;
 use crate::expiry::SNAPSHOTS_MAX;
-
+use crate::file_stats::FileStats;
 use crate::fixture::{
     Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, rows_of, stream,
 };
@@ -30,7 +30,8 @@ fn files(sizes: &[u64]) -> Vec<LiveFile> {
 }
 
 fn picked(sizes: &[u64]) -> Option<Range<usize>> {
-    let run = small_files(&files(sizes), FileSizes { target_bytes: 100, files_min: 4 })?;
+    let runs = small_files(&files(sizes), FileSizes { target_bytes: 100, files_min: 4 });
+    let run = runs.first()?;
     Some(run[0]..run[run.len() - 1] + 1)
 }
 
@@ -49,6 +50,34 @@ fn neighbours_of_alike_size_are_merged() {
     assert_eq!(picked(&[20, 20, 20, 20, 20, 20]), Some(0..5));
 }
 
+/// Files of a byte in these partitions, in order: what tells them apart is the order that their rows have.
+fn in_partitions(partitions: &[i32]) -> Vec<LiveFile> {
+    let mut all = files(&vec![1; partitions.len()]);
+    for (file, &partition) in all.iter_mut().zip(partitions) {
+        let mut stats = FileStats::default();
+        stats.placement.sort_order = partition;
+        file.stats = Arc::new(stats);
+    }
+    all
+}
+
+#[test]
+fn runs_of_several_partitions_are_merged_together() {
+    let runs = |partitions: &[i32], target_bytes| {
+        small_files(&in_partitions(partitions), FileSizes { target_bytes, files_min: 2 })
+    };
+    assert_eq!(runs(&[1, 2, 3, 1, 2], 100), [vec![0, 3], vec![1, 4]]);
+    assert_eq!(runs(&[1, 2, 1, 2, 3, 3], 4), [vec![0, 2], vec![1, 3]], "no more than a file's worth");
+    let many: Vec<i32> = (0..100).chain(0..100).collect();
+    assert_eq!(runs(&many, 1_000).len(), RUNS_MAX);
+    // The second partition has an older file, which is large, behind the place where all would come.
+    let mut mixed = in_partitions(&[1, 2, 1, 2, 2]);
+    mixed[1].bytes = 90;
+    assert_eq!(small_files(&mixed, FileSizes { target_bytes: 100, files_min: 2 }), [vec![0, 2]]);
+    mixed.swap(0, 1);
+    assert_eq!(small_files(&mixed, FileSizes { target_bytes: 100, files_min: 2 }), [vec![1, 2], vec![3, 4]]);
+}
+
 proptest! {
     /// Whatever comes, files stay few, and a row is not written again often.
     #[test]
@@ -57,7 +86,7 @@ proptest! {
         let (mut live, mut written) = (Vec::new(), 0);
         for size in &sizes {
             live.extend(files(&[*size]));
-            while let Some(run) = small_files(&live, limits) {
+            while let Some(run) = small_files(&live, limits).first() {
                 let run = run[0]..run[run.len() - 1] + 1;
                 let bytes = live[run.clone()].iter().map(|file| file.bytes).sum();
                 written += bytes;
@@ -164,10 +193,10 @@ async fn merged_files_have_the_place_of_those_they_are_made_of() {
     // More than small manifests are kept for: the files are in several.
     fill(&lake, &main, &schema, 0..30).await;
     let before = main.state();
-    let middle = before.files[5..25].to_vec();
     let path = Names::after(main.name(), &before.metadata_location).data(0);
+    let middle = |path| [Merge { files: before.files[5..25].to_vec(), path }];
     let inner = Arc::clone(lake.shared());
-    assert!(merge(&inner, &main, &middle, path.clone(), Arc::default()).await.is_ok());
+    assert!(merge(&inner, &main, &middle(path.clone()), Arc::default()).await.is_ok());
     let state = main.state();
     let paths: Vec<&str> = state.files.iter().map(|file| file.path.as_str()).collect();
     let expected: Vec<&str> =
@@ -178,7 +207,7 @@ async fn merged_files_have_the_place_of_those_they_are_made_of() {
     assert_eq!(lake.check().await.unwrap(), []);
     // The same files again: they are gone.
     let path = Names::after(main.name(), &state.metadata_location).data(0);
-    let Err(failed) = merge(&inner, &main, &middle, path, Arc::default()).await else { panic!("merged twice") };
+    let Err(failed) = merge(&inner, &main, &middle(path), Arc::default()).await else { panic!("merged twice") };
     assert_eq!(failed.error.kind(), lacus_core::Kind::Conflict);
     drop((lake, main, inner));
     let lake = place.open().await;
