@@ -1,6 +1,6 @@
 //! A copy of a lake that may be in use: its catalog at one instant, and the files that were part of it then.
 //!
-//! Nothing of the lake is opened. While the catalog is copied and the files are listed, this holds the catalog's lock, so no
+//! Nothing of the lake is opened. The copy's catalog is in a file, even if that of the lake is in PostgreSQL. While the catalog is copied and the files are listed, this holds the catalog's lock, so no
 //! commit happens; what one is writing is on record as a leftover already (see `leftovers`). So the files of the lake are
 //! those on disk that are not on record. No table's metadata is read: the names of 300,000 files take a second, and commits
 //! that come meanwhile wait. Files that are listed never change, and stay an hour at least after a commit replaced
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use lacus_core::{Context, Error, Kind, Result, settings};
 
-use crate::catalog::{catalog_file, copy_catalog};
+use crate::catalog::{CatalogPlace, catalog_file, copy_catalog};
 
 /// What a copy of the catalog belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,18 +24,14 @@ pub struct BackedUp {
 }
 
 /// Copies the catalog of the lake in `directory` (`.lacus`) to a new file below `to`, durably, and lists the files that it
-/// is about. Blocks on the disk.
+/// is about. Blocks on the disk, and on PostgreSQL if the catalog is there: then on a thread of a runtime that may be blocked.
 ///
 /// # Errors
-/// `NotFound` if there is no lake yet, `Invalid` if it is in a bucket or its catalog in PostgreSQL, `Unavailable` if
-/// somebody keeps the catalog locked for long.
+/// `NotFound` if there is no lake yet, `Invalid` if it is in a bucket, `Unavailable` if somebody keeps the catalog locked for
+/// long.
 pub fn back_up_lake(directory: &Path, settings: &settings::Lake, to: &Path) -> Result<BackedUp> {
-    must_be_here(settings)?;
-    let catalog = catalog_file(directory);
-    if !catalog.try_exists().context(format_args!("look for {}", catalog.display()))? {
-        return Err(Error::new(Kind::NotFound, "there is nothing to back up: this project was never served")
-            .with_hint("lacus up serves it"));
-    }
+    must_be_on_a_disk(settings)?;
+    let catalog = place_of(directory, settings)?;
     let mut found = BackedUp::default();
     copy_catalog(&catalog, &catalog_file(to), &mut |leftovers, tables| {
         let leftovers: HashSet<PathBuf> = leftovers.iter().map(|path| Path::new("lake").join(path)).collect();
@@ -44,23 +40,29 @@ pub fn back_up_lake(directory: &Path, settings: &settings::Lake, to: &Path) -> R
         found.files.retain(|file| !leftovers.contains(file));
         Ok(())
     })
-    .context(format_args!("back up the catalog {}", catalog.display()))?;
+    .context("back up the catalog")?;
     found.files.sort_unstable();
     Ok(found)
 }
 
-fn must_be_here(settings: &settings::Lake) -> Result<()> {
-    if let Some(location) = &settings.location {
-        return Err(Error::invalid(format!(
-            "the files of this lake are in {location}: a backup is of files on a disk"
-        ))
-        .with_hint("versions of objects, and a copy of .lacus while lacus is stopped, keep such a lake"));
+fn place_of(directory: &Path, settings: &settings::Lake) -> Result<CatalogPlace> {
+    if let Some(url) = settings.catalog_url() {
+        return Ok(CatalogPlace::Postgres(url.clone()));
     }
-    if settings.catalog_url().is_some() {
-        return Err(Error::invalid("the catalog of this lake is in PostgreSQL: a backup is of one on a disk")
-            .with_hint("stop lacus, then pg_dump --schema=lacus and a copy of the project's folder are a backup"));
+    let file = catalog_file(directory);
+    if file.try_exists().context(format_args!("look for {}", file.display()))? {
+        return Ok(CatalogPlace::File(file));
     }
-    Ok(())
+    Err(Error::new(Kind::NotFound, "there is nothing to back up: this project was never served")
+        .with_hint("lacus up serves it"))
+}
+
+/// A copy that leads to the same bucket would delete what the original still needs, as each knows its own snapshots only.
+fn must_be_on_a_disk(settings: &settings::Lake) -> Result<()> {
+    let Some(location) = &settings.location else { return Ok(()) };
+    Err(Error::invalid(format!("the files of this lake are in {location}: a backup is of files on a disk")).with_hint(
+        "keep versions of the bucket's objects; stop lacus, copy the project's folder, and pg_dump the catalog if it is in PostgreSQL: docs/reference/backup.md says how they come back",
+    ))
 }
 
 /// All files below a folder, by their paths in `root`. Nothing but their names is read.

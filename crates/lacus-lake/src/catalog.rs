@@ -7,6 +7,7 @@
 //! Every transaction that writes begins with [`must_be_writer`], which locks the lake's one row: transactions come one
 //! after the other, and one whose answer was lost has ended when the next one looks.
 
+mod copy;
 mod database;
 mod postgres;
 mod schema;
@@ -485,18 +486,23 @@ fn all_pointers(sql: &mut dyn Sql) -> Result<Vec<(String, String)>> {
     rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
 
-/// Copies a catalog file that may be in use to a new file, durably. While nobody else can write to it, `meanwhile` is told the
-/// leftovers and the number of tables that the copy has. It blocks.
+/// Copies a catalog that may be in use to a new file, durably. While nobody else can write to it, `meanwhile` is told the
+/// leftovers and the number of tables that the copy has. It blocks, and on a thread of a runtime that may: one in PostgreSQL
+/// needs the runtime.
 pub(crate) fn copy_catalog(
-    file: &Path,
+    place: &CatalogPlace,
     to: &Path,
     meanwhile: &mut dyn FnMut(Vec<String>, usize) -> Result<()>,
 ) -> Result<()> {
-    sqlite::copy(file, to, &mut |sql| {
+    let mut tell = |sql: &mut dyn Sql| {
         let all = sql.query("SELECT path FROM leftovers", &[])?;
         let leftovers = all.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
         meanwhile(leftovers, all_pointers(sql)?.len())
-    })
+    };
+    match place {
+        CatalogPlace::File(file) => sqlite::copy(file, to, &mut tell),
+        CatalogPlace::Postgres(url) => copy::to_file(&Postgres::connect(url)?, to, &mut tell),
+    }
 }
 
 /// Where the catalog is in a project's data directory.

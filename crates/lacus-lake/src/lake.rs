@@ -164,7 +164,10 @@ impl Lake {
         let directory = directory.to_owned();
         let directory = blocking(move || open_directory(&directory)).await?;
         let place = match settings.catalog_url() {
-            Some(url) => CatalogPlace::Postgres(url.clone()),
+            Some(url) => {
+                must_have_no_catalog(&catalog_file(&directory))?;
+                CatalogPlace::Postgres(url.clone())
+            }
             None => CatalogPlace::File(catalog_file(&directory)),
         };
         let (warehouse, store): (_, Arc<dyn ObjectStore>) = match &settings.location {
@@ -682,6 +685,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 fn open_directory(directory: &Path) -> Result<PathBuf> {
     make_directory(directory).context(format_args!("create {}", directory.display()))?;
     directory.canonicalize().context(format_args!("find {}", directory.display()))
+}
+
+/// A backup of a lake with its catalog in PostgreSQL has its own, in a file. With the settings of the original it would take
+/// the lake from it, and lack its files.
+fn must_have_no_catalog(file: &Path) -> Result<()> {
+    if !file.try_exists().context(format_args!("look for {}", file.display()))? {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("this project has a catalog of its own, {}, and lake.catalog names another", file.display()))
+        .with_hint("if this is a backup, take lake.catalog out of lacus.toml, and LACUS__LAKE__CATALOG out of the environment; if the file is older than lake.catalog, move it away"))
 }
 
 /// Reads a table as it was committed last.

@@ -85,7 +85,8 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(sql.query, sql.cost, &invocation).await,
         Command::Status => commands::status::run(&invocation).await,
         Command::Doctor => commands::doctor::run(&invocation).await,
-        Command::Backup(backup) => commands::backup::run(&backup, &invocation),
+        // It blocks, on disks and perhaps on PostgreSQL.
+        Command::Backup(backup) => tokio::task::block_in_place(|| commands::backup::run(&backup, &invocation)),
         Command::Key(key) => commands::key::run(key, &invocation).await,
         Command::User(user) => commands::user::run(user, &invocation).await,
         Command::Stream(stream) => commands::stream::run(stream, &invocation).await,

@@ -3,7 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
+use lacus_core::SystemClock;
+use lacus_testkit::Database;
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 use super::*;
 use crate::fixture::{FragileStore, Place, append, numbers, offsets, open, raw, rows_of, stream};
@@ -16,11 +19,15 @@ const ROWS_OF_A_COMMIT: u64 = 3;
 /// Links what a backup lists.
 fn back_up(from: &Path, to: &Path) -> BackedUp {
     let backed_up = back_up_lake(from, &settings::Lake::default(), to).unwrap();
+    link(from, &backed_up, to);
+    backed_up
+}
+
+fn link(from: &Path, backed_up: &BackedUp, to: &Path) {
     for file in &backed_up.files {
         fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
         fs::hard_link(from.join(file), to.join(file)).unwrap();
     }
-    backed_up
 }
 
 async fn commit(lake: &Lake, table: &Arc<Table>, number: u64) {
@@ -99,10 +106,7 @@ async fn files_that_are_merged_after_the_copy_of_the_catalog_can_still_be_taken(
     lake.compact(&table, ALL, Arc::default()).await.unwrap().unwrap();
     commit(&lake, &table, 4).await;
     const { assert!(RETIRED_GRACE_MS >= 60 * 60 * 1_000) };
-    for file in &backed_up.files {
-        fs::create_dir_all(copy.path().join(file).parent().unwrap()).unwrap();
-        fs::hard_link(from.join(file), copy.path().join(file)).unwrap();
-    }
+    link(from, &backed_up, copy.path());
     must_be_whole(copy.path(), 4).await;
 }
 
@@ -114,9 +118,37 @@ async fn what_can_not_be_backed_up_is_refused() {
     assert_eq!(back_up_lake(from, &here, copy.path()).unwrap_err().kind(), Kind::NotFound);
     let bucket = settings::Lake { location: Some("s3://b/p".to_owned().try_into().unwrap()), ..here.clone() };
     assert_eq!(back_up_lake(from, &bucket, copy.path()).unwrap_err().kind(), Kind::Invalid);
-    let server = settings::Lake { catalog: "postgres://localhost/lake".to_owned().into(), ..here.clone() };
-    assert_eq!(back_up_lake(from, &server, copy.path()).unwrap_err().kind(), Kind::Invalid);
     drop(place.open().await);
     back_up_lake(from, &here, copy.path()).unwrap();
     assert!(back_up_lake(from, &here, copy.path()).is_err(), "a copy is never overwritten");
+}
+
+#[tokio::test]
+async fn a_catalog_in_postgresql_becomes_a_file_in_the_copy() {
+    let (database, place, copy) = (Database::start(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = settings::Lake { catalog: database.url().into(), ..settings::Lake::default() };
+    let back_up = |to: PathBuf| {
+        let (from, settings) = (place.path().to_owned(), settings.clone());
+        spawn_blocking(move || back_up_lake(&from, &settings, &to))
+    };
+    let refused = back_up(copy.path().to_owned()).await.unwrap().unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotFound, "{}", refused.chain());
+    let lake = Lake::open_as(place.path(), &settings, Arc::new(SystemClock)).await.unwrap();
+    let table = lake.create_table(&stream().table(), numbers()).await.unwrap();
+    for number in 0..3 {
+        commit(&lake, &table, number).await;
+    }
+    lake.compact(&table, ALL, Arc::default()).await.unwrap().unwrap();
+    let backed_up = back_up(copy.path().to_owned()).await.unwrap().unwrap();
+    assert_eq!(backed_up.tables, 1);
+    link(place.path(), &backed_up, copy.path());
+    // The one that is copied is still the writer, and so it is after the copy was opened.
+    commit(&lake, &table, 3).await;
+    must_be_whole(copy.path(), 3).await;
+    let refused = Lake::open_as(copy.path(), &settings, Arc::new(SystemClock)).await.err().unwrap();
+    assert!(refused.kind() == Kind::Invalid && refused.chain().contains("a catalog of its own"), "{}", refused.chain());
+    commit(&lake, &table, 4).await;
+    assert_eq!(lake.check().await.unwrap(), []);
+    let again = back_up(copy.path().to_owned()).await.unwrap().unwrap_err();
+    assert_eq!(again.kind(), Kind::Exists, "a copy is never overwritten");
 }

@@ -46,6 +46,11 @@ const MIGRATIONS: [&str; 3] = [
 ",
 ];
 
+/// How many migrations the newest catalog has had.
+pub(super) fn newest() -> usize {
+    MIGRATIONS.len()
+}
+
 /// Brings the catalog to the newest version.
 pub(super) fn migrate(sql: &mut dyn Sql, name: &str) -> Result<()> {
     let version = sql.version()?;

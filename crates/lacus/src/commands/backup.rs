@@ -1,6 +1,6 @@
 //! `lacus backup`: a copy of the project, taken while it is served or while it is not.
 //!
-//! It works on the files and asks no server. What makes the copy whole is the order: the log up to now, the catalog with the
+//! It works on the files and asks no lacus; PostgreSQL only if the catalog is there. What makes the copy whole is the order: the log up to now, the catalog with the
 //! list of its files, the rest of the log, and then the files, which never change (see [`LogBackup`] and
 //! [`lacus_lake::back_up_lake`]). The copy gets its name when all of it is on disk: a folder of that name is whole.
 //!
@@ -72,6 +72,12 @@ pub(crate) fn run(asked: &Backup, invocation: &Invocation) -> Result<()> {
         terminal.say(&terminal.dim(&format!(
             "{linked} of them are hard links: they cost no space, and end with this disk. --copy makes copies."
         )))?;
+    }
+    if project.settings.lake.catalog_url().is_some() {
+        terminal.say(&format!(
+            "Its catalog is in it, not in PostgreSQL: take lake.catalog out of {} before you serve it.",
+            asked.folder.join(SETTINGS_FILE).display()
+        ))?;
     }
     let copy = invocation.in_folder(&asked.folder);
     terminal.say(&format!(

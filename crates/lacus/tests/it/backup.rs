@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use lacus_testkit::environment::{prove, setting};
-use lacus_testkit::{Finished, Http, Project, Server};
+use lacus_testkit::{Database, Finished, Http, Project, Server};
 use serde_json::{Value, json};
 
 use crate::raw_zone;
@@ -201,4 +201,37 @@ fn what_can_not_be_backed_up_is_said() {
     // Not served at the moment, and without a table.
     must(project.run(&["backup", &target]));
     must(Project::at(Path::new(&target), env!("CARGO_BIN_EXE_lacus"), "").run(&["doctor"]));
+}
+
+#[test]
+fn a_lake_with_its_catalog_in_postgresql_is_backed_up_while_it_is_served() {
+    let (database, place) = (Database::start(), tempfile::tempdir().expect("make a directory"));
+    let settings = format!("[lake]\ncatalog = \"{}\"\n", database.url());
+    let original = Project::new(env!("CARGO_BIN_EXE_lacus"), &settings);
+    let server = original.start();
+    let send = |numbers: std::ops::Range<u64>| {
+        let events: Vec<Value> = numbers.map(|n| json!({"n": n})).collect();
+        let body = serde_json::to_vec(&events).expect("JSON can be written");
+        let reply = server.http().post("/v1/events?source=t", &[("content-type", "application/json")], &body);
+        assert_eq!(reply.expect("an answer").status, 200);
+    };
+    send(0..10);
+    must(original.run(&["table", "flush", "t"]));
+    // These are in the log alone.
+    send(10..20);
+    let target = place.path().join("copy");
+    let said = must(original.run(&["backup", &target.display().to_string()])).stdout;
+    assert!(said.contains("take lake.catalog out of"), "{said}");
+    // The original goes on.
+    send(20..30);
+    must(original.run(&["table", "flush", "t"]));
+    // As it is, the copy leads to the catalog of the original, and must not take the lake from it.
+    let copy = Project::at(&target, env!("CARGO_BIN_EXE_lacus"), &settings);
+    let refused = copy.run(&["up"]);
+    assert!(refused.stderr.contains("a catalog of its own"), "{}{}", refused.stdout, refused.stderr);
+    must_have(&Project::at(&target, env!("CARGO_BIN_EXE_lacus"), ""), &(0..20).collect());
+    send(30..40);
+    must(original.run(&["table", "flush", "t"]));
+    assert!(server.stop().success());
+    must_have(&original, &(0..40).collect());
 }
