@@ -1,10 +1,10 @@
 //! A copy of a lake that may be in use: its catalog at one instant, and the files that were part of it then.
 //!
-//! Nothing of the lake is opened. The copy's catalog is in a file, even if that of the lake is in PostgreSQL. While the catalog is copied and the files are listed, this holds the catalog's lock, so no
+//! Nothing of the lake is opened. While the catalog is copied and the files are listed, this holds the catalog's lock, so no
 //! commit happens; what one is writing is on record as a leftover already (see `leftovers`). So the files of the lake are
 //! those on disk that are not on record. No table's metadata is read: the names of 300,000 files take a second, and commits
 //! that come meanwhile wait. Files that are listed never change, and stay an hour at least after a commit replaced
-//! them: long enough for links to be made.
+//! them: long enough for links to be made. The copy's catalog is in a file, even if that of the lake is in PostgreSQL.
 
 use std::collections::HashSet;
 use std::io;
@@ -27,8 +27,8 @@ pub struct BackedUp {
 /// is about. Blocks on the disk, and on PostgreSQL if the catalog is there: then on a thread of a runtime that may be blocked.
 ///
 /// # Errors
-/// `NotFound` if there is no lake yet, `Invalid` if it is in a bucket, `Unavailable` if somebody keeps the catalog locked for
-/// long.
+/// `NotFound` if there is no lake yet, `Invalid` if it is in a bucket or has two catalogs, `Unavailable` if somebody keeps
+/// the catalog locked for long.
 pub fn back_up_lake(directory: &Path, settings: &settings::Lake, to: &Path) -> Result<BackedUp> {
     must_be_on_a_disk(settings)?;
     let catalog = place_of(directory, settings)?;
@@ -46,15 +46,14 @@ pub fn back_up_lake(directory: &Path, settings: &settings::Lake, to: &Path) -> R
 }
 
 fn place_of(directory: &Path, settings: &settings::Lake) -> Result<CatalogPlace> {
-    if let Some(url) = settings.catalog_url() {
-        return Ok(CatalogPlace::Postgres(url.clone()));
+    let place = CatalogPlace::of(directory, settings)?;
+    if let CatalogPlace::File(file) = &place
+        && !file.try_exists().context(format_args!("look for {}", file.display()))?
+    {
+        return Err(Error::new(Kind::NotFound, "there is nothing to back up: this project was never served")
+            .with_hint("lacus up serves it"));
     }
-    let file = catalog_file(directory);
-    if file.try_exists().context(format_args!("look for {}", file.display()))? {
-        return Ok(CatalogPlace::File(file));
-    }
-    Err(Error::new(Kind::NotFound, "there is nothing to back up: this project was never served")
-        .with_hint("lacus up serves it"))
+    Ok(place)
 }
 
 /// A copy that leads to the same bucket would delete what the original still needs, as each knows its own snapshots only.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacus_core::settings::Secret;
-use lacus_core::{Context, Error, Kind, Result, TableName, Timestamp};
+use lacus_core::{Context, Error, Kind, Result, TableName, Timestamp, settings};
 use tokio::task::spawn_blocking;
 
 use self::database::{Database, Row, Sql, Value};
@@ -44,6 +44,24 @@ pub(crate) enum CatalogPlace {
     File(PathBuf),
     /// In the PostgreSQL database of this URL.
     Postgres(Secret),
+}
+
+impl CatalogPlace {
+    /// That of the project whose data is in `directory` (`.lacus`).
+    ///
+    /// # Errors
+    /// `Invalid` for a project with a catalog of its own whose settings name another: a backup of a lake with its catalog in
+    /// PostgreSQL is one. With the settings of the original it would take the lake from it, and lack its files.
+    pub(crate) fn of(directory: &Path, settings: &settings::Lake) -> Result<Self> {
+        let file = catalog_file(directory);
+        let Some(url) = settings.catalog_url() else { return Ok(Self::File(file)) };
+        if !file.try_exists().context(format_args!("look for {}", file.display()))? {
+            return Ok(Self::Postgres(url.clone()));
+        }
+        let file = file.display();
+        Err(Error::invalid(format!("this project has a catalog of its own, {file}, and lake.catalog names another"))
+            .with_hint("if this is a backup, take lake.catalog out of lacus.toml, and LACUS__LAKE__CATALOG out of the environment; if the file is older than lake.catalog, move it away"))
+    }
 }
 
 /// What the catalog said when it was opened.

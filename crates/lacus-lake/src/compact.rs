@@ -1,10 +1,11 @@
 //! Compaction: many small files become a few large ones, with the same rows in the same order.
 //!
 //! Files are merged with their neighbours, so that rows which came together stay together; only with their like, of the
-//! same partition, partition spec and sort order. Files whose rows are sorted are merged into one whose rows are. A run of files is merged when
-//! it is at least twice as large as its largest file: a row is written again only into a file of twice the size, so
-//! it is never written often. Runs of several partitions are merged by one commit: each commit reads the manifests of all files. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is
-//! a commit as any other. The files that were merged stay until no snapshot has them.
+//! same partition, partition spec and sort order. Files whose rows are sorted are merged into one whose rows are. A run of
+//! files is merged when it is at least twice as large as its largest file: a row is written again only into a file of twice
+//! the size, so it is never written often. Runs of several partitions are merged by one commit, as each commit reads the
+//! manifests of all files. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is a commit as
+//! any other. The files that were merged stay until no snapshot has them.
 
 pub(crate) mod rewrite;
 mod sorted;

@@ -20,7 +20,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::spawn_blocking;
 
 use crate::alter::alter;
-use crate::catalog::{Catalog, CatalogPlace, Opened, PointerMove, Publication, RawTotals, catalog_file};
+use crate::catalog::{Catalog, CatalogPlace, Opened, PointerMove, Publication, RawTotals};
 use crate::check::{Finding, check};
 use crate::commit::{self, Undecided};
 use crate::compact::{CompactionReport, FileSizes, compact};
@@ -163,13 +163,7 @@ impl Lake {
     pub async fn open_as(directory: &Path, settings: &settings::Lake, clock: Arc<dyn Clock>) -> Result<Self> {
         let directory = directory.to_owned();
         let directory = blocking(move || open_directory(&directory)).await?;
-        let place = match settings.catalog_url() {
-            Some(url) => {
-                must_have_no_catalog(&catalog_file(&directory))?;
-                CatalogPlace::Postgres(url.clone())
-            }
-            None => CatalogPlace::File(catalog_file(&directory)),
-        };
+        let place = CatalogPlace::of(&directory, settings)?;
         let (warehouse, store): (_, Arc<dyn ObjectStore>) = match &settings.location {
             Some(location) => (Warehouse::of_bucket(location), Arc::new(Bucket::open(location, &settings.s3).await?)),
             None => {
@@ -685,16 +679,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 fn open_directory(directory: &Path) -> Result<PathBuf> {
     make_directory(directory).context(format_args!("create {}", directory.display()))?;
     directory.canonicalize().context(format_args!("find {}", directory.display()))
-}
-
-/// A backup of a lake with its catalog in PostgreSQL has its own, in a file. With the settings of the original it would take
-/// the lake from it, and lack its files.
-fn must_have_no_catalog(file: &Path) -> Result<()> {
-    if !file.try_exists().context(format_args!("look for {}", file.display()))? {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("this project has a catalog of its own, {}, and lake.catalog names another", file.display()))
-        .with_hint("if this is a backup, take lake.catalog out of lacus.toml, and LACUS__LAKE__CATALOG out of the environment; if the file is older than lake.catalog, move it away"))
 }
 
 /// Reads a table as it was committed last.

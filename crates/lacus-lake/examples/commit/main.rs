@@ -2,7 +2,8 @@
 //!
 //! `commit DIR COUNT` makes COUNT commits of [`ROWS`] rows each to table `t` and prints `committed N` or
 //! `refused N: error`; a refused commit is tried again with the same rows. The table is partitioned, so that a commit
-//! writes three files, and files of a partition are merged once there are two. `commit DIR verify` prints every row as `row N`, and `offset K`.
+//! writes three files, and files of a partition are merged once there are two. `commit DIR verify` prints every row as
+//! `row N`, and `offset K`, and after how many changes there are the views that there are.
 //! `commit DIR erase` erases every third row and prints `erased N` or `refused: error`.
 //! `commit DIR views` changes views (see `views.rs`), and `commit DIR bucket` puts files as engines on other machines do
 //! (`bucket.rs`), which `commit DIR bucket-verify` looks at.

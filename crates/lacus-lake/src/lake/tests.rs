@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::catalog::catalog_file;
 use crate::compact::FileSizes;
 use crate::expiry::SNAPSHOTS_MAX;
 use crate::fixture::{
