@@ -397,12 +397,12 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile
         raw_bytes: raw.bytes,
     };
     // Side by side: what expires is read, which takes its time in a bucket.
-    let plan = |(part, added): (Part, Vec<AddedFile>)| {
+    let planning = |(part, added): (Part, Vec<AddedFile>)| {
         let doing = format!("plan a commit of table \"{}\"", part.table.name());
         let planned = plan_part(lake, part, added, &stream, &delivered, now);
         async move { planned.await.context(doing) }
     };
-    let plans: Vec<_> = parts.into_iter().map(plan).collect();
+    let plans: Vec<_> = parts.into_iter().map(planning).collect();
     let planned = stream::iter(plans).buffered(TABLES_AT_ONCE).collect::<Vec<_>>().await;
     let planned = planned.into_iter().collect::<Result<Vec<_>>>()?;
     let delivery = Delivered { stream, offsets: delivered, report: report.clone() };

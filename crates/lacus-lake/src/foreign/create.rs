@@ -251,12 +251,16 @@ pub(super) async fn register(lake: &Inner, name: TableName, location: String) ->
     lake.make_durable(paths.clone()).await?;
     let base = Base::with_manifests(&lake.files, location.clone(), metadata, None).await?;
     let table = Arc::new(table_of(lake, &name, base).await?);
-    let publication = Publication {
-        moves: vec![PointerMove { table: name, from: None, to: location }],
-        written: paths,
-        ..Publication::default()
-    };
-    move_pointers(lake, publication, now).await.map_err(|failed| failed.error).context("move the pointer")?;
+    // The answer to an earlier attempt may have been lost.
+    let pointer = (name.as_str().to_owned(), location.clone());
+    if !lake.catalog.pointers().await?.contains(&pointer) {
+        let publication = Publication {
+            moves: vec![PointerMove { table: name, from: None, to: location }],
+            written: paths,
+            ..Publication::default()
+        };
+        move_pointers(lake, publication, now).await.map_err(|failed| failed.error).context("move the pointer")?;
+    }
     lake.adopt(&table);
     Ok(table)
 }

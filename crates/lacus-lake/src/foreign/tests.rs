@@ -466,6 +466,25 @@ async fn tables_come_go_and_come_back() {
 }
 
 #[tokio::test]
+async fn a_registration_that_nobody_heard_of_is_found_by_the_next() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let table = lake.make_table(new_table("orders")).await.unwrap();
+    let (name, (location, _)) = (table.name().clone(), table.metadata());
+    lake.drop_table(&name, false).await.unwrap();
+    let catalog = &lake.inner().catalog;
+    let unheard = crate::catalog::Publication {
+        moves: vec![crate::catalog::PointerMove { table: name.clone(), from: None, to: location.clone() }],
+        written: catalog.leftovers().await.unwrap(),
+        ..crate::catalog::Publication::default()
+    };
+    catalog.publish(unheard, lake.inner().clock.now()).await.unwrap();
+    lake.register_table(&name, &location).await.unwrap();
+    assert_eq!(lake.table(&name).unwrap().metadata().0, location);
+    assert_eq!(lake.check().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn another_name_of_a_database_has_no_tables_of_its_own() {
     let place = Place::new();
     let lake = place.open().await;

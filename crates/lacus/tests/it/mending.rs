@@ -42,7 +42,7 @@ struct Told {
 #[test]
 fn what_is_mended_survives_any_fault_below_the_server() {
     let template = with_misfits();
-    FaultLoop::new("mending").sample_for(Duration::from_secs(60)).run(|trial| {
+    FaultLoop::new("mending").sample_for(Duration::from_secs(45)).run(|trial| {
         copy(template.directory(), trial.directory()).map_err(|error| format!("copy the project: {error}"))?;
         let project = Project::at(trial.directory(), env!("CARGO_BIN_EXE_lacus"), SETTINGS);
         let told = mend_under_fault(trial, &project)?;
