@@ -82,6 +82,13 @@ pub(crate) struct Frozen {
     pub(crate) raw: Vec<RawFile>,
 }
 
+impl Frozen {
+    /// Bytes of its raw files. Its rows are counted among those of the tails.
+    pub(crate) fn raw_bytes(&self) -> u64 {
+        self.raw.iter().map(|file| file.bytes.content_length() as u64).sum()
+    }
+}
+
 /// Rows that are ready to be shown.
 struct Ready {
     table: TableName,

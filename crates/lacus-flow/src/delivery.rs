@@ -333,7 +333,9 @@ impl Delivery {
     fn report_progress(&mut self) {
         let Some(decoding) = &self.decoding else { return };
         let tail_bytes = decoding.tail_bytes();
-        self.share.set(tail_bytes + decoding.raw_bytes());
+        // What is being committed is in memory until it is.
+        let frozen_bytes = self.frozen.as_ref().map_or(0, Frozen::raw_bytes);
+        self.share.set(tail_bytes + decoding.raw_bytes() + frozen_bytes);
         self.progress.moved(decoding.seen().clone(), decoding.committed(), tail_bytes);
     }
 

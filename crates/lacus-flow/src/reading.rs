@@ -9,8 +9,9 @@ use lacus_core::{Context, Error, Offset, Offsets, Partition, Record, Result, Str
 use lacus_stream::{Log, StreamInfo};
 
 /// Bytes of records after which a turn reads no further shard, unless their format wants fewer. Each of a shard's reads
-/// gives one record at least.
-pub(crate) const TURN_BYTES_MAX: usize = 4 << 20;
+/// gives one record at least. A turn has its records in memory several times over: as bytes, as records, and as the columns
+/// that they become.
+pub(crate) const TURN_BYTES_MAX: usize = 2 << 20;
 
 /// Reads what is new in some shards, about `bytes_max` bytes of it. `first` is the shard to begin with; when not all were come to, it is left at the
 /// next one.

@@ -17,8 +17,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use fjall::compaction::Leveled;
 use fjall::config::{CompressionPolicy, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use lacus_core::{Context, Error, MessageId, Offset, Offsets, Partition, Position, Result, StreamName, Timestamp};
@@ -28,12 +29,19 @@ use sha2::{Digest, Sha256};
 const BUCKET_MICROS: i64 = 24 * 3_600 * 1_000_000;
 /// Memory for blocks that were read, over all buckets.
 const CACHE_BYTES: u64 = 16 << 20;
-/// Memory for ids that are not sorted into files yet, each bucket.
-const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Memory for ids that are not sorted into files yet: one part of them, each bucket. Up to five parts wait while files are merged; then
+/// whoever judges waits.
+const MEMTABLE_BYTES: u64 = 4 << 20;
+/// The same for how far streams were judged: a few bytes that are written again with every judgement, and each time take memory until
+/// they are sorted into a file.
+const META_MEMTABLE_BYTES: u64 = 1 << 20;
+/// How large a file of ids is. Ids are spread over all files, so those of a merge are many: small ones let a merge be short, and few
+/// parts wait for it however many ids there are.
+const FILE_BYTES: u64 = 8 << 20;
 /// Log of what is in memory only: the least that the store takes.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
-/// Files that are kept open.
-const FILES_OPEN_MAX: usize = 32;
+/// Files that are kept open: those of fifteen million ids.
+const FILES_OPEN_MAX: usize = 64;
 
 const META: &str = "covered";
 const POSITION_BYTES: usize = 12;
@@ -192,7 +200,8 @@ impl Store {
             .max_cached_files(Some(FILES_OPEN_MAX))
             .worker_threads(1)
             .open()?;
-        let meta = database.keyspace(META, KeyspaceCreateOptions::default)?;
+        let small = || KeyspaceCreateOptions::default().max_memtable_size(META_MEMTABLE_BYTES);
+        let meta = database.keyspace(META, small)?;
         Ok(Self { database, meta, buckets: RwLock::default() })
     }
 
@@ -284,6 +293,7 @@ impl Store {
 fn options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .max_memtable_size(MEMTABLE_BYTES)
+        .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(FILE_BYTES)))
         // Digests don't compress, and whole filters in memory would grow with the number of ids.
         .data_block_compression_policy(CompressionPolicy::disabled())
         .filter_block_partitioning_policy(PartitioningPolicy::all(true))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Bench;
 use super::events::requests;
 use super::load::{self, Load, Wire};
-use super::process::{cpu_seconds, open_files, resident_mb};
+use super::process::{cpu_seconds, open_files, peak_mb, resident_mb};
 use super::report::{Report, grouped, row};
 use super::storage::files;
 
@@ -49,6 +49,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
         "ack p50",
         "ack p99",
         "memory",
+        "most so far",
         "cores busy",
         "open files",
         "log files",
@@ -83,6 +84,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
             format!("{:.2} ms", singles.ack_p50_ms),
             format!("{:.2} ms", singles.ack_p99_ms),
             format!("{:.0} MB", resident_mb(server.pid())),
+            format!("{:.0} MB", peak_mb(server.pid())),
             format!("{:.2}", (cpu_seconds(server.pid()) - cpu_before) / step.as_secs_f64()),
             open_files(server.pid()).to_string(),
             count("stream/segments").to_string(),
@@ -92,6 +94,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
     report.table(&table);
     report.figure("soak_memory_first_mb", memory[1]);
     report.figure("soak_memory_last_mb", memory[memory.len() - 1]);
+    report.figure("soak_memory_peak_mb", peak_mb(server.pid()));
     report.figure("soak_p99_first_ms", p99s[1]);
     report.figure("soak_p99_last_ms", p99s[p99s.len() - 1]);
     assert!(server.stop().success(), "a clean stop");

@@ -1,5 +1,6 @@
 //! Reading files and writing their rows as one, in parts and within a bounded memory.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,16 +13,18 @@ use lacus_core::{Error, Result};
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::async_writer::{AsyncArrowWriter, ParquetObjectWriter};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
 
 use super::sorted::Merging;
 use crate::conform::{conform, is_same_column};
 use crate::data_file::{FileForm, Footer, NotNumbers, ROW_GROUP_ROWS_MAX, parquet_error, properties};
 use crate::lake::Inner;
+use crate::pieces::Pieces;
 use crate::schema::{OFFSET, PARTITION};
+use crate::store::store_error;
 use crate::table::LiveFile;
 
 /// Rows that are read and encoded at once.
@@ -32,6 +35,8 @@ const ROW_GROUP_BYTES_MAX: usize = 8 << 20;
 const PART_BYTES: usize = 5 << 20;
 /// These files are written once and read often.
 const ZSTD_LEVEL: i32 = 3;
+/// What is done when a file can't be written.
+const WRITING: &str = "write the merged file";
 
 /// Reads files and writes their rows as one, durably, on a thread for such work: in their order, or each after the other.
 /// Nothing if it is to stop.
@@ -239,9 +244,11 @@ impl Input {
     }
 }
 
-/// The file that is written.
+/// The file that is written. A row group that is encoded goes to the store in pieces, which go one by one as they are written: the
+/// library's own writer for stores keeps it in one growing buffer until all of the next one is encoded, too.
 struct Output {
-    writer: AsyncArrowWriter<ParquetObjectWriter>,
+    writer: ArrowWriter<Pieces>,
+    target: BufWriter,
     schema: SchemaRef,
     row_group_bytes_max: usize,
     not_numbers: NotNumbers,
@@ -251,12 +258,12 @@ struct Output {
 impl Output {
     fn begin(store: &Arc<dyn ObjectStore>, path: Path, form: &FileForm, stop: Arc<AtomicBool>) -> Result<Self> {
         let target = BufWriter::with_capacity(Arc::clone(store), path, PART_BYTES).with_max_concurrency(1);
-        let target = ParquetObjectWriter::from_buf_writer(target);
         let schema = Arc::clone(&form.schema);
         let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX)?;
-        let writer = AsyncArrowWriter::try_new(target, Arc::clone(&schema), Some(properties)).map_err(unwritable)?;
+        let writer =
+            ArrowWriter::try_new(Pieces::default(), Arc::clone(&schema), Some(properties)).map_err(unwritable)?;
         let row_group_bytes_max = ROW_GROUP_BYTES_MAX + form.filters.memory();
-        Ok(Self { writer, schema, row_group_bytes_max, not_numbers: NotNumbers::default(), stop })
+        Ok(Self { writer, target, schema, row_group_bytes_max, not_numbers: NotNumbers::default(), stop })
     }
 
     /// Writes rows, unless it is to stop; says so.
@@ -265,28 +272,51 @@ impl Output {
             return Ok(false);
         }
         self.not_numbers.count(batch);
-        self.writer.write(batch).await.map_err(unwritable)?;
+        self.writer.write(batch).map_err(unwritable)?;
         if self.writer.memory_size() > self.row_group_bytes_max {
-            self.writer.flush().await.map_err(unwritable)?;
+            self.writer.flush().map_err(unwritable)?;
         }
+        self.hand_on().await?;
         Ok(true)
     }
 
+    /// Has the store write what is encoded.
+    async fn hand_on(&mut self) -> Result<()> {
+        let encoded = std::mem::take(self.writer.inner_mut());
+        if encoded.len() == 0 {
+            return Ok(());
+        }
+        for piece in encoded.freeze() {
+            self.target.put(piece).await.map_err(|error| store_error(error, WRITING))?;
+        }
+        Ok(())
+    }
+
     async fn end(mut self) -> Result<(Footer, u64)> {
-        let metadata = self.writer.finish().await.map_err(unwritable)?;
+        let metadata = self.writer.finish().map_err(unwritable)?;
+        self.hand_on().await?;
+        self.target.shutdown().await.map_err(unwritten)?;
         Ok((Footer::new(metadata, self.not_numbers), self.writer.bytes_written() as u64))
     }
 }
 
 fn unwritable(error: parquet::errors::ParquetError) -> Error {
-    store_or_parquet(error, "write the merged file".to_owned())
+    parquet_error(error, WRITING)
+}
+
+/// What the store says in the words of the standard library.
+fn unwritten(error: io::Error) -> Error {
+    match error.downcast::<object_store::Error>() {
+        Ok(error) => store_error(error, WRITING),
+        Err(error) => Error::unavailable(WRITING).with_source(error),
+    }
 }
 
 /// What can't be read or written now may pass; a file that is no Parquet is damage.
 fn store_or_parquet(error: parquet::errors::ParquetError, doing: String) -> Error {
     match error {
         parquet::errors::ParquetError::External(source) => match source.downcast::<object_store::Error>() {
-            Ok(error) => crate::store::store_error(*error, doing),
+            Ok(error) => store_error(*error, doing),
             Err(source) => parquet_error(parquet::errors::ParquetError::External(source), &doing),
         },
         error => parquet_error(error, &doing),
