@@ -8,6 +8,7 @@ machine that is not the loopback's, so that the server takes them for those of a
 """
 
 import argparse
+import base64
 import http.client
 import json
 import pathlib
@@ -18,6 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 
 import boto3
 import duckdb
@@ -126,6 +128,10 @@ def status_of(act):
     except urllib.error.HTTPError as error:
         return error.code
     sys.exit("it was not refused")
+
+
+def crc32(body):
+    return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
 def rows_of(first, count):
@@ -288,13 +294,23 @@ def objects(elsewhere):
     upload["UploadId"] = store.create_multipart_upload(**upload)["UploadId"]
     tags = [store.upload_part(**upload, PartNumber=n, Body=part)["ETag"] for n, part in enumerate(parts, 1)]
     told = [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(tags, 1)]
-    complete = lambda told: store.complete_multipart_upload(**upload, MultipartUpload={"Parts": told})
+    complete = lambda told, **said: store.complete_multipart_upload(**upload, MultipartUpload={"Parts": told}, **said)
     assert code_of(complete, told[::-1]) == ("InvalidPartOrder", 400)
     assert code_of(complete, told + [{"PartNumber": 9, "ETag": '"x"'}]) == ("InvalidPart", 400)
     assert code_of(store.get_object, Bucket="lake", Key=upload["Key"]) == ("NoSuchKey", 404)
-    complete(told)
-    assert store.get_object(Bucket="lake", Key=upload["Key"])["Body"].read() == b"".join(parts)
-    assert code_of(complete, told) == ("NoSuchUpload", 404)
+    # What is said of the whole is compared, and the upload goes on when it is another file.
+    assert code_of(complete, told, ChecksumCRC32=crc32(b"other"), ChecksumType="FULL_OBJECT") == ("BadDigest", 400)
+    assert code_of(complete, told, MpuObjectSize=1) == ("InvalidRequest", 400)
+    assert code_of(complete, [told[0] | {"ChecksumCRC32": crc32(parts[1])}] + told[1:]) == ("InvalidPart", 400)
+    assert code_of(store.get_object, Bucket="lake", Key=upload["Key"]) == ("NoSuchKey", 404)
+    whole = b"".join(parts)
+    each = [part | {"ChecksumCRC32": crc32(body)} for part, body in zip(told, parts)]
+    first = complete(each, ChecksumCRC32=crc32(whole), ChecksumType="FULL_OBJECT", MpuObjectSize=len(whole))
+    assert store.get_object(Bucket="lake", Key=upload["Key"])["Body"].read() == whole
+    # Who did not hear of it completes it again.
+    assert complete(told)["ETag"] == first["ETag"] == store.head_object(Bucket="lake", Key=upload["Key"])["ETag"]
+    assert code_of(complete, told[:-1]) == ("NoSuchUpload", 404)
+    assert code_of(store.abort_multipart_upload, **upload) == ("NoSuchUpload", 404)
     given_up = {"Bucket": "lake", "Key": key + "-given-up"}
     given_up["UploadId"] = store.create_multipart_upload(**given_up)["UploadId"]
     store.upload_part(**given_up, PartNumber=1, Body=b"x")

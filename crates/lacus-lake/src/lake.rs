@@ -179,7 +179,7 @@ impl Lake {
         let is_bucket = settings.location.is_some() || settings.bucket.is_some();
         let store_properties = if is_bucket { client_properties(&settings.s3) } else { BTreeMap::new() };
         let served = match settings.bucket.clone() {
-            Some(bucket) => Some(Served::open(Arc::clone(&lake.inner), bucket, directory.join("uploads")).await?),
+            Some(bucket) => Some(Served::open(Arc::clone(&lake.inner), bucket, &directory).await?),
             None => None,
         };
         let glue = Glue::open(&lake.inner, settings)?;

@@ -5,9 +5,11 @@
 //! told to be written is on disk, with its name; what comes in gathers in a folder beside the lake, so that half a
 //! file never has a name. Nothing is deleted here: lacus deletes what tables no longer need.
 
+mod completed;
 mod listing;
 mod name;
 mod parts;
+mod rests;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -22,8 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
+use self::completed::Completed;
 use self::name::FileName;
 use self::parts::Uploads;
+use self::rests::Rests;
 use crate::lake::{Inner, detached};
 use crate::store::{Directories, make_directory};
 
@@ -44,10 +48,12 @@ pub struct Served {
     bucket: String,
     /// Where files gather that come in.
     uploads_directory: PathBuf,
-    uploads: Uploads,
+    uploads: Arc<Uploads>,
     incoming: Arc<Semaphore>,
     /// Files get their names one after the other: a name that is taken back was never told to be there.
     naming: Arc<Mutex<Directories>>,
+    /// What lists go on with.
+    rests: Arc<Rests>,
 }
 
 /// What is known of a file.
@@ -89,14 +95,19 @@ impl Drop for Gathering {
 }
 
 impl Served {
-    /// The files of a lake. What an earlier process did not write to its end is removed.
-    pub(crate) async fn open(inner: Arc<Inner>, bucket: String, uploads_directory: PathBuf) -> Result<Self> {
+    /// The files of a lake, with what comes in beside it in `data`. What an earlier process did not write to its end is removed.
+    pub(crate) async fn open(inner: Arc<Inner>, bucket: String, data: &Path) -> Result<Self> {
+        let (uploads_directory, completed) = (data.join("uploads"), data.join("completed"));
         let directory = uploads_directory.clone();
-        blocking(move || empty(&directory).context(format_args!("empty {}", directory.display()))).await?;
-        let uploads = Uploads::new(uploads_directory.clone());
+        let completed = blocking(move || {
+            empty(&directory).context(format_args!("empty {}", directory.display()))?;
+            Completed::open(completed)
+        });
+        let uploads = Arc::new(Uploads::new(uploads_directory.clone(), completed.await?));
         let incoming = Arc::new(Semaphore::new(INCOMING_MAX));
         let naming = Arc::new(Mutex::new(Directories::below(&inner.directory)));
-        Ok(Self { inner, bucket, uploads_directory, uploads, incoming, naming })
+        let rests = Arc::default();
+        Ok(Self { inner, bucket, uploads_directory, uploads, incoming, naming, rests })
     }
 
     /// What the lake is called as a bucket.
@@ -148,8 +159,8 @@ impl Served {
     /// # Errors
     /// If a folder can't be read.
     pub async fn list(&self, listing: Listing) -> Result<Listed> {
-        let lake = self.inner.directory.clone();
-        blocking(move || listing::list(&lake, &listing)).await
+        let (lake, rests, now) = (self.inner.directory.clone(), Arc::clone(&self.rests), self.inner.clock.now());
+        blocking(move || listing::list(&lake, &listing, &rests, now)).await
     }
 
     /// Whether a file of no bytes may be taken for the mark of a folder: engines that think in folders leave some. Nothing is kept

@@ -1,7 +1,7 @@
 //! Files that come in parts: each part is a file of its own until the last is there and they become one.
 //!
 //! What is known of an upload is in memory, and its parts are in the folder of uploads: they end with the process, and
-//! otherwise a day after the last part came.
+//! otherwise a day after the last part came. That it was completed is remembered beside it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lacus_core::{Context, Error, Kind, Result, Timestamp};
+use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
+use super::completed::{Completed, told};
 use super::name::FileName;
-use super::{FILE_BYTES_MAX, Gathering, Incoming, Served, ServedFile, blocking, keep, too_large};
+use super::{FILE_BYTES_MAX, Gathering, Incoming, Served, ServedFile, blocking, describe, keep, too_large};
 use crate::lake::detached;
 
 /// Uploads that wait for parts at once.
@@ -27,12 +29,17 @@ const IDLE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 pub(super) struct Uploads {
     directory: PathBuf,
     open: Mutex<BTreeMap<String, Upload>>,
+    completed: Completed,
 }
 
 struct Upload {
     name: FileName,
     parts: BTreeMap<u32, Part>,
     touched: Timestamp,
+    /// Held by the one who completes it: who asks for the same meanwhile waits for how that ends.
+    completing: Arc<AsyncMutex<()>>,
+    /// Whether its parts are being put together. Nobody else gets at it then.
+    is_completing: bool,
 }
 
 struct Part {
@@ -42,8 +49,8 @@ struct Part {
 }
 
 impl Uploads {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, open: Mutex::default() }
+    pub(super) fn new(directory: PathBuf, completed: Completed) -> Self {
+        Self { directory, open: Mutex::default(), completed }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
@@ -56,13 +63,53 @@ impl Uploads {
         self.open().get_mut(id).unwrap().touched = touched;
     }
 
-    /// Takes an upload of this name out, if it is there.
+    /// Does something with an upload of this name, if it is there and nobody completes it.
+    fn with<T>(&self, id: &str, name: &FileName, work: impl FnOnce(&mut Upload) -> Result<T>) -> Result<T> {
+        let mut open = self.open();
+        let found = open.get_mut(id).filter(|upload| upload.name.as_str() == name.as_str() && !upload.is_completing);
+        found.ok_or_else(no_upload).and_then(work)
+    }
+
+    /// Takes an upload of this name out, if it is there and nobody completes it.
     fn take(&self, id: &str, name: &FileName) -> Result<Upload> {
         let mut open = self.open();
         match open.get(id) {
-            Some(upload) if upload.name.as_str() == name.as_str() => Ok(open.remove(id).expect("it was just found")),
+            Some(upload) if upload.name.as_str() == name.as_str() && !upload.is_completing => {
+                Ok(open.remove(id).expect("it was just found"))
+            }
             _ => Err(no_upload()),
         }
+    }
+
+    /// The turn to complete an upload, if it is there.
+    fn turn(&self, id: &str) -> Option<Arc<AsyncMutex<()>>> {
+        self.open().get(id).map(|upload| Arc::clone(&upload.completing))
+    }
+
+    /// Ends an upload that was completed, or could not be.
+    fn end(&self, id: &str) -> Option<Upload> {
+        self.open().remove(id)
+    }
+
+    /// Puts parts together as a file with this name, and remembers it. Blocks on the disk.
+    fn complete(
+        &self,
+        id: &str,
+        told: &str,
+        parts: Vec<Part>,
+        keep: impl FnOnce(&File, &Gathering) -> Result<ServedFile>,
+    ) -> Result<ServedFile> {
+        let (file, place) = join(parts).context("put the parts of a file together")?;
+        let remember = |tag: &str| self.completed.remember(id, told, tag).context("remember an upload");
+        // The name will be a link to this very file, so its tag is known. Remembered first, it holds if we die in between.
+        let tag = file.metadata().map(|metadata| describe(&metadata).tag).context("look at a file that came in")?;
+        remember(&tag)?;
+        let kept = keep(&file, &place)?;
+        if kept.tag != tag {
+            // The same bytes were there.
+            remember(&kept.tag)?;
+        }
+        Ok(kept)
     }
 }
 
@@ -88,7 +135,8 @@ impl Served {
             return Err(Error::new(Kind::Limited, format!("{UPLOADS_MAX} uploads wait for their parts already"))
                 .with_hint("complete or abort some, then try again"));
         }
-        open.insert(id.clone(), Upload { name, parts: BTreeMap::new(), touched });
+        let (completing, is_completing) = (Arc::default(), false);
+        open.insert(id.clone(), Upload { name, parts: BTreeMap::new(), touched, completing, is_completing });
         Ok(id)
     }
 
@@ -101,10 +149,7 @@ impl Served {
         if !(1..=PARTS_MAX).contains(&number) {
             return Err(Error::invalid(format!("the number of a part is 1 to {PARTS_MAX}")));
         }
-        match self.uploads.open().get(upload) {
-            Some(found) if found.name.as_str() == name.as_str() => {}
-            _ => return Err(no_upload()),
-        }
+        self.uploads.with(upload, &name, |_| Ok(()))?;
         self.gather(bytes).await
     }
 
@@ -119,7 +164,7 @@ impl Served {
         let now = self.inner.clock.now();
         let replaced = {
             let mut open = self.uploads.open();
-            let found = open.get_mut(upload).ok_or_else(no_upload)?;
+            let found = open.get_mut(upload).filter(|found| !found.is_completing).ok_or_else(no_upload)?;
             found.touched = now;
             found.parts.insert(number, Part { place, bytes, tag: tag.clone() })
         };
@@ -128,7 +173,41 @@ impl Served {
         Ok(tag)
     }
 
-    /// Makes a file of parts, by their numbers and tags, in order: after that it is on disk under its name.
+    /// A part that was kept, to be read.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such upload, `Conflict` if the part is not there or another one than said.
+    pub async fn open_part(&self, name: &str, upload: &str, number: u32, tag: &str) -> Result<File> {
+        let name = FileName::parse(name)?;
+        let place = self.uploads.with(upload, &name, |upload| Ok(part_of(upload, number, tag)?.place.0.clone()))?;
+        blocking(move || File::open(place).context("read a part of a file")).await
+    }
+
+    /// The file that an upload became when these parts completed it, if they did: who did not hear of it asks again. Waits for
+    /// whoever completes it now.
+    ///
+    /// # Errors
+    /// If what is remembered can't be read.
+    pub async fn completed(&self, name: &str, upload: &str, parts: &[(u32, String)]) -> Result<Option<ServedFile>> {
+        if let Some(turn) = self.uploads.turn(upload) {
+            drop(turn.lock().await);
+        }
+        self.remembered(&FileName::parse(name)?, upload, parts).await
+    }
+
+    async fn remembered(&self, name: &FileName, upload: &str, parts: &[(u32, String)]) -> Result<Option<ServedFile>> {
+        let (uploads, id, told) = (Arc::clone(&self.uploads), upload.to_owned(), told(name, parts));
+        let tag = blocking(move || uploads.completed.tag(&id, &told).context("look for a completed upload")).await?;
+        let Some(tag) = tag else { return Ok(None) };
+        match self.look(name.as_str()).await {
+            Ok(file) => Ok((file.tag == tag).then_some(file)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a file of parts, by their numbers and tags, in order: after that it is on disk under its name. Done again with the
+    /// same parts, it answers the same.
     ///
     /// # Errors
     /// `NotFound` if there is no such upload, `Conflict` if a part is not there or another one than said; then the upload goes on.
@@ -141,21 +220,31 @@ impl Served {
         only_new: bool,
     ) -> Result<ServedFile> {
         let (name, lake) = (FileName::parse(name)?, self.inner.directory.clone());
-        let (permit, naming) = (self.permit()?, Arc::clone(&self.naming));
-        let mut found = self.uploads.take(upload, &name)?;
-        if let Err(error) = check(&found, parts).and_then(|bytes| self.inner.must_have_room(bytes)) {
-            self.uploads.open().insert(upload.to_owned(), found);
-            return Err(error);
+        let turn = match self.uploads.turn(upload) {
+            Some(turn) => Some(turn.lock_owned().await),
+            None => None,
+        };
+        if let Some(file) = self.remembered(&name, upload, parts).await? {
+            return Ok(file);
         }
-        let wanted: Vec<Part> = parts.iter().filter_map(|(number, _)| found.parts.remove(number)).collect();
+        let (permit, naming) = (self.permit()?, Arc::clone(&self.naming));
+        let bytes = self.uploads.with(upload, &name, |found| check(found, parts))?;
+        self.inner.must_have_room(bytes)?;
+        let wanted: Vec<Part> = self.uploads.with(upload, &name, |found| {
+            check(found, parts)?;
+            found.is_completing = true;
+            Ok(parts.iter().filter_map(|(number, _)| found.parts.remove(number)).collect())
+        })?;
+        let (uploads, id, told) = (Arc::clone(&self.uploads), upload.to_owned(), told(&name, parts));
         detached(async move {
+            let (completing, of) = (Arc::clone(&uploads), id.clone());
             let kept = blocking(move || {
-                let (file, place) = join(wanted).context("put the parts of a file together")?;
-                keep(&naming, &lake, &name, (&file, &place), only_new)
+                let named = |file: &File, place: &Gathering| keep(&naming, &lake, &name, (file, place), only_new);
+                completing.complete(&of, &told, wanted, named)
             });
             let kept = kept.await;
             // What was not wanted goes, too.
-            drop((found, permit));
+            drop((uploads.end(&id), permit, turn));
             kept
         })
         .await
@@ -179,7 +268,7 @@ impl Served {
         let now = self.inner.clock.now();
         let idle: Vec<Upload> = {
             let mut open = self.uploads.open();
-            let is_idle = |upload: &Upload| now.millis_since(upload.touched) > IDLE_MS_MAX;
+            let is_idle = |upload: &Upload| !upload.is_completing && now.millis_since(upload.touched) > IDLE_MS_MAX;
             let ids: Vec<String> =
                 open.iter().filter(|(_, upload)| is_idle(upload)).map(|(id, _)| id.clone()).collect();
             ids.iter().filter_map(|id| open.remove(id)).collect()
@@ -200,22 +289,26 @@ impl Served {
 
 /// Says how many bytes a file of these parts has.
 fn check(upload: &Upload, parts: &[(u32, String)]) -> Result<u64> {
-    let wrong = |message: String| Err(Error::new(Kind::Conflict, message));
     if parts.is_empty() {
-        return wrong("a file has one part at least".to_owned());
+        return Err(Error::new(Kind::Conflict, "a file has one part at least"));
     }
     if !parts.is_sorted_by(|(one, _), (other, _)| one < other) {
         return Err(Error::invalid("the parts of a file are told in the order of their numbers"));
     }
     let mut bytes = 0_u64;
     for (number, tag) in parts {
-        match upload.parts.get(number) {
-            Some(part) if part.tag == *tag => bytes += part.bytes,
-            Some(_) => return wrong(format!("part {number} is another one")),
-            None => return wrong(format!("part {number} is not there")),
-        }
+        bytes += part_of(upload, *number, tag)?.bytes;
     }
     if bytes > FILE_BYTES_MAX { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The part with this number, if it is the one with this tag.
+fn part_of<'a>(upload: &'a Upload, number: u32, tag: &str) -> Result<&'a Part> {
+    match upload.parts.get(&number) {
+        Some(part) if part.tag == tag => Ok(part),
+        Some(_) => Err(Error::new(Kind::Conflict, format!("part {number} is another one"))),
+        None => Err(Error::new(Kind::Conflict, format!("part {number} is not there"))),
+    }
 }
 
 /// Appends all parts to the first one.

@@ -175,6 +175,76 @@ async fn parts_become_one_file() {
     assert_eq!(place.gathering(), 0);
 }
 
+/// An upload of `NAME` with a part of each text.
+async fn upload(served: &Served, texts: &[&'static str]) -> (String, Vec<(u32, String)>) {
+    let upload = served.begin_parts(NAME).await.unwrap();
+    let mut parts = Vec::new();
+    for (number, &text) in (1..).zip(texts) {
+        let mut part = served.take_part_in(NAME, &upload, number, Some(text.len() as u64)).await.unwrap();
+        part.add(Bytes::from_static(text.as_bytes())).await.unwrap();
+        parts.push((number, served.keep_part(&upload, number, part).await.unwrap()));
+    }
+    (upload, parts)
+}
+
+#[tokio::test]
+async fn who_completes_an_upload_again_is_told_the_same() {
+    let place = Place::new().await;
+    let (id, parts) = upload(place.served(), &["a", "b"]).await;
+    assert_eq!(place.served().completed(NAME, &id, &parts).await.unwrap(), None);
+    let (one, other) = tokio::join!(
+        place.served().complete_parts(NAME, &id, &parts, true),
+        place.served().complete_parts(NAME, &id, &parts, true)
+    );
+    let written = one.unwrap();
+    assert_eq!((other.unwrap(), place.text(NAME).as_deref()), (written.clone(), Some("ab")));
+    // Another upload of the same bytes is the file that is there, and says so again, too.
+    let (same, same_parts) = upload(place.served(), &["ab"]).await;
+    assert_eq!(place.served().complete_parts(NAME, &same, &same_parts, false).await.unwrap(), written);
+    let Place { directory, lake } = place;
+    drop(lake);
+    let place = Place { lake: open(&directory).await, directory };
+    for (id, parts) in [(&id, &parts), (&same, &same_parts)] {
+        assert_eq!(place.served().complete_parts(NAME, id, parts, false).await.unwrap(), written, "after a restart");
+        assert_eq!(place.served().completed(NAME, id, parts).await.unwrap(), Some(written.clone()));
+    }
+    let b = "shop/orders/data/b.parquet";
+    assert_eq!(kind(place.served().complete_parts(b, &id, &parts, false).await), Some(Kind::NotFound));
+    assert_eq!(kind(place.served().complete_parts(NAME, &id, &parts[..1], false).await), Some(Kind::NotFound));
+    assert_eq!(kind(place.served().complete_parts(NAME, &id, &same_parts, false).await), Some(Kind::NotFound));
+    fs::remove_file(place.directory.path().join("lake").join(NAME)).unwrap();
+    assert_eq!(kind(place.served().complete_parts(NAME, &id, &parts, false).await), Some(Kind::NotFound), "it is gone");
+    assert_eq!(place.gathering(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_could_not_be_completed_is_not_told_to_be() {
+    let place = Place::new().await;
+    let (id, parts) = upload(place.served(), &["a", "b"]).await;
+    place.put(NAME, "rows", false).await.unwrap();
+    assert_eq!(kind(place.served().complete_parts(NAME, &id, &parts, false).await), Some(Kind::Exists));
+    assert_eq!(kind(place.served().complete_parts(NAME, &id, &parts, false).await), Some(Kind::NotFound));
+    assert_eq!((place.text(NAME).as_deref(), place.gathering()), (Some("rows"), 0));
+}
+
+#[tokio::test]
+async fn parts_are_read_before_they_are_a_file() {
+    let place = Place::new().await;
+    let served = place.served();
+    let (id, parts) = upload(served, &["a", "b"]).await;
+    let mut read = String::new();
+    for (number, tag) in &parts {
+        served.open_part(NAME, &id, *number, tag).await.unwrap().read_to_string(&mut read).unwrap();
+    }
+    assert_eq!(read, "ab");
+    let (number, tag) = &parts[0];
+    assert_eq!(kind(served.open_part(NAME, &id, *number, "other").await), Some(Kind::Conflict));
+    assert_eq!(kind(served.open_part(NAME, &id, 7, tag).await), Some(Kind::Conflict));
+    assert_eq!(kind(served.open_part("shop/orders/data/b", &id, *number, tag).await), Some(Kind::NotFound));
+    served.complete_parts(NAME, &id, &parts, false).await.unwrap();
+    assert_eq!(kind(served.open_part(NAME, &id, *number, tag).await), Some(Kind::NotFound));
+}
+
 #[tokio::test]
 async fn nothing_that_is_there_is_deleted() {
     let place = Place::new().await;

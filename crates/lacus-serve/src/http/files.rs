@@ -6,6 +6,7 @@
 
 mod answers;
 mod body;
+mod sums;
 
 use std::io;
 use std::sync::Arc;

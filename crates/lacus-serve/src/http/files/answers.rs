@@ -19,6 +19,7 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use tokio::sync::Semaphore;
 
 use super::body::{Said, read, receive};
+use super::sums::Sums;
 use crate::engines::folder_of;
 
 /// Names that one request may delete, as at Amazon.
@@ -58,6 +59,20 @@ impl Files {
             Some(rest) if rest.starts_with('/') => Ok(()),
             _ => denied("these credentials are for the files of another table"),
         }
+    }
+}
+
+impl Files {
+    /// Compares the parts of an upload with what is said of them. An upload that was completed by these parts was compared then.
+    async fn compare(&self, mut sums: Sums, name: &str, upload: &str, parts: &[(u32, String)]) -> S3Result<()> {
+        if self.served.completed(name, upload, parts).await.map_err(refused)?.is_some() {
+            return Ok(());
+        }
+        for (number, tag) in parts {
+            let part = self.served.open_part(name, upload, *number, tag).await.map_err(refused_upload)?;
+            sums = sums.with_part(part).await?;
+        }
+        sums.check()
     }
 }
 
@@ -307,11 +322,13 @@ impl S3 for Files {
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        let CompleteMultipartUploadInput { bucket, key, upload_id, multipart_upload, if_none_match, if_match, .. } =
-            request.input;
-        self.may_reach(request.credentials.as_ref(), &bucket, &key)?;
-        let only_new = only_new(if_none_match.as_ref(), if_match.as_ref())?;
+        let S3Request { input, headers, credentials, .. } = request;
+        let CompleteMultipartUploadInput { bucket, key, upload_id, multipart_upload, .. } = input;
+        let (kind, bytes) = (input.checksum_type, input.mpu_object_size);
+        self.may_reach(credentials.as_ref(), &bucket, &key)?;
+        let only_new = only_new(input.if_none_match.as_ref(), input.if_match.as_ref())?;
         let told = multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let sums = Sums::of(&headers, kind, bytes, &told);
         let mut parts = Vec::with_capacity(told.len());
         for part in told {
             let (Some(number), Some(tag)) = (part.part_number, part.e_tag) else {
@@ -321,6 +338,9 @@ impl S3 for Files {
         }
         if !parts.is_sorted_by(|(one, _), (other, _)| one < other) {
             return Err(S3Error::new(S3ErrorCode::InvalidPartOrder));
+        }
+        if !sums.are_none() {
+            self.compare(sums, &key, &upload_id, &parts).await?;
         }
         let file = self.served.complete_parts(&key, &upload_id, &parts, only_new).await.map_err(refused_upload)?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use lacus_lake::Incoming;
 use md5::{Digest, Md5};
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
-use s3s::dto::StreamingBlob;
+use s3s::dto::{Checksum, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
@@ -45,9 +46,9 @@ pub(super) struct Said {
 
 impl Said {
     /// What the headers of a request say.
-    pub(super) fn of(headers: &axum::http::HeaderMap, length: Option<i64>) -> S3Result<Self> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let checksums = CHECKSUMS.iter().filter_map(|name| Some((*name, text(name)?.to_owned()))).collect();
+    pub(super) fn of(headers: &HeaderMap, length: Option<i64>) -> S3Result<Self> {
+        let text = |name: &str| text_of(headers, name);
+        let checksums = checksums_of(headers);
         let trailer = text("x-amz-trailer").unwrap_or_default().to_ascii_lowercase();
         let named: Vec<&str> = trailer.split(',').map(str::trim).collect();
         let later = CHECKSUMS.iter().copied().filter(|name| named.contains(name)).collect();
@@ -61,18 +62,44 @@ impl Said {
     }
 
     fn hasher(&self) -> ChecksumHasher {
-        let mut hasher = ChecksumHasher::default();
-        for name in self.checksums.iter().map(|(name, _)| *name).chain(self.later.iter().copied()) {
-            match name {
-                "x-amz-checksum-crc32" => hasher.crc32 = Some(Crc32::new()),
-                "x-amz-checksum-crc32c" => hasher.crc32c = Some(Crc32c::new()),
-                "x-amz-checksum-crc64nvme" => hasher.crc64nvme = Some(Crc64Nvme::new()),
-                "x-amz-checksum-sha1" => hasher.sha1 = Some(Sha1::new()),
-                _ => hasher.sha256 = Some(Sha256::new()),
-            }
-        }
-        hasher
+        hasher_of(self.checksums.iter().map(|(name, _)| *name).chain(self.later.iter().copied()))
     }
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The checksums that headers say.
+pub(super) fn checksums_of(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    CHECKSUMS.iter().filter_map(|name| Some((*name, text_of(headers, name)?.to_owned()))).collect()
+}
+
+/// Computes the checksums of these headers.
+pub(super) fn hasher_of(names: impl Iterator<Item = &'static str>) -> ChecksumHasher {
+    let mut hasher = ChecksumHasher::default();
+    for name in names {
+        match name {
+            "x-amz-checksum-crc32" => hasher.crc32 = Some(Crc32::new()),
+            "x-amz-checksum-crc32c" => hasher.crc32c = Some(Crc32c::new()),
+            "x-amz-checksum-crc64nvme" => hasher.crc64nvme = Some(Crc64Nvme::new()),
+            "x-amz-checksum-sha1" => hasher.sha1 = Some(Sha1::new()),
+            _ => hasher.sha256 = Some(Sha256::new()),
+        }
+    }
+    hasher
+}
+
+/// The checksum of a header, if it was computed.
+pub(super) fn found_in<'a>(found: &'a Checksum, name: &str) -> Option<&'a str> {
+    let found = match name {
+        "x-amz-checksum-crc32" => &found.checksum_crc32,
+        "x-amz-checksum-crc32c" => &found.checksum_crc32c,
+        "x-amz-checksum-crc64nvme" => &found.checksum_crc64nvme,
+        "x-amz-checksum-sha1" => &found.checksum_sha1,
+        _ => &found.checksum_sha256,
+    };
+    found.as_deref()
 }
 
 /// Takes a whole body in.
@@ -108,14 +135,7 @@ pub(super) async fn receive(
     }
     let found = hasher.finalize();
     for (name, said) in &said.checksums {
-        let found = match *name {
-            "x-amz-checksum-crc32" => &found.checksum_crc32,
-            "x-amz-checksum-crc32c" => &found.checksum_crc32c,
-            "x-amz-checksum-crc64nvme" => &found.checksum_crc64nvme,
-            "x-amz-checksum-sha1" => &found.checksum_sha1,
-            _ => &found.checksum_sha256,
-        };
-        if found.as_ref() != Some(said) {
+        if found_in(&found, name) != Some(said.as_str()) {
             return Err(mismatch(name));
         }
     }
@@ -123,7 +143,7 @@ pub(super) async fn receive(
     if found == said.md5 { Ok(()) } else { Err(mismatch("content-md5")) }
 }
 
-fn mismatch(name: &str) -> S3Error {
+pub(super) fn mismatch(name: &str) -> S3Error {
     S3Error::with_message(S3ErrorCode::BadDigest, format!("{name} is not that of the body"))
 }
 
