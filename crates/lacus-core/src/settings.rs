@@ -68,6 +68,10 @@ pub struct Server {
     pub http: SocketAddr,
     /// Address of the Postgres wire protocol. One that others can reach needs users first: `lacus user create`.
     pub postgres: SocketAddr,
+    /// Whether connections over the loopback come from people of this machine. Where something forwards a port over it, as rootless
+    /// containers and SSH tunnels do, they don't: with `false` everybody is answered over HTTP as other machines are (about the
+    /// lake's tables, with a key), and Postgres needs users first. Commands of lacus in the project's folder go on as before.
+    pub trust_loopback: bool,
     /// The most bytes a request may have, before and after decompression.
     pub body_bytes_max: ByteSize,
     /// Whether events over HTTP need a write key (`lacus key create`). Segment and AWS clients always do.
@@ -139,11 +143,20 @@ pub struct Query {
     pub copy_from: Vec<Place>,
 }
 
+impl Server {
+    /// Whether only people of this machine reach an address.
+    #[must_use]
+    pub fn is_only_here(&self, address: SocketAddr) -> bool {
+        self.trust_loopback && address.ip().is_loopback()
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8484)),
             postgres: SocketAddr::from((Ipv4Addr::LOCALHOST, 5484)),
+            trust_loopback: true,
             body_bytes_max: ByteSize::mb(10),
             require_key: false,
             connections_max: 256,

@@ -20,6 +20,7 @@ mod files;
 mod iceberg;
 mod misfits;
 mod object;
+mod pass;
 mod refusal;
 mod sql;
 mod streams;
@@ -46,6 +47,7 @@ use crate::http::refusal::Refusal;
 use crate::users::Users;
 
 pub use self::files::{is_in_bucket, is_signed_for_files, with_files};
+pub use self::pass::Pass;
 
 /// Queries over HTTP that run at once; more wait a while for their turn.
 const QUERIES_MAX: usize = 64;

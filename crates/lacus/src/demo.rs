@@ -123,7 +123,7 @@ impl<'a> Show<'a> {
     /// Starts sending and measuring.
     fn begin(server: &Server, demo: &Demo, invocation: &'a Invocation, stop: &CancellationToken) -> Result<Self> {
         let base = format!("http://{}", server.address.http);
-        let door = Door::to_server(&base)?;
+        let door = Door::to_server(&server.address)?;
         let earlier = acknowledged(server);
         greet(server, &invocation.project()?.settings.server, earlier, invocation)?;
         let (tasks, stop_tasks) = (TaskTracker::new(), stop.child_token());
@@ -131,9 +131,9 @@ impl<'a> Show<'a> {
         let url = format!("{base}/v1/events?source={SOURCE}");
         senders::start(&url, &invocation.clock, &tally, &stop_tasks, &tasks)?;
         let (count, rows) = watch::channel(0);
-        tasks.spawn(count_rows(Door::to_server(&base)?, count, stop_tasks.clone()));
+        tasks.spawn(count_rows(Door::to_server(&server.address)?, count, stop_tasks.clone()));
         let (measured, freshness) = watch::channel(None);
-        let measuring = Door::to_server(&base)?;
+        let measuring = Door::to_server(&server.address)?;
         tasks.spawn(freshness::measure(measuring, SOURCE, rows.clone(), tally.latest(), measured, stop_tasks.clone()));
         tasks.close();
         Ok(Self {

@@ -7,10 +7,11 @@ pub(crate) mod wire;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
-use axum::http::{Method, Request, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use futures::TryStreamExt;
 use lacus_core::units::human_bytes;
 use lacus_core::{Context, Error, Kind, Result, TableName};
+use lacus_serve::http::Pass;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use tower::ServiceExt;
 
 use crate::answer::{Answer, Cell};
 use crate::door::wire::{Flushed, Status};
-use crate::lock::{Attempt, Lock};
+use crate::lock::{Attempt, Lock, ServerAddress};
 use crate::run::Invocation;
 use crate::server::Parts;
 
@@ -72,21 +73,28 @@ impl Door {
                 Attempt::Held(holder) => holder,
             };
             match holder.server {
-                Some(server) => return Self::to_server(&format!("http://{}", server.http)),
+                Some(server) => return Self::to_server(&server),
                 None if Instant::now() > deadline => return Err(holder.refusal()),
                 None => tokio::time::sleep(HELD_PAUSE).await,
             }
         }
     }
 
-    /// The door of the server at `base`, `http://127.0.0.1:8484`.
+    /// The door of a server.
     ///
     /// # Errors
     /// If no HTTP client can be made.
-    pub(crate) fn to_server(base: &str) -> Result<Self> {
-        let client = reqwest::Client::builder().connect_timeout(CONNECT_MAX).no_proxy().build();
+    pub(crate) fn to_server(server: &ServerAddress) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(pass) = &server.pass {
+            let pass = HeaderValue::from_str(pass);
+            let mut pass = pass.map_err(|error| Error::corrupt("server.json is no longer whole").with_source(error))?;
+            pass.set_sensitive(true);
+            headers.insert(Pass::HEADER, pass);
+        }
+        let client = reqwest::Client::builder().connect_timeout(CONNECT_MAX).no_proxy().default_headers(headers).build();
         let client = client.map_err(|error| Error::internal("make an HTTP client").with_source(error))?;
-        Ok(Self::Server { client, base: base.to_owned() })
+        Ok(Self::Server { client, base: format!("http://{}", server.http) })
     }
 
     /// Asks a question.

@@ -6,6 +6,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use lacus_core::{Context, Error, Kind, Result};
@@ -46,6 +47,9 @@ pub(crate) struct ServerAddress {
     pub(crate) http: SocketAddr,
     /// Where it takes the Postgres wire protocol.
     pub(crate) postgres: SocketAddr,
+    /// What shows the server that a request comes from whoever may read this file, where it trusts no address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pass: Option<String>,
 }
 
 impl Lock {
@@ -81,7 +85,12 @@ impl Lock {
     pub(crate) fn announce(&self, address: &ServerAddress) -> Result<()> {
         let text = serde_json::to_string(address).map_err(|error| Error::internal(error.to_string()))?;
         let unfinished = self.server_file.with_extension("json.new");
-        fs::write(&unfinished, text + "\n").context(format_args!("write {}", unfinished.display()))?;
+        // One that a crash left may be for all to read.
+        forget(&unfinished)?;
+        let mode = if address.pass.is_some() { 0o600 } else { 0o666 };
+        let written = File::options().create_new(true).write(true).mode(mode).open(&unfinished);
+        let written = written.and_then(|mut file| file.write_all((text + "\n").as_bytes()));
+        written.context(format_args!("write {}", unfinished.display()))?;
         fs::rename(&unfinished, &self.server_file).context(format_args!("write {}", self.server_file.display()))
     }
 

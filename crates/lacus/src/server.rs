@@ -12,7 +12,7 @@ use lacus_flow::Deliveries;
 use lacus_lake::{Lake, Outside};
 use lacus_query::Engine;
 use lacus_serve::engines::Engines;
-use lacus_serve::http::Served;
+use lacus_serve::http::{Pass, Served};
 use lacus_serve::postgres::Door;
 use lacus_serve::users::Users;
 use lacus_stream::{Log, MessageIds};
@@ -40,6 +40,8 @@ pub(crate) struct Parts {
     /// Who may ask over the Postgres protocol.
     pub(crate) users: Arc<Users>,
     engine: Engine,
+    /// What commands show, where the loopback is not trusted.
+    pass: Option<Pass>,
     lock: Lock,
 }
 
@@ -104,8 +106,9 @@ impl Parts {
             Some(served) => lacus_serve::http::with_files(router, served, &engines),
             None => router,
         };
-        let router = http::open_to_others(router, settings.lake.bucket.as_deref());
-        Ok(Self { log, lake, deliveries, router, users, engine, lock })
+        let pass = if settings.server.trust_loopback { None } else { Some(Pass::new()?) };
+        let router = http::open_to_others(router, settings.lake.bucket.as_deref(), pass.clone());
+        Ok(Self { log, lake, deliveries, router, users, engine, pass, lock })
     }
 
     /// Ends the deliveries and closes the log. The lock is free after it.
@@ -153,14 +156,13 @@ impl Server {
     pub(crate) async fn start(project: &Project, lock: Lock, sockets: Sockets, clock: &Arc<dyn Clock>) -> Result<Self> {
         project.settings.check_secrets()?;
         run::raise_file_limit();
-        let address = ServerAddress {
-            pid: std::process::id(),
-            http: sockets.http.local_addr()?,
-            postgres: sockets.postgres.local_addr()?,
-        };
+        let (http, postgres) = (sockets.http.local_addr()?, sockets.postgres.local_addr()?);
         let parts = Parts::open(project, lock, clock).await?;
+        let pass = parts.pass.as_ref().map(|pass| pass.reveal().to_owned());
+        let address = ServerAddress { pid: std::process::id(), http, postgres, pass };
         let users = Arc::clone(&parts.users);
-        let door = match Door::open(&project.settings.postgres, project.root(), users, address.postgres) {
+        let is_only_here = project.settings.server.is_only_here(postgres);
+        let door = match Door::open(&project.settings.postgres, project.root(), users, postgres, is_only_here) {
             Ok(door) => Arc::new(door),
             Err(error) => {
                 parts.close().await?;

@@ -13,21 +13,26 @@ use crate::users::Users;
 /// Who may connect, and how.
 pub struct Door {
     passwords: Passwords,
-    is_loopback: bool,
+    is_only_here: bool,
     pub(crate) tls_required: bool,
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) users: Arc<Users>,
 }
 
 impl Door {
-    /// The door at `address` of the project in `root`.
+    /// The door at `address` of the project in `root`. `is_only_here` says whether only people of this machine reach it.
     ///
     /// # Errors
     /// If others than those of this machine could come in without a password and the settings do not say so, or if the
     /// certificate can't be used.
-    pub fn open(settings: &settings::Postgres, root: &Path, users: Arc<Users>, address: SocketAddr) -> Result<Self> {
-        let is_loopback = address.ip().is_loopback();
-        if !is_loopback && settings.passwords == Passwords::Auto && users.is_empty() {
+    pub fn open(
+        settings: &settings::Postgres,
+        root: &Path,
+        users: Arc<Users>,
+        address: SocketAddr,
+        is_only_here: bool,
+    ) -> Result<Self> {
+        if !is_only_here && settings.passwords == Passwords::Auto && users.is_empty() {
             return Err(Error::new(
                 Kind::Denied,
                 format!("refusing to listen on {address}: there is no user yet, so anybody who reaches this address could read and write everything"),
@@ -40,17 +45,17 @@ impl Door {
             (Some(certificate), Some(key)) => Some(Arc::new(Tls::open(root.join(certificate), root.join(key))?)),
             _ => None,
         };
-        if !is_loopback && tls.is_none() {
+        if !address.ip().is_loopback() && tls.is_none() {
             tracing::warn!(%address, "Postgres without TLS where others reach it: what is asked and answered can be read on its way");
         }
-        Ok(Self { passwords: settings.passwords, is_loopback, tls_required: settings.tls_required, tls, users })
+        Ok(Self { passwords: settings.passwords, is_only_here, tls_required: settings.tls_required, tls, users })
     }
 
     /// Whether somebody who connects now has to have a password.
     pub(crate) fn asks(&self) -> bool {
         match self.passwords {
             // A door that others reach does not open when its last user is dropped.
-            Passwords::Auto => !self.is_loopback || !self.users.is_empty(),
+            Passwords::Auto => !self.is_only_here || !self.users.is_empty(),
             Passwords::Always => true,
             Passwords::Never => false,
         }

@@ -21,7 +21,7 @@ pub(crate) async fn run(invocation: &Invocation) -> Result<()> {
     let sockets = Sockets::bind(&project).await?;
     let server = Server::start(&project, lock, sockets, &invocation.clock).await?;
     info!(http = %server.address.http, postgres = %server.address.postgres, "serving");
-    let greeted = greet(invocation, &server);
+    let greeted = greet(invocation, &server, project.settings.server.trust_loopback);
     if greeted.is_ok() {
         stop.cancelled().await;
     }
@@ -50,7 +50,7 @@ pub(crate) fn stop_signal() -> Result<CancellationToken> {
     Ok(stop)
 }
 
-fn greet(invocation: &Invocation, server: &Server) -> Result<()> {
+fn greet(invocation: &Invocation, server: &Server, takes_events: bool) -> Result<()> {
     let (http, postgres) = (server.address.http, server.address.postgres);
     if invocation.json {
         let line = json!({"pid": server.address.pid, "http": http, "postgres": postgres});
@@ -60,7 +60,9 @@ fn greet(invocation: &Invocation, server: &Server) -> Result<()> {
     let say = |what: &str, how: &str| terminal.say(&format!("  {what:<9} {how}"));
     let folder = std::fs::canonicalize(&invocation.folder).context("look up the folder of the project")?;
     terminal.say(&terminal.bold(&format!("lacus serves {}; Ctrl-C stops it", folder.display())))?;
-    say("send", &format!("curl -d '{{\"hello\":\"world\"}}' 'http://{http}/v1/events?source=greetings'"))?;
+    if takes_events {
+        say("send", &format!("curl -d '{{\"hello\":\"world\"}}' 'http://{http}/v1/events?source=greetings'"))?;
+    }
     say("ask", &invocation.command_line("sql \"SELECT * FROM greetings\""))?;
     let users = server.parts().users.list();
     let user = users.first().map_or("lacus", |user| user.name.as_str());

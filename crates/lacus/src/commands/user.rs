@@ -74,7 +74,7 @@ fn first(settings: &Settings) -> String {
     let address = settings.server.postgres;
     match settings.postgres.passwords {
         Passwords::Never => format!("This is the first user. {NOBODY_IS_ASKED}"),
-        Passwords::Auto if address.ip().is_loopback() => {
+        Passwords::Auto if settings.server.is_only_here(address) => {
             "This is the first user: from now on the Postgres protocol asks for a password.".to_owned()
         }
         Passwords::Auto | Passwords::Always => {
@@ -88,7 +88,7 @@ fn last(settings: &Settings) -> String {
     let address = settings.server.postgres;
     match settings.postgres.passwords {
         Passwords::Never => format!("It was the last user. {NOBODY_IS_ASKED}"),
-        Passwords::Auto if address.ip().is_loopback() => {
+        Passwords::Auto if settings.server.is_only_here(address) => {
             "It was the last user: everybody on this machine may ask without a password again.".to_owned()
         }
         Passwords::Auto => format!(

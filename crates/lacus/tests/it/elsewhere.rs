@@ -1,6 +1,7 @@
 //! Engines on other machines: the real server, its catalog and its bucket, and clients that nobody here wrote.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use lacus_testkit::{Project, Server};
@@ -85,6 +86,41 @@ fn a_lake_that_was_made_with_folders_is_not_served() {
         "{}",
         told.stderr
     );
+}
+
+#[test]
+fn where_the_loopback_is_not_trusted_keys_and_commands_are_answered_alone() {
+    let settings = format!("[server]\ntrust_loopback = false\n{SERVED}");
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), &settings);
+    let told = project.run(&["up"]);
+    assert!(!told.status.is_some_and(|status| status.success()));
+    assert!(told.stderr.contains("there is no user yet"), "{}", told.stderr);
+    let made = project.run(&["user", "create", "ada"]);
+    assert!(made.status.is_some_and(|status| status.success()), "{}", made.stderr);
+
+    let server = project.start();
+    let ask = |path: &str, headers: &[(&str, &str)]| {
+        server.http().send("GET", path, headers, b"").expect("ask").status
+    };
+    for path in ["/v1/status", "/v1/keys", "/v1/users", "/metrics", "/openapi.json", "/lake/main/clicks/x"] {
+        assert_eq!((ask(path, &[]), ask(path, &[("x-lacus-pass", "guessed")])), (403, 403), "{path}");
+    }
+    assert_eq!(server.http().post("/v1/events?source=clicks", &[], b"{}").expect("send").status, 403);
+    assert_eq!(server.http().post("/v1/sql", &[], b"SELECT 1").expect("ask").status, 403);
+    assert_eq!((ask("/livez", &[]), ask("/iceberg/v1/config", &[])), (200, 401));
+
+    // Commands of the project are answered: they may read what nobody else may.
+    let key = lake_key(&project);
+    let told = project.run(&["sql", "SELECT 6 * 7 AS n"]);
+    assert!(told.stdout.contains("42"), "{}{}", told.stdout, told.stderr);
+    let file = project.directory().join(".lacus/server.json");
+    let metadata = fs::metadata(&file).expect("it is served");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let told: Value = serde_json::from_str(&fs::read_to_string(&file).expect("read it")).expect("it is JSON");
+    let pass = told["pass"].as_str().expect("it has a pass");
+    assert_eq!(ask("/v1/status", &[("x-lacus-pass", pass)]), 200);
+    assert!(!server.log().iter().any(|line| line.contains(pass)), "the pass is in the log");
+    end(&project, server, &key);
 }
 
 #[test]

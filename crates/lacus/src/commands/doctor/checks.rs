@@ -61,7 +61,7 @@ async fn served(holder: &Holder) -> Vec<Check> {
         return vec![Check::good("lock", detail), Check::skipped("log", "look again when it has ended")];
     };
     let reachable = async {
-        Door::to_server(&format!("http://{}", server.http))?.ready().await?;
+        Door::to_server(server)?.ready().await?;
         Ok(format!("ready on {}", server.http))
     };
     let postgres = tokio::net::TcpStream::connect(server.postgres).await;
@@ -73,7 +73,7 @@ async fn served(holder: &Holder) -> Vec<Check> {
         Check::skipped("log", "checksums are verified when no server runs"),
         Check::skipped("lake", "the catalog and its files are verified when no server runs"),
     ];
-    let status = async { Door::to_server(&format!("http://{}", server.http))?.status().await };
+    let status = async { Door::to_server(server)?.status().await };
     // That it does not answer was said above.
     let mirror = status.await.ok().and_then(|status| status.glue);
     checks.extend(mirror.map(|glue| Check::of("glue", mirrored(glue))));
