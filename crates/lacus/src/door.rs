@@ -92,8 +92,8 @@ impl Door {
             pass.set_sensitive(true);
             headers.insert(Pass::HEADER, pass);
         }
-        let client = reqwest::Client::builder().connect_timeout(CONNECT_MAX).no_proxy().default_headers(headers).build();
-        let client = client.map_err(|error| Error::internal("make an HTTP client").with_source(error))?;
+        let client = reqwest::Client::builder().connect_timeout(CONNECT_MAX).no_proxy().default_headers(headers);
+        let client = client.build().map_err(|error| Error::internal("make an HTTP client").with_source(error))?;
         Ok(Self::Server { client, base: format!("http://{}", server.http) })
     }
 

@@ -104,14 +104,14 @@ mod tests {
         assert_eq!(ask("/", "AWS4-HMAC-SHA256 Credential=a/20261122/r/kinesis/aws4_request, x", true).await, 403);
     }
 
+    async fn to_whom(request: Request) -> &'static str {
+        if request.extensions().get::<Elsewhere>().is_some() { "to others" } else { "to us" }
+    }
+
     #[tokio::test]
     async fn where_the_loopback_is_not_trusted_everybody_shows_the_pass() {
         let pass = Pass::new().unwrap();
-        let answer = async |request: Request| match request.extensions().get::<Elsewhere>() {
-            Some(_) => "to others",
-            None => "to us",
-        };
-        let router = open_to_others(Router::new().fallback(get(answer)), Some("lake"), Some(pass.clone()));
+        let router = open_to_others(Router::new().fallback(get(to_whom)), Some("lake"), Some(pass.clone()));
         let ask = async |path: &str, is_connected: bool, shown: &str| {
             let mut request = Request::builder().uri(path).header(Pass::HEADER, shown).body(Body::empty()).unwrap();
             if is_connected {
