@@ -143,7 +143,7 @@ pub(super) async fn receive(
     if found == said.md5 { Ok(()) } else { Err(mismatch("content-md5")) }
 }
 
-pub(super) fn mismatch(name: &str) -> S3Error {
+fn mismatch(name: &str) -> S3Error {
     S3Error::with_message(S3ErrorCode::BadDigest, format!("{name} is not that of the body"))
 }
 

@@ -16,7 +16,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 use tokio::task::spawn_blocking;
 
 use super::answers::refused;
-use super::body::{checksums_of, found_in, hasher_of, mismatch};
+use super::body::{checksums_of, found_in, hasher_of};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -48,7 +48,7 @@ impl Sums {
         bytes_said: Option<i64>,
         parts: &[CompletedPart],
     ) -> Self {
-        let sum = |(name, said)| {
+        let sum = |(name, said): (&'static str, String)| {
             let hasher = || hasher_of(std::iter::once(name));
             Sum { name, said, of_bytes: hasher(), of_parts: hasher() }
         };
@@ -126,7 +126,8 @@ impl Sums {
                 _ => is_of_bytes || is_of_parts,
             };
             if !is_right {
-                return Err(mismatch(name));
+                let why = format!("{name} is not that of the file");
+                return Err(S3Error::with_message(S3ErrorCode::BadDigest, why));
             }
         }
         Ok(())
