@@ -67,6 +67,9 @@ def parameters(host, port):
             assert connection.execute(query, (["a", "b,c"],)).fetchone() == (True,), binary
         found = connection.execute("SELECT id FROM things WHERE id = ANY(%s) ORDER BY 1", ([1, 2, 3],)).fetchall()
         assert found == [(1,), (2,)], found
+        asked = "SELECT 5 > ANY(%s), 5 >= ALL(%s), ARRAY['a', 'b'] @> %s, %s && ARRAY['c']"
+        found = connection.execute(asked, ([5, None], [5, 1], ["b"], ["d"])).fetchone()
+        assert found == (None, True, True, False), found
         # The same statement again and again is prepared by itself.
         for number in range(8):
             assert connection.execute("SELECT %s + 1", (number,)).fetchone() == (number + 1,)

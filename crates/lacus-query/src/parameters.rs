@@ -6,10 +6,10 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::scalar::ScalarValue;
-use trino_functions::moment_of_text;
+use trino_functions::{is_quantified, moment_of_text};
 
 use crate::error::SqlError;
 use crate::json::type_name;
@@ -105,7 +105,8 @@ fn would_change(index: usize, value: &ScalarValue, kind: &DataType) -> SqlError 
     SqlError::invalid("22P02", message).with_hint(format!("write CAST(${number} AS {})", type_name(&value.data_type())))
 }
 
-/// In `x = any($1)` the parameter is a list of what `x` is, in `$1::date` a date: the engine knows, but does not tell.
+/// In `x = any($1)` the parameter is a list of what `x` is, in `a @> $1` an array as `a`, in `$1::date` a date: the engine knows, but
+/// does not tell.
 fn add_hidden(plan: &LogicalPlan, types: &mut BTreeMap<String, Option<DataType>>) -> Result<(), DataFusionError> {
     plan.apply_with_subqueries(|node| {
         for input in node.inputs() {
@@ -115,6 +116,9 @@ fn add_hidden(plan: &LogicalPlan, types: &mut BTreeMap<String, Option<DataType>>
                     let found = match (any_parameter(part), part) {
                         (Some((parameter, element)), _) => {
                             Some((parameter, element.get_type(input.schema()).map(list)))
+                        }
+                        (None, Expr::ScalarFunction(call)) => {
+                            same_array(call).map(|(parameter, other)| (parameter, other.get_type(input.schema())))
                         }
                         (None, Expr::Cast(cast)) => match cast.expr.as_ref() {
                             Expr::Placeholder(parameter) => Some((parameter, part.get_type(input.schema()))),
@@ -138,6 +142,18 @@ fn any_parameter(expr: &Expr) -> Option<(&Placeholder, &Expr)> {
     let Expr::ScalarFunction(function) = expr else { return None };
     match (function.name(), function.args.as_slice()) {
         ("array_has", [Expr::Placeholder(parameter), element]) => Some((parameter, element)),
+        (name, [element, Expr::Placeholder(parameter)]) if is_quantified(name) => Some((parameter, element)),
+        _ => None,
+    }
+}
+
+fn same_array(call: &ScalarFunction) -> Option<(&Placeholder, &Expr)> {
+    match call.args.as_slice() {
+        [Expr::Placeholder(parameter), other] | [other, Expr::Placeholder(parameter)]
+            if ["array_holds", "array_shares"].contains(&call.name()) =>
+        {
+            Some((parameter, other))
+        }
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ mod formats;
 mod inner_names;
 mod intervals;
 mod likes;
+mod quantified;
 mod redshift;
 mod refused;
 mod regexps;
@@ -139,8 +140,8 @@ impl VisitorMut for Meanings {
         values::similar(expr);
         values::tried(expr);
         if self.is_postgres() {
-            if let Some(any) = likes::any_of(expr) {
-                *expr = any;
+            if let Some(changed) = likes::any_of(expr).or_else(|| quantified::asked(expr)) {
+                *expr = changed;
             }
             if let Some(reworded) = formats::reworded(expr) {
                 *expr = reworded;

@@ -130,9 +130,23 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         &["arrays_overlap"],
         "arrays_overlap(a, b) → boolean",
         "Whether they have a value in common",
-        Body::new(|g| two_lists(g).map(|types| Types::new(types.arguments, BOOL)), overlap),
+        Body::new(asked_of_two_lists, |call| overlap(call, true)),
     )
     .in_trino(),
+    scalar(
+        Inner,
+        &["array_shares"],
+        "array_shares(a, b)",
+        "`a && b` as in PostgreSQL: no null is one of both",
+        Body::new(asked_of_two_lists, |call| overlap(call, false)),
+    ),
+    scalar(
+        Inner,
+        &["array_holds"],
+        "array_holds(a, b)",
+        "`a @> b` as in PostgreSQL: no array holds a null",
+        Body::new(asked_of_two_lists, holds),
+    ),
     scalar(
         Arrays,
         &["slice"],
@@ -363,6 +377,10 @@ fn two_lists(given: &Given) -> Result<Types> {
     Ok(Types::new(vec![kind.clone(), kind.clone()], kind))
 }
 
+fn asked_of_two_lists(given: &Given) -> Result<Types> {
+    two_lists(given).map(|types| Types::new(types.arguments, BOOL))
+}
+
 /// A set of the elements of both: `keep(new, from the left, also in the right)`.
 fn sets(call: &Call, keep: fn(bool, bool, bool) -> bool) -> Result<ArrayRef> {
     let (left, right) = (lists::list(&call.args[0])?, lists::list(&call.args[1])?);
@@ -383,7 +401,8 @@ fn sets(call: &Call, keep: fn(bool, bool, bool) -> bool) -> Result<ArrayRef> {
     })
 }
 
-fn overlap(call: &Call) -> Result<ArrayRef> {
+/// Whether two arrays have an element in common. With a null in one of them that may not be known.
+fn overlap(call: &Call, may_be_unknown: bool) -> Result<ArrayRef> {
     let (left, right) = (lists::list(&call.args[0])?, lists::list(&call.args[1])?);
     let (lefts, rights) = lists::comparable_pair(left.values(), right.values())?;
     each::<Bool>(call.rows, |row| {
@@ -398,7 +417,21 @@ fn overlap(call: &Call) -> Result<ArrayRef> {
         }
         let has_null = |list: &ListArray| lists::range(list, row).any(|at| list.values().is_null(at));
         let is_empty = lists::range(left, row).is_empty() || lists::range(right, row).is_empty();
-        Ok(if !is_empty && (has_null(left) || has_null(right)) { None } else { Some(false) })
+        Ok(if may_be_unknown && !is_empty && (has_null(left) || has_null(right)) { None } else { Some(false) })
+    })
+}
+
+fn holds(call: &Call) -> Result<ArrayRef> {
+    let (left, right) = (lists::list(&call.args[0])?, lists::list(&call.args[1])?);
+    let (lefts, rights) = lists::comparable_pair(left.values(), right.values())?;
+    each::<Bool>(call.rows, |row| {
+        if left.is_null(row) || right.is_null(row) {
+            return Ok(None);
+        }
+        let known: HashSet<_> =
+            lists::range(left, row).filter(|at| left.values().is_valid(*at)).map(|at| lefts.row(at)).collect();
+        let is_held = |at: usize| right.values().is_valid(at) && known.contains(&rights.row(at));
+        Ok(Some(lists::range(right, row).all(is_held)))
     })
 }
 

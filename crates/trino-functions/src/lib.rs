@@ -35,6 +35,7 @@ mod maps;
 mod math;
 mod operators;
 mod overflow;
+mod quantified;
 mod regexps;
 mod scalar;
 mod strings;
@@ -54,6 +55,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use catalog::{Family, Function, functions};
 pub use dates::written::moment_of_text;
+pub use quantified::{is_quantified, quantified};
 
 /// Whose answer is given where Trino and DataFusion disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     state.register_function_rewrite(Arc::new(timestamps::Timestamps { is_trino }))?;
     state.register_function_rewrite(Arc::new(intervals::Intervals { is_trino }))?;
     if !is_trino {
+        quantified::register(&mut state)?;
         state.register_function_rewrite(Arc::new(booleans::Booleans))?;
     }
     Ok(state)

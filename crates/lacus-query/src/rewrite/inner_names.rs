@@ -170,8 +170,9 @@ fn as_written(name: String) -> String {
         "at_time_zone" => "timezone",
         "format_datetime" => "to_char",
         "parse_datetime" => "to_timestamp",
-        "array_remove_all" => "array_remove",
+        "array_without" => "array_remove",
         "array_replace_all" => "array_replace",
+        "replace_all" => "replace",
         _ => return name,
     };
     written.to_owned()

@@ -16,9 +16,6 @@ use crate::uuids::{TO_UUID, TRY_TO_UUID};
 /// Reads an expression as PostgreSQL does.
 pub(super) fn read(expr: &mut Expr) {
     match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::PGOverlap, right } => {
-            *expr = call("array_has_any", vec![left.as_ref().clone(), right.as_ref().clone()]);
-        }
         Expr::Cast { expr: value, data_type, .. } => {
             with_known_name(data_type);
             let Some(text) = text_of(value) else { return };
@@ -126,13 +123,15 @@ fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
             is_hex.then(|| Expr::Value(Value::HexStringLiteral(digits.to_owned()).with_empty_span()))
         }
         DataType::Interval { .. } => intervals::in_units(text).map(|text| quoted(&text)),
-        data_type if is_array(data_type) => {
-            let elements = elements(text)?;
-            let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
-            Some(Expr::Array(Array { elem: elements.into_iter().map(element).collect(), named: true }))
-        }
+        data_type if is_array(data_type) => array_in(text),
         _ => None,
     }
+}
+
+/// The array that is written as a text, of texts.
+pub(super) fn array_in(text: &str) -> Option<Expr> {
+    let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
+    Some(Expr::Array(Array { elem: elements(text)?.into_iter().map(element).collect(), named: true }))
 }
 
 /// The elements of `{a,"b c",NULL}`; nothing if it is none, or has arrays in it.
