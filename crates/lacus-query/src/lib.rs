@@ -90,5 +90,5 @@ pub use postgres::{postgres_type, type_modifier};
 pub use session::{Prepared, Session};
 pub use statement::{SQL_BYTES_MAX, Statement};
 pub use table::LakeTable;
-pub use trino_functions::moment_of_text;
+pub use trino_functions::{moment_of_text, text_of_double, text_of_real};
 pub use variables::SERVER_VERSION;

@@ -140,7 +140,10 @@ impl VisitorMut for Meanings {
         values::similar(expr);
         values::tried(expr);
         if self.is_postgres() {
-            if let Some(changed) = likes::any_of(expr).or_else(|| quantified::asked(expr)) {
+            if let Some(changed) = likes::any_of(expr)
+                .or_else(|| quantified::asked(expr))
+                .or_else(|| windows::of_no_row(expr))
+            {
                 *expr = changed;
             }
             if let Some(reworded) = formats::reworded(expr) {
@@ -149,6 +152,7 @@ impl VisitorMut for Meanings {
             regexps::read(expr, self.dialect);
             values::read(expr);
             decimals::cast_as_written(expr);
+            decimals::compare_as_written(expr);
         }
         ControlFlow::Continue(())
     }

@@ -1,5 +1,7 @@
 //! Casts as Trino does them: numbers are rounded, texts of values have Trino's form, rows go field by field, JSON is
-//! read and written. A cast that is not named here is DataFusion's.
+//! read and written. A cast that is not named here is DataFusion's. What PostgreSQL does otherwise is in [`postgres`].
+
+pub(crate) mod postgres;
 
 use std::sync::Arc;
 
@@ -81,9 +83,12 @@ impl Casts {
         let is_timestamp = is_text(to) && matches!(from, DataType::Timestamp(..));
         // DataFusion alone reads no time without seconds.
         let is_read = is_text(from) && matches!(to, DataType::Timestamp(..) | DataType::Date32);
+        let is_of_postgres = is_text(to) && postgres::has_text(from)
+            || matches!(to, DataType::Decimal128(..)) && from.is_floating();
         is_rounded
             || is_timestamp
             || is_read
+            || !self.is_trino && is_of_postgres
             || self.is_trino
                 && from != to
                 && match to {
@@ -195,11 +200,21 @@ impl TrinoCast {
         if is_written && !self.is_trino && types::is_json(&self.target) {
             return json::parsed(array);
         }
+        if let DataType::Decimal128(precision, scale) = *self.target.data_type()
+            && array.data_type().is_floating()
+            && !self.is_trino
+        {
+            return postgres::decimals(array, precision, scale);
+        }
         let moments = self.moments(array, is_written)?;
         let array = moments.as_ref().unwrap_or(array);
+        let is_json = types::is_json(&self.target);
         let texts = match array.data_type() {
             DataType::Timestamp(..) if !is_text(self.target.data_type()) => None,
             DataType::Timestamp(..) if !self.is_trino => Some(postgres_timestamps(array)?),
+            kind if is_text(self.target.data_type()) && !is_json && !self.is_trino && postgres::has_text(kind) => {
+                Some(postgres::texts(array)?)
+            }
             DataType::Timestamp(_, zone) if self.is_whole => {
                 Some(timestamps(array, TimeUnit::Second, zone.as_deref())?)
             }

@@ -9,7 +9,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::expr::{Cast, InList};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Between, BinaryExpr, Case, Expr, ExprSchemable, Operator, cast};
 use datafusion::scalar::ScalarValue;
@@ -75,10 +75,27 @@ fn settle(compared: Vec<&mut Expr>, schema: &DFSchema) -> Result<bool> {
                 *expr = Expr::Literal(decimal, None);
             }
         } else if !is_written && is_decimal(kind) {
-            *expr = cast(std::mem::take(expr), DataType::Float64);
+            *expr = as_fraction(std::mem::take(expr));
         }
     }
     Ok(true)
+}
+
+/// A decimal as a fraction: that which is written, if it is a text that the decimal has all digits of.
+fn as_fraction(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast(Cast { expr: inner, field }) if keeps_digits(&inner, field.data_type()) => {
+            cast(*inner, DataType::Float64)
+        }
+        other => cast(other, DataType::Float64),
+    }
+}
+
+fn keeps_digits(text: &Expr, kind: &DataType) -> bool {
+    let Expr::Literal(value, _) = text else { return false };
+    let behind = |text: &str| text.split_once('.').map_or(0, |(_, behind)| behind.len());
+    let is_kept = |text: &str| usize::try_from(decimal(kind).1).is_ok_and(|scale| behind(text) <= scale);
+    is_decimal(kind) && value.try_as_str().flatten().is_some_and(is_kept)
 }
 
 /// Whether one decimal type holds all values of these.

@@ -2,34 +2,37 @@
 //!
 //! DataFusion compares intervals by their months, then their days, then their time, and makes a difference of timestamps an
 //! interval of hours: seven years of them are no longer than a day. Here both are compared as spans of microseconds, a month
-//! of 30 days and a day of 24 hours. `date_part` of them gives days, hours below 24, and seconds with their fraction; of all
-//! else it is DataFusion's.
+//! of 30 days and a day of 24 hours; so they are sorted, and `min` and `max` are the first of them. `date_part` of them gives
+//! days, hours below 24, and seconds with their fraction; of all else it is DataFusion's.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, DurationMicrosecondArray, Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
+    Array, ArrayRef, AsArray, DurationMicrosecondArray, Float64Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, StringArray,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::compute::kernels::cast_utils::IntervalUnit as Unit;
 use datafusion::arrow::datatypes::{
     DataType, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions::datetime::date_part::DatePartFunc;
-use datafusion::logical_expr::expr::{InSubquery, SetComparison};
+use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::logical_expr::expr::{AggregateFunction, InSubquery, SetComparison, Sort};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult};
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Subquery,
+    ColumnarValue, Documentation, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Subquery,
 };
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
 
 use crate::comparisons::compared;
@@ -67,6 +70,7 @@ impl FunctionRewrite for Intervals {
                 call.func = Arc::new(self.extreme(call.func.name() == "greatest"));
                 true
             }
+            Expr::AggregateFunction(call) if gives_extreme(call.func.name()) => first_by_length(call, schema),
             other => compared(other).is_some_and(|compared| as_durations(compared, schema)),
         };
         Ok(if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) })
@@ -88,21 +92,62 @@ impl Intervals {
 
 /// Says what would be compared by months first, and can't be helped.
 fn refuse(expr: &Expr, schema: &DFSchema) -> Result<()> {
-    let (name, args) = match expr {
-        Expr::AggregateFunction(call) => (call.func.name(), &call.params.args),
-        Expr::WindowFunction(call) => (call.fun.name(), &call.params.args),
+    match expr {
+        Expr::WindowFunction(call) if gives_extreme(call.fun.name()) && has_interval(&call.params.args, schema) => {
+            let name = call.fun.name();
+            plan_err!(
+                "{name}() OVER (…) of intervals is not supported: {name}(extract(epoch FROM …)) has their seconds"
+            )
+        }
         Expr::InSubquery(InSubquery { expr, subquery, .. })
         | Expr::SetComparison(SetComparison { expr, subquery, .. })
             if is_interval(expr, schema) || gives_intervals(subquery) =>
         {
-            return plan_err!("intervals are not supported in IN (SELECT …): compare extract(epoch FROM …) of both");
+            plan_err!("intervals are not supported in IN (SELECT …): compare extract(epoch FROM …) of both")
         }
-        _ => return Ok(()),
-    };
-    if matches!(name, "min" | "max") && has_interval(args, schema) {
-        return plan_err!("{name}() of intervals is not supported: {name}(extract(epoch FROM …)) has their seconds");
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn gives_extreme(aggregate: &str) -> bool {
+    matches!(aggregate, "min" | "max")
+}
+
+/// Makes `min` or `max` of intervals the first of them by their length. Whether it is of intervals.
+fn first_by_length(call: &mut AggregateFunction, schema: &DFSchema) -> bool {
+    let is_of_intervals = has_interval(&call.params.args, schema);
+    if let [value] = call.params.args.as_slice()
+        && is_of_intervals
+    {
+        // Nulls come last: they are the first one where there are no others.
+        call.params.order_by = vec![Sort::new(span(value.clone()), call.func.name() == "min", false)];
+        call.params.distinct = false;
+        call.func = first_value_udaf();
+    }
+    is_of_intervals
+}
+
+/// Sorts intervals by their length.
+#[derive(Debug)]
+pub(crate) struct SortsByLength;
+
+impl AnalyzerRule for SortsByLength {
+    fn name(&self) -> &str {
+        "sorts_by_length"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|plan| {
+            let LogicalPlan::Sort(mut sort) = plan else { return Ok(Transformed::no(plan)) };
+            for key in &mut sort.expr {
+                if is_interval(&key.expr, sort.input.schema()) {
+                    key.expr = span(std::mem::take(&mut key.expr));
+                }
+            }
+            Ok(Transformed::yes(LogicalPlan::Sort(sort)))
+        })
+        .data()
+    }
 }
 
 fn gives_intervals(subquery: &Subquery) -> bool {
@@ -333,12 +378,45 @@ impl Span {
         i128::from(30 * self.months + self.days) * i128::from(DAY) + i128::from(self.time)
     }
 
+    /// As PostgreSQL writes it: `1 day 02:00:00`.
+    fn text(self) -> String {
+        let mut parts = Vec::new();
+        // What comes behind a negative part shows its plus.
+        let mut is_behind_negative = false;
+        for (count, unit) in [(self.months / 12, "year"), (self.months % 12, "mon"), (self.days, "day")] {
+            if count != 0 {
+                let plus = if is_behind_negative && count > 0 { "+" } else { "" };
+                let plural = if count == 1 { "" } else { "s" };
+                parts.push(format!("{plus}{count} {unit}{plural}"));
+                is_behind_negative = count < 0;
+            }
+        }
+        if parts.is_empty() || self.time != 0 {
+            let sign = match self.time {
+                ..0 => "-",
+                _ if is_behind_negative => "+",
+                _ => "",
+            };
+            let time = self.time.abs();
+            let (hours, minutes, seconds) = (time / HOUR, time % HOUR / MINUTE, time % MINUTE / SECOND);
+            let fraction = format!(".{:06}", time % SECOND);
+            let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+            parts.push(format!("{sign}{hours:02}:{minutes:02}:{seconds:02}{fraction}"));
+        }
+        parts.join(" ")
+    }
+
     /// What `epoch` is.
     fn seconds(self) -> f64 {
         let years = self.months / 12;
         let beside = Self { months: self.months % 12, ..self };
         (i128::from(years) * EPOCH_YEAR + beside.micros()) as f64 / 1e6
     }
+}
+
+/// Intervals, or differences of timestamps, as PostgreSQL writes them.
+pub(crate) fn texts(array: &ArrayRef) -> Result<StringArray> {
+    Ok(each_span(array, |span| Ok(span.text()))?.into_iter().collect())
 }
 
 /// What `f` gives for each span of a column of intervals or durations.
@@ -376,6 +454,22 @@ mod tests {
         assert_eq!(interval(-1, 29, 25 * hour).micros(), i128::from(HOUR));
         assert_eq!(Span::of_duration(86_400_000, TimeUnit::Millisecond).micros(), interval(0, 1, 0).micros());
         assert_eq!([interval(0, 0, 1499).time, interval(0, 0, 1500).time, interval(0, 0, -1500).time], [1, 2, -2]);
+    }
+
+    #[test]
+    fn spans_are_written_as_postgresql_writes_them() {
+        let hour = 3_600_000_000_000;
+        for (months, days, nanos, expected) in [
+            (0, 0, 0, "00:00:00"),
+            (0, 1, 2 * hour, "1 day 02:00:00"),
+            (14, -3, 0, "1 year 2 mons -3 days"),
+            (-14, 3, 4 * hour + 5_600_000_000, "-1 years -2 mons +3 days 04:00:05.6"),
+            (0, -1, hour, "-1 days +01:00:00"),
+            (1, 0, -100 * hour - 60_000_001_000, "1 mon -100:01:00.000001"),
+        ] {
+            assert_eq!(interval(months, days, nanos).text(), expected);
+        }
+        assert_eq!(Span::of_duration(-26 * 3600, TimeUnit::Second).text(), "-1 days -02:00:00");
     }
 
     #[test]

@@ -53,6 +53,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub use casts::postgres::{text_of_double, text_of_real};
 pub use catalog::{Family, Function, functions};
 pub use dates::written::moment_of_text;
 pub use quantified::{is_quantified, quantified};
@@ -83,6 +84,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     rules.push(Arc::new(overflow::CheckedOperators { spares_sums: false }));
     let mut analyzers = state.analyzer().rules.clone();
     analyzers.insert(0, Arc::new(timestamps::TypesOfValues));
+    analyzers.insert(0, Arc::new(intervals::SortsByLength));
     let builder =
         SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).with_optimizer_rules(rules);
     let mut state = builder.with_type_planner(Arc::new(types::Types)).with_analyzer_rules(analyzers).build();

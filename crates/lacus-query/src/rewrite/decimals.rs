@@ -1,10 +1,14 @@
-//! Numbers in the text that become decimals: `1.005::numeric(10, 2)`, `SET price = 1.005`.
+//! Numbers in the text of which every digit counts: `1.005::numeric(10, 2)`, `SET price = 1.005`, `n > 4.9999999999999999`,
+//! `1.50::text`.
 //!
 //! The engine takes a number with a point, or with many digits, for a fraction of some 16 digits: 1.005 would be a little less.
-//! Where it becomes a decimal at once, it is read as a text, of which every digit counts.
+//! Where it becomes a decimal or a text at once, it is read as a text. So is what has more digits than a fraction keeps, where it is
+//! compared.
 
 use datafusion::arrow::datatypes::DataType as Kind;
-use datafusion::sql::sqlparser::ast::{CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan,
+};
 
 use super::quoted;
 
@@ -12,24 +16,73 @@ use super::quoted;
 const WHOLE_DIGITS: usize = 18;
 /// The most digits of a text that becomes a decimal. More than these don't change how it is rounded.
 const READ_DIGITS: usize = 76;
+/// The digits that a fraction certainly keeps.
+const FRACTION_DIGITS: usize = 15;
+/// The most digits of a decimal.
+const DECIMAL_DIGITS: usize = 38;
+/// The most digits behind the point of a decimal that whole numbers are compared with: they have twenty in front of it.
+const BEHIND_DIGITS: usize = 18;
 
-/// Lets a cast to a decimal see what is written: `'1.005'::numeric(10, 2)`.
+/// Lets a cast to a decimal or a text see what is written: `'1.005'::numeric(10, 2)`.
 pub(super) fn cast_as_written(expr: &mut Expr) {
-    if let Expr::Cast { expr: value, data_type: DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_), .. } =
-        expr
-        && let Some(text) = number(value)
-    {
-        **value = quoted(&text);
+    let Expr::Cast { expr: value, data_type, .. } = expr else { return };
+    let Some(text) = number(value) else { return };
+    match data_type {
+        DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_) => **value = quoted(&text),
+        DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_) => {
+            let (sign, whole, behind) = digits(&text);
+            let point = if behind.is_empty() { "" } else { "." };
+            **value = quoted(&format!("{sign}{}{point}{behind}", if whole.is_empty() { "0" } else { whole }));
+        }
+        _ => {}
     }
+}
+
+/// Lets a comparison see numbers with more digits than a fraction keeps.
+pub(super) fn compare_as_written(expr: &mut Expr) {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    match expr {
+        Expr::BinaryOp { left, op: Eq | NotEq | Lt | LtEq | Gt | GtEq, right } => {
+            read_whole(left);
+            read_whole(right);
+        }
+        Expr::Between { low, high, .. } => {
+            read_whole(low);
+            read_whole(high);
+        }
+        _ => {}
+    }
+}
+
+fn read_whole(value: &mut Expr) {
+    let Some(text) = number(value) else { return };
+    let (_, whole, behind) = digits(&text);
+    let count = whole.len() + behind.len();
+    let counting = if whole.is_empty() { behind.trim_start_matches('0').len() } else { count };
+    if counting > FRACTION_DIGITS && !behind.is_empty() && behind.len() <= BEHIND_DIGITS && count <= DECIMAL_DIGITS {
+        *value = as_decimal(&text, count as u64, behind.len() as i64);
+    }
+}
+
+/// The sign of a number other than zero, its digits in front of the point without leading zeros, and those behind it.
+fn digits(text: &str) -> (&str, &str, &str) {
+    let unsigned = text.trim_start_matches('-');
+    let (whole, behind) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let is_zero = unsigned.bytes().all(|digit| matches!(digit, b'0' | b'.'));
+    let sign = if is_zero { "" } else { &text[..text.len() - unsigned.len()] };
+    (sign, whole.trim_start_matches('0'), behind)
+}
+
+fn as_decimal(text: &str, digits: u64, scale: i64) -> Expr {
+    let data_type = DataType::Numeric(ExactNumberInfo::PrecisionAndScale(digits, scale));
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(quoted(text)), data_type, array: false, format: None }
 }
 
 /// Lets a column see what is written, if it has decimals.
 pub(crate) fn keep_digits(value: &mut Expr, column: &Kind) {
     let Kind::Decimal128(digits, scale) = *column else { return };
     if let Some(text) = number(value) {
-        let data_type = DataType::Numeric(ExactNumberInfo::PrecisionAndScale(digits.into(), scale.into()));
-        let expr = Box::new(quoted(&text));
-        *value = Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None };
+        *value = as_decimal(&text, digits.into(), scale.into());
     }
 }
 
@@ -67,6 +120,10 @@ mod tests {
             ("5::numeric(10, 2)", "5::NUMERIC(10,2)"),
             ("1.5e3::numeric(10, 2)", "1.5e3::NUMERIC(10,2)"),
             ("1.005::real", "1.005::REAL"),
+            ("1.50::text", "'1.50'::TEXT"),
+            ("CAST(-00.5 AS varchar(10))", "CAST('-0.5' AS VARCHAR(10))"),
+            ("(-.0)::text", "'0.0'::TEXT"),
+            ("5::text", "5::TEXT"),
             ("(1.5 + 1)::numeric", "(1.5 + 1)::NUMERIC"),
         ] {
             let mut expr = expression(sql);
@@ -74,6 +131,23 @@ mod tests {
                 Expr::UnaryOp { expr, .. } => cast_as_written(expr),
                 expr => cast_as_written(expr),
             }
+            assert_eq!(expr.to_string(), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_as_they_are_written() {
+        for (sql, expected) in [
+            ("x > 4.9999999999999999", "x > CAST('4.9999999999999999' AS NUMERIC(17,16))"),
+            ("-0.1234567890123456 = x", "CAST('-0.1234567890123456' AS NUMERIC(16,16)) = x"),
+            ("x BETWEEN 1.5 AND 12345678901234567.5", "x BETWEEN 1.5 AND CAST('12345678901234567.5' AS NUMERIC(18,1))"),
+            ("x > 0.000000000000000005", "x > 0.000000000000000005"),
+            ("x > 0.1234567890123456789", "x > 0.1234567890123456789"),
+            ("x > 12345678901234567890", "x > 12345678901234567890"),
+            ("x + 4.9999999999999999", "x + 4.9999999999999999"),
+        ] {
+            let mut expr = expression(sql);
+            compare_as_written(&mut expr);
             assert_eq!(expr.to_string(), expected, "{sql}");
         }
     }

@@ -1,15 +1,16 @@
 //! Windows with names: `sum(x) OVER (w ROWS 1 PRECEDING) … WINDOW w AS (PARTITION BY k ORDER BY day)`.
 //!
-//! The engine knows `OVER w`, and forgets what `w` says in `OVER (w …)` and in `WINDOW v AS (w …)`.
+//! The engine knows `OVER w`, and forgets what `w` says in `OVER (w …)` and in `WINDOW v AS (w …)`. It takes `lag(x, NULL)` for
+//! `lag(x)`.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, WindowSpec, WindowType,
-    visit_expressions_mut,
+    Expr, FunctionArguments, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, Value, WindowSpec,
+    WindowType, visit_expressions_mut,
 };
 
-use super::same_name;
+use super::{case, expression, plain, same_name};
 
 /// Windows that are built on others, at most, one on the other.
 const DEPTH_MAX: usize = 16;
@@ -32,6 +33,30 @@ pub(super) fn write_out_order(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     // The visitor never breaks off.
     let _done = visit_expressions_mut(&mut query.order_by, |expr| put(expr, &select.named_window));
+}
+
+/// `lag(x, NULL)`: null of every row, of the type that `lag(x)` has.
+pub(super) fn of_no_row(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(call) = expr else { return None };
+    let [name] = call.name.0.as_slice() else { return None };
+    let name = name.as_ident()?.value.to_lowercase();
+    let FunctionArguments::List(list) = &call.args else { return None };
+    if !["lag", "lead"].contains(&name.as_str()) || !list.args.get(1).and_then(plain).is_some_and(is_null) {
+        return None;
+    }
+    let mut by_one = call.clone();
+    if let FunctionArguments::List(list) = &mut by_one.args {
+        list.args.truncate(1);
+    }
+    Some(case(vec![(expression("true"), expression("NULL"))], Expr::Function(by_one)))
+}
+
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_null(inner),
+        Expr::Value(value) => value.value == Value::Null,
+        _ => false,
+    }
 }
 
 fn put(expr: &mut Expr, named: &[NamedWindowDefinition]) -> ControlFlow<()> {
