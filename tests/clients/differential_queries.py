@@ -387,7 +387,7 @@ FORMS = {
     "dbl": [
         ("({} + {})", ("dbl", "dbl"), None),
         ("({} * CAST('0.5' AS double precision))", ("dbl",), None),
-        # Adding zero makes 0.0 of -0.0: to lacus these are two values.
+        # Adding zero makes 0.0 of -0.0: lacus sorts them apart.
         ("({} / nullif({}, CAST('0' AS double precision)) + CAST('0' AS double precision))", ("dbl", "int"), None),
         ("CAST({} AS double precision)", ("int",), None),
         ("CAST({} AS double precision)", ("dec",), None),

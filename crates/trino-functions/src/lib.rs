@@ -45,6 +45,7 @@ mod timestamps;
 mod types;
 mod unnest;
 mod urls;
+mod zeros;
 
 use std::sync::Arc;
 
@@ -80,6 +81,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
         planners.insert(0, Arc::new(operators::Operators));
     }
     let mut rules = state.optimizer().rules.clone();
+    rules.insert(0, Arc::new(zeros::ZerosOfKeys));
     rules.insert(0, Arc::new(overflow::CheckedOperators { spares_sums: true }));
     rules.push(Arc::new(overflow::CheckedOperators { spares_sums: false }));
     let mut analyzers = state.analyzer().rules.clone();
@@ -98,6 +100,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
     state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;
+    state.register_function_rewrite(Arc::new(zeros::Zeros))?;
     state.register_function_rewrite(Arc::new(timestamps::Timestamps { is_trino }))?;
     state.register_function_rewrite(Arc::new(intervals::Intervals { is_trino }))?;
     if !is_trino {
