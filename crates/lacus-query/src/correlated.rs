@@ -10,7 +10,8 @@
 //!   whether they are there, an offset, the side of an outer join that may be missing. Those are refused.
 //! - A null that the row outside has nothing to do with makes a `NOT IN` unknown. It becomes a `NOT EXISTS`.
 //!
-//! And a subquery that is a value may have no row: it is null then, whatever its column may be. That is said here.
+//! And a subquery that is a value may have no row: it is null then, whatever its column may be. That is said here, too, and the
+//! columns of `IN` get names.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -151,14 +152,15 @@ fn in_three_values(expr: Expr, outside: &DFSchema) -> Result<Transformed<Expr>> 
 }
 
 fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
+    if rows::is_asked(&expr) {
+        return not_impl_err!("(a, b) IN (SELECT …) in this place; move it to WHERE");
+    }
+    let expr = with_own_name(expr, keys)?;
     let mut joined = |subquery: Subquery, is_asked_whether: bool| -> Result<Subquery> {
         let above = Above { is_asked_whether, ..Above::default() };
         let plan = lifted(Arc::unwrap_or_clone(subquery.subquery), &above, keys)?;
         Ok(Subquery { subquery: Arc::new(plan), ..subquery })
     };
-    if rows::is_asked(&expr) {
-        return not_impl_err!("(a, b) IN (SELECT …) in this place; move it to WHERE");
-    }
     Ok(match expr {
         Expr::ScalarSubquery(subquery) => {
             let is_joined = !subquery.outer_ref_columns.is_empty();
@@ -181,6 +183,28 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
         }
         expr => Transformed::no(expr),
     })
+}
+
+/// `x IN (SELECT count(*) …)` within `OR`: a column that is of no table the engine takes twice, as that of the subquery and as that
+/// of the rows it is joined with (DataFusion 54.1, `decorrelate_predicate_subquery.rs`). Here it has a name of its own.
+fn with_own_name(expr: Expr, keys: &mut usize) -> Result<Expr> {
+    let list = match expr {
+        Expr::InSubquery(list) if is_of_no_table(&list.subquery) => list,
+        expr => return Ok(expr),
+    };
+    *keys += 1;
+    let plan = list.subquery.subquery.as_ref().clone();
+    let value = Expr::Column(Column::from(plan.schema().qualified_field(0))).alias(format!("{KEY}{keys}"));
+    let plan = LogicalPlanBuilder::from(plan).project([value])?.build()?;
+    let subquery = Subquery { subquery: Arc::new(plan), ..list.subquery };
+    Ok(Expr::InSubquery(InSubquery { subquery, ..list }))
+}
+
+/// Whether its one column is of no table, and it is not asked as one value.
+fn is_of_no_table(subquery: &Subquery) -> bool {
+    let schema = subquery.subquery.schema();
+    let is_value = !subquery.outer_ref_columns.is_empty() && is_one_row(&subquery.subquery);
+    !is_value && schema.fields().len() == 1 && schema.qualified_field(0).0.is_none()
 }
 
 /// A subquery that is a value, as one that may be null.

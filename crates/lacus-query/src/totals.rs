@@ -8,7 +8,8 @@
 //! - A condition on the total, `HAVING`, is forgotten where it is true of no rows, and in `LATERAL` its row stays as one of nulls.
 //!   Here it becomes a column that says whether the row is there.
 //! - A column that names no aggregate, or comes to name none, is null for no rows. Here it depends on how many there are.
-//! - What is above the total is not asked what it makes of no rows. Where that is more than columns and conditions, it is refused.
+//! - What is above the total is not asked what it makes of no rows, nor is the total itself where it stands in `FROM` under a name.
+//!   Such names are taken off. Where more is above it than columns and conditions, it is refused.
 
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
-    Projection, SkipType, Subquery, SubqueryAlias, ident, lit, when,
+    Aggregate, BinaryExpr, Distinct, Expr, FetchType, Filter, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, SkipType, Sort, Subquery, SubqueryAlias, ident, lit, when,
 };
 
 use crate::correlated::is_one_row;
@@ -71,16 +72,17 @@ fn as_value(expr: Expr, columns: &mut usize) -> Result<Transformed<Expr>> {
 /// A subquery that is a value: null where there is no row.
 fn with_value(subquery: Subquery, columns: &mut usize) -> Result<Subquery> {
     let plan = subquery.subquery.as_ref();
-    let Some(total) = total(plan, columns)? else {
+    let unnamed = if is_in_from(plan) { unnamed(plan)? } else { None };
+    let Some(total) = total(unnamed.as_ref().unwrap_or(plan), columns)? else {
         must_have_no_total(plan)?;
         return Ok(subquery);
     };
-    if is_in_from(plan) {
+    if unnamed.is_none() && is_in_from(plan) {
         return not_impl_err!(
-            "an aggregate without GROUP BY in FROM of a subquery that looks at the row outside; compute it in the subquery itself, or use LATERAL"
+            "a subquery beside an aggregate without GROUP BY in FROM of a subquery that looks at the row outside; compute it in the subquery itself, or use LATERAL"
         );
     }
-    if is_bare(plan) {
+    if unnamed.is_none() && is_bare(plan) {
         return Ok(subquery);
     }
     let values = plan.schema().iter().map(|(table, field)| {
@@ -251,6 +253,62 @@ fn is_bare(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(alias) => is_bare(&alias.input),
         _ => false,
     }
+}
+
+/// The row of a total with the same columns, where no query around it has a name: `(SELECT t.m FROM (SELECT max(x) AS m …) AS t)`
+/// is `(SELECT max(x) AS m …)`. None if it is no such row, or what is above it has subqueries.
+fn unnamed(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    let input = match plan {
+        LogicalPlan::Aggregate(aggregate) if is_lifted(aggregate) => return Ok(Some(plan.clone())),
+        LogicalPlan::SubqueryAlias(alias) => return unnamed(&alias.input),
+        LogicalPlan::Projection(Projection { input, .. })
+        | LogicalPlan::Filter(Filter { input, .. })
+        | LogicalPlan::Sort(Sort { input, .. })
+        | LogicalPlan::Distinct(Distinct::All(input))
+        | LogicalPlan::Limit(Limit { input, .. }) => input,
+        _ => return Ok(None),
+    };
+    let is_question = |part: &Expr| {
+        matches!(part, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_))
+    };
+    for value in plan.expressions() {
+        if value.exists(|part| Ok(is_question(part)))? {
+            return Ok(None);
+        }
+    }
+    let Some(row) = unnamed(input)? else { return Ok(None) };
+    let of_row = |value: &Expr| {
+        let moved = value.clone().transform(|part| match part {
+            Expr::Column(column) => {
+                let place = input.schema().index_of_column(&column)?;
+                Ok(Transformed::yes(Expr::Column(Column::from(row.schema().qualified_field(place)))))
+            }
+            part => Ok(Transformed::no(part)),
+        });
+        moved.data()
+    };
+    Ok(Some(match plan {
+        LogicalPlan::Projection(projection) => {
+            let mut values = Vec::with_capacity(projection.expr.len());
+            for (value, (table, field)) in projection.expr.iter().zip(projection.schema.iter()) {
+                values.push(of_row(value)?.unalias().alias_qualified(table.cloned(), field.name()));
+            }
+            LogicalPlan::Projection(Projection::try_new(values, Arc::new(row))?)
+        }
+        LogicalPlan::Filter(filter) => {
+            let predicate = of_row(&filter.predicate)?;
+            LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(row))?)
+        }
+        LogicalPlan::Sort(sort) => {
+            let mut sorts = Vec::with_capacity(sort.expr.len());
+            for by in &sort.expr {
+                sorts.push(by.with_expr(of_row(&by.expr)?));
+            }
+            LogicalPlan::Sort(Sort { expr: sorts, input: Arc::new(row), fetch: sort.fetch })
+        }
+        LogicalPlan::Limit(limit) => LogicalPlan::Limit(Limit { input: Arc::new(row), ..limit.clone() }),
+        _ => LogicalPlan::Distinct(Distinct::All(Arc::new(row))),
+    }))
 }
 
 /// Whether what a total is computed in has a name: the engine loses the condition that it is there (DataFusion 54.1).
