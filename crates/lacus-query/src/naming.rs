@@ -1,9 +1,9 @@
 //! What the columns of an answer are called.
 //!
 //! A column without a name of its own is called as it was asked for: `actor.login` is `login`, unless another column is
-//! called that too; `sum(additional_data.price)` is just that. The engine's own names (`events.actor[login]`) stay
-//! inside. Only the outermost `SELECT` is looked at, and only the answer is renamed: the plan keeps its names. For the others see
-//! [`crate::rewrite::name_inner_columns`].
+//! called that too; `sum(additional_data.price)` is just that. Columns that were given one name all have it. The engine's own
+//! names (`events.actor[login]`) stay inside. Only the outermost `SELECT` is looked at, and only the answer is renamed: the plan
+//! keeps its names. For the others see [`crate::rewrite::name_inner_columns`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +34,9 @@ enum Name {
     },
     /// `_col2`: its place, as Athena calls it.
     Place,
+    /// The engine's, which is this one, unless it was told apart from another column's: see
+    /// [`crate::rewrite::tell_columns_apart`].
+    Word(String),
 }
 
 impl ColumnNames {
@@ -74,13 +77,19 @@ impl ColumnNames {
         for (slot, name) in names.iter_mut().rev().zip(self.last.iter().rev()) {
             *slot = name.as_ref();
         }
-        let shorts: Vec<Option<String>> =
-            names.iter().enumerate().map(|(place, name)| Some(name.as_ref()?.short(place))).collect();
+        let shorts: Vec<Option<String>> = schema
+            .fields()
+            .iter()
+            .zip(&names)
+            .enumerate()
+            .map(|(place, (field, name))| name.as_ref()?.short(place, field.name()))
+            .collect();
         let mut uses: HashMap<&str, usize> = HashMap::new();
         for (field, short) in schema.fields().iter().zip(&shorts) {
             *uses.entry(short.as_ref().unwrap_or(field.name())).or_default() += 1;
         }
         let fields = schema.fields().iter().zip(names).zip(&shorts).map(|((field, name), short)| match (name, short) {
+            (Some(Name::Word(_)), Some(word)) => renamed(field, word),
             (Some(_), Some(short)) if uses[short.as_str()] == 1 => renamed(field, short),
             (Some(Name::Own { long, .. }), _) => renamed(field, long),
             (Some(Name::Place), Some(short)) => renamed(field, short),
@@ -91,12 +100,21 @@ impl ColumnNames {
 }
 
 impl Name {
-    fn short(&self, place: usize) -> String {
+    /// What a column is called if no other one is called so; none keeps the name that it has.
+    fn short(&self, place: usize, name: &str) -> Option<String> {
         match self {
-            Self::Own { short, .. } => short.clone(),
-            Self::Place => format!("_col{place}"),
+            Self::Own { short, .. } => Some(short.clone()),
+            Self::Place => Some(format!("_col{place}")),
+            Self::Word(word) => without_place(name, word).map(str::to_owned),
         }
     }
+}
+
+/// The name that a column of this name was given, if it was told apart from another one: `a` for `a#2`.
+fn without_place<'a>(name: &'a str, word: &str) -> Option<&'a str> {
+    let (own, place) = name.rsplit_once('#')?;
+    let is_place = !place.is_empty() && place.bytes().all(|digit| digit.is_ascii_digit());
+    (is_place && own.eq_ignore_ascii_case(word)).then_some(own)
 }
 
 fn renamed(field: &Field, name: &str) -> Field {
@@ -108,9 +126,14 @@ fn is_wildcard(item: &SelectItem) -> bool {
 }
 
 fn name(item: &SelectItem, dialect: Dialect) -> Option<Name> {
-    let SelectItem::UnnamedExpr(expr) = item else { return None };
+    let expr = match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(word)) | SelectItem::ExprWithAlias { alias: word, .. } => {
+            return Some(Name::Word(plain(word)));
+        }
+        SelectItem::UnnamedExpr(expr) => expr,
+        _ => return None,
+    };
     let long = match expr {
-        Expr::Identifier(_) => return None,
         Expr::CompoundIdentifier(words) => words.iter().map(plain).collect::<Vec<_>>().join("."),
         other => other.to_string(),
     };

@@ -3,8 +3,10 @@
 mod common_tables;
 mod decimals;
 mod formats;
+mod grouping;
 mod inner_names;
 mod intervals;
+mod lateral;
 mod likes;
 mod quantified;
 mod redshift;
@@ -14,7 +16,10 @@ mod rows;
 mod series;
 mod shared_columns;
 mod sorting;
+mod spelled_out;
 mod subqueries;
+mod ties;
+mod twice;
 mod values;
 mod windows;
 
@@ -24,8 +29,8 @@ use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as Ast,
-    TableAliasColumnDef, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAliasColumnDef,
+    TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
@@ -34,6 +39,9 @@ use trino_functions::syntax::SqlDialect;
 pub(crate) use self::decimals::keep_digits;
 pub(crate) use self::inner_names::name_inner_columns;
 pub(crate) use self::refused::must_be_understood;
+pub(crate) use self::sorting::name_sorted_columns;
+pub(crate) use self::spelled_out::spell_out;
+pub(crate) use self::twice::tell_columns_apart;
 use crate::dialect::Dialect;
 
 /// Takes words away that only advise, and that the parser does not know: `AS MATERIALIZED (`, `APPROXIMATE COUNT(`.
@@ -75,6 +83,7 @@ pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
             if dialect == Dialect::Redshift {
                 let _done: ControlFlow<()> = ast.visit(&mut redshift::AsRedshift);
             }
+            let _done: ControlFlow<()> = ast.visit(&mut lateral::AsUnnest { has_series: dialect != Dialect::Athena });
             trino_functions::syntax::rewrite(ast, dialect.semantics());
             let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
             let _done: ControlFlow<()> = ast.visit(&mut Escapes { has_backslash: dialect != Dialect::Athena });
@@ -103,6 +112,8 @@ impl VisitorMut for Meanings {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         common_tables::name_columns(query);
+        ties::by_ranks(query);
+        sorting::as_distinct(query);
         sorting::by_expressions(query, self.is_postgres());
         ControlFlow::Continue(())
     }
@@ -116,6 +127,7 @@ impl VisitorMut for Meanings {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         shared_columns::put(select);
         windows::write_out(select);
+        grouping::write_out(select);
         if self.is_postgres() {
             series::as_rows(select);
         }
@@ -134,13 +146,13 @@ impl VisitorMut for Meanings {
         if let Some(compared) = subqueries::compared(expr).or_else(|| rows::compared(expr, self.is_postgres())) {
             *expr = compared;
         }
-        if let Some(uuid) = values::uuid(expr) {
-            *expr = uuid;
+        if let Some(value) = values::uuid(expr).or_else(|| values::power(expr)) {
+            *expr = value;
         }
         values::similar(expr);
         values::tried(expr);
         if self.is_postgres() {
-            if let Some(changed) = likes::any_of(expr)
+            if let Some(changed) = likes::of_several(expr)
                 .or_else(|| quantified::asked(expr))
                 .or_else(|| windows::of_no_row(expr))
             {
@@ -262,33 +274,6 @@ fn case(conditions: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
         operand: None,
         conditions: conditions.collect(),
         else_result: Some(Box::new(otherwise)),
-    }
-}
-
-/// The engine wants columns of different names: gives each one without a name a name of its own, which the answer does
-/// not show.
-pub(crate) fn tell_columns_apart(statement: &mut Parsed) {
-    let Parsed::Statement(ast) = statement else { return };
-    match ast.as_mut() {
-        Ast::Query(query) => tell_apart(&mut query.body),
-        Ast::Insert(insert) => insert.source.iter_mut().for_each(|query| tell_apart(&mut query.body)),
-        _ => {}
-    }
-}
-
-fn tell_apart(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => {
-            for (index, item) in select.projection.iter_mut().enumerate().skip(1) {
-                if let SelectItem::UnnamedExpr(expr) = item {
-                    let alias = Ident::with_quote('"', format!("{expr}#{}", index + 1));
-                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-                }
-            }
-        }
-        SetExpr::Query(query) => tell_apart(&mut query.body),
-        SetExpr::SetOperation { left, .. } => tell_apart(left),
-        _ => {}
     }
 }
 

@@ -31,7 +31,7 @@ use crate::error::{Names, SqlError, explain};
 use crate::files::{self, Load, Unload};
 use crate::naming::ColumnNames;
 use crate::postgres::{asks_the_catalog_alone, rewrite as rewrite_catalog_question};
-use crate::rewrite::{leave_out_advice, must_be_understood, rewrite};
+use crate::rewrite::{leave_out_advice, must_be_understood, rewrite, spell_out};
 use crate::spelling::Spellings;
 use crate::time_travel::{self, Moment};
 use crate::transactions::Transaction;
@@ -387,6 +387,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
 
 fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, DataFusionError> {
     leave_out_advice(&mut tokens);
+    spell_out(&mut tokens);
     quote_types(&mut tokens);
     write_types(&mut tokens);
     quote_partitions(&mut tokens);

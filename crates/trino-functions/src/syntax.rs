@@ -56,6 +56,12 @@ impl Dialect for SqlDialect {
         true
     }
 
+    /// `a * b ^ c`: the power first, as in PostgreSQL.
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        let is_power = parser.peek_token_ref().token == Token::Caret;
+        is_power.then(|| Ok(self.prec_value(Precedence::MulDivModOp) + 1))
+    }
+
     /// `a IS DISTINCT FROM b AND c`: the parser alone would compare with all that follows.
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
         use Keyword::{DISTINCT, FROM, IS, NOT};

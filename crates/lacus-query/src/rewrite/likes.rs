@@ -1,22 +1,60 @@
-//! `x LIKE ANY (ARRAY['a%', 'b%'])`: whether any of these patterns matches. The engine knows one.
+//! `x LIKE ANY (ARRAY['a%', 'b%'])`, `x LIKE ALL (patterns)`: whether any of these patterns matches, or each. The engine knows one.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType, Expr, FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
+    OneOrManyWithParens, UnaryOperator,
+};
 
-/// A match with any pattern of an array as matches with each of them; nothing if the patterns do not stand there.
-pub(super) fn any_of(expr: &Expr) -> Option<Expr> {
-    let (Expr::Like { any: true, pattern, escape_char: None, .. }
-    | Expr::ILike { any: true, pattern, escape_char: None, .. }) = expr
+use super::{call, plain};
+
+/// What a pattern of an array is called: a name that nobody gives.
+const PATTERN: &str = "pattern#";
+
+/// A match with patterns as matches with each of them, where they stand there, or with what an array has.
+pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
+    let (Expr::Like { any, pattern, escape_char: None, .. } | Expr::ILike { any, pattern, escape_char: None, .. }) = expr
     else {
         return None;
     };
-    let mut matches = patterns(pattern)?.iter().map(|pattern| with_pattern(expr, pattern));
-    let first = matches.next()?;
-    let any = matches.fold(first, |left, right| Expr::BinaryOp {
-        left: Box::new(left),
-        op: BinaryOperator::Or,
-        right: Box::new(right),
-    });
-    Some(Expr::Nested(Box::new(any)))
+    let (array, joined_by) = match any {
+        true => (pattern.as_ref(), BinaryOperator::Or),
+        false => (all_of(pattern)?, BinaryOperator::And),
+    };
+    if let Some(patterns) = patterns(array) {
+        let mut matches = patterns.iter().map(|pattern| with_pattern(expr, pattern));
+        let first = matches.next()?;
+        let joined = matches.fold(first, |left, right| Expr::BinaryOp {
+            left: Box::new(left),
+            op: joined_by.clone(),
+            right: Box::new(right),
+        });
+        return Some(Expr::Nested(Box::new(joined)));
+    }
+    if matches!(array, Expr::Subquery(_) | Expr::Tuple(_)) {
+        return None;
+    }
+    let name = Ident::with_quote('"', PATTERN);
+    let mut body = with_pattern(expr, &Expr::Identifier(name.clone()));
+    if let (true, Expr::Like { negated, .. } | Expr::ILike { negated, .. }) = (*any, &mut body) {
+        *negated = !*negated;
+    }
+    let params = OneOrManyWithParens::One(LambdaFunctionParameter { name, data_type: None });
+    let lambda = Expr::Lambda(LambdaFunction { params, body: Box::new(body), syntax: LambdaSyntax::Arrow });
+    let all = call("all_match", vec![array.clone(), lambda]);
+    // Any of them does, unless all of them do not.
+    Some(if *any { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(all) } } else { all })
+}
+
+/// What stands in `ALL (…)`: the parser takes it for a function.
+fn all_of(pattern: &Expr) -> Option<&Expr> {
+    let Expr::Function(called) = pattern else { return None };
+    let [name] = called.name.0.as_slice() else { return None };
+    let is_all = name.as_ident().is_some_and(|name| name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"));
+    let FunctionArguments::List(list) = &called.args else { return None };
+    match list.args.as_slice() {
+        [array] if is_all => plain(array),
+        _ => None,
+    }
 }
 
 fn patterns(array: &Expr) -> Option<&[Expr]> {

@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier,
-    Statement as Ast, TableFactor, Update, UpdateTableFromKind, Visit, Visitor, visit_expressions,
+    Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Statement as Ast,
+    TableFactor, UnaryOperator, Update, UpdateTableFromKind, Visit, Visitor, visit_expressions,
 };
 
 use super::rows::{asks_for_rows, must_be_comparable};
 use super::shared_columns::{must_not_share, must_share_once};
-use super::values::{is_known_pattern, must_be_array};
+use super::values::{is_known_pattern, is_power, must_be_array};
 use crate::error::SqlError;
 
 /// Refuses statements that would have a wrong answer.
@@ -90,10 +90,10 @@ impl Visitor for Refusing {
                 let hint = "write the pattern in quotes, or match a regular expression: x ~ '^a.*$'";
                 ControlFlow::Break(SqlError::invalid("0A000", message).with_hint(hint))
             }
-            // To the engine it is of bits; PostgreSQL, Redshift and DuckDB have a power.
-            Expr::BinaryOp { op: BinaryOperator::BitwiseXor | BinaryOperator::PGExp, .. } => {
-                let error = SqlError::invalid("0A000", "the operator ^ is not supported");
-                ControlFlow::Break(error.with_hint("write power(a, b), or bitwise_xor(a, b)"))
+            // The parser takes it for -(a ^ b), and it is (-a) ^ b.
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr } if is_power(expr) => {
+                let error = SqlError::invalid("0A000", "-a ^ b is not supported without parentheses");
+                ControlFlow::Break(error.with_hint("write (-a) ^ b, or -(a ^ b)"))
             }
             Expr::Cast { kind, expr: text, data_type, .. } => flow(must_be_array(kind, text, data_type)),
             _ => ControlFlow::Continue(()),

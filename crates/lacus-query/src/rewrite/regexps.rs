@@ -1,10 +1,14 @@
 //! Regular expressions as PostgreSQL reads them: `.` is any letter, also one that ends a line, and `regexp_replace` knows groups as
-//! `\1` and the whole match as `\&`. To the engine `$1` is a group, too.
+//! `\1` and the whole match as `\&`. To the engine `$1` is a group, too. `substring(x FROM 'a(.)')` is the first group of a match, or
+//! all of it.
+
+use std::iter::Peekable;
+use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::values::written;
-use super::{as_text, quoted, replace};
+use super::{as_text, call, expression, quoted, replace};
 use crate::dialect::Dialect;
 
 /// Functions whose second argument is a pattern.
@@ -39,7 +43,52 @@ pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
                 *with = replacement(with);
             }
         }
+        Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, shorthand: false, .. } => {
+            if let Some(group) = written(pattern).and_then(first_group) {
+                *expr = call("regexp_extract", vec![text.as_ref().clone(), over_lines(pattern), expression(group)]);
+            }
+        }
         _ => {}
+    }
+}
+
+/// The group that is asked for of a pattern: its first one, or all of it. None if that is not known.
+fn first_group(pattern: &str) -> Option<&'static str> {
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => {
+                letters.next();
+            }
+            '[' => skip_brackets(&mut letters),
+            '(' if letters.peek() != Some(&'?') => return Some("1"),
+            '(' => {
+                letters.next();
+                if letters.next() != Some(':') {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+    }
+    Some("0")
+}
+
+/// Goes behind the bracket that ends `[^a]`, `[]a]`, `[[:alpha:]]`.
+fn skip_brackets(letters: &mut Peekable<Chars<'_>>) {
+    letters.next_if_eq(&'^');
+    letters.next_if_eq(&']');
+    while let Some(letter) = letters.next() {
+        match letter {
+            ']' => return,
+            '\\' => {
+                letters.next();
+            }
+            '[' if letters.next_if_eq(&':').is_some() => {
+                while letters.next().is_some_and(|letter| letter != ']') {}
+            }
+            _ => {}
+        }
     }
 }
 
@@ -99,7 +148,25 @@ fn with_groups(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::with_groups;
+    use super::{first_group, with_groups};
+
+    #[test]
+    fn the_first_group_is_found() {
+        for (pattern, expected) in [
+            ("a.c", Some("0")),
+            ("a(.)c", Some("1")),
+            ("a\\(.c", Some("0")),
+            ("[(]+", Some("0")),
+            ("[^](]", Some("0")),
+            ("[[:alpha:](]", Some("0")),
+            ("[0-9]+([a-z])", Some("1")),
+            ("(?:ab)+", Some("0")),
+            ("(?:ab)+(c)", Some("1")),
+            ("(?i)a", None),
+        ] {
+            assert_eq!(first_group(pattern), expected, "{pattern}");
+        }
+    }
 
     #[test]
     fn groups_are_written_as_the_engine_reads_them() {

@@ -171,7 +171,7 @@ fn refused(what: &str) -> SqlError {
     SqlError::invalid("0A000", format!("{what} is not supported")).with_hint("compare the columns: ON a.id = b.id")
 }
 
-fn constraint_of(join: &JoinOperator) -> Option<&JoinConstraint> {
+pub(super) fn constraint_of(join: &JoinOperator) -> Option<&JoinConstraint> {
     match join {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)

@@ -5,13 +5,17 @@
 //! has the name of what is cast: here the expression itself is put in their place. A name of a cast is PostgreSQL's: for Trino
 //! it is that of the column which is cast, and the cast is called by its place, `_col0`, as it is where it has no name.
 //!
+//! That rows become one without `GROUP BY`, as in `SELECT sum(v) + 1 FROM t ORDER BY 1`, is known only when the engine misses the
+//! column. Then it gets a name, which the answer does not show.
+//!
 //! In `ORDER BY max(v)` the engine takes `v` for the column of the answer, as Trino does. For PostgreSQL it is that of the table.
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Value,
-    visit_expressions,
+    Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectItem,
+    SetExpr, Value, VisitMut, VisitorMut, visit_expressions,
 };
 
 use super::same_name;
@@ -49,6 +53,79 @@ pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
     }
 }
 
+/// `DISTINCT ON (a, b) … ORDER BY b, a`: the engine wants both in one order, and all of them in `ORDER BY`.
+pub(super) fn as_distinct(query: &mut Query) {
+    let Query { body, order_by: Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }), .. } = query else { return };
+    let SetExpr::Select(select) = body.as_mut() else { return };
+    let Some(Distinct::On(distinct)) = &mut select.distinct else { return };
+    let count = sorts.len().min(distinct.len());
+    let is_sorted = |expr: &Expr| sorts[..count].iter().any(|sort| sort.expr == *expr);
+    let (sorted, others): (Vec<Expr>, Vec<Expr>) = distinct.iter().cloned().partition(is_sorted);
+    if sorted.len() != count || !sorts[..count].iter().all(|sort| sorted.contains(&sort.expr)) {
+        return;
+    }
+    *distinct = sorts[..count].iter().map(|sort| sort.expr.clone()).chain(others.iter().cloned()).collect();
+    let options = OrderByOptions { asc: None, nulls_first: None };
+    sorts.extend(others.into_iter().map(|expr| OrderByExpr { expr, options, with_fill: None }));
+}
+
+/// Names the columns without a name whose places rows are sorted by; whether there are any.
+pub(crate) fn name_sorted_columns(statement: &mut Parsed) -> bool {
+    match statement {
+        Parsed::Statement(ast) => {
+            let mut naming = Naming { has_named: false };
+            // The visitor never breaks off.
+            let _done: ControlFlow<()> = ast.visit(&mut naming);
+            naming.has_named
+        }
+        Parsed::Explain(explain) => name_sorted_columns(&mut explain.statement),
+        _ => false,
+    }
+}
+
+struct Naming {
+    has_named: bool,
+}
+
+impl VisitorMut for Naming {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let Query { body, order_by: Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }), .. } = query else {
+            return ControlFlow::Continue(());
+        };
+        let SetExpr::Select(select) = body.as_mut() else { return ControlFlow::Continue(()) };
+        for sort in sorts {
+            if let Expr::Value(value) = &sort.expr
+                && let Value::Number(place, _) = &value.value
+            {
+                self.has_named |= name_column(place, select);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Names the column at a place if it has no name; whether it has none.
+fn name_column(place: &str, select: &mut Select) -> bool {
+    let items = place.parse::<usize>().ok().and_then(|place| select.projection.get_mut(..place)).unwrap_or_default();
+    let has_one_for_each = items.iter().all(has_one_column);
+    let Some(item) = items.last_mut().filter(|_| has_one_for_each) else { return false };
+    match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => false,
+        SelectItem::UnnamedExpr(expr) => {
+            let alias = Ident::with_quote('"', format!("{expr}#{place}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            true
+        }
+        _ => false,
+    }
+}
+
+fn has_one_column(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+}
+
 /// Calls a column by its place, unless the query has something else of this name.
 fn name_cast(query: &mut Query, index: usize) {
     let by_place = format!("_col{index}");
@@ -77,16 +154,28 @@ fn at_place<'a>(place: &str, select: &'a Select) -> Option<&'a Expr> {
     let index = place.parse::<usize>().ok()?.checked_sub(1)?;
     let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let items = select.projection.get(..=index)?;
-    let has_one_for_each =
-        items.iter().all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }));
-    if !is_grouped || select.distinct.is_some() || !has_one_for_each {
+    if !is_grouped || select.distinct.is_some() || !items.iter().all(has_one_column) {
         return None;
     }
     match items.last()? {
         SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) => None,
-        SelectItem::UnnamedExpr(expr) => Some(expr).filter(|expr| !has_query(expr)),
+        SelectItem::UnnamedExpr(expr) => Some(expr).filter(|expr| !has_query(expr) && !has_alias(expr, select)),
         _ => None,
     }
+}
+
+/// Whether a name in an expression would be taken for that of another column of the answer.
+pub(super) fn has_alias(expr: &Expr, select: &Select) -> bool {
+    let aliases = select.projection.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+        _ => None,
+    });
+    let aliases: Vec<&Ident> = aliases.collect();
+    visit_expressions(expr, |part| match part {
+        Expr::Identifier(word) if aliases.iter().any(|alias| same_name(alias, word)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 /// What the answer calls an expression, if nothing else in it is called so.

@@ -65,6 +65,23 @@ fn is_random_uuid(function: &Function) -> bool {
     is_without && function.name.0.len() == 1 && function.name.0[0].as_ident().is_some_and(is_called)
 }
 
+/// `a ^ b` is a power, of doubles. To the engine it is of bits.
+pub(super) fn power(expr: &Expr) -> Option<Expr> {
+    let Expr::BinaryOp { left, right, .. } = expr else { return None };
+    let double = |value: &Expr| Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(value.clone()),
+        data_type: DataType::DoublePrecision,
+        array: false,
+        format: None,
+    };
+    is_power(expr).then(|| call("power", vec![double(left), double(right)]))
+}
+
+pub(super) fn is_power(expr: &Expr) -> bool {
+    matches!(expr, Expr::BinaryOp { op: BinaryOperator::BitwiseXor | BinaryOperator::PGExp, .. })
+}
+
 /// `x SIMILAR TO 'a%'` as the match with a regular expression that it is.
 pub(super) fn similar(expr: &mut Expr) {
     if let Expr::SimilarTo { negated, expr: value, pattern, escape_char } = expr
@@ -114,7 +131,7 @@ fn with_known_name(data_type: &mut DataType) {
     };
 }
 
-/// Bytes, intervals and arrays that are written as text.
+/// Bytes, intervals and arrays that are written as text, and numbers and times with blanks around them.
 fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
     match data_type {
         DataType::Bytea => {
@@ -123,6 +140,10 @@ fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
             is_hex.then(|| Expr::Value(Value::HexStringLiteral(digits.to_owned()).with_empty_span()))
         }
         DataType::Interval { .. } => intervals::in_units(text).map(|text| quoted(&text)),
+        data_type if is_without_blanks(data_type) => {
+            let inside = text.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == '\u{b}');
+            (inside.len() < text.len()).then(|| quoted(inside))
+        }
         data_type if is_array(data_type) => array_in(text),
         _ => None,
     }
@@ -132,6 +153,19 @@ fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
 pub(super) fn array_in(text: &str) -> Option<Expr> {
     let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
     Some(Expr::Array(Array { elem: elements(text)?.into_iter().map(element).collect(), named: true }))
+}
+
+/// Whether blanks around a text say nothing in this type.
+fn is_without_blanks(data_type: &DataType) -> bool {
+    use DataType::{
+        BigInt, Bool, Boolean, Date, Decimal, Double, DoublePrecision, Float4, Float8, Int, Int2, Int4, Int8, Integer,
+        Numeric, Real, SmallInt, Time, Timestamp,
+    };
+    matches!(
+        data_type,
+        SmallInt(_) | Int2(_) | Int(_) | Integer(_) | Int4(_) | BigInt(_) | Int8(_) | Real | Float4 | Double(_)
+            | DoublePrecision | Float8 | Numeric(_) | Decimal(_) | Boolean | Bool | Date | Time(..) | Timestamp(..)
+    )
 }
 
 /// The elements of `{a,"b c",NULL}`; nothing if it is none, or has arrays in it.

@@ -16,7 +16,7 @@ use crate::frames::moving;
 use crate::named_casts::naming_casts;
 use crate::one_row::count_rows;
 use crate::parameters;
-use crate::rewrite::{name_inner_columns, tell_columns_apart};
+use crate::rewrite::{name_inner_columns, name_sorted_columns, tell_columns_apart};
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
 use crate::time_travel::{self, Moment, Versions};
@@ -73,7 +73,7 @@ pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<
 /// What the engine makes of a statement; with the names that PostgreSQL has for columns inside, where one is missed. For Trino they
 /// have none.
 async fn named(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
-    let missed = match Box::pin(told_apart(state, parsed.clone())).await {
+    let missed = match Box::pin(sorted(state, parsed.clone())).await {
         Err(error) if says(&error, &[NO_COLUMN]) => error,
         planned => return planned,
     };
@@ -81,18 +81,31 @@ async fn named(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, 
     if !is_postgres || !name_inner_columns(&mut parsed) {
         return Err(missed);
     }
-    Box::pin(told_apart(state, parsed)).await.map_err(|_| missed)
+    Box::pin(sorted(state, parsed)).await.map_err(|_| missed)
+}
+
+/// What the engine makes of a statement; with names for the columns whose places rows are sorted by, where it does not find one of
+/// them.
+async fn sorted(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let missed = match Box::pin(told_apart(state, parsed.clone())).await {
+        Err(error) if says(&error, &[NO_SORTED_COLUMN]) => error,
+        planned => return planned,
+    };
+    if !name_sorted_columns(&mut parsed) {
+        return Err(missed);
+    }
+    Box::pin(told_apart(state, parsed)).await
 }
 
 /// What the engine makes of a statement; with other names inside, where it would call two columns the same.
 async fn told_apart(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     match state.statement_to_plan(parsed.clone()).await {
-        Err(error) if says(&error, &[NAMES_OF_ONE_SELECT, NAMES_OF_A_PLAN]) => {}
+        Err(error) if says(&error, &[NAMES_OF_ONE_SELECT, NAMES_OF_A_PLAN, NAMES_OF_A_TABLE]) => {}
         planned => return planned,
     }
     let state = naming_casts(state);
     match state.statement_to_plan(parsed.clone()).await {
-        Err(error) if says(&error, &[NAMES_OF_ONE_SELECT]) => {}
+        Err(error) if says(&error, &[NAMES_OF_ONE_SELECT, NAMES_OF_A_PLAN, NAMES_OF_A_TABLE]) => {}
         planned => return planned,
     }
     tell_columns_apart(&mut parsed);
@@ -104,6 +117,10 @@ const NO_COLUMN: &str = "No field named";
 /// What the engine says of two columns of one name.
 const NAMES_OF_ONE_SELECT: &str = "require unique expression names";
 const NAMES_OF_A_PLAN: &str = "Schema contains duplicate";
+/// The same where one of them is of a table.
+const NAMES_OF_A_TABLE: &str = "which would be ambiguous";
+/// What the engine says of a column that rows are sorted by, and that it does not find where they are grouped.
+const NO_SORTED_COLUMN: &str = "Column in ORDER BY must be in GROUP BY";
 
 fn says(error: &DataFusionError, texts: &[&str]) -> bool {
     let said = error.strip_backtrace();

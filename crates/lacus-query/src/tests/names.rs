@@ -74,6 +74,14 @@ async fn a_column_is_called_as_it_was_asked_for() {
             "2|messageId|userId|properties|order|_rescued|_received_at|_partition|_offset|revenue",
         ),
         ("select properties.revenue from track union all select 1", "revenue"),
+        ("select 1 as a, 2 as a, 3 as b", "a|a|b"),
+        ("select userId, userid, userId as x from track", "userId|userId|x"),
+        (
+            "select t.*, 1 as \"order\" from track t",
+            "messageId|userId|properties|order|_rescued|_received_at|_partition|_offset|order",
+        ),
+        ("select 1 as a, 2 as \"b#2\"", "a|b#2"),
+        ("select count(*) + 1 from track order by 1", "count(*) + 1"),
     ] {
         assert_eq!(names(sql).await, expected, "{sql}");
     }

@@ -99,7 +99,7 @@ async fn what_no_view_can_be_is_refused() {
         ("create view v as select nothing from people", "42703"),
         ("create view v as select * from nothing", "42P01"),
         ("create view v as select id from people where age > $1", "42P02"),
-        ("create view v as select id, name as id from people", "42702"),
+        ("create view v as select id, name as id from people", "42701"),
         ("create view v (a, a) as select id, name from people", "42701"),
         ("create view v (a, b) as select id from people", "42601"),
         ("create view nowhere.v as select 1 as a", "3F000"),

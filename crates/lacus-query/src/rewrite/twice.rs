@@ -1,0 +1,214 @@
+//! `SELECT 1 AS a, 2 AS a`: two columns of one name.
+//!
+//! The engine wants columns of different names. Where it has found two of one name, those that may be meant get names with their
+//! places, which the answer does not show: see [`crate::naming`].
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, JoinConstraint, Query, Select, SelectItem, SetExpr, SetQuantifier, Statement as Ast, TableAlias,
+    TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, visit_expressions,
+};
+
+use super::folded;
+use super::shared_columns::constraint_of;
+
+/// Gives columns without a name names of their own, and those whose name another one has.
+pub(crate) fn tell_columns_apart(statement: &mut Parsed) {
+    let Parsed::Statement(ast) = statement else { return };
+    let whole = Mentions::of(ast);
+    // The visitor never breaks off.
+    let _done: ControlFlow<()> = VisitMut::visit(ast.as_mut(), &mut Inside { whole });
+    match ast.as_mut() {
+        Ast::Query(query) => tell_apart(query, true, &|_| false),
+        Ast::Insert(insert) => insert.source.iter_mut().for_each(|query| tell_apart(query, true, &|_| false)),
+        _ => {}
+    }
+}
+
+/// Tells apart the columns of queries in `FROM` and `WITH` that nobody asks for, as in `SELECT count(*) FROM (SELECT x, x FROM t)`,
+/// or that are named behind the query, as in `(SELECT x, x FROM t) AS q(a, b)`.
+struct Inside {
+    whole: Mentions,
+}
+
+impl Inside {
+    fn tell_apart(&self, query: &mut Query, alias: Option<&TableAlias>) {
+        if alias.is_some_and(|alias| !alias.columns.is_empty()) {
+            tell_apart(query, true, &|_| false);
+        } else {
+            let inside = Mentions::of(query);
+            tell_apart(query, false, &|name| self.whole.is_asked_for(name, &inside));
+        }
+    }
+}
+
+impl VisitorMut for Inside {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for with in query.with.iter_mut().filter(|with| !with.recursive) {
+            with.cte_tables.iter_mut().for_each(|table| self.tell_apart(&mut table.query, Some(&table.alias)));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Derived { subquery, alias, .. } = table {
+            self.tell_apart(subquery, alias.as_ref());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The names that a part of a statement has in it.
+#[derive(Default)]
+struct Mentions {
+    words: HashMap<String, usize>,
+    wildcards: usize,
+    /// Whether joins share columns: those are named in no expression, or not at all.
+    has_shared: bool,
+}
+
+impl Mentions {
+    fn of(part: &impl Visit) -> Self {
+        let mut mentions = Self::default();
+        // The visitor never breaks off.
+        let _done: ControlFlow<()> = part.visit(&mut mentions);
+        mentions
+    }
+
+    /// Whether a column of this name may be meant outside of the part whose names these are.
+    fn is_asked_for(&self, name: &str, inside: &Self) -> bool {
+        let count = |mentions: &Self| mentions.words.get(name).copied().unwrap_or(0);
+        self.has_shared || self.wildcards > inside.wildcards || count(self) > count(inside)
+    }
+
+    fn see_joins(&mut self, table: &TableWithJoins) {
+        let mut constraints = table.joins.iter().filter_map(|join| constraint_of(&join.join_operator));
+        self.has_shared |=
+            constraints.any(|constraint| matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural));
+    }
+}
+
+impl Visitor for Mentions {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.wildcards += select.projection.iter().filter(|item| is_wildcard(item)).count();
+        select.from.iter().for_each(|table| self.see_joins(table));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = table {
+            self.see_joins(table_with_joins);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let words = match expr {
+            Expr::Identifier(word) => std::slice::from_ref(word),
+            Expr::CompoundIdentifier(words) => words.as_slice(),
+            _ => &[],
+        };
+        for word in words {
+            *self.words.entry(folded(word)).or_default() += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Tells apart all columns of a query, or those alone whose name another one has. Whoever asks for a column by its name does not know
+/// which one it is: such columns keep theirs.
+fn tell_apart(query: &mut Query, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
+    let Query { body, order_by, .. } = query;
+    let order_by = &*order_by;
+    tell_apart_in(body, all, &|name| is_asked_for(name) || has_word(order_by, name));
+}
+
+fn tell_apart_in(body: &mut SetExpr, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
+    match body {
+        SetExpr::Select(select) => tell_items_apart(select, all, is_asked_for),
+        SetExpr::Query(query) => tell_apart(query, all, is_asked_for),
+        SetExpr::SetOperation { left, right, set_quantifier, .. } => {
+            tell_apart_in(left, all, is_asked_for);
+            let is_by_name = matches!(
+                set_quantifier,
+                SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName
+            );
+            // The columns have the names of those on the left.
+            if !is_by_name {
+                tell_apart_in(right, all, &|_| false);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn tell_items_apart(select: &mut Select, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
+    let Select { projection, distinct, group_by, having, named_window, qualify, .. } = select;
+    let is_asked_for = |name: &str| {
+        is_asked_for(name)
+            || has_word(distinct, name)
+            || has_word(group_by, name)
+            || has_word(having, name)
+            || has_word(named_window, name)
+            || has_word(qualify, name)
+    };
+    let names: Vec<Option<String>> = projection.iter().map(name_of).collect();
+    // Of more than one, nobody knows which column of the answer is which.
+    let wildcards = projection.iter().filter(|item| is_wildcard(item)).count();
+    for (index, item) in projection.iter_mut().enumerate() {
+        let with_place = |name: &str| Ident::with_quote('"', format!("{name}#{}", index + 1));
+        let is_twice = names[index].is_some() && names[..index].contains(&names[index]);
+        match item {
+            SelectItem::UnnamedExpr(expr) if index > 0 && all => {
+                let alias = match &*expr {
+                    Expr::Identifier(word) => with_place(&folded(word)),
+                    other => with_place(&other.to_string()),
+                };
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+            SelectItem::UnnamedExpr(expr) => {
+                if let Some(name) = names[index].as_ref().filter(|name| is_twice && !is_asked_for(name)) {
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: with_place(name) };
+                }
+            }
+            SelectItem::ExprWithAlias { alias, .. } => {
+                let name = folded(alias);
+                if wildcards < 2 && (is_twice || wildcards == 1) && !is_asked_for(&name) {
+                    *alias = with_place(&name);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_wildcard(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+}
+
+/// What a column is called, if it is not called as what is computed.
+fn name_of(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(word)) | SelectItem::ExprWithAlias { alias: word, .. } => {
+            Some(folded(word))
+        }
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(words)) => words.last().map(folded),
+        _ => None,
+    }
+}
+
+/// Whether a part of a query has a name in it that stands alone.
+fn has_word(part: &impl Visit, name: &str) -> bool {
+    let found = visit_expressions(part, |expr| match expr {
+        Expr::Identifier(word) if folded(word) == name => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
