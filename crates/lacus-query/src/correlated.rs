@@ -185,8 +185,8 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
     })
 }
 
-/// `x IN (SELECT count(*) …)` within `OR`: a column that is of no table the engine takes twice, as that of the subquery and as that
-/// of the rows it is joined with (DataFusion 54.1, `decorrelate_predicate_subquery.rs`). Here it has a name of its own.
+/// `x IN (SELECT count(*) …)` within `OR`: a column that is of no table the engine takes twice, as that of the subquery and as
+/// that of the rows it is joined with (DataFusion 54.1, `decorrelate_predicate_subquery.rs`). Here it has a name of its own.
 fn with_own_name(expr: Expr, keys: &mut usize) -> Result<Expr> {
     let list = match expr {
         Expr::InSubquery(list) if is_of_no_table(&list.subquery) => list,

@@ -8,6 +8,7 @@ mod inner_names;
 mod intervals;
 mod lateral;
 mod likes;
+mod percentiles;
 mod quantified;
 mod redshift;
 mod refused;
@@ -158,7 +159,7 @@ impl VisitorMut for Meanings {
             {
                 *expr = changed;
             }
-            if let Some(reworded) = formats::reworded(expr) {
+            if let Some(reworded) = formats::reworded(expr).or_else(|| percentiles::at_place(expr)) {
                 *expr = reworded;
             }
             regexps::read(expr, self.dialect);

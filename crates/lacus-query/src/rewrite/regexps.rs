@@ -1,6 +1,6 @@
 //! Regular expressions as PostgreSQL reads them: `.` is any letter, also one that ends a line, and `regexp_replace` knows groups as
-//! `\1` and the whole match as `\&`. To the engine `$1` is a group, too. `substring(x FROM 'a(.)')` is the first group of a match, or
-//! all of it.
+//! `\1` and the whole match as `\&`. To the engine `$1` is a group, too. `substring(x FROM 'a(.)')` is the first group of a match,
+//! or all of it.
 
 use std::iter::Peekable;
 use std::str::Chars;

@@ -122,8 +122,8 @@ impl Visitor for Mentions {
     }
 }
 
-/// Tells apart all columns of a query, or those alone whose name another one has. Whoever asks for a column by its name does not know
-/// which one it is: such columns keep theirs.
+/// Tells apart all columns of a query, or those alone whose name another one has. Whoever asks for a column by its name does not
+/// know which one it is: such columns keep theirs.
 fn tell_apart(query: &mut Query, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
     let Query { body, order_by, .. } = query;
     let order_by = &*order_by;
