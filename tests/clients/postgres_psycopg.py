@@ -337,6 +337,20 @@ def settings(host, port):
         assert error.sqlstate == "22012", error
 
 
+def sessions(host, port):
+    with connect(host, port, options="-c application_name=one") as one, connect(host, port) as two:
+        pid = one.info.backend_pid
+        one.execute("SELECT %s::int", (7,))
+        about = "SELECT application_name, usename, query, query_start >= backend_start FROM pg_stat_activity WHERE pid = %s"
+        assert two.execute(about, (pid,)).fetchone() == ("one", "lacus", "SELECT $1::int", True)
+        assert two.execute("SELECT pg_terminate_backend(%s)", (pid,)).fetchone() == (True,)
+        error = refuses(psycopg.OperationalError, lambda: one.execute("SELECT 1"))
+        assert "terminating connection" in str(error) or one.closed, error
+        deadline = time.monotonic() + 10
+        while two.execute(about, (pid,)).fetchone() is not None:
+            assert time.monotonic() < deadline, "the session is still listed"
+
+
 def psycopg_2(host, port):
     connection = psycopg2.connect(host=host, port=port, user="lacus", dbname="lake")
     try:
@@ -368,7 +382,7 @@ def psycopg_2(host, port):
 def main():
     host, port = address()
     fill(host, port)
-    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, psycopg_2, stopping)
+    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, sessions, psycopg_2, stopping)
     for part in parts:
         part(host, port)
     print("psycopg 3 and 2 do what they do")

@@ -38,6 +38,7 @@ use tokio::sync::Semaphore;
 use trino_functions::{Semantics, install};
 use url::Url;
 
+use crate::activity::Sessions;
 use crate::allowance::OfAll;
 use crate::beside_distinct::SumsBesideDistinct;
 use crate::catalog::LakeCatalog;
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) altering: Option<(Arc<Lake>, Arc<dyn AlterTables>)>,
     /// The numbers of tables that Postgres clients know.
     pub(crate) oids: Arc<Oids>,
+    /// The sessions that others see.
+    pub(crate) sessions: Arc<Sessions>,
     /// What one statement may take, whoever asks.
     pub(crate) limits: OfAll,
     /// Whether no session may write.
@@ -140,7 +143,8 @@ impl Engine {
         let oids = Arc::new(Oids::default());
         let mut config = config(threads);
         fit_sorts(&mut config, settings.memory_max.as_usize());
-        let templates = Templates::new(&catalog, &oids, runtime, config).map_err(no_engine)?;
+        let sessions = Arc::new(Sessions::default());
+        let templates = Templates::new(&catalog, (&oids, &sessions), runtime, config).map_err(no_engine)?;
         let workers = Workers::start(threads)?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -149,6 +153,7 @@ impl Engine {
                 postgres: PostgresCompatibilityParser::new(),
                 altering,
                 oids,
+                sessions,
                 limits: OfAll::new(settings),
                 read_only: settings.read_only,
                 price: settings.price_per_tb,
@@ -231,11 +236,11 @@ struct Templates {
 impl Templates {
     fn new(
         catalog: &Arc<dyn CatalogProvider>,
-        oids: &Arc<Oids>,
+        told: (&Arc<Oids>, &Arc<Sessions>),
         runtime: Arc<RuntimeEnv>,
         config: SessionConfig,
     ) -> Result<Self, DataFusionError> {
-        let state = template(catalog, oids, runtime, config)?;
+        let state = template(catalog, told, runtime, config)?;
         let mut own = state.clone();
         own.register_expr_planner(Arc::new(Intervals))?;
         Ok(Self { own: install(own, Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
@@ -271,7 +276,7 @@ fn config(threads: usize) -> SessionConfig {
 
 fn template(
     catalog: &Arc<dyn CatalogProvider>,
-    oids: &Arc<Oids>,
+    (oids, sessions): (&Arc<Oids>, &Arc<Sessions>),
     runtime: Arc<RuntimeEnv>,
     config: SessionConfig,
 ) -> Result<SessionState, DataFusionError> {
@@ -281,7 +286,7 @@ fn template(
     let state = builder.with_physical_optimizer_rules(physical_optimizer_rules()).build();
     let context = SessionContext::new_with_state(state);
     context.register_catalog(CATALOG, Arc::clone(catalog));
-    postgres::install(&context, CATALOG, catalog, oids)?;
+    postgres::install(&context, CATALOG, catalog, oids, sessions)?;
     context.register_udf(version());
     series::register(&context);
     uuids::register(&context);

@@ -7,6 +7,7 @@
 //! written by `COPY` and `UNLOAD` alone ([`files`]), where the lake lets them. It knows the types that Postgres has, and no wire
 //! format.
 
+mod activity;
 mod adapt;
 mod allowance;
 mod alter;
@@ -77,6 +78,7 @@ mod yielding_joins;
 #[cfg(test)]
 mod tests;
 
+pub use activity::{Signal, Waiting};
 pub use answer::{Answer, QueryStats};
 pub use cursors::{CopyFormat, CopyKind, Execution, Preparation};
 pub use declared::Declared;

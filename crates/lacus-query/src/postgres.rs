@@ -4,6 +4,7 @@
 //! from a library, which also rewrites questions until the engine understands them; what is about the lake is ours, and tells
 //! the types that answers are sent with. Nothing here is for questions about events.
 
+mod activity;
 mod functions;
 mod information_schema;
 mod oids;
@@ -27,6 +28,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
 
+use self::activity::StatActivity;
 pub(crate) use self::functions::{Asking, of_session};
 pub(crate) use self::oids::Oids;
 use self::relations::Relations;
@@ -34,6 +36,7 @@ pub(crate) use self::relations::is_system;
 pub(crate) use self::rewrite::{asks_the_catalog_alone, rewrite};
 pub(crate) use self::tables::OWNER;
 pub use self::types::{postgres_type, type_modifier};
+use crate::activity::Sessions;
 
 /// The database with Postgres' own tables.
 pub(crate) const PG_CATALOG: &str = "pg_catalog";
@@ -49,6 +52,7 @@ pub(crate) fn install(
     name: &str,
     catalog: &Arc<dyn CatalogProvider>,
     oids: &Arc<Oids>,
+    sessions: &Arc<Sessions>,
 ) -> Result<()> {
     setup_pg_catalog(context, name, EmptyContextProvider).map_err(|error| *error)?;
     let library = |database| {
@@ -56,7 +60,9 @@ pub(crate) fn install(
         catalog.schema(database).ok_or_else(missing)
     };
     let of_standard = InformationSchemaProvider::new(Arc::clone(context.state().catalog_list()));
-    let pg_catalog = Described { what: What::PgCatalog, ..Described::new(catalog, name, oids, library(PG_CATALOG)?) };
+    let activity = Some(Arc::new(StatActivity::of(sessions)?));
+    let pg_catalog = Described::new(catalog, name, oids, library(PG_CATALOG)?);
+    let pg_catalog = Described { what: What::PgCatalog, activity, ..pg_catalog };
     let of_standard = Described::new(catalog, name, oids, Arc::new(of_standard));
     catalog.register_schema(PG_CATALOG, Arc::new(pg_catalog))?;
     catalog.register_schema(INFORMATION_SCHEMA, Arc::new(of_standard))?;
@@ -73,6 +79,8 @@ struct Described {
     oids: Arc<Oids>,
     /// Has the tables that are not ours.
     library: Arc<dyn SchemaProvider>,
+    /// The table of sessions, which is about no catalog.
+    activity: Option<Arc<StatActivity>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +92,8 @@ enum What {
 impl Described {
     fn new(catalog: &Arc<dyn CatalogProvider>, name: &str, oids: &Arc<Oids>, library: Arc<dyn SchemaProvider>) -> Self {
         let (catalog_name, oids) = (name.to_owned(), Arc::clone(oids));
-        Self { what: What::InformationSchema, catalog: Arc::downgrade(catalog), catalog_name, oids, library }
+        let (what, catalog) = (What::InformationSchema, Arc::downgrade(catalog));
+        Self { what, catalog, catalog_name, oids, library, activity: None }
     }
 
     /// The columns of a table of ours; none if it is not ours.
@@ -113,6 +122,9 @@ impl SchemaProvider for Described {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(activity) = self.activity.as_ref().filter(|_| name == activity::NAME) {
+            return Ok(Some(Arc::clone(activity) as _));
+        }
         if !self.names().any(|ours| ours == name) {
             return self.library.table(name).await;
         }

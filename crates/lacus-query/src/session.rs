@@ -4,11 +4,12 @@
 //! once more each time, and refused if its columns have changed since it was described.
 
 mod job;
+mod listing;
 mod planning;
 mod told;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -25,6 +26,7 @@ use self::job::{Begun, Job};
 use self::planning::with_nulls;
 pub(crate) use self::planning::{filled, plan, plan_parsed, prepared, with_types};
 use self::told::must_be_as_prepared;
+use crate::activity::Activity;
 use crate::allowance::Allowance;
 use crate::answer::{Answer, BATCHES_AHEAD, End, Running, StopOnDrop, crashed};
 use crate::cost::{self, Scans};
@@ -55,6 +57,8 @@ pub struct Session {
     cursors: Cursors,
     /// Stops the statement that writes, if one does.
     writing: Mutex<Option<watch::Sender<bool>>>,
+    /// What others see of it, if it is listed.
+    activity: OnceLock<Arc<Activity>>,
 }
 
 /// Who a session is for.
@@ -129,6 +133,7 @@ impl Session {
             block: Mutex::default(),
             cursors: Cursors::default(),
             writing: Mutex::default(),
+            activity: OnceLock::new(),
         };
         session.show_limits();
         session.begin();
@@ -583,7 +588,8 @@ impl Session {
     pub(crate) fn state_now(&self) -> SessionState {
         let mut state = self.shared.state(self.variables().dialect());
         let Client { user, backend, .. } = lock(&self.client).clone();
-        let asking = Asking { user, backend, variables: Arc::clone(&self.variables) };
+        let (variables, sessions) = (Arc::clone(&self.variables), Arc::clone(&self.shared.sessions));
+        let asking = Asking { user, backend, variables, sessions };
         of_session(&mut state, &asking, &self.shared.oids);
         if let Some(path) = self.path() {
             state.config_mut().options_mut().catalog.default_schema = together(&path);

@@ -154,6 +154,12 @@ impl Statement {
         self.wanted.put_around(question, self.dialect);
     }
 
+    /// The text that it was read from, with what stood beside it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.sql
+    }
+
     /// What it does, in Postgres' words: `SELECT`, `SET`, `BEGIN` …
     #[must_use]
     pub fn command(&self) -> &'static str {

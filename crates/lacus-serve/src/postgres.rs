@@ -117,6 +117,7 @@ async fn converse(
             }
         }
         () = cancel_when_client_leaves(watched, Arc::clone(&running)) => {}
+        () = end_after_termination(Arc::clone(&running)) => {}
         () = end_after_shutdown(shutdown, running) => {}
     }
 }
@@ -154,6 +155,12 @@ async fn end_after_shutdown(shutdown: CancellationToken, running: Arc<Running>) 
     shutdown.cancelled().await;
     // Whether it ended or not, time is up.
     let _ended = tokio::time::timeout(GRACE, running.idle()).await;
+}
+
+/// A session that another one ends has as long, also where nobody takes its answer.
+async fn end_after_termination(running: Arc<Running>) {
+    running.terminated().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 #[cfg(test)]

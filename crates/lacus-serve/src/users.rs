@@ -179,6 +179,11 @@ impl Users {
         }
     }
 
+    /// Where the time is taken from.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     fn keeps_md5(&self, name: &str) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(name).is_some_and(|(user, _)| user.md5)

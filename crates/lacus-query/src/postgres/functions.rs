@@ -21,6 +21,7 @@ use super::PG_CATALOG;
 use super::oids::Oids;
 use super::tables::OWNER;
 use super::types::{postgres_type, sql_name};
+use crate::activity::{Sessions, Signal};
 use crate::error::SqlError;
 use crate::variables::Variables;
 
@@ -33,6 +34,8 @@ pub(crate) struct Asking {
     pub(crate) backend: i32,
     /// The session's variables.
     pub(crate) variables: Arc<Mutex<Variables>>,
+    /// All sessions that are listed.
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 type Answer = Result<ColumnarValue>;
@@ -156,8 +159,9 @@ fn no_member() -> ScalarValue {
     ScalarValue::try_from(&DataType::Struct(fields.to_vec().into())).expect("a struct can be null")
 }
 
-/// Adds the functions whose answers depend on who asks.
+/// Adds the functions whose answers depend on who asks, and says who that is.
 pub(crate) fn of_session(state: &mut SessionState, asking: &Asking, oids: &Arc<Oids>) {
+    state.config_mut().set_extension(Arc::new(asking.clone()));
     let user = ScalarValue::Utf8(Some(asking.user.clone()));
     let backend = ScalarValue::Int32(Some(asking.backend));
     let fixed = [("session_user", user.clone()), ("current_user", user), ("pg_backend_pid", backend)];
@@ -172,6 +176,8 @@ pub(crate) fn of_session(state: &mut SessionState, asking: &Asking, oids: &Arc<O
         current_setting(asking),
         set_config(asking),
         pg_table_is_visible(asking, oids),
+        tell(asking, "pg_cancel_backend", Signal::Cancel),
+        tell(asking, "pg_terminate_backend", Signal::Terminate),
     ];
     for function in functions {
         add(state, function);
@@ -245,6 +251,21 @@ fn set_config(asking: &Asking) -> ScalarUDF {
 
 fn external(error: SqlError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
+}
+
+/// `pg_cancel_backend(pid)`, `pg_terminate_backend(pid)`: whether there was such a session to be told.
+fn tell(asking: &Asking, name: &'static str, signal: Signal) -> ScalarUDF {
+    let asking = asking.clone();
+    function(name, DataType::Boolean, Volatility::Volatile, move |arguments| {
+        let Some(backends) = arguments.first() else { return exec_err!("{name} wants the number of a session") };
+        let backends = int32(&backends.to_array(1)?)?;
+        let tell = |backend| asking.sessions.tell(backend, signal, &asking.user).map_err(external);
+        let mut told = Vec::with_capacity(backends.len());
+        for backend in backends.as_primitive::<Int32Type>() {
+            told.push(backend.map(tell).transpose()?);
+        }
+        in_form_of(&arguments[..1], Arc::new(BooleanArray::from(told)))
+    })
 }
 
 /// Whether a table is found without naming its database.

@@ -12,7 +12,7 @@ use super::types::storage;
 use super::{Columns, bools, ints, maybe_texts, smalls, texts};
 use crate::variables;
 
-/// The tables that are here.
+/// The tables that are here, and the one of sessions, which is beside.
 pub(super) const NAMES: [&str; 38] = [
     "pg_auth_members",
     "pg_authid",
@@ -63,7 +63,7 @@ const UTF8: i32 = 6;
 /// The number of the collation that texts have.
 const DEFAULT_COLLATION: i32 = 100;
 /// The number of the database: any, but always the same.
-const DATABASE_OID: i32 = 5;
+pub(super) const DATABASE_OID: i32 = 5;
 /// The number of the tablespace `pg_default`.
 const TABLESPACE_OID: i32 = 1663;
 
@@ -304,7 +304,7 @@ fn views(all: &Relations) -> Columns {
 }
 
 /// The tables without rows: their columns, each with its type.
-const EMPTY: [(&str, &str); 27] = [
+const EMPTY: [(&str, &str); 26] = [
     ("pg_auth_members", "oid:int4 roleid:int4 member:int4 grantor:int4 admin_option:bool"),
     ("pg_available_extensions", "name:text default_version:text installed_version:text comment:text"),
     (
@@ -359,13 +359,6 @@ const EMPTY: [(&str, &str); 27] = [
         "pg_sequences",
         "schemaname:text sequencename:text sequenceowner:text data_type:int4 start_value:int8 \
          min_value:int8 max_value:int8 increment_by:int8 cycle:bool cache_size:int8 last_value:int8",
-    ),
-    (
-        "pg_stat_activity",
-        "datid:int4 datname:text pid:int4 usesysid:int4 usename:text application_name:text \
-         client_addr:text client_port:int4 backend_start:timestamptz xact_start:timestamptz \
-         query_start:timestamptz state_change:timestamptz wait_event_type:text wait_event:text \
-         state:text query:text backend_type:text",
     ),
     (
         "pg_stat_all_tables",

@@ -1,9 +1,10 @@
-//! Stopping a query from outside: by the client's cancel request, or because the client is gone.
+//! Stopping a query from outside: by the client's cancel request, by another session, or because the client is gone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
+use lacus_query::Signal;
 use pgwire::api::RandomPidSecretKeyGenerator;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,8 @@ pub(crate) struct Running {
     now: Mutex<Option<CancellationToken>>,
     /// Queries that run, suspended ones too.
     count: watch::Sender<usize>,
+    /// Cancelled when another session ends this one.
+    terminated: CancellationToken,
 }
 
 /// A query that runs; until it is dropped.
@@ -33,7 +36,7 @@ impl Drop for Answering {
 
 impl Running {
     pub(crate) fn new() -> Self {
-        Self { now: Mutex::default(), count: watch::Sender::new(0) }
+        Self { now: Mutex::default(), count: watch::Sender::new(0), terminated: CancellationToken::new() }
     }
 
     /// What is answered from now on is what this token stops.
@@ -54,6 +57,19 @@ impl Running {
         if let Some(cancelled) = &*self.now() {
             cancelled.cancel();
         }
+    }
+
+    /// Does what another session says.
+    pub(crate) fn obey(&self, signal: Signal) {
+        if signal == Signal::Terminate {
+            self.terminated.cancel();
+        }
+        self.cancel();
+    }
+
+    /// Waits until another session ends this one.
+    pub(crate) async fn terminated(&self) {
+        self.terminated.cancelled().await;
     }
 
     fn now(&self) -> MutexGuard<'_, Option<CancellationToken>> {

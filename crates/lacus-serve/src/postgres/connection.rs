@@ -395,6 +395,7 @@ impl SimpleQueryHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         client.set_state(PgWireConnectionState::QueryInProgress);
+        self.session().asks(&query.query);
         self.end_portal(client, DEFAULT_NAME);
         let _answering = self.inner.running.answer(CancellationToken::new());
         let statements = self.session().parse(&query.query).map_err(|error| wire(&error))?;

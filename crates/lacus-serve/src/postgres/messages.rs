@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lacus_query::Waiting;
 use pgwire::api::{ClientInfo, PgWireConnectionState};
 use pgwire::error::PgWireError;
 use pgwire::messages::PgWireFrontendMessage;
+use pgwire::messages::response::TransactionStatus;
 use pgwire::tokio::server::{process_error, process_message};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,6 +17,7 @@ use tokio::time::timeout;
 use crate::postgres::arrivals::Arrived;
 use crate::postgres::connection::{Connection, Kept};
 use crate::postgres::door::Door;
+use crate::postgres::errors::fatal;
 use crate::postgres::incoming::read_message;
 use crate::postgres::socket::Wire;
 use crate::postgres::startup;
@@ -40,8 +43,14 @@ pub(crate) async fn converse(
     let Ok(begun) = timeout(STARTUP_MAX, startup::begin(socket, &connection, door)).await else { return Ok(()) };
     let Some((mut socket, _place)) = begun? else { return Ok(()) };
     let connection = Arc::new(connection);
+    let running = connection.running();
     loop {
-        let message = match read_message(socket.get_mut()).await {
+        let read = tokio::select! {
+            biased;
+            () = running.terminated() => return process_error(&mut socket, terminated(), true).await,
+            read = read_message(socket.get_mut()) => read,
+        };
+        let message = match read {
             Ok(None | Some(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
             Ok(Some(message)) => message,
             Err(PgWireError::IoError(error)) => return Err(error),
@@ -67,12 +76,38 @@ async fn answer(
     }
     let is_copied = matches!(socket.state(), PgWireConnectionState::CopyInProgress(true));
     let is_extended = message.is_extended_query() || is_copied;
+    let ends_turn = ends_turn(&message);
     let handler = || Arc::clone(connection);
     let answered = process_message(message, socket, handler(), handler(), handler(), handler(), handler()).await;
-    let Err(error) = answered else { return Ok(ControlFlow::Continue(())) };
-    let is_over = matches!(&error, PgWireError::UserError(info) if info.is_fatal());
-    process_error(socket, error, is_extended).await?;
+    let mut is_over = false;
+    if let Err(error) = answered {
+        is_over = matches!(&error, PgWireError::UserError(info) if info.is_fatal());
+        process_error(socket, error, is_extended).await?;
+    }
+    if ends_turn && !matches!(socket.state(), PgWireConnectionState::CopyInProgress(_)) {
+        connection.session().waits(waiting(socket.transaction_status()));
+    }
     Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+}
+
+/// Whether a client waits for no more after the answer to this.
+fn ends_turn(message: &PgWireFrontendMessage) -> bool {
+    use PgWireFrontendMessage::{CopyDone, CopyFail, Query, Sync};
+    matches!(message, Query(_) | Sync(_) | CopyDone(_) | CopyFail(_))
+}
+
+/// How a session waits whose transaction has this status.
+fn waiting(status: TransactionStatus) -> Waiting {
+    match status {
+        TransactionStatus::Idle => Waiting::Idle,
+        TransactionStatus::Transaction => Waiting::InBlock,
+        TransactionStatus::Error => Waiting::InFailedBlock,
+    }
+}
+
+/// What a client is told whose session another one ends.
+fn terminated() -> PgWireError {
+    fatal("57P01", "terminating connection due to administrator command", None)
 }
 
 /// Whether a client may send this while rows are asked for. What has nothing to say then is passed over.

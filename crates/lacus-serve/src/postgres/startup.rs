@@ -146,7 +146,9 @@ impl Connection {
         self.session().set_client(user, pid, users.limits_of(user));
         apply(self.session(), client.metadata())?;
         self.session().begin();
-        self.cancels().add((pid, key.to_bytes()), &self.running());
+        let running = self.running();
+        self.cancels().add((pid, key.to_bytes()), &running);
+        self.session().announce(client.socket_addr(), users.clock(), move |signal| running.obey(signal));
         client.set_pid_and_secret_key(pid, key);
         finish_authentication(client, &Told(self.newly_reported())).await
     }

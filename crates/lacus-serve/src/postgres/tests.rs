@@ -1,5 +1,6 @@
 //! A real client over a real socket.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, pin_mut};
@@ -236,6 +237,97 @@ async fn a_cancel_request_stops_the_query() {
     while let Err(error) = client.simple_query("select 1").await {
         assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
         assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
+
+/// Asks until this is the answer.
+async fn until(client: &Client, sql: &str, expected: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = ask(client, sql).await;
+        if answer == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{sql}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_a_user_see_and_stop_each_other() {
+    let server = TestServer::start().await;
+    let one = Arc::new(connect_to(&server, "dbname=lake application_name=one").await.unwrap());
+    let two = connect(&server).await;
+    let pid = ask(&one, "select pg_backend_pid()").await;
+    let state = format!("select state, query from pg_stat_activity where pid = {pid}");
+    let mut busy = tokio::spawn({
+        let one = Arc::clone(&one);
+        async move { one.simple_query(ENDLESS).await }
+    });
+    until(&two, &state, &format!("active|{ENDLESS}")).await;
+    let about = "select usename, application_name, client_addr, datname, backend_type, xact_start = query_start,
+                 backend_start <= query_start from pg_stat_activity where";
+    assert_eq!(ask(&two, &format!("{about} pid = {pid}")).await, "lacus|one|127.0.0.1|lake|client backend|t|t");
+    let stopped = loop {
+        // The first one may come before the query has begun.
+        assert_eq!(ask(&two, &format!("select pg_cancel_backend({pid})")).await, "t");
+        if let Ok(stopped) = tokio::time::timeout(Duration::from_millis(100), &mut busy).await {
+            break stopped.unwrap();
+        }
+    };
+    assert_eq!(stopped.err().unwrap().code(), Some(&SqlState::QUERY_CANCELED));
+    until(&two, &state, &format!("idle|{ENDLESS}")).await;
+    ask(&one, "begin").await;
+    until(&two, &state, "idle in transaction|begin").await;
+    refused(&one, "select nope").await;
+    until(&two, &state, "idle in transaction (aborted)|select nope").await;
+    ask(&one, "rollback").await;
+    one.query("select 'by the protocol'", &[]).await.unwrap();
+    until(&two, &state, "idle|select 'by the protocol'").await;
+    // As Superset asks.
+    let terminate = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid='{pid}'");
+    assert_eq!(ask(&two, &terminate).await, "t");
+    until(&two, "select count(*) from pg_stat_activity", "1").await;
+    assert_eq!(ask(&two, &format!("select pg_terminate_backend({pid})")).await, "f", "it is gone");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !one.is_closed() {
+        assert!(Instant::now() < deadline, "the connection is still open");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_user_does_is_nobodys_business() {
+    let server = TestServer::start().await;
+    let one = connect_to(&server, "dbname=lake application_name=one").await.unwrap();
+    let ada = connect_to(&server, "user=ada dbname=lake").await.unwrap();
+    let pid = ask(&one, "select pg_backend_pid()").await;
+    let all = format!("select usename, application_name, state, query, client_addr, client_port, backend_start,
+                       query_start, state_change, xact_start from pg_stat_activity where pid = {pid}");
+    assert_eq!(ask(&ada, &all).await, "lacus|one|-|<insufficient privilege>|-|-|-|-|-|-");
+    ask(&one, "create view everything as select * from pg_catalog.pg_stat_activity").await;
+    assert_eq!(
+        ask(&ada, "select distinct query, state from everything").await,
+        "<insufficient privilege>|-",
+        "a view does not see more"
+    );
+    for function in ["pg_cancel_backend", "pg_terminate_backend"] {
+        let error = refused(&ada, &format!("select {function}({pid})")).await;
+        assert_eq!((error.code(), error.hint()), (&SqlState::INSUFFICIENT_PRIVILEGE, Some("connect as that user")));
+        assert_eq!(ask(&ada, &format!("select {function}(1), {function}(null)")).await, "f|-");
+    }
+    assert_eq!(ask(&one, "select 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_may_stop_itself() {
+    let server = TestServer::start().await;
+    let client = connect(&server).await;
+    let error = refused(&client, "select pg_terminate_backend(pg_backend_pid())").await;
+    assert_eq!(*error.code(), SqlState::QUERY_CANCELED);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !client.is_closed() {
+        assert!(Instant::now() < deadline, "the connection is still open");
+        tokio::task::yield_now().await;
     }
 }
 

@@ -116,6 +116,7 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        self.session().asks(&message.query);
         self.must_have_room(message.name.as_deref()).map_err(|error| wire(&error))?;
         let statement = StoredStatement::parse(client, &message, self.query_parser()).await?;
         match message.name {
@@ -273,6 +274,7 @@ impl Connection {
             client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
             return Ok(());
         };
+        self.session().asks(prepared.statement().text());
         let state = portal.state();
         let mut state = state.lock().await;
         if matches!(*state, PortalExecutionState::Initial) {
