@@ -337,6 +337,17 @@ def settings(host, port):
         assert error.sqlstate == "22012", error
 
 
+def searched(host, port):
+    with connect(host, port, options="-c search_path=shop") as connection:
+        connection.execute("CREATE TABLE searched (n bigint)")
+        with connection.cursor() as cursor:
+            with cursor.copy("COPY searched FROM STDIN") as copy:
+                copy.write_row((1,))
+            cursor.executemany("INSERT INTO searched VALUES (%s)", [(2,), (3,)])
+        assert connection.execute("SELECT sum(n) FROM shop.searched").fetchone() == (6,)
+        connection.execute("DROP TABLE searched")
+
+
 def sessions(host, port):
     with connect(host, port, options="-c application_name=one") as one, connect(host, port) as two:
         pid = one.info.backend_pid
@@ -382,7 +393,7 @@ def psycopg_2(host, port):
 def main():
     host, port = address()
     fill(host, port)
-    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, sessions, psycopg_2, stopping)
+    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, searched, sessions, psycopg_2, stopping)
     for part in parts:
         part(host, port)
     print("psycopg 3 and 2 do what they do")

@@ -13,6 +13,9 @@ impl Session {
     /// no table has (yet), and of questions about all tables.
     #[must_use]
     pub fn streams_of(&self, statement: &Statement) -> Option<BTreeSet<StreamName>> {
+        if let Some(query) = self.query_of_view(statement) {
+            return self.streams_of(&query);
+        }
         let Some(parsed) = statement.question().filter(|_| statement.reads()) else { return Some(BTreeSet::new()) };
         let references = self.state_now().resolve_table_references(parsed).ok()?;
         references.iter().map(|reference| self.stream_of(reference)).collect()

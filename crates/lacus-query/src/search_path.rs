@@ -1,8 +1,8 @@
 //! Tables that are named without their database: `SET search_path = web`, and then `SELECT * FROM tracks`.
 //!
 //! A question looks for such a table in the databases of `search_path`, one after the other, and at last in `main`. To the engine
-//! they are one database, whose name none of the lake's can have. A statement that writes takes such a name for that of a table in
-//! `main`, and is refused where a question would find another one by it: nothing is written or dropped by chance.
+//! they are one database, whose name none of the lake's can have. A statement that writes means the same table by such a name. It
+//! looks once: from then on it says the database, too, whatever comes and goes meanwhile. What it makes comes into the first one.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::Result;
 use datafusion::logical_expr::TableType;
-use datafusion::sql::parser::Statement as Parsed;
-use lacus_core::MAIN_DATABASE;
+use lacus_core::{MAIN_DATABASE, TableName};
 
 use crate::error::SqlError;
 use crate::session::Session;
 use crate::stated_name::StatedName;
+use crate::statement::Statement;
 
 /// What the name of several databases as one begins with.
 const MARK: &str = "search_path:";
@@ -76,37 +76,58 @@ impl Session {
 
     /// The database in which a question finds a table that it names without one.
     pub(crate) fn database_of(&self, table: &str) -> String {
-        let has_it = |name: &String| self.catalog().schema(name).is_some_and(|database| database.table_exist(table));
-        let found = self.path().and_then(|path| path.into_iter().find(has_it));
+        let found = self.path().and_then(|path| path.into_iter().find(|database| self.has(database, table)));
         found.unwrap_or_else(|| MAIN_DATABASE.to_owned())
     }
 
-    /// Refuses a name in a statement that writes, if a question would find another table by it.
-    pub(crate) fn must_mean_main(&self, name: &StatedName) -> Result<(), SqlError> {
-        name.without_database().map_or(Ok(()), |table| self.must_be_in_main(table))
+    /// The table or view that a statement that writes means by a name: the one that a question finds by it.
+    pub(crate) fn meant(&self, name: &StatedName) -> Result<TableName, SqlError> {
+        Ok(self.found(name)?.meant_in(self.lake()?))
     }
 
-    /// The same for all names in a statement that writes, or in the part of it that reads.
-    pub(crate) fn must_all_mean_main(&self, parsed: &Parsed) -> Result<(), SqlError> {
-        if self.path().is_none() {
-            return Ok(());
-        }
+    /// The same name with the database in which a question finds it.
+    pub(crate) fn found(&self, name: &StatedName) -> Result<StatedName, SqlError> {
+        name.or_in(|table| self.database_of(table))
+    }
+
+    /// What a table or view is called that a statement makes: without a database it comes into the first one of `search_path`.
+    pub(crate) fn meant_new(&self, name: &StatedName) -> Result<TableName, SqlError> {
+        let first = || self.path().and_then(|path| path.into_iter().next()).unwrap_or_else(|| MAIN_DATABASE.to_owned());
+        Ok(name.or_in(|_| first())?.meant_in(self.lake()?))
+    }
+
+    /// The database of all tables that a view's query names without one: whoever reads the view looks for them there alone.
+    ///
+    /// # Errors
+    /// `0A000` if they are of more than one.
+    pub(crate) fn home_of(&self, query: &Statement) -> Result<String, SqlError> {
+        let (Some(path), Some(question)) = (self.path(), query.question()) else { return Ok(MAIN_DATABASE.to_owned()) };
+        let mut home: Option<(String, String)> = None;
         // What has no names that can be told has no plan either.
-        let references = self.state_now().resolve_table_references(parsed).unwrap_or_default();
-        let mut alone = references.iter().filter(|reference| reference.schema().is_none());
-        alone.try_for_each(|reference| self.must_be_in_main(reference.table()))
+        for reference in self.state_now().resolve_table_references(question).unwrap_or_default() {
+            let table = reference.table();
+            // What is nowhere is a function, or an error that planning finds.
+            let found = path.iter().find(|database| self.has(database, table));
+            let Some(database) = found.filter(|_| reference.schema().is_none()) else { continue };
+            if let Some((other, first)) = home.as_ref().filter(|(_, first)| first != database) {
+                return Err(two_homes((first, other), (database, table)));
+            }
+            home = Some((table.to_owned(), database.clone()));
+        }
+        let home = home.map_or_else(|| MAIN_DATABASE.to_owned(), |(_, database)| database);
+        Ok(self.lake()?.stands_for(&home).unwrap_or(home))
     }
 
-    fn must_be_in_main(&self, table: &str) -> Result<(), SqlError> {
-        let database = self.database_of(table);
-        if database == MAIN_DATABASE {
-            return Ok(());
-        }
-        let message = format!(
-            "\"{table}\" is that of database \"{database}\" by search_path, but a statement that writes takes it for that \
-             of \"{MAIN_DATABASE}\""
-        );
-        let hint = format!("write {database}.{table} or {MAIN_DATABASE}.{table}");
-        Err(SqlError::invalid("0A000", message).with_hint(hint))
+    fn has(&self, database: &str, table: &str) -> bool {
+        self.catalog().schema(database).is_some_and(|database| database.table_exist(table))
     }
+}
+
+fn two_homes((database, table): (&str, &str), (other_database, other_table): (&str, &str)) -> SqlError {
+    let message = format!(
+        "by search_path \"{table}\" is in database \"{database}\" and \"{other_table}\" in \"{other_database}\", but a \
+         view looks for all names without a database in one"
+    );
+    let hint = format!("write {database}.{table} and {other_database}.{other_table}");
+    SqlError::invalid("0A000", message).with_hint(hint)
 }

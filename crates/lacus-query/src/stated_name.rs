@@ -1,7 +1,8 @@
 //! The names of tables and views in statements that write, and what they mean.
 //!
-//! A schema may be another name of a database (`CREATE EXTERNAL SCHEMA`). What a statement says is a [`StatedName`], and the only
-//! way from it to a table of the lake is [`StatedName::meant_in`], which looks through such names: no statement can forget to.
+//! A schema may be another name of a database (`CREATE EXTERNAL SCHEMA`), and a database may have to be found by `search_path`. What
+//! a statement says is a [`StatedName`], and the only way from it to a table of the lake is [`StatedName::meant_in`], by way of the
+//! session (see [`search_path`](crate::search_path)): no statement can forget to look through such names.
 
 use std::fmt;
 
@@ -49,9 +50,17 @@ impl StatedName {
         lake.meant(&self.name)
     }
 
-    /// The name, if it stands there without its database.
-    pub(crate) fn without_database(&self) -> Option<&str> {
-        (!self.has_database).then(|| self.name.table())
+    /// The name in the database that this says for it, if it stands there without one.
+    ///
+    /// # Errors
+    /// If no table can be there.
+    pub(crate) fn or_in(&self, database: impl FnOnce(&str) -> String) -> Result<Self, SqlError> {
+        if self.has_database {
+            return Ok(self.clone());
+        }
+        let table = self.name.table();
+        let name = TableName::new(&format!("{}.{table}", database(table)))?;
+        Ok(Self { name, has_database: true })
     }
 }
 

@@ -273,10 +273,11 @@ impl Statement {
         self.dialect
     }
 
-    /// Whether its answer may come from tables of the lake.
+    /// Whether its answer, or the columns of the view that it makes, may come from tables of the lake.
     #[must_use]
     pub fn reads(&self) -> bool {
-        self.question().is_some() && !self.is_catalog_question
+        let reads = self.question().is_some() && !self.is_catalog_question;
+        reads || matches!(self.kind, StatementKind::CreateView(_))
     }
 
     /// The statement with names as the tables spell them; nothing if it has none to replace.

@@ -346,9 +346,10 @@ impl Session {
         limits: &mut Limits,
     ) -> Result<Answer, SqlError> {
         let inputs = Arc::new(inputs);
+        let name = self.meant(&load.table)?;
         let mut tries = 1;
         loop {
-            match self.load_once(load, &inputs, limits).await {
+            match self.load_once(load, &name, &inputs, limits).await {
                 Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
                 loaded => return Ok(Answer::wrote("COPY", loaded?)),
             }
@@ -382,18 +383,22 @@ impl Session {
         Ok(listed)
     }
 
-    async fn load_once(&self, load: &Load, inputs: &Arc<Vec<Input>>, limits: &mut Limits) -> Result<u64, SqlError> {
-        self.must_mean_main(&load.table)?;
-        let name = load.table.meant_in(self.lake()?);
-        let table = table_to_write(self.shared(), &name)?;
+    async fn load_once(
+        &self,
+        load: &Load,
+        name: &TableName,
+        inputs: &Arc<Vec<Input>>,
+        limits: &mut Limits,
+    ) -> Result<u64, SqlError> {
+        let table = table_to_write(self.shared(), name)?;
         if let Some((_, altering)) = &self.shared().altering
             && table.is_delivered()
         {
             // Columns of rows that come must be committed.
-            limits.within(altering.flush(&name)).await??;
+            limits.within(altering.flush(name)).await??;
         }
         let state = table.state();
-        let columns = columns_of(load, &name, &table, &state)?;
+        let columns = columns_of(load, name, &table, &state)?;
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
         let (end, mut ended) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));

@@ -159,16 +159,18 @@ impl Session {
             return Ok(None);
         }
         self.must_be_allowed("COPY")?;
-        self.must_mean_main(&load.table)?;
-        let name = load.table.meant_in(self.lake()?);
+        // The rows are for this table, whatever comes while they do.
+        let mut load = Load::clone(load);
+        load.table = self.found(&load.table)?;
+        let name = self.meant(&load.table)?;
         let table = table_to_write(self.shared(), &name)?;
-        let columns = columns_of(load, &name, &table, &table.state())?;
+        let columns = columns_of(&load, &name, &table, &table.state())?;
         if matches!(load.form, Form::Binary) {
             columns.must_be_decoded(decode)?;
         }
         let file = spawn_blocking(tempfile::tempfile).await.map_err(io::Error::other).flatten().map_err(unwritten)?;
         Ok(Some(CopyIn {
-            load: Load::clone(load),
+            load,
             columns: columns.places.len(),
             decode,
             lake: Arc::clone(self.lake()?),

@@ -84,6 +84,9 @@ async fn a_statement_tells_which_streams_it_is_about() {
         ("explain select * from clicks", Some("clicks")),
         ("select * from clicks, nothing", None),
         ("select * from information_schema.tables", None),
+        ("create view v as select * from clicks", Some("clicks")),
+        ("create or replace view v (a) as select 1", Some("")),
+        ("create view v as select * from nothing", None),
     ] {
         assert_eq!(streams(sql).as_deref(), expected, "{sql}");
     }
@@ -150,29 +153,54 @@ async fn a_search_path_says_where_questions_find_tables() {
 }
 
 #[tokio::test]
-async fn a_statement_that_writes_does_not_guess_which_table_is_meant() {
+async fn a_statement_that_writes_means_the_table_that_a_question_finds() {
     let lake = two_databases().await;
-    lake.add("web.clicks", r#"{"n":1}"#).await;
     let session = lake.session();
-    session.set_variable("search_path", "web").unwrap();
-    for sql in [
-        "insert into clicks (n) values (3)",
-        "update clicks set n = 3",
-        "delete from clicks",
-        "drop table clicks",
-        "create table clicks (n bigint)",
-        "create table copied as select * from clicks",
-        "alter table clicks add column x int",
-        "create view clicks as select 1 as n",
-        "create view seen as select * from clicks",
-        "drop view clicks",
-    ] {
-        let error = session.query(sql, &[]).await.err().unwrap_or_else(|| panic!("{sql}: it was done"));
-        assert_eq!((error.sqlstate(), error.hint()), ("0A000", Some("write web.clicks or main.clicks")), "{sql}");
+    for sql in ["create schema shop", "create table both (n bigint)", "insert into both values (1000)"] {
+        ask(&session, sql).await;
     }
-    ask(&session, "create table made (n bigint)").await;
-    ask(&session, "insert into made select n from main.clicks").await;
-    assert_eq!(ask(&session, "select n from main.made").await, "1", "no other table is called so");
+    session.set_variable("search_path", "shop").unwrap();
+    for sql in [
+        "create table both (n bigint)",
+        "insert into both values (1), (2), (3)",
+        "insert into both select n + 10 from both",
+        "update both set n = both.n + 100 where both.n in (select n from both where n < 10)",
+        "delete from both where n = 11",
+        "merge into both using (select 12 as n) as s on both.n = s.n when matched then update set n = 0",
+        "alter table both add column x int",
+        "create table copied as select n from both",
+        "insert into copied with both as (select 7 as n) select n from both",
+        "create view seen as select n from both where n > 100",
+        "create view mixed as select count(*) as c from both, main.clicks, generate_series(1, 2)",
+    ] {
+        ask(&session, sql).await;
+    }
+    let prepared = session.parse("insert into copied values ($1)").unwrap().remove(0);
+    assert_eq!(session.prepare(prepared).await.unwrap().parameters().len(), 1);
+    let error = session.query("create view wrong as select 1 as a from both, clicks", &[]).await.err().unwrap();
+    assert_eq!((error.sqlstate(), error.hint()), ("0A000", Some("write shop.both and main.clicks")));
+    session.set_variable("search_path", "main").unwrap();
+    for (sql, expected) in [
+        ("select n from shop.both order by n", "0\n13\n101\n102\n103"),
+        ("select n from both", "1000"),
+        ("select count(*), min(n) from shop.copied", "6|0"),
+        ("select count(*) from shop.seen", "3"),
+        ("select c from shop.mixed", "10"),
+        ("select count(*) from both where n in (select n from shop.seen)", "0"),
+    ] {
+        assert_eq!(ask(&session, sql).await, expected, "{sql}");
+    }
+    session.set_variable("search_path", "shop").unwrap();
+    for sql in ["insert overwrite copied select 9", "drop view seen", "drop view mixed", "drop table both"] {
+        ask(&session, sql).await;
+    }
+    ask(&session, "insert into both values (1001)").await;
+    assert_eq!(ask(&session, "select sum(n) from main.both").await, "2001", "no other table is called so any more");
+    assert_eq!(ask(&session, "select n from shop.copied").await, "9");
+    for sql in ["alter table nothing add column x int", "drop table nothing", "delete from nothing"] {
+        let error = session.query(sql, &[]).await.err().unwrap_or_else(|| panic!("{sql}: it was done"));
+        assert_eq!(error.sqlstate(), "42P01", "{sql}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::answer::Answer;
 use crate::error::{SqlError, explain};
 use crate::session::Session;
 use crate::stated_name::{StatedName, new_name};
-use crate::statement::{Statement, tokens};
+use crate::statement::{Statement, StatementKind, tokens};
 
 /// `CREATE VIEW`, without its query: that is text.
 #[derive(Debug, Clone)]
@@ -85,10 +85,9 @@ impl Session {
     /// Makes a view of the statement's query.
     pub(crate) async fn create_view(&self, statement: &Statement, view: &CreateView) -> Result<Answer, SqlError> {
         self.must_be_allowed("CREATE VIEW")?;
-        self.must_mean_main(&view.name)?;
         let lake = self.lake()?;
         let done = Ok(Answer::done("CREATE VIEW"));
-        let name = view.name.meant_in(lake);
+        let name = self.meant_new(&view.name)?;
         if view.unless_there && lake.view(&name).is_some() {
             return done;
         }
@@ -100,18 +99,19 @@ impl Session {
             let position = error.position().map(|position| before + position);
             error.with_position(position)
         };
-        for question in self.parse(&sql).map_err(placed)?.iter().filter_map(Statement::question) {
-            self.must_all_mean_main(question)?;
-        }
-        let columns = view.named(&self.columns_of(&sql, statement).await.map_err(placed)?)?;
+        // More than one is told when it is planned.
+        let home = match self.parse(&sql).map_err(placed)?.first() {
+            Some(query) => self.home_of(query)?,
+            None => MAIN_DATABASE.to_owned(),
+        };
+        let columns = view.named(&self.columns_of(&sql, statement, &home).await.map_err(placed)?)?;
         must_differ(&columns)?;
-        let database = lake.databases().await?.contains_key(name.database());
-        if !database {
+        if !lake.databases().await?.contains_key(name.database()) {
             let missing = format!("there is no database \"{}\"", name.database());
             return Err(SqlError::new(Kind::NotFound, "3F000", missing));
         }
         let dialect = name_of(statement.dialect());
-        let new = SqlView { name, sql, dialect, database: MAIN_DATABASE.to_owned(), columns };
+        let new = SqlView { name, sql, dialect, database: home, columns };
         let new = lake.view_of(new)?;
         if view.or_replace {
             lake.create_or_replace_view(new).await?;
@@ -126,8 +126,7 @@ impl Session {
         self.must_be_allowed("DROP VIEW")?;
         let lake = self.lake()?;
         for name in &views.names {
-            self.must_mean_main(name)?;
-            let name = name.meant_in(lake);
+            let name = self.meant(name)?;
             match lake.drop_view(&name).await {
                 Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
                 Err(_) if !views.if_there => {
@@ -141,10 +140,18 @@ impl Session {
         Ok(Answer::done("DROP VIEW"))
     }
 
+    /// The query that a statement makes a view of. None if it makes none, or it can't be read.
+    pub(crate) fn query_of_view(&self, statement: &Statement) -> Option<Statement> {
+        let StatementKind::CreateView(_) = &statement.kind else { return None };
+        let query = query_of(statement).ok()?;
+        self.parse(&statement.sql[query]).ok()?.into_iter().next()
+    }
+
     /// The columns of a view's query, planned on the engine's threads.
-    async fn columns_of(&self, sql: &str, statement: &Statement) -> Result<SchemaRef, SqlError> {
+    async fn columns_of(&self, sql: &str, statement: &Statement, home: &str) -> Result<SchemaRef, SqlError> {
         let (shared, sql, dialect) = (Arc::clone(self.shared()), sql.to_owned(), statement.dialect());
-        let planned = async move { Planned::new(&shared, dialect, &sql, MAIN_DATABASE).await };
+        let home = home.to_owned();
+        let planned = async move { Planned::new(&shared, dialect, &sql, &home).await };
         Ok(aside(self.shared(), planned).await??.columns)
     }
 }

@@ -21,12 +21,11 @@ use super::assignments::one_by_one;
 use super::casts::{cast_choices, cast_columns, cluster, in_place, is_bytes, misfit};
 use super::create::Creation;
 use super::overwrite::{Fixed, add_to_rows, add_to_values, replaced, take_fixed, values_of};
-use super::questions::{Columns, question, target_name};
+use super::questions::{Columns, question};
 use crate::error::{SqlError, explain};
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
 use crate::rewrite::{call, keep_digits};
 use crate::session::{plan_parsed, prepared, with_types};
-use crate::stated_name::StatedName;
 use crate::statement::Statement;
 use crate::uuids::TO_UUID;
 use crate::views::{as_one, see};
@@ -86,7 +85,7 @@ pub(super) fn lake(shared: &Shared) -> Result<&Arc<Lake>, SqlError> {
     lake.ok_or_else(|| SqlError::invalid("0A000", "nothing can be written here"))
 }
 
-/// Plans the question of a statement.
+/// Plans the question of a statement that writes to the table of this name.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -95,8 +94,9 @@ pub(super) async fn plan(
     state: &SessionState,
     statement: &Statement,
     write: &Write,
+    name: &TableName,
 ) -> Result<Planned, SqlError> {
-    let planned = as_one(Box::pin(async { Ok(plan_alone(shared, state, statement, write).await) })).await;
+    let planned = as_one(Box::pin(async { Ok(plan_alone(shared, state, statement, write, name).await) })).await;
     planned.map_err(|error| explain(error, &statement.sql, shared))?
 }
 
@@ -105,6 +105,7 @@ async fn plan_alone(
     state: &SessionState,
     statement: &Statement,
     write: &Write,
+    name: &TableName,
 ) -> Result<Planned, SqlError> {
     let explained = |error: DataFusionError| explain(error, &statement.sql, shared);
     let Some(question) = write.question() else {
@@ -113,15 +114,14 @@ async fn plan_alone(
     let parsed = prepared(state, statement, question).await.map_err(explained)?;
     if let Write::CreateTableAs(creation, _) = write {
         let plan = plan_parsed(state, parsed).await.and_then(|plan| with_types(state, plan)).map_err(explained)?;
-        let name = creation.name.meant_in(lake(shared)?);
-        return create(plan, creation, &name, statement).map_err(explained)?;
+        return create(plan, creation, name, statement).map_err(explained)?;
     }
     let Parsed::Statement(ast) = parsed else {
         return Err(SqlError::new(Kind::Internal, "XX000", "this statement changes no rows"));
     };
     match *ast {
-        Ast::Insert(insert) => self::insert(shared, state, insert, explained).await,
-        ast => change(shared, state, ast, explained).await,
+        Ast::Insert(insert) => self::insert(shared, state, insert, name, explained).await,
+        ast => change(shared, state, ast, name, explained).await,
     }
 }
 
@@ -155,17 +155,14 @@ async fn insert(
     shared: &Shared,
     state: &SessionState,
     mut insert: Insert,
+    name: &TableName,
     explained: impl Fn(DataFusionError) -> SqlError,
 ) -> Result<Planned, SqlError> {
     must_be_plain(&insert)?;
-    let TableObject::TableName(name) = &insert.table else {
-        return Err(SqlError::invalid("42809", format!("\"{}\" is no table", insert.table)));
-    };
-    let name = StatedName::of(name)?.meant_in(lake(shared)?);
-    let table = table_to_write(shared, &name)?;
+    let table = table_to_write(shared, name)?;
     let partition = partition_of(shared, &table)?;
     let now = if insert.overwrite { committed(&table) } else { table.state() };
-    let columns = columns_of(&name, &table, &now);
+    let columns = columns_of(name, &table, &now);
     let fixed = take_fixed(&mut insert, &columns)?;
     let mut places = named_places(&insert, &columns, &fixed)?;
     must_match(&insert, places.len())?;
@@ -186,7 +183,7 @@ async fn insert(
         let rows = add_to_rows(rows, &values).map_err(&explained)?;
         places.extend(fixed.iter().map(|fixed| fixed.place));
         let rows = in_place(rows, &places, &now.arrow_schema).map_err(&explained)?;
-        let rows = cast_columns(rows, 0, &name, &now.arrow_schema).map_err(&explained)??;
+        let rows = cast_columns(rows, 0, name, &now.arrow_schema).map_err(&explained)??;
         let plan = cluster(rows, &partition).map_err(&explained)?;
         return Ok(Planned { plan, gone, into: Into::Old { table, state: now, shape: Shape::Added } });
     }
@@ -218,7 +215,7 @@ async fn insert(
     // Under the casts to the table's columns are the rows as they were asked for.
     if let LogicalPlan::Projection(casts) = dml.input.as_ref() {
         for (index, &place) in places.iter().enumerate() {
-            if let Some(error) = misfit(&casts.input, index, &name, state_of_plan.arrow_schema.field(place)) {
+            if let Some(error) = misfit(&casts.input, index, name, state_of_plan.arrow_schema.field(place)) {
                 return Err(error);
             }
         }
@@ -361,12 +358,12 @@ async fn change(
     shared: &Shared,
     state: &SessionState,
     ast: Ast,
+    name: &TableName,
     explained: impl Fn(DataFusionError) -> SqlError,
 ) -> Result<Planned, SqlError> {
-    let name = target_name(&ast)?.meant_in(lake(shared)?);
-    let table = table_to_write(shared, &name)?;
+    let table = table_to_write(shared, name)?;
     let now = committed(&table);
-    let columns = columns_of(&name, &table, &now);
+    let columns = columns_of(name, &table, &now);
     let shape = match &ast {
         Ast::Delete(_) => Shape::Gone,
         Ast::Update(_) => Shape::Changed,
@@ -381,10 +378,10 @@ async fn change(
         Shape::Merged => Some(3),
     };
     if shape == Shape::Merged {
-        plan = cast_choices(plan, 3, &name, &now.arrow_schema).map_err(&explained)??;
+        plan = cast_choices(plan, 3, name, &now.arrow_schema).map_err(&explained)??;
     }
     if let Some(first) = first {
-        plan = cast_columns(plan, first, &name, &now.arrow_schema).map_err(&explained)??;
+        plan = cast_columns(plan, first, name, &now.arrow_schema).map_err(&explained)??;
     }
     Ok(Planned { plan, gone: None, into: Into::Old { table, state: now, shape } })
 }

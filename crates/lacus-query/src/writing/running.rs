@@ -85,7 +85,6 @@ impl Session {
         parameters: &[ScalarValue],
     ) -> Result<Answer, SqlError> {
         self.must_be_allowed(write.command())?;
-        self.must_name_databases(write)?;
         match write {
             Write::CreateTable(creation) => self.create_table(creation).await,
             Write::DropTables { names, if_there } => self.drop_tables(names, *if_there).await,
@@ -95,7 +94,7 @@ impl Session {
             Write::CreateExternalSchema(schema) => self.create_external_schema(write.command(), schema).await,
             Write::DropDatabases { command, names, if_there } => self.drop_databases(command, names, *if_there).await,
             Write::CreateTableAs(creation, _) => {
-                if self.is_there_already(creation, &creation.name.meant_in(lake(self.shared())?))? {
+                if self.is_there_already(creation, &self.target(write)?)? {
                     return Ok(Answer::wrote(write.command(), 0));
                 }
                 self.write_rows(statement, write, parameters).await
@@ -104,24 +103,21 @@ impl Session {
         }
     }
 
-    /// Refuses names that mean something else in questions.
-    fn must_name_databases(&self, write: &Write) -> Result<(), SqlError> {
+    /// The table that a statement with a question writes to.
+    fn target(&self, write: &Write) -> Result<TableName, SqlError> {
         match write {
-            Write::CreateTable(creation) | Write::CreateTableAs(creation, _) => self.must_mean_main(&creation.name)?,
-            Write::DropTables { names, .. } => names.iter().try_for_each(|name| self.must_mean_main(name))?,
-            _ => {}
+            Write::CreateTableAs(creation, _) => self.meant_new(&creation.name),
+            write => self.meant(&written_table(write)?.0),
         }
-        write.question().map_or(Ok(()), |question| self.must_all_mean_main(question))
     }
 
     /// Changes the columns of a table, or its properties.
     pub(crate) async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
         self.must_be_allowed("ALTER TABLE")?;
         let stated = &alteration.table;
-        self.must_mean_main(stated)?;
         let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{stated}\""));
         let (lake, altering) = self.shared().altering.as_ref().ok_or_else(no_table)?;
-        let table = &stated.meant_in(lake);
+        let table = &self.meant(stated)?;
         let found = lake.table(table).ok_or_else(no_table)?;
         if !alteration.properties.is_empty() {
             lake.set_properties(table, alteration.properties.clone()).await?;
@@ -136,16 +132,14 @@ impl Session {
 
     /// Types of parameters of a statement that writes, after a look whether it can be done.
     pub(crate) async fn check_write(&self, statement: Statement) -> Result<Vec<Option<DataType>>, SqlError> {
-        if let StatementKind::Write(write) = &statement.kind {
-            self.must_name_databases(write)?;
-        }
+        let name = match &statement.kind {
+            StatementKind::Write(write) if write.question().is_some() => self.target(write)?,
+            _ => return Ok(Vec::new()),
+        };
         let (shared, state) = (Arc::clone(self.shared()), self.state_now());
         let work = async move {
             let StatementKind::Write(write) = &statement.kind else { return Ok(Vec::new()) };
-            if write.question().is_none() {
-                return Ok(Vec::new());
-            }
-            let planned = plan(&shared, &state, &statement, write).await?;
+            let planned = plan(&shared, &state, &statement, write, &name).await?;
             parameters::types(&planned.plan).map_err(|error| explain(error, &statement.sql, &*shared))
         };
         let (tell, told) = oneshot::channel();
@@ -191,7 +185,7 @@ impl Session {
 
     async fn create_table(&self, creation: &Creation) -> Result<Answer, SqlError> {
         let lake = lake(self.shared())?;
-        let name = creation.name.meant_in(lake);
+        let name = self.meant_new(&creation.name)?;
         if !self.is_there_already(creation, &name)? {
             lake.make_table(creation.table(name, None)?).await?;
         }
@@ -201,7 +195,7 @@ impl Session {
     async fn drop_tables(&self, names: &[StatedName], if_there: bool) -> Result<Answer, SqlError> {
         let lake = lake(self.shared())?;
         must_be_one("DROP TABLE", names)?;
-        let names: Vec<TableName> = names.iter().map(|name| name.meant_in(lake)).collect();
+        let names = names.iter().map(|name| self.meant(name)).collect::<Result<Vec<TableName>, _>>()?;
         for name in &names {
             if lake.table(name).is_none() && (!if_there || lake.damage_of(name).is_some()) {
                 table_to_write(self.shared(), name)?;
@@ -309,9 +303,11 @@ impl Session {
         turn: &mut Turn<'_>,
     ) -> Result<Counted, SqlError> {
         let Turn { limits, allowance, .. } = turn;
-        let _stay = match written_table(write)? {
-            Some((stated, is_changed)) => {
-                let name = stated.meant_in(lake(self.shared())?);
+        // Once for all that follows: a table that comes meanwhile into a database before must not get these rows.
+        let name = self.target(write)?;
+        let _stay = match write {
+            Write::Rows { .. } => {
+                let (_, is_changed) = written_table(write)?;
                 let table = table_to_write(self.shared(), &name)?;
                 // Rows that change must be in files, and columns of rows that come must be committed.
                 if let Some((_, altering)) = &self.shared().altering
@@ -321,7 +317,7 @@ impl Session {
                 }
                 if is_changed { Some(limits.within(table.files_stay()).await?) } else { None }
             }
-            None => None,
+            _ => None,
         };
         let (begin, begun) = oneshot::channel();
         let (end, mut ended) = oneshot::channel();
@@ -331,6 +327,7 @@ impl Session {
             state: self.state_now(),
             statement: statement.clone(),
             write: write.clone(),
+            name,
             parameters: parameters.to_vec(),
             allowance: allowance.clone(),
         };
@@ -408,16 +405,17 @@ fn no_database(name: &str) -> SqlError {
         .with_hint(format!("CREATE SCHEMA {name}"))
 }
 
-/// The table that is written to, and whether rows of it go: its files must stay meanwhile.
-fn written_table(write: &Write) -> Result<Option<(StatedName, bool)>, SqlError> {
-    let Write::Rows { parsed, .. } = write else { return Ok(None) };
-    let Parsed::Statement(ast) = parsed.as_ref() else { return Ok(None) };
+/// The table whose rows a statement changes, and whether some of them go: its files must stay meanwhile.
+fn written_table(write: &Write) -> Result<(StatedName, bool), SqlError> {
+    let no_rows = || SqlError::new(Kind::Internal, "XX000", "this statement changes no rows");
+    let Write::Rows { parsed, .. } = write else { return Err(no_rows()) };
+    let Parsed::Statement(ast) = parsed.as_ref() else { return Err(no_rows()) };
     match ast.as_ref() {
         Ast::Insert(insert) => match &insert.table {
-            TableObject::TableName(name) => Ok(Some((StatedName::of(name)?, insert.overwrite))),
-            _ => Ok(None),
+            TableObject::TableName(name) => Ok((StatedName::of(name)?, insert.overwrite)),
+            other => Err(SqlError::invalid("42809", format!("\"{other}\" is no table"))),
         },
-        changing => Ok(Some((target_name(changing)?, true))),
+        changing => Ok((target_name(changing)?, true)),
     }
 }
 
@@ -430,6 +428,8 @@ struct Job {
     state: SessionState,
     statement: Statement,
     write: Write,
+    /// The table that it writes to.
+    name: TableName,
     parameters: Vec<ScalarValue>,
     allowance: Allowance,
 }
@@ -472,13 +472,17 @@ impl Job {
     /// The question, the one for rows that go beside, and where the answers go.
     async fn plan(&self) -> Result<(Question, Option<Question>, Into), SqlError> {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
-        let Planned { plan, gone, into } = plan(&self.shared, &self.state, &self.statement, &self.write).await?;
+        let Planned { plan, gone, into } = self.planned().await?;
         let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
         let gone = match gone {
             Some(gone) => Some(physical_plan(&self.state, &gone).await.map_err(explained)?),
             None => None,
         };
         Ok((physical_plan(&self.state, &plan).await.map_err(explained)?, gone, into))
+    }
+
+    async fn planned(&self) -> Result<Planned, SqlError> {
+        plan(&self.shared, &self.state, &self.statement, &self.write, &self.name).await
     }
 
     /// Sends what both questions answer.

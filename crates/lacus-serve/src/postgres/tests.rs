@@ -402,6 +402,21 @@ async fn values_of_execute_see_what_was_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_view_waits_for_the_first_event_of_its_table() {
+    let server = TestServer::start().await;
+    let client = connect(&server).await;
+    for turn in 0..5 {
+        server.acknowledge(&format!("simple{turn}"), r#"{"n":1}"#).await;
+        ask(&client, &format!("create view of_simple{turn} as select n from simple{turn}")).await;
+        server.acknowledge(&format!("extended{turn}"), r#"{"n":2}"#).await;
+        let sql = format!("create view of_extended{turn} as select n from extended{turn}");
+        client.execute(sql.as_str(), &[]).await.unwrap();
+        let all = format!("select n from of_simple{turn} union all select n from of_extended{turn} order by n");
+        assert_eq!(ask(&client, &all).await, "1\n2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_are_streamed_and_portals_fetch_some_at_a_time() {
     let server = TestServer::start().await;
     let mut client = connect(&server).await;
