@@ -1,9 +1,9 @@
 //! Answers as JSON text.
 //!
 //! Numbers keep all their digits, timestamps are RFC 3339, bytes are hexadecimal, numbers that are not finite are null.
-//! Inside a nested value, what is null is left out, as it was in the event.
+//! Inside a nested value, what is null is left out, as it was in the event. A date or time that no calendar has is an error.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeBinaryArray, MapArray, RecordBatch, StringArray, StringBuilder,
@@ -12,6 +12,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use lacus_core::Kind;
 use lacus_lake::schema::is_uuid;
 
@@ -20,7 +21,7 @@ use crate::error::SqlError;
 /// Appends each row as a JSON array on a line of its own, with a comma in front of all but the first row of the answer.
 ///
 /// # Errors
-/// For a type that has no JSON form.
+/// For a type that has no JSON form, and `22008` for a date or time that has none. What is in `out` is of no use then.
 pub fn write_arrays(batch: &RecordBatch, first: bool, out: &mut Vec<u8>) -> Result<(), SqlError> {
     with_encoders(batch, |encoders| {
         for row in 0..batch.num_rows() {
@@ -39,7 +40,7 @@ pub fn write_arrays(batch: &RecordBatch, first: bool, out: &mut Vec<u8>) -> Resu
 /// Appends each row as a JSON object on a line of its own. Null columns are there, as null.
 ///
 /// # Errors
-/// For a type that has no JSON form.
+/// As [`write_arrays`].
 pub fn write_objects(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), SqlError> {
     let schema = batch.schema();
     let names: Vec<String> = schema.fields().iter().map(|field| quoted(field.name())).collect();
@@ -62,9 +63,10 @@ pub fn write_objects(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), SqlEr
 /// The values of a column as JSON text; null stays null.
 ///
 /// # Errors
-/// For a type that has no JSON form.
+/// As [`write_arrays`].
 pub fn text_column(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, SqlError> {
-    let options = options();
+    let textless = Textless::default();
+    let options = options(&textless);
     let mut encoder = make_encoder(field, array, &options).map_err(no_json)?;
     let mut texts = StringBuilder::with_capacity(array.len(), 0);
     let mut text = Vec::new();
@@ -77,6 +79,7 @@ pub fn text_column(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, SqlEr
         encoder.encode(row, &mut text);
         texts.append_value(String::from_utf8_lossy(&text));
     }
+    must_have_text(&textless)?;
     Ok(Arc::new(texts.finish()))
 }
 
@@ -154,13 +157,24 @@ pub fn type_name(kind: &DataType) -> String {
     }
 }
 
-fn options() -> EncoderOptions {
-    EncoderOptions::default().with_encoder_factory(Arc::new(OurForms))
+fn options(textless: &Textless) -> EncoderOptions {
+    EncoderOptions::default().with_encoder_factory(Arc::new(OurForms { textless: Arc::clone(textless) }))
+}
+
+/// The type of a value that had no text. Encoders can't fail: they say so here.
+type Textless = Arc<OnceLock<DataType>>;
+
+fn must_have_text(textless: &Textless) -> Result<(), SqlError> {
+    let Some(kind) = textless.get() else { return Ok(()) };
+    let message = format!("{} out of range: the calendar of JSON answers has no such value", type_name(kind));
+    Err(SqlError::invalid("22008", message).with_hint("cast it to a number, or leave it out"))
 }
 
 /// The forms of values that Arrow has no JSON for, or another one.
 #[derive(Debug)]
-struct OurForms;
+struct OurForms {
+    textless: Textless,
+}
 
 impl EncoderFactory for OurForms {
     fn make_default_encoder<'a>(
@@ -175,6 +189,11 @@ impl EncoderFactory for OurForms {
         {
             return Ok(Some(NullableEncoder::new(Box::new(Uuids(values)), nulls)));
         }
+        if is_moment(array.data_type()) {
+            let (formatter, text) = (ArrayFormatter::try_new(array, &FormatOptions::new())?, String::new());
+            let moments = Moments { formatter, kind: array.data_type(), textless: Arc::clone(&self.textless), text };
+            return Ok(Some(NullableEncoder::new(Box::new(moments), nulls)));
+        }
         match (field.data_type(), array.as_map_opt()) {
             (DataType::Map(entries, _), Some(maps)) => {
                 let encoder = Maps::new(entries, maps, options)?;
@@ -182,6 +201,33 @@ impl EncoderFactory for OurForms {
             }
             _ => Ok(None),
         }
+    }
+}
+
+fn is_moment(kind: &DataType) -> bool {
+    use DataType::{Date32, Date64, Time32, Time64, Timestamp};
+    matches!(kind, Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..))
+}
+
+/// Dates and times as Arrow writes them, or null: Arrow would write its error in place of the value.
+struct Moments<'a> {
+    formatter: ArrayFormatter<'a>,
+    kind: &'a DataType,
+    textless: Textless,
+    text: String,
+}
+
+impl Encoder for Moments<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        self.text.clear();
+        if self.formatter.value(row).write(&mut self.text).is_err() {
+            // The first one is enough.
+            let _later = self.textless.set(self.kind.clone());
+            return out.extend_from_slice(b"null");
+        }
+        out.push(b'"');
+        out.extend_from_slice(self.text.as_bytes());
+        out.push(b'"');
     }
 }
 
@@ -246,7 +292,8 @@ pub fn uuid_text(bytes: &[u8]) -> String {
 }
 
 fn with_encoders(batch: &RecordBatch, write: impl FnOnce(&mut Vec<NullableEncoder<'_>>)) -> Result<(), SqlError> {
-    let options = options();
+    let textless = Textless::default();
+    let options = options(&textless);
     let schema = batch.schema();
     let mut encoders = schema
         .fields()
@@ -256,7 +303,7 @@ fn with_encoders(batch: &RecordBatch, write: impl FnOnce(&mut Vec<NullableEncode
         .collect::<Result<Vec<_>, _>>()
         .map_err(no_json)?;
     write(&mut encoders);
-    Ok(())
+    must_have_text(&textless)
 }
 
 fn write_value(encoder: &mut NullableEncoder<'_>, row: usize, out: &mut Vec<u8>) {
@@ -275,7 +322,10 @@ fn no_json(error: ArrowError) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Int32Builder, Int64Builder, MapBuilder};
+    use datafusion::arrow::array::{
+        Int32Builder, Int64Builder, MapBuilder, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    };
+    use datafusion::arrow::datatypes::{Field, TimeUnit};
     use lacus_lake::{Column, ColumnType, TableSchema};
 
     use super::*;
@@ -300,6 +350,40 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         let kinds: Vec<_> = columns_of(&batch);
         assert_eq!(kinds, ["uuid", "map<integer, bigint>"]);
+    }
+
+    #[test]
+    fn a_time_that_no_calendar_has_is_an_error_and_no_value() {
+        let written = |column: ArrayRef| {
+            let batch = RecordBatch::try_from_iter_with_nullable([("x", column, true)]).unwrap();
+            let mut out = Vec::new();
+            let error = write_objects(&batch, &mut out).err();
+            let text = text_column(batch.column(0), &batch.schema().fields()[0]).err();
+            assert_eq!(error.as_ref().map(SqlError::message), text.as_ref().map(SqlError::message));
+            error.map_or_else(|| String::from_utf8(out).unwrap(), |error| format!("{} {}", error.sqlstate(), error.message()))
+        };
+        let micros = |micros: &[Option<i64>]| TimestampMicrosecondArray::from(micros.to_vec());
+        let out_of_range = "out of range: the calendar of JSON answers has no such value";
+        assert_eq!(
+            written(Arc::new(micros(&[Some(0), None, Some(253_402_300_800_000_000)]))),
+            "{\"x\":\"1970-01-01T00:00:00\"}\n{\"x\":null}\n{\"x\":\"+10000-01-01T00:00:00\"}\n"
+        );
+        assert_eq!(written(Arc::new(micros(&[Some(0), Some(i64::MAX)]))), format!("22008 timestamp {out_of_range}"));
+        let zoned = micros(&[Some(i64::MIN)]).with_timezone("+00:00");
+        assert_eq!(written(Arc::new(zoned)), format!("22008 timestamptz {out_of_range}"));
+        let times = Time64MicrosecondArray::from(vec![86_400_000_001]);
+        assert_eq!(written(Arc::new(times)), format!("22008 time {out_of_range}"));
+        // What is inside, and not what a null covers.
+        let covered = StructArray::new(
+            vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)].into(),
+            vec![Arc::new(micros(&[Some(i64::MAX), Some(1)]))],
+            Some(vec![false, true].into()),
+        );
+        let expected = "{\"x\":null}\n{\"x\":{\"at\":\"1970-01-01T00:00:00.000001\"}}\n";
+        assert_eq!(written(Arc::new(covered.clone())), expected);
+        let (fields, columns, _) = covered.into_parts();
+        let bare = StructArray::new(fields, columns, None);
+        assert_eq!(written(Arc::new(bare)), format!("22008 timestamp {out_of_range}"));
     }
 
     fn columns_of(batch: &RecordBatch) -> Vec<String> {

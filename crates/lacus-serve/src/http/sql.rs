@@ -68,13 +68,16 @@ pub(super) async fn answer(
     let streams = statement.and_then(|statement| session.streams_of(&statement));
     inner.served.deliveries.catch_up_within(CATCH_UP_MAX, streams.as_ref()).await;
     let mut answer = session.query(&asked.sql, &params).await?;
-    // A query that fails at once is told so by the status.
-    let first = answer.next().await.transpose()?;
     let form = match headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) {
         Some(accept) if accept.contains("ndjson") || accept.contains("jsonl") => {
             Form::Lines { stats: accept.contains("stats=last") }
         }
         _ => Form::Whole,
+    };
+    // A query that fails at once is told so by the status, and so are values that can't be written.
+    let first = match answer.next().await.transpose()? {
+        Some(batch) => Some(written(batch, form, true).await?),
+        None => None,
     };
     Ok(respond(answer, first, form, turn))
 }
@@ -115,15 +118,15 @@ struct Writing {
 }
 
 enum Step {
-    /// The columns, and the first rows if there are any.
-    Begin(Option<RecordBatch>),
+    /// The columns, and the first rows as they are written, if there are any.
+    Begin(Option<Vec<u8>>),
     Rows {
         first: bool,
     },
     Ended,
 }
 
-fn respond(answer: Answer, first: Option<RecordBatch>, form: Form, turn: OwnedSemaphorePermit) -> Response {
+fn respond(answer: Answer, first: Option<Vec<u8>>, form: Form, turn: OwnedSemaphorePermit) -> Response {
     let kind = match form {
         Form::Whole => HeaderValue::from_static("application/json"),
         Form::Lines { .. } => HeaderValue::from_static("application/x-ndjson"),
@@ -138,13 +141,10 @@ fn pieces(writing: Writing) -> impl Stream<Item = Result<Bytes, std::convert::In
     stream::unfold(writing, |mut writing| async move {
         let piece = match std::mem::replace(&mut writing.step, Step::Ended) {
             Step::Ended => return None,
-            Step::Begin(batch) => {
+            Step::Begin(rows) => {
                 let mut piece = writing.head();
-                let first = batch.is_none();
-                writing.step = Step::Rows { first };
-                if let Some(batch) = batch {
-                    writing.add_rows(batch, true, &mut piece).await;
-                }
+                writing.step = Step::Rows { first: rows.is_none() };
+                piece.extend(rows.unwrap_or_default());
                 piece
             }
             Step::Rows { first } => {
@@ -152,7 +152,10 @@ fn pieces(writing: Writing) -> impl Stream<Item = Result<Bytes, std::convert::In
                 match writing.answer.next().await {
                     Some(Ok(batch)) => {
                         writing.step = Step::Rows { first: false };
-                        writing.add_rows(batch, first, &mut piece).await;
+                        match written(batch, writing.form, first).await {
+                            Ok(rows) => piece = rows,
+                            Err(error) => writing.fail(&error, &mut piece),
+                        }
                     }
                     Some(Err(error)) => writing.fail(&error, &mut piece),
                     None => writing.end(&mut piece),
@@ -162,6 +165,20 @@ fn pieces(writing: Writing) -> impl Stream<Item = Result<Bytes, std::convert::In
         };
         Some((Ok(Bytes::from(piece)), writing))
     })
+}
+
+/// The rows of a batch, written on a thread that may be busy for a while.
+async fn written(batch: RecordBatch, form: Form, first: bool) -> Result<Vec<u8>, SqlError> {
+    let written = tokio::task::spawn_blocking(move || {
+        let mut rows = Vec::new();
+        let written = match form {
+            Form::Whole => json::write_arrays(&batch, first, &mut rows),
+            Form::Lines { .. } => json::write_objects(&batch, &mut rows),
+        };
+        written.map(|()| rows)
+    });
+    let failed = |error| SqlError::new(Kind::Internal, "XX000", "writing the rows failed").with_source(error);
+    written.await.unwrap_or_else(|error| Err(failed(error)))
 }
 
 impl Writing {
@@ -175,27 +192,6 @@ impl Writing {
             .map(Value::Object)
             .collect();
         format!("{{\"columns\":{},\"rows\":[", Value::Array(columns)).into_bytes()
-    }
-
-    /// Writes a batch, on a thread that may be busy for a while.
-    async fn add_rows(&mut self, batch: RecordBatch, first: bool, piece: &mut Vec<u8>) {
-        let form = self.form;
-        let written = tokio::task::spawn_blocking(move || {
-            let mut rows = Vec::new();
-            let written = match form {
-                Form::Whole => json::write_arrays(&batch, first, &mut rows),
-                Form::Lines { .. } => json::write_objects(&batch, &mut rows),
-            };
-            written.map(|()| rows)
-        });
-        match written.await {
-            Ok(Ok(rows)) => piece.extend(rows),
-            Ok(Err(error)) => self.fail(&error, piece),
-            Err(error) => {
-                let error = SqlError::new(Kind::Internal, "XX000", "writing the rows failed").with_source(error);
-                self.fail(&error, piece);
-            }
-        }
     }
 
     fn fail(&mut self, error: &SqlError, piece: &mut Vec<u8>) {

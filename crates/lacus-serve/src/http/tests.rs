@@ -67,6 +67,23 @@ async fn json_questions_have_parameters_and_a_dialect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_no_calendar_has_is_an_error_with_a_status() {
+    let server = TestServer::start().await;
+    for value in [
+        "arrow_cast(9223372036854775807, 'Timestamp(Microsecond, None)')",
+        "arrow_cast(86400000001, 'Time64(Microsecond)')",
+        "[arrow_cast(9223372036854775807, 'Timestamp(Microsecond, Some(\"+00:00\"))')]",
+    ] {
+        let question = format!("select 1 as one, {value} as x");
+        let (status, body) = ask(&server, sql(question.clone())).await;
+        assert_eq!((status, parse(&body)["error"]["sqlstate"].as_str()), (StatusCode::BAD_REQUEST, Some("22008")), "{body}");
+        let lines = Request::post("/v1/sql").header("accept", "application/x-ndjson").body(question.into()).unwrap();
+        let (status, body) = ask(&server, lines).await;
+        assert_eq!((status, parse(&body)["error"]["sqlstate"].as_str()), (StatusCode::BAD_REQUEST, Some("22008")), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lines_are_one_object_for_each_row() {
     let server = TestServer::with_clicks().await;
     let request = Request::post("/v1/sql")
