@@ -337,6 +337,27 @@ def settings(host, port):
         assert error.sqlstate == "22012", error
 
 
+def time_zones(host, port):
+    noon = datetime.datetime(2024, 7, 1, 12, tzinfo=datetime.timezone.utc)
+    with connect(host, port, options="-c TimeZone=Europe/Berlin") as connection:
+        connection.execute("CREATE TABLE moments (at timestamptz)")
+        connection.execute("INSERT INTO moments VALUES (%t)", ("2024-07-01 14:00",))
+        connection.execute("INSERT INTO moments VALUES (%b)", (noon,))
+
+        def count(value, placeholder="%t"):
+            return connection.execute(f"SELECT count(*) FROM moments WHERE at = {placeholder}", (value,)).fetchone()[0]
+
+        for placeholder in ("%t", "%b"):
+            assert count(noon, placeholder) == 2, placeholder
+        for written, expected in (("2024-07-01 14:00", 2), ("2024-07-01 12:00+00", 2), ("2024-07-01 12:00", 0)):
+            assert count(written) == expected, written
+        connection.execute("SET TimeZone = '+02'")
+        assert count("2024-07-01 12:00Z") == 2
+        error = refuses(psycopg.Error, lambda: count("2024-07-01 14:00"))
+        assert error.sqlstate == "22023" and "TimeZone" in str(error), error
+        connection.execute("DROP TABLE moments")
+
+
 def searched(host, port):
     with connect(host, port, options="-c search_path=shop") as connection:
         connection.execute("CREATE TABLE searched (n bigint)")
@@ -393,7 +414,7 @@ def psycopg_2(host, port):
 def main():
     host, port = address()
     fill(host, port)
-    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, searched, sessions, psycopg_2, stopping)
+    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, time_zones, searched, sessions, psycopg_2, stopping)
     for part in parts:
         part(host, port)
     print("psycopg 3 and 2 do what they do")

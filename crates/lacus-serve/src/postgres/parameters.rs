@@ -14,14 +14,17 @@ use postgres_types::Kind;
 use crate::postgres::moments::{DAYS_TO_2000, MICROS_OF_DAY, MICROS_TO_2000, Moment};
 use crate::postgres::numeric;
 
+/// The zone of all values that have one.
+const UTC: &str = "+00:00";
+
 /// The types that a client declares.
 pub(crate) fn declared(types: &[Option<Type>]) -> Declared {
     let kinds: Vec<Option<DataType>> = types.iter().map(|kind| kind.as_ref().map(arrow)).collect();
     Declared::by_message(&kinds)
 }
 
-/// The parameters of a portal, whose types the client was told are `types`.
-pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type]) -> Result<Vec<ScalarValue>, SqlError> {
+/// The parameters of a portal, whose types the client was told are `types`, of a session in this time zone.
+pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type], zone: &str) -> Result<Vec<ScalarValue>, SqlError> {
     let mut values = Vec::with_capacity(portal.parameters.len());
     for (index, bytes) in portal.parameters.iter().enumerate() {
         let declared = portal.statement.parameter_types.get(index).cloned().flatten();
@@ -30,7 +33,11 @@ pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type]) -> Result<Vec
         let value = match bytes {
             None => Some(ScalarValue::Null),
             Some(bytes) if is_binary(&portal.parameter_format, index) => binary(&kind, bytes),
-            Some(bytes) => text(&kind, bytes),
+            // The same text may be a value elsewhere.
+            Some(bytes) => match text(&kind, bytes, zone) {
+                None if text(&kind, bytes, "UTC").is_some() => return Err(no_zone(index, zone)),
+                value => value,
+            },
         };
         values
             .push(value.ok_or_else(|| {
@@ -38,6 +45,12 @@ pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type]) -> Result<Vec
             })?);
     }
     Ok(values)
+}
+
+fn no_zone(index: usize, zone: &str) -> SqlError {
+    let message = format!("parameter ${} has no offset, and TimeZone \"{zone}\" is the name of no zone", index + 1);
+    SqlError::invalid("22023", message)
+        .with_hint("write the offset, as in 2026-11-22 10:00:00+01, or SET TimeZone to a name, as in 'Europe/Berlin'")
 }
 
 /// A request may name fewer formats than there are parameters.
@@ -49,12 +62,13 @@ fn is_binary(format: &Format, index: usize) -> bool {
     }
 }
 
-fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
+/// The value of a type in the text format; none if it is no such value, or stands in a zone that nobody knows.
+fn text(kind: &Type, bytes: &[u8], zone: &str) -> Option<ScalarValue> {
     let text = std::str::from_utf8(bytes).ok()?;
     if let Kind::Array(element) = kind.kind() {
         let items: Option<Vec<ScalarValue>> = array_items(text)?
             .into_iter()
-            .map(|item| item.map_or(Some(ScalarValue::Null), |item| self::text(element, item.as_bytes())))
+            .map(|item| item.map_or(Some(ScalarValue::Null), |item| self::text(element, item.as_bytes(), zone)))
             .collect();
         return list(element, items?);
     }
@@ -70,9 +84,27 @@ fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     let value = ScalarValue::Utf8(Some(if *kind == Type::INTERVAL { in_words(text)? } else { text.to_owned() }));
     match arrow(kind) {
         DataType::Utf8 => Some(value),
+        DataType::Timestamp(_, Some(_)) => zoned(text, zone),
         kind @ (DataType::Date32 | DataType::Timestamp(..)) => moment_of_text(text, &kind),
         kind => value.cast_to(&kind).ok(),
     }
+}
+
+/// A time with a zone. One without an offset is what clocks show in this zone.
+fn zoned(text: &str, zone: &str) -> Option<ScalarValue> {
+    let at = |zone: &str| match moment_of_text(text, &DataType::Timestamp(TimeUnit::Microsecond, Some(zone.into())))? {
+        ScalarValue::TimestampMicrosecond(micros, _) => micros,
+        _ => None,
+    };
+    let utc = at(UTC)?;
+    // Where the zone makes no difference, the text has its own.
+    let micros = if at("+01:00") == Some(utc) { utc } else { at(named(zone)?)? };
+    Some(ScalarValue::TimestampMicrosecond(Some(micros), Some(UTC.into())))
+}
+
+/// The zone, if it is a name: PostgreSQL counts the offset in `+02` the other way round than people do.
+fn named(zone: &str) -> Option<&str> {
+    Some(zone).filter(|zone| zone.starts_with(|letter: char| letter.is_ascii_alphabetic()))
 }
 
 /// The value of a type in the binary format; none if the bytes are no such value.
@@ -103,7 +135,7 @@ pub(crate) fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
             let micros = i64::from_be_bytes(bytes.try_into().ok()?).checked_add(MICROS_TO_2000)?;
             must_exist(Moment::Timestamp(micros))?;
-            ScalarValue::TimestampMicrosecond(Some(micros), (*kind == Type::TIMESTAMPTZ).then(|| "+00:00".into()))
+            ScalarValue::TimestampMicrosecond(Some(micros), (*kind == Type::TIMESTAMPTZ).then(|| UTC.into()))
         }
         Type::INTERVAL => ScalarValue::IntervalMonthDayNano(Some(interval(bytes)?)),
         Type::UUID => ScalarValue::Utf8(Some(uuid(bytes)?)),
@@ -245,7 +277,7 @@ pub(crate) fn arrow(kind: &Type) -> DataType {
         Type::DATE => DataType::Date32,
         Type::TIME => DataType::Time64(TimeUnit::Microsecond),
         Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
-        Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
         Type::INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
         Type::NUMERIC => DataType::Decimal128(38, 10),
         Type::BYTEA => DataType::Binary,
@@ -305,6 +337,10 @@ fn uuid(bytes: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn text(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
+        super::text(kind, bytes, "UTC")
+    }
+
     #[test]
     fn array_text_is_read_as_postgres_writes_it() {
         let items = |text| {
@@ -352,6 +388,39 @@ mod tests {
         assert_eq!(micros(&Type::TIMESTAMPTZ, "2024-01-31T13:00:00.5+02:00"), Some(1_706_698_800_500_000));
         assert_eq!(text(&Type::DATE, b"2024-1-31"), Some(ScalarValue::Date32(Some(19_753))));
         assert_eq!(micros(&Type::TIMESTAMP, "soon"), None);
+    }
+
+    #[test]
+    fn times_without_an_offset_are_those_of_the_session() {
+        let micros = |written: &str, zone: &str| match super::text(&Type::TIMESTAMPTZ, written.as_bytes(), zone) {
+            Some(ScalarValue::TimestampMicrosecond(micros, zone)) if zone.as_deref() == Some(UTC) => micros,
+            _ => None,
+        };
+        let noon = Some(1_719_835_200_000_000);
+        for (written, zone) in [
+            ("2024-07-01 12:00", "UTC"),
+            ("2024-07-01 14:00", "Europe/Berlin"),
+            ("2024-07-01 14:00", "europe/berlin"),
+            ("2024-07-01T08:00:00", "America/New_York"),
+            ("2024-07-01 12:00Z", "Europe/Berlin"),
+            ("2024-07-01 14:00:00+02", "Nowhere"),
+            ("2024-07-01 12:00:00+00", "+02"),
+        ] {
+            assert_eq!(micros(written, zone), noon, "{written} {zone}");
+        }
+        for zone in ["Nowhere", "+02", "2", ""] {
+            assert_eq!(micros("2024-07-01 14:00", zone), None, "{zone}");
+        }
+        let Some(ScalarValue::List(list)) =
+            super::text(&Type::TIMESTAMPTZ_ARRAY, b"{2024-07-01 14:00,NULL}", "Europe/Berlin")
+        else {
+            panic!("it is an array")
+        };
+        let expected = ScalarValue::TimestampMicrosecond(noon, Some(UTC.into()));
+        assert_eq!(ScalarValue::try_from_array(&list.value(0), 0).unwrap(), expected);
+        // What has no zone has none here either.
+        let plain = super::text(&Type::TIMESTAMP, b"2024-07-01 12:00", "Europe/Berlin");
+        assert_eq!(plain, Some(ScalarValue::TimestampMicrosecond(noon, None)));
     }
 
     #[test]

@@ -308,7 +308,8 @@ impl Connection {
     {
         let statement = prepared.statement();
         let types = portal.statement.statement.parameter_types();
-        let parameters = parameters::values(portal, &types).map_err(|error| wire(&error))?;
+        let zone = self.session().variable("timezone").map_err(|error| wire(&error))?;
+        let parameters = parameters::values(portal, &types, &zone).map_err(|error| wire(&error))?;
         let what = What::Prepared(prepared, parameters);
         let status = client.transaction_status();
         let reply = self.run(status, what, &portal.result_column_format).await;
