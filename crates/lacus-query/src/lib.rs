@@ -12,6 +12,8 @@ mod adapt;
 mod allowance;
 mod alter;
 mod answer;
+mod array_types;
+mod bare_values;
 mod beside_distinct;
 mod catalog;
 mod comments;

@@ -22,6 +22,8 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use trino_functions::syntax::{SqlDialect, quote_types};
 
 use crate::alter::Alteration;
+use crate::array_types::write_array_types;
+use crate::bare_values::put_brackets;
 use crate::comments;
 use crate::cursors::{self, Around, CopyFormat, Execution, Preparation, Read};
 use crate::declared::Declared;
@@ -292,7 +294,7 @@ impl Statement {
         if !spellings.apply(&mut tokens) {
             return Ok(None);
         }
-        let mut spelled = parser(&self.sql, tokens)?.parse_statements()?.into_iter().nth(self.index);
+        let mut spelled = parser(&self.sql, tokens, self.dialect)?.parse_statements()?.into_iter().nth(self.index);
         spelled.iter_mut().for_each(|statement| rewrite(statement, self.dialect));
         Ok(spelled.map(question_of))
     }
@@ -348,7 +350,7 @@ pub(crate) fn parse_plain(
     let is_catalog_question = question.is_some();
     let (parsed, moments) = match question {
         Some(parsed) => (parsed, Vec::new()),
-        None => read(sql, tokens).map_err(|error| explain(error, sql, names))?,
+        None => read(sql, tokens, dialect).map_err(|error| explain(error, sql, names))?,
     };
     let moments: Arc<[Moment]> = moments.into();
     let sql = text;
@@ -379,9 +381,13 @@ fn around(read: Read, sql: &str, dialect: Dialect) -> Vec<Statement> {
     vec![Statement { kind, ..inside.unwrap_or_else(|| Statement::nothing(sql.into(), dialect)) }]
 }
 
-fn read(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
+fn read(
+    sql: &str,
+    mut tokens: Vec<TokenWithSpan>,
+    dialect: Dialect,
+) -> Result<(VecDeque<Parsed>, Vec<Moment>), DataFusionError> {
     let moments = if time_travel::may_travel(sql) { time_travel::take(&mut tokens)? } else { Vec::new() };
-    let statements = parser(sql, tokens)?.parse_statements()?;
+    let statements = parser(sql, tokens, dialect)?.parse_statements()?;
     time_travel::must_be_tables(&statements, &moments)?;
     Ok((statements, moments))
 }
@@ -392,9 +398,13 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, DataFusionError> {
         .map_err(|error| DataFusionError::SQL(Box::new(error.into()), None))
 }
 
-fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<DFParser<'_>, DataFusionError> {
+fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>, dialect: Dialect) -> Result<DFParser<'_>, DataFusionError> {
     leave_out_advice(&mut tokens);
     spell_out(&mut tokens);
+    if dialect == Dialect::Athena {
+        put_brackets(&mut tokens);
+    }
+    write_array_types(&mut tokens);
     quote_types(&mut tokens);
     write_types(&mut tokens);
     quote_partitions(&mut tokens);
