@@ -358,6 +358,23 @@ def time_zones(host, port):
         connection.execute("DROP TABLE moments")
 
 
+def returning(host, port):
+    with connect(host, port) as connection:
+        connection.execute("CREATE TABLE handed (n bigint, t text)")
+        for binary in (False, True):
+            with connection.cursor(binary=binary) as cursor:
+                cursor.execute("INSERT INTO handed VALUES (%s, 'a'), (2, 'b') RETURNING n, t", (1,))
+                assert sorted(cursor.fetchall()) == [(1, "a"), (2, "b")], binary
+                assert (cursor.rowcount, cursor.statusmessage) == (2, "INSERT 0 2"), cursor.statusmessage
+                cursor.execute("UPDATE handed SET t = 'c' WHERE n = 2 RETURNING t")
+                assert cursor.fetchall() == [("c",)] and cursor.statusmessage == "UPDATE 1", cursor.statusmessage
+                cursor.execute("DELETE FROM handed RETURNING n AS was")
+                assert sorted(cursor.fetchall()) == [(1,), (2,)] and cursor.description[0].name == "was", binary
+                cursor.execute("DELETE FROM handed RETURNING n")
+                assert cursor.fetchall() == [] and cursor.statusmessage == "DELETE 0", cursor.statusmessage
+        connection.execute("DROP TABLE handed")
+
+
 def searched(host, port):
     with connect(host, port, options="-c search_path=shop") as connection:
         connection.execute("CREATE TABLE searched (n bigint)")
@@ -414,7 +431,7 @@ def psycopg_2(host, port):
 def main():
     host, port = address()
     fill(host, port)
-    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, time_zones, searched, sessions, psycopg_2, stopping)
+    parts = (types, parameters, declared_types, named_cursors, transactions, prepared_by_sql, copies, settings, time_zones, returning, searched, sessions, psycopg_2, stopping)
     for part in parts:
         part(host, port)
     print("psycopg 3 and 2 do what they do")

@@ -113,6 +113,11 @@ impl Answer {
         Self { affected: Some(rows), ..Self::done(command) }
     }
 
+    /// The same with columns of these rows: `RETURNING`.
+    pub(crate) fn returned(command: &'static str, rows: u64, schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { affected: Some(rows), ..Self::ready(command, schema, batches) }
+    }
+
     /// The answer to `UNLOAD`: the files, with so many rows in all of them.
     pub(crate) fn unloaded(schema: SchemaRef, files: Vec<RecordBatch>, rows: u64) -> Self {
         Self { affected: Some(rows), ..Self::ready("UNLOAD", schema, files) }
@@ -153,6 +158,8 @@ impl Answer {
             "SELECT" | "SHOW" | "EXPLAIN" | "FETCH" | "UNLOAD" => true,
             // To the client, not from files.
             "COPY" => self.affected.is_none(),
+            // With RETURNING.
+            "INSERT" | "UPDATE" | "DELETE" => !self.schema.fields().is_empty(),
             _ => false,
         }
     }

@@ -25,7 +25,7 @@ use tokio::time::timeout_at;
 use self::job::{Begun, Job};
 use self::planning::with_nulls;
 pub(crate) use self::planning::{filled, plan, plan_parsed, prepared, with_types};
-use self::told::must_be_as_prepared;
+pub(crate) use self::told::must_be_as_prepared;
 use crate::activity::Activity;
 use crate::allowance::Allowance;
 use crate::answer::{Answer, BATCHES_AHEAD, End, Running, StopOnDrop, crashed};
@@ -42,7 +42,7 @@ use crate::search_path::together;
 use crate::statement::{Statement, StatementKind, parse};
 use crate::transactions::{Block, Transaction, outside};
 use crate::variables::Variables;
-use crate::writing::Limits;
+use crate::writing::{Checked, Limits};
 
 /// One connection's view of the lake.
 pub struct Session {
@@ -230,8 +230,8 @@ impl Session {
     /// What is wrong with it.
     pub async fn prepare(&self, statement: Statement) -> Result<Prepared, SqlError> {
         if let StatementKind::Write(_) = &statement.kind {
-            let parameters = self.check_write(statement.clone()).await?;
-            return Ok(Prepared { statement, parameters, schema: Arc::new(Schema::empty()) });
+            let Checked { parameters, returned } = self.check_write(statement.clone()).await?;
+            return Ok(Prepared { statement, parameters, schema: returned.unwrap_or_else(|| Arc::new(Schema::empty())) });
         }
         if let StatementKind::Around(around) = &statement.kind
             && let Some(query) = around.query()
@@ -329,7 +329,7 @@ impl Session {
             StatementKind::Around(around) => self.run_around(statement, around, parameters, expected).await,
             StatementKind::Show(name) => self.show(name.as_deref()),
             StatementKind::Alter(alteration) => self.alter(alteration).await,
-            StatementKind::Write(write) => self.write(statement, write, parameters).await,
+            StatementKind::Write(write) => self.write(statement, write, parameters, expected).await,
             StatementKind::CreateView(view) => self.create_view(statement, view).await,
             StatementKind::DropViews(views) => self.drop_views(views).await,
             StatementKind::Unload(unload) => self.unload(unload, parameters).await,

@@ -15,6 +15,7 @@ mod layout;
 mod overwrite;
 mod planning;
 mod questions;
+mod returning;
 mod running;
 mod types;
 
@@ -33,7 +34,7 @@ use self::external::ExternalSchema;
 pub(crate) use self::external::read as read_external_schema;
 pub(crate) use self::layout::quote_partitions;
 pub(crate) use self::planning::table_to_write;
-pub(crate) use self::running::{Limits, of_lake as of_write};
+pub(crate) use self::running::{Checked, Limits, of_lake as of_write};
 pub(crate) use self::types::write_types;
 use crate::engine::CATALOG;
 use crate::error::SqlError;

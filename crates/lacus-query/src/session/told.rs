@@ -6,7 +6,7 @@ use crate::error::SqlError;
 use crate::json::type_name;
 
 /// Refuses columns that are others than those that a client was told about.
-pub(super) fn must_be_as_prepared(expected: Option<&SchemaRef>, now: &Schema) -> Result<(), SqlError> {
+pub(crate) fn must_be_as_prepared(expected: Option<&SchemaRef>, now: &Schema) -> Result<(), SqlError> {
     if expected.is_none_or(|expected| same_columns(expected, now)) {
         return Ok(());
     }

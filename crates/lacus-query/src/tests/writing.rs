@@ -348,6 +348,58 @@ async fn a_value_is_not_cut_to_the_type_of_its_parameter() {
     assert_eq!(text(&batches), "1");
 }
 
+/// The rows of an answer in the order of their texts.
+async fn sorted(session: &Session, sql: &str) -> String {
+    let mut lines: Vec<String> = ask(session, sql).await.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn returning_has_the_rows_that_were_written() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    write(&session, "CREATE TABLE t (a bigint, b text, d numeric(6, 2), at timestamptz, tags array<text>)").await;
+    for (sql, expected) in [
+        ("INSERT INTO t (b, a, d) VALUES ('x', 1, 1.5), ('y', 2, NULL) RETURNING a, b AS called, d", "1|x|1.50\n2|y|-"),
+        ("INSERT INTO t (a, b) SELECT value, 'n' FROM generate_series(3, 5) RETURNING t.a", "3\n4\n5"),
+        ("UPDATE t SET a = a * 10, b = upper(b) WHERE a <= 2 RETURNING *", "10|X|1.50|-|-\n20|Y|-|-|-"),
+        ("UPDATE t AS x SET b = 'none' WHERE a > 1000 RETURNING x.b", ""),
+        ("UPDATE t AS x SET b = o.b FROM (VALUES (5, 'five')) AS o(a, b) WHERE x.a = o.a RETURNING x.*", "5|five|-|-|-"),
+        ("DELETE FROM t USING (VALUES (3), (3), (4)) AS v(n) WHERE t.a = v.n RETURNING A, t.b", "3|n\n4|n"),
+        ("WITH v(n) AS (VALUES (5)) DELETE FROM t WHERE a IN (SELECT n FROM v) RETURNING b", "five"),
+    ] {
+        assert_eq!(sorted(&session, sql).await, expected, "{sql}");
+    }
+    // The same values, as they are read afterwards.
+    let insert = "INSERT INTO t VALUES (7, 'z', 2.345, '2026-11-22 10:00:00.123456789+01', ARRAY['p', NULL]) RETURNING *";
+    let returned = ask(&session, insert).await;
+    assert_eq!(returned, ask(&session, "SELECT * FROM t WHERE a = 7").await);
+    let answer = session.query("DELETE FROM t WHERE a = 7 RETURNING *", &[]).await.unwrap();
+    assert_eq!((answer.command(), answer.affected(), answer.returns_rows()), ("DELETE", Some(1), true));
+    let overwritten = "INSERT OVERWRITE t (a, b) SELECT 1, 'over' RETURNING a, b";
+    assert_eq!(ask(&session, overwritten).await, "1|over");
+    let statement = session.parse("INSERT INTO t (a) VALUES ($1) RETURNING a AS one").unwrap().remove(0);
+    let prepared = session.prepare(statement).await.unwrap();
+    assert_eq!(prepared.schema().field(0).name(), "one");
+    let mut answer = session.run_prepared(&prepared, &[ScalarValue::Int64(Some(8))]).await.unwrap();
+    assert_eq!(text(&answer.read_all().await.unwrap()), "8");
+    write(&session, "ALTER TABLE t RENAME COLUMN a TO id").await;
+    let renamed = session.run_prepared(&prepared, &[ScalarValue::Int64(Some(9))]).await.err().unwrap();
+    assert_eq!(renamed.sqlstate(), "42703", "{renamed:?}");
+    for (sql, sqlstate) in [
+        ("INSERT INTO t (id) VALUES (1) RETURNING id + 1", "0A000"),
+        ("INSERT INTO t (id) VALUES (1) RETURNING other.id", "0A000"),
+        ("UPDATE t SET id = 2 RETURNING nothing", "42703"),
+        ("DELETE FROM t RETURNING \"ID\"", "42703"),
+        ("INSERT INTO t (b) SELECT repeat('x', 100000) FROM generate_series(1, 300) RETURNING b", "54000"),
+    ] {
+        let error = session.query(sql, &[]).await.err().unwrap_or_else(|| panic!("{sql}: it was done"));
+        assert_eq!(error.sqlstate(), sqlstate, "{sql}: {error:?}");
+    }
+    assert_eq!(sorted(&session, "SELECT id, b FROM t").await, "1|over\n8|-", "what was refused wrote nothing");
+}
+
 #[tokio::test]
 async fn whoever_only_reads_and_whatever_takes_too_long_writes_nothing() {
     let lake = Filled::new().await;

@@ -22,6 +22,7 @@ use super::casts::{cast_choices, cast_columns, cluster, in_place, is_bytes, misf
 use super::create::Creation;
 use super::overwrite::{Fixed, add_to_rows, add_to_values, replaced, take_fixed, values_of};
 use super::questions::{Columns, question};
+use super::returning::{self, Returning};
 use crate::error::{SqlError, explain};
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
 use crate::rewrite::{call, keep_digits};
@@ -37,6 +38,8 @@ pub(super) struct Planned {
     /// A question for the places of rows that go, too.
     pub(super) gone: Option<LogicalPlan>,
     pub(super) into: Into,
+    /// What is returned of the rows.
+    pub(super) returning: Option<Returning>,
 }
 
 /// Where an answer goes.
@@ -147,7 +150,7 @@ fn create(
         Err(error) => return Ok(Err(error)),
     };
     let plan = cluster(plan, &creation.partition_of(&columns))?;
-    Ok(Ok(Planned { plan, gone: None, into: Into::New(Box::new(new)) }))
+    Ok(Ok(Planned { plan, gone: None, into: Into::New(Box::new(new)), returning: None }))
 }
 
 /// `INSERT`.
@@ -159,10 +162,12 @@ async fn insert(
     explained: impl Fn(DataFusionError) -> SqlError,
 ) -> Result<Planned, SqlError> {
     must_be_plain(&insert)?;
+    let returned = insert.returning.take();
     let table = table_to_write(shared, name)?;
     let partition = partition_of(shared, &table)?;
     let now = if insert.overwrite { committed(&table) } else { table.state() };
     let columns = columns_of(name, &table, &now);
+    let returning = returned.map(|items| Returning::of(&items, &now.arrow_schema, name.table())).transpose()?;
     let fixed = take_fixed(&mut insert, &columns)?;
     let mut places = named_places(&insert, &columns, &fixed)?;
     must_match(&insert, places.len())?;
@@ -185,7 +190,7 @@ async fn insert(
         let rows = in_place(rows, &places, &now.arrow_schema).map_err(&explained)?;
         let rows = cast_columns(rows, 0, name, &now.arrow_schema).map_err(&explained)??;
         let plan = cluster(rows, &partition).map_err(&explained)?;
-        return Ok(Planned { plan, gone, into: Into::Old { table, state: now, shape: Shape::Added } });
+        return Ok(Planned { plan, gone, into: Into::Old { table, state: now, shape: Shape::Added }, returning });
     }
     add_to_values(&mut insert, &fixed);
     places.extend(fixed.iter().map(|fixed| fixed.place));
@@ -221,15 +226,17 @@ async fn insert(
         }
     }
     let plan = cluster(dml.input.as_ref().clone(), &partition).map_err(&explained)?;
-    if gone.is_none() {
-        return Ok(Planned { plan, gone, into: Into::Old { table, state: state_of_plan, shape: Shape::Added } });
+    if gone.is_none() && returning.is_none() {
+        let into = Into::Old { table, state: state_of_plan, shape: Shape::Added };
+        return Ok(Planned { plan, gone, into, returning });
     }
-    // Places are of the state that they were asked of.
+    // Places of rows, and of the columns that are returned, are of the state that they were asked of.
     if state_of_plan.arrow_schema != now.arrow_schema {
         let message = format!("the columns of table \"{name}\" were changed meanwhile");
         return Err(SqlError::new(Kind::Conflict, "40001", message).with_hint("try again"));
     }
-    Ok(Planned { plan, gone, into: Into::Old { table, state: now, shape: Shape::Added } })
+    let state = if gone.is_some() { now } else { state_of_plan };
+    Ok(Planned { plan, gone, into: Into::Old { table, state, shape: Shape::Added }, returning })
 }
 
 /// The places of the columns that rows are given for.
@@ -343,7 +350,7 @@ fn wrong_count(values: usize, columns: usize) -> SqlError {
 fn must_be_plain(insert: &Insert) -> Result<(), SqlError> {
     let refused = [
         (insert.on.is_some(), "ON CONFLICT", "MERGE INTO does it"),
-        (insert.returning.is_some() || insert.output.is_some(), "RETURNING", "SELECT the rows afterwards"),
+        (insert.output.is_some(), "OUTPUT", "RETURNING has columns of the rows"),
         (insert.source.is_none(), "INSERT without rows", "INSERT INTO t VALUES (…), or INSERT INTO t SELECT …"),
         (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR …", "MERGE INTO does it"),
     ];
@@ -357,7 +364,7 @@ fn must_be_plain(insert: &Insert) -> Result<(), SqlError> {
 async fn change(
     shared: &Shared,
     state: &SessionState,
-    ast: Ast,
+    mut ast: Ast,
     name: &TableName,
     explained: impl Fn(DataFusionError) -> SqlError,
 ) -> Result<Planned, SqlError> {
@@ -369,8 +376,15 @@ async fn change(
         Ast::Update(_) => Shape::Changed,
         _ => Shape::Merged,
     };
+    let returning = match returning::take(&mut ast) {
+        Some((items, called)) => {
+            let called = called.map_or_else(|| name.table().to_owned(), |called| called.value);
+            Some(Returning::of(&items, &now.arrow_schema, &called)?)
+        }
+        None => None,
+    };
     let ast = one_by_one(ast, &|function| state.aggregate_functions().contains_key(function))?;
-    let asked = Parsed::Statement(Box::new(question(ast, &columns)?));
+    let asked = Parsed::Statement(Box::new(question(ast, &columns, returning.is_some())?));
     let mut plan = plan_parsed(state, asked).await.map_err(&explained)?;
     let first = match shape {
         Shape::Added | Shape::Gone => None,
@@ -383,7 +397,7 @@ async fn change(
     if let Some(first) = first {
         plan = cast_columns(plan, first, name, &now.arrow_schema).map_err(&explained)??;
     }
-    Ok(Planned { plan, gone: None, into: Into::Old { table, state: now, shape } })
+    Ok(Planned { plan, gone: None, into: Into::Old { table, state: now, shape }, returning })
 }
 
 /// The committed rows of a table: those that a statement changes, and its subqueries see the same ones.

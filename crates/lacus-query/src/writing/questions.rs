@@ -74,16 +74,19 @@ pub(super) fn target_name(statement: &Ast) -> Result<StatedName, SqlError> {
     }
 }
 
-/// The question in a statement.
+/// The question in a statement. Where it `returns`, that of a `DELETE` has the columns of the rows that go behind their places.
 ///
 /// # Errors
 /// For what lacus does not do, and for columns that are not there.
-pub(super) fn question(statement: Ast, columns: &Columns<'_>) -> Result<Ast, SqlError> {
+pub(super) fn question(statement: Ast, columns: &Columns<'_>, returns: bool) -> Result<Ast, SqlError> {
     let (target, alias) = numbered(target(&statement)?.clone(), columns.table);
     let (names, kinds) = (columns.names.clone(), columns.kinds.clone());
     let columns = &Columns { called: alias.value.clone(), names, kinds, ..*columns };
     let select = match statement {
-        Ast::Delete(delete) => deleting(delete, target, &alias)?,
+        Ast::Delete(delete) => {
+            let returned = if returns { columns.names.as_slice() } else { &[] };
+            deleting(delete, target, &alias, returned)?
+        }
         Ast::Update(update) => updating(update, target, &alias, columns)?,
         Ast::Merge(merge) => merging(merge, target, &alias, columns)?,
         other => return Err(SqlError::invalid("0A000", format!("{other} changes no rows"))),
@@ -95,7 +98,7 @@ pub(super) fn question(statement: Ast, columns: &Columns<'_>) -> Result<Ast, Sql
 pub(super) fn places_of_all(columns: &Columns<'_>) -> Result<Ast, SqlError> {
     let parsed =
         Parser::new(&GenericDialect).try_with_sql("DELETE FROM t").and_then(|mut parser| parser.parse_statement());
-    question(parsed.expect("this is a statement"), columns)
+    question(parsed.expect("this is a statement"), columns, false)
 }
 
 /// The table with places, and what its columns are said to be of.
@@ -115,16 +118,18 @@ fn numbered(mut factor: TableFactor, table: &TableName) -> (TableFactor, Ident) 
     (factor, called)
 }
 
-fn deleting(delete: Delete, target: TableFactor, alias: &Ident) -> Result<Query, SqlError> {
+fn deleting(delete: Delete, target: TableFactor, alias: &Ident, returned: &[&str]) -> Result<Query, SqlError> {
     let odd = delete.limit.is_some() || !delete.order_by.is_empty() || delete.output.is_some();
-    refuse(odd || delete.returning.is_some(), "DELETE", "LIMIT, ORDER BY or RETURNING")?;
+    refuse(odd, "DELETE", "LIMIT, ORDER BY or OUTPUT")?;
     let from = std::iter::once(alone(target)).chain(delete.using.into_iter().flatten());
-    Ok(select(places(alias), from.collect(), delete.selection))
+    let mut items = places(alias);
+    items.extend(returned.iter().map(|name| named(column(alias, name), name)));
+    Ok(select(items, from.collect(), delete.selection))
 }
 
 fn updating(update: Update, target: TableFactor, alias: &Ident, columns: &Columns<'_>) -> Result<Query, SqlError> {
     let odd = update.limit.is_some() || !update.order_by.is_empty() || update.output.is_some() || update.or.is_some();
-    refuse(odd || update.returning.is_some(), "UPDATE", "LIMIT, ORDER BY or RETURNING")?;
+    refuse(odd, "UPDATE", "LIMIT, ORDER BY, OUTPUT or OR")?;
     let assigned = assigned(update.assignments, columns)?;
     let mut items = places(alias);
     for (name, expr) in columns.names.iter().zip(assigned) {
@@ -139,7 +144,7 @@ fn updating(update: Update, target: TableFactor, alias: &Ident, columns: &Column
 }
 
 fn merging(merge: Merge, target: TableFactor, alias: &Ident, columns: &Columns<'_>) -> Result<Query, SqlError> {
-    refuse(merge.output.is_some(), "MERGE", "OUTPUT")?;
+    refuse(merge.output.is_some(), "MERGE", "OUTPUT or RETURNING")?;
     let has = |kinds: &[MergeClauseKind]| merge.clauses.iter().any(|clause| kinds.contains(&clause.clause_kind));
     let keeps_source = has(&[MergeClauseKind::NotMatched, MergeClauseKind::NotMatchedByTarget]);
     let keeps_target = has(&[MergeClauseKind::NotMatchedBySource]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
@@ -23,6 +23,7 @@ use tokio::time::sleep_until;
 
 use super::planning::{Into, Planned, Shape, lake, plan, table_to_write};
 use super::questions::{Doing, target_name};
+use super::returning::{Kept, Returning};
 use super::{Creation, ExternalSchema, Write};
 use crate::allowance::{Allowance, Deadline};
 use crate::alter::Alteration;
@@ -32,7 +33,7 @@ use crate::error::{SqlError, explain};
 use crate::large_joins::physical_plan;
 use crate::parameters;
 use crate::running::RunningPlan;
-use crate::session::{Session, Turn};
+use crate::session::{Session, Turn, must_be_as_prepared};
 use crate::stated_name::StatedName;
 use crate::statement::{Statement, StatementKind};
 
@@ -83,6 +84,7 @@ impl Session {
         statement: &Statement,
         write: &Write,
         parameters: &[ScalarValue],
+        expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
         self.must_be_allowed(write.command())?;
         match write {
@@ -97,9 +99,9 @@ impl Session {
                 if self.is_there_already(creation, &self.target(write)?)? {
                     return Ok(Answer::wrote(write.command(), 0));
                 }
-                self.write_rows(statement, write, parameters).await
+                self.write_rows(statement, write, parameters, expected).await
             }
-            Write::Rows { .. } => self.write_rows(statement, write, parameters).await,
+            Write::Rows { .. } => self.write_rows(statement, write, parameters, expected).await,
         }
     }
 
@@ -130,17 +132,19 @@ impl Session {
         Ok(Answer::done("ALTER TABLE"))
     }
 
-    /// Types of parameters of a statement that writes, after a look whether it can be done.
-    pub(crate) async fn check_write(&self, statement: Statement) -> Result<Vec<Option<DataType>>, SqlError> {
+    /// Types of parameters of a statement that writes, and the columns that it returns, after a look whether it can be done.
+    pub(crate) async fn check_write(&self, statement: Statement) -> Result<Checked, SqlError> {
         let name = match &statement.kind {
             StatementKind::Write(write) if write.question().is_some() => self.target(write)?,
-            _ => return Ok(Vec::new()),
+            _ => return Ok(Checked::default()),
         };
         let (shared, state) = (Arc::clone(self.shared()), self.state_now());
         let work = async move {
-            let StatementKind::Write(write) = &statement.kind else { return Ok(Vec::new()) };
+            let StatementKind::Write(write) = &statement.kind else { return Ok(Checked::default()) };
             let planned = plan(&shared, &state, &statement, write, &name).await?;
-            parameters::types(&planned.plan).map_err(|error| explain(error, &statement.sql, &*shared))
+            let parameters = parameters::types(&planned.plan);
+            let parameters = parameters.map_err(|error| explain(error, &statement.sql, &*shared))?;
+            Ok(Checked { parameters, returned: planned.returning.map(|returning| returning.schema) })
         };
         let (tell, told) = oneshot::channel();
         let task = StopOnDrop(self.shared().workers.spawn(async move {
@@ -278,11 +282,12 @@ impl Session {
         statement: &Statement,
         write: &Write,
         parameters: &[ScalarValue],
+        expected: Option<&SchemaRef>,
     ) -> Result<Answer, SqlError> {
         let mut turn = self.turn_to_write().await?;
         let mut tries = 1;
         let written = loop {
-            match self.write_once(statement, write, parameters, &mut turn).await {
+            match self.write_once(statement, write, parameters, expected, &mut turn).await {
                 Err(error) if error.kind() == Kind::Conflict && tries < TRIES_MAX => tries += 1,
                 done => break done?,
             }
@@ -292,7 +297,10 @@ impl Session {
             Write::Rows { command: "MERGE", .. } => written.merged,
             _ => written.added,
         };
-        Ok(Answer::wrote(write.command(), rows))
+        Ok(match written.returned {
+            Some((schema, batches)) => Answer::returned(write.command(), rows, schema, batches),
+            None => Answer::wrote(write.command(), rows),
+        })
     }
 
     async fn write_once(
@@ -300,6 +308,7 @@ impl Session {
         statement: &Statement,
         write: &Write,
         parameters: &[ScalarValue],
+        expected: Option<&SchemaRef>,
         turn: &mut Turn<'_>,
     ) -> Result<Counted, SqlError> {
         let Turn { limits, allowance, .. } = turn;
@@ -333,7 +342,10 @@ impl Session {
         };
         let task = StopOnDrop(self.shared().workers.spawn(job.run(begin, send, end)));
         let unexpected = || SqlError::new(Kind::Internal, "XX000", "the statement ended unexpectedly");
-        let target = limits.within(begun).await?.map_err(|_| unexpected())??;
+        let (target, returned) = limits.within(begun).await?.map_err(|_| unexpected())??;
+        if let Some(schema) = &returned {
+            must_be_as_prepared(expected, schema)?;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let _stop = SetOnDrop(Arc::clone(&stop));
         let mut writing = std::pin::pin!(lake(self.shared())?.write(target, pieces, Arc::clone(&stop)));
@@ -344,7 +356,7 @@ impl Session {
                 drop(task);
                 return match writing.await {
                     // It was too late to stop it.
-                    Ok(written) => Ok(Counted::of(written, ended.try_recv().ok())),
+                    Ok(written) => Ok(Counted::of(written, ended.try_recv().ok(), returned)),
                     // Nobody knows whether it was too late.
                     Err(error) if error.kind() == Kind::Internal => Err(of_lake(error)),
                     Err(_) => Err(why),
@@ -353,7 +365,7 @@ impl Session {
         };
         // The question says how it ended before it lets go of the pieces.
         match (written, ended.try_recv()) {
-            (Ok(written), how) => Ok(Counted::of(written, how.ok())),
+            (Ok(written), how) => Ok(Counted::of(written, how.ok(), returned)),
             (Err(_), Ok(Err(error))) => Err(error),
             (Err(error), _) => Err(of_lake(error)),
         }
@@ -366,13 +378,35 @@ struct Counted {
     gone: u64,
     /// Rows that a `MERGE` changed, deleted or inserted.
     merged: u64,
+    /// What is returned of them.
+    returned: Option<(SchemaRef, Vec<RecordBatch>)>,
 }
 
 impl Counted {
-    fn of(written: Written, ended: Option<Result<u64, SqlError>>) -> Self {
-        let merged = ended.and_then(Result::ok).unwrap_or(written.added.max(written.gone));
-        Self { added: written.added, gone: written.gone, merged }
+    fn of(written: Written, ended: Option<Result<Ended, SqlError>>, returned: Option<SchemaRef>) -> Self {
+        // What is committed came from a question that had ended well.
+        let ended = ended.and_then(Result::ok);
+        let merged = ended.as_ref().map_or(written.added.max(written.gone), |ended| ended.merged);
+        let rows = ended.map(|ended| ended.returned).unwrap_or_default();
+        Self { added: written.added, gone: written.gone, merged, returned: returned.map(|schema| (schema, rows)) }
     }
+}
+
+/// What a look at a statement finds.
+#[derive(Default)]
+pub(crate) struct Checked {
+    /// The types of its parameters.
+    pub(crate) parameters: Vec<Option<DataType>>,
+    /// The columns that it returns.
+    pub(crate) returned: Option<SchemaRef>,
+}
+
+/// What there is to say of a question when all of it is answered.
+#[derive(Default)]
+struct Ended {
+    /// Rows of a `MERGE` that there was something to be done with.
+    merged: u64,
+    returned: Vec<RecordBatch>,
 }
 
 /// What the lake says, with the SQLSTATE that clients know it by.
@@ -437,11 +471,11 @@ struct Job {
 impl Job {
     async fn run(
         self,
-        begin: oneshot::Sender<Result<Target, SqlError>>,
+        begin: oneshot::Sender<Result<(Target, Option<SchemaRef>), SqlError>>,
         send: mpsc::Sender<Piece>,
-        end: oneshot::Sender<Result<u64, SqlError>>,
+        end: oneshot::Sender<Result<Ended, SqlError>>,
     ) {
-        let (plan, gone, into) = match self.plan().await {
+        let (plan, gone, into, returning) = match self.plan().await {
             Ok(planned) => planned,
             Err(error) => {
                 // Nobody listens once the statement is stopped.
@@ -456,10 +490,11 @@ impl Job {
                 (Target::Old { table, state, may_repeat: shape == Shape::Gone }, shape)
             }
         };
-        if begin.send(Ok(target)).is_err() {
+        let returned = returning.as_ref().map(|returning| Arc::clone(&returning.schema));
+        if begin.send(Ok((target, returned))).is_err() {
             return;
         }
-        let answered = self.answers(gone, plan, shape, &send).await;
+        let answered = self.answers(gone, plan, shape, returning.as_ref(), &send).await;
         let is_whole = answered.is_ok();
         // Nobody listens once the statement is stopped.
         let _gone = end.send(answered);
@@ -469,42 +504,51 @@ impl Job {
         }
     }
 
-    /// The question, the one for rows that go beside, and where the answers go.
-    async fn plan(&self) -> Result<(Question, Option<Question>, Into), SqlError> {
+    /// The question, the one for rows that go beside, where the answers go, and what is returned of them.
+    async fn plan(&self) -> Result<(Question, Option<Question>, Into, Option<Returning>), SqlError> {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
-        let Planned { plan, gone, into } = self.planned().await?;
+        let planned = plan(&self.shared, &self.state, &self.statement, &self.write, &self.name).await?;
+        let Planned { plan, gone, into, returning } = planned;
         let plan = parameters::fill(plan, &self.parameters).map_err(explained)??;
         let gone = match gone {
             Some(gone) => Some(physical_plan(&self.state, &gone).await.map_err(explained)?),
             None => None,
         };
-        Ok((physical_plan(&self.state, &plan).await.map_err(explained)?, gone, into))
+        Ok((physical_plan(&self.state, &plan).await.map_err(explained)?, gone, into, returning))
     }
 
-    async fn planned(&self) -> Result<Planned, SqlError> {
-        plan(&self.shared, &self.state, &self.statement, &self.write, &self.name).await
-    }
-
-    /// Sends what both questions answer.
+    /// Sends what both questions answer, and keeps what is returned of it.
     async fn answers(
         &self,
         gone: Option<Question>,
         plan: Question,
         shape: Shape,
+        returning: Option<&Returning>,
         send: &mpsc::Sender<Piece>,
-    ) -> Result<u64, SqlError> {
+    ) -> Result<Ended, SqlError> {
         if let Some(gone) = gone {
-            self.answer(gone, Shape::Gone, send).await?;
+            self.answer(gone, Shape::Gone, None, send).await?;
         }
-        self.answer(plan, shape, send).await
+        let mut kept = returning.map(Kept::new);
+        let merged = self.answer(plan, shape, kept.as_mut(), send).await?;
+        Ok(Ended { merged, returned: kept.map(Kept::batches).unwrap_or_default() })
     }
 
     /// Sends what the question answers. Says how many rows of a `MERGE` there were something to be done with.
-    async fn answer(&self, plan: Question, shape: Shape, send: &mpsc::Sender<Piece>) -> Result<u64, SqlError> {
+    async fn answer(
+        &self,
+        plan: Question,
+        shape: Shape,
+        mut kept: Option<&mut Kept<'_>>,
+        send: &mpsc::Sender<Piece>,
+    ) -> Result<u64, SqlError> {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
         let mut rows = RunningPlan::begin(plan, &self.state, &self.allowance).map_err(explained)?;
         let mut done = 0;
         while let Some(batch) = rows.next(explained).await? {
+            if let Some(kept) = &mut kept {
+                kept.add(shape, &batch, explained)?;
+            }
             for piece in pieces(shape, batch, &mut done).map_err(explained)? {
                 if send.send(piece).await.is_err() {
                     return Ok(done);
@@ -559,7 +603,7 @@ fn places(rows: &RecordBatch) -> Result<Vec<RowPlace>, DataFusionError> {
     places.ok_or_else(|| DataFusionError::Internal("a row that goes has no place".to_owned()))
 }
 
-fn numbers(rows: &RecordBatch, column: usize) -> Result<&Int64Array, DataFusionError> {
+pub(super) fn numbers(rows: &RecordBatch, column: usize) -> Result<&Int64Array, DataFusionError> {
     let column = rows.columns().get(column).and_then(|column| column.as_primitive_opt::<Int64Type>());
     column.ok_or_else(|| DataFusionError::Internal("the place of a row is no number".to_owned()))
 }

@@ -176,7 +176,11 @@ impl Connection {
             return Ok(Reply::Copy(format.clone(), fields, Box::pin(rows)));
         }
         let mut response = QueryResponse::new(fields, rows);
-        response.set_command_tag(statement.command());
+        response.set_command_tag(match statement.command() {
+            // A number of old stands between: see `tag`.
+            "INSERT" => "INSERT 0",
+            command => command,
+        });
         Ok(Reply::Rows(Box::new(response)))
     }
 
@@ -354,10 +358,12 @@ fn cancelled() -> SqlError {
 fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<Item = PgWireResult<DataRow>> + Send {
     type Batch = Box<dyn Iterator<Item = PgWireResult<DataRow>> + Send>;
     let nothing: Batch = Box::new(std::iter::empty());
-    stream::unfold(Some((answer, columns, query, nothing)), |state| async {
+    // What is written is written: nobody is told that it was cancelled.
+    let may_cancel = answer.affected().is_none();
+    stream::unfold(Some((answer, columns, query, nothing)), move |state| async move {
         let (mut answer, columns, query, mut batch) = state?;
         loop {
-            if query.cancelled.is_cancelled() {
+            if may_cancel && query.cancelled.is_cancelled() {
                 answer.fail();
                 return Some((Err(wire(&cancelled())), None));
             }
@@ -370,7 +376,7 @@ fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<It
                 None => {}
             }
             let next = tokio::select! {
-                () = query.cancelled.cancelled() => continue,
+                () = query.cancelled.cancelled(), if may_cancel => continue,
                 next = answer.next() => next?,
             };
             match next.map_err(|error| wire(&error)).and_then(|rows| columns.rows(&rows)) {
