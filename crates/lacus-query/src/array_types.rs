@@ -147,18 +147,21 @@ fn is_word_of_type(token: &Token) -> bool {
     }
 }
 
-fn keyword(token: &Token) -> Option<Keyword> {
+/// The word of SQL that a token is, if it is one without quotes.
+pub(crate) fn keyword(token: &Token) -> Option<Keyword> {
     match token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
         _ => None,
     }
 }
 
-fn previous(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+/// The nearest token before a place that is no blank.
+pub(crate) fn previous(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
     (0..at).rev().find(|&at| !matches!(tokens[at].token, Token::Whitespace(_)))
 }
 
-fn next(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+/// The first token from a place on that is no blank.
+pub(crate) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
     (from..tokens.len()).find(|&at| !matches!(tokens[at].token, Token::Whitespace(_)))
 }
 

@@ -6,6 +6,8 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::array_types::{keyword, next, previous};
+
 /// What stands in front of a query, or of the bracket around it.
 const BEFORE_QUERY: [Keyword; 6] =
     [Keyword::AS, Keyword::UNION, Keyword::ALL, Keyword::DISTINCT, Keyword::EXCEPT, Keyword::INTERSECT];
@@ -177,21 +179,6 @@ impl Row {
         let has_brackets = self.is_bracketed && self.closed == Some(self.last);
         self.first.filter(|_| !has_brackets).map(|first| (first, self.last))
     }
-}
-
-fn keyword(token: &Token) -> Option<Keyword> {
-    match token {
-        Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
-        _ => None,
-    }
-}
-
-fn previous(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
-    (0..at).rev().find(|&at| !matches!(tokens[at].token, Token::Whitespace(_)))
-}
-
-fn next(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
-    (from..tokens.len()).find(|&at| !matches!(tokens[at].token, Token::Whitespace(_)))
 }
 
 #[cfg(test)]
