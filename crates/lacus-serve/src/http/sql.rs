@@ -177,8 +177,9 @@ async fn written(batch: RecordBatch, form: Form, first: bool) -> Result<Vec<u8>,
         };
         written.map(|()| rows)
     });
-    let failed = |error| SqlError::new(Kind::Internal, "XX000", "writing the rows failed").with_source(error);
-    written.await.unwrap_or_else(|error| Err(failed(error)))
+    written.await.unwrap_or_else(|error| {
+        Err(SqlError::new(Kind::Internal, "XX000", "writing the rows failed").with_source(error))
+    })
 }
 
 impl Writing {
