@@ -7,6 +7,7 @@ A lacus server must be serving the project. With an endpoint, files are in a buc
 """
 
 import argparse
+import datetime
 import json
 import pathlib
 
@@ -115,6 +116,31 @@ def main():
             assert error.sqlstate in ("22P02", "22P04") and "line 1 of " in str(error), error
         cursor.execute("SELECT count(*) FROM back")
         assert cursor.fetchone() == (ROWS + 5,)
+
+        # And as a table, where it is. Folders of buckets have empty files.
+        came = pyarrow.array([0, 1_000, None], pyarrow.timestamp("ns"))
+        days = ["2026-11-21", "2026-11-22", "2026-11-22"]
+        written = pyarrow.table({"n": pyarrow.array([1, 2, None], pyarrow.int32()), "came": came, "dt": days, "extra": days})
+        day, midnight = datetime.date(2026, 11, 22), datetime.datetime(1970, 1, 1)
+        expected = [(1, midnight, day.replace(day=21)), (2, midnight.replace(microsecond=1), day), (None, None, day)]
+        for folder, how in (("nanoseconds", {}), ("wide", {"use_deprecated_int96_timestamps": True})):
+            root = f"{place.root}/{folder}"
+            pyarrow.parquet.write_to_dataset(written, root, partition_cols=["dt"], filesystem=place.files, **how)
+            cursor.execute(
+                f"CREATE EXTERNAL TABLE {folder} (n bigint, came timestamp) PARTITIONED BY (dt date)"
+                f" STORED AS PARQUET LOCATION '{place.name}/{folder}/'"
+            )
+            cursor.execute(f"SELECT * FROM {folder} ORDER BY n")
+            found = cursor.fetchall()
+            assert found == expected, (folder, found)
+            cursor.execute(f"SELECT count(*) FROM {folder} WHERE dt = '2026-11-22'")
+            assert cursor.fetchone() == (2,), folder
+        cursor.execute(f"CREATE EXTERNAL TABLE texts (n bigint, text string) STORED AS JSON LOCATION '{place.name}/lines/'")
+        place.files.create_dir(f"{place.root}/lines")
+        with place.files.open_output_stream(f"{place.root}/lines/a.json.gz", compression="gzip") as file:
+            file.write(b'{"N":3,"text":"x"}\n{"text":"y","more":1}\n')
+        cursor.execute("SELECT * FROM texts ORDER BY text")
+        assert cursor.fetchall() == [(3, "x"), (None, "y")]
 
         for twice in ("CSV", "JSON"):
             try:

@@ -139,7 +139,7 @@ pub struct Query {
     pub price_per_tb: Price,
     /// Where `UNLOAD` may write files: folders, and parts of buckets (`s3://bucket/prefix`). None: nowhere.
     pub unload_to: Vec<Place>,
-    /// Where `COPY … FROM` may read files.
+    /// Where `COPY … FROM` and external tables may read files.
     pub copy_from: Vec<Place>,
 }
 

@@ -10,6 +10,8 @@ mod load;
 mod unload;
 
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -294,22 +296,35 @@ fn walk(root: &FilePath, folder: &str, rest: &str, found: &mut Vec<Found>) -> Re
     };
     for entry in entries {
         let entry = entry.context(doing())?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let within = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        let Ok(name) = entry.file_name().into_string() else {
+            if within(&entry.file_name().to_string_lossy()).starts_with(rest) {
+                return Err(Error::invalid(format!("the name of {} is no UTF-8", entry.path().display()))
+                    .with_hint("rename it: only names that are UTF-8 are read"));
+            }
+            continue;
+        };
         if name.starts_with(UNFINISHED) {
             continue;
         }
-        let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let name = within(&name);
         let kind = entry.file_type().context(doing())?;
         let may_match = name.starts_with(rest) || rest.starts_with(&format!("{name}/"));
         if kind.is_dir() && may_match {
             walk(root, &name, rest, found)?;
         } else if (kind.is_file() || kind.is_symlink()) && name.starts_with(rest) {
             must_be_few(found.len(), &path.display())?;
-            let bytes = entry.metadata().context(doing())?.len();
-            found.push(Found { rest: name, bytes, tag: None, is_link: kind.is_symlink() });
+            let metadata = entry.metadata().context(doing())?;
+            let (bytes, tag) = (metadata.len(), Some(tag_of(&metadata)));
+            found.push(Found { rest: name, bytes, tag, is_link: kind.is_symlink() });
         }
     }
     Ok(())
+}
+
+/// What changes when a file of a folder is written again.
+fn tag_of(file: &Metadata) -> String {
+    format!("{}-{}.{:09}-{}", file.ino(), file.mtime(), file.mtime_nsec(), file.len())
 }
 
 fn remove_unfinished(folder: &FilePath) {

@@ -16,6 +16,7 @@ use lacus_core::{Error, MAIN_DATABASE, TableName};
 use lacus_lake::views::View;
 use lacus_lake::{Lake, Table, Version};
 
+use crate::files::is_external;
 use crate::metadata::Metadata;
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly, NUMBERED, NumberedTable};
 use crate::places::ALL_SNAPSHOTS;
@@ -23,7 +24,7 @@ use crate::search_path::{SearchPath, apart};
 use crate::table::LakeTable;
 use crate::time_travel;
 use crate::users::{IDENTIFIES, USERS, has_users, users};
-use crate::views::{ViewPlanner, state_of};
+use crate::views::{ViewPlanner, external_of, state_of};
 
 /// Catalog `lake`.
 pub(crate) struct LakeCatalog {
@@ -141,7 +142,10 @@ impl SchemaProvider for Database {
             return Ok(Some(Arc::new(LakeTable::new(state_of(&table)))));
         }
         if let Some(view) = self.view(name) {
-            return self.views.table(&view).await.map(Some);
+            return match external_of(&self.lake, &view) {
+                Some(table) => Ok(Some(table.map_err(|error| DataFusionError::External(error.into()))?)),
+                None => self.views.table(&view).await.map(Some),
+            };
         }
         if let Some(table) = name.strip_suffix(ALL_SNAPSHOTS).and_then(|name| self.find(name)) {
             let state = self.lake.every_row(&table).await.map_err(|error| DataFusionError::External(error.into()))?;
@@ -167,7 +171,8 @@ impl SchemaProvider for Database {
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        let is_computed = self.find(name).is_none();
+        let is_external = || TableName::new(&format!("{}.{name}", self.name)).is_ok_and(|name| is_external(&self.lake, &name));
+        let is_computed = self.find(name).is_none() && !is_external();
         Ok(self.table_exist(name).then_some(if is_computed { TableType::View } else { TableType::Base }))
     }
 

@@ -1,11 +1,12 @@
-//! Statements about files that are not the lake's: `UNLOAD` writes them, `COPY … FROM` reads them. `EXPLAIN COST`, which has a
-//! statement in it as `UNLOAD` does, is read here, too.
+//! Statements about files that are not the lake's: `UNLOAD` writes them, `COPY … FROM` reads them, and external tables
+//! ([`external`]) are nothing else. `EXPLAIN COST`, which has a statement in it as `UNLOAD` does, is read here, too.
 //!
-//! Files, or the rows that a Postgres client sends ([`sent`]). Both are read here as Redshift, Athena and Postgres have them: a word that is not known is refused, and none that would change
+//! Files, or the rows that a Postgres client sends ([`sent`]). All are read here as Redshift, Athena and Postgres have them: a word that is not known is refused, and none that would change
 //! what is written or read is passed over. Where files may be is for the lake to say ([`lacus_lake::Outside`]).
 
 mod binary;
 mod columns;
+mod external;
 mod load;
 mod options;
 mod records;
@@ -22,6 +23,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 pub use self::binary::DecodeBinary;
+pub(crate) use self::external::{External, ExternalTable, is_external, must_not_be_external};
 pub(crate) use self::load::Load;
 pub use self::sent::CopyIn;
 pub(crate) use self::unload::{Unload, answer_schema};
@@ -43,11 +45,19 @@ pub(crate) struct Reading<'a> {
 /// For what is wrong with it.
 pub(crate) fn read(sql: &Arc<str>, reading: &Reading<'_>) -> Result<Option<StatementKind>, SqlError> {
     let has = |word: &str| sql.as_bytes().windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
-    if !has("unload") && !has("copy") && !has("cost") {
+    let may_be_external = external::may_be(sql);
+    if !has("unload") && !has("copy") && !has("cost") && !may_be_external {
         return Ok(None);
     }
     // Whoever reads it next says what is wrong.
     let Ok(tokens) = crate::statement::tokens(sql) else { return Ok(None) };
+    if may_be_external {
+        let mut words = Words::new(sql, tokens.clone());
+        if let Some(external) = external::read(&mut words, sql)? {
+            must_end(&mut words, "statements about external tables are sent alone")?;
+            return Ok(Some(StatementKind::External(Box::new(external))));
+        }
+    }
     let mut words = Words::new(sql, tokens);
     let kind = if words.take("UNLOAD") {
         StatementKind::Unload(Box::new(Unload::read(&mut words, reading)?))
@@ -58,12 +68,16 @@ pub(crate) fn read(sql: &Arc<str>, reading: &Reading<'_>) -> Result<Option<State
     } else {
         return Ok(None);
     };
-    while words.symbol(&Token::SemiColon) {}
-    if !words.is_at_end() {
-        let error = words.expected("the end of the statement");
-        return Err(error.with_hint("UNLOAD and COPY are sent alone, and take the options of the reference page"));
-    }
+    must_end(&mut words, "UNLOAD and COPY are sent alone, and take the options of the reference page")?;
     Ok(Some(kind))
+}
+
+fn must_end(words: &mut Words<'_>, hint: &str) -> Result<(), SqlError> {
+    while words.symbol(&Token::SemiColon) {}
+    if words.is_at_end() {
+        return Ok(());
+    }
+    Err(words.expected("the end of the statement").with_hint(hint))
 }
 
 /// `EXPLAIN COST` of what follows.

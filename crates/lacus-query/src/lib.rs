@@ -3,9 +3,9 @@
 //! An [`Engine`] answers for one lake; each connection has a [`Session`]; a query gives an [`Answer`], a stream of
 //! Arrow batches that stops working when it is dropped. Every query sees each table in one immutable state.
 //!
-//! It writes no table and no log: what statements that write ask for, the lake does. Files that are not a table's are read and
-//! written by `COPY` and `UNLOAD` alone ([`files`]), where the lake lets them. It knows the types that Postgres has, and no wire
-//! format.
+//! It writes no table and no log: what statements that write ask for, the lake does. Files that are not the lake's are read by
+//! `COPY` and external tables and written by `UNLOAD`, and by nothing else ([`files`]), where the lake lets them. It knows the types
+//! that Postgres has, and no wire format.
 
 mod activity;
 mod adapt;

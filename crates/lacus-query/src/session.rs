@@ -250,6 +250,7 @@ impl Session {
         let StatementKind::Query { .. } = &statement.kind else {
             let schema = match &statement.kind {
                 StatementKind::Show(name) => self.show(name.as_deref())?.schema().clone(),
+                StatementKind::External(external) => external.schema(),
                 StatementKind::Around(Around::Fetch { name, is_move: false, .. }) => self.cursors.schema(name)?,
                 _ => Arc::new(Schema::empty()),
             };
@@ -335,6 +336,7 @@ impl Session {
             StatementKind::Unload(unload) => self.unload(unload, parameters).await,
             StatementKind::Cost(question) => self.cost(question, parameters).await,
             StatementKind::Load(load) => self.load(load).await,
+            StatementKind::External(external) => self.external(external).await,
             StatementKind::Nothing(command) => Ok(Answer::done(command)),
         }
     }

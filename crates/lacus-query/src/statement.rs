@@ -1,7 +1,7 @@
 //! Statements: what is read as SQL, and what of it lacus does.
 //!
 //! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE`, `CREATE VIEW`, `DROP VIEW`, statements that write
-//! ([`crate::writing`]), `UNLOAD` and `COPY … FROM` ([`crate::files`]), cursors ([`crate::cursors`]) and transaction blocks
+//! ([`crate::writing`]), `UNLOAD`, `COPY … FROM` and what is about external tables ([`crate::files`]), cursors ([`crate::cursors`]) and transaction blocks
 //! ([`crate::transactions`]) are done; in a block, too, each statement sees one state and is committed by itself. All else is
 //! refused by name; what slips through the parser in a form not named here is refused again when its plan would write or
 //! define something.
@@ -30,7 +30,7 @@ use crate::declared::Declared;
 use crate::depth::{must_be_shallow, must_stay_small};
 use crate::dialect::Dialect;
 use crate::error::{Names, SqlError, explain};
-use crate::files::{self, Load, Unload};
+use crate::files::{self, External, Load, Unload};
 use crate::naming::ColumnNames;
 use crate::postgres::{asks_the_catalog_alone, rewrite as rewrite_catalog_question};
 use crate::rewrite::{leave_out_advice, must_be_understood, rewrite, spell_out};
@@ -103,6 +103,8 @@ pub(crate) enum StatementKind {
     Unload(Box<Unload>),
     /// `COPY … FROM`: rows of files.
     Load(Box<Load>),
+    /// About an external table.
+    External(Box<External>),
     /// `EXPLAIN COST` of a query.
     Cost(Box<Statement>),
     /// Accepted; nothing to do.
@@ -180,6 +182,7 @@ impl Statement {
             StatementKind::DropViews(_) => "DROP VIEW",
             StatementKind::Unload(_) => "UNLOAD",
             StatementKind::Load(_) => "COPY",
+            StatementKind::External(external) => external.command(),
             StatementKind::Cost(_) => "EXPLAIN",
         }
     }
@@ -187,8 +190,11 @@ impl Statement {
     /// Whether it changes the lake.
     #[must_use]
     pub fn writes(&self) -> bool {
-        use StatementKind::{Alter, CreateView, DropViews, Load, Write};
-        matches!(self.kind, Write(_) | Alter(_) | CreateView(_) | DropViews(_) | Load(_))
+        use StatementKind::{Alter, CreateView, DropViews, External, Load, Write};
+        match &self.kind {
+            External(external) => external.writes(),
+            kind => matches!(kind, Write(_) | Alter(_) | CreateView(_) | DropViews(_) | Load(_)),
+        }
     }
 
     /// The part of it that reads tables of the lake, if there is one.
@@ -450,7 +456,9 @@ fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
                 Ok(StatementKind::Set { name: plain(&name), value: None, is_local: false })
             }
         },
-        Parsed::CreateExternalTable(_) => Err(refused("CREATE EXTERNAL TABLE")),
+        Parsed::CreateExternalTable(_) => {
+            Err(refused("CREATE EXTERNAL TABLE among other statements").with_hint("send it alone"))
+        }
         Parsed::CopyTo(_) => Err(refused("COPY")),
     }
 }

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProvi
 use datafusion::physical_plan::ExecutionPlan;
 use lacus_core::{Context, Error, Kind, Result, TableName};
 use lacus_lake::views::View;
-use lacus_lake::{Table, TableState};
+use lacus_lake::{Lake, Table, TableState};
 use tokio::sync::oneshot;
 
 pub(crate) use self::statements::{CreateView, DropViews};
@@ -30,6 +30,7 @@ use crate::answer::StopOnDrop;
 use crate::dialect::Dialect;
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
+use crate::files::ExternalTable;
 use crate::parameters;
 use crate::session::plan;
 use crate::statement::{StatementKind, parse};
@@ -72,6 +73,8 @@ struct Planning {
     /// The views that were planned, by where their metadata is: a statement looks a name up more than once, and views that
     /// read views would be planned twice as often with each level.
     planned: Arc<Mutex<BTreeMap<String, Arc<ViewTable>>>>,
+    /// The external tables that were looked at, by where their metadata is: all see the same files of each.
+    external: Arc<Mutex<BTreeMap<String, Arc<ExternalTable>>>>,
 }
 
 /// Plans a statement, or a view that one reads.
@@ -103,6 +106,22 @@ pub(crate) fn see(table: &Table, state: Arc<TableState>) {
         lock(&planning.seen).insert(table.name().clone(), state);
         lock(&planning.planned).clear();
     });
+}
+
+/// A view that is an external table, as the statement that is being planned sees it; none if it is a view.
+///
+/// # Errors
+/// If its columns can't be told.
+pub(crate) fn external_of(lake: &Arc<Lake>, view: &View) -> Option<Result<Arc<ExternalTable>>> {
+    let seen = PLANNING.try_with(|planning| Arc::clone(&planning.external)).unwrap_or_default();
+    if let Some(table) = lock(&seen).get(&view.location) {
+        return Some(Ok(Arc::clone(table)));
+    }
+    let made = ExternalTable::of(lake, view)?.map(Arc::new);
+    if let Ok(table) = &made {
+        lock(&seen).insert(view.location.clone(), Arc::clone(table));
+    }
+    Some(made)
 }
 
 /// Every change is one assignment: a panic leaves nothing half done.
@@ -343,7 +362,7 @@ impl TableProvider for ViewTable {
 }
 
 /// The same error once more.
-fn again(error: &Error) -> Error {
+pub(crate) fn again(error: &Error) -> Error {
     let told = Error::new(error.kind(), error.chain());
     match error.hint() {
         Some(hint) => told.with_hint(hint),

@@ -28,7 +28,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 pub(crate) use self::casts::without_ids;
 use self::common_tables::put_inside;
-pub(crate) use self::create::{Creation, texts};
+pub(crate) use self::create::{Creation, column as new_column, texts};
 pub(crate) use self::data::write_no_data;
 use self::external::ExternalSchema;
 pub(crate) use self::external::read as read_external_schema;

@@ -14,8 +14,10 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
-use super::{Compression, Prefix, Root};
+use super::{Compression, Prefix, Root, tag_of};
+use crate::store::store_error;
 
 /// Bytes of an object that are asked for at once: each request is answered well within the time that it may take.
 const PIECE_BYTES: u64 = 8 << 20;
@@ -34,7 +36,7 @@ pub struct OutsideFile {
 
 #[derive(Debug)]
 enum At {
-    Folder(PathBuf),
+    Folder { path: PathBuf, tag: Option<String> },
     Bucket { store: Arc<AmazonS3>, key: Path, tag: Option<String> },
 }
 
@@ -56,7 +58,7 @@ impl Prefix {
         let mut files = Vec::with_capacity(found.len());
         for file in found {
             let at = match &self.root {
-                Root::Folder(root) => At::Folder(root.join(&file.rest)),
+                Root::Folder(root) => At::Folder { path: root.join(&file.rest), tag: file.tag },
                 Root::Bucket(location, store) => {
                     At::Bucket { store: Arc::clone(store), key: Self::key(location, &file.rest)?, tag: file.tag }
                 }
@@ -75,7 +77,7 @@ impl OutsideFile {
     /// If it can't be opened.
     pub fn read(&self, compression: Option<Compression>) -> Result<Box<dyn BufRead + Send>> {
         let stored: Box<dyn Read + Send> = match &self.at {
-            At::Folder(path) => Box::new(File::open(path).context(format_args!("open {}", self.name))?),
+            At::Folder { path, .. } => Box::new(File::open(path).context(format_args!("open {}", self.name))?),
             At::Bucket { store, key, tag } => {
                 let (send, pieces) = mpsc::channel(PIECES_AHEAD);
                 let fetching =
@@ -94,7 +96,7 @@ impl OutsideFile {
     /// If its name can't be one of an object.
     pub fn object(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
         match &self.at {
-            At::Folder(path) => {
+            At::Folder { path, .. } => {
                 let path = Path::from_absolute_path(path).map_err(|error| {
                     Error::new(Kind::Invalid, format!("{} can't be opened", self.name)).with_source(error)
                 })?;
@@ -102,6 +104,39 @@ impl OutsideFile {
             }
             At::Bucket { store, key, .. } => Ok((Arc::clone(store) as _, key.clone())),
         }
+    }
+
+    /// Makes sure that it is as it was when it was listed: then all that was read of it meanwhile is of one file.
+    ///
+    /// # Errors
+    /// `Conflict` if it was written again or is gone, `Unavailable` when nobody can tell.
+    pub async fn must_be_unchanged(&self) -> Result<()> {
+        let (listed, now) = match &self.at {
+            At::Folder { path, tag } => {
+                let path = path.clone();
+                let found = spawn_blocking(move || std::fs::symlink_metadata(path)).await;
+                let found =
+                    found.map_err(|error| Error::internal("a look at a file ended unexpectedly").with_source(error))?;
+                match found {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.changed()),
+                    found => (tag, Some(tag_of(&found.context(format_args!("look at {}", self.name))?))),
+                }
+            }
+            At::Bucket { store, key, tag } => {
+                match store.get_opts(key, GetOptions { head: true, ..GetOptions::default() }).await {
+                    Err(object_store::Error::NotFound { .. }) => return Err(self.changed()),
+                    Err(error) => return Err(store_error(error, format!("look at {}", self.name))),
+                    Ok(found) => (tag, found.meta.e_tag),
+                }
+            }
+        };
+        // In lists and in heads of answers a tag is quoted or not, as a store likes it.
+        let is_same = listed.as_ref().zip(now).is_none_or(|(listed, now)| listed.trim_matches('"') == now.trim_matches('"'));
+        if is_same { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn changed(&self) -> Error {
+        Error::new(Kind::Conflict, format!("{} changed while it was read", self.name)).with_hint("ask again")
     }
 }
 

@@ -77,11 +77,17 @@ impl Columns {
         Ok(Self { table: table.clone(), all, places, are_named })
     }
 
+    /// All columns of a table that is nothing but its files.
+    pub(super) fn all(table: &TableName, all: SchemaRef) -> Self {
+        let places = (0..all.fields().len()).collect();
+        Self { table: table.clone(), all, places, are_named: false }
+    }
+
     /// The column of this name, if files may have it.
     pub(super) fn place_of(&self, name: &str) -> Option<usize> {
         let is =
             |same: &dyn Fn(&str) -> bool| self.places.iter().copied().find(|&place| same(self.all.field(place).name()));
-        is(&|other| other == name).or_else(|| is(&|other| other.eq_ignore_ascii_case(name)))
+        is(&|other| other == name).or_else(|| is(&|other| other.to_lowercase() == name.to_lowercase()))
     }
 
     /// Refuses columns whose values the binary format does not have.
@@ -199,8 +205,8 @@ fn keeps(from: &DataType, to: &DataType) -> bool {
         | (DataType::Float32, DataType::Float64) => true,
         (DataType::Dictionary(_, value), to) => value.as_ref() == to || is_text(value) && is_text(to),
         (DataType::Timestamp(unit, zone), DataType::Timestamp(wanted, other)) => {
-            let is_finer = matches!((unit, wanted), (TimeUnit::Second | TimeUnit::Millisecond, TimeUnit::Microsecond));
-            zone.is_some() == other.is_some() && (unit == wanted || is_finer)
+            // What nanoseconds have behind the microseconds is looked at value by value.
+            zone.is_some() == other.is_some() && (unit == wanted || *wanted == TimeUnit::Microsecond)
         }
         (
             DataType::Decimal128(digits, scale),
@@ -252,10 +258,14 @@ fn is_same(from: &DataType, to: &DataType) -> bool {
 fn gently(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let values = cast_with_options(column, kind, &options)?;
-    if !(column.data_type().is_integer() && kind.is_floating()) {
+    let is_rounded = match (column.data_type(), kind) {
+        (DataType::Timestamp(TimeUnit::Nanosecond, _), DataType::Timestamp(TimeUnit::Microsecond, _)) => true,
+        // Large ones.
+        (from, to) => from.is_integer() && to.is_floating(),
+    };
+    if !is_rounded {
         return Ok(values);
     }
-    // Large ones would be rounded.
     let back = cast_with_options(&values, column.data_type(), &options)?;
     nullif(&values, &distinct(&back, column)?)
 }
@@ -322,7 +332,8 @@ mod tests {
             (DataType::Decimal128(10, 2), DataType::Decimal128(12, 2), true),
             (DataType::Decimal128(10, 2), DataType::Decimal128(12, 1), false),
             (time(TimeUnit::Millisecond), time(TimeUnit::Microsecond), true),
-            (time(TimeUnit::Nanosecond), time(TimeUnit::Microsecond), false),
+            (time(TimeUnit::Nanosecond), time(TimeUnit::Microsecond), true),
+            (time(TimeUnit::Microsecond), time(TimeUnit::Nanosecond), false),
             (time(TimeUnit::Microsecond), DataType::Date32, false),
             (record(["a", "b"]), record(["a", "b"]), true),
             (record(["a", "b"]), record(["b", "a"]), false),

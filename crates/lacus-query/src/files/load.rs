@@ -7,16 +7,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use lacus_core::{Kind, TableName};
 use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
-use lacus_lake::{Compression, OUTSIDE_FILES_MAX, OutsideFile, Piece, Table, TableState, Target};
+use lacus_lake::{Compression, OUTSIDE_FILES_MAX, OutsideFile, Piece, Table, TableSchema, TableState, Target};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::Columns;
-use super::options::{FORMS, Form, Quotes, TextForm, character, switch, take_access};
+use super::options::{Advice, FORMS, Form, How, Quotes, TextForm, character, switch, take_access};
 use super::refused;
 use super::source::{Input, read_input};
 use super::words::Words;
@@ -33,6 +32,11 @@ const PIECES_AHEAD: usize = 2;
 const TRIES_MAX: u32 = 3;
 /// The longest list of files, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// What is said of what does not fit.
+const ADVICE: Advice = Advice {
+    value: "nothing was loaded",
+    fields: "check DELIMITER and IGNOREHEADER, or name the columns: COPY t (a, b) FROM …",
+};
 
 /// Where the rows of a statement come from.
 #[derive(Debug, Clone)]
@@ -50,18 +54,7 @@ pub(crate) struct Load {
     /// The columns that the files have, if the statement names them.
     pub(super) columns: Option<Vec<String>>,
     pub(super) origin: Origin,
-    pub(super) form: Form,
-    pub(super) compression: Option<Compression>,
-    /// Lines at the beginning of each file that are not rows.
-    pub(super) lines_ignored: u64,
-    /// Whether no text at all is null.
-    pub(super) empty_is_null: bool,
-    /// Whether a text of blanks is null.
-    pub(super) blank_is_null: bool,
-    /// Whether lines without anything are passed over.
-    pub(super) blank_lines_ignored: bool,
-    /// Whether columns that are missing at the end of a line are null.
-    pub(super) fills_records: bool,
+    pub(super) how: How,
     manifest: bool,
 }
 
@@ -71,11 +64,7 @@ impl Load {
     /// # Errors
     /// For what is wrong with it.
     pub(super) fn read(words: &mut Words<'_>) -> Result<Self, SqlError> {
-        let mut parts = vec![ident(words.name()?)];
-        while words.symbol(&Token::Period) {
-            parts.push(ident(words.name()?));
-        }
-        let table = StatedName::of(&ObjectName::from(parts))?;
+        let table = words.table()?;
         let columns = if words.take("FROM") {
             None
         } else {
@@ -84,19 +73,8 @@ impl Load {
             Some(columns)
         };
         let origin = if words.take("STDIN") { Origin::Client } else { Origin::Files(words.text()?) };
-        let mut load = Self {
-            table,
-            columns,
-            origin,
-            form: Form::Text(TextForm { null: "\\N".to_owned(), ..TextForm::delimited() }),
-            compression: None,
-            lines_ignored: 0,
-            empty_is_null: false,
-            blank_is_null: false,
-            blank_lines_ignored: false,
-            fills_records: false,
-            manifest: false,
-        };
+        let form = Form::Text(TextForm { null: "\\N".to_owned(), ..TextForm::delimited() });
+        let mut load = Self { table, columns, origin, how: How::new(form, ADVICE), manifest: false };
         let said = load.read_options(words)?;
         load.apply(&said)?;
         Ok(load)
@@ -133,9 +111,9 @@ impl Load {
                 said.null = Some(words.text_as()?);
             } else if words.take("IGNOREHEADER") {
                 words.take("AS");
-                self.lines_ignored = words.number()? as u64;
+                self.how.lines_ignored = words.number()? as u64;
             } else if words.take("HEADER") {
-                self.lines_ignored = u64::from(switch(words));
+                self.how.lines_ignored = u64::from(switch(words));
             } else if words.take("MAXERROR") {
                 words.take("AS");
                 if words.number()? > 0.0 {
@@ -189,7 +167,7 @@ impl Load {
         if self.is_from_client() {
             self.must_be_for_client(said)?;
         }
-        self.form = match form {
+        self.how.form = match form {
             "JSON" => Form::Json,
             "PARQUET" => Form::Parquet,
             "BINARY" => Form::Binary,
@@ -205,15 +183,15 @@ impl Load {
                 Form::Text(text)
             }
         };
-        self.compression = match (has("GZIP"), has("ZSTD")) {
+        self.how.compression = match (has("GZIP"), has("ZSTD")) {
             (true, _) => Some(Compression::Gzip),
             (_, true) => Some(Compression::Zstd),
             _ => None,
         };
-        self.empty_is_null = has("EMPTYASNULL");
-        self.blank_is_null = has("BLANKSASNULL");
-        self.blank_lines_ignored = has("IGNOREBLANKLINES");
-        self.fills_records = has("FILLRECORD");
+        self.how.empty_is_null = has("EMPTYASNULL");
+        self.how.blank_is_null = has("BLANKSASNULL");
+        self.how.blank_lines_ignored = has("IGNOREBLANKLINES");
+        self.how.fills_records = has("FILLRECORD");
         self.manifest = has("MANIFEST");
         Ok(())
     }
@@ -249,7 +227,7 @@ impl Load {
     fn is_about_text(&self, said: &Said) -> bool {
         let characters = [said.delimiter, said.quote, said.escape];
         let flags = ["ESCAPE", "REMOVEQUOTES", "EMPTYASNULL", "BLANKSASNULL", "IGNOREBLANKLINES", "FILLRECORD"];
-        self.lines_ignored > 0
+        self.how.lines_ignored > 0
             || said.null.is_some()
             || characters.iter().any(Option::is_some)
             || flags.iter().any(|flag| said.flags.contains(flag))
@@ -320,10 +298,6 @@ fn must_be_auto(said: &Said, words: &mut Words<'_>) -> Result<(), SqlError> {
         Some(how) if ["auto", "auto ignorecase"].contains(&how.as_str()) => Ok(()),
         Some(how) => Err(refused(&format!("JSON '{how}'"), "JSON 'auto': fields go to the columns of their names")),
     }
-}
-
-fn ident((name, is_quoted): (String, bool)) -> Ident {
-    if is_quoted { Ident::with_quote('"', name) } else { Ident::new(name) }
 }
 
 impl Session {
@@ -404,7 +378,7 @@ impl Session {
         let stop = Arc::new(AtomicBool::new(false));
         let _stop = SetOnDrop(Arc::clone(&stop));
         let (inputs, columns) = (Arc::clone(inputs), Arc::new(columns));
-        let job = Job { load: load.clone(), inputs, columns, state: Arc::clone(&state) };
+        let job = Job { how: load.how.clone(), inputs, columns, schema: Arc::clone(&state.schema) };
         let _task = self.shared().workers.spawn(job.run(send, end));
         let target = Target::Old { table, state, may_repeat: false };
         let mut writing = std::pin::pin!(self.lake()?.write(target, pieces, Arc::clone(&stop)));
@@ -455,10 +429,10 @@ impl Drop for SetOnDrop {
 
 /// Rows on their way to the lake.
 struct Job {
-    load: Load,
+    how: How,
     inputs: Arc<Vec<Input>>,
     columns: Arc<Columns>,
-    state: Arc<TableState>,
+    schema: Arc<TableSchema>,
 }
 
 impl Job {
@@ -475,7 +449,7 @@ impl Job {
 
     async fn read(&self, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
         for index in 0..self.inputs.len() {
-            read_input(&self.load, &self.inputs, index, &self.columns, &self.state, send).await?;
+            read_input(&self.how, &self.inputs, index, &self.columns, &self.schema, send).await?;
         }
         Ok(())
     }

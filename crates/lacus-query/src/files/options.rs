@@ -1,6 +1,7 @@
 //! The forms of files, and the options that `UNLOAD` and `COPY` have in common.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
+use lacus_lake::Compression;
 
 use super::words::Words;
 use crate::error::SqlError;
@@ -60,6 +61,53 @@ pub(super) enum Form {
     Parquet,
     /// Postgres' tuples, which only its clients send.
     Binary,
+}
+
+/// How files are read.
+#[derive(Debug, Clone)]
+pub(super) struct How {
+    pub(super) form: Form,
+    /// None: as the name of a file tells.
+    pub(super) compression: Option<Compression>,
+    /// Lines at the beginning of each file that are not rows.
+    pub(super) lines_ignored: u64,
+    /// Whether no text at all is null.
+    pub(super) empty_is_null: bool,
+    /// Whether a text of blanks is null.
+    pub(super) blank_is_null: bool,
+    /// Whether lines without anything are passed over.
+    pub(super) blank_lines_ignored: bool,
+    /// Whether columns that are missing at the end of a line are null.
+    pub(super) fills_records: bool,
+    /// Whether fields of JSON and columns of Parquet that the table does not have are passed over.
+    pub(super) passes_others: bool,
+    pub(super) advice: Advice,
+}
+
+/// What is said to whoever has a file that does not fit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Advice {
+    /// Of a value.
+    pub(super) value: &'static str,
+    /// Of a line with another number of fields.
+    pub(super) fields: &'static str,
+}
+
+impl How {
+    /// Every line is a row, and every field a value of it.
+    pub(super) fn new(form: Form, advice: Advice) -> Self {
+        Self {
+            form,
+            compression: None,
+            lines_ignored: 0,
+            empty_is_null: false,
+            blank_is_null: false,
+            blank_lines_ignored: false,
+            fills_records: false,
+            passes_others: false,
+            advice,
+        }
+    }
 }
 
 /// The forms by name.

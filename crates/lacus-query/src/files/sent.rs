@@ -57,7 +57,7 @@ impl CopyIn {
     /// Whether they come in the binary format.
     #[must_use]
     pub fn is_binary(&self) -> bool {
-        matches!(self.load.form, Form::Binary)
+        matches!(self.load.how.form, Form::Binary)
     }
 
     /// Takes the next piece, wherever in a row it ends.
@@ -165,7 +165,7 @@ impl Session {
         let name = self.meant(&load.table)?;
         let table = table_to_write(self.shared(), &name)?;
         let columns = columns_of(&load, &name, &table, &table.state())?;
-        if matches!(load.form, Form::Binary) {
+        if matches!(load.how.form, Form::Binary) {
             columns.must_be_decoded(decode)?;
         }
         let file = spawn_blocking(tempfile::tempfile).await.map_err(io::Error::other).flatten().map_err(unwritten)?;

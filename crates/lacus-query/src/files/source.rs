@@ -1,23 +1,27 @@
 //! One file, or what a client sent, read into rows of a table.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, StringBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
+use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
 use futures::StreamExt;
 use lacus_core::settings::Contract;
 use lacus_core::{Kind, Offset, Partition, Position, Record as Event, Timestamp};
-use lacus_lake::decode::decode_under;
-use lacus_lake::{Compression, OutsideFile, Piece, TableState};
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use lacus_lake::decode::{Decoded, decode_under};
+use lacus_lake::{Compression, OutsideFile, Piece, TableSchema};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::ParquetObjectReader;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::basic::Type as PhysicalType;
+use parquet::errors::ParquetError;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::binary::{DecodeBinary, Tuples, Values};
 use super::columns::Columns;
-use super::load::Load;
-use super::options::{Form, TextForm};
+use super::options::{Form, How, TextForm};
 use super::records::{Record, Records};
 use super::sent::Sent;
 use super::writer::of_lake;
@@ -29,6 +33,8 @@ const ROWS_AT_ONCE: usize = 8_192;
 const BYTES_AT_ONCE: usize = 4 << 20;
 /// The longest line of JSON, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 20;
+/// The most ways to spell a column that fields of JSON have.
+const SPELLINGS_MAX: usize = 8;
 
 /// What rows are read from.
 #[derive(Debug)]
@@ -59,36 +65,35 @@ impl Input {
 /// # Errors
 /// With file and line of what is wrong.
 pub(super) async fn read_input(
-    load: &Load,
+    how: &How,
     inputs: &Arc<Vec<Input>>,
     index: usize,
     columns: &Arc<Columns>,
-    state: &Arc<TableState>,
+    schema: &Arc<TableSchema>,
     send: &mpsc::Sender<Piece>,
 ) -> Result<(), SqlError> {
-    if let (Form::Parquet, Input::File(file)) = (&load.form, &inputs[index]) {
-        return read_parquet(file, columns, send).await;
+    if let (Form::Parquet, Input::File(file)) = (&how.form, &inputs[index]) {
+        return read_parquet(how, file, columns, send).await;
     }
-    let (load, inputs, columns) = (load.clone(), Arc::clone(inputs), Arc::clone(columns));
-    let (state, send) = (Arc::clone(state), send.clone());
+    let (how, inputs, columns) = (how.clone(), Arc::clone(inputs), Arc::clone(columns));
+    let (schema, send) = (Arc::clone(schema), send.clone());
     let reading = spawn_blocking(move || {
         let input = &inputs[index];
-        let from = input.read(load.compression)?;
-        let reading = Reading { load: &load, input, columns: &columns, send: &send };
-        match (&load.form, input) {
+        let from = input.read(how.compression)?;
+        let reading = Reading { how: &how, input, columns: &columns, send: &send };
+        match (&how.form, input) {
             (Form::Text(form), _) => reading.text(from, form),
             (Form::Binary, Input::Sent(sent)) => reading.binary(from, sent.decode),
-            _ => reading.json(from, &state),
+            _ => reading.json(from, &schema),
         }
     });
-    reading
-        .await
-        .map_err(|error| SqlError::new(Kind::Internal, "XX000", "COPY ended unexpectedly").with_source(error))?
+    let unexpected = "reading a file ended unexpectedly";
+    reading.await.map_err(|error| SqlError::new(Kind::Internal, "XX000", unexpected).with_source(error))?
 }
 
 /// What is needed to read an input.
 struct Reading<'a> {
-    load: &'a Load,
+    how: &'a How,
     input: &'a Input,
     columns: &'a Columns,
     send: &'a mpsc::Sender<Piece>,
@@ -100,7 +105,7 @@ type Lines = Vec<u64>;
 impl Reading<'_> {
     fn text(&self, from: Box<dyn BufRead + Send>, form: &TextForm) -> Result<(), SqlError> {
         let mut records = Records::new(from, form.clone());
-        records.skip_lines(self.load.lines_ignored).map_err(|error| self.unreadable(1, &error))?;
+        records.skip_lines(self.how.lines_ignored).map_err(|error| self.unreadable(1, &error))?;
         let mut record = Record::default();
         let mut gathered = self.builders();
         let (mut lines, mut bytes) = (Lines::new(), 0);
@@ -109,7 +114,7 @@ impl Reading<'_> {
             if !is_there {
                 break;
             }
-            if record.is_blank() && self.load.blank_lines_ignored {
+            if record.is_blank() && self.how.blank_lines_ignored {
                 continue;
             }
             match self.gather(&record, &mut gathered) {
@@ -139,20 +144,20 @@ impl Reading<'_> {
 
     /// Takes the fields of a record. How many bytes they have.
     fn gather(&self, record: &Record, into: &mut [StringBuilder]) -> Result<usize, SqlError> {
-        let is_short = record.len() < into.len() && !self.load.fills_records;
+        let is_short = record.len() < into.len() && !self.how.fills_records;
         if is_short || record.len() > into.len() {
             let (has, wants) = (record.len(), into.len());
             let error =
                 self.wrong("22P04", record.line, &format!("it has {has} fields, and there are {wants} columns"));
-            return Err(error.with_hint("check DELIMITER and IGNOREHEADER, or name the columns: COPY t (a, b) FROM …"));
+            return Err(error.with_hint(self.how.advice.fields));
         }
         let fields = (0..record.len()).map(|index| record.field(index)).collect::<Result<Vec<_>, _>>();
         let fields = fields.map_err(|_| self.wrong("22021", record.line, "it is not UTF-8"))?;
         let mut bytes = 0;
         for (index, values) in into.iter_mut().enumerate() {
             let text = fields.get(index).copied().flatten();
-            let text = text.filter(|text| !(self.load.empty_is_null && text.is_empty()));
-            let text = text.filter(|text| !(self.load.blank_is_null && !text.is_empty() && text.trim().is_empty()));
+            let text = text.filter(|text| !(self.how.empty_is_null && text.is_empty()));
+            let text = text.filter(|text| !(self.how.blank_is_null && !text.is_empty() && text.trim().is_empty()));
             bytes += text.map_or(1, str::len);
             values.append_option(text);
         }
@@ -228,7 +233,8 @@ impl Reading<'_> {
     }
 
     /// An object a line, decoded as events are.
-    fn json(&self, mut from: Box<dyn BufRead + Send>, state: &TableState) -> Result<(), SqlError> {
+    fn json(&self, mut from: Box<dyn BufRead + Send>, schema: &TableSchema) -> Result<(), SqlError> {
+        let mut schema = schema.clone();
         let (mut events, mut lines, mut bytes, mut line) = (Vec::new(), Lines::new(), 0, 0);
         loop {
             let mut text = Vec::new();
@@ -238,14 +244,14 @@ impl Reading<'_> {
             if read as u64 > LINE_BYTES_MAX {
                 return Err(self.wrong("54000", line, &format!("it has more than {LINE_BYTES_MAX} bytes")));
             }
-            if line > self.load.lines_ignored && !text.trim_ascii().is_empty() {
+            if line > self.how.lines_ignored && !text.trim_ascii().is_empty() {
                 bytes += text.len();
                 lines.push(line);
                 events.push(event(text, lines.len()));
             }
             let is_last = read == 0;
             if is_last || events.len() >= ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
-                if !self.send_events(&events, &lines, state)? || is_last {
+                if !self.send_events(&events, &lines, &mut schema)? || is_last {
                     return Ok(());
                 }
                 events.clear();
@@ -255,15 +261,25 @@ impl Reading<'_> {
         }
     }
 
-    fn send_events(&self, events: &[Event], lines: &Lines, state: &TableState) -> Result<bool, SqlError> {
-        let decoded = decode_under(events, &state.schema, Contract::Strict).map_err(of_lake)?;
+    fn send_events(&self, events: &[Event], lines: &Lines, schema: &mut TableSchema) -> Result<bool, SqlError> {
+        let contract = if self.how.passes_others { Contract::Freeze } else { Contract::Strict };
+        let mut decoded = decode_under(events, schema, contract).map_err(of_lake)?;
         if let Some(rejected) = decoded.rejected.first() {
             return Err(self.wrong("22P02", lines[rejected.index], &rejected.reason));
+        }
+        while self.how.passes_others
+            && let Some((row, field)) = first_misfit(&decoded, schema)
+        {
+            if !learn(schema, &field) {
+                let what = format!("{field}: not of the type or the name of its column");
+                return Err(self.wrong("22P02", lines[row], &what));
+            }
+            decoded = decode_under(events, schema, contract).map_err(of_lake)?;
         }
         if decoded.widened {
             // Whole numbers became fractions: that is for `ALTER TABLE` to say.
             let widens = |event: &&Event| {
-                let alone = decode_under(std::slice::from_ref(*event), &state.schema, Contract::Strict);
+                let alone = decode_under(std::slice::from_ref(*event), schema, Contract::Strict);
                 alone.is_ok_and(|alone| alone.widened)
             };
             let line = events.iter().position(|event| widens(&event)).map_or(0, |index| lines[index]);
@@ -271,7 +287,7 @@ impl Reading<'_> {
         }
         let mut columns = Vec::new();
         // Behind the table's columns are those of the system, of events that there never were.
-        let own = decoded.rows.columns().iter().take(state.schema.columns.len()).enumerate();
+        let own = decoded.rows.columns().iter().take(schema.columns.len()).enumerate();
         for (place, column) in own {
             let has_values = column.null_count() < column.len();
             if self.columns.places.contains(&place) {
@@ -298,12 +314,13 @@ impl Reading<'_> {
     }
 
     fn wrong(&self, sqlstate: &'static str, line: u64, what: &str) -> SqlError {
-        let place = match (&self.load.form, line) {
+        let place = match (&self.how.form, line) {
             (Form::Binary, 0) => "the beginning".to_owned(),
             (Form::Binary, row) => format!("row {row}"),
             (_, line) => format!("line {line}"),
         };
-        SqlError::invalid(sqlstate, format!("{place} of {}: {what}", self.input.name())).with_hint("nothing was loaded")
+        SqlError::invalid(sqlstate, format!("{place} of {}: {what}", self.input.name()))
+            .with_hint(self.how.advice.value)
     }
 }
 
@@ -319,29 +336,84 @@ fn event(text: Vec<u8>, number: usize) -> Event {
     }
 }
 
-async fn read_parquet(file: &OutsideFile, columns: &Columns, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
-    let damaged = |error: parquet::errors::ParquetError| {
+/// The first row with a field that some column should have and can't, and the path of the field. Fields that no column has the
+/// name of, however it is spelled, are passed over.
+fn first_misfit(decoded: &Decoded, schema: &TableSchema) -> Option<(usize, String)> {
+    // The first behind the table's own.
+    let rescued = decoded.rows.columns().get(schema.columns.len())?.as_string_opt::<i32>()?;
+    let columns: Vec<String> = schema.columns.iter().map(|column| column.name.to_lowercase()).collect();
+    let is_of_column = |path: &str| {
+        let path = path.to_lowercase();
+        let within = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        // The whole line is under `$`: nobody looked which fields of it are passed over.
+        path == "$" || columns.iter().any(|column| path.strip_prefix(column.as_str()).is_some_and(within))
+    };
+    let mut passed = HashSet::new();
+    for row in (0..rescued.len()).filter(|row| rescued.is_valid(*row)) {
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(rescued.value(row)).unwrap_or_default();
+        for path in fields.into_iter().map(|(path, _)| path) {
+            if passed.contains(&path) {
+                continue;
+            }
+            if is_of_column(&path) {
+                return Some((row, path));
+            }
+            passed.insert(path);
+        }
+    }
+    None
+}
+
+/// Has a column be known by a name that differs from its own by case only. Whether there is one that was not known by it.
+fn learn(schema: &mut TableSchema, name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let column = schema.columns.iter_mut().find(|column| column.name != name && column.name.to_lowercase() == lower);
+    match column {
+        Some(column) if column.aliases.len() < SPELLINGS_MAX && column.aliases.iter().all(|alias| alias != name) => {
+            column.aliases.push(name.to_owned());
+            true
+        }
+        _ => false,
+    }
+}
+
+async fn read_parquet(
+    how: &How,
+    file: &OutsideFile,
+    columns: &Columns,
+    send: &mpsc::Sender<Piece>,
+) -> Result<(), SqlError> {
+    let damaged = |error: ParquetError| {
         SqlError::invalid("22P04", format!("{} can't be read as Parquet: {error}", file.name))
     };
     let (store, path) = file.object().map_err(of_lake)?;
-    let reader = ParquetObjectReader::new(store, path).with_file_size(file.bytes);
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(damaged)?;
-    let mut places = Vec::new();
-    for field in builder.schema().fields() {
-        let place = columns.place_of(field.name()).ok_or_else(|| {
+    let mut reader = ParquetObjectReader::new(store, path).with_file_size(file.bytes);
+    let metadata = metadata(&mut reader).await.map_err(damaged)?;
+    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
+    let (mut places, mut read) = (Vec::new(), Vec::new());
+    for (index, field) in builder.schema().fields().iter().enumerate() {
+        let Some(place) = columns.place_of(field.name()) else {
+            if how.passes_others {
+                continue;
+            }
             let known = if columns.are_named {
                 "is not among the columns that are named"
             } else {
                 "the table has no such column"
             };
-            SqlError::invalid("42703", format!("{} has a column \"{}\": {known}", file.name, field.name()))
-        })?;
+            let message = format!("{} has a column \"{}\": {known}", file.name, field.name());
+            return Err(SqlError::invalid("42703", message));
+        };
         if places.contains(&place) {
             return Err(SqlError::invalid("42701", format!("{} has two columns \"{}\"", file.name, field.name())));
         }
         places.push(place);
+        read.push(index);
     }
-    let mut batches = builder.with_batch_size(ROWS_AT_ONCE).build().map_err(damaged)?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), read);
+    let builder = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE);
+    let mut batches = builder.build().map_err(damaged)?;
     let mut first = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(damaged)?;
@@ -355,10 +427,35 @@ async fn read_parquet(file: &OutsideFile, columns: &Columns, send: &mpsc::Sender
             Err(misfit) => {
                 let row = first + misfit.row as u64 + 1;
                 let error = SqlError::invalid("22P02", format!("row {row} of {}: {}", file.name, misfit.what));
-                return Err(error.with_hint("nothing was loaded"));
+                return Err(error.with_hint(how.advice.value));
             }
         }
         first += batch.num_rows() as u64;
     }
     Ok(())
+}
+
+/// What a file says of itself. Times that were written as 96 bits are read in microseconds: in nanoseconds only those of some
+/// centuries could be told.
+async fn metadata(reader: &mut ParquetObjectReader) -> Result<ArrowReaderMetadata, ParquetError> {
+    let metadata = ArrowReaderMetadata::load_async(reader, ArrowReaderOptions::new()).await?;
+    let roots = metadata.parquet_schema().root_schema().get_fields();
+    let is_wide = |index: usize| {
+        let root = roots.get(index);
+        root.is_some_and(|root| root.is_primitive() && root.get_physical_type() == PhysicalType::INT96)
+    };
+    let fields = metadata.schema().fields().iter().enumerate();
+    let fields = fields.map(|(index, field)| match field.data_type() {
+        DataType::Timestamp(_, zone) if is_wide(index) => {
+            let kind = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+            Arc::new(field.as_ref().clone().with_data_type(kind))
+        }
+        _ => Arc::clone(field),
+    });
+    let fields: Vec<_> = fields.collect();
+    if fields.iter().zip(metadata.schema().fields()).all(|(field, before)| field == before) {
+        return Ok(metadata);
+    }
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }

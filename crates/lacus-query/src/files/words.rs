@@ -1,8 +1,10 @@
 //! A statement word by word.
 
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{SqlError, characters_before};
+use crate::stated_name::StatedName;
 
 /// What of a statement is still to be read.
 pub(crate) struct Words<'a> {
@@ -124,6 +126,48 @@ impl<'a> Words<'a> {
         Ok(names)
     }
 
+    /// Takes what stands in parentheses, with them.
+    pub(crate) fn parenthesized(&mut self) -> Result<Vec<TokenWithSpan>, SqlError> {
+        let first = self.at;
+        self.must_symbol(&Token::LParen)?;
+        let mut depth = 1_u32;
+        while depth > 0 {
+            match self.peek() {
+                None => return Err(self.expected("\")\"")),
+                Some(Token::LParen) => depth += 1,
+                Some(Token::RParen) => depth -= 1,
+                Some(_) => {}
+            }
+            self.at += 1;
+        }
+        Ok(self.tokens[first..self.at].to_vec())
+    }
+
+    /// `('a' = 'b', …)`
+    pub(crate) fn pairs(&mut self) -> Result<Vec<(String, String)>, SqlError> {
+        self.must_symbol(&Token::LParen)?;
+        let mut pairs = Vec::new();
+        loop {
+            let name = self.text()?;
+            self.must_symbol(&Token::Eq)?;
+            pairs.push((name, self.text()?));
+            if !self.symbol(&Token::Comma) {
+                break;
+            }
+        }
+        self.must_symbol(&Token::RParen)?;
+        Ok(pairs)
+    }
+
+    /// The name of a table: `t`, `shop.t`, `lake.shop.t`.
+    pub(crate) fn table(&mut self) -> Result<StatedName, SqlError> {
+        let mut parts = vec![ident(self.name()?)];
+        while self.symbol(&Token::Period) {
+            parts.push(ident(self.name()?));
+        }
+        StatedName::of(&ObjectName::from(parts))
+    }
+
     /// Whether what follows is `table [(…)] FROM 'text'`, or `… FROM STDIN`.
     pub(crate) fn is_from_files_or_client(&self) -> bool {
         let rest = &self.tokens[self.at..];
@@ -182,6 +226,10 @@ impl<'a> Words<'a> {
         let position = self.character().or_else(|| Some(self.sql.trim_end().chars().count() + 1));
         SqlError::invalid("42601", format!("syntax error: expected {what}, found {found}")).with_position(position)
     }
+}
+
+fn ident((name, is_quoted): (String, bool)) -> Ident {
+    if is_quoted { Ident::with_quote('"', name) } else { Ident::new(name) }
 }
 
 fn is_word(token: &Token, wanted: &str) -> bool {

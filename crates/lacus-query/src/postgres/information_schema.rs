@@ -66,7 +66,7 @@ fn tables(all: &Relations) -> Columns {
         true => "VIEW",
         false => "BASE TABLE",
     };
-    let insertable = |table: &Relation| if table.is_view { "NO" } else { "YES" };
+    let insertable = |table: &Relation| if table.is_view || table.is_external { "NO" } else { "YES" };
     vec![
         ("table_catalog", texts(vec![&all.catalog; tables.len()])),
         ("table_schema", texts(tables.iter().map(|table| &table.namespace))),

@@ -8,6 +8,7 @@ use postgres_types::Type;
 
 use super::oids::{About, Oids};
 use super::{INFORMATION_SCHEMA, PG_CATALOG, postgres_type, type_modifier};
+use crate::files::ExternalTable;
 use crate::table::LakeTable;
 
 /// What a catalog has.
@@ -32,6 +33,8 @@ pub(super) struct Relation {
     pub(super) namespace_oid: i32,
     pub(super) name: String,
     pub(super) is_view: bool,
+    /// Whether its rows are in files that are not the lake's.
+    pub(super) is_external: bool,
     pub(super) columns: Vec<Column>,
     /// What a view asks.
     pub(super) definition: Option<String>,
@@ -97,6 +100,7 @@ fn relation(
     Relation {
         oid: oids.of(about),
         is_view: table.map_or(namespace == INFORMATION_SCHEMA, |table| table.table_type() == TableType::View),
+        is_external: table.is_some_and(|table| table.downcast_ref::<ExternalTable>().is_some()),
         columns: table.map(columns).unwrap_or_default(),
         namespace,
         namespace_oid,

@@ -1,5 +1,7 @@
 //! `UNLOAD` and `COPY … FROM`, on a real lake with folders that they may use.
 
+mod external;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use lacus_lake::views::SqlView;
 use super::{Planned, aside, name_of};
 use crate::answer::Answer;
 use crate::error::{SqlError, explain};
+use crate::files::is_external;
 use crate::session::Session;
 use crate::stated_name::{StatedName, new_name};
 use crate::statement::{Statement, StatementKind, tokens};
@@ -91,6 +92,10 @@ impl Session {
         if view.unless_there && lake.view(&name).is_some() {
             return done;
         }
+        if view.or_replace && is_external(lake, &name) {
+            return Err(SqlError::new(Kind::Exists, "42P07", format!("\"{name}\" is an external table"))
+                .with_hint("DROP TABLE forgets it, and its files stay"));
+        }
         let query = query_of(statement).map_err(|error| explain(error, &statement.sql, self.names()))?;
         let sql = statement.sql[query.clone()].to_owned();
         // Places are told in the statement, not in the query.
@@ -127,6 +132,10 @@ impl Session {
         let lake = self.lake()?;
         for name in &views.names {
             let name = self.meant(name)?;
+            if is_external(lake, &name) {
+                return Err(SqlError::invalid("42809", format!("\"{name}\" is no view"))
+                    .with_hint("it is an external table: DROP TABLE"));
+            }
             match lake.drop_view(&name).await {
                 Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
                 Err(_) if !views.if_there => {

@@ -170,8 +170,8 @@ fn spelled(name: &str, columns: &TableSchema) -> String {
 fn must_be_plain(create: &CreateTable) -> Result<(), SqlError> {
     let unsupported = [
         (create.or_replace, "CREATE OR REPLACE TABLE", "drop the table first"),
+        (create.external, "CREATE EXTERNAL TABLE among other statements", "send it alone"),
         (create.temporary || create.transient || create.volatile, "CREATE TEMPORARY TABLE", "use WITH in the query"),
-        (create.external, "CREATE EXTERNAL TABLE", "make a table, and fill it with INSERT"),
         (create.like.is_some(), "CREATE TABLE … LIKE", "CREATE TABLE t AS SELECT * FROM other LIMIT 0"),
         (create.clone.is_some(), "CREATE TABLE … CLONE", "CREATE TABLE t AS SELECT * FROM other"),
         (!create.constraints.is_empty(), "a constraint of a table", "a column may be NOT NULL, and that is all"),
@@ -202,7 +202,11 @@ fn refused(what: &str) -> SqlError {
     SqlError::invalid("0A000", format!("{what} is not supported"))
 }
 
-fn column(definition: &ColumnDef) -> Result<Column, SqlError> {
+/// A column as a statement says it.
+///
+/// # Errors
+/// For types that tables don't have, and for all that is said but its type and `NOT NULL`.
+pub(crate) fn column(definition: &ColumnDef) -> Result<Column, SqlError> {
     let name = new_name(&definition.name);
     let mut column = Column::new(0, &name, column_type(&of_hive(&definition.data_type))?);
     for option in &definition.options {

@@ -24,6 +24,7 @@ use super::overwrite::{Fixed, add_to_rows, add_to_values, replaced, take_fixed, 
 use super::questions::{Columns, question};
 use super::returning::{self, Returning};
 use crate::error::{SqlError, explain};
+use crate::files::must_not_be_external;
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly};
 use crate::rewrite::{call, keep_digits};
 use crate::session::{plan_parsed, prepared, with_types};
@@ -75,6 +76,7 @@ pub(crate) fn table_to_write(shared: &Shared, name: &TableName) -> Result<Arc<Ta
     if let Some(damage) = lake.damage_of(name) {
         return Err(damage.into());
     }
+    must_not_be_external(lake, name)?;
     let error = SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{name}\""));
     let tables = shared.tables();
     Err(match crate::error::nearest(name.as_str(), tables.iter().map(String::as_str)) {

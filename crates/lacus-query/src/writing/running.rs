@@ -30,6 +30,7 @@ use crate::alter::Alteration;
 use crate::answer::{Answer, StopOnDrop};
 use crate::engine::Shared;
 use crate::error::{SqlError, explain};
+use crate::files::{is_external, must_not_be_external};
 use crate::large_joins::physical_plan;
 use crate::parameters;
 use crate::running::RunningPlan;
@@ -120,6 +121,7 @@ impl Session {
         let no_table = || SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{stated}\""));
         let (lake, altering) = self.shared().altering.as_ref().ok_or_else(no_table)?;
         let table = &self.meant(stated)?;
+        must_not_be_external(lake, table)?;
         let found = lake.table(table).ok_or_else(no_table)?;
         if !alteration.properties.is_empty() {
             lake.set_properties(table, alteration.properties.clone()).await?;
@@ -201,9 +203,13 @@ impl Session {
         must_be_one("DROP TABLE", names)?;
         let names = names.iter().map(|name| self.meant(name)).collect::<Result<Vec<TableName>, _>>()?;
         for name in &names {
-            if lake.table(name).is_none() && (!if_there || lake.damage_of(name).is_some()) {
+            let is_there = lake.table(name).is_some() || is_external(lake, name);
+            if !is_there && (!if_there || lake.damage_of(name).is_some()) {
                 table_to_write(self.shared(), name)?;
             }
+        }
+        for name in names.iter().filter(|name| is_external(lake, name)) {
+            lake.drop_view(name).await?;
         }
         let altering = self.shared().altering.as_ref().map(|(_, altering)| altering);
         for name in names.iter().filter(|name| lake.table(name).is_some()) {
