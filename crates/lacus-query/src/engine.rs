@@ -54,6 +54,7 @@ use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
 use crate::one_partition::OnePartition;
 use crate::opaque::OpaqueValues;
+use crate::parts::GroupsInParts;
 use crate::postgres::{self, Oids, is_system};
 use crate::reuse::Answers;
 use crate::series;
@@ -269,6 +270,8 @@ fn config(threads: usize) -> SessionConfig {
     // A file for each batch that does not fit: a reader that waits at an open file never sees what another writer puts
     // into the next one, and the query stands still for ever (DataFusion issue 24883, mended after 54.1).
     options.execution.max_spill_file_size_bytes = 0;
+    // Rows are grouped in turns (`parts.rs`), each of which finds out anew whether that makes them fewer.
+    options.execution.skip_partial_aggregation_probe_rows_threshold = 32_768;
     // Field ids that one part of a plan has and another has not are no reason to refuse it.
     options.execution.skip_physical_aggregate_schema_check = true;
     config
@@ -317,9 +320,9 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// The same for physical plans.
 fn physical_optimizer_rules() -> Vec<Rule> {
     let first: [Rule; 2] = [Arc::new(OrderBesideSubqueries), Arc::new(OffsetOrder)];
-    let last: Rule = Arc::new(YieldingJoins);
+    let last: [Rule; 2] = [Arc::new(YieldingJoins), Arc::new(GroupsInParts)];
     let mended = PhysicalOptimizer::new().rules.into_iter().flat_map(with_mends);
-    first.into_iter().chain(mended).chain([last]).collect()
+    first.into_iter().chain(mended).chain(last).collect()
 }
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;

@@ -46,6 +46,7 @@ mod one_partition;
 mod one_row;
 mod opaque;
 mod parameters;
+mod parts;
 mod places;
 mod postgres;
 mod pruning;

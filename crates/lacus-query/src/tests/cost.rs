@@ -212,6 +212,34 @@ async fn groups_that_do_not_fit_in_memory_never_stand_still() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_are_the_same_in_memory_on_disk_and_brought_together_on_the_way() {
+    let lake = Filled::new().await;
+    let small = with(&lake, &settings::Query { memory_max: ByteSize::mb(40), ..settings::Query::default() });
+    let large = with(&lake, &settings::Query { memory_max: ByteSize::mb(2000), ..settings::Query::default() });
+    let keys = [
+        // Each row is a group, with the text of each on disk.
+        ("repeat('x', 100) || CAST(n AS text)", 1_200_000),
+        // As many rows as groups at first, so that none are brought together before they are dealt out, and few groups then.
+        ("CASE WHEN n <= 200000 THEN n ELSE n % 1000 END", 200_001),
+        // Groups that come again after each turn, and one without a value.
+        ("nullif(n % 300000, 0)", 300_000),
+        ("n % 7", 7),
+    ];
+    for (key, groups) in keys {
+        let of_each = "count(*) AS c, sum(n) AS s, min(n) AS lowest, max(CAST(n AS text)) AS text, avg(n) AS mean, count(DISTINCT n % 3) AS d";
+        let rows = "SELECT n FROM generate_series(1, 1200000) AS s (n)";
+        let question = format!(
+            "SELECT count(*), sum(c), sum(s), sum(lowest), max(text), round(sum(mean)), sum(d) FROM (SELECT {key} AS k, {of_each} FROM ({rows}) AS r GROUP BY 1) AS g"
+        );
+        let answer = ask(&large, &question).await;
+        assert!(answer.starts_with(&format!("{groups}|1200000|720000600000|")), "{key}: {answer}");
+        assert_eq!(ask(&small, &question).await, answer, "{key}");
+        let distinct = format!("SELECT count(*), count(k) FROM (SELECT DISTINCT {key} AS k FROM ({rows}) AS r) AS g");
+        assert_eq!(ask(&small, &distinct).await, ask(&large, &distinct).await, "{key}");
+    }
+}
+
 /// The answer, and how many bytes were read for it.
 async fn read(session: &Session, query: &str) -> (String, u64) {
     let (rows, stats) = ask_with_stats(session, query).await.unwrap();

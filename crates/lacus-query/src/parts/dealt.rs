@@ -1,0 +1,193 @@
+//! Rows dealt out by the hash of their group, in memory and on disk.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
+use datafusion::arrow::compute::take_record_batch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::common::hash_utils::{RandomState, create_hashes};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
+use datafusion::physical_plan::spill::SpillManager;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::part::{Part, rows as in_memory};
+use super::{aggregate_of, part_of};
+
+/// Parts of a partition.
+const PARTS: usize = 32;
+
+/// Fewer rows are one part: they are as quickly grouped as dealt out.
+const WHOLE_ROWS: usize = 65_536;
+
+/// For hashes unlike those that dealt rows out to partitions, and unlike those of the tables of groups.
+const SEED: u64 = 0x7061_7274;
+
+/// The rows of one partition.
+pub(super) struct Dealt {
+    aggregate: Arc<dyn ExecutionPlan>,
+    partition: usize,
+    context: Arc<TaskContext>,
+    schema: SchemaRef,
+    /// What tells groups apart.
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    parts: Vec<Part>,
+    /// Who takes memory; what it takes stands with the parts.
+    memory: MemoryReservation,
+    spills: SpillManager,
+    /// Whether rows of a group came often enough to be brought together on the way.
+    merging_helps: bool,
+}
+
+impl Dealt {
+    /// For the rows that `aggregate` groups in a partition.
+    pub(super) fn new(
+        aggregate: &Arc<dyn ExecutionPlan>,
+        metrics: &ExecutionPlanMetricsSet,
+        partition: usize,
+        context: &Arc<TaskContext>,
+    ) -> Result<Self> {
+        let schema = part_of(aggregate)?.schema();
+        let groups = aggregate_of(aggregate)?.group_expr();
+        let name = format!("InPartsExec[{partition}]");
+        let compression = context.session_config().spill_compression();
+        let spills =
+            SpillManager::new(context.runtime_env(), SpillMetrics::new(metrics, partition), Arc::clone(&schema));
+        Ok(Self {
+            aggregate: Arc::clone(aggregate),
+            partition,
+            context: Arc::clone(context),
+            schema,
+            keys: groups.expr().iter().map(|(key, _)| Arc::clone(key)).collect(),
+            parts: Vec::new(),
+            memory: MemoryConsumer::new(name).with_can_spill(true).register(context.memory_pool()),
+            spills: spills.with_compression_type(compression),
+            merging_helps: true,
+        })
+    }
+
+    /// Takes all rows; gives those of one part after the other.
+    ///
+    /// # Errors
+    /// Those of the rows, and if there is room for them neither in memory nor on disk.
+    pub(super) async fn deal(mut self, mut rows: SendableRecordBatchStream) -> Result<Vec<SendableRecordBatchStream>> {
+        let (mut first, mut count) = (Vec::new(), 0);
+        while count < WHOLE_ROWS {
+            let Some(batch) = rows.try_next().await? else {
+                return Ok(vec![in_memory(&self.schema, stream::iter(first.into_iter().map(Ok)))]);
+            };
+            count += batch.num_rows();
+            first.push(batch);
+        }
+        self.parts = (0..PARTS).map(|_| Part::new(&self.schema, self.memory.new_empty())).collect();
+        let mut all = in_memory(&self.schema, stream::iter(first.into_iter().map(Ok)).chain(rows));
+        while let Some(batch) = all.try_next().await? {
+            self.add(&batch).await?;
+        }
+        for part in 0..PARTS {
+            self.parts[part].end()?;
+            self.hold_what_came(part).await?;
+        }
+        Ok(self.parts.into_iter().map(|part| part.rows(&self.spills)).collect())
+    }
+
+    async fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let (rows, ends) = self.by_part(batch)?;
+        let mut begin = 0;
+        for (part, end) in ends.into_iter().enumerate() {
+            if end > begin {
+                self.parts[part].push(rows.slice(begin, end - begin))?;
+                self.hold_what_came(part).await?;
+            }
+            begin = end;
+        }
+        Ok(())
+    }
+
+    /// The rows of a batch by their part, and where each part ends.
+    fn by_part(&self, batch: &RecordBatch) -> Result<(RecordBatch, [usize; PARTS])> {
+        let count = batch.num_rows();
+        let keys = self.keys.iter().map(|key| key.evaluate(batch)?.into_array(count)).collect::<Result<Vec<_>>>()?;
+        let mut hashes = vec![0; count];
+        create_hashes(&keys, &RandomState::with_seed(SEED), &mut hashes)?;
+        let part = |hash: u64| (hash % PARTS as u64) as usize;
+        let mut places = [0; PARTS];
+        for hash in &hashes {
+            places[part(*hash)] += 1;
+        }
+        let mut end = 0;
+        for place in &mut places {
+            // Where a part begins, until its rows are there.
+            (*place, end) = (end, end + *place);
+        }
+        let mut order = vec![0_u32; count];
+        for (row, hash) in (0..).zip(&hashes) {
+            let place = &mut places[part(*hash)];
+            order[*place] = row;
+            *place += 1;
+        }
+        Ok((take_record_batch(batch, &UInt32Array::from(order))?, places))
+    }
+
+    /// Holds the batches of a part that are full, in memory or on disk.
+    async fn hold_what_came(&mut self, part: usize) -> Result<()> {
+        while let Some(batch) = self.parts[part].next_batch()? {
+            while !self.parts[part].try_hold(&batch) {
+                let largest = (0..PARTS).max_by_key(|part| self.parts[*part].bytes()).unwrap_or(part);
+                if self.parts[largest].bytes() == 0 {
+                    self.parts[part].write(&[batch], &self.spills)?;
+                    break;
+                }
+                self.make_room(largest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a part take less memory: as much as its groups do, or none.
+    async fn make_room(&mut self, part: usize) -> Result<()> {
+        let (mut held, memory) = self.parts[part].take();
+        if self.merging_helps {
+            let before = rows_of(&held);
+            held = self.merged(held).await?;
+            self.merging_helps = rows_of(&held) <= before / 2;
+        }
+        if !self.merging_helps {
+            return self.parts[part].write(&held, &self.spills);
+        }
+        drop(memory);
+        self.parts[part].hold(held);
+        Ok(())
+    }
+
+    /// The groups of some rows.
+    async fn merged(&self, held: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        let aggregate = aggregate_of(&self.aggregate)?;
+        // States of groups come out of it as they went into it: `aggregate` makes values of them.
+        let merging = AggregateExec::try_new(
+            AggregateMode::PartialReduce,
+            aggregate.group_expr().clone(),
+            aggregate.aggr_expr().to_vec(),
+            aggregate.filter_expr().to_vec(),
+            Arc::clone(aggregate.input()),
+            aggregate.input_schema(),
+        )?;
+        let rows = in_memory(&self.schema, stream::iter(held.into_iter().map(Ok)));
+        let mut groups = part_of(&self.aggregate)?.run(&merging, self.partition, rows, &self.context)?;
+        let mut merged = Part::new(&self.schema, self.memory.new_empty());
+        while let Some(batch) = groups.try_next().await? {
+            merged.push(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?)?;
+        }
+        merged.end()?;
+        std::iter::from_fn(|| merged.next_batch().transpose()).collect()
+    }
+}
+
+fn rows_of(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
+}
