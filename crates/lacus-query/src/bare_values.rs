@@ -85,7 +85,9 @@ fn stands_in_front(tokens: &[TokenWithSpan], at: usize) -> bool {
             None => true,
             Some(outer) => match &tokens[outer].token {
                 Token::SemiColon | Token::LParen | Token::Comma => true,
-                word => keyword(word).is_some_and(|word| BEFORE_QUERY.contains(&word) || BEFORE_BRACKET.contains(&word)),
+                word => {
+                    keyword(word).is_some_and(|word| BEFORE_QUERY.contains(&word) || BEFORE_BRACKET.contains(&word))
+                }
             },
         },
         word if keyword(word).is_some_and(|word| BEFORE_QUERY.contains(&word)) => true,
@@ -200,14 +202,20 @@ mod tests {
             ("values 'a' || 'b', upper('c,d') ; SELECT 1", "values ('a' || 'b'), (upper('c,d')) ; SELECT 1"),
             ("VALUES -1, (2), ROW(3), (4) * 5 ORDER BY 1", "VALUES (-1), (2), ROW(3), ((4) * 5) ORDER BY 1"),
             ("SELECT * FROM (VALUES 1, 2) AS t(x)", "SELECT * FROM (VALUES (1), (2)) AS t(x)"),
-            ("WITH x(n) AS (VALUES 1) SELECT n FROM x, (VALUES 2, NULL) y(m)", "WITH x(n) AS (VALUES (1)) SELECT n FROM x, (VALUES (2), (NULL)) y(m)"),
+            (
+                "WITH x(n) AS (VALUES 1) SELECT n FROM x, (VALUES 2, NULL) y(m)",
+                "WITH x(n) AS (VALUES (1)) SELECT n FROM x, (VALUES (2), (NULL)) y(m)",
+            ),
             ("SELECT a IN (VALUES 'x', 'y') FROM t", "SELECT a IN (VALUES ('x'), ('y')) FROM t"),
             ("VALUES CASE WHEN a THEN 1, 2 END, ARRAY[1, 2]", "VALUES (CASE WHEN a THEN 1, 2 END), (ARRAY[1, 2])"),
             ("VALUES 1 UNION ALL VALUES 2, 3 LIMIT 1", "VALUES (1) UNION ALL VALUES (2), (3) LIMIT 1"),
             ("INSERT INTO a.\"b\" VALUES 1, 2", "INSERT INTO a.\"b\" VALUES (1), (2)"),
             ("INSERT INTO t (n) VALUES DATE '2026-11-22'", "INSERT INTO t (n) VALUES (DATE '2026-11-22')"),
             ("CREATE TABLE t AS VALUES 1 WITH NO DATA", "CREATE TABLE t AS VALUES (1) WITH NO DATA"),
-            ("VALUES 1, (SELECT max(x) FROM (VALUES 2, 3) t(x))", "VALUES (1), (SELECT max(x) FROM (VALUES (2), (3)) t(x))"),
+            (
+                "VALUES 1, (SELECT max(x) FROM (VALUES 2, 3) t(x))",
+                "VALUES (1), (SELECT max(x) FROM (VALUES (2), (3)) t(x))",
+            ),
         ] {
             check(sql, expected);
         }

@@ -171,7 +171,8 @@ impl SchemaProvider for Database {
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        let is_external = || TableName::new(&format!("{}.{name}", self.name)).is_ok_and(|name| is_external(&self.lake, &name));
+        let is_external =
+            || TableName::new(&format!("{}.{name}", self.name)).is_ok_and(|name| is_external(&self.lake, &name));
         let is_computed = self.find(name).is_none() && !is_external();
         Ok(self.table_exist(name).then_some(if is_computed { TableType::View } else { TableType::Base }))
     }

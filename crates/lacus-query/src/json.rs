@@ -360,7 +360,10 @@ mod tests {
             let error = write_objects(&batch, &mut out).err();
             let text = text_column(batch.column(0), &batch.schema().fields()[0]).err();
             assert_eq!(error.as_ref().map(SqlError::message), text.as_ref().map(SqlError::message));
-            error.map_or_else(|| String::from_utf8(out).unwrap(), |error| format!("{} {}", error.sqlstate(), error.message()))
+            error.map_or_else(
+                || String::from_utf8(out).unwrap(),
+                |error| format!("{} {}", error.sqlstate(), error.message()),
+            )
         };
         let micros = |micros: &[Option<i64>]| TimestampMicrosecondArray::from(micros.to_vec());
         let out_of_range = "out of range: the calendar of JSON answers has no such value";

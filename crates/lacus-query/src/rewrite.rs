@@ -153,9 +153,8 @@ impl VisitorMut for Meanings {
         values::similar(expr);
         values::tried(expr);
         if self.is_postgres() {
-            if let Some(changed) = likes::of_several(expr)
-                .or_else(|| quantified::asked(expr))
-                .or_else(|| windows::of_no_row(expr))
+            if let Some(changed) =
+                likes::of_several(expr).or_else(|| quantified::asked(expr)).or_else(|| windows::of_no_row(expr))
             {
                 *expr = changed;
             }

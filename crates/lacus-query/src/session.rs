@@ -231,7 +231,11 @@ impl Session {
     pub async fn prepare(&self, statement: Statement) -> Result<Prepared, SqlError> {
         if let StatementKind::Write(_) = &statement.kind {
             let Checked { parameters, returned } = self.check_write(statement.clone()).await?;
-            return Ok(Prepared { statement, parameters, schema: returned.unwrap_or_else(|| Arc::new(Schema::empty())) });
+            return Ok(Prepared {
+                statement,
+                parameters,
+                schema: returned.unwrap_or_else(|| Arc::new(Schema::empty())),
+            });
         }
         if let StatementKind::Around(around) = &statement.kind
             && let Some(query) = around.query()

@@ -49,7 +49,8 @@ impl TestServer {
         let postgres = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let users = Arc::new(Users::open(directory.path(), Arc::clone(&clock)).unwrap());
-        let door = Door::open(&settings::Postgres::default(), directory.path(), Arc::clone(&users), postgres).unwrap();
+        let door =
+            Door::open(&settings::Postgres::default(), directory.path(), Arc::clone(&users), postgres, true).unwrap();
         let (asked, door) = (engine.clone(), Arc::new(door));
         tokio::spawn(crate::postgres::serve(listener, asked, deliveries.clone(), door, 16, shutdown.clone()));
         let engines = Arc::new(Engines::new(|_| None, || false, Arc::clone(&clock)));

@@ -83,8 +83,8 @@ impl Casts {
         let is_timestamp = is_text(to) && matches!(from, DataType::Timestamp(..));
         // DataFusion alone reads no time without seconds.
         let is_read = is_text(from) && matches!(to, DataType::Timestamp(..) | DataType::Date32);
-        let is_of_postgres = is_text(to) && postgres::has_text(from)
-            || matches!(to, DataType::Decimal128(..)) && from.is_floating();
+        let is_of_postgres =
+            is_text(to) && postgres::has_text(from) || matches!(to, DataType::Decimal128(..)) && from.is_floating();
         is_rounded
             || is_timestamp
             || is_read

@@ -126,7 +126,8 @@ impl ScalarUDFImpl for Quantified {
         let Some(element) = lists::element_type(array) else {
             return plan_err!("ANY and ALL compare with the elements of an array, and not with {}", types::name(array));
         };
-        let is_with_fraction = is_decimal(value) && element.is_floating() || value.is_floating() && is_decimal(&element);
+        let is_with_fraction =
+            is_decimal(value) && element.is_floating() || value.is_floating() && is_decimal(&element);
         let kind = if is_with_fraction { DOUBLE } else { lists::common(&element, value)? };
         Ok(vec![kind.clone(), array_of(kind)])
     }

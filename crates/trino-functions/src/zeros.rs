@@ -138,8 +138,7 @@ fn has_one_zero(value: &Expr, schema: &DFSchema) -> bool {
             _ => false,
         },
         Expr::Cast(Cast { expr, .. }) => {
-            expr.get_type(schema).is_ok_and(|kind| kind.is_integer() || is_decimal(&kind))
-                || has_one_zero(expr, schema)
+            expr.get_type(schema).is_ok_and(|kind| kind.is_integer() || is_decimal(&kind)) || has_one_zero(expr, schema)
         }
         _ => false,
     }

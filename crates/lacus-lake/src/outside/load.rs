@@ -131,7 +131,8 @@ impl OutsideFile {
             }
         };
         // In lists and in heads of answers a tag is quoted or not, as a store likes it.
-        let is_same = listed.as_ref().zip(now).is_none_or(|(listed, now)| listed.trim_matches('"') == now.trim_matches('"'));
+        let is_same =
+            listed.as_ref().zip(now).is_none_or(|(listed, now)| listed.trim_matches('"') == now.trim_matches('"'));
         if is_same { Ok(()) } else { Err(self.changed()) }
     }
 

@@ -384,9 +384,8 @@ async fn read_parquet(
     columns: &Columns,
     send: &mpsc::Sender<Piece>,
 ) -> Result<(), SqlError> {
-    let damaged = |error: ParquetError| {
-        SqlError::invalid("22P04", format!("{} can't be read as Parquet: {error}", file.name))
-    };
+    let damaged =
+        |error: ParquetError| SqlError::invalid("22P04", format!("{} can't be read as Parquet: {error}", file.name));
     let (store, path) = file.object().map_err(of_lake)?;
     let mut reader = ParquetObjectReader::new(store, path).with_file_size(file.bytes);
     let metadata = metadata(&mut reader).await.map_err(damaged)?;

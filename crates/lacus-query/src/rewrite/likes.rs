@@ -12,7 +12,8 @@ const PATTERN: &str = "pattern#";
 
 /// A match with patterns as matches with each of them, where they stand there, or with what an array has.
 pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
-    let (Expr::Like { any, pattern, escape_char: None, .. } | Expr::ILike { any, pattern, escape_char: None, .. }) = expr
+    let (Expr::Like { any, pattern, escape_char: None, .. } | Expr::ILike { any, pattern, escape_char: None, .. }) =
+        expr
     else {
         return None;
     };
@@ -49,7 +50,8 @@ pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
 fn all_of(pattern: &Expr) -> Option<&Expr> {
     let Expr::Function(called) = pattern else { return None };
     let [name] = called.name.0.as_slice() else { return None };
-    let is_all = name.as_ident().is_some_and(|name| name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"));
+    let is_all =
+        name.as_ident().is_some_and(|name| name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"));
     let FunctionArguments::List(list) = &called.args else { return None };
     match list.args.as_slice() {
         [array] if is_all => plain(array),

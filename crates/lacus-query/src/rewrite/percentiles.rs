@@ -27,7 +27,8 @@ pub(super) fn at_place(expr: &Expr) -> Option<Expr> {
     if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut values {
         list.clauses.push(FunctionArgumentClause::OrderBy(vec![sort.clone()]));
     }
-    let share = both(Expr::Nested(Box::new(share.clone())), BinaryOperator::Multiply, cast(count, DataType::DoublePrecision));
+    let share =
+        both(Expr::Nested(Box::new(share.clone())), BinaryOperator::Multiply, cast(count, DataType::DoublePrecision));
     let place = call("greatest", vec![cast(call("ceil", vec![share]), DataType::BigInt(None)), expression("1")]);
     Some(call("array_element", vec![values, place]))
 }

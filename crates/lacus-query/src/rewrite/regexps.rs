@@ -43,7 +43,9 @@ pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
                 *with = replacement(with);
             }
         }
-        Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, shorthand: false, .. } => {
+        Expr::Substring {
+            expr: text, substring_from: Some(pattern), substring_for: None, shorthand: false, ..
+        } => {
             if let Some(group) = written(pattern).and_then(first_group) {
                 *expr = call("regexp_extract", vec![text.as_ref().clone(), over_lines(pattern), expression(group)]);
             }
@@ -84,9 +86,7 @@ fn skip_brackets(letters: &mut Peekable<Chars<'_>>) {
             '\\' => {
                 letters.next();
             }
-            '[' if letters.next_if_eq(&':').is_some() => {
-                while letters.next().is_some_and(|letter| letter != ']') {}
-            }
+            '[' if letters.next_if_eq(&':').is_some() => while letters.next().is_some_and(|letter| letter != ']') {},
             _ => {}
         }
     }

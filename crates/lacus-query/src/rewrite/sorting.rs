@@ -55,7 +55,9 @@ pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
 
 /// `DISTINCT ON (a, b) … ORDER BY b, a`: the engine wants both in one order, and all of them in `ORDER BY`.
 pub(super) fn as_distinct(query: &mut Query) {
-    let Query { body, order_by: Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }), .. } = query else { return };
+    let Query { body, order_by: Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }), .. } = query else {
+        return;
+    };
     let SetExpr::Select(select) = body.as_mut() else { return };
     let Some(Distinct::On(distinct)) = &mut select.distinct else { return };
     let count = sorts.len().min(distinct.len());

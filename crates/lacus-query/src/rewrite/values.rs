@@ -163,8 +163,25 @@ fn is_without_blanks(data_type: &DataType) -> bool {
     };
     matches!(
         data_type,
-        SmallInt(_) | Int2(_) | Int(_) | Integer(_) | Int4(_) | BigInt(_) | Int8(_) | Real | Float4 | Double(_)
-            | DoublePrecision | Float8 | Numeric(_) | Decimal(_) | Boolean | Bool | Date | Time(..) | Timestamp(..)
+        SmallInt(_)
+            | Int2(_)
+            | Int(_)
+            | Integer(_)
+            | Int4(_)
+            | BigInt(_)
+            | Int8(_)
+            | Real
+            | Float4
+            | Double(_)
+            | DoublePrecision
+            | Float8
+            | Numeric(_)
+            | Decimal(_)
+            | Boolean
+            | Bool
+            | Date
+            | Time(..)
+            | Timestamp(..)
     )
 }
 

@@ -365,14 +365,18 @@ async fn returning_has_the_rows_that_were_written() {
         ("INSERT INTO t (a, b) SELECT value, 'n' FROM generate_series(3, 5) RETURNING t.a", "3\n4\n5"),
         ("UPDATE t SET a = a * 10, b = upper(b) WHERE a <= 2 RETURNING *", "10|X|1.50|-|-\n20|Y|-|-|-"),
         ("UPDATE t AS x SET b = 'none' WHERE a > 1000 RETURNING x.b", ""),
-        ("UPDATE t AS x SET b = o.b FROM (VALUES (5, 'five')) AS o(a, b) WHERE x.a = o.a RETURNING x.*", "5|five|-|-|-"),
+        (
+            "UPDATE t AS x SET b = o.b FROM (VALUES (5, 'five')) AS o(a, b) WHERE x.a = o.a RETURNING x.*",
+            "5|five|-|-|-",
+        ),
         ("DELETE FROM t USING (VALUES (3), (3), (4)) AS v(n) WHERE t.a = v.n RETURNING A, t.b", "3|n\n4|n"),
         ("WITH v(n) AS (VALUES (5)) DELETE FROM t WHERE a IN (SELECT n FROM v) RETURNING b", "five"),
     ] {
         assert_eq!(sorted(&session, sql).await, expected, "{sql}");
     }
     // The same values, as they are read afterwards.
-    let insert = "INSERT INTO t VALUES (7, 'z', 2.345, '2026-11-22 10:00:00.123456789+01', ARRAY['p', NULL]) RETURNING *";
+    let insert =
+        "INSERT INTO t VALUES (7, 'z', 2.345, '2026-11-22 10:00:00.123456789+01', ARRAY['p', NULL]) RETURNING *";
     let returned = ask(&session, insert).await;
     assert_eq!(returned, ask(&session, "SELECT * FROM t WHERE a = 7").await);
     let answer = session.query("DELETE FROM t WHERE a = 7 RETURNING *", &[]).await.unwrap();

@@ -76,10 +76,18 @@ async fn a_time_that_no_calendar_has_is_an_error_with_a_status() {
     ] {
         let question = format!("select 1 as one, {value} as x");
         let (status, body) = ask(&server, sql(question.clone())).await;
-        assert_eq!((status, parse(&body)["error"]["sqlstate"].as_str()), (StatusCode::BAD_REQUEST, Some("22008")), "{body}");
+        assert_eq!(
+            (status, parse(&body)["error"]["sqlstate"].as_str()),
+            (StatusCode::BAD_REQUEST, Some("22008")),
+            "{body}"
+        );
         let lines = Request::post("/v1/sql").header("accept", "application/x-ndjson").body(question.into()).unwrap();
         let (status, body) = ask(&server, lines).await;
-        assert_eq!((status, parse(&body)["error"]["sqlstate"].as_str()), (StatusCode::BAD_REQUEST, Some("22008")), "{body}");
+        assert_eq!(
+            (status, parse(&body)["error"]["sqlstate"].as_str()),
+            (StatusCode::BAD_REQUEST, Some("22008")),
+            "{body}"
+        );
     }
 }
 

@@ -301,8 +301,10 @@ async fn what_another_user_does_is_nobodys_business() {
     let one = connect_to(&server, "dbname=lake application_name=one").await.unwrap();
     let ada = connect_to(&server, "user=ada dbname=lake").await.unwrap();
     let pid = ask(&one, "select pg_backend_pid()").await;
-    let all = format!("select usename, application_name, state, query, client_addr, client_port, backend_start,
-                       query_start, state_change, xact_start from pg_stat_activity where pid = {pid}");
+    let all = format!(
+        "select usename, application_name, state, query, client_addr, client_port, backend_start,
+                       query_start, state_change, xact_start from pg_stat_activity where pid = {pid}"
+    );
     assert_eq!(ask(&ada, &all).await, "lacus|one|-|<insufficient privilege>|-|-|-|-|-|-");
     ask(&one, "create view everything as select * from pg_catalog.pg_stat_activity").await;
     assert_eq!(

@@ -41,7 +41,9 @@ async fn refuse_others(State(others): State<Others>, mut request: Request, next:
     if is_elsewhere && !is_for_others(&request, others.bucket.as_deref()) {
         let hint = match others.pass {
             None => "ask on the machine where lacus runs, or through an SSH tunnel",
-            Some(_) => "server.trust_loopback = false: ask with lacus sql in the folder of the project, or over Postgres as a user",
+            Some(_) => {
+                "server.trust_loopback = false: ask with lacus sql in the folder of the project, or over Postgres as a user"
+            }
         };
         let error = json!({
             "kind": Kind::Denied.as_str(),

@@ -99,9 +99,7 @@ fn where_the_loopback_is_not_trusted_keys_and_commands_are_answered_alone() {
     assert!(made.status.is_some_and(|status| status.success()), "{}", made.stderr);
 
     let server = project.start();
-    let ask = |path: &str, headers: &[(&str, &str)]| {
-        server.http().send("GET", path, headers, b"").expect("ask").status
-    };
+    let ask = |path: &str, headers: &[(&str, &str)]| server.http().send("GET", path, headers, b"").expect("ask").status;
     for path in ["/v1/status", "/v1/keys", "/v1/users", "/metrics", "/openapi.json", "/lake/main/clicks/x"] {
         assert_eq!((ask(path, &[]), ask(path, &[("x-lacus-pass", "guessed")])), (403, 403), "{path}");
     }

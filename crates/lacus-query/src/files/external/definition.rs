@@ -177,7 +177,8 @@ impl Clauses {
         folders.iter().try_for_each(must_be_of_folders)?;
         let schema = all.arrow();
         let is_text = matches!(how.form, Form::Text(_));
-        if let Some(nested) = schema.fields().iter().take(count).find(|field| is_text && field.data_type().is_nested()) {
+        if let Some(nested) = schema.fields().iter().take(count).find(|field| is_text && field.data_type().is_nested())
+        {
             let message = format!("column \"{}\" has lists or objects, which are not read from text", nested.name());
             return Err(SqlError::invalid("0A000", message).with_hint("have them in files of JSON or Parquet"));
         }

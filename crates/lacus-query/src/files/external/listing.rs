@@ -86,7 +86,9 @@ impl Listing {
         for filter in filters.iter().filter(|filter| self.is_about_folders(filter)) {
             // What fails here fails again above, where rows are filtered, or has no rows to fail with.
             let Ok(filter) = session.create_physical_expr(filter.clone(), &named) else { continue };
-            let Ok(accepted) = filter.evaluate(&folders).and_then(|accepted| accepted.into_array(count)) else { continue };
+            let Ok(accepted) = filter.evaluate(&folders).and_then(|accepted| accepted.into_array(count)) else {
+                continue;
+            };
             let Some(accepted) = accepted.as_boolean_opt() else { continue };
             for (is_kept, is_accepted) in is_kept.iter_mut().zip(accepted) {
                 *is_kept &= is_accepted == Some(true);
@@ -173,8 +175,9 @@ fn in_folders(rest: &str, columns: &[Column]) -> Option<(String, Vec<Option<Stri
 
 fn misplaced(file: &OutsideFile, columns: &[Column]) -> SqlError {
     let folders: Vec<String> = columns.iter().map(|column| format!("{}=…/", column.name)).collect();
-    SqlError::invalid("22023", format!("{} is in no folder {}", file.name, folders.concat()))
-        .with_hint("the columns of PARTITIONED BY are folders below LOCATION: move the file, or make the table without them")
+    SqlError::invalid("22023", format!("{} is in no folder {}", file.name, folders.concat())).with_hint(
+        "the columns of PARTITIONED BY are folders below LOCATION: move the file, or make the table without them",
+    )
 }
 
 /// Names of folders as Hive writes them: `%3A` for a colon. None if it is no UTF-8.
@@ -215,8 +218,9 @@ fn typed(texts: &StringArray, field: &Field, files: &[OutsideFile]) -> Result<Ar
         Some(file) => {
             let (name, value, kind) = (field.name(), texts.value(file), type_name(field.data_type()));
             let message = format!("{} is in folder {name}={value}: \"{value}\" is no {kind}", files[file].name);
-            Err(SqlError::invalid("22P02", message)
-                .with_hint("rename the folder, or make the table with another type of the column: string takes any name"))
+            Err(SqlError::invalid("22P02", message).with_hint(
+                "rename the folder, or make the table with another type of the column: string takes any name",
+            ))
         }
     }
 }
@@ -251,7 +255,9 @@ mod tests {
         assert_eq!(found.1, [Some("2026-11-22".to_owned()), Some("7".to_owned())]);
         let nulls = in_folders("dt=__HIVE_DEFAULT_PARTITION__/hour=/x", &columns).unwrap();
         assert_eq!(nulls.1, [None, Some(String::new())]);
-        for rest in ["x.csv", "dt=2026-11-22/x.csv", "hour=7/dt=2026-11-22/x", "2026/11/x", "dt=1/hour=7", "dt=%FF/hour=1/x"] {
+        for rest in
+            ["x.csv", "dt=2026-11-22/x.csv", "hour=7/dt=2026-11-22/x", "2026/11/x", "dt=1/hour=7", "dt=%FF/hour=1/x"]
+        {
             assert!(in_folders(rest, &columns).is_none(), "{rest}");
         }
     }

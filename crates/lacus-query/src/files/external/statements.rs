@@ -231,9 +231,8 @@ impl Session {
 
     async fn create_external_table(&self, creation: &Creation, command: &'static str) -> Result<Answer, SqlError> {
         self.must_be_allowed("CREATE EXTERNAL TABLE")?;
-        self.must_mean_main(&creation.name)?;
         let lake = self.lake()?;
-        let name = creation.name.meant_in(lake);
+        let name = self.meant_new(&creation.name)?;
         if lake.table(&name).is_some() || lake.view(&name).is_some() {
             if creation.unless_there {
                 return Ok(Answer::done(command));
@@ -243,8 +242,9 @@ impl Session {
         }
         if !lake.is_database(name.database()) {
             let message = format!("there is no database \"{}\"", name.database());
-            return Err(SqlError::new(Kind::NotFound, "3F000", message)
-                .with_hint(format!("CREATE SCHEMA {}", name.database())));
+            return Err(
+                SqlError::new(Kind::NotFound, "3F000", message).with_hint(format!("CREATE SCHEMA {}", name.database()))
+            );
         }
         lake.outside().to_read(&creation.definition.location).map_err(of_lake)?;
         let database = name.database().to_owned();
@@ -255,9 +255,8 @@ impl Session {
     }
 
     fn external_table(&self, stated: &StatedName) -> Result<(TableName, Arc<View>), SqlError> {
-        self.must_mean_main(stated)?;
         let lake = self.lake()?;
-        let name = stated.meant_in(lake);
+        let name = self.meant(stated)?;
         let view = lake.view(&name);
         if let Some(view) = view.as_ref().filter(|view| statement_of(view).is_some()) {
             return Ok((name, Arc::clone(view)));

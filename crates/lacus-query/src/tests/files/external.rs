@@ -80,7 +80,8 @@ async fn folders_that_a_filter_leaves_out_are_not_read() {
         ("dt = '2001-01-01'", "0", 0),
     ] {
         let sql = format!("SELECT count(*) FROM clicks WHERE {filter}");
-        let (answer, stats) = ask_with_stats(&project.session(), &sql).await.unwrap_or_else(|error| panic!("{error:?}"));
+        let (answer, stats) =
+            ask_with_stats(&project.session(), &sql).await.unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(answer, expected, "{filter}");
         if skipped > 0 {
             assert_eq!((stats.files_skipped, stats.files_scanned), (skipped, 4 - skipped), "{filter}");
@@ -88,11 +89,15 @@ async fn folders_that_a_filter_leaves_out_are_not_read() {
         }
     }
     let said = project.run("SELECT count(*) FROM clicks WHERE id > 0 OR hour = 7").await;
-    assert!(said.starts_with("22P04 line 2 of …/import/clicks/dt=2026-11-20/hour=1/damaged.csv: it has 1 fields"), "{said}");
+    assert!(
+        said.starts_with("22P04 line 2 of …/import/clicks/dt=2026-11-20/hour=1/damaged.csv: it has 1 fields"),
+        "{said}"
+    );
     assert!(said.contains("skip.header.line.count"), "{said}");
     let limited = settings::Query { bytes_scanned_max: Some(ByteSize(10)), ..settings::Query::default() };
     let session = project.session_with(&limited);
-    let error = ask_with_stats(&session, "SELECT * FROM clicks WHERE hour = 7 AND dt > '2026-11-20'").await.unwrap_err();
+    let error =
+        ask_with_stats(&session, "SELECT * FROM clicks WHERE hour = 7 AND dt > '2026-11-20'").await.unwrap_err();
     assert_eq!(error.sqlstate(), "53400", "{error:?}");
 }
 
@@ -181,15 +186,25 @@ async fn parquet_has_the_columns_of_their_names() {
     let session = project.session();
     let unload = "UNLOAD ('SELECT id, price, at FROM sales WHERE id < 3') TO 'unload/few/' FORMAT PARQUET";
     project.try_run(unload).await.unwrap();
-    let make = "CREATE EXTERNAL TABLE few (at timestamp, more string, id bigint) STORED AS PARQUET LOCATION 'unload/few/'";
+    let make =
+        "CREATE EXTERNAL TABLE few (at timestamp, more string, id bigint) STORED AS PARQUET LOCATION 'unload/few/'";
     assert_eq!(project.run(make).await, "CREATE TABLE None\n");
-    assert_eq!(ask(&session, "SELECT * FROM few ORDER BY id").await, "2026-11-20T10:00:00|-|1\n2026-11-21T11:30:00.250|-|2");
+    assert_eq!(
+        ask(&session, "SELECT * FROM few ORDER BY id").await,
+        "2026-11-20T10:00:00|-|1\n2026-11-21T11:30:00.250|-|2"
+    );
     assert_eq!(ask(&session, "SELECT count(*), count(more) FROM few").await, "2|0");
-    project.run("CREATE EXTERNAL TABLE wrong (id date, price decimal(8,2)) STORED AS PARQUET LOCATION 'unload/few/'").await;
+    project
+        .run("CREATE EXTERNAL TABLE wrong (id date, price decimal(8,2)) STORED AS PARQUET LOCATION 'unload/few/'")
+        .await;
     let said = project.run("SELECT id FROM wrong").await;
     assert!(said.starts_with("42804 …/unload/few/"), "{said}");
     assert!(said.contains("column \"id\" of table \"wrong\" is of type date, but files have bigint"), "{said}");
-    assert_eq!(ask(&session, "SELECT sum(price) FROM wrong").await, "1.50", "of columns that nobody asks for nothing is read");
+    assert_eq!(
+        ask(&session, "SELECT sum(price) FROM wrong").await,
+        "1.50",
+        "of columns that nobody asks for nothing is read"
+    );
 }
 
 #[tokio::test]
@@ -201,7 +216,10 @@ async fn json_is_read_as_people_have_it() {
          \"context\":{\"ip\":\"1.2.3.4\"},\"properties\":{\"x\":[1,{}]}}\n\n\
          {\"messageId\":\"m2\",\"type\":\"page\",\"userId\":null,\"traits\":{}}\n",
     );
-    project.write("import/segment-logs/sourceid=source2/2.json", "{\"messageid\":\"m3\",\"type\":\"page\",\"USERID\":\"u\"}");
+    project.write(
+        "import/segment-logs/sourceid=source2/2.json",
+        "{\"messageid\":\"m3\",\"type\":\"page\",\"USERID\":\"u\"}",
+    );
     let session = project.session();
     session.set_variable("dialect", "athena").unwrap();
     ask(&session, EVENT_LOGS).await;
@@ -212,12 +230,18 @@ async fn json_is_read_as_people_have_it() {
     assert_eq!(ask(&session, added).await, "");
     let counted = "select type, count(messageid) from eventlogs where sourceid='source1' group by 1 order by 1";
     assert_eq!(ask(&session, counted).await, "page|1\ntrack|1");
-    assert_eq!(ask(&session, "select element_at(context, 'ip') from eventlogs where messageid = 'm1'").await, "1.2.3.4");
+    assert_eq!(
+        ask(&session, "select element_at(context, 'ip') from eventlogs where messageid = 'm1'").await,
+        "1.2.3.4"
+    );
     assert_eq!(
         ask(&session, "select messageid, userid, anonymousid from eventlogs order by 1").await,
         "m1|-|a\nm2|-|-\nm3|u|-"
     );
-    project.write("import/nested/x.json", "{\"id\":1,\"user\":{\"name\":\"Ada\",\"age\":36},\"tags\":[\"a\",\"b\"],\"more\":{\"id\":\"x\"}}\n");
+    project.write(
+        "import/nested/x.json",
+        "{\"id\":1,\"user\":{\"name\":\"Ada\",\"age\":36},\"tags\":[\"a\",\"b\"],\"more\":{\"id\":\"x\"}}\n",
+    );
     let nested = "CREATE EXTERNAL TABLE nested (id bigint, `user` struct<name:string,age:int>, tags array<string>)
                   ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe' LOCATION 'import/nested/'";
     ask(&session, nested).await;
@@ -239,9 +263,8 @@ async fn json_is_read_as_people_have_it() {
 #[tokio::test]
 async fn what_is_damaged_or_missing_is_an_error_with_its_name() {
     let project = Project::new().await;
-    let made = |name: &str, rest: &str| {
-        format!("CREATE EXTERNAL TABLE t_{name} (id bigint) {rest} LOCATION 'import/{name}/'")
-    };
+    let made =
+        |name: &str, rest: &str| format!("CREATE EXTERNAL TABLE t_{name} (id bigint) {rest} LOCATION 'import/{name}/'");
     project.write("import/junk/a.parquet", "no parquet at all");
     project.write("import/short/a.parquet", "PAR1");
     project.write("import/text/a.csv", "1\ntwo\n");
@@ -263,7 +286,11 @@ async fn what_is_damaged_or_missing_is_an_error_with_its_name() {
         ("gzip", "STORED AS CSV", "22P04 line 1 of …/import/gzip/a.csv.gz: "),
         ("other", "STORED AS CSV", "0A000 …/import/other/a.csv.bz2 is compressed as lacus does not read it"),
         ("odd", "PARTITIONED BY (dt date) STORED AS CSV", "22023 …/import/odd/a.csv is in no folder dt=…/"),
-        ("day", "PARTITIONED BY (dt date) STORED AS CSV", "22P02 …/import/day/dt=yesterday/a.csv is in folder dt=yesterday: \"yesterday\" is no date"),
+        (
+            "day",
+            "PARTITIONED BY (dt date) STORED AS CSV",
+            "22P02 …/import/day/dt=yesterday/a.csv is in folder dt=yesterday: \"yesterday\" is no date",
+        ),
         ("empty", "STORED AS CSV", "58P01 there is no file whose path begins with …/import/empty/"),
         ("nothing", "STORED AS CSV", "58P01 there is no file whose path begins with …/import/nothing/"),
         ("link", "STORED AS CSV", "22023 …/import/link/b.csv is a symbolic link"),
@@ -303,7 +330,9 @@ async fn as_many_files_are_read_as_may_be_and_no_more() {
     for number in 0..=10_000 {
         project.write(&format!("import/many/part={}/{number}", number % 100), "1\n");
     }
-    project.run("CREATE EXTERNAL TABLE many (n bigint) PARTITIONED BY (part int) STORED AS CSV LOCATION 'import/many'").await;
+    project
+        .run("CREATE EXTERNAL TABLE many (n bigint) PARTITIONED BY (part int) STORED AS CSV LOCATION 'import/many'")
+        .await;
     let said = project.run("SELECT count(*) FROM many").await;
     assert!(said.starts_with("53400 there are more than 10000 files at "), "{said}");
     fs::remove_file(project.path("import/many/part=0/10000")).unwrap();
@@ -385,8 +414,14 @@ async fn what_would_read_other_rows_is_refused() {
     for (sql, expected) in [
         ("(a string) STORED AS ORC LOCATION 'import/x/'", "0A000 an external table of orc is not supported"),
         ("(a string) STORED AS AVRO LOCATION 'import/x/'", "0A000 an external table of avro"),
-        ("(a string) ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.RegexSerDe' LOCATION 'import/x/'", "0A000 an external table of org"),
-        ("(a string) ROW FORMAT SERDE 'x.JsonSerDe' STORED AS PARQUET LOCATION 'import/x/'", "42601 ROW FORMAT and STORED AS"),
+        (
+            "(a string) ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.RegexSerDe' LOCATION 'import/x/'",
+            "0A000 an external table of org",
+        ),
+        (
+            "(a string) ROW FORMAT SERDE 'x.JsonSerDe' STORED AS PARQUET LOCATION 'import/x/'",
+            "42601 ROW FORMAT and STORED AS",
+        ),
         ("(a string)", "42601 an external table needs a LOCATION"),
         ("() LOCATION 'import/x/'", "42601 an external table needs columns"),
         ("LOCATION 'import/x/'", "42601 syntax error: expected \"(\""),
@@ -399,10 +434,22 @@ async fn what_would_read_other_rows_is_refused() {
         ("(a nothing) LOCATION 'import/x/'", "42704 there is no type"),
         ("(a string) CLUSTERED BY (a) INTO 4 BUCKETS LOCATION 'import/x/'", "0A000 CLUSTERED BY"),
         ("(a string) LOCATION 'import/x/' AS SELECT 1", "0A000 CREATE EXTERNAL TABLE … AS"),
-        ("(a string) LOCATION 'import/x/' QUICKLY", "42601 syntax error: expected the end of the statement, found QUICKLY"),
-        ("(a string) LOCATION 'import/x/' TBLPROPERTIES ('projection.enabled'='true')", "0A000 'projection.enabled' = 'true'"),
-        ("(a string) LOCATION 'import/x/' TBLPROPERTIES ('skip.footer.line.count'='1')", "0A000 'skip.footer.line.count' = '1'"),
-        ("(a string) LOCATION 'import/x/' TBLPROPERTIES ('skip.header.line.count'='one')", "0A000 'skip.header.line.count' = 'one'"),
+        (
+            "(a string) LOCATION 'import/x/' QUICKLY",
+            "42601 syntax error: expected the end of the statement, found QUICKLY",
+        ),
+        (
+            "(a string) LOCATION 'import/x/' TBLPROPERTIES ('projection.enabled'='true')",
+            "0A000 'projection.enabled' = 'true'",
+        ),
+        (
+            "(a string) LOCATION 'import/x/' TBLPROPERTIES ('skip.footer.line.count'='1')",
+            "0A000 'skip.footer.line.count' = '1'",
+        ),
+        (
+            "(a string) LOCATION 'import/x/' TBLPROPERTIES ('skip.header.line.count'='one')",
+            "0A000 'skip.header.line.count' = 'one'",
+        ),
         (
             "(a string) ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe' WITH SERDEPROPERTIES ('ignore.malformed.json'='true') LOCATION 'import/x/'",
             "0A000 'ignore.malformed.json' = 'true'",
@@ -420,5 +467,8 @@ async fn what_would_read_other_rows_is_refused() {
     assert!(project.run(&deep).await.starts_with("54001 "));
     let nowhere = project.run("CREATE EXTERNAL TABLE nowhere.t (a string) LOCATION 'import/x/'").await;
     assert!(nowhere.starts_with("3F000 there is no database \"nowhere\""), "{nowhere}");
-    assert_eq!(ask(&project.session(), "SELECT count(*) FROM information_schema.tables WHERE table_name = 't'").await, "0");
+    assert_eq!(
+        ask(&project.session(), "SELECT count(*) FROM information_schema.tables WHERE table_name = 't'").await,
+        "0"
+    );
 }
