@@ -183,7 +183,8 @@ async fn until_there_is_room(context: &TaskContext) {
     }
 }
 
-fn is_out_of_memory(error: &DataFusionError) -> bool {
+/// Whether an error says that there is no more memory.
+pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 

@@ -8,6 +8,7 @@
 
 mod dealt;
 mod part;
+mod room;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +28,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Inp
 use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
 
 use self::dealt::Dealt;
+use self::room::Room;
 
 /// Rows of a turn. It takes no more than as many groups of memory, and rows of a few groups become fewer all the same.
 const TURN_ROWS: usize = 500_000;
@@ -185,8 +187,11 @@ impl ExecutionPlan for InPartsExec {
         let dealt = Dealt::new(&self.aggregate, &self.metrics, partition, &context)?;
         let rows = part_of(&self.aggregate)?.input.execute(partition, Arc::clone(&context))?;
         let aggregate = Arc::clone(&self.aggregate);
-        let group = move |part| part_of(&aggregate)?.run(aggregate.as_ref(), partition, part, &context);
-        let grouped = dealt.deal(rows).map_ok(|parts| stream::iter(parts.into_iter().map(group)).try_flatten());
+        let grouped = dealt.deal(rows).map_ok(move |(parts, room)| {
+            let context = Room::context(room, &context);
+            let group = move |part| part_of(&aggregate)?.run(aggregate.as_ref(), partition, part, &context);
+            stream::iter(parts.into_iter().map(group)).try_flatten()
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(grouped).try_flatten())))
     }
 

@@ -13,17 +13,21 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
-use datafusion::physical_plan::spill::SpillManager;
+use datafusion::physical_plan::spill::{SpillManager, get_record_batch_memory_size};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::part::{Part, rows as in_memory};
 use super::{aggregate_of, part_of};
+use crate::large_joins::is_out_of_memory;
 
 /// Parts of a partition.
 const PARTS: usize = 32;
 
 /// Fewer rows are one part: they are as quickly grouped as dealt out.
 const WHOLE_ROWS: usize = 65_536;
+
+/// Grouping takes so many times the memory that the rows take.
+const ROOM: usize = 3;
 
 /// For hashes unlike those that dealt rows out to partitions, and unlike those of the tables of groups.
 const SEED: u64 = 0x7061_7274;
@@ -37,8 +41,8 @@ pub(super) struct Dealt {
     /// What tells groups apart.
     keys: Vec<Arc<dyn PhysicalExpr>>,
     parts: Vec<Part>,
-    /// Who takes memory; what it takes stands with the parts.
-    memory: MemoryReservation,
+    /// Room to group the largest part in, until parts are grouped. What parts take stands with them.
+    room: MemoryReservation,
     spills: SpillManager,
     /// Whether rows of a group came often enough to be brought together on the way.
     merging_helps: bool,
@@ -65,26 +69,29 @@ impl Dealt {
             schema,
             keys: groups.expr().iter().map(|(key, _)| Arc::clone(key)).collect(),
             parts: Vec::new(),
-            memory: MemoryConsumer::new(name).with_can_spill(true).register(context.memory_pool()),
+            room: MemoryConsumer::new(name).with_can_spill(true).register(context.memory_pool()),
             spills: spills.with_compression_type(compression),
             merging_helps: true,
         })
     }
 
-    /// Takes all rows; gives those of one part after the other.
+    /// Takes all rows; gives those of one part after the other, and the memory to group them in.
     ///
     /// # Errors
     /// Those of the rows, and if there is room for them neither in memory nor on disk.
-    pub(super) async fn deal(mut self, mut rows: SendableRecordBatchStream) -> Result<Vec<SendableRecordBatchStream>> {
+    pub(super) async fn deal(
+        mut self,
+        mut rows: SendableRecordBatchStream,
+    ) -> Result<(Vec<SendableRecordBatchStream>, MemoryReservation)> {
         let (mut first, mut count) = (Vec::new(), 0);
         while count < WHOLE_ROWS {
             let Some(batch) = rows.try_next().await? else {
-                return Ok(vec![in_memory(&self.schema, stream::iter(first.into_iter().map(Ok)))]);
+                return Ok((vec![in_memory(&self.schema, stream::iter(first.into_iter().map(Ok)))], self.room));
             };
             count += batch.num_rows();
             first.push(batch);
         }
-        self.parts = (0..PARTS).map(|_| Part::new(&self.schema, self.memory.new_empty())).collect();
+        self.parts = (0..PARTS).map(|_| Part::new(&self.schema, self.room.new_empty())).collect();
         let mut all = in_memory(&self.schema, stream::iter(first.into_iter().map(Ok)).chain(rows));
         while let Some(batch) = all.try_next().await? {
             self.add(&batch).await?;
@@ -93,7 +100,7 @@ impl Dealt {
             self.parts[part].end()?;
             self.hold_what_came(part).await?;
         }
-        Ok(self.parts.into_iter().map(|part| part.rows(&self.spills)).collect())
+        Ok((self.parts.into_iter().map(|part| part.rows(&self.spills)).collect(), self.room))
     }
 
     async fn add(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -137,7 +144,9 @@ impl Dealt {
     /// Holds the batches of a part that are full, in memory or on disk.
     async fn hold_what_came(&mut self, part: usize) -> Result<()> {
         while let Some(batch) = self.parts[part].next_batch()? {
-            while !self.parts[part].try_hold(&batch) {
+            let bytes = get_record_batch_memory_size(&batch);
+            self.parts[part].count(bytes);
+            while !(self.has_room(part) && self.parts[part].try_hold(&batch, bytes)) {
                 let largest = (0..PARTS).max_by_key(|part| self.parts[*part].bytes()).unwrap_or(part);
                 if self.parts[largest].bytes() == 0 {
                     self.parts[part].write(&[batch], &self.spills)?;
@@ -149,20 +158,28 @@ impl Dealt {
         Ok(())
     }
 
+    /// Whether there is room to group a part in.
+    fn has_room(&self, part: usize) -> bool {
+        let wanted = self.parts[part].bytes_in_all() * ROOM;
+        self.room.try_grow(wanted.saturating_sub(self.room.size())).is_ok()
+    }
+
     /// Has a part take less memory: as much as its groups do, or none.
     async fn make_room(&mut self, part: usize) -> Result<()> {
-        let (mut held, memory) = self.parts[part].take();
+        let (held, memory) = self.parts[part].take();
         if self.merging_helps {
-            let before = rows_of(&held);
-            held = self.merged(held).await?;
-            self.merging_helps = rows_of(&held) <= before / 2;
+            let groups = match self.merged(held.clone()).await {
+                Err(error) if is_out_of_memory(&error) => None,
+                groups => Some(groups?).filter(|groups| rows_of(groups) <= rows_of(&held) / 2),
+            };
+            if let Some(groups) = groups {
+                drop(memory);
+                self.parts[part].hold_again(groups, &held);
+                return Ok(());
+            }
+            self.merging_helps = false;
         }
-        if !self.merging_helps {
-            return self.parts[part].write(&held, &self.spills);
-        }
-        drop(memory);
-        self.parts[part].hold(held);
-        Ok(())
+        self.parts[part].write(&held, &self.spills)
     }
 
     /// The groups of some rows.
@@ -179,7 +196,7 @@ impl Dealt {
         )?;
         let rows = in_memory(&self.schema, stream::iter(held.into_iter().map(Ok)));
         let mut groups = part_of(&self.aggregate)?.run(&merging, self.partition, rows, &self.context)?;
-        let mut merged = Part::new(&self.schema, self.memory.new_empty());
+        let mut merged = Part::new(&self.schema, self.room.new_empty());
         while let Some(batch) = groups.try_next().await? {
             merged.push(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?)?;
         }

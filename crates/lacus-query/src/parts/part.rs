@@ -27,18 +27,25 @@ pub(super) struct Part {
     /// What those that are held take.
     memory: MemoryReservation,
     files: Vec<RefCountedTempFile>,
+    /// Of all its rows, in memory and on disk.
+    bytes_in_all: usize,
 }
 
 impl Part {
     /// Without any rows; what it holds is taken from `memory`, which has nothing yet.
     pub(super) fn new(schema: &SchemaRef, memory: MemoryReservation) -> Self {
         let coming = BatchCoalescer::new(Arc::clone(schema), BATCH_ROWS);
-        Self { schema: Arc::clone(schema), coming, held: Vec::new(), memory, files: Vec::new() }
+        Self { schema: Arc::clone(schema), coming, held: Vec::new(), memory, files: Vec::new(), bytes_in_all: 0 }
     }
 
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         self.memory.size()
+    }
+
+    /// What its rows take in memory when all of them are there.
+    pub(super) fn bytes_in_all(&self) -> usize {
+        self.bytes_in_all
     }
 
     /// Adds rows, which [`Self::next_batch`] gives when they are a batch.
@@ -56,19 +63,26 @@ impl Part {
         self.coming.next_completed_batch().map(|batch| without_waste(&batch)).transpose()
     }
 
-    /// Holds a batch in memory if there is room for it.
-    pub(super) fn try_hold(&mut self, batch: &RecordBatch) -> bool {
-        let has_room = self.memory.try_grow(get_record_batch_memory_size(batch)).is_ok();
+    /// Counts a batch of so many bytes in.
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.bytes_in_all += bytes;
+    }
+
+    /// Holds a batch of so many bytes in memory if there is room for it.
+    pub(super) fn try_hold(&mut self, batch: &RecordBatch, bytes: usize) -> bool {
+        let has_room = self.memory.try_grow(bytes).is_ok();
         if has_room {
             self.held.push(batch.clone());
         }
         has_room
     }
 
-    /// Holds batches that take less than was there before.
-    pub(super) fn hold(&mut self, batches: Vec<RecordBatch>) {
-        self.memory.grow(batches.iter().map(get_record_batch_memory_size).sum());
-        self.held.extend(batches);
+    /// Holds the groups of what was held `before`, which take less.
+    pub(super) fn hold_again(&mut self, groups: Vec<RecordBatch>, before: &[RecordBatch]) {
+        let (bytes, bytes_before) = (bytes_of(&groups), bytes_of(before));
+        self.memory.grow(bytes);
+        self.bytes_in_all = (self.bytes_in_all + bytes).saturating_sub(bytes_before);
+        self.held.extend(groups);
     }
 
     /// Takes what is held from it, with the memory for that.
@@ -93,6 +107,10 @@ impl Part {
         let files = self.files.into_iter().map(move |file| spills.read_spill_as_stream(file, None));
         rows(&self.schema, stream::iter(held).chain(stream::iter(files).try_flatten()))
     }
+}
+
+fn bytes_of(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(get_record_batch_memory_size).sum()
 }
 
 /// Batches as rows of a part.

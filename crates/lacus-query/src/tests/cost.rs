@@ -215,7 +215,7 @@ async fn groups_that_do_not_fit_in_memory_never_stand_still() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_are_the_same_in_memory_on_disk_and_brought_together_on_the_way() {
     let lake = Filled::new().await;
-    let small = with(&lake, &settings::Query { memory_max: ByteSize::mb(40), ..settings::Query::default() });
+    let small = with(&lake, &settings::Query { memory_max: ByteSize::mb(64), ..settings::Query::default() });
     let large = with(&lake, &settings::Query { memory_max: ByteSize::mb(2000), ..settings::Query::default() });
     let keys = [
         // Each row is a group, with the text of each on disk.

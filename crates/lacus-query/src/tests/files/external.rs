@@ -249,7 +249,7 @@ async fn json_is_read_as_people_have_it() {
     for (line, expected) in [
         ("{\"id\":1.5}", "line 2 of …/import/nested/y.json: id: not of the type or the name of its column"),
         ("{\"id\":1,\"ID\":2}", "line 2 of …/import/nested/y.json: "),
-        ("{\"user\":{\"age\":\"old\"}}", "line 2 of …/import/nested/y.json: user.age: not of the type"),
+        ("{\"user\":{\"age\":\"old\"}}", "line 2 of …/import/nested/y.json: user: not of the type"),
         ("{\"id\":1", "line 2 of …/import/nested/y.json: EOF while parsing"),
         ("[{\"id\":1}]", "line 2 of …/import/nested/y.json: "),
         ("\u{0}", "line 2 of …/import/nested/y.json: "),
