@@ -21,6 +21,7 @@ use datafusion::scalar::ScalarValue;
 
 use crate::averages::RoundedAverage;
 use crate::catalog::{Family::Aggregates, Function, Kind, built_in, refused};
+use crate::extremes;
 use crate::operators::function;
 
 const fn composite(names: &'static [&'static str], usage: &'static str, summary: &'static str) -> Function {
@@ -255,8 +256,8 @@ fn plan(name: &'static str, args: &[Expr], make: Make) -> Result<Expr> {
             let all = Inner::new(core::array_agg::array_agg_udaf(), vec![x.clone()]);
             slice(make(all.by(y.clone(), name == "min_by").only(y.clone().is_not_null()))?, n)
         }
-        ("max", [x]) => make(Inner::new(core::min_max::max_udaf(), vec![x.clone()])),
-        ("min", [x]) => make(Inner::new(core::min_max::min_udaf(), vec![x.clone()])),
+        ("max", [x]) => make(Inner::new(extremes::max(), vec![x.clone()])),
+        ("min", [x]) => make(Inner::new(extremes::min(), vec![x.clone()])),
         ("max" | "min", [x, n]) => {
             let all = Inner::new(core::array_agg::array_agg_udaf(), vec![x.clone()]);
             slice(make(all.by(x.clone(), name == "min").only(x.clone().is_not_null()))?, n)

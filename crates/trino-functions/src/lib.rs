@@ -25,6 +25,7 @@ mod catalog;
 mod comparisons;
 mod conditional;
 mod dates;
+mod extremes;
 mod formats;
 mod intervals;
 mod json;

@@ -18,8 +18,8 @@ PostgreSQL and DuckDB](sql.md). A function that is not supported says so, and wh
 back-references. JSON paths have no wildcards.
 
 What is still otherwise than in Athena: whole numbers are `bigint`, not `integer`; comparing a number with a text is no error; `nan()` equals
-itself; `approx_distinct` and `approx_percentile` estimate differently. `VALUES 1, 2` without parentheses, `LATERAL` subqueries other than
-`UNNEST`, `INTERVAL … YEAR TO MONTH`, `JSON_VALUE(… RETURNING …)` and `MATCH_RECOGNIZE` are errors.
+itself, and `max` takes it for the greatest number; `approx_distinct` and `approx_percentile` estimate differently. `VALUES 1, 2` without
+parentheses, `LATERAL` subqueries other than `UNNEST`, `INTERVAL … YEAR TO MONTH`, `JSON_VALUE(… RETURNING …)` and `MATCH_RECOGNIZE` are errors.
 ";
 
 #[test]
