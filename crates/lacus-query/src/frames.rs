@@ -1,11 +1,12 @@
 //! Frames that move along: `sum(v) OVER (ORDER BY ts RANGE BETWEEN …)`, whose rows come and go (DataFusion 54.1).
 //!
 //! An aggregate takes rows in and gives them back. Once none of them has a value, some do not know it: `min` keeps the last
-//! one, `stddev` divides by nothing from then on. Those begin anew here. `max` is not shown nulls: it takes them for the largest
-//! values. Sums of doubles keep what adding loses, and know which values are not finite: those cannot be subtracted. Aggregates
-//! that give nothing back look at all rows of a frame again. And where a frame may have no row in the middle of a partition, the
-//! rows that come next are not taken in (`sliding_aggregate.rs`): those frames are refused.
+//! one. Those begin anew here. `max` is not shown nulls: it takes them for the largest values. Sums of doubles keep what adding
+//! loses, and know which values are not finite: those cannot be subtracted. From `stddev` and its kin nothing is subtracted.
+//! Aggregates that give nothing back look at all rows of a frame again. And where a frame may have no row in the middle of a
+//! partition, the rows that come next are not taken in (`sliding_aggregate.rs`): those frames are refused.
 
+mod spreads;
 mod sums;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 
+use self::spreads::{Measure, Spreads};
 use self::sums::Doubles;
 
 /// Makes windows such that the engine answers them right.
@@ -66,6 +68,8 @@ enum Way {
     Sum,
     /// The same, divided by how many there are.
     Average,
+    /// How far its values are apart.
+    Spread(Measure),
     /// It looks at all rows again.
     Again,
 }
@@ -81,8 +85,7 @@ impl Way {
             "bool_and" | "bool_or" | "bit_and" | "bit_or" | "string_agg" | "corr" | "covar_pop" | "covar_samp" => {
                 Some(Self::Again)
             }
-            spread if spread.starts_with("var") || spread.starts_with("stddev") => Some(Self::Anew),
-            _ => None,
+            other => Measure::of(other).map(Self::Spread),
         }
     }
 }
@@ -207,7 +210,8 @@ impl AggregateUDFImpl for Moving {
         match self.way {
             Way::Sum | Way::Average if is_of_doubles => Ok(Box::new(Doubles::new(self.way == Way::Average))),
             Way::Sum | Way::Average => self.function.create_sliding_accumulator(args),
-            Way::Again => {
+            Way::Spread(measure) if is_of_doubles => Ok(Box::new(Spreads::new(measure))),
+            Way::Spread(_) | Way::Again => {
                 let made = Made::from(args);
                 Ok(Box::new(LooksAgain { function: Arc::clone(&self.function), made, rows: Vec::new() }))
             }
