@@ -33,11 +33,12 @@ class Writes(Tables):
     """Statements, each of which is asked of both."""
 
     def agreed(self, query):
-        """The rows of a question, once both engines agree about them. None if one refuses."""
+        """The rows of a question, once both engines agree about them. None if both refuse."""
         answers = [self.ask(query, dialect) for dialect in (LACUS, DUCK)]
-        if any(isinstance(answer, Exception) for answer in answers):
+        failed = [isinstance(answer, Exception) for answer in answers]
+        if all(failed):
             return None
-        if not same_rows(*answers, query.ordered):
+        if any(failed) or not same_rows(*answers, query.ordered):
             raise Wrong(query)
         return answers[0]
 

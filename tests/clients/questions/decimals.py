@@ -32,7 +32,7 @@ FORMS = {
     ],
     "num": [
         ("({} * {})", ("dec", "dec"), f"({PRODUCT})"),
-        ("({} * {})", ("dec", "i32"), None),
+        ("({} * {})", ("dec", "i32"), "(CAST({} AS decimal(19,2)) * {})"),
         ("({} * {})", ("wide", "i32"), None),
         ("({} + {})", ("dec", "int"), None),
         ("({} + {})", ("wide", "wide"), None),

@@ -78,7 +78,8 @@ class Windows(Parts):
         parted = "PARTITION BY {} " if self.may(0.7) else ""
         window = over("window", f"{parted}ORDER BY {order} {units} {frame}", *([part] if parted else []), by)
         rounded = total.kind == "spread"
-        form = "round({} OVER ({}), 2)" if rounded else "{} OVER ({})"
+        # No spread of whole numbers is in the middle between two digits then.
+        form = "round({} OVER ({}) + CAST('0.00314159' AS double precision), 2)" if rounded else "{} OVER ({})"
         return over("dbl" if rounded else total.kind, form, total, window)
 
     def range_around(self, kind):
