@@ -15,6 +15,7 @@ use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
@@ -26,6 +27,7 @@ use datafusion::physical_optimizer::enforce_sorting::EnforceSorting;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
+use datafusion::physical_optimizer::sanity_checker::SanityCheckPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -40,6 +42,7 @@ use url::Url;
 
 use crate::activity::Sessions;
 use crate::allowance::OfAll;
+use crate::asked_order::AskedOrder;
 use crate::beside_distinct::SumsBesideDistinct;
 use crate::catalog::LakeCatalog;
 use crate::dependencies::NoDependencies;
@@ -49,10 +52,12 @@ use crate::error::Names;
 use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
 use crate::intervals::Intervals;
+use crate::lone_laterals::LoneLaterals;
 use crate::memory::{SharedMemory, fit_sorts};
 use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
 use crate::one_partition::OnePartition;
+use crate::one_sided_joins::OneSidedJoins;
 use crate::opaque::OpaqueValues;
 use crate::parts::GroupsInParts;
 use crate::postgres::{self, Oids, is_system};
@@ -296,7 +301,7 @@ fn template(
     Ok(context.state())
 }
 
-/// The optimizer's rules, with what is mended here before filters are brought down.
+/// The optimizer's rules, each behind what is mended here before it.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     type Rule = Arc<dyn OptimizerRule + Send + Sync>;
     let count_on_dependencies: [&dyn OptimizerRule; 3] =
@@ -306,6 +311,8 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
             Some(Arc::new(WholeNotIn))
         } else if rule.name() == SingleDistinctToGroupBy::new().name() {
             Some(Arc::new(SumsBesideDistinct))
+        } else if rule.name() == DecorrelateLateralJoin::new().name() {
+            Some(Arc::new(LoneLaterals))
         } else if count_on_dependencies.iter().any(|other| other.name() == rule.name()) {
             Some(Arc::new(NoDependencies))
         } else {
@@ -334,9 +341,11 @@ fn with_mends(rule: Rule) -> Vec<Rule> {
     } else if rule.name() == FilterPushdown::new_post_optimization().name() {
         vec![Arc::new(WholeOrder), Arc::new(StopFilters), rule, Arc::new(NoStops)]
     } else if rule.name() == ProjectionPushdown::new().name() {
-        vec![Arc::new(WholeUnion), rule, Arc::new(NoStops)]
+        vec![Arc::new(WholeUnion), Arc::new(OneSidedJoins), rule, Arc::new(NoStops)]
     } else if rule.name() == EnforceSorting::new().name() {
         vec![rule, Arc::new(OnePartition)]
+    } else if rule.name() == SanityCheckPlan::new().name() {
+        vec![Arc::new(AskedOrder), rule]
     } else {
         vec![rule]
     }

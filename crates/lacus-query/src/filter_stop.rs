@@ -86,7 +86,7 @@ fn is_told_below(plan: &Arc<dyn ExecutionPlan>, place: usize, name: &str) -> boo
 }
 
 /// Whether a join gives the columns of one of its sides, while filters on its keys go to both.
-fn is_one_sided(kind: JoinType) -> bool {
+pub(crate) fn is_one_sided(kind: JoinType) -> bool {
     !matches!(kind, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full)
 }
 

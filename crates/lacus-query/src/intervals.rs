@@ -1,6 +1,7 @@
 //! `interval '5 minutes' * 3`, `1.5 * interval '1 day'`, `interval '1 hour' / 4`, as PostgreSQL answers them. The engine has none.
 //!
-//! A date and an interval are a timestamp. A part of a month becomes days, 30 to the month, and a part of a day becomes hours, 24 to the day.
+//! A date and an interval, or a date and a difference of timestamps, are a timestamp. A part of a month becomes days, 30 to the
+//! month, and a part of a day becomes hours, 24 to the day.
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ impl ExprPlanner for Intervals {
             return Ok(PlannerResult::Original(raw));
         };
         let is_interval = |kind: &DataType| matches!(kind, DataType::Interval(_));
+        let is_span = |kind: &DataType| is_interval(kind) || matches!(kind, DataType::Duration(_));
         let (operation, interval, number) = match raw.op {
             BinaryOperator::Multiply if is_interval(&left) && right.is_numeric() => {
                 (Operation::Multiply, raw.left, raw.right)
@@ -46,11 +48,11 @@ impl ExprPlanner for Intervals {
             BinaryOperator::Divide if is_interval(&left) && right.is_numeric() => {
                 (Operation::Divide, raw.left, raw.right)
             }
-            BinaryOperator::Plus | BinaryOperator::Minus if left == DataType::Date32 && is_interval(&right) => {
+            BinaryOperator::Plus | BinaryOperator::Minus if left == DataType::Date32 && is_span(&right) => {
                 let op = if raw.op == BinaryOperator::Plus { Operator::Plus } else { Operator::Minus };
                 return Ok(PlannerResult::Planned(binary_expr(cast(raw.left, TIMESTAMP), op, raw.right)));
             }
-            BinaryOperator::Plus if is_interval(&left) && right == DataType::Date32 => {
+            BinaryOperator::Plus if is_span(&left) && right == DataType::Date32 => {
                 return Ok(PlannerResult::Planned(raw.left + cast(raw.right, TIMESTAMP)));
             }
             _ => return Ok(PlannerResult::Original(raw)),

@@ -30,7 +30,7 @@ use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Subquery,
+    ScalarUDFImpl, Signature, Subquery, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
@@ -66,6 +66,12 @@ impl FunctionRewrite for Intervals {
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         refuse(&expr, schema)?;
         let is_changed = match &mut expr {
+            // The engine negates intervals, and no durations.
+            Expr::Negative(value) if is_duration(value, schema) => {
+                let zero = lit(ScalarValue::DurationMicrosecond(Some(0)));
+                expr = zero - span(std::mem::take(value.as_mut()));
+                true
+            }
             Expr::ScalarFunction(call) if EXTREMES.contains(&call.func.name()) && has_interval(&call.args, schema) => {
                 call.func = Arc::new(self.extreme(call.func.name() == "greatest"));
                 true
@@ -161,6 +167,10 @@ fn has_interval(args: &[Expr], schema: &DFSchema) -> bool {
 
 fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
     matches!(expr.get_type(schema), Ok(DataType::Interval(_)))
+}
+
+fn is_duration(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Duration(_)))
 }
 
 fn is_span(kind: &DataType) -> bool {

@@ -5,6 +5,9 @@
 //! quotients of decimals are cut off. Here they become functions, once types are settled and before constants are computed.
 //! Decimals that can't outgrow 38 digits keep their operators. `sum(x + 1)` keeps its operator until the end, so that many
 //! sums of one column are computed from one, as DataFusion does; what comes of that is checked, too.
+//!
+//! Decimals and intervals are negated here, too: DataFusion refuses one null that stands for all rows, as `m` of a file without
+//! any (`ScalarValue::arithmetic_negate`).
 
 use std::sync::Arc;
 
@@ -27,7 +30,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr_common::datum::apply;
 use datafusion::scalar::ScalarValue;
 
-use crate::math::{DIGITS_MAX, cut, decimal, fits_decimal};
+use crate::math::{DIGITS_MAX, cut, decimal, fits_decimal, is_decimal};
 use crate::scalar::{MICROS, bad};
 
 /// Puts functions in the place of operators that would wrap around.
@@ -105,7 +108,7 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             (operation, vec![*left, *right])
         }
-        Expr::Negative(inner) if inner.get_type(schema)?.is_signed_integer() => (Operation::Negate, vec![*inner]),
+        Expr::Negative(inner) if is_negated_here(&inner.get_type(schema)?) => (Operation::Negate, vec![*inner]),
         // From day to nanosecond the kernel wraps around; from microsecond to nanosecond it does not.
         Expr::Cast(Cast { expr, field })
             if is_nanos(field.data_type()) && expr.get_type(schema)? == DataType::Date32 =>
@@ -115,6 +118,10 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         other => return Ok(Transformed::no(other)),
     };
     Ok(Transformed::yes(ScalarUDF::new_from_impl(Checked::new(operation)).call(arguments)))
+}
+
+fn is_negated_here(kind: &DataType) -> bool {
+    kind.is_signed_integer() || is_decimal(kind) || matches!(kind, DataType::Interval(_))
 }
 
 fn is_nanos(kind: &DataType) -> bool {

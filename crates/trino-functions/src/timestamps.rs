@@ -40,8 +40,11 @@ impl FunctionRewrite for Timestamps {
             Expr::ScalarFunction(call) if !self.is_trino && OF_TIMESTAMPS.contains(&call.func.name()) => {
                 call.args.iter_mut().filter(|given| is_date(given, schema)).map(as_timestamp).count() > 0
             }
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
-                self.meet_interval(left, right, schema)? || self.meet_interval(right, left, schema)?
+            Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) => {
+                let is_difference = *op == Operator::Minus && (is_date(left, schema) || is_date(right, schema));
+                self.meet_interval(left, right, schema)?
+                    || self.meet_interval(right, left, schema)?
+                    || is_difference && meet(vec![left.as_mut(), right.as_mut()], schema, self.is_trino)?
             }
             other => match compared(other) {
                 Some(compared) => meet(compared, schema, self.is_trino)?,
