@@ -13,6 +13,7 @@ use lacus_core::{Error, Kind, MAIN_DATABASE};
 
 use super::{SqlError, nearest};
 use crate::numbered::is_place;
+use crate::rows::ROWS;
 use crate::search_path;
 
 /// The longest text of the engine that is passed on.
@@ -117,8 +118,13 @@ fn schema_error(error: &SchemaError) -> SqlError {
 
 fn unknown_column(field: &Column, valid: &[Column]) -> SqlError {
     // Places of rows are columns, too, but none that anybody asks for.
-    let valid: Vec<Column> = valid.iter().filter(|column| !is_place(&column.name)).cloned().collect();
+    let is_ours = |name: &str| is_place(name) || name.starts_with("among#") || name == "compared#";
+    let valid: Vec<Column> = valid.iter().filter(|column| !is_ours(&column.name)).cloned().collect();
     let valid = valid.as_slice();
+    // What the row outside is compared with is under a name of ours, from where the engine can't take it.
+    if field.relation.as_ref().is_some_and(|relation| relation.table() == ROWS) {
+        return not_joined();
+    }
     let shown = match &field.relation {
         Some(relation) => format!("{}.{}", relation.table(), field.name),
         None => field.name.clone(),
@@ -350,11 +356,15 @@ fn not_supported(text: &str) -> SqlError {
             SqlError::invalid("42P20", "window functions are not allowed here")
                 .with_hint("put the query in a subquery, or use QUALIFY")
         } else {
-            SqlError::invalid("0A000", "not supported: a subquery like this in this place")
-                .with_hint("join its table, or move it to WHERE")
+            not_joined()
         };
     }
     SqlError::invalid("0A000", format!("not supported: {}", cleaned(text)))
+}
+
+fn not_joined() -> SqlError {
+    SqlError::invalid("0A000", "not supported: a subquery like this in this place")
+        .with_hint("join its table, or move it to WHERE")
 }
 
 fn damaged(text: &str) -> SqlError {

@@ -169,7 +169,13 @@ fn among(query: &Query, count: usize) -> Query {
     let names = names.join(", ");
     let rows = format!("SELECT row({names}) FROM (SELECT 1) AS \"{ROWS}\"({names})");
     let mut rows = within(&rows, &[], query.clone());
-    // A query whose columns have their names needs none itself; one that looks at the row outside can't have it.
+    without_name(&mut rows);
+    rows
+}
+
+/// Takes the name off the query whose rows are asked for something. One whose columns have their names needs none itself, and one
+/// that looks at the row outside can't have it.
+pub(super) fn without_name(rows: &mut Query) {
     if let SetExpr::Select(select) = rows.body.as_mut()
         && let Some(table) = select.from.first_mut()
         && let TableFactor::Derived { alias, .. } = &mut table.relation
@@ -177,7 +183,6 @@ fn among(query: &Query, count: usize) -> Query {
     {
         *alias = None;
     }
-    rows
 }
 
 /// What the values of rows are called.

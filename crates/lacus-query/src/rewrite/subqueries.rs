@@ -6,8 +6,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr,
-    Statement, UnaryOperator, VisitMut, VisitorMut, visit_expressions,
+    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem,
+    SetExpr, Statement, UnaryOperator, VisitMut, VisitorMut, visit_expressions,
 };
 
 use super::{case, expression, rows, within};
@@ -21,8 +21,8 @@ pub(super) fn compared(expr: &Expr) -> Option<Expr> {
     };
     let Expr::Subquery(query) = right.as_ref() else { return None };
     let of_rows = |what: &str| {
-        let rows = format!("SELECT {what} FROM (SELECT 1) AS \"rows#\"(\"compared#\")");
-        Box::new(Expr::Subquery(Box::new(within(&rows, &[], query.as_ref().clone()))))
+        let question = format!("SELECT {what} FROM (SELECT 1) AS \"rows#\"(\"compared#\")");
+        Box::new(Expr::Subquery(Box::new(asked(&question, query.as_ref().clone()))))
     };
     let compared = |op: &BinaryOperator, what: &str| Expr::BinaryOp {
         left: left.clone(),
@@ -184,7 +184,28 @@ fn is_there(mut query: Query) -> Expr {
         select.projection = vec![SelectItem::UnnamedExpr(counted)];
         return Expr::Subquery(Box::new(query));
     }
-    Expr::Subquery(Box::new(within("SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"", &[], query)))
+    Expr::Subquery(Box::new(asked("SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"", query)))
+}
+
+/// A question of ours to the rows of a query, whose column may have a name there.
+fn asked(question: &str, mut query: Query) -> Query {
+    leave_out_order(&mut query);
+    let mut asked = within(question, &[], query);
+    rows::without_name(&mut asked);
+    asked
+}
+
+/// Takes what is of no matter to such a question from a query: the order of its rows, and the name that it has for its column.
+fn leave_out_order(query: &mut Query) {
+    let is_cut = query.limit_clause.is_some() || query.fetch.is_some();
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    if is_cut || !is_plain(select) || matches!(select.distinct, Some(Distinct::On(_))) {
+        return;
+    }
+    query.order_by = None;
+    if let [SelectItem::ExprWithAlias { expr, .. }] = select.projection.as_slice() {
+        select.projection = vec![SelectItem::UnnamedExpr(expr.clone())];
+    }
 }
 
 /// Whether it has a row for each that its conditions leave.
@@ -196,11 +217,15 @@ fn has_row_for_each(select: &Select) -> bool {
         });
         found.is_break()
     };
+    is_plain(select) && !select.projection.iter().any(has_call)
+}
+
+/// Whether nothing but conditions and `DISTINCT` is between its tables and its columns.
+fn is_plain(select: &Select) -> bool {
     matches!(&select.group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty())
         && select.having.is_none()
         && select.qualify.is_none()
         && select.top.is_none()
-        && !select.projection.iter().any(has_call)
 }
 
 /// `x IN (SELECT …)` in the three values that it may have.
@@ -208,7 +233,7 @@ fn is_in(value: &Expr, query: &Query) -> Expr {
     let among = || Box::new(Expr::Identifier(Ident::with_quote('"', "among#")));
     let rows = |condition: Option<Expr>| {
         let counted = "SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"(\"among#\")";
-        let mut counted = within(counted, &[], query.clone());
+        let mut counted = asked(counted, query.clone());
         if let SetExpr::Select(select) = counted.body.as_mut() {
             select.selection = condition;
         }
