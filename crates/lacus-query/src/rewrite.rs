@@ -6,6 +6,7 @@ mod formats;
 mod grouping;
 mod inner_names;
 mod intervals;
+mod joined;
 mod lateral;
 mod likes;
 mod percentiles;
@@ -39,6 +40,7 @@ use trino_functions::syntax::SqlDialect;
 
 pub(crate) use self::decimals::keep_digits;
 pub(crate) use self::inner_names::name_inner_columns;
+pub(crate) use self::joined::{joins_at, put_columns, sharing};
 pub(crate) use self::refused::must_be_understood;
 pub(crate) use self::sorting::name_sorted_columns;
 pub(crate) use self::spelled_out::spell_out;

@@ -1,7 +1,8 @@
 //! `FULL JOIN … USING (id)` and `RIGHT JOIN … USING (id)`: `id` is that of the row that is there.
 //!
 //! For the engine it is that of the left table, which may have no row. Here `coalesce` is put in its place, or the column of
-//! the right table, wherever the name stands alone; `*` has it, too.
+//! the right table, wherever the name stands alone; `*` has it, too. What needs to know the columns of tables is put later: see
+//! [`super::joined`].
 
 use std::ops::ControlFlow;
 
@@ -11,13 +12,13 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
-use super::{call, name_of, same_name};
+use super::{call, name_of, same_name, subqueries};
 use crate::error::SqlError;
 
 /// A column that two tables share, and what it is.
-struct Shared {
-    name: Ident,
-    value: Expr,
+pub(super) struct Shared {
+    pub(super) name: Ident,
+    pub(super) value: Expr,
 }
 
 /// Puts the columns that joins share in the place of their names.
@@ -30,7 +31,12 @@ pub(super) fn put(select: &mut Select) {
     for table in &mut select.from {
         put_in_conditions(table);
     }
-    let mut put = Put::new(&shared);
+    put_in(select, &shared);
+}
+
+/// The same but for the conditions of its joins.
+pub(super) fn put_in(select: &mut Select, shared: &[Shared]) {
+    let mut put = Put::new(shared);
     let Select { distinct, projection, selection, group_by, having, named_window, qualify, .. } = select;
     let _done: ControlFlow<()> = distinct.visit(&mut put);
     let _done: ControlFlow<()> = selection.visit(&mut put);
@@ -39,7 +45,7 @@ pub(super) fn put(select: &mut Select) {
     let _done: ControlFlow<()> = named_window.visit(&mut put);
     let _done: ControlFlow<()> = qualify.visit(&mut put);
     for item in projection {
-        if !put_item(item, &shared) {
+        if !put_item(item, shared) {
             let _done: ControlFlow<()> = item.visit(&mut put);
         }
     }
@@ -59,11 +65,17 @@ fn put_in_conditions(table: &mut TableWithJoins) {
 pub(super) fn put_in_order(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     let shared = shared(&select.from);
+    put_in_order_of(query, &shared);
+}
+
+/// The same with columns that are known.
+pub(super) fn put_in_order_of(query: &mut Query, shared: &[Shared]) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
     let Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
     if shared.is_empty() {
         return;
     }
-    let mut put = Put::new(&shared);
+    let mut put = Put::new(shared);
     let is_distinct_on = matches!(select.distinct, Some(Distinct::On(_)));
     for sort in sorts {
         // A name alone is that of a column of the answer, if it has one of this name.
@@ -122,7 +134,7 @@ fn shared_by(join: &JoinOperator) -> Option<(&[ObjectName], bool)> {
     }
 }
 
-fn last_word(name: &ObjectName) -> Option<&Ident> {
+pub(super) fn last_word(name: &ObjectName) -> Option<&Ident> {
     name.0.last()?.as_ident()
 }
 
@@ -192,6 +204,28 @@ pub(super) fn constraint_of(join: &JoinOperator) -> Option<&JoinConstraint> {
     }
 }
 
+/// The same to be changed.
+pub(super) fn constraint_to_change(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    match join {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint)
+        | JoinOperator::CrossJoin(constraint)
+        | JoinOperator::Semi(constraint)
+        | JoinOperator::LeftSemi(constraint)
+        | JoinOperator::RightSemi(constraint)
+        | JoinOperator::Anti(constraint)
+        | JoinOperator::LeftAnti(constraint)
+        | JoinOperator::RightAnti(constraint)
+        | JoinOperator::StraightJoin(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
 /// What a column is; nothing if two have this name, which the engine then tells.
 fn value_of<'a>(name: &Ident, shared: &'a [Shared]) -> Option<&'a Expr> {
     let mut found = shared.iter().filter(|shared| same_name(&shared.name, name));
@@ -220,14 +254,14 @@ fn put_item(item: &mut SelectItem, shared: &[Shared]) -> bool {
 }
 
 /// Puts values in the place of names, not in queries that are in this one, and not where a lambda has a parameter of the name.
-struct Put<'a> {
+pub(super) struct Put<'a> {
     shared: &'a [Shared],
     depth: usize,
     parameters: Vec<Ident>,
 }
 
 impl<'a> Put<'a> {
-    fn new(shared: &'a [Shared]) -> Self {
+    pub(super) fn new(shared: &'a [Shared]) -> Self {
         Self { shared, depth: 0, parameters: Vec::new() }
     }
 }
@@ -235,7 +269,15 @@ impl<'a> Put<'a> {
 impl VisitorMut for Put<'_> {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        // What rows are compared with in a query of ours stands in this one.
+        if self.depth == 0 {
+            let (shared, parameters) = (self.shared, self.parameters.clone());
+            let mut put = Put { shared, depth: 0, parameters };
+            subqueries::for_compared(query, &mut |value: &mut Expr| {
+                let _done: ControlFlow<()> = value.visit(&mut put);
+            });
+        }
         self.depth += 1;
         ControlFlow::Continue(())
     }

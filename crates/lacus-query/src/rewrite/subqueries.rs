@@ -247,3 +247,29 @@ fn is_in(value: &Expr, query: &Query) -> Expr {
     let null = || expression("CAST(NULL AS boolean)");
     case(vec![(same, expression("true")), (of_nothing, null()), (unknown, null())], expression("false"))
 }
+
+/// Looks at what the rows of a query of ours are compared with by [`is_in`], or value by value by [`rows::is_in`]: it is of the
+/// query outside.
+pub(super) fn for_compared(query: &mut Query, look: &mut dyn FnMut(&mut Expr)) {
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let Some(condition) = &mut select.selection
+    {
+        for_compared_in(condition, look);
+    }
+}
+
+fn for_compared_in(condition: &mut Expr, look: &mut dyn FnMut(&mut Expr)) {
+    match condition {
+        Expr::Nested(inner) => for_compared_in(inner, look),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            for_compared_in(left, look);
+            for_compared_in(right, look);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } if is_ours(left) => look(right.as_mut()),
+        _ => {}
+    }
+}
+
+fn is_ours(column: &Expr) -> bool {
+    matches!(column, Expr::Identifier(name) if name.value.starts_with("among#"))
+}

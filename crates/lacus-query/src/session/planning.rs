@@ -16,7 +16,7 @@ use crate::frames::moving;
 use crate::named_casts::naming_casts;
 use crate::one_row::count_rows;
 use crate::parameters;
-use crate::rewrite::{name_inner_columns, name_sorted_columns, tell_columns_apart};
+use crate::rewrite::{joins_at, name_inner_columns, name_sorted_columns, put_columns, sharing, tell_columns_apart};
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
 use crate::time_travel::{self, Moment, Versions};
@@ -59,6 +59,7 @@ pub(crate) async fn prepared(
 /// Plans what reads, and `INSERT` of it; refuses what would write or define anything else. Types are those that stand there:
 /// see [`with_types`].
 pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let parsed = Box::pin(with_shared(state, parsed)).await;
     let plan = named(state, parsed).await?;
     let plan = moving(joinable(whole(count_rows(uuids::meant(plan)?)?)?)?)?;
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -68,6 +69,19 @@ pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<
         plan => reads_only.verify_plan(plan)?,
     }
     Ok(plan)
+}
+
+/// The statement with what columns that joins share are in the place of their names. Joins of the queries within are looked at
+/// before those around them.
+async fn with_shared(state: &SessionState, mut parsed: Parsed) -> Parsed {
+    for place in 0..sharing(&parsed) {
+        let Some(joins) = joins_at(&parsed, place) else { continue };
+        // What has no plan by itself is planned with the whole, which says what is wrong.
+        if let Ok(plan) = state.statement_to_plan(joins).await {
+            put_columns(&mut parsed, place, &plan);
+        }
+    }
+    parsed
 }
 
 /// What the engine makes of a statement; with the names that PostgreSQL has for columns inside, where one is missed. For Trino they
