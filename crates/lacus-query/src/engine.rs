@@ -275,8 +275,6 @@ fn config(threads: usize) -> SessionConfig {
     // A file for each batch that does not fit: a reader that waits at an open file never sees what another writer puts
     // into the next one, and the query stands still for ever (DataFusion issue 24883, mended after 54.1).
     options.execution.max_spill_file_size_bytes = 0;
-    // Rows are grouped in turns (`parts.rs`), each of which finds out anew whether that makes them fewer.
-    options.execution.skip_partial_aggregation_probe_rows_threshold = 32_768;
     // Field ids that one part of a plan has and another has not are no reason to refuse it.
     options.execution.skip_physical_aggregate_schema_check = true;
     config

@@ -31,7 +31,7 @@ use self::dealt::Dealt;
 use self::room::Room;
 
 /// Rows of a turn. It takes no more than as many groups of memory, and rows of a few groups become fewer all the same.
-const TURN_ROWS: usize = 500_000;
+const TURN_ROWS: usize = 2_000_000;
 
 /// Has aggregates look at their groups in parts. It comes last: other rules look for aggregates and their inputs.
 #[derive(Debug)]

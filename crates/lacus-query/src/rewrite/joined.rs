@@ -354,8 +354,7 @@ impl Visible {
 
     /// What two columns are together: that of the side whose rows are all there. If only one is a double, it is one.
     fn with(&self, right: &Self, join: JoinType) -> Self {
-        let coalesced =
-            |first: &Self, second: &Self| call("coalesce", vec![first.value.clone(), second.value.clone()]);
+        let coalesced = |first: &Self, second: &Self| call("coalesce", vec![first.value.clone(), second.value.clone()]);
         let are_numbers = self.kind.is_numeric() && right.kind.is_numeric();
         let is_widened = are_numbers && self.kind.is_floating() != right.kind.is_floating();
         let kind = if is_widened && right.kind.is_floating() { &right.kind } else { &self.kind };
