@@ -69,7 +69,8 @@ pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};
 pub use layout::LayoutField;
 pub use outside::{
-    Compression, Existing, OUTSIDE_FILES_MAX, Outside, OutsideFile, Prefix, UnloadFile, Unloaded, Unloading,
+    Compression, Existing, OUTSIDE_FILES_MAX, Outside, OutsideFile, Prefix, READERS_MAX, Readers, UnloadFile, Unloaded,
+    Unloading,
 };
 pub use proposals::{Misfitting, Proposal};
 pub use raw::{RawFile, RawWriter};

@@ -21,7 +21,7 @@ use lacus_core::{Context, Error, Kind, Result};
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 pub use self::compression::Compression;
@@ -32,6 +32,8 @@ use crate::store::store_error;
 
 /// The most files that one statement reads or writes.
 pub const OUTSIDE_FILES_MAX: usize = 10_000;
+/// The most files that are read at once as somebody asks for their rows, of all statements together.
+pub const READERS_MAX: usize = 128;
 /// What folders are called that have what is not whole yet.
 const UNFINISHED: &str = ".unfinished-";
 
@@ -43,6 +45,26 @@ pub struct Outside {
     from: Vec<Root>,
     /// Held while files get their names: of two statements that write to one place, the second sees the first one's files.
     publishing: Mutex<()>,
+    readers: Readers,
+}
+
+/// Turns to read files whose rows are taken as somebody asks for them: each may keep a thread for as long as that takes, and the
+/// files of the lake need threads, too.
+#[derive(Debug, Clone)]
+pub struct Readers(Arc<Semaphore>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(READERS_MAX)))
+    }
+}
+
+impl Readers {
+    /// A turn, until it is dropped. None when there is none left: who waited might have what others wait for.
+    #[must_use]
+    pub fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
 }
 
 /// A place that is allowed.
@@ -93,7 +115,13 @@ impl Outside {
                 remove_unfinished(folder);
             }
         }
-        Ok(Self { project, to, from, publishing: Mutex::default() })
+        Ok(Self { project, to, from, publishing: Mutex::default(), readers: Readers::default() })
+    }
+
+    /// Turns to read files whose rows are taken as somebody asks for them.
+    #[must_use]
+    pub fn readers(&self) -> Readers {
+        self.readers.clone()
     }
 
     /// Where a statement may write files whose path begins with `path`.

@@ -1,6 +1,10 @@
-//! `generate_series(TIMESTAMP '…', TIMESTAMP '…', INTERVAL '1 hour')` in `FROM`, and `range` of them.
+//! `generate_series` and `range`.
 //!
-//! The engine's functions take moments of nanoseconds only, and give such. Those of statements and tables have microseconds.
+//! In `FROM`, the engine's functions take moments of nanoseconds only, and give such: `generate_series(TIMESTAMP '…', TIMESTAMP '…',
+//! INTERVAL '1 hour')`. Those of statements and tables have microseconds. Elsewhere, and of the columns of a row, they make arrays
+//! of all values at once, which nothing bounds (DataFusion 54.1, `range.rs`).
+
+mod bounded;
 
 use std::sync::Arc;
 
@@ -8,8 +12,10 @@ use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Column, Result};
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ScalarUDF, cast};
 use datafusion::prelude::SessionContext;
+
+use self::bounded::Bounded;
 
 /// Puts these functions in the place of the engine's.
 pub(crate) fn register(context: &SessionContext) {
@@ -17,6 +23,10 @@ pub(crate) fn register(context: &SessionContext) {
         let inner = context.state().table_functions().get(name).map(|found| Arc::clone(found.function()));
         if let Some(inner) = inner {
             context.register_udtf(name, Arc::new(Series { inner }));
+        }
+        let inner = context.state().scalar_functions().get(name).cloned();
+        if let Some(inner) = inner {
+            context.register_udf(ScalarUDF::from(Bounded::new(inner)));
         }
     }
 }

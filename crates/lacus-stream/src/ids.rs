@@ -29,12 +29,12 @@ use sha2::{Digest, Sha256};
 const BUCKET_MICROS: i64 = 24 * 3_600 * 1_000_000;
 /// Memory for blocks that were read, over all buckets.
 const CACHE_BYTES: u64 = 16 << 20;
-/// Memory for ids that are not sorted into files yet: one part of them, each bucket. Up to five parts wait while files are merged; then
-/// whoever judges waits.
+/// Memory for ids that are not sorted into files yet: one part of them, each bucket. Those that come while files are merged wait in
+/// memory until the merge has ended, for one thread does both (fjall 3.1).
 const MEMTABLE_BYTES: u64 = 4 << 20;
 /// The same for how far streams were judged: a few bytes that are written again with every judgement, and each time take memory until
 /// they are sorted into a file.
-const META_MEMTABLE_BYTES: u64 = 1 << 20;
+const META_MEMTABLE_BYTES: u64 = 4 << 20;
 /// How large a file of ids is. Ids are spread over all files, so those of a merge are many: small ones let a merge be short, and few
 /// parts wait for it however many ids there are.
 const FILE_BYTES: u64 = 8 << 20;

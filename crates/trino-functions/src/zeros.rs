@@ -15,7 +15,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Alias, Cast, InList, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
-    Aggregate, Between, BinaryExpr, Case, Expr, ExprSchemable, Join, LogicalPlan, Operator, binary_expr, lit,
+    Aggregate, Between, BinaryExpr, Case, Expr, ExprSchemable, Join, JoinConstraint, LogicalPlan, Operator,
+    binary_expr, lit,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::scalar::ScalarValue;
@@ -315,8 +316,12 @@ fn joined(mut join: Join) -> Transformed<LogicalPlan> {
             }
         }
     }
-    let plan = LogicalPlan::Join(join);
-    if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) }
+    if !is_changed {
+        return Transformed::no(LogicalPlan::Join(join));
+    }
+    // Keys of USING have to be columns, and nobody asks for a shared one any more.
+    join.join_constraint = JoinConstraint::On;
+    Transformed::yes(LogicalPlan::Join(join))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lacus_core::{Context, Error, Kind, Result, Timestamp};
@@ -199,11 +199,16 @@ impl Served {
         let (uploads, id, told) = (Arc::clone(&self.uploads), upload.to_owned(), told(name, parts));
         let tag = blocking(move || uploads.completed.tag(&id, &told).context("look for a completed upload")).await?;
         let Some(tag) = tag else { return Ok(None) };
-        match self.look(name.as_str()).await {
-            Ok(file) => Ok((file.tag == tag).then_some(file)),
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = match self.look(name.as_str()).await {
+            Ok(file) if file.tag == tag => file,
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Whoever gave it its name may have been killed before that was on disk.
+        let path = name.path_in(&self.inner.directory)?;
+        blocking(move || make_durable(&path).context("sync a completed upload")).await?;
+        Ok(Some(found))
     }
 
     /// Makes a file of parts, by their numbers and tags, in order: after that it is on disk under its name. Done again with the
@@ -321,4 +326,10 @@ fn join(parts: Vec<Part>) -> io::Result<(File, Gathering)> {
         io::copy(&mut File::open(&part.place.0)?, &mut whole)?;
     }
     Ok((whole, first.place))
+}
+
+/// Syncs a file and the folder with its name.
+fn make_durable(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder).and_then(|folder| folder.sync_all()))
 }

@@ -16,18 +16,23 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
 use datafusion::physical_plan::spill::{SpillManager, get_record_batch_memory_size};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::part::{Part, rows as in_memory};
+use super::part::{Part, bytes_shown, rows as in_memory, rows_of, without_waste_within};
 use super::{aggregate_of, part_of};
 use crate::large_joins::is_out_of_memory;
 
 /// Parts of a partition.
 const PARTS: usize = 32;
 
-/// Fewer rows are one part: they are as quickly grouped as dealt out.
+/// Fewer rows are one part, if they are no more bytes than this: they are as quickly grouped as dealt out.
 const WHOLE_ROWS: usize = 65_536;
+const WHOLE_BYTES: usize = 16 << 20;
 
-/// Grouping takes so many times the memory that the rows take.
+/// Bytes of rows that are dealt out and may be in no batch of their part yet, of all partitions together.
+const LOOSE_BYTES: usize = 16 << 20;
+
+/// Grouping takes so many times the memory that the rows take. What takes more than so much goes to disk by itself.
 const ROOM: usize = 3;
+const ROOM_BYTES_MAX: usize = 64 << 20;
 
 /// For hashes unlike those that dealt rows out to partitions, and unlike those of the tables of groups.
 const SEED: u64 = 0x7061_7274;
@@ -41,6 +46,8 @@ pub(super) struct Dealt {
     /// What tells groups apart.
     keys: Vec<Arc<dyn PhysicalExpr>>,
     parts: Vec<Part>,
+    /// Bytes of rows that came since those of all parts were put together.
+    loose: usize,
     /// Room to group the largest part in, until parts are grouped. What parts take stands with them.
     room: MemoryReservation,
     spills: SpillManager,
@@ -69,6 +76,7 @@ impl Dealt {
             schema,
             keys: groups.expr().iter().map(|(key, _)| Arc::clone(key)).collect(),
             parts: Vec::new(),
+            loose: 0,
             room: MemoryConsumer::new(name).with_can_spill(true).register(context.memory_pool()),
             spills: spills.with_compression_type(compression),
             merging_helps: true,
@@ -83,12 +91,13 @@ impl Dealt {
         mut self,
         mut rows: SendableRecordBatchStream,
     ) -> Result<(Vec<SendableRecordBatchStream>, MemoryReservation)> {
-        let (mut first, mut count) = (Vec::new(), 0);
-        while count < WHOLE_ROWS {
+        let (mut first, mut count, mut bytes) = (Vec::new(), 0, 0);
+        while count < WHOLE_ROWS && bytes < WHOLE_BYTES {
             let Some(batch) = rows.try_next().await? else {
                 return Ok((vec![in_memory(&self.schema, stream::iter(first.into_iter().map(Ok)))], self.room));
             };
             count += batch.num_rows();
+            bytes += bytes_shown(&batch);
             first.push(batch);
         }
         self.parts = (0..PARTS).map(|_| Part::new(&self.schema, self.room.new_empty())).collect();
@@ -96,11 +105,9 @@ impl Dealt {
         while let Some(batch) = all.try_next().await? {
             self.add(&batch).await?;
         }
-        for part in 0..PARTS {
-            self.parts[part].end()?;
-            self.hold_what_came(part).await?;
-        }
-        Ok((self.parts.into_iter().map(|part| part.rows(&self.spills)).collect(), self.room))
+        self.put_together().await?;
+        let parts = self.parts.into_iter().map(|part| part.rows(&self.spills)).collect::<Result<Vec<_>>>()?;
+        Ok((parts, self.room))
     }
 
     async fn add(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -113,6 +120,21 @@ impl Dealt {
             }
             begin = end;
         }
+        self.loose += bytes_shown(&rows);
+        let partitions = self.context.session_config().target_partitions().max(1);
+        if self.loose >= LOOSE_BYTES / partitions {
+            self.put_together().await?;
+        }
+        Ok(())
+    }
+
+    /// Has all rows in batches.
+    async fn put_together(&mut self) -> Result<()> {
+        for part in 0..PARTS {
+            self.parts[part].end()?;
+            self.hold_what_came(part).await?;
+        }
+        self.loose = 0;
         Ok(())
     }
 
@@ -138,7 +160,7 @@ impl Dealt {
             order[*place] = row;
             *place += 1;
         }
-        Ok((take_record_batch(batch, &UInt32Array::from(order))?, places))
+        Ok((without_waste_within(&take_record_batch(batch, &UInt32Array::from(order))?)?, places))
     }
 
     /// Holds the batches of a part that are full, in memory or on disk.
@@ -160,24 +182,26 @@ impl Dealt {
 
     /// Whether there is room to group a part in.
     fn has_room(&self, part: usize) -> bool {
-        let wanted = self.parts[part].bytes_in_all() * ROOM;
+        let wanted = (self.parts[part].bytes_in_all() * ROOM).min(ROOM_BYTES_MAX);
         self.room.try_grow(wanted.saturating_sub(self.room.size())).is_ok()
     }
 
     /// Has a part take less memory: as much as its groups do, or none.
     async fn make_room(&mut self, part: usize) -> Result<()> {
+        let may_merge = self.merging_helps && self.parts[part].has_new_rows();
         let (held, memory) = self.parts[part].take();
-        if self.merging_helps {
-            let groups = match self.merged(held.clone()).await {
-                Err(error) if is_out_of_memory(&error) => None,
-                groups => Some(groups?).filter(|groups| rows_of(groups) <= rows_of(&held) / 2),
-            };
-            if let Some(groups) = groups {
-                drop(memory);
-                self.parts[part].hold_again(groups, &held);
-                return Ok(());
+        if may_merge {
+            match self.merged(held.clone()).await {
+                Ok(groups) if rows_of(&groups) <= rows_of(&held) / 2 => {
+                    drop(memory);
+                    self.parts[part].hold_groups(groups, &held);
+                    return Ok(());
+                }
+                Ok(_) => self.merging_helps = false,
+                // There is no room for it now.
+                Err(error) if is_out_of_memory(&error) => {}
+                Err(error) => return Err(error),
             }
-            self.merging_helps = false;
         }
         self.parts[part].write(&held, &self.spills)
     }
@@ -203,8 +227,4 @@ impl Dealt {
         merged.end()?;
         std::iter::from_fn(|| merged.next_batch().transpose()).collect()
     }
-}
-
-fn rows_of(batches: &[RecordBatch]) -> usize {
-    batches.iter().map(RecordBatch::num_rows).sum()
 }

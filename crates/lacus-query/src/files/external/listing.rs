@@ -13,7 +13,7 @@ use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::Expr;
 use lacus_core::Kind;
-use lacus_lake::{Column, Outside, OutsideFile};
+use lacus_lake::{Column, Outside, OutsideFile, Readers};
 
 use super::definition::Definition;
 use crate::error::SqlError;
@@ -37,6 +37,8 @@ pub(super) struct Listing {
     columns: SchemaRef,
     /// The folders with files in them, as `dt=2026-11-22/hour=7`.
     pub(super) folders: Vec<String>,
+    /// Turns to read them.
+    pub(super) readers: Readers,
 }
 
 impl Listing {
@@ -62,7 +64,8 @@ impl Listing {
         let first = definition.columns.columns.len();
         let columns: Vec<Arc<Field>> = definition.schema.fields().iter().skip(first).cloned().collect();
         let inputs = files.into_iter().map(Input::File).collect();
-        Ok(Self { inputs: Arc::new(inputs), values, columns: Arc::new(Schema::new(columns)), folders })
+        let (inputs, columns) = (Arc::new(inputs), Arc::new(Schema::new(columns)));
+        Ok(Self { inputs, values, columns, folders, readers: outside.readers() })
     }
 
     /// How large a file is.

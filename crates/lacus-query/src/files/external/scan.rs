@@ -18,7 +18,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, Partitioning};
 use futures::stream;
 use lacus_core::{Kind, TableName};
-use lacus_lake::{OutsideFile, Piece, TableSchema};
+use lacus_lake::{OutsideFile, Piece, READERS_MAX, Readers, TableSchema};
 use tokio::sync::{mpsc, oneshot};
 
 use super::definition::Definition;
@@ -57,6 +57,7 @@ pub(super) struct FilesSource {
     decoded: Arc<TableSchema>,
     places: Arc<[Place]>,
     schema: SchemaRef,
+    readers: Readers,
     metrics: ExecutionPlanMetricsSet,
 }
 
@@ -92,6 +93,7 @@ impl FilesSource {
             decoded: Arc::clone(&definition.columns),
             places: wanted.into_iter().map(place).collect(),
             schema,
+            readers: listing.readers.clone(),
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
@@ -115,6 +117,7 @@ impl FilesSource {
     }
 
     async fn read(&self, index: usize, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
+        let Some(_turn) = self.readers.turn() else { return Err(too_many()) };
         let read = read_input(&self.how, &self.inputs, index, &self.columns, &self.decoded, send).await;
         let Input::File(file) = &self.inputs[index] else { return read };
         read.map_err(|error| naming(error, file))?;
@@ -188,6 +191,11 @@ impl Reading {
             }
         }
     }
+}
+
+fn too_many() -> SqlError {
+    let message = format!("{READERS_MAX} files of external tables are being read, and no more are at once");
+    SqlError::new(Kind::Limited, "53300", message).with_hint("try again when other questions have ended; CLOSE cursors")
 }
 
 fn unexpected() -> SqlError {

@@ -64,10 +64,19 @@ impl Files {
 
 impl Files {
     /// Compares the parts of an upload with what is said of them. An upload that was completed by these parts was compared then.
-    async fn compare(&self, mut sums: Sums, name: &str, upload: &str, parts: &[(u32, String)]) -> S3Result<()> {
+    async fn compare(&self, sums: Sums, name: &str, upload: &str, parts: &[(u32, String)]) -> S3Result<()> {
         if self.served.completed(name, upload, parts).await.map_err(refused)?.is_some() {
             return Ok(());
         }
+        let compared = self.compare_parts(sums, name, upload, parts).await;
+        // Somebody who asked for the same may have completed it meanwhile, and its parts are gone.
+        if compared.is_err() && self.served.completed(name, upload, parts).await.map_err(refused)?.is_some() {
+            return Ok(());
+        }
+        compared
+    }
+
+    async fn compare_parts(&self, mut sums: Sums, name: &str, upload: &str, parts: &[(u32, String)]) -> S3Result<()> {
         for (number, tag) in parts {
             let part = self.served.open_part(name, upload, *number, tag).await.map_err(refused_upload)?;
             sums = sums.with_part(part).await?;
