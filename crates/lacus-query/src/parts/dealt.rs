@@ -207,7 +207,7 @@ impl Dealt {
     }
 
     /// The groups of some rows.
-    async fn merged(&self, held: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    async fn merged(&mut self, held: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         let aggregate = aggregate_of(&self.aggregate)?;
         // States of groups come out of it as they went into it: `aggregate` makes values of them.
         let merging = AggregateExec::try_new(
