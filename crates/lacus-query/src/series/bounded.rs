@@ -44,7 +44,8 @@ impl ScalarUDFImpl for Bounded {
         let rows = arrays.first().map_or(0, |array| array.len());
         let mut count = 0;
         for row in 0..rows {
-            count += values_of(places.iter().map(|places| places[row]).collect());
+            let of_row: Option<Vec<i128>> = places.iter().map(|places| places[row]).collect();
+            count += of_row.as_deref().map_or(0, values_of);
             if count > VALUES_MAX {
                 return exec_err!("{}: at most {VALUES_MAX} values are made at once", self.name());
             }
@@ -58,11 +59,11 @@ impl ScalarUDFImpl for Bounded {
 }
 
 /// How many values a row asks for, or somewhat more.
-fn values_of(places: Option<Vec<i128>>) -> i128 {
-    let (first, last, step) = match places.as_deref() {
-        Some(&[last]) => (0, last, 1),
-        Some(&[first, last]) => (first, last, 1),
-        Some(&[first, last, step]) => (first, last, step),
+fn values_of(places: &[i128]) -> i128 {
+    let (first, last, step) = match *places {
+        [last] => (0, last, 1),
+        [first, last] => (first, last, 1),
+        [first, last, step] => (first, last, step),
         _ => return 0,
     };
     // A step of zero, or away from the end, is for the function to judge.

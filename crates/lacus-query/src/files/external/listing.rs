@@ -124,7 +124,7 @@ fn with_rows(files: Vec<OutsideFile>, begin: &str, columns: &[Column]) -> Vec<Ou
         let is_hidden = rest.split('/').any(|part| part.starts_with(['_', '.']));
         let name = rest.rsplit('/').next().unwrap_or(rest);
         let is_like_folder = name.ends_with("_$folder$") || around.contains(&file.name) || is_of_column(name);
-        !is_hidden && !(file.bytes == 0 && is_like_folder)
+        !(is_hidden || file.bytes == 0 && is_like_folder)
     };
     files.into_iter().filter(may_have).collect()
 }
