@@ -3,7 +3,7 @@
 //! Nothing of the lake is opened. While the catalog is copied and the files are listed, this holds the catalog's lock, so no
 //! commit happens; what one is writing is on record as a leftover already (see `leftovers`). So the files of the lake are
 //! those on disk that are not on record. No table's metadata is read: the names of 300,000 files take a second, and commits
-//! that come meanwhile wait. Files that are listed never change, and stay an hour at least after a commit replaced
+//! that come meanwhile wait, or are tried again. Files that are listed never change, and stay an hour at least after a commit replaced
 //! them: long enough for links to be made. The copy's catalog is in a file, even if that of the lake is in PostgreSQL.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Compaction: many small files become a few large ones, with the same rows in the same order.
+//! Compaction: many small files become a few large ones, with the same rows, those of a file in the same order.
 //!
 //! Files are merged with their neighbours, so that rows which came together stay together; only with their like, of the
 //! same partition, partition spec and sort order. Files whose rows are sorted are merged into one whose rows are. A run of

@@ -40,17 +40,10 @@ pub(crate) struct GroupsInParts;
 impl PhysicalOptimizerRule for GroupsInParts {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| match plan.downcast_ref::<AggregateExec>() {
-            Some(aggregate) if takes_groups_as_they_come(aggregate) => {
-                let mode = *aggregate.mode();
+            Some(aggregate) if can_be_in_parts(aggregate) => {
                 let part: Arc<dyn ExecutionPlan> = Arc::new(PartExec::new(Arc::clone(aggregate.input())));
-                let aggregate = Arc::clone(&plan).with_new_children(vec![part])?;
-                Ok(match mode {
-                    AggregateMode::Partial => Transformed::yes(Arc::new(InTurnsExec { aggregate })),
-                    AggregateMode::Final | AggregateMode::FinalPartitioned => {
-                        Transformed::yes(Arc::new(InPartsExec::new(aggregate)))
-                    }
-                    _ => Transformed::no(plan),
-                })
+                let aggregate = plan.with_new_children(vec![part])?;
+                Ok(Transformed::yes(Arc::new(InPartsExec::new(aggregate))))
             }
             _ => Ok(Transformed::no(plan)),
         })
@@ -66,28 +59,22 @@ impl PhysicalOptimizerRule for GroupsInParts {
     }
 }
 
-/// Whether an aggregate wants its rows in no order, and all of them.
-fn takes_groups_as_they_come(aggregate: &AggregateExec) -> bool {
-    !aggregate.group_expr().is_true_no_grouping()
+/// Whether an aggregate is one of two that share the work, and wants its rows in no order, and all of them.
+fn can_be_in_parts(aggregate: &AggregateExec) -> bool {
+    matches!(aggregate.mode(), AggregateMode::Partial | AggregateMode::Final | AggregateMode::FinalPartitioned)
+        && !aggregate.group_expr().is_true_no_grouping()
         && aggregate.group_expr().is_single()
         && *aggregate.input_order_mode() == InputOrderMode::Linear
         && aggregate.limit_options().is_none()
         && aggregate.required_input_ordering().iter().all(Option::is_none)
 }
 
-/// Runs an aggregate once for each part of its input.
+/// Runs an aggregate once for each part of its input: a partial one in turns, one that ends the work for rows that were dealt out.
 #[derive(Debug)]
 struct InPartsExec {
     /// It reads from a [`PartExec`].
     aggregate: Arc<dyn ExecutionPlan>,
     metrics: ExecutionPlanMetricsSet,
-}
-
-/// Runs an aggregate that others go on with anew after so many rows: what it keeps is never larger.
-#[derive(Debug)]
-struct InTurnsExec {
-    /// It reads from a [`PartExec`].
-    aggregate: Arc<dyn ExecutionPlan>,
 }
 
 /// The rows that turns are of.
@@ -123,6 +110,42 @@ struct PartExec {
 impl InPartsExec {
     fn new(aggregate: Arc<dyn ExecutionPlan>) -> Self {
         Self { aggregate, metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// What a partial aggregate makes of so many rows, and of the next, as they come: what it keeps is never more.
+    fn in_turns(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = part_of(&self.aggregate)?.input.execute(partition, Arc::clone(&context))?;
+        let schema = rows.schema();
+        let turns = Arc::new(Mutex::new(Turns { rows, left: 0, ended: false }));
+        let aggregate = Arc::clone(&self.aggregate);
+        let next = move || {
+            {
+                let mut turns = locked(&turns);
+                if turns.ended {
+                    return None;
+                }
+                turns.left = TURN_ROWS;
+            }
+            let turns = Arc::clone(&turns);
+            let turn = stream::poll_fn(move |context| locked(&turns).poll(context));
+            let turn = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), turn));
+            Some(part_of(&aggregate).and_then(|part| part.run(aggregate.as_ref(), partition, turn, &context)))
+        };
+        let grouped = stream::iter(std::iter::from_fn(next)).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), grouped)))
+    }
+
+    /// The groups of one part after the other, once all rows were dealt out.
+    fn dealt_out(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let dealt = Dealt::new(&self.aggregate, &self.metrics, partition, &context)?;
+        let rows = part_of(&self.aggregate)?.input.execute(partition, Arc::clone(&context))?;
+        let aggregate = Arc::clone(&self.aggregate);
+        let grouped = dealt.deal(rows).map_ok(move |(parts, room)| {
+            let context = Room::context(room, &context);
+            let group = move |part| part_of(&aggregate)?.run(aggregate.as_ref(), partition, part, &context);
+            stream::iter(parts.into_iter().map(group)).try_flatten()
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(grouped).try_flatten())))
     }
 }
 
@@ -184,64 +207,14 @@ impl ExecutionPlan for InPartsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let dealt = Dealt::new(&self.aggregate, &self.metrics, partition, &context)?;
-        let rows = part_of(&self.aggregate)?.input.execute(partition, Arc::clone(&context))?;
-        let aggregate = Arc::clone(&self.aggregate);
-        let grouped = dealt.deal(rows).map_ok(move |(parts, room)| {
-            let context = Room::context(room, &context);
-            let group = move |part| part_of(&aggregate)?.run(aggregate.as_ref(), partition, part, &context);
-            stream::iter(parts.into_iter().map(group)).try_flatten()
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(grouped).try_flatten())))
+        match aggregate_of(&self.aggregate)?.mode() {
+            AggregateMode::Partial => self.in_turns(partition, context),
+            _ => self.dealt_out(partition, context),
+        }
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
-    }
-}
-
-impl ExecutionPlan for InTurnsExec {
-    fn name(&self) -> &str {
-        "InTurnsExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.aggregate.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.aggregate]
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(aggregate) = children.pop() else { return internal_err!("turns are of an aggregate") };
-        Ok(Arc::new(Self { aggregate }))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = part_of(&self.aggregate)?.input.execute(partition, Arc::clone(&context))?;
-        let schema = rows.schema();
-        let turns = Arc::new(Mutex::new(Turns { rows, left: 0, ended: false }));
-        let aggregate = Arc::clone(&self.aggregate);
-        let next = move || {
-            {
-                let mut turns = locked(&turns);
-                if turns.ended {
-                    return None;
-                }
-                turns.left = TURN_ROWS;
-            }
-            let turns = Arc::clone(&turns);
-            let turn = stream::poll_fn(move |context| locked(&turns).poll(context));
-            let turn = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), turn));
-            Some(part_of(&aggregate).and_then(|part| part.run(aggregate.as_ref(), partition, turn, &context)))
-        };
-        let grouped = stream::iter(std::iter::from_fn(next)).try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), grouped)))
     }
 }
 
@@ -278,12 +251,6 @@ impl fmt::Debug for PartExec {
 impl DisplayAs for InPartsExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("InPartsExec")
-    }
-}
-
-impl DisplayAs for InTurnsExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InTurnsExec")
     }
 }
 

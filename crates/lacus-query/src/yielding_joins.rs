@@ -14,7 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 
-/// Puts the ends of turns above joins. It comes last: other rules look for joins.
+/// Puts the ends of turns above joins. It comes after the engine's rules: they look for joins.
 #[derive(Debug)]
 pub(crate) struct YieldingJoins;
 

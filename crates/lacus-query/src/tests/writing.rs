@@ -391,17 +391,20 @@ async fn returning_has_the_rows_that_were_written() {
     write(&session, "ALTER TABLE t RENAME COLUMN a TO id").await;
     let renamed = session.run_prepared(&prepared, &[ScalarValue::Int64(Some(9))]).await.err().unwrap();
     assert_eq!(renamed.sqlstate(), "42703", "{renamed:?}");
+    write(&session, "CREATE TABLE far (day date)").await;
     for (sql, sqlstate) in [
         ("INSERT INTO t (id) VALUES (1) RETURNING id + 1", "0A000"),
         ("INSERT INTO t (id) VALUES (1) RETURNING other.id", "0A000"),
         ("UPDATE t SET id = 2 RETURNING nothing", "42703"),
         ("DELETE FROM t RETURNING \"ID\"", "42703"),
         ("INSERT INTO t (b) SELECT repeat('x', 100000) FROM generate_series(1, 300) RETURNING b", "54000"),
+        ("INSERT INTO far SELECT DATE '2000-01-01' + 100000000 RETURNING day", "22008"),
     ] {
         let error = session.query(sql, &[]).await.err().unwrap_or_else(|| panic!("{sql}: it was done"));
         assert_eq!(error.sqlstate(), sqlstate, "{sql}: {error:?}");
     }
     assert_eq!(sorted(&session, "SELECT id, b FROM t").await, "1|over\n8|-", "what was refused wrote nothing");
+    assert_eq!(sorted(&session, "SELECT day FROM far").await, "", "what can't be shown is not written");
 }
 
 #[tokio::test]

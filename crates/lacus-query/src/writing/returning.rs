@@ -20,6 +20,7 @@ use super::planning::Shape;
 use super::questions::target;
 use super::running::numbers;
 use crate::error::SqlError;
+use crate::json::write_arrays;
 
 /// So many bytes of rows a statement returns.
 const RETURNED_BYTES_MAX: usize = 16 << 20;
@@ -132,11 +133,16 @@ impl<'a> Kept<'a> {
         self.bytes += kept.columns().iter().map(used_bytes).sum::<usize>() + kept.num_rows() * ROW_BYTES;
         self.batches.push(kept);
         if self.bytes <= RETURNED_BYTES_MAX {
-            return Ok(());
+            return self.must_be_shown();
         }
         let message = format!("RETURNING has more than {} MiB of rows: nothing is written", RETURNED_BYTES_MAX >> 20);
         Err(SqlError::new(Kind::Limited, "54000", message)
             .with_hint("leave it out, and SELECT the rows before or afterwards; or name fewer columns"))
+    }
+
+    /// Refuses what the last batch has and no answer can show, while nothing is written.
+    fn must_be_shown(&self) -> Result<(), SqlError> {
+        self.batches.last().map_or(Ok(()), |batch| write_arrays(batch, true, &mut Vec::new()))
     }
 
     /// The rows whose places did not come before.
