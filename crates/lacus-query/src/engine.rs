@@ -51,6 +51,7 @@ use crate::dialect::Dialect;
 use crate::error::Names;
 use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
+use crate::found_first::FoundFirst;
 use crate::intervals::Intervals;
 use crate::lone_laterals::LoneLaterals;
 use crate::memory::{SharedMemory, fit_sorts};
@@ -337,7 +338,7 @@ fn with_mends(rule: Rule) -> Vec<Rule> {
     if rule.name() == FilterPushdown::new().name() {
         vec![Arc::new(StopFilters), rule, Arc::new(NoStops)]
     } else if rule.name() == FilterPushdown::new_post_optimization().name() {
-        vec![Arc::new(WholeOrder), Arc::new(StopFilters), rule, Arc::new(NoStops)]
+        vec![Arc::new(WholeOrder), Arc::new(StopFilters), rule, Arc::new(NoStops), Arc::new(FoundFirst)]
     } else if rule.name() == ProjectionPushdown::new().name() {
         vec![Arc::new(WholeUnion), Arc::new(OneSidedJoins), rule, Arc::new(NoStops)]
     } else if rule.name() == EnforceSorting::new().name() {

@@ -31,6 +31,7 @@ mod exceptions;
 mod files;
 mod filter_stop;
 mod first_rows;
+mod found_first;
 mod frames;
 mod intervals;
 pub mod json;

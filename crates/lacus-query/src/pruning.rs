@@ -85,6 +85,15 @@ pub(crate) fn value_range(files: &[&LiveFile], field: &Field) -> Option<(ScalarV
     Some((scalar(&Bound::Long(least), kind)?, scalar(&Bound::Long(greatest), kind)?))
 }
 
+/// What the texts of a column in a file begin with at the least: it may be the beginning of one.
+pub(crate) fn least_text(file: &LiveFile, field: &Field) -> Option<ScalarValue> {
+    let id = field_id(field).filter(|_| *field.data_type() == DataType::Utf8View)?;
+    match &file.stats.column(id)?.lower {
+        Some(Bound::Text(text)) => Some(ScalarValue::Utf8View(Some(text.to_string()))),
+        _ => None,
+    }
+}
+
 /// What is known of some files, as the planner asks for it.
 struct Files<'a> {
     files: &'a [LiveFile],

@@ -31,11 +31,14 @@ use parquet::file::metadata::ParquetMetaData;
 
 use crate::adapt::MatchByFieldId;
 use crate::cost::{Scan, Scans};
-use crate::pruning::{field_id, files_to_read, value_range};
+use crate::pruning::{field_id, files_to_read, least_text, value_range};
 use crate::tail::{TailSource, used_bytes};
 
 /// What the lake's object store is registered as.
 pub(crate) const STORE_URL: &str = "lake://files/";
+
+/// So many columns of files are described to the scan at most: it takes a third of a kilobyte for each.
+const DESCRIBED_MAX: usize = 16_384;
 
 /// A table as SQL reads it: one state for the whole statement.
 #[derive(Debug, Clone)]
@@ -78,8 +81,12 @@ impl LakeTable {
         };
         let columns = projected(&self.schema, projection)?;
         let mut scanned = Vec::with_capacity(files.len());
+        let is_described = files.len() * self.schema.fields().len() <= DESCRIBED_MAX;
         for file in files {
-            let whole = PartitionedFile::new(file.path.clone(), file.bytes);
+            let mut whole = PartitionedFile::new(file.path.clone(), file.bytes);
+            if is_described {
+                whole = whole.with_statistics(Arc::new(self.one_file_statistics(file)));
+            }
             let is_whole = file.deleted.is_empty();
             scanned.push(if is_whole { whole } else { without_deleted(session, &url, file, whole).await? });
             options.global.pruning &= has_true_bounds(file);
@@ -145,6 +152,19 @@ impl LakeTable {
             }
         }
         Ok(bytes)
+    }
+
+    /// What is known of one file: by it a scan leaves out files that what it has found meanwhile excludes, and reads those
+    /// first that an order begins with.
+    fn one_file_statistics(&self, file: &LiveFile) -> Statistics {
+        let mut statistics = self.file_statistics(&[file]);
+        for (field, column) in self.schema.fields().iter().zip(&mut statistics.column_statistics) {
+            // Not exact: it may be cut.
+            if let Some(least) = least_text(file, field) {
+                column.min_value = Precision::Inexact(least);
+            }
+        }
+        statistics
     }
 
     fn file_statistics(&self, files: &[&LiveFile]) -> Statistics {
