@@ -32,7 +32,9 @@ const POS: &str = "pos";
 pub struct DeletedRows(Option<Arc<[u64]>>);
 
 impl DeletedRows {
-    fn of(mut places: Vec<u64>) -> Self {
+    /// The rows at these places.
+    #[must_use]
+    pub fn of(mut places: Vec<u64>) -> Self {
         places.sort_unstable();
         places.dedup();
         Self((!places.is_empty()).then(|| places.into()))

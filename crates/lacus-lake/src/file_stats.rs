@@ -1,7 +1,8 @@
 //! What is known of a file without reading it: its partition, and bounds and null counts of its columns.
 //!
 //! Kept in memory for every live file, so that a query skips files without asking the store. A file takes at most
-//! [`COLUMNS_MAX`] × 72 bytes, and the text of bounds: some 2 KB, 4 KB where all columns are text.
+//! [`COLUMNS_MAX`] × 72 bytes, and the text of bounds: some 2 KB, 4 KB where all columns are text. The values of its
+//! partition come on top.
 
 use std::collections::{BTreeSet, HashMap};
 use std::iter;
@@ -9,7 +10,7 @@ use std::iter;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int32Type;
 use iceberg::spec::{
-    DataFile, Datum, NestedFieldRef, PrimitiveLiteral, PrimitiveType, Struct, TableMetadata, Transform, Type,
+    DataFile, Datum, Literal, NestedFieldRef, PrimitiveLiteral, PrimitiveType, Struct, TableMetadata, Transform, Type,
 };
 
 use crate::arrange::transformed;
@@ -44,6 +45,8 @@ pub struct FileStats {
     columns: Box<[ColumnStats]>,
     /// Fields of the partition that are buckets: source column, buckets, and which one it is.
     buckets: Box<[BucketOf]>,
+    /// Fields of the partition that are values of a column.
+    values: Box<[ValueOf]>,
     may_have_nan: bool,
     is_own: bool,
 }
@@ -57,6 +60,15 @@ pub struct BucketOf {
     pub count: u32,
     /// Which one; none if all values are null.
     pub bucket: Option<i32>,
+}
+
+/// The value that a column has in all rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValueOf {
+    /// Field id of the column.
+    pub id: i32,
+    /// The value itself, text in full; none if it is null in all rows.
+    pub value: Option<Bound>,
 }
 
 /// What is known of one column of a file.
@@ -86,8 +98,8 @@ pub enum Bound {
 }
 
 impl Bound {
-    fn of(datum: &Datum) -> Option<Self> {
-        match datum.literal() {
+    fn of(literal: &PrimitiveLiteral) -> Option<Self> {
+        match literal {
             PrimitiveLiteral::Boolean(value) => Some(Self::Boolean(*value)),
             PrimitiveLiteral::Int(value) => Some(Self::Long(i64::from(*value))),
             PrimitiveLiteral::Long(value) => Some(Self::Long(*value)),
@@ -109,6 +121,7 @@ impl FileStats {
         Self {
             columns: columns.collect(),
             buckets: partition_buckets(file, spec_id, metadata),
+            values: partition_values(file, spec_id, metadata),
             placement,
             may_have_nan: may_have_nan(file, is_own, metadata),
             is_own,
@@ -139,6 +152,13 @@ impl FileStats {
     #[must_use]
     pub fn bucket(&self, id: i32) -> Option<BucketOf> {
         self.buckets.iter().find(|bucket| bucket.id == id).copied()
+    }
+
+    /// The columns by whose values files are partitioned, and what they have in all rows of this one. No fractions: what is no
+    /// number, and zero, have several forms.
+    #[must_use]
+    pub fn values(&self) -> &[ValueOf] {
+        &self.values
     }
 }
 
@@ -194,7 +214,7 @@ fn column_of(file: &DataFile, id: i32) -> ColumnStats {
     // A bound says nothing about values that are no numbers, and they are greater than all others to a query.
     let may_have_nan = file.nan_value_counts().get(&id) != Some(&0);
     let bound = |bounds: &HashMap<i32, Datum>| {
-        let bound = bounds.get(&id).and_then(Bound::of)?;
+        let bound = Bound::of(bounds.get(&id)?.literal())?;
         match bound {
             Bound::Double(value) if may_have_nan || value.is_nan() => None,
             bound => Some(bound),
@@ -225,6 +245,24 @@ fn partition_buckets(file: &DataFile, spec_id: i32, metadata: &TableMetadata) ->
     buckets.collect()
 }
 
+fn partition_values(file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Box<[ValueOf]> {
+    let Some(spec) = metadata.partition_spec_by_id(spec_id) else { return Box::default() };
+    let fields = spec.fields().iter().zip(file.partition().iter());
+    let values = fields.filter(|(field, _)| field.transform == Transform::Identity);
+    values.filter_map(|(field, value)| value_of(file, field.source_id, value)).collect()
+}
+
+/// None where the manifest counts no nulls of the column, as of a file that lacks it, or others than the partition says.
+fn value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Option<ValueOf> {
+    let nulls = *file.null_value_counts().get(&id)?;
+    let Some(value) = value else {
+        return (nulls == file.record_count()).then_some(ValueOf { id, value: None });
+    };
+    let value = Bound::of(&value.as_primitive_literal()?)?;
+    let is_certain = nulls == 0 && !matches!(value, Bound::Double(_));
+    is_certain.then_some(ValueOf { id, value: Some(value) })
+}
+
 #[cfg(test)]
 mod tests {
     use iceberg::spec::{
@@ -238,29 +276,42 @@ mod tests {
     const SPARK: &str = "file:///lake/main/t/data/00000-0-1f6e2f0a-5d4c-4b8e-9a53-0d3f3b1c2a10-00001.parquet";
 
     /// A table of one whole number, 1, and one fraction, 2.
-    fn table() -> TableMetadata {
+    fn table(spec: UnboundPartitionSpec) -> TableMetadata {
         let column = |id, name: &str, kind| NestedField::optional(id, name, Type::Primitive(kind)).into();
         let columns = [column(1, "n", PrimitiveType::Long), column(2, "x", PrimitiveType::Double)];
         let schema = Schema::builder().with_fields(columns).build().unwrap();
-        let spec = UnboundPartitionSpec::builder().build();
         let (order, place) = (SortOrder::unsorted_order(), "file:///lake/main/t".to_owned());
         let metadata =
             TableMetadataBuilder::new(schema, spec, order, place, FormatVersion::V2, HashMap::new()).unwrap();
         metadata.build().unwrap().metadata
     }
 
-    fn stats(path: &str, values: &[i32], not_numbers: &[(i32, u64)]) -> FileStats {
+    /// A file of three rows.
+    fn file(path: &str, partition: Struct) -> DataFileBuilder {
         let mut file = DataFileBuilder::default();
         file.content(DataContentType::Data)
             .file_path(path.to_owned())
             .file_format(DataFileFormat::Parquet)
-            .partition(Struct::empty())
+            .partition(partition)
             .partition_spec_id(0)
             .record_count(3)
-            .file_size_in_bytes(100)
-            .value_counts(values.iter().map(|&id| (id, 3)).collect())
+            .file_size_in_bytes(100);
+        file
+    }
+
+    fn stats(path: &str, values: &[i32], not_numbers: &[(i32, u64)]) -> FileStats {
+        let mut file = file(path, Struct::empty());
+        file.value_counts(values.iter().map(|&id| (id, 3)).collect())
             .nan_value_counts(not_numbers.iter().copied().collect());
-        FileStats::of(&file.build().unwrap(), 0, &table())
+        FileStats::of(&file.build().unwrap(), 0, &table(UnboundPartitionSpec::builder().build()))
+    }
+
+    /// What all rows have in a column that files are partitioned by, if it has so many nulls.
+    fn values(id: i32, partition: Option<Literal>, nulls: Option<u64>) -> Vec<ValueOf> {
+        let spec = UnboundPartitionSpec::builder().add_partition_field(id, "p", Transform::Identity).unwrap().build();
+        let mut file = file(SPARK, Struct::from_iter([partition]));
+        file.null_value_counts(nulls.map(|nulls| (id, nulls)).into_iter().collect());
+        FileStats::of(&file.build().unwrap(), 0, &table(spec)).values().to_vec()
     }
 
     #[test]
@@ -274,6 +325,22 @@ mod tests {
         assert!(stats(SPARK, &[1], &[]).may_have_nan());
         assert!(stats(SPARK, &[], &[]).may_have_nan());
         assert!(!stats(SPARK, &[1, 2], &[(2, 0)]).may_have_nan());
+    }
+
+    #[test]
+    fn a_partition_tells_the_value_of_all_rows() {
+        let seven = [ValueOf { id: 1, value: Some(Bound::Long(7)) }];
+        assert_eq!(values(1, Some(Literal::long(7)), Some(0)), seven);
+        // The column was of another type then.
+        assert_eq!(values(1, Some(Literal::int(7)), Some(0)), seven);
+        assert_eq!(values(1, None, Some(3)), [ValueOf { id: 1, value: None }]);
+        // The file may lack the column.
+        assert!(values(1, Some(Literal::long(7)), None).is_empty());
+        assert!(values(1, None, None).is_empty());
+        // The manifest contradicts itself.
+        assert!(values(1, Some(Literal::long(7)), Some(3)).is_empty());
+        assert!(values(1, None, Some(0)).is_empty());
+        assert!(values(2, Some(Literal::double(0.0)), Some(0)).is_empty(), "zero may have a sign");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub use check::Finding;
 pub use compact::{CompactionReport, FileSizes};
 pub use deletes::{DeleteFile, DeletedRows};
 pub use erase::{Erased, ErasedRaw, ErasedRows, Places};
-pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, buckets_of};
+pub use file_stats::{Bound, BucketOf, ColumnStats, FileStats, ValueOf, buckets_of};
 pub use glue::{Glue, GlueStatus};
 pub use history::Version;
 pub use lake::{Commit, CommitReport, Lake, LakeStats, TableAppend};

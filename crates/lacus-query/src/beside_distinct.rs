@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::expr::{AggregateFunction, Cast};
@@ -79,15 +79,20 @@ fn sums(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
             Part::Average(total, count) => column(groups + total) / cast(column(groups + count), DataType::Float64),
         }
     };
-    let values = (0..groups).map(column).chain(parts.iter().map(value));
-    let named = values.zip(aggregate.schema.iter()).map(|(value, (table, field))| {
+    let values = (0..groups).map(column).chain(parts.iter().map(value)).collect();
+    named(summed, values, &aggregate.schema).map(Some)
+}
+
+/// Values of the rows of a plan, under the names that others had in their place.
+pub(crate) fn named(plan: LogicalPlan, values: Vec<Expr>, names: &DFSchema) -> Result<LogicalPlan> {
+    let named = values.into_iter().zip(names.iter()).map(|(value, (table, field))| {
         if matches!(&value, Expr::Column(column) if column.relation.as_ref() == table && column.name == *field.name()) {
             return value;
         }
         value.alias_qualified(table.cloned(), field.name())
     });
     let named: Vec<Expr> = named.collect();
-    Ok(Some(LogicalPlanBuilder::from(summed).project(named)?.build()?))
+    LogicalPlanBuilder::from(plan).project(named)?.build()
 }
 
 /// Whether all that is distinct is the same single value.
@@ -139,7 +144,7 @@ fn ones(counted: &Expr) -> Result<Expr> {
 }
 
 /// Where it is among what is needed. None if something else there is called so: casts are not seen in names.
-fn place_of(expr: Expr, needed: &mut Vec<Expr>) -> Option<usize> {
+pub(crate) fn place_of(expr: Expr, needed: &mut Vec<Expr>) -> Option<usize> {
     let name = expr.schema_name().to_string();
     match needed.iter().position(|other| other.schema_name().to_string() == name) {
         Some(place) => (needed[place] == expr).then_some(place),

@@ -45,6 +45,7 @@ use crate::allowance::OfAll;
 use crate::asked_order::AskedOrder;
 use crate::beside_distinct::SumsBesideDistinct;
 use crate::catalog::LakeCatalog;
+use crate::counted_files::CountedFiles;
 use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
@@ -319,8 +320,9 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         };
         before.into_iter().chain([with_exceptions(rule)])
     };
-    let first: Rule = Arc::new(OpaqueValues);
-    [first].into_iter().chain(Optimizer::new().rules.into_iter().flat_map(with_mends)).collect()
+    let (first, last): (Rule, Rule) = (Arc::new(OpaqueValues), Arc::new(CountedFiles));
+    let mended = Optimizer::new().rules.into_iter().flat_map(with_mends);
+    [first].into_iter().chain(mended).chain([last]).collect()
 }
 
 /// The same for physical plans.

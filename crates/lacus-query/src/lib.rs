@@ -20,6 +20,7 @@ mod catalog;
 mod comments;
 mod correlated;
 mod cost;
+mod counted_files;
 mod cursors;
 mod declared;
 mod dependencies;

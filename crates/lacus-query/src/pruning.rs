@@ -15,7 +15,7 @@ use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::PruningPredicate;
-use lacus_lake::{Bound, ColumnStats, LiveFile, buckets_of};
+use lacus_lake::{Bound, ColumnStats, LiveFile, ValueOf, buckets_of};
 
 /// Whole numbers up to here are fractions without a loss.
 const EXACT_IN_DOUBLE: u64 = 1 << 53;
@@ -91,6 +91,21 @@ pub(crate) fn least_text(file: &LiveFile, field: &Field) -> Option<ScalarValue> 
     match &file.stats.column(id)?.lower {
         Some(Bound::Text(text)) => Some(ScalarValue::Utf8View(Some(text.to_string()))),
         _ => None,
+    }
+}
+
+/// The value that a column has in all rows of a file, where the file's partition says it.
+pub(crate) fn only_value(file: &LiveFile, field: &Field) -> Option<ScalarValue> {
+    let id = field_id(field)?;
+    typed(file.stats.values().iter().find(|value| value.id == id)?, field.data_type())
+}
+
+/// Such a value in the type of its column. None if it is of another, as of a file from before the type changed.
+pub(crate) fn typed(value: &ValueOf, kind: &DataType) -> Option<ScalarValue> {
+    match (&value.value, kind) {
+        (None, kind) => ScalarValue::try_from(kind).ok(),
+        (Some(Bound::Text(text)), DataType::Utf8View) => Some(ScalarValue::Utf8View(Some(text.to_string()))),
+        (Some(value), kind) => scalar(value, kind),
     }
 }
 

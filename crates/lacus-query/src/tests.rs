@@ -8,6 +8,7 @@ mod files;
 mod lake;
 mod metadata;
 mod names;
+mod partitions;
 mod postgres;
 mod pruning;
 mod reading;
