@@ -24,8 +24,8 @@ pub(crate) struct Judge {
     remembered: Offsets,
     /// Records before these offsets have to be judged before any later one is.
     first: Offsets,
-    /// Whether any record had an id.
-    has_judged: bool,
+    /// Whether the index was asked about any record.
+    has_asked: bool,
     /// Whether ids were remembered that may not be on disk.
     must_sync: bool,
 }
@@ -42,7 +42,7 @@ impl Judge {
             skip_what_is_too_old(log, stream, committed, &mut covered)?;
         }
         let (ids, stream) = (Arc::clone(ids), stream.name.clone());
-        Ok(Self { ids, stream, covered, remembered, first: committed.clone(), has_judged: false, must_sync: false })
+        Ok(Self { ids, stream, covered, remembered, first: committed.clone(), has_asked: false, must_sync: false })
     }
 
     /// Judges some of what was committed, or seen, and is not in the index; whether there may be more of it.
@@ -50,7 +50,7 @@ impl Judge {
     /// # Errors
     /// If the index or the log can't be used.
     pub(crate) fn catch_up(&mut self, log: &Log, stream: &StreamInfo, seen: &Offsets) -> Result<bool> {
-        let is_relied_on = self.has_judged || self.remembered != Offsets::default();
+        let is_relied_on = self.has_asked || self.remembered != Offsets::default();
         if is_relied_on && self.ids.covered(&self.stream)? != self.remembered {
             // It was damaged and begun anew: by this delivery or another one.
             *self = Self::open(&self.ids, log, stream, seen)?;
@@ -83,8 +83,12 @@ impl Judge {
     /// If the index can't be written.
     pub(crate) fn sync(&mut self) -> Result<()> {
         if self.covered != self.remembered {
-            self.ids.judge(&self.stream, &[], &self.covered)?;
-            self.remembered.clone_from(&self.covered);
+            // An index that was begun anew is filled again before the next turn. What is committed meanwhile is as what was
+            // committed before an index was lost.
+            let verdicts = self.ids.judge(&self.stream, &[], &self.remembered, &self.covered)?;
+            if verdicts.is_some() {
+                self.remembered.clone_from(&self.covered);
+            }
         }
         if self.must_sync {
             self.ids.sync()?;
@@ -105,16 +109,24 @@ impl Judge {
         let with_id: Vec<Seen> = with_id.collect();
         let mut verdicts = Vec::new();
         if !with_id.is_empty() {
-            verdicts = self.ids.judge(&self.stream, &with_id, &covered)?;
+            // What it remembers of a call that fails is looked up before the next turn.
+            self.has_asked = true;
+            let judged = self.ids.judge(&self.stream, &with_id, &self.remembered, &covered)?;
+            verdicts = judged.ok_or_else(begun_anew)?;
             if verdicts.len() != with_id.len() {
                 return Err(Error::internal("the index of messages judged another number of messages"));
             }
-            (self.has_judged, self.must_sync) = (true, true);
+            self.must_sync = true;
             self.remembered.clone_from(&covered);
         }
         self.covered = covered;
         Ok(verdicts)
     }
+}
+
+fn begun_anew() -> Error {
+    Error::unavailable("the index of messages was begun anew, and does not have what was judged before")
+        .with_hint("lacus fills it again from the log, and goes on by itself")
 }
 
 /// Moves `covered` over records that are gone from the log, or that no uncommitted record is compared with.

@@ -20,8 +20,9 @@ fn main() -> Result<()> {
         for batch in 0..1_000_000 / BATCH {
             let first = million * 1_000_000 + batch * BATCH;
             let records: Vec<Seen> = (first..first + BATCH).map(seen).collect();
-            let verdicts = ids.judge(&stream, &records, &Offsets::default())?;
-            duplicates += verdicts.into_iter().filter(|is_duplicate| *is_duplicate).count();
+            let none = Offsets::default();
+            let verdicts = ids.judge(&stream, &records, &none, &none)?;
+            duplicates += verdicts.into_iter().flatten().filter(|is_duplicate| *is_duplicate).count();
         }
         let seconds = begun.elapsed().as_secs_f64();
         let (disk, memory) = (ids.disk_bytes() >> 20, resident_mib());

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use lacus_core::MessageId;
+use lacus_core::{MessageId, Offset, Offsets, Partition};
 
 use super::*;
+use crate::judging::Judge;
 
 impl Running {
     /// Sends events with message ids: the id of an event is its number.
@@ -171,4 +172,31 @@ async fn an_index_that_is_damaged_is_made_again() {
     running.send_messages_of(40..60).await;
     assert_eq!(running.ids(&project), (1..60).collect::<Vec<i64>>());
     running.stop().await;
+}
+
+/// One delivery comes upon damage while another one is between its turn and its commit, or within its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_says_of_a_new_index_that_it_has_what_the_old_one_had() {
+    let project = Project::new();
+    let log = Log::open(&project.directory.path().join("stream"), &project.stream, Arc::new(SystemClock)).unwrap();
+    let ids = Arc::new(MessageIds::open(&project.directory.path().join("ids")).unwrap());
+    let clicks = StreamName::new("clicks").unwrap();
+    log.create_stream(&clicks, &NewStream::of_shards(1)).unwrap();
+    let with_id = NewRecord { id: Some(MessageId(7)), ..NewRecord::of("{}".to_owned()) };
+    log.append(&clicks, vec![with_id, NewRecord::of("{}".to_owned())]).await.unwrap();
+    let stream = crate::reading::describe(&log, &clicks).unwrap();
+    let mut records = log.read(&clicks, Partition(0), Offset(0), 1 << 20).unwrap();
+    let mut without_id = records.split_off(1);
+    let mut judge = Judge::open(&ids, &log, &stream, &Offsets::default()).unwrap();
+    assert_eq!(judge.take_out_duplicates(&mut records).unwrap(), 0);
+    assert_eq!(judge.take_out_duplicates(&mut without_id).unwrap(), 0);
+
+    ids.fit(|_| Offsets::default()).unwrap();
+    judge.sync().unwrap();
+    assert_eq!(ids.covered(&clicks).unwrap(), Offsets::default(), "the commit says nothing of it");
+    records[0].position.offset = Offset(2);
+    judge.take_out_duplicates(&mut records.clone()).unwrap_err();
+    while judge.catch_up(&log, &stream, &stream.end).unwrap() {}
+    assert_eq!(judge.take_out_duplicates(&mut records).unwrap(), 1);
+    log.close().await.unwrap();
 }

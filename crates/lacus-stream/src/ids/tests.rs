@@ -1,10 +1,16 @@
 //! Ids that come again, in one run and over crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileExt;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use fjall::{AbstractTree, Keyspace};
+use lacus_core::{Kind, Offset, Partition};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::store::{BUCKET_MICROS, FILES_WAITING_MAX, PARTS_WAITING_MAX};
 use super::*;
 
 const DAY: i64 = BUCKET_MICROS;
@@ -18,8 +24,75 @@ fn seen(id: u128, partition: u32, offset: u64, at: i64) -> Seen {
     Seen { id: MessageId(id), position, received_at: Timestamp::from_micros(at) }
 }
 
+/// For who does not look at how far the index comes.
 fn judge(ids: &MessageIds, records: &[Seen]) -> Vec<bool> {
-    ids.judge(&clicks(), records, &Offsets::default()).unwrap()
+    let covered = ids.covered(&clicks()).unwrap();
+    ids.judge(&clicks(), records, &covered, &Offsets::default()).unwrap().unwrap()
+}
+
+fn to(offset: u64) -> Offsets {
+    [(Partition(0), Offset(offset))].into_iter().collect()
+}
+
+/// Parts of so few bytes that there are many soon.
+const SMALL_PART: u64 = 64 << 10;
+/// Records of a batch that is more than a small part.
+const BATCH: u64 = 1_000;
+
+/// Records of ids that are spread as digests are.
+fn batch(number: u64) -> Vec<Seen> {
+    let id = |offset: u64| u128::from(offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    (number * BATCH..(number + 1) * BATCH).map(|offset| seen(id(offset), 0, offset, 0)).collect()
+}
+
+/// The same ids in other records.
+fn elsewhere(records: &[Seen]) -> Vec<Seen> {
+    let position = Position { partition: Partition(9), offset: Offset(9) };
+    records.iter().map(|seen| Seen { position, ..*seen }).collect()
+}
+
+/// What holds the ids that came on a day.
+fn bucket(ids: &MessageIds, day: i64) -> Keyspace {
+    match &*ids.state() {
+        State::Open(store) => store.bucket(day).unwrap(),
+        _ => panic!("the index is not open"),
+    }
+}
+
+fn days(ids: &MessageIds) -> BTreeSet<i64> {
+    match &*ids.state() {
+        State::Open(store) => store.days().into_iter().collect(),
+        _ => panic!("the index is not open"),
+    }
+}
+
+/// Bytes of ids that are in no file.
+fn in_memory(ids: &MessageIds) -> u64 {
+    match &*ids.state() {
+        State::Open(store) => store.database.write_buffer_size(),
+        _ => panic!("the index is not open"),
+    }
+}
+
+/// Whether nothing more is written before ids are sorted into files.
+fn is_full(bucket: &Keyspace) -> bool {
+    bucket.sealed_memtable_count() >= PARTS_WAITING_MAX && bucket.tree.active_memtable().size() >= SMALL_PART
+}
+
+/// Makes half of the ids in each file unreadable.
+fn damage(directory: &Path) {
+    let is_of_ids = |path: &PathBuf| {
+        let folders: Vec<_> = path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+        // The first is the store's own.
+        folders[1] == "tables" && folders[2] != "0"
+    };
+    let files: Vec<PathBuf> = walk(&directory.join("keyspaces")).into_iter().filter(is_of_ids).collect();
+    assert!(!files.is_empty(), "no ids were sorted into files");
+    for path in files {
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let half = usize::try_from(file.metadata().unwrap().len() / 2).unwrap();
+        file.write_all_at(&vec![0; half], 0).unwrap();
+    }
 }
 
 #[test]
@@ -31,15 +104,16 @@ fn the_first_one_stays_and_the_others_are_duplicates() {
     let again = [seen(1, 0, 0, 0), seen(2, 0, 1, 0), seen(1, 0, 2, 0), seen(1, 0, 3, 0), seen(3, 0, 4, 0)];
     assert_eq!(judge(&ids, &again), [false, false, true, true, false], "the same records, the same verdicts");
     let other = StreamName::new("other").unwrap();
-    assert_eq!(ids.judge(&other, &again[..1], &Offsets::default()).unwrap(), [false], "streams are apart");
+    let verdicts = ids.judge(&other, &again[..1], &Offsets::default(), &Offsets::default()).unwrap();
+    assert_eq!(verdicts.unwrap(), [false], "streams are apart");
 }
 
 #[test]
 fn ids_and_how_far_they_go_are_there_after_reopening() {
     let directory = TempDir::new().unwrap();
-    let covered: Offsets = [(Partition(0), Offset(1))].into_iter().collect();
+    let covered = to(1);
     let ids = MessageIds::open(directory.path()).unwrap();
-    ids.judge(&clicks(), &[seen(1, 0, 0, 0)], &covered).unwrap();
+    ids.judge(&clicks(), &[seen(1, 0, 0, 0)], &Offsets::default(), &covered).unwrap().unwrap();
     ids.sync().unwrap();
     drop(ids);
     let ids = MessageIds::open(directory.path()).unwrap();
@@ -54,10 +128,7 @@ fn a_day_is_remembered_and_three_are_forgotten() {
     judge(&ids, &[seen(1, 0, 0, DAY - 1)]);
     assert_eq!(judge(&ids, &[seen(1, 0, 1, DAY), seen(1, 0, 2, 2 * DAY - 1)]), [true, true]);
     assert_eq!(judge(&ids, &[seen(1, 0, 3, 5 * DAY)]), [false]);
-    let ids = ids.open.read().unwrap();
-    let names = ids.as_ref().unwrap().database.list_keyspace_names();
-    let days: BTreeSet<i64> = names.iter().filter_map(|name| number(name)).collect();
-    assert!(days.iter().all(|day| *day >= 3), "{days:?}");
+    assert!(days(&ids).iter().all(|day| *day >= 3), "{:?}", days(&ids));
 }
 
 #[test]
@@ -97,14 +168,176 @@ fn an_index_that_is_no_index_is_begun_anew() {
 fn an_index_of_records_that_the_log_does_not_have_is_begun_anew() {
     let directory = TempDir::new().unwrap();
     let ids = MessageIds::open(directory.path()).unwrap();
-    let to = |offset: u64| -> Offsets { [(Partition(0), Offset(offset))].into_iter().collect() };
-    ids.judge(&clicks(), &[seen(1, 0, 0, 0), seen(2, 0, 1, 0)], &to(2)).unwrap();
+    ids.judge(&clicks(), &[seen(1, 0, 0, 0), seen(2, 0, 1, 0)], &Offsets::default(), &to(2)).unwrap().unwrap();
     ids.fit(|_| to(2)).unwrap();
     assert_eq!(judge(&ids, &[seen(2, 0, 1, 0)]), [false], "it fits, and stays");
-    ids.judge(&clicks(), &[], &to(2)).unwrap();
+    ids.judge(&clicks(), &[], &Offsets::default(), &to(2)).unwrap().unwrap();
     ids.fit(|stream| if stream == "clicks" { to(1) } else { Offsets::default() }).unwrap();
     assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
     assert_eq!(judge(&ids, &[seen(1, 0, 0, 0), seen(3, 0, 1, 0), seen(2, 0, 2, 0)]), [false; 3]);
+}
+
+#[test]
+fn who_relies_on_an_index_that_was_begun_anew_is_told() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    ids.judge(&clicks(), &[seen(1, 0, 0, 0)], &Offsets::default(), &to(1)).unwrap().unwrap();
+    // Another delivery came upon damage, say.
+    ids.fit(|_| Offsets::default()).unwrap();
+    let again = [seen(1, 0, 1, 0)];
+    assert_eq!(ids.judge(&clicks(), &again, &to(1), &to(2)).unwrap(), None, "it does not know the first");
+    assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default(), "nothing was remembered");
+    judge(&ids, &[seen(1, 0, 0, 0)]);
+    assert_eq!(judge(&ids, &again), [true]);
+}
+
+#[test]
+fn an_index_whose_removal_was_cut_short_is_empty() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("ids");
+    judge(&MessageIds::open(&path).unwrap(), &[seen(1, 0, 0, 0)]);
+    // Half of it is gone, under another name.
+    let gone = directory.path().join("ids.gone");
+    fs::rename(&path, &gone).unwrap();
+    fs::remove_file(gone.join("version")).unwrap();
+    let ids = MessageIds::open(&path).unwrap();
+    assert_eq!(judge(&ids, &[seen(1, 0, 1, 0)]), [false]);
+    assert!(!gone.try_exists().unwrap());
+}
+
+/// The disk takes its time with a file: ids do not gather in memory, their judge waits.
+#[test]
+fn ids_that_wait_for_a_slow_disk_are_bounded() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
+    judge(&ids, &[seen(0, 0, 0, 0)]);
+    let bucket = bucket(&ids, 0);
+    let slow = bucket.tree.get_flush_lock();
+    let most = thread::scope(|scope| {
+        let judging = scope.spawn(|| {
+            let batches = (0..30).map(|number| {
+                judge(&ids, &batch(number));
+                in_memory(&ids)
+            });
+            batches.max().unwrap()
+        });
+        while !judging.is_finished() && !is_full(&bucket) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(slow);
+        judging.join().unwrap()
+    });
+    assert!(most < 1 << 20, "{most} bytes of ids were in memory");
+    assert_eq!(judge(&ids, &elsewhere(&batch(7))), [true; BATCH as usize]);
+}
+
+/// The thread that makes room fails, on a full disk for example: nobody waits for it any more.
+#[test]
+fn who_waits_for_a_disk_that_fails_is_told_and_may_ask_again() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
+    judge(&ids, &[seen(0, 0, 0, 0)]);
+    let bucket = bucket(&ids, 0);
+    let slow = bucket.tree.get_flush_lock();
+    let error = thread::scope(|scope| {
+        let judging = scope.spawn(|| {
+            let none = Offsets::default();
+            (0..30).find_map(|number| ids.judge(&clicks(), &batch(number), &none, &none).err())
+        });
+        while !judging.is_finished() && !is_full(&bucket) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        fs::remove_dir_all(bucket.path().join("tables")).unwrap();
+        drop(slow);
+        judging.join().unwrap()
+    });
+    assert_eq!(error.expect("it waited, and was told").kind(), Kind::Unavailable);
+    // Who holds a part of the store keeps it from being opened again.
+    drop(bucket);
+    assert_eq!(judge(&ids, &batch(0)), [false; BATCH as usize], "they are where they were");
+    assert_eq!(judge(&ids, &elsewhere(&batch(0))), [true; BATCH as usize]);
+}
+
+/// The store would wait for ever for files to be merged that nobody merges.
+#[test]
+fn files_that_nobody_merged_are_merged() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    for number in 0..40 {
+        judge(&ids, &batch(number)[..10]);
+        bucket(&ids, 0).tree.flush_active_memtable(0).unwrap();
+    }
+    let waiting = bucket(&ids, 0).l0_table_count();
+    assert!(waiting <= FILES_WAITING_MAX, "{waiting} files");
+    for number in 0..40 {
+        assert_eq!(judge(&ids, &elsewhere(&batch(number)[..10])), [true; 10], "batch {number}");
+    }
+}
+
+#[test]
+fn days_that_are_over_leave_the_disk() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
+    for day in 0..12 {
+        let records = batch(day).into_iter().map(|seen| {
+            let received_at = Timestamp::from_micros(i64::try_from(day).unwrap() * DAY);
+            Seen { received_at, ..seen }
+        });
+        judge(&ids, &records.collect::<Vec<_>>());
+    }
+    assert_eq!(days(&ids), BTreeSet::from([9, 10, 11]));
+    // With the store's own, and how far streams were judged.
+    let folders = || fs::read_dir(directory.path().join("keyspaces")).unwrap().count();
+    let begun = Instant::now();
+    while folders() > 5 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} folders", folders());
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn damage_that_a_look_comes_upon_is_no_verdict() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    let records: Vec<Seen> = (0..5).flat_map(batch).collect();
+    ids.judge(&clicks(), &records, &Offsets::default(), &to(5_000)).unwrap().unwrap();
+    bucket(&ids, 0).rotate_memtable_and_wait().unwrap();
+    drop(ids);
+    damage(directory.path());
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(ids.judge(&clicks(), &records, &to(5_000), &to(10_000)).unwrap(), None);
+    assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default(), "it is to be filled again");
+    assert_eq!(ids.judge(&clicks(), &records, &Offsets::default(), &to(5_000)).unwrap(), Some(vec![false; 5_000]));
+}
+
+#[test]
+fn damage_that_a_merge_comes_upon_does_not_stay() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
+    (0..10).for_each(|number| drop(judge(&ids, &batch(number))));
+    bucket(&ids, 0).rotate_memtable_and_wait().unwrap();
+    drop(ids);
+    damage(directory.path());
+    let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
+    let mut covered = Offsets::default();
+    let mut is_anew = false;
+    for number in 10..100 {
+        let next = to((number + 1) * BATCH);
+        match ids.judge(&clicks(), &batch(number), &covered, &next) {
+            Ok(Some(verdicts)) => {
+                assert_eq!(verdicts, [false; BATCH as usize]);
+                covered = next;
+            }
+            Ok(None) => {
+                is_anew = true;
+                break;
+            }
+            // The same may be asked again, and so it is with the next.
+            Err(error) => assert_eq!(error.kind(), Kind::Unavailable),
+        }
+    }
+    assert!(is_anew, "it was merged, or has not been noticed");
+    assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
 }
 
 fn walk(directory: &Path) -> Vec<PathBuf> {
