@@ -176,14 +176,15 @@ async fn receive(inner: &Inner, head: &Parts, body: Body, share: &mut Share) -> 
         Ok(packed) => Ok((packed, Encoding::of(&head.headers)?)),
         Err(refusal) => {
             body::dismiss(head, body, &refusal);
-            Err(with_fitting_hint(refusal))
+            Err(as_told_here(refusal))
         }
     }
 }
 
-/// The size of a request is no setting here.
-fn with_fitting_hint(refusal: Refusal) -> Refusal {
+/// The size of a request is no setting here; and who is slow has all messages still, which an SDK drops at 408.
+fn as_told_here(refusal: Refusal) -> Refusal {
     match refusal.reason {
+        Reason::Slow => refusal.with_status(StatusCode::SERVICE_UNAVAILABLE),
         Reason::TooLarge => Refusal { error: refusal.error.with_hint("send fewer messages at once"), ..refusal },
         _ => refusal,
     }
@@ -209,7 +210,7 @@ impl Sent {
     /// Unpacks, and makes a record of each message. CPU-bound.
     fn accept(self, keyring: &Keyring, mut share: Share) -> Result<Accepted, Refusal> {
         let packed_bytes = self.packed.len();
-        let text = body::unpack(self.packed, self.encoding, BODY_BYTES_MAX, &mut share).map_err(with_fitting_hint)?;
+        let text = body::unpack(self.packed, self.encoding, BODY_BYTES_MAX, &mut share).map_err(as_told_here)?;
         let key = authenticate(keyring, self.key, &text)?;
         // What is stored is about as long as what was sent, and both are in memory.
         let bytes = packed_bytes + 2 * text.len();

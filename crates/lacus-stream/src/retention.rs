@@ -57,7 +57,7 @@ fn take_first(shared: &Shared, limits: &Limits, delivered: &dyn Fn(&StreamName) 
     let streams: Vec<_> = shared.streams().iter().cloned().collect();
     {
         let state = shared.state();
-        if !is_too_large(&state, limits) && !is_older(&state, limits.older_than(&streams, state.first(), &next)) {
+        if !is_too_large(&state, limits) && !is_older(&state, limits.now, limits.older_than(&streams, state.first(), &next)) {
             return None;
         }
     }
@@ -85,11 +85,13 @@ fn is_too_large(state: &State, limits: &Limits) -> bool {
     limits.bytes_max.is_some_and(|most| most.0 > 0 && bytes > most.0)
 }
 
-/// Whether the first file ended before `older_than`: so says the header of any file behind it. Looking at the next one
-/// only would keep files forever that were written while the clock was ahead.
-fn is_older(state: &State, older_than: Timestamp) -> bool {
-    let behind = state.finished.iter().skip(1).map(|finished| &finished.segment).chain([&state.active.segment]);
-    behind.into_iter().any(|segment| segment.last_received_at < older_than)
+/// Whether the first file ended before `older_than`: so says the header of the next one. If that is of a time to come, the
+/// clock was ahead, and a later one says when it ended at the latest: such files must not stay for ever. A header of long ago
+/// may be of a clock that was behind for a moment, and says nothing of files before the one it tells of.
+fn is_older(state: &State, now: Timestamp, older_than: Timestamp) -> bool {
+    let mut behind = state.finished.iter().skip(1).map(|finished| &finished.segment).chain([&state.active.segment]);
+    let ended = behind.find(|segment| segment.last_received_at <= now);
+    ended.is_some_and(|segment| segment.last_received_at < older_than)
 }
 
 /// The file behind the first one: its header tells how far the first one goes.

@@ -131,6 +131,20 @@ async fn a_slow_sender_is_told_and_cut_off() {
     check_open(address).await;
 }
 
+/// At any other 4xx than 429 SDKs drop what they have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_sdk_is_told_to_keep_its_messages() {
+    let door = Door::new();
+    let address = serve(&door).await;
+    let mut socket = connect(address).await;
+    let head = "POST /v1/batch HTTP/1.1\r\nhost: lacus\r\ncontent-length: 100\r\n\r\n";
+    socket.write_all(format!("{head}{{\"batch\":").as_bytes()).await.unwrap();
+    let (status, body) = answer(&mut socket).await;
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert!(body.contains("the body did not arrive within 1 seconds"), "{body}");
+    check_open(address).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_length_that_is_too_long_acknowledges_nothing() {
     let door = Door::new();

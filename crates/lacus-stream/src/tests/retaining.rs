@@ -121,3 +121,23 @@ async fn files_written_while_the_clock_was_ahead_go_too() {
     log.retain(&delivered(4)).unwrap();
     assert_eq!(values(&read_all(&log)[0]), ["at 30"]);
 }
+
+/// A machine whose clock begins at its epoch until it is told the time.
+#[tokio::test]
+async fn files_from_before_the_clock_was_behind_are_no_older_for_it() {
+    let directory = TempDir::new().unwrap();
+    let clock = Arc::new(TestClock::default());
+    let settings = settings::Stream { retention: Millis(50_000), ..settings(100) };
+    let log = Log::open(directory.path(), &settings, Arc::<TestClock>::clone(&clock)).unwrap();
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
+    for second in [100, 2, 101, 102] {
+        clock.set_ms(second * 1_000);
+        log.append(&clicks(), vec![record(None, format!("at {second}"))]).await.unwrap();
+    }
+    clock.set_ms(110_000);
+    assert_eq!(log.retain(&delivered(4)).unwrap(), 0);
+    assert_eq!(values(&read_all(&log)[0]), ["at 100", "at 2", "at 101", "at 102"]);
+    clock.set_ms(155_000);
+    log.retain(&delivered(4)).unwrap();
+    assert_eq!(values(&read_all(&log)[0]), ["at 102"], "101 is older than 155 - 50");
+}
