@@ -9,6 +9,7 @@
 //! `stats` counts.
 
 mod append;
+mod at_most;
 mod aws;
 mod body;
 mod budget;

@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 
 use self::message::{Client, Sender, Shared};
 use crate::append::{self, Format};
+use crate::at_most::AtMost;
 use crate::budget::Share;
 use crate::keys::{Key, Keyring, presented};
 use crate::pixel::{address, user_agent};
@@ -103,7 +104,7 @@ struct Accepted {
 #[serde(rename_all = "camelCase")]
 struct Batch<'a> {
     #[serde(borrow)]
-    batch: Vec<&'a RawValue>,
+    batch: AtMost<&'a RawValue, MESSAGES_MAX>,
     #[serde(borrow)]
     sent_at: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -222,36 +223,35 @@ impl Sent {
             }
             None => {
                 let batch: Batch<'_> = serde_json::from_slice(&text).map_err(|error| malformed(&error))?;
-                share.cover(bytes + batch.added_bytes()?)?;
-                let shared = Shared::of(batch.sent_at, batch.context, batch.integrations);
-                batch.batch.into_iter().map(|raw| message::record(raw, None, &shared, &self.sender)).collect()
+                let Batch { batch, sent_at, context, integrations } = batch;
+                let messages = batch.all().ok_or_else(|| {
+                    too_much(format!("a batch has {} messages at most", human_count(MESSAGES_MAX as u64)))
+                })?;
+                share.cover(bytes + added_bytes([sent_at, context, integrations], messages.len())?)?;
+                let shared = Shared::of(sent_at, context, integrations);
+                messages.into_iter().map(|raw| message::record(raw, None, &shared, &self.sender)).collect()
             }
         };
         Ok(Accepted { key, records, _share: share })
     }
 }
 
-impl Batch<'_> {
-    /// How much longer the messages become.
-    ///
-    /// # Errors
-    /// For too many messages, or too much that is said for all of them.
-    fn added_bytes(&self) -> Result<usize, Refusal> {
-        let shared = [self.sent_at, self.context, self.integrations];
-        let shared: usize = shared.iter().flatten().map(|raw| raw.get().len()).sum();
-        let error = if self.batch.len() > MESSAGES_MAX {
-            format!("a batch has {} messages at most", human_count(MESSAGES_MAX as u64))
-        } else if shared * self.batch.len() > SHARED_BYTES_MAX {
-            format!(
-                "what the batch says for all of its messages makes them {} longer",
-                ByteSize(SHARED_BYTES_MAX as u64)
-            )
-        } else {
-            return Ok((shared + ADDED_BYTES) * self.batch.len());
-        };
-        let error = Error::invalid(error).with_hint("send fewer messages at once");
-        Err(Refusal::invalid(Reason::TooLarge, error).with_status(StatusCode::PAYLOAD_TOO_LARGE))
+/// How much longer the messages of a batch become.
+///
+/// # Errors
+/// For too much that is said for all of them.
+fn added_bytes(shared: [Option<&RawValue>; 3], messages: usize) -> Result<usize, Refusal> {
+    let shared: usize = shared.iter().flatten().map(|raw| raw.get().len()).sum();
+    if shared * messages > SHARED_BYTES_MAX {
+        let most = ByteSize(SHARED_BYTES_MAX as u64);
+        return Err(too_much(format!("what the batch says for all of its messages makes them {most} longer")));
     }
+    Ok((shared + ADDED_BYTES) * messages)
+}
+
+fn too_much(what: String) -> Refusal {
+    let error = Error::invalid(what).with_hint("send fewer messages at once");
+    Refusal::invalid(Reason::TooLarge, error).with_status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 fn malformed(error: &serde_json::Error) -> Refusal {

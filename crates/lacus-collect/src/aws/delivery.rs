@@ -16,8 +16,9 @@ use lacus_core::{Error, NewRecord, StreamName, units};
 use serde::{Deserialize, Serialize};
 
 use super::pieces;
-use super::wire::{AtMost, Blob};
+use super::wire::Blob;
 use crate::append;
+use crate::at_most::AtMost;
 use crate::budget::Share;
 use crate::message_id::message_id;
 use crate::refusal::Refusal;

@@ -9,9 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use lacus_core::{Error, Kind, Timestamp};
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::at_most::AtMost;
 use crate::refusal::Refusal;
 use crate::sigv4::Denial;
 use crate::stats::Reason;
@@ -225,43 +226,7 @@ impl Visitor<'_> for BlobVisitor {
     }
 }
 
-/// A list of which no more than `MOST` members and one are kept: enough to see that there are too many.
-#[derive(Debug)]
-pub(super) struct AtMost<T, const MOST: usize>(Vec<T>);
-
-impl<'a, T: Deserialize<'a>, const MOST: usize> Deserialize<'a> for AtMost<T, MOST> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(AtMostVisitor(Vec::new()))
-    }
-}
-
-struct AtMostVisitor<T, const MOST: usize>(Vec<T>);
-
-impl<'a, T: Deserialize<'a>, const MOST: usize> Visitor<'a> for AtMostVisitor<T, MOST> {
-    type Value = AtMost<T, MOST>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<S: SeqAccess<'a>>(mut self, mut members: S) -> Result<Self::Value, S::Error> {
-        while self.0.len() <= MOST {
-            match members.next_element()? {
-                Some(member) => self.0.push(member),
-                None => return Ok(AtMost(self.0)),
-            }
-        }
-        while members.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(AtMost(self.0))
-    }
-}
-
 impl<T, const MOST: usize> AtMost<T, MOST> {
-    /// All members, unless they were too many.
-    pub(super) fn all(self) -> Option<Vec<T>> {
-        Some(self.0).filter(|members| members.len() <= MOST)
-    }
-
     /// All members, if they are neither none nor too many.
     pub(super) fn members(self, name: &str) -> Result<Vec<T>, AwsError> {
         let members = self.all().filter(|members| !members.is_empty());

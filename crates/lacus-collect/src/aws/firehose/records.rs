@@ -6,11 +6,12 @@ use lacus_core::{NewRecord, Position};
 use lacus_stream::StreamInfo;
 use serde::{Deserialize, Serialize};
 
-use super::super::wire::{AtMost, AwsError, Blob};
+use super::super::wire::{AwsError, Blob};
 use super::super::{Call, find, pieces};
 use super::{check_format, invalid, not_found, streams};
 use crate::LIGHT_BYTES_MAX;
 use crate::append;
+use crate::at_most::AtMost;
 use crate::stats::SourceStats;
 
 const ENTRIES_MAX: usize = 500;

@@ -6,8 +6,9 @@ use lacus_stream::RECORD_BYTES_MAX;
 use serde::Deserialize;
 
 use super::super::aggregated::take_apart;
-use super::super::wire::{AtMost, AwsError, Blob, Protocol};
+use super::super::wire::{AwsError, Blob, Protocol};
 use super::Named;
+use crate::at_most::AtMost;
 use crate::split::EVENTS_MAX;
 
 /// Records of one `PutRecords`.
