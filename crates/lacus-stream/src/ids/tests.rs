@@ -314,12 +314,16 @@ fn damage_that_a_look_comes_upon_is_no_verdict() {
 fn damage_that_a_merge_comes_upon_does_not_stay() {
     let directory = TempDir::new().unwrap();
     let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
-    (0..10).for_each(|number| drop(judge(&ids, &batch(number))));
+    let mut covered = Offsets::default();
+    for number in 0..10 {
+        let next = to((number + 1) * BATCH);
+        ids.judge(&clicks(), &batch(number), &covered, &next).unwrap().unwrap();
+        covered = next;
+    }
     bucket(&ids, 0).rotate_memtable_and_wait().unwrap();
     drop(ids);
     damage(directory.path());
     let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
-    let mut covered = Offsets::default();
     let mut is_anew = false;
     for number in 10..100 {
         let next = to((number + 1) * BATCH);
