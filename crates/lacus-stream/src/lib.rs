@@ -341,7 +341,8 @@ impl Log {
     /// Reads records of one partition in order, from `from` on: about `bytes_max` bytes, one record at least if there
     /// is one. Empty when there is none yet. Blocks on the disk.
     ///
-    /// Records share the memory of the piece of file they were read with: copy what is to be kept for long.
+    /// Records share the memory of the piece of file they were read with, which is not much longer than they are all together:
+    /// copy what is to be kept for long.
     ///
     /// # Errors
     /// `NotFound` for an unknown stream or offsets that retention removed, `Corrupt` for bytes that fail their checksum.

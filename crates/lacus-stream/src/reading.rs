@@ -24,6 +24,9 @@ const GAP_BYTES_MAX: u64 = 32 << 10;
 /// Frames are read together up to this many bytes; one that is longer is read alone.
 const SPAN_BYTES_MAX: u64 = 4 << 20;
 
+/// A record counts as this many bytes at least: its place and time take memory, however short it is.
+const RECORD_BYTES_LEAST: usize = 64;
+
 /// Frames of one file that hold what a reader wants next.
 struct Found {
     segment: Arc<Segment>,
@@ -97,8 +100,7 @@ impl Batch {
     fn push(&mut self, record: Record) {
         self.next = record.position.offset.plus(1);
         let length = record.key.as_ref().map_or(0, Bytes::len) + record.value.len();
-        // An empty record takes room too, or a batch of them would have no end.
-        self.bytes_left = self.bytes_left.saturating_sub(length.max(1));
+        self.bytes_left = self.bytes_left.saturating_sub(length.max(RECORD_BYTES_LEAST));
         self.records.push(record);
     }
 }
@@ -191,15 +193,26 @@ fn read_span(found: &Found, id: PartitionId, span: &[FrameRef], batch: &mut Batc
         done => done.context(format!("read {}", path.display()))?,
     }
     let bytes = Bytes::from(bytes);
+    let wanted: usize = span.iter().map(|frame| frame.length as usize).sum();
+    // Records keep all of the memory that they are in. Where that is mostly of others, they get their own.
+    let is_one_record = span.len() == 1 && first.records == 1;
+    let must_copy = !is_one_record && bytes.len() / 2 > wanted.min(batch.bytes_left);
     for frame in span {
         let start = usize::try_from(frame.position - first.position).expect("within the span, which is in memory");
         let frame_bytes = bytes.slice(start..start + frame.length as usize);
-        read_frame(found, id, frame, &frame_bytes, batch)?;
+        read_frame(found, id, frame, &frame_bytes, must_copy, batch)?;
     }
     Ok(())
 }
 
-fn read_frame(found: &Found, id: PartitionId, frame: &FrameRef, bytes: &Bytes, batch: &mut Batch) -> Result<()> {
+fn read_frame(
+    found: &Found,
+    id: PartitionId,
+    frame: &FrameRef,
+    bytes: &Bytes,
+    must_copy: bool,
+    batch: &mut Batch,
+) -> Result<()> {
     let wrong = |how| damaged(&found.segment.path, frame.position, how);
     let header = Header::decode(bytes, found.segment.salt, frame.position)
         .ok_or_else(|| wrong("the header of a frame does not match its checksum"))?;
@@ -210,6 +223,7 @@ fn read_frame(found: &Found, id: PartitionId, frame: &FrameRef, bytes: &Bytes, b
     if crc32fast::hash(&body) != header.body_crc {
         return Err(wrong("the body of a frame does not match its checksum"));
     }
+    let own = |bytes: Bytes| if must_copy { Bytes::copy_from_slice(&bytes) } else { bytes };
     for index in 0..header.records {
         let Taken { key, id: message, value } =
             frame::take_record(&mut body).ok_or_else(|| wrong("a frame has fewer records than it says"))?;
@@ -221,6 +235,7 @@ fn read_frame(found: &Found, id: PartitionId, frame: &FrameRef, bytes: &Bytes, b
             break;
         }
         let position = Position { partition: id.partition, offset };
+        let (key, value) = (key.map(own), own(value));
         batch.push(Record { position, received_at: header.received_at, key, id: message, value });
     }
     Ok(())

@@ -38,6 +38,37 @@ async fn a_read_gives_about_what_it_was_asked_for_and_one_record_at_least() {
 }
 
 #[tokio::test]
+async fn short_records_count_as_the_memory_that_they_take() {
+    let (_directory, log) = new_log(1, 64 << 10);
+    log.append(&clicks(), vec![record(None, ""); 100]).await.unwrap();
+    assert_eq!(log.read(&clicks(), Partition(0), Offset(0), 640).unwrap().len(), 10);
+}
+
+/// Few bytes to read must not keep many in memory.
+#[tokio::test]
+async fn records_do_not_keep_what_lies_between_them() {
+    let (_directory, log) = new_log(1, 8 << 20);
+    let orders = StreamName::new("orders").unwrap();
+    log.create_stream(&orders, &NewStream::of_shards(1)).unwrap();
+    for _ in 0..20 {
+        log.append(&clicks(), vec![record(None, "a click")]).await.unwrap();
+        log.append(&orders, vec![record(None, [b'o'; 20_000])]).await.unwrap();
+    }
+    let are_alone = |records: &[Record]| records.iter().all(|record| record.value.is_unique());
+    let records = log.read(&clicks(), Partition(0), Offset(0), 1 << 20).unwrap();
+    assert_eq!(values(&records), ["a click"; 20]);
+    assert!(are_alone(&records), "each would keep all of the orders");
+    let records = log.read(&orders, Partition(0), Offset(0), 1 << 20).unwrap();
+    assert!(!are_alone(&records), "they fill what was read, and are not copied");
+
+    // One append is one frame, which is read whole for whatever part of it.
+    log.append(&clicks(), vec![record(None, [b'c'; 1_000]); 500]).await.unwrap();
+    let records = log.read(&clicks(), Partition(0), Offset(20), 10_000).unwrap();
+    assert_eq!(records.len(), 10);
+    assert!(are_alone(&records), "ten would keep five hundred");
+}
+
+#[tokio::test]
 async fn keys_keep_their_order_and_keyless_records_of_one_append_stay_together() {
     let (_directory, log) = new_log(5, 2_000);
     for turn in 0..30_u32 {
