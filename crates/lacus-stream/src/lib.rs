@@ -341,7 +341,7 @@ impl Log {
     /// Reads records of one partition in order, from `from` on: about `bytes_max` bytes, one record at least if there
     /// is one. Empty when there is none yet. Blocks on the disk.
     ///
-    /// Records share the memory of the piece of file they were read with, which is not much longer than they are all together:
+    /// Records share the memory of the piece of file they were read with, which is a few times longer than all of them at most:
     /// copy what is to be kept for long.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ const GAP_BYTES_MAX: u64 = 32 << 10;
 /// Frames are read together up to this many bytes; one that is longer is read alone.
 const SPAN_BYTES_MAX: u64 = 4 << 20;
 
+/// Records may keep this many times their own bytes in memory: as many as there are shards that records go to in turn, say.
+const KEPT_TIMES_MAX: usize = 4;
+
 /// A record counts as this many bytes at least: its place and time take memory, however short it is.
 const RECORD_BYTES_LEAST: usize = 64;
 
@@ -194,9 +197,9 @@ fn read_span(found: &Found, id: PartitionId, span: &[FrameRef], batch: &mut Batc
     }
     let bytes = Bytes::from(bytes);
     let wanted: usize = span.iter().map(|frame| frame.length as usize).sum();
-    // Records keep all of the memory that they are in. Where that is mostly of others, they get their own.
+    // Records keep all of the memory that they are in. Where that is far more than they are, they get their own.
     let is_one_record = span.len() == 1 && first.records == 1;
-    let must_copy = !is_one_record && bytes.len() / 2 > wanted.min(batch.bytes_left);
+    let must_copy = !is_one_record && bytes.len() / KEPT_TIMES_MAX > wanted.min(batch.bytes_left);
     for frame in span {
         let start = usize::try_from(frame.position - first.position).expect("within the span, which is in memory");
         let frame_bytes = bytes.slice(start..start + frame.length as usize);
