@@ -252,8 +252,7 @@ impl TableProvider for CountedTable {
         let counts = Counts { files: counted.len(), rows: rows_of(&counted, &schema)? };
         let counts: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(counts);
         let is_own = |column: &usize| *column != self.rows_place();
-        let columns: Option<Vec<usize>> =
-            projection.map(|columns| columns.iter().copied().filter(is_own).collect());
+        let columns: Option<Vec<usize>> = projection.map(|columns| columns.iter().copied().filter(is_own).collect());
         let rest = self.rest.scan(session, columns.as_ref(), filters, None).await?;
         if rest.is::<EmptyExec>() {
             return Ok(counts);

@@ -54,6 +54,7 @@ use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
 use crate::found_first::FoundFirst;
 use crate::intervals::Intervals;
+use crate::late::LateMaterialization;
 use crate::lone_laterals::LoneLaterals;
 use crate::memory::{SharedMemory, fit_sorts};
 use crate::null_joins::WholeNotIn;
@@ -340,7 +341,8 @@ fn with_mends(rule: Rule) -> Vec<Rule> {
     if rule.name() == FilterPushdown::new().name() {
         vec![Arc::new(StopFilters), rule, Arc::new(NoStops)]
     } else if rule.name() == FilterPushdown::new_post_optimization().name() {
-        vec![Arc::new(WholeOrder), Arc::new(StopFilters), rule, Arc::new(NoStops), Arc::new(FoundFirst)]
+        let before: [Rule; 3] = [Arc::new(WholeOrder), Arc::new(LateMaterialization), Arc::new(StopFilters)];
+        before.into_iter().chain([rule, Arc::new(NoStops), Arc::new(FoundFirst)]).collect()
     } else if rule.name() == ProjectionPushdown::new().name() {
         vec![Arc::new(WholeUnion), Arc::new(OneSidedJoins), rule, Arc::new(NoStops)]
     } else if rule.name() == EnforceSorting::new().name() {

@@ -37,6 +37,7 @@ mod frames;
 mod intervals;
 pub mod json;
 mod large_joins;
+mod late;
 mod leaves;
 mod lone_laterals;
 mod memory;

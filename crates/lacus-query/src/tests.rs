@@ -6,6 +6,7 @@ mod errors;
 mod evolution;
 mod files;
 mod lake;
+mod late;
 mod metadata;
 mod names;
 mod partitions;

@@ -184,7 +184,7 @@ async fn nobody_says_of_a_new_index_that_it_has_what_the_old_one_had() {
     log.create_stream(&clicks, &NewStream::of_shards(1)).unwrap();
     let with_id = NewRecord { id: Some(MessageId(7)), ..NewRecord::of("{}".to_owned()) };
     log.append(&clicks, vec![with_id, NewRecord::of("{}".to_owned())]).await.unwrap();
-    let stream = crate::reading::describe(&log, &clicks).unwrap();
+    let stream = describe(&log, &clicks).unwrap();
     let mut records = log.read(&clicks, Partition(0), Offset(0), 1 << 20).unwrap();
     let mut without_id = records.split_off(1);
     let mut judge = Judge::open(&ids, &log, &stream, &Offsets::default()).unwrap();
