@@ -53,6 +53,7 @@ mod one_sided_joins;
 mod opaque;
 mod parameters;
 mod parts;
+mod pieces;
 mod places;
 mod postgres;
 mod pruning;

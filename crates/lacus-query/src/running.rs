@@ -15,6 +15,7 @@ use crate::answer::QueryStats;
 use crate::cost::{LOOK_EVERY, add_scanned};
 use crate::error::SqlError;
 use crate::memory::{StatementMemory, fit_sorts};
+use crate::pieces::rows_at_once;
 
 /// A plan that runs.
 pub(crate) struct RunningPlan {
@@ -23,6 +24,8 @@ pub(crate) struct RunningPlan {
     allowance: Allowance,
     /// Rows that came.
     rows: u64,
+    /// Those that came and wait until others are taken.
+    waiting: Option<RecordBatch>,
 }
 
 impl RunningPlan {
@@ -41,14 +44,35 @@ impl RunningPlan {
             None => context,
         };
         let stream = execute_stream(Arc::clone(&plan), Arc::new(context))?;
-        Ok(Self { plan, stream, allowance: allowance.clone(), rows: 0 })
+        Ok(Self { plan, stream, allowance: allowance.clone(), rows: 0, waiting: None })
     }
 
-    /// The next rows; none after the last. Those that may be there come before the refusal of what is too many.
+    /// The next rows, no more than can be held; none after the last. Those that may be there come before the refusal of what is
+    /// too many.
     ///
     /// # Errors
-    /// `53400` for too many rows or bytes, `53200` if the statement has no more memory; or what `explained` says.
+    /// `53400` for too many rows or bytes, `53200` if the statement has no more memory, `54000` for a row that is too large; or
+    /// what `explained` says.
     pub(crate) async fn next(
+        &mut self,
+        explained: impl Fn(DataFusionError) -> SqlError,
+    ) -> Result<Option<RecordBatch>, SqlError> {
+        let batch = match self.waiting.take() {
+            Some(batch) => batch,
+            None => match self.next_batch(explained).await? {
+                Some(batch) => batch,
+                None => return Ok(None),
+            },
+        };
+        let count = rows_at_once(&batch)?;
+        if count == batch.num_rows() {
+            return Ok(Some(batch));
+        }
+        self.waiting = Some(batch.slice(count, batch.num_rows() - count));
+        Ok(Some(batch.slice(0, count)))
+    }
+
+    async fn next_batch(
         &mut self,
         explained: impl Fn(DataFusionError) -> SqlError,
     ) -> Result<Option<RecordBatch>, SqlError> {

@@ -101,6 +101,9 @@ fn lists(
         rows.extend(std::iter::repeat_n(row, length));
         lengths.push(length);
     }
+    if i32::try_from(rows.len()).is_err() {
+        return Err(Error::invalid("the arrays of these rows have more than 2,147,483,647 elements together"));
+    }
     let above = take(upper.values(), &UInt32Array::from(above), None).map_err(broken)?;
     let below = take(lower.values(), &UInt32Array::from(below), None).map_err(broken)?;
     let mut inner = BTreeSet::new();

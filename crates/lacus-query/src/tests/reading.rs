@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Int64Array, RecordBatch, new_null_array};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch, new_null_array};
+use datafusion::arrow::datatypes::{DataType, Int64Type, SchemaRef};
 
 use super::lake::{TestLake, ask, ask_with_stats, field, list, record, rows, schema};
 
@@ -170,4 +170,15 @@ async fn the_first_rows_of_a_union_are_those_of_all_parts() {
     for _ in 0..5 {
         assert_eq!(ask(&session, &query).await, "2|-\n2|-");
     }
+}
+
+#[tokio::test]
+async fn large_rows_come_few_at_once() {
+    let lake = lake();
+    let sql = "select repeat('x', 1000000) as x, value from generate_series(1, 100) order by value";
+    let mut answer = lake.session().query(sql, &[]).await.unwrap();
+    let batches = answer.read_all().await.unwrap();
+    assert!(batches.len() > 1 && batches.iter().all(|batch| batch.num_rows() <= 64), "{}", batches.len());
+    let numbers = batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec());
+    assert!(numbers.eq(1..=100), "the order stays");
 }
