@@ -106,8 +106,8 @@ impl Decoding {
     pub(crate) async fn open(source: &Source) -> Result<Self> {
         let Source { log, lake, ids, stream, shape } = source.clone();
         let info = reading::describe(&log, &stream)?;
-        let format = Format::next(&info, &delivered(&lake, &stream), &shape)?;
-        let tables = Tables::open(&lake, &stream, format).await?;
+        let format = Format::next(&info, &delivered(&lake, &stream, &info.let_go), &shape)?;
+        let tables = Tables::open(&lake, &stream, format).await?.behind(info.let_go.clone());
         let committed = tables.committed();
         spawn_blocking(move || {
             remember_shape(&log, &info, &shape, &committed)?;

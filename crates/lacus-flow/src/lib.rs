@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lacus_core::{Clock, Context, Error, Kind, Result, Settings, StreamName, TableName, settings};
+use lacus_core::{Clock, Context, Error, Kind, Offsets, Result, Settings, StreamName, TableName, settings};
 use lacus_lake::{AlterTables, CommitReport, Lake, RefillReport, SchemaChange};
 use lacus_stream::{Log, MessageIds, StreamInfo};
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +61,8 @@ struct Inner {
     running: Mutex<BTreeMap<StreamName, Handle>>,
     /// Streams whose delivery could not begin, and why.
     failing: Mutex<BTreeMap<StreamName, String>>,
+    /// Held while deliveries begin, and while a delivery ends and tables of its stream go.
+    beginning: tokio::sync::Mutex<()>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -69,6 +71,8 @@ struct Inner {
 struct Handle {
     commands: mpsc::Sender<Command>,
     progress: Arc<Progress>,
+    /// Ends this delivery alone.
+    end: CancellationToken,
 }
 
 impl Deliveries {
@@ -94,6 +98,7 @@ impl Deliveries {
             clock,
             running: Mutex::default(),
             failing: Mutex::default(),
+            beginning: tokio::sync::Mutex::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -119,7 +124,7 @@ impl Deliveries {
     /// Why a delivery can't go on; all others have caught up then.
     pub async fn caught_up(&self) -> Result<()> {
         let mut caught_up = Ok(());
-        for stream in self.0.log.streams() {
+        for stream in self.0.log.streams().into_iter().filter(|stream| !stream.is_over()) {
             let one = self.stream_caught_up(&stream).await;
             caught_up = caught_up.and(one.context(format_args!("stream \"{}\"", stream.name)));
         }
@@ -161,10 +166,19 @@ impl Deliveries {
     /// # Errors
     /// `NotFound` for a table that no stream feeds; why the commit failed.
     pub async fn flush(&self, table: &TableName) -> Result<CommitReport> {
-        let stream = reading::describe(&self.0.log, &table.stream());
-        let stream = stream.map_err(|_| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
+        let stream = self.feeding(table);
+        let stream = stream.ok_or_else(|| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
+        self.flush_stream(&stream).await
+    }
+
+    /// The stream that delivers to a table, or will: one that is over never does.
+    fn feeding(&self, table: &TableName) -> Option<StreamInfo> {
+        reading::describe(&self.0.log, &table.stream()).ok().filter(|stream| !stream.is_over())
+    }
+
+    async fn flush_stream(&self, stream: &StreamInfo) -> Result<CommitReport> {
         let (reply, answer) = oneshot::channel();
-        self.ask(&stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply })
+        self.ask(stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply })
             .await?;
         answer.await.map_err(|_| stopping())?
     }
@@ -180,7 +194,7 @@ impl Deliveries {
         table: &TableName,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let Ok(stream) = reading::describe(&self.0.log, &table.stream()) else { return work.await };
+        let Some(stream) = self.feeding(table) else { return work.await };
         let (reply, answer) = oneshot::channel();
         let work = async move {
             // Who asked may have gone.
@@ -229,7 +243,7 @@ impl Deliveries {
     #[must_use]
     pub fn status(&self) -> Vec<DeliveryStatus> {
         let mut statuses = Vec::new();
-        for stream in self.0.log.streams() {
+        for stream in self.0.log.streams().into_iter().filter(|stream| !stream.is_over()) {
             let handle = self.handle(&stream.name);
             let progress = handle.map(|handle| handle.progress).unwrap_or_default();
             let mut status = progress.status(&stream);
@@ -267,9 +281,10 @@ impl Deliveries {
 
     /// Starts what is not running yet. A stream that can't be delivered keeps no other from it.
     async fn start_new(&self) -> Result<()> {
+        let _beginning = self.0.beginning.lock().await;
         let mut failed = Ok(());
         for stream in self.0.log.streams() {
-            if self.handle(&stream.name).is_some() || self.0.cancel.is_cancelled() {
+            if stream.is_over() || self.handle(&stream.name).is_some() || self.0.cancel.is_cancelled() {
                 continue;
             }
             let name = stream.name.clone();
@@ -311,8 +326,51 @@ impl Deliveries {
             Arc::clone(&progress),
             self.0.budget.share(),
         );
-        self.0.tasks.spawn(delivery.run(self.0.log.changes(), inbox, self.0.cancel.clone()));
-        Handle { commands, progress }
+        let end = self.0.cancel.child_token();
+        self.0.tasks.spawn(delivery.run(self.0.log.changes(), inbox, end.clone()));
+        Handle { commands, progress, end }
+    }
+
+    /// Drops a table of a stream that was deleted. What the stream had is committed first; the log keeps then how far that is, as
+    /// the commits that did until now may be gone afterwards.
+    async fn drop_ended(&self, stream: &StreamInfo, table: &TableName) -> Result<()> {
+        if !stream.is_over() {
+            self.flush_stream(stream).await?;
+        }
+        let dropped = self.drop_alone(stream, table).await;
+        // If it was made again meanwhile, it goes on. What keeps it from that is in its status.
+        drop(self.start_new().await);
+        dropped
+    }
+
+    async fn drop_alone(&self, stream: &StreamInfo, table: &TableName) -> Result<()> {
+        let Inner { log, lake, beginning, .. } = &*self.0;
+        let _beginning = beginning.lock().await;
+        let name = stream.name.clone();
+        if !stream.is_over() {
+            let (log, delivered) = (log.clone(), delivered(lake, &name, &stream.let_go));
+            let let_go = tokio::task::spawn_blocking(move || log.let_go(&name, &delivered)).await;
+            let_go.map_err(|error| Error::internal("letting go of a stream ended unexpectedly").with_source(error))??;
+        }
+        self.end_delivery(&stream.name).await?;
+        if log.stream(&stream.name).is_some() {
+            let message = format!("stream \"{}\" was made again, and delivers to table \"{table}\"", stream.name);
+            return Err(Error::new(Kind::Conflict, message).with_hint("delete the stream, then drop the table"));
+        }
+        lake.drop_ended_table(table).await
+    }
+
+    /// Ends the delivery of a stream, if it runs. What it had not committed is delivered from the log when another begins.
+    async fn end_delivery(&self, stream: &StreamName) -> Result<()> {
+        let handle = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        let Some(handle) = handle else { return Ok(()) };
+        handle.end.cancel();
+        // It lets go of its commands when it has ended.
+        handle.commands.closed().await;
+        // A commit that is shown later would take rows off the tail that it does not have.
+        self.0.lake.settle().await?;
+        let tables = self.0.lake.tables();
+        tables.iter().filter(|table| table.name().stream() == *stream).try_for_each(|table| table.forget_tail())
     }
 
     async fn follow_new_streams(self) {
@@ -346,8 +404,9 @@ impl Deliveries {
                 () = tokio::time::sleep(LET_GO_EVERY) => {}
             }
             let (log, lake) = (self.0.log.clone(), Arc::clone(&self.0.lake));
-            let retained = tokio::task::spawn_blocking(move || log.retain(&|stream| delivered(&lake, stream))).await;
-            match retained {
+            // What was let go of, the log knows by itself.
+            let committed = move |stream: &StreamName| delivered(&lake, stream, &Offsets::default());
+            match tokio::task::spawn_blocking(move || log.retain(&committed)).await {
                 Ok(Ok(0)) => {}
                 Ok(Ok(bytes)) => tracing::info!(bytes, "removed delivered log files past their retention"),
                 Ok(Err(error)) => tracing::warn!(error = %error.chain(), "could not remove old log files"),
@@ -372,7 +431,7 @@ impl AlterTables for Deliveries {
     fn flush<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             // A table that no stream feeds has nothing to commit.
-            if reading::describe(&self.0.log, &table.stream()).is_err() {
+            if self.feeding(table).is_none() {
                 return Ok(());
             }
             Self::flush(self, table).await.map(drop)
@@ -381,11 +440,19 @@ impl AlterTables for Deliveries {
 
     fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>> {
         let (lake, name) = (Arc::clone(&self.0.lake), table.clone());
-        let stream = self.0.log.stream(&table.stream()).filter(|stream| !stream.is_deleted);
+        let stream = reading::describe(&self.0.log, &table.stream()).ok();
         Box::pin(async move {
-            if stream.is_some_and(|stream| stream.name.as_str() == name.as_str()) {
-                return Err(Error::new(Kind::Denied, format!("lacus delivers events to table \"{name}\""))
-                    .with_hint("it can't be dropped: events would be lost; DELETE FROM takes rows out of it"));
+            match stream {
+                Some(stream) if !stream.is_deleted && stream.name.as_str() == name.as_str() => {
+                    return Err(Error::new(Kind::Denied, format!("lacus delivers events to table \"{name}\""))
+                        .with_hint(
+                            "events would be lost: DELETE FROM takes rows out of it; delete the stream first to drop it",
+                        ));
+                }
+                Some(stream) if stream.is_deleted && lake.table(&name).is_some_and(|table| table.is_delivered()) => {
+                    return self.drop_ended(&stream, &name).await;
+                }
+                _ => {}
             }
             // Whether a stream delivers to it is known when all it has is committed.
             self.alone(table, async move { lake.drop_table(&name, false).await }).await

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use crate::decoding::Source;
 use crate::routing::{Format, Routed};
 use crate::tables::Tables;
-use crate::{Deliveries, no_table, reading};
+use crate::{Deliveries, no_table};
 
 /// What a replay did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,8 +51,8 @@ impl Deliveries {
     /// `NotFound` if nothing feeds the table; `Unavailable` when the stream or the catalog can't commit: nothing changed then.
     pub async fn replay(&self, quarantine: &TableName, records: Vec<Record>) -> Result<ReplayReport> {
         let stream = quarantine.stream();
-        let described = reading::describe(&self.0.log, &stream);
-        let described = described.map_err(|_| Error::not_found(format!("no stream feeds table \"{quarantine}\"")))?;
+        let described = self.feeding(quarantine);
+        let described = described.ok_or_else(|| Error::not_found(format!("no stream feeds table \"{quarantine}\"")))?;
         let source = self.source(&stream);
         let table = self.0.lake.table(quarantine).ok_or_else(|| no_table(&self.0.lake, quarantine))?;
         // All records of one quarantine are of one format: another one has another table, thus another quarantine.

@@ -24,6 +24,8 @@ pub(crate) struct Tables {
     /// The one that records progress.
     primary: TableName,
     quarantine: TableName,
+    /// What the stream delivered to tables that are dropped.
+    let_go: Offsets,
     /// Those that had a row since the delivery began, and the two above.
     pending: BTreeMap<TableName, Pending>,
     /// How many tables there are that events made.
@@ -45,7 +47,13 @@ impl Tables {
         let names = lake.tables();
         let own = names.iter().map(|table| table.name()).filter(|name| name.stream() == *stream);
         let events = own.filter(|name| format.is_made_by_events(name, &primary)).count();
-        Ok(Self { lake: Arc::clone(lake), stream: stream.clone(), format, primary, quarantine, pending, events })
+        let (lake, stream, let_go) = (Arc::clone(lake), stream.clone(), Offsets::default());
+        Ok(Self { lake, stream, format, primary, quarantine, let_go, pending, events })
+    }
+
+    /// The same, behind what the stream delivered to tables that are dropped.
+    pub(crate) fn behind(self, let_go: Offsets) -> Self {
+        Self { let_go, ..self }
     }
 
     /// The tables of the same stream when its records are something else. Only for threads that may block.
@@ -53,7 +61,8 @@ impl Tables {
     /// # Errors
     /// As for [`Tables::open`].
     pub(crate) fn of_format(&self, format: Format) -> Result<Self> {
-        Handle::current().block_on(Self::open(&self.lake, &self.stream, format))
+        let opened = Handle::current().block_on(Self::open(&self.lake, &self.stream, format))?;
+        Ok(opened.behind(self.let_go.clone()))
     }
 
     pub(crate) fn format(&self) -> &Format {
@@ -96,7 +105,7 @@ impl Tables {
 
     /// What is committed of the stream.
     pub(crate) fn committed(&self) -> Offsets {
-        delivered(&self.lake, &self.stream)
+        delivered(&self.lake, &self.stream, &self.let_go)
     }
 
     /// Makes those of the tables that are missing, all at once, as far as there is room for more. Only for threads that may
@@ -184,12 +193,12 @@ fn refuse_all(records: &[Record], rows: &[Record], reason: &str) -> Vec<Refused>
     refused
 }
 
-/// What is committed of a stream: nothing beyond it may leave the log. A stream that was deleted and made again, or whose
-/// settings changed, may have had another format before, with its progress in another table. No record is in tables of
-/// two formats: each begins where the one before it ended.
+/// What is committed of a stream, or was [let go of](lacus_stream::StreamInfo::let_go): nothing beyond it may leave the log. A
+/// stream that was deleted and made again, or whose settings changed, may have had another format before, with its progress
+/// in another table. No record is in tables of two formats: each begins where the one before it ended.
 #[must_use]
-pub fn delivered(lake: &Lake, stream: &StreamName) -> Offsets {
-    let mut delivered = Offsets::default();
+pub fn delivered(lake: &Lake, stream: &StreamName, let_go: &Offsets) -> Offsets {
+    let mut delivered = let_go.clone();
     for name in Format::primaries(stream) {
         let Some(table) = lake.table(&name) else { continue };
         for (partition, next) in table.state().delivered.iter() {

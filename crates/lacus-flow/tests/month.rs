@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use lacus_core::settings::{Source, TablesOf};
 use lacus_core::units::{ByteSize, Millis};
-use lacus_core::{Clock, NewRecord, Settings, StreamName, Timestamp, settings};
+use lacus_core::{Clock, NewRecord, Offsets, Settings, StreamName, Timestamp, settings};
 use lacus_flow::{Deliveries, delivered};
 use lacus_lake::Lake;
 use lacus_stream::{Log, MessageIds, NewStream};
@@ -99,7 +99,7 @@ async fn live_an_hour(running: &Running, tables: usize, hour: usize) -> f64 {
     let took = begun.elapsed().as_secs_f64() * 1_000.0;
     assert_eq!(report.rows as usize, tables * ROWS);
     running.deliveries.merge_now().await.expect("merge");
-    running.log.retain(&|stream| delivered(&running.lake, stream)).expect("retain");
+    running.log.retain(&|stream| delivered(&running.lake, stream, &Offsets::default())).expect("retain");
     took
 }
 

@@ -45,7 +45,7 @@ use std::thread::{self, JoinHandle};
 
 use lacus_core::units::Millis;
 use lacus_core::{
-    Clock, Context, Error, NewRecord, Offset, Offsets, Partition, Position, Record, Result, StreamName, Timestamp,
+    Clock, Context, Error, Kind, NewRecord, Offset, Offsets, Partition, Position, Record, Result, StreamName, Timestamp,
     settings,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -102,6 +102,8 @@ pub struct StreamInfo {
     pub attributes: BTreeMap<String, String>,
     /// What shards from before it was deleted hold, if that was something else. Oldest first.
     pub earlier_formats: Vec<EarlierFormat>,
+    /// Nobody needs what is before these: it was delivered, and its tables are dropped.
+    pub let_go: Offsets,
     /// The first record still there, by partition.
     pub start: Offsets,
     /// The next record to come, by partition: everything before it is on disk.
@@ -115,6 +117,12 @@ impl StreamInfo {
         let earlier = self.earlier_formats.iter().find(|earlier| shard.0 < earlier.before_shard);
         let format = earlier.map_or_else(|| self.attributes.get(FORMAT_ATTRIBUTE), |earlier| earlier.format.as_ref());
         format.map(String::as_str)
+    }
+
+    /// Whether nothing of it is delivered any more: it was deleted, and all that it had was let go of.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_deleted && self.end.iter().all(|(shard, end)| self.let_go.next(shard) >= end)
     }
 
     /// The shards since the stream was made, or made again.
@@ -304,6 +312,24 @@ impl Log {
             tracing::warn!(%stream, error = %error.chain(), "could not remove the cursors of a deleted stream");
         }
         Ok(())
+    }
+
+    /// Says that nobody needs any more what a deleted stream had: all of it was `delivered`, to tables that are dropped. One
+    /// of its name begins behind it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown stream, `Conflict` if it was made again or has more than that, `Unavailable` when it can't be
+    /// written.
+    pub fn let_go(&self, stream: &StreamName, delivered: &Offsets) -> Result<()> {
+        let doing = format!("let go of stream \"{stream}\"");
+        let found = self.streams().into_iter().find(|found| found.name == *stream);
+        let found = found.ok_or_else(|| Error::not_found(format!("there is no stream \"{stream}\""))).context(&doing)?;
+        if let Some((shard, _)) = found.end.iter().find(|(shard, end)| delivered.next(*shard) < *end) {
+            let message = format!("shard {} of stream \"{stream}\" has records that are not delivered", shard.0);
+            return Err(Error::new(Kind::Conflict, message));
+        }
+        let shards = found.shards.len();
+        self.change_streams(|streams| streams.without(stream, shards, delivered).map(Some)).context(&doing)
     }
 
     /// The first record of a shard that was received at or after `time`; the end if there is none. Blocks on the disk.

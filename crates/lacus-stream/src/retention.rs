@@ -105,6 +105,6 @@ fn all_delivered(streams: &[Arc<Stream>], next: &Segment, delivered: &dyn Fn(&St
     streams.iter().all(|stream| {
         let delivered = delivered(&stream.name);
         let mut ends = next.starts.iter().filter(|(id, _)| id.stream == stream.id);
-        ends.all(|(id, end)| *end <= delivered.next(id.partition))
+        ends.all(|(id, end)| *end <= delivered.next(id.partition).max(stream.let_go.next(id.partition)))
     })
 }

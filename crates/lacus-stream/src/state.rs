@@ -163,6 +163,7 @@ impl State {
             shards: stream.shards.clone(),
             attributes: stream.attributes.clone(),
             earlier_formats: stream.earlier_formats.clone(),
+            let_go: stream.let_go.clone(),
             first_shard: stream.first_shard,
             retention: stream.retention,
             created_at: stream.created_at,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use lacus_core::units::Millis;
-use lacus_core::{Context, Error, Kind, Partition, Result, StreamName, Timestamp, settings};
+use lacus_core::{Context, Error, Kind, Offsets, Partition, Result, StreamName, Timestamp, settings};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::PartitionId;
@@ -76,6 +76,8 @@ pub(crate) struct Stream {
     pub(crate) attributes: BTreeMap<String, String>,
     /// Oldest first.
     pub(crate) earlier_formats: Vec<EarlierFormat>,
+    /// Nobody needs what is before these: the tables that had it are dropped.
+    pub(crate) let_go: Offsets,
     /// Counts the appends without a hash key.
     pub(crate) turn: AtomicU32,
 }
@@ -114,6 +116,12 @@ pub(crate) struct StoredStream {
     attributes: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier_formats: Vec<EarlierFormat>,
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    let_go: Offsets,
+}
+
+fn is_nothing(offsets: &Offsets) -> bool {
+    offsets.total() == 0
 }
 
 impl Streams {
@@ -201,7 +209,20 @@ impl Streams {
             retention_ms: None,
             attributes: new.attributes.clone(),
             earlier_formats: earlier_formats(before, new, first_shard),
+            let_go: before.map(|stream| stream.let_go.clone()).unwrap_or_default(),
         };
+        self.replacing(name, stored)
+    }
+
+    /// These streams, and nothing is needed any more of one that was deleted when it had `shards` shards: all that it has is
+    /// before `delivered`. Not stored yet.
+    pub(crate) fn without(&self, name: &StreamName, shards: usize, delivered: &Offsets) -> Result<Self> {
+        let stream = self.by_name.get(name).ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))?;
+        if !stream.is_deleted() || stream.shards.len() != shards {
+            return Err(Error::new(Kind::Conflict, format!("stream \"{name}\" was made again")));
+        }
+        let mut stored = StoredStream::of(stream);
+        delivered.iter().for_each(|(shard, next)| stored.let_go.advance(shard, next));
         self.replacing(name, stored)
     }
 
@@ -253,6 +274,7 @@ impl StoredStream {
             retention_ms: stream.retention.map(|retention| retention.0),
             attributes: stream.attributes.clone(),
             earlier_formats: stream.earlier_formats.clone(),
+            let_go: stream.let_go.clone(),
         }
     }
 
@@ -339,8 +361,7 @@ impl StoredStream {
 
 impl Stream {
     fn new(name: StreamName, stored: StoredStream) -> Self {
-        let StoredStream { id, shards, first_shard, created_at, retention_ms, attributes, earlier_formats, .. } =
-            stored;
+        let StoredStream { id, shards, first_shard, created_at, attributes, earlier_formats, let_go, .. } = stored;
         let mut open: Vec<Shard> = shards.iter().filter(|shard| shard.is_open()).cloned().collect();
         open.sort_by_key(|shard| shard.hash_start);
         Self {
@@ -350,9 +371,10 @@ impl Stream {
             open,
             first_shard,
             created_at: Timestamp::from_micros(created_at),
-            retention: retention_ms.map(Millis),
+            retention: stored.retention_ms.map(Millis),
             attributes,
             earlier_formats,
+            let_go,
             turn: AtomicU32::new(0),
         }
     }
@@ -363,6 +385,9 @@ impl Stream {
         let is_young = |shard: &Shard| shard.parents.iter().any(|parent| *parent >= shard.partition);
         if !is_numbered || self.first_shard as usize > self.shards.len() || self.shards.iter().any(is_young) {
             return Err("the shards of a stream are not in order");
+        }
+        if self.let_go.iter().any(|(shard, _)| !self.has(shard)) {
+            return Err("a stream let go of a shard that it never had");
         }
         let is_whole = self.is_deleted() || shards::own_all(&self.open);
         if is_whole { Ok(()) } else { Err("the open shards of a stream do not own every hash key once") }

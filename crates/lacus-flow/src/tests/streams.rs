@@ -72,6 +72,42 @@ async fn a_deleted_stream_drains_and_one_of_its_name_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_tables_of_a_deleted_stream_are_dropped_and_one_of_its_name_begins_anew() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    let (clicks, table) = (clicks(), clicks().table());
+    running.send(&events(0..100)).await;
+    assert_eq!(running.deliveries.drop_table(&table).await.unwrap_err().kind(), Kind::Denied, "its stream is there");
+    running.log.delete_stream(&clicks).unwrap();
+    running.deliveries.drop_table(&table).await.unwrap();
+    assert!(running.lake.table(&table).is_none());
+    assert_eq!(running.deliveries.status(), []);
+    running.deliveries.drop_table(&table.quarantine()).await.unwrap();
+    running.stop().await;
+
+    // Nobody makes it again, and its events are not delivered once more.
+    let running = project.start().await.unwrap();
+    running.deliveries.caught_up().await.unwrap();
+    assert!(running.lake.table(&table).is_none() && running.lake.table(&table.quarantine()).is_none());
+    running.send(&events(100..150)).await;
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 50);
+    assert_eq!(running.flush().await.rows, 50);
+    running.log.delete_stream(&clicks).unwrap();
+    running.deliveries.drop_table(&table).await.unwrap();
+
+    // Without a restart between.
+    running.send(&events(150..160)).await;
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 10);
+    running.stop().await;
+    let running = project.start().await.unwrap();
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 10);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_format_of_a_deleted_stream_still_counts_while_it_drains() {
     let project = Project::new();
     let running = project.start().await.unwrap();
@@ -169,7 +205,7 @@ async fn a_question_waits_for_its_own_streams_only() {
     // A delivery that takes commands and does nothing.
     let stuck = StreamName::new("stuck").unwrap();
     let (commands, _inbox) = mpsc::channel(COMMANDS_MAX);
-    let handle = Handle { commands, progress: Arc::default() };
+    let handle = Handle { commands, progress: Arc::default(), end: CancellationToken::new() };
     running.deliveries.0.running.lock().unwrap().insert(stuck.clone(), handle);
     running.log.create_stream(&stuck, &NewStream::of_shards(1)).unwrap();
     running.log.append(&stuck, vec![NewRecord::of("{}")]).await.unwrap();

@@ -16,7 +16,20 @@ use crate::table::Table;
 const DROPPED_GRACE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 pub(super) async fn drop_table(lake: &Inner, name: &TableName, purge: bool) -> Result<()> {
-    let table = theirs(lake, name)?;
+    drop_found(lake, &theirs(lake, name)?, purge).await
+}
+
+/// Drops a table that nothing is delivered to any more.
+pub(super) async fn drop_ended_table(lake: &Inner, name: &TableName) -> Result<()> {
+    let table = lake.table(name).ok_or_else(|| no_table(name))?;
+    if !table.state().tail.is_empty() {
+        return Err(Error::new(Kind::Conflict, format!("table \"{name}\" has rows that are not committed")));
+    }
+    drop_found(lake, &table, false).await
+}
+
+async fn drop_found(lake: &Inner, table: &Table, purge: bool) -> Result<()> {
+    let name = table.name();
     let _committing = table.committing.lock().await;
     let publishing = begin_publishing(lake).await?;
     let base = table.base();
@@ -59,7 +72,9 @@ fn theirs(lake: &Inner, name: &TableName) -> Result<Arc<Table>> {
     let table = lake.table(name).ok_or_else(|| no_table(name))?;
     if is_delivered(&table) {
         return Err(Error::new(Kind::Denied, format!("lacus delivers events to table \"{name}\""))
-            .with_hint("it can't be dropped or renamed: events would be lost; DELETE FROM takes rows out of it"));
+            .with_hint(
+                "events would be lost: DELETE FROM takes rows out of it, and DROP TABLE drops it once its stream is deleted",
+            ));
     }
     Ok(table)
 }

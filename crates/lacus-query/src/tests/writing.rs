@@ -287,7 +287,7 @@ async fn delivered_tables_keep_what_says_where_rows_are_from() {
     let lake = Filled::new().await;
     lake.add("clicks", "{\"user\":\"a\"}\n{\"user\":\"b\"}").await;
     let session = lake.session();
-    insta::assert_snapshot!(refusal(&session, "DROP TABLE clicks").await, @r#"42501 drop table "clicks": lacus delivers events to table "clicks" (it can't be dropped or renamed: events would be lost; DELETE FROM takes rows out of it)"#);
+    insta::assert_snapshot!(refusal(&session, "DROP TABLE clicks").await, @r#"42501 drop table "clicks": lacus delivers events to table "clicks" (events would be lost: DELETE FROM takes rows out of it, and DROP TABLE drops it once its stream is deleted)"#);
     insta::assert_snapshot!(refusal(&session, "UPDATE clicks SET _offset = 1").await, @r#"428C9 column "_offset" of table "clicks" can't be set (a stream delivers to the table: the column says which event a row is of)"#);
     // Without a delivery nobody commits the column.
     insta::assert_snapshot!(refusal(&session, "INSERT INTO clicks VALUES ('c')").await, @r#"40001 table "clicks" has columns that are not committed yet (try again)"#);

@@ -241,6 +241,29 @@ async fn a_deleted_stream_takes_nothing_and_one_of_its_name_goes_on_with_new_sha
 }
 
 #[tokio::test]
+async fn what_a_deleted_stream_had_is_let_go_of_and_stays_so() {
+    let (directory, log) = new_log(2, 64 << 10);
+    log.append(&clicks(), vec![record(Some("a"), "old"); 3]).await.unwrap();
+    let all = log.stream(&clicks()).unwrap().end;
+    assert_eq!(log.let_go(&clicks(), &all).unwrap_err().kind(), Kind::Conflict, "it is there");
+    log.delete_stream(&clicks()).unwrap();
+    assert_eq!(log.let_go(&clicks(), &Offsets::default()).unwrap_err().kind(), Kind::Conflict, "not all is delivered");
+    assert!(!log.streams()[0].is_over());
+    log.let_go(&clicks(), &all).unwrap();
+    assert!(log.streams()[0].is_over());
+    drop(log);
+
+    let log = open(directory.path());
+    assert!(log.streams()[0].is_over());
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
+    log.append(&clicks(), vec![record(Some("a"), "new")]).await.unwrap();
+    let again = log.stream(&clicks()).unwrap();
+    assert_eq!((again.is_over(), &again.let_go), (false, &all));
+    log.delete_stream(&clicks()).unwrap();
+    assert!(!log.streams()[0].is_over(), "what came later is needed");
+}
+
+#[tokio::test]
 async fn attributes_retention_and_cursors_are_there_after_reopening() {
     let (directory, log) = new_log(1, 64 << 10);
     let day = Some(Millis(86_400_000));

@@ -202,7 +202,7 @@ async fn verify_lake(lake: &Lake) -> Result<String> {
 fn progress(log: &Log, lake: &Lake) -> Result<String> {
     let mut behind = 0;
     for stream in log.streams() {
-        let delivered = lacus_flow::delivered(lake, &stream.name);
+        let delivered = lacus_flow::delivered(lake, &stream.name, &stream.let_go);
         for (partition, next) in delivered.iter() {
             let end = stream.end.next(partition);
             if next > end {
