@@ -337,10 +337,15 @@ impl Deliveries {
         if !stream.is_over() {
             self.flush_stream(stream).await?;
         }
-        let dropped = self.drop_alone(stream, table).await;
-        // If it was made again meanwhile, it goes on. What keeps it from that is in its status.
-        drop(self.start_new().await);
-        dropped
+        let (deliveries, stream, table) = (self.clone(), stream.clone(), table.clone());
+        // To its end, whether or not anybody waits for it.
+        let dropping = self.0.tasks.spawn(async move {
+            let dropped = deliveries.drop_alone(&stream, &table).await;
+            // If it was made again meanwhile, it goes on. What keeps it from that is in its status.
+            drop(deliveries.start_new().await);
+            dropped
+        });
+        dropping.await.map_err(|error| Error::internal("dropping a table ended unexpectedly").with_source(error))?
     }
 
     async fn drop_alone(&self, stream: &StreamInfo, table: &TableName) -> Result<()> {
@@ -362,15 +367,18 @@ impl Deliveries {
 
     /// Ends the delivery of a stream, if it runs. What it had not committed is delivered from the log when another begins.
     async fn end_delivery(&self, stream: &StreamName) -> Result<()> {
-        let handle = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
-        let Some(handle) = handle else { return Ok(()) };
+        let Some(handle) = self.handle(stream) else { return Ok(()) };
         handle.end.cancel();
         // It lets go of its commands when it has ended.
         handle.commands.closed().await;
         // A commit that is shown later would take rows off the tail that it does not have.
         self.0.lake.settle().await?;
-        let tables = self.0.lake.tables();
-        tables.iter().filter(|table| table.name().stream() == *stream).try_for_each(|table| table.forget_tail())
+        for table in self.0.lake.tables().iter().filter(|table| table.name().stream() == *stream) {
+            table.forget_tail()?;
+        }
+        // Not before: another one begins with tails that have nothing.
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        Ok(())
     }
 
     async fn follow_new_streams(self) {
