@@ -19,12 +19,13 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
 use futures::stream;
 use lacus_lake::{FileRows, Lake, LiveFile, TableState};
 
+use crate::cost::BYTES_SCANNED;
 use crate::pruning::files_to_read;
 use crate::table::projected;
 use crate::writing::without_ids;
@@ -170,6 +171,7 @@ struct FilesSource {
 /// A run of files that is being read.
 struct Reading {
     source: FilesSource,
+    partition: usize,
     left: std::vec::IntoIter<(i64, LiveFile)>,
     /// The open file, its number, and the number of its next row.
     open: Option<(FileRows, i64, i64)>,
@@ -187,6 +189,8 @@ impl Reading {
             }
             let Some((number, file)) = self.left.next() else { return Ok(None) };
             let rows = self.source.lake.file_rows(&file, &self.source.read).await.map_err(external)?;
+            let metric = MetricBuilder::new(&self.source.metrics).with_new_label("filename", file.path.clone());
+            metric.counter(BYTES_SCANNED, self.partition).add(usize::try_from(rows.bytes()).unwrap_or(usize::MAX));
             self.open = Some((rows, number, 0));
         }
     }
@@ -216,7 +220,7 @@ impl FilesSource {
 impl DataSource for FilesSource {
     fn open(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let left = self.runs.get(partition).cloned().unwrap_or_default().into_iter();
-        let reading = Reading { source: self.clone(), left, open: None };
+        let reading = Reading { source: self.clone(), partition, left, open: None };
         let batches = stream::try_unfold(reading, |mut reading| async move {
             Ok(reading.next().await?.map(|batch| (batch, reading)))
         });

@@ -15,6 +15,7 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::file::metadata::ParquetMetaData;
 use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
 
@@ -220,6 +221,8 @@ pub(crate) struct Input {
     path: String,
     batches: ParquetRecordBatchStream<ParquetObjectReader>,
     schema: SchemaRef,
+    /// What the columns that are read have in the file, compressed.
+    pub(crate) bytes: u64,
 }
 
 impl Input {
@@ -230,10 +233,11 @@ impl Input {
         let roots: Vec<usize> =
             (0..).zip(builder.schema().fields()).filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
         let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let bytes = bytes_of(builder.metadata(), &projection);
         let kept = file.deleted.selection(0, file.rows);
         let builder = builder.with_projection(projection).with_row_selection(kept).with_batch_size(BATCH_ROWS);
         let batches = builder.build().map_err(unreadable)?;
-        Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema) })
+        Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema), bytes })
     }
 
     /// Its next rows, with today's columns.
@@ -242,6 +246,12 @@ impl Input {
         let batch = batch.map_err(|error| store_or_parquet(error, format!("read {}", self.path)))?;
         conform(&batch, &self.schema).map(Some)
     }
+}
+
+fn bytes_of(file: &ParquetMetaData, projection: &ProjectionMask) -> u64 {
+    let chunks = file.row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
+    let read = chunks.filter(|(leaf, _)| projection.leaf_included(*leaf));
+    read.map(|(_, chunk)| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
 }
 
 /// The file that is written. A row group that is encoded goes to the store in pieces, which go one by one as they are written: the

@@ -31,6 +31,12 @@ impl FileRows {
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.0.next().await
     }
+
+    /// What its columns have in the file, compressed: as much is read by the end.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
 }
 
 impl Lake {

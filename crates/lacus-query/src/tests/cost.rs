@@ -420,6 +420,16 @@ async fn statements_that_write_end_at_the_limits_and_write_nothing() {
     let scan = of_ada(&lake, &all, StatementLimits { scan_max: Some(ByteSize(64 << 10)), ..NO_LIMITS });
     let (_, error) = refused(&scan, "CREATE TABLE copied AS SELECT text FROM days").await;
     assert!(error.message().contains("scan_max of user \"ada\""), "{error:?}");
+    // The table that is changed is read, too.
+    for sql in [
+        "DELETE FROM days WHERE text LIKE '%nobody%'",
+        "UPDATE days SET n = 0 WHERE text LIKE '%nobody%'",
+        "MERGE INTO days USING (SELECT 'nobody' AS who) AS s ON days.text LIKE '%' || s.who || '%' WHEN MATCHED THEN DELETE",
+    ] {
+        let (_, error) = refused(&scan, sql).await;
+        assert_eq!(error.sqlstate(), "53400", "{sql}: {error:?}");
+        assert!(error.message().contains("scan_max of user \"ada\""), "{sql}: {error:?}");
+    }
     assert_eq!(ask(&session, "SELECT count(*), count(DISTINCT day) FROM days").await, "90000|3");
     assert_eq!(ask(&session, "SELECT count(*) FROM t").await, "0");
     assert_eq!(ask(&session, "SELECT count(*) FROM information_schema.tables WHERE table_name = 'copied'").await, "0");
