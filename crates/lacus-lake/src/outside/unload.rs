@@ -2,10 +2,12 @@
 //!
 //! In a folder they grow in one of their own beside ([`UNFINISHED`](super::UNFINISHED)) and are renamed at the end; in a bucket
 //! they are uploads that are completed at the end. So a statement that fails, or is killed while it writes, leaves nothing.
-//! While names are given it can't be stopped; if that fails, those that have theirs are deleted again, and the error says
-//! which could not be. Who is killed in that moment leaves those that have theirs; a manifest comes last of all.
+//! While names are given it can't be stopped; if that fails, those that have theirs are deleted again, and what they replaced
+//! comes back; the error says for which that could not be done. In a bucket nothing comes back: there, files that may have
+//! replaced others stay, and the error names them. Who is killed in that moment leaves those that have their names, each of
+//! them whole, and others as they were; a manifest comes last of all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ const NAME_BYTES_MAX: usize = 255;
 pub enum Existing {
     /// Nothing is written where there are some.
     Refused,
-    /// Those with the name of a new one are replaced.
+    /// Those with the name of a new one are replaced. If that fails half-way, those of a folder come back.
     Replaced,
     /// All are deleted: in the folders that get new ones if there are `parts`, else all that begin like the new ones.
     Deleted {
@@ -54,6 +56,8 @@ pub struct Unloading {
     unfinished: PathBuf,
     written: Vec<Whole>,
     begun: usize,
+    /// Files that are replaced, by their paths from the root: where they are kept until all new ones have their names.
+    kept: BTreeMap<String, PathBuf>,
 }
 
 /// A file that was written.
@@ -111,7 +115,8 @@ impl Outside {
             Root::Folder(root) => root.join(format!("{UNFINISHED}{}", Uuid::now_v7())),
             Root::Bucket(..) => PathBuf::new(),
         };
-        Ok(Unloading { outside: Arc::clone(self), prefix, existing, unfinished, written: Vec::new(), begun: 0 })
+        let (outside, written, kept) = (Arc::clone(self), Vec::new(), BTreeMap::new());
+        Ok(Unloading { outside, prefix, existing, unfinished, written, begun: 0, kept })
     }
 }
 
@@ -171,7 +176,7 @@ impl Unloading {
     ///
     /// # Errors
     /// `Exists` if others came meanwhile and are not to go, `Unavailable` when the store or the disk refuses. None of the new
-    /// files is there then, but for those that the error names.
+    /// files is there then, but for those that the error names, and what was to be replaced is.
     pub async fn publish(mut self, manifest: bool) -> Result<Vec<Unloaded>> {
         let outside = Arc::clone(&self.outside);
         let _alone = outside.publishing.lock().await;
@@ -183,13 +188,11 @@ impl Unloading {
                 Ok(files)
             }
             Err(error) => {
-                let left = self.delete(named).await;
+                let left = self.take_back(named).await;
                 self.abandon().await;
                 Err(match left.as_slice() {
                     [] => error,
-                    left => {
-                        error.with_hint(format!("these are there, and do not belong together: {}", left.join(", ")))
-                    }
+                    left => error.with_hint(format!("these files are new, and no others: {}", left.join(", "))),
                 })
             }
         }
@@ -238,7 +241,7 @@ impl Unloading {
     /// Deletes what is to go; looks once more whether there is what must not be.
     async fn make_room(&mut self) -> Result<()> {
         match self.existing {
-            Existing::Replaced => Ok(()),
+            Existing::Replaced => self.keep_old().await,
             Existing::Refused => must_be_none(&self.prefix, &self.prefix.list().await?),
             Existing::Deleted { parts } => {
                 let folder = |rest: &str| rest.rsplit_once('/').map(|(folder, _)| folder.to_owned());
@@ -252,6 +255,52 @@ impl Unloading {
                 }
             }
         }
+    }
+
+    /// Gives what is to be replaced a second name, so that it can come back.
+    async fn keep_old(&mut self) -> Result<()> {
+        let Root::Folder(root) = &self.prefix.root else { return Ok(()) };
+        let (root, unfinished) = (root.clone(), self.unfinished.clone());
+        let names: Vec<String> = self.written.iter().map(|file| file.rest.clone()).collect();
+        let keep = move || {
+            let mut kept = BTreeMap::new();
+            for (number, rest) in names.into_iter().enumerate() {
+                let second = unfinished.join(format!("replaced-{number}"));
+                match std::fs::hard_link(root.join(&rest), &second) {
+                    Ok(()) => drop(kept.insert(rest, second)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(kept)
+        };
+        self.kept = on_disk(keep).await.context(format_args!("keep the files at {} until they are replaced", self.prefix))?;
+        Ok(())
+    }
+
+    /// Undoes what was named: what it replaced comes back, all else goes. Names those for which that could not be done.
+    async fn take_back(&mut self, named: Vec<String>) -> Vec<String> {
+        let Root::Folder(root) = &self.prefix.root else {
+            return match self.existing {
+                // Nobody knows any more whether there was another: without these there might be nothing.
+                Existing::Replaced => named.iter().map(|rest| self.prefix.name(rest)).collect(),
+                _ => self.delete(named).await,
+            };
+        };
+        let root = root.clone();
+        let (mut added, mut left) = (Vec::new(), Vec::new());
+        for rest in named {
+            match self.kept.remove(&rest) {
+                None => added.push(rest),
+                Some(kept) => {
+                    if tokio::fs::rename(&kept, root.join(&rest)).await.is_err() {
+                        left.push(self.prefix.name(&rest));
+                    }
+                }
+            }
+        }
+        left.extend(self.delete(added).await);
+        left
     }
 
     /// Makes the folders of all new files: where that can't be done, nothing old goes.

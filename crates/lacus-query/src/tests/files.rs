@@ -221,6 +221,23 @@ async fn what_is_there_stays_unless_it_is_told_to_go() {
 }
 
 #[tokio::test]
+async fn what_is_replaced_comes_back_if_not_all_of_it_can_be() {
+    let project = Project::new().await;
+    let unload = "UNLOAD ('SELECT id, country FROM sales WHERE id < 4') TO 'unload/p/' CSV PARTITION BY (country) ALLOWOVERWRITE";
+    let (replaced, in_the_way) = ("unload/p/country=DE/0000_part_00", project.path("unload/p/country=FR"));
+    project.write(replaced, "old");
+    std::os::unix::fs::symlink("/nowhere/at/all", &in_the_way).unwrap();
+    let error = project.try_run(unload).await.unwrap_err();
+    assert_eq!((error.sqlstate(), error.hint()), ("58P01", None), "{error:?}");
+    assert_eq!(project.read(replaced), "old");
+    assert_eq!(project.files("unload"), ["p/country=DE/0000_part_00", "p/country=FR"]);
+    fs::remove_file(in_the_way).unwrap();
+    project.try_run(unload).await.unwrap();
+    assert_eq!(project.read(replaced), "1\n3\n");
+    assert_eq!(project.files("unload"), ["p/country=DE/0000_part_00", "p/country=FR/0000_part_00"]);
+}
+
+#[tokio::test]
 async fn an_unload_that_is_stopped_leaves_nothing() {
     let project = Project::new().await;
     let numbers = "SELECT a.id FROM sales a, sales b, sales c, sales d, sales e, sales f, sales g, sales h, sales i, sales j, sales k";
