@@ -7,12 +7,15 @@
 //! them: long enough for links to be made. The copy's catalog is in a file, even if that of the lake is in PostgreSQL.
 
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use lacus_core::{Context, Error, Kind, Result, settings};
 
 use crate::catalog::{CatalogPlace, catalog_file, copy_catalog};
+
+/// How often the catalog is told that files are still being listed. PostgreSQL ends a session that says nothing for a minute.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What a copy of the catalog belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,10 +36,18 @@ pub fn back_up_lake(directory: &Path, settings: &settings::Lake, to: &Path) -> R
     must_be_on_a_disk(settings)?;
     let catalog = place_of(directory, settings)?;
     let mut found = BackedUp::default();
-    copy_catalog(&catalog, &catalog_file(to), &mut |leftovers, tables| {
+    copy_catalog(&catalog, &catalog_file(to), &mut |leftovers, tables, tell| {
         let leftovers: HashSet<PathBuf> = leftovers.iter().map(|path| Path::new("lake").join(path)).collect();
         found = BackedUp { tables, files: Vec::new() };
-        list(directory, Path::new("lake"), &mut found.files).context("list the files of the lake")?;
+        let mut told = Instant::now();
+        let mut now_and_then = || {
+            if told.elapsed() < TOLD_EVERY {
+                return Ok(());
+            }
+            told = Instant::now();
+            tell()
+        };
+        list(directory, Path::new("lake"), &mut found.files, &mut now_and_then).context("list the files of the lake")?;
         found.files.retain(|file| !leftovers.contains(file));
         Ok(())
     })
@@ -64,14 +75,15 @@ fn must_be_on_a_disk(settings: &settings::Lake) -> Result<()> {
     ))
 }
 
-/// All files below a folder, by their paths in `root`. Nothing but their names is read.
-fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+/// All files below a folder, by their paths in `root`. Nothing but their names is read. After each, `tell` is called.
+fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>, tell: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in root.join(&folder).read_dir()? {
             let entry = entry?;
             let path = folder.join(entry.file_name());
             if entry.file_type()?.is_dir() { folders.push(path) } else { files.push(path) }
+            tell()?;
         }
     }
     Ok(())

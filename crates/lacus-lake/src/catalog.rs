@@ -505,17 +505,18 @@ fn all_pointers(sql: &mut dyn Sql) -> Result<Vec<(String, String)>> {
 }
 
 /// Copies a catalog that may be in use to a new file, durably. While nobody else can write to it, `meanwhile` is told the
-/// leftovers and the number of tables that the copy has. It blocks, and on a thread of a runtime that may: one in PostgreSQL
-/// needs the runtime.
+/// leftovers and the number of tables that the copy has, and how to tell that it is still at work: what has not told for a
+/// minute is taken for one that hangs. It blocks, and on a thread of a runtime that may: one in PostgreSQL needs the runtime.
 pub(crate) fn copy_catalog(
     place: &CatalogPlace,
     to: &Path,
-    meanwhile: &mut dyn FnMut(Vec<String>, usize) -> Result<()>,
+    meanwhile: &mut dyn FnMut(Vec<String>, usize, &mut dyn FnMut() -> Result<()>) -> Result<()>,
 ) -> Result<()> {
     let mut tell = |sql: &mut dyn Sql| {
         let all = sql.query("SELECT path FROM leftovers", &[])?;
         let leftovers = all.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
-        meanwhile(leftovers, all_pointers(sql)?.len())
+        let tables = all_pointers(sql)?.len();
+        meanwhile(leftovers, tables, &mut || sql.query("SELECT count(*) FROM lake", &[]).map(drop))
     };
     match place {
         CatalogPlace::File(file) => sqlite::copy(file, to, &mut tell),

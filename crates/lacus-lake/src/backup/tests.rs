@@ -152,3 +152,22 @@ async fn a_catalog_in_postgresql_becomes_a_file_in_the_copy() {
     let again = back_up(copy.path().to_owned()).await.unwrap().unwrap_err();
     assert_eq!(again.kind(), Kind::Exists, "a copy is never overwritten");
 }
+
+#[test]
+fn who_lists_files_tells_of_each() {
+    let directory = tempfile::tempdir().unwrap();
+    for file in ["lake/a/1", "lake/a/2", "lake/b/c/3"] {
+        fs::create_dir_all(directory.path().join(file).parent().unwrap()).unwrap();
+        fs::write(directory.path().join(file), "").unwrap();
+    }
+    let (mut files, mut told) = (Vec::new(), 0);
+    let mut tell = || {
+        told += 1;
+        if told > 4 { Err(Error::unavailable("nobody is there")) } else { Ok(()) }
+    };
+    // Six: folders count, too.
+    assert!(list(directory.path(), Path::new("lake"), &mut files, &mut tell).is_err());
+    assert_eq!(told, 5);
+    list(directory.path(), Path::new("lake"), &mut files, &mut || Ok(())).unwrap();
+    assert!(files.len() > 3);
+}

@@ -261,3 +261,37 @@ async fn a_table_whose_renaming_nobody_heard_of_keeps_its_files() {
         assert_eq!(catalog.leftovers().await.unwrap(), ["file"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_says_that_it_is_at_work_and_ends_if_nobody_hears_it() {
+    for place in Place::each() {
+        drop(place.open().await);
+        let (from, to) = (place.place(), place.directory.path().join("copy.db"));
+        let copied = tokio::task::spawn_blocking(move || {
+            let ended = copy_catalog(&from, &to, &mut |_, _, tell| {
+                tell()?;
+                tell()
+            });
+            ended.unwrap();
+            assert!(to.try_exists().unwrap());
+        });
+        copied.await.unwrap();
+    }
+    // A session that is ended meanwhile makes no copy.
+    let place = Place { database: Some(lacus_testkit::Database::start()), ..Place::new() };
+    drop(place.open().await);
+    let (from, to, url) = (place.place(), place.directory.path().join("copy.db"), place.database.as_ref().unwrap().url());
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let refused = tokio::task::spawn_blocking(move || {
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+        let runtime = tokio::runtime::Handle::current();
+        let ended = copy_catalog(&from, &to, &mut |_, _, tell| {
+            runtime.block_on(client.batch_execute(end)).unwrap();
+            tell()
+        });
+        assert!(!to.try_exists().unwrap());
+        ended.unwrap_err().kind()
+    });
+    assert_eq!(refused.await.unwrap(), Kind::Unavailable);
+}
