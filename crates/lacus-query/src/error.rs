@@ -11,7 +11,7 @@ use std::fmt;
 
 use lacus_core::{Error, Kind};
 
-pub(crate) use explain::{Names, characters_before, explain};
+pub(crate) use explain::{Names, characters_before, explain, out_of_memory};
 
 /// Why a statement has no answer.
 pub struct SqlError(Box<Inner>);

@@ -336,7 +336,8 @@ fn division_by_zero() -> SqlError {
     SqlError::invalid("22012", "division by zero").with_hint("nullif(x, 0) makes the result null instead")
 }
 
-fn out_of_memory() -> SqlError {
+/// The error of a question for which there is no more memory.
+pub(crate) fn out_of_memory() -> SqlError {
     SqlError::new(Kind::Limited, "53200", "the query needs more memory than query.memory_max allows")
         .with_hint("read fewer columns or rows, group by less, or raise query.memory_max in lacus.toml")
 }

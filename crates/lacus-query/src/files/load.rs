@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::columns::Columns;
 use super::options::{Advice, FORMS, Form, How, Quotes, TextForm, character, switch, take_access};
 use super::refused;
-use super::source::{Input, read_input};
+use super::source::{Input, Outlet, read_input};
 use super::words::Words;
 use super::writer::of_lake;
 use crate::answer::Answer;
@@ -437,7 +437,8 @@ struct Job {
 
 impl Job {
     async fn run(self, send: mpsc::Sender<Piece>, end: oneshot::Sender<Result<(), SqlError>>) {
-        let read = self.read(&send).await;
+        // The lake writes what comes at once, and has its own bound.
+        let read = self.read(&Outlet::uncounted(send.clone())).await;
         let is_whole = read.is_ok();
         // Nobody listens once the statement is stopped.
         let _gone = end.send(read);
@@ -447,9 +448,9 @@ impl Job {
         }
     }
 
-    async fn read(&self, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
+    async fn read(&self, out: &Outlet) -> Result<(), SqlError> {
         for index in 0..self.inputs.len() {
-            read_input(&self.how, &self.inputs, index, &self.columns, &self.schema, send).await?;
+            read_input(&self.how, &self.inputs, index, &self.columns, &self.schema, out).await?;
         }
         Ok(())
     }

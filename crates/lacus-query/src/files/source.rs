@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::io::BufRead;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
+use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 use lacus_core::settings::Contract;
 use lacus_core::{Kind, Offset, Partition, Position, Record as Event, Timestamp};
@@ -16,6 +17,8 @@ use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -25,7 +28,7 @@ use super::options::{Form, How, TextForm};
 use super::records::{Record, Records};
 use super::sent::Sent;
 use super::writer::of_lake;
-use crate::error::SqlError;
+use crate::error::{SqlError, out_of_memory};
 use crate::postgres::postgres_type;
 
 /// Rows, and bytes of text, that go to the lake together.
@@ -60,27 +63,77 @@ impl Input {
     }
 }
 
+/// Where rows go that are read.
+#[derive(Clone)]
+pub(super) struct Outlet {
+    send: mpsc::Sender<Piece>,
+    /// Whose memory it is that they have until they are taken; none if nobody counts.
+    memory: Option<Arc<MemoryReservation>>,
+}
+
+impl Outlet {
+    /// Rows go here, and nobody counts: who takes them has a bound of its own.
+    pub(super) fn uncounted(send: mpsc::Sender<Piece>) -> Self {
+        Self { send, memory: None }
+    }
+
+    /// Rows go here, and count until whoever takes them takes [`bytes_of`] them off.
+    pub(super) fn counted(send: mpsc::Sender<Piece>, memory: Arc<MemoryReservation>) -> Self {
+        Self { send, memory: Some(memory) }
+    }
+
+    /// Counts some memory until what is returned is dropped.
+    fn hold(&self, bytes: usize) -> Result<Option<MemoryReservation>, SqlError> {
+        let Some(memory) = &self.memory else { return Ok(None) };
+        let held = memory.new_empty();
+        held.try_grow(bytes).map_err(|error| out_of_memory().with_source(error))?;
+        Ok(Some(held))
+    }
+
+    /// Sends rows, once there is memory for them beside those that wait. Whether there is anybody who wants more.
+    async fn send(&self, rows: RecordBatch) -> Result<bool, SqlError> {
+        let Some(memory) = &self.memory else { return Ok(self.send.send(Piece::Added(rows)).await.is_ok()) };
+        let bytes = bytes_of(&rows);
+        if memory.try_grow(bytes).is_ok() {
+            return Ok(self.send.send(Piece::Added(rows)).await.is_ok());
+        }
+        // When all those before are taken, there may be.
+        let Ok(mut free) = self.send.reserve_many(self.send.max_capacity()).await else { return Ok(false) };
+        memory.try_grow(bytes).map_err(|error| out_of_memory().with_source(error))?;
+        if let Some(place) = free.next() {
+            place.send(Piece::Added(rows));
+        }
+        Ok(true)
+    }
+}
+
+/// What rows that wait are counted as.
+pub(super) fn bytes_of(rows: &RecordBatch) -> usize {
+    rows.get_array_memory_size()
+}
+
 /// Reads one of the inputs, and sends its rows.
 ///
 /// # Errors
-/// With file and line of what is wrong.
+/// With file and line of what is wrong; `53200` if there is no memory for them.
 pub(super) async fn read_input(
     how: &How,
     inputs: &Arc<Vec<Input>>,
     index: usize,
     columns: &Arc<Columns>,
     schema: &Arc<TableSchema>,
-    send: &mpsc::Sender<Piece>,
+    out: &Outlet,
 ) -> Result<(), SqlError> {
     if let (Form::Parquet, Input::File(file)) = (&how.form, &inputs[index]) {
-        return read_parquet(how, file, columns, send).await;
+        return read_parquet(how, file, columns, out).await;
     }
     let (how, inputs, columns) = (how.clone(), Arc::clone(inputs), Arc::clone(columns));
-    let (schema, send) = (Arc::clone(schema), send.clone());
+    let (schema, out, runtime) = (Arc::clone(schema), out.clone(), Handle::current());
     let reading = spawn_blocking(move || {
         let input = &inputs[index];
         let from = input.read(how.compression)?;
-        let reading = Reading { how: &how, input, columns: &columns, send: &send };
+        let _gathered = out.hold(BYTES_AT_ONCE)?;
+        let reading = Reading { how: &how, input, columns: &columns, out: &out, runtime: &runtime };
         match (&how.form, input) {
             (Form::Text(form), _) => reading.text(from, form),
             (Form::Binary, Input::Sent(sent)) => reading.binary(from, sent.decode),
@@ -96,7 +149,8 @@ struct Reading<'a> {
     how: &'a How,
     input: &'a Input,
     columns: &'a Columns,
-    send: &'a mpsc::Sender<Piece>,
+    out: &'a Outlet,
+    runtime: &'a Handle,
 }
 
 /// The lines of rows that are gathered; of tuples, which of all they are.
@@ -176,7 +230,7 @@ impl Reading<'_> {
             return Ok(true);
         }
         match self.columns.rows(columns, lines.len())? {
-            Ok(rows) => Ok(self.send.blocking_send(Piece::Added(rows)).is_ok()),
+            Ok(rows) => self.runtime.block_on(self.out.send(rows)),
             Err(misfit) => Err(self.wrong("22P02", lines.get(misfit.row).copied().unwrap_or(0), &misfit.what)),
         }
     }
@@ -382,7 +436,7 @@ async fn read_parquet(
     how: &How,
     file: &OutsideFile,
     columns: &Columns,
-    send: &mpsc::Sender<Piece>,
+    out: &Outlet,
 ) -> Result<(), SqlError> {
     let damaged =
         |error: ParquetError| SqlError::invalid("22P04", format!("{} can't be read as Parquet: {error}", file.name));
@@ -411,6 +465,7 @@ async fn read_parquet(
         read.push(index);
     }
     let mask = ProjectionMask::roots(builder.parquet_schema(), read);
+    let _row_group = out.hold(largest_row_group(builder.metadata(), &mask))?;
     let builder = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE);
     let mut batches = builder.build().map_err(damaged)?;
     let mut first = 0;
@@ -419,7 +474,7 @@ async fn read_parquet(
         let values: Vec<(usize, ArrayRef)> = places.iter().copied().zip(batch.columns().iter().cloned()).collect();
         match columns.rows(&values, batch.num_rows())? {
             Ok(rows) => {
-                if send.send(Piece::Added(rows)).await.is_err() {
+                if !out.send(rows).await? {
                     return Ok(());
                 }
             }
@@ -432,6 +487,15 @@ async fn read_parquet(
         first += batch.num_rows() as u64;
     }
     Ok(())
+}
+
+/// Bytes of the largest part of a file that is in memory at once: a row group, compressed, in the columns that are read.
+fn largest_row_group(file: &ParquetMetaData, read: &ProjectionMask) -> usize {
+    let groups = file.row_groups().iter().map(|group| {
+        let chunks = group.columns().iter().enumerate().filter(|(leaf, _)| read.leaf_included(*leaf));
+        chunks.map(|(_, chunk)| usize::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
+    });
+    groups.max().unwrap_or(0)
 }
 
 /// What a file says of itself. Times that were written as 96 bits are read in microseconds: in nanoseconds only those of some

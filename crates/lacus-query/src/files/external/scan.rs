@@ -1,7 +1,7 @@
 //! The files of an external table on their way to be rows: one after the other in each partition of the plan.
 //!
 //! Each file is read as `COPY` reads it, piece by piece, by a task that ends with its reader; and once it was read to its end, it
-//! must still be the file that was found.
+//! must still be the file that was found. What is read and not taken yet is memory of the statement.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::source::DataSource;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::projection::ProjectionExprs;
@@ -29,7 +30,7 @@ use crate::cost::BYTES_SCANNED;
 use crate::error::SqlError;
 use crate::files::columns::Columns;
 use crate::files::options::{Form, How};
-use crate::files::source::{Input, read_input};
+use crate::files::source::{Input, Outlet, bytes_of, read_input};
 use crate::files::writer::of_lake;
 
 /// Pieces of a file that wait to be read.
@@ -99,8 +100,9 @@ impl FilesSource {
     }
 
     /// Begins to read a file.
-    fn begin(&self, index: usize, partition: usize) -> Open {
+    fn begin(&self, index: usize, partition: usize, memory: &Arc<MemoryReservation>) -> Open {
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
+        let out = Outlet::counted(send, Arc::clone(memory));
         let (tell, ended) = oneshot::channel();
         if let Input::File(file) = &self.inputs[index] {
             // Whole files count: nobody knows before how much of one is read.
@@ -109,16 +111,16 @@ impl FilesSource {
         }
         let source = self.clone();
         let task = StopOnDrop(tokio::spawn(async move {
-            let read = source.read(index, &send).await;
+            let read = source.read(index, &out).await;
             // Nobody listens once the answer is dropped.
             let _gone = tell.send(read);
         }));
         Open { file: index, pieces, ended, _task: task }
     }
 
-    async fn read(&self, index: usize, send: &mpsc::Sender<Piece>) -> Result<(), SqlError> {
+    async fn read(&self, index: usize, out: &Outlet) -> Result<(), SqlError> {
         let Some(_turn) = self.readers.turn() else { return Err(too_many()) };
-        let read = read_input(&self.how, &self.inputs, index, &self.columns, &self.decoded, send).await;
+        let read = read_input(&self.how, &self.inputs, index, &self.columns, &self.decoded, out).await;
         let Input::File(file) = &self.inputs[index] else { return read };
         read.map_err(|error| naming(error, file))?;
         file.must_be_unchanged().await.map_err(of_lake)
@@ -169,6 +171,7 @@ struct Reading {
     partition: usize,
     left: std::vec::IntoIter<usize>,
     open: Option<Open>,
+    memory: Arc<MemoryReservation>,
 }
 
 impl Reading {
@@ -176,11 +179,14 @@ impl Reading {
         loop {
             let Some(open) = &mut self.open else {
                 let Some(file) = self.left.next() else { return Ok(None) };
-                self.open = Some(self.source.begin(file, self.partition));
+                self.open = Some(self.source.begin(file, self.partition, &self.memory));
                 continue;
             };
             match open.pieces.recv().await {
-                Some(Piece::Added(rows)) => return self.source.answer(&rows, open.file).map(Some),
+                Some(Piece::Added(rows)) => {
+                    self.memory.shrink(bytes_of(&rows));
+                    return self.source.answer(&rows, open.file).map(Some);
+                }
                 Some(_) => {}
                 None => {
                     let ended = (&mut open.ended).await;
@@ -203,9 +209,10 @@ fn unexpected() -> SqlError {
 }
 
 impl DataSource for FilesSource {
-    fn open(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn open(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let left = self.runs.get(partition).cloned().unwrap_or_default().into_iter();
-        let reading = Reading { source: self.clone(), partition, left, open: None };
+        let memory = Arc::new(MemoryConsumer::new("files of an external table").register(context.memory_pool()));
+        let reading = Reading { source: self.clone(), partition, left, open: None, memory };
         let batches = stream::try_unfold(reading, |mut reading| async move {
             Ok::<_, DataFusionError>(reading.next().await?.map(|batch| (batch, reading)))
         });

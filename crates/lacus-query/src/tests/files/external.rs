@@ -472,3 +472,18 @@ async fn what_would_read_other_rows_is_refused() {
         "0"
     );
 }
+
+#[tokio::test]
+async fn what_is_read_of_files_is_memory_of_the_statement() {
+    let project = Project::new().await;
+    let line = format!("{}\n", "x".repeat(12 << 20));
+    project.write("import/wide/a.csv", line.repeat(3));
+    project.run("CREATE EXTERNAL TABLE wide (x string) ROW FORMAT DELIMITED FIELDS TERMINATED BY ',' LOCATION 'import/wide/'").await;
+    let sql = "SELECT count(*), max(length(x)) FROM wide";
+    // One piece after the other has room.
+    assert_eq!(ask(&project.session(), sql).await, "3|12582912");
+    let small = settings::Query { statement_memory_max: Some(ByteSize::mb(16)), ..settings::Query::default() };
+    let error = ask_with_stats(&project.session_with(&small), sql).await.unwrap_err();
+    assert_eq!(error.sqlstate(), "53200", "{error:?}");
+    assert!(error.message().ends_with("more memory than query.statement_memory_max allows: 16MB"), "{error:?}");
+}
