@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, DataFusionError, Result, exec_datafusion_err};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ScalarUDF, cast};
 use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
 
 use self::bounded::Bounded;
 
@@ -45,13 +46,24 @@ impl TableFunctionImpl for Series {
             exprs.push(match expr {
                 Expr::Literal(value, metadata) => {
                     let kind = if place < 2 { &kind } else { &interval };
-                    Expr::Literal(value.cast_to(kind)?, metadata.clone())
+                    let moment = value.cast_to(kind).map_err(|error| beyond_nanoseconds(value, error))?;
+                    Expr::Literal(moment, metadata.clone())
                 }
                 other => other.clone(),
             });
         }
         let moments = self.inner.call_with_args(TableFunctionArgs::new(&exprs, args.session()))?;
         Ok(Arc::new(in_microseconds(moments)?))
+    }
+}
+
+/// A moment that is none in nanoseconds, in words of SQL.
+fn beyond_nanoseconds(moment: &ScalarValue, error: DataFusionError) -> DataFusionError {
+    match moment.data_type() {
+        DataType::Timestamp(..) | DataType::Date32 => {
+            exec_datafusion_err!("timestamp out of range: a series of moments ends before the year 2262")
+        }
+        _ => error,
     }
 }
 

@@ -366,7 +366,7 @@ fn to_digits(micros: &ArrayRef, digits: u32) -> Result<ArrayRef> {
     let unit = 10_i64.pow(6_u32.saturating_sub(digits));
     let values = micros.as_primitive::<TimestampMicrosecondType>();
     let rounded = values.try_unary::<_, TimestampMicrosecondType, DataFusionError>(|micros| {
-        let up = micros.checked_add(unit / 2).ok_or_else(|| bad("the timestamp is out of range"))?;
+        let up = micros.checked_add(unit / 2).ok_or_else(|| bad("timestamp out of range"))?;
         Ok(up.div_euclid(unit) * unit)
     })?;
     Ok(Arc::new(rounded.with_data_type(micros.data_type().clone())))
@@ -406,7 +406,7 @@ fn postgres_timestamps(array: &ArrayRef) -> Result<StringArray> {
     let micros = cast(array, &MICROS)?;
     let texts = micros.as_primitive::<TimestampMicrosecondType>().iter().map(|micros| {
         let Some(micros) = micros else { return Ok(None) };
-        let moment = crate::dates::naive(micros).ok_or_else(|| bad("the timestamp is out of range"))?;
+        let moment = crate::dates::naive(micros).ok_or_else(|| bad("timestamp out of range"))?;
         let text = moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
         Ok(Some(format!("{}{zone}", text.trim_end_matches('0').trim_end_matches('.'))))
     });
@@ -471,7 +471,7 @@ fn java(scientific: &str, value: f64) -> String {
 
 fn timestamps(array: &ArrayRef, unit: TimeUnit, zone: Option<&str>) -> Result<StringArray> {
     let micros = strict(array, &DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into)))
-        .or_else(|_| exec_err!("the timestamp is out of range"))?;
+        .or_else(|_| exec_err!("timestamp out of range"))?;
     let micros = micros.as_primitive::<TimestampMicrosecondType>();
     let offset = zone.map(crate::dates::zone).transpose()?;
     let write = |value: i64| {

@@ -3,6 +3,7 @@
 //! A timestamp is microseconds since 1970, with a zone in its type or none. What depends on the day or the hour is
 //! computed in that zone. Weeks and weekdays are those of ISO 8601: Monday is 1.
 
+pub(crate) mod far;
 mod redshift;
 mod units;
 pub(crate) mod written;
@@ -370,7 +371,7 @@ pub(crate) fn shown(moments: &ArrayRef, zone_name: &str) -> Result<ArrayRef> {
     let moments = cast(moments, &zoned(zone_name))?;
     let values = moments.as_primitive::<TimestampMicrosecondType>().iter().map(|value| {
         let Some(value) = value else { return Ok(None) };
-        let utc = naive(value).ok_or_else(|| bad("the timestamp is out of range"))?;
+        let utc = known(value)?;
         Ok(Some(micros(zone.local(utc))))
     });
     Ok(Arc::new(values.collect::<Result<TimestampMicrosecondArray>>()?))
@@ -416,6 +417,8 @@ impl Moments {
             DataType::Date32 => cast(array, &MICROS)?.as_primitive::<TimestampMicrosecondType>().clone(),
             _ => array.as_primitive::<TimestampMicrosecondType>().clone(),
         };
+        // What no calendar has would be null.
+        values.iter().flatten().try_for_each(|moment| known(moment).map(drop))?;
         Ok(Self { values, zone, zone_name })
     }
 
@@ -441,6 +444,15 @@ impl Moments {
         let utc = naive(self.micros(row)?)?;
         Some(self.zone.map_or(0, |zone| zone.offset(utc)))
     }
+}
+
+/// The most microseconds from 1970 that calendars have, whatever clocks show in a zone: up to some 260,000 years.
+pub(crate) const MICROS_MAX: u64 = 8_200_000_000_000_000_000;
+
+/// A moment that calendars have.
+pub(crate) fn known(micros: i64) -> Result<NaiveDateTime> {
+    let moment = naive(micros).filter(|_| micros.unsigned_abs() <= MICROS_MAX);
+    moment.ok_or_else(|| bad("timestamp out of range"))
 }
 
 pub(crate) fn naive(micros: i64) -> Option<NaiveDateTime> {
@@ -559,7 +571,7 @@ fn from_unixtime(call: &Call) -> Result<ArrayRef> {
         let Some(seconds) = value::<Double>(call, 0, row)? else { return Ok(None) };
         let millis = (seconds * 1e3).round();
         if !millis.is_finite() || millis.abs() > 9e15 {
-            return Err(bad(format!("from_unixtime: {seconds} is out of range")));
+            return Err(bad(format!("from_unixtime: timestamp out of range: {seconds} seconds")));
         }
         Ok(Some(millis as i64 * 1000))
     })

@@ -93,6 +93,10 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     let mut state = builder.with_type_planner(Arc::new(types::Types)).with_analyzer_rules(analyzers).build();
     catalog::register(&mut state, semantics)?;
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(intervals::DatePart::default())))?;
+    state.register_udf(Arc::new(ScalarUDF::new_from_impl(dates::far::DateBin::default())))?;
+    if !is_trino {
+        state.register_udf(Arc::new(ScalarUDF::new_from_impl(dates::far::DateTrunc::default())))?;
+    }
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
     if !is_trino {
         let average = averages::RoundedAverage::of_datafusion();

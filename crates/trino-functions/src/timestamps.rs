@@ -3,7 +3,9 @@
 //! DataFusion has four units of them. It compares two in the coarser unit, so that half a second after `from_unixtime(n)` is no
 //! later; a date or a text that meets a timestamp becomes nanoseconds, which end in the year 2262; and five hours after a date
 //! is that date. Here functions give microseconds, dates and texts meet timestamps as microseconds, and a date and an interval
-//! are a timestamp, as in PostgreSQL.
+//! are a timestamp, as in PostgreSQL. Seconds are moments of any year.
+
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TransformedResult};
@@ -18,10 +20,14 @@ use datafusion::scalar::ScalarValue;
 
 use crate::casts::read_as;
 use crate::comparisons::compared;
-use crate::scalar::{MICROS, is_text};
+use crate::dates::far::of_seconds;
+use crate::scalar::{DOUBLE, MICROS, is_text};
 
 /// Functions that cut a date off as the timestamp it begins with.
 const OF_TIMESTAMPS: [&str; 2] = ["date_trunc", "date_bin"];
+
+/// The function that takes seconds from 1970, too.
+const OF_SECONDS: &str = "to_timestamp";
 
 /// Settles the unit of timestamps.
 #[derive(Debug)]
@@ -40,6 +46,14 @@ impl FunctionRewrite for Timestamps {
             Expr::ScalarFunction(call) if !self.is_trino && OF_TIMESTAMPS.contains(&call.func.name()) => {
                 call.args.iter_mut().filter(|given| is_date(given, schema)).map(as_timestamp).count() > 0
             }
+            Expr::ScalarFunction(call) if call.func.name() == OF_SECONDS => match call.args.as_mut_slice() {
+                [seconds] if seconds.get_type(schema).is_ok_and(|kind| kind.is_numeric()) => {
+                    *seconds = cast(std::mem::take(seconds), DOUBLE);
+                    call.func = Arc::new(of_seconds());
+                    true
+                }
+                _ => false,
+            },
             Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) => {
                 let is_difference = *op == Operator::Minus && (is_date(left, schema) || is_date(right, schema));
                 self.meet_interval(left, right, schema)?

@@ -274,13 +274,16 @@ fn running(text: &str) -> SqlError {
 }
 
 /// What is said of values, in lowercase, and the SQLSTATE for it.
-const RUNNING: [(&str, &str); 16] = [
+const RUNNING: [(&str, &str); 19] = [
     ("more than one row", "21000"),
     ("error parsing timestamp", "22007"),
     ("error parsing date", "22007"),
     ("month value", "22008"),
     ("day value", "22008"),
     ("interval out of range", "22008"),
+    ("timestamp out of range", "22008"),
+    ("date arithmetic overflow", "22008"),
+    ("represented as nanoseconds", "22008"),
     ("time zone", "22023"),
     ("timezone", "22023"),
     ("granularity", "22023"),

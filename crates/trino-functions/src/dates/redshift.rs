@@ -94,7 +94,7 @@ fn diff(call: &Call) -> Result<ArrayRef> {
             return Ok(None);
         }
         let (Some(from), Some(to)) = (from.local(row), to.local(row)) else {
-            return Err(bad("datediff: the timestamp is out of range"));
+            return Err(bad("datediff: timestamp out of range"));
         };
         let unit = *last.get(units.value(row))?;
         Ok(Some(begun(unit, to) - begun(unit, from)))
@@ -135,7 +135,7 @@ fn convert(call: &Call) -> Result<ArrayRef> {
         if call.args.iter().any(|arg| arg.is_null(row)) {
             return Ok(None);
         }
-        let moment = source.micros(row).and_then(naive).ok_or_else(|| bad("convert_timezone: out of range"))?;
+        let moment = source.micros(row).and_then(naive).ok_or_else(|| bad("convert_timezone: timestamp out of range"))?;
         let is_local = place == 2 && !source.has_zone();
         let utc = if is_local { last_from.get(from.value(row))?.last_utc(moment) } else { moment };
         Ok(Some(micros(last_to.get(to.value(row))?.local(utc))))
@@ -163,7 +163,7 @@ fn at_zone(call: &Call) -> Result<ArrayRef> {
         if call.args.iter().any(|arg| arg.is_null(row)) {
             return Ok(None);
         }
-        let moment = source.micros(row).and_then(naive).ok_or_else(|| bad("the timestamp is out of range"))?;
+        let moment = source.micros(row).and_then(naive).ok_or_else(|| bad("timestamp out of range"))?;
         let zone: &Zone = last.get(names.value(row))?;
         Ok(Some(micros(if source.has_zone() { zone.local(moment) } else { zone.last_utc(moment) })))
     })

@@ -86,7 +86,7 @@ fn moved(
         }
         match source.local(row) {
             Some(local) => f(unit, row, local).map(Some),
-            None => Err(bad(format!("{}: the timestamp is out of range", call.name))),
+            None => Err(bad(format!("{}: timestamp out of range", call.name))),
         }
     };
     if is_date {
@@ -97,20 +97,25 @@ fn moved(
 
 pub(super) fn truncate(call: &Call) -> Result<ArrayRef> {
     moved(call, 1, unit, |unit, _, local| {
-        let date = local.date();
-        let first = |month: u32| NaiveDate::from_ymd_opt(date.year(), month, 1);
-        let date = match unit {
-            Unit::Fixed(millis) if millis < DAY_MS => {
-                let nanos =
-                    i64::from(local.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(local.nanosecond());
-                return Ok(local - Duration::nanoseconds(nanos % (millis * 1_000_000)));
-            }
-            Unit::Fixed(DAY_MS) => Some(date),
-            Unit::Fixed(_) => Some(date - Duration::days(date.weekday().num_days_from_monday().into())),
-            Unit::Months(months) => first(date.month0() / months as u32 * months as u32 + 1),
-        };
-        date.map(|date| date.and_time(NaiveTime::MIN)).ok_or_else(|| bad("date_trunc: out of range"))
+        cut(unit, local).ok_or_else(|| bad("date_trunc: timestamp out of range"))
     })
+}
+
+/// Where the unit begins that clocks show. None if that is before all calendars.
+pub(super) fn cut(unit: Unit, local: NaiveDateTime) -> Option<NaiveDateTime> {
+    let date = local.date();
+    let date = match unit {
+        Unit::Fixed(millis) if millis < DAY_MS => {
+            let nanos = i64::from(local.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(local.nanosecond());
+            return local.checked_sub_signed(Duration::nanoseconds(nanos % (millis * 1_000_000)));
+        }
+        Unit::Fixed(DAY_MS) => date,
+        Unit::Fixed(_) => date.checked_sub_signed(Duration::days(date.weekday().num_days_from_monday().into()))?,
+        Unit::Months(months) => {
+            NaiveDate::from_ymd_opt(date.year(), date.month0() / months as u32 * months as u32 + 1, 1)?
+        }
+    };
+    Some(date.and_time(NaiveTime::MIN))
 }
 
 pub(super) fn add(call: &Call, unit: fn(&str) -> Result<Unit>) -> Result<ArrayRef> {
@@ -126,7 +131,7 @@ pub(super) fn add(call: &Call, unit: fn(&str) -> Result<Unit>) -> Result<ArrayRe
                 i32::try_from(count).ok().and_then(|count| plus_months(local, count.checked_mul(months)?))
             }
         };
-        added.ok_or_else(|| bad(format!("{}: the result is out of range", call.name)))
+        added.ok_or_else(|| bad(format!("{}: timestamp out of range", call.name)))
     })
 }
 
@@ -143,7 +148,7 @@ pub(super) fn diff(call: &Call) -> Result<ArrayRef> {
             return Ok(None);
         }
         let (Some(from), Some(to)) = (from.local(row), to.local(row)) else {
-            return Err(bad("date_diff: the timestamp is out of range"));
+            return Err(bad("date_diff: timestamp out of range"));
         };
         Ok(Some(match *last.get(units.value(row))? {
             // Milliseconds are counted, not parts of them: both are cut off first.
