@@ -59,6 +59,7 @@ use crate::lone_laterals::LoneLaterals;
 use crate::memory::{SharedMemory, fit_sorts};
 use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
+use crate::once::Planner;
 use crate::one_partition::OnePartition;
 use crate::one_sided_joins::OneSidedJoins;
 use crate::opaque::OpaqueValues;
@@ -292,7 +293,8 @@ fn template(
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     let builder =
         builder.with_optimizer_rules(optimizer_rules()).with_relation_planners(vec![Arc::new(NoDependencies)]);
-    let state = builder.with_physical_optimizer_rules(physical_optimizer_rules()).build();
+    let builder = builder.with_physical_optimizer_rules(physical_optimizer_rules());
+    let state = builder.with_query_planner(Arc::new(Planner)).build();
     let context = SessionContext::new_with_state(state);
     context.register_catalog(CATALOG, Arc::clone(catalog));
     postgres::install(&context, CATALOG, catalog, oids, sessions)?;

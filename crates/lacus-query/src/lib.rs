@@ -47,6 +47,7 @@ mod naming;
 mod null_joins;
 mod numbered;
 mod offset_order;
+mod once;
 mod one_partition;
 mod one_row;
 mod one_sided_joins;

@@ -38,6 +38,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 use trino_functions::syntax::SqlDialect;
 
+pub(crate) use self::common_tables::{SHARED, tell_shared};
 pub(crate) use self::decimals::keep_digits;
 pub(crate) use self::inner_names::name_inner_columns;
 pub(crate) use self::joined::{joins_at, put_columns, sharing};

@@ -14,9 +14,12 @@ use crate::dialect::Dialect;
 use crate::error::SqlError;
 use crate::frames::moving;
 use crate::named_casts::naming_casts;
+use crate::once::{computed_once, is_volatile};
 use crate::one_row::count_rows;
 use crate::parameters;
-use crate::rewrite::{joins_at, name_inner_columns, name_sorted_columns, put_columns, sharing, tell_columns_apart};
+use crate::rewrite::{
+    joins_at, name_inner_columns, name_sorted_columns, put_columns, sharing, tell_columns_apart, tell_shared,
+};
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
 use crate::time_travel::{self, Moment, Versions};
@@ -60,8 +63,9 @@ pub(crate) async fn prepared(
 /// see [`with_types`].
 pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let parsed = Box::pin(with_shared(state, parsed)).await;
-    let plan = named(state, parsed).await?;
+    let (plan, are_shared) = Box::pin(with_shared_queries(state, parsed)).await?;
     let plan = moving(joinable(whole(count_rows(uuids::meant(plan)?)?)?)?)?;
+    let plan = if are_shared { computed_once(plan)? } else { plan };
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
         // The engine only says what would come: the lake writes it.
@@ -82,6 +86,17 @@ async fn with_shared(state: &SessionState, mut parsed: Parsed) -> Parsed {
         }
     }
     parsed
+}
+
+/// What the engine makes of a statement; where something in it may differ each time, with names for the queries of a `WITH` that are
+/// read more than once. Whether there are any.
+async fn with_shared_queries(state: &SessionState, parsed: Parsed) -> Result<(LogicalPlan, bool), DataFusionError> {
+    let mut told = parsed.clone();
+    let plan = Box::pin(named(state, parsed)).await?;
+    if !is_volatile(&plan)? || !tell_shared(&mut told) {
+        return Ok((plan, false));
+    }
+    Ok((Box::pin(named(state, told)).await?, true))
 }
 
 /// What the engine makes of a statement; with the names that PostgreSQL has for columns inside, where one is missed. For Trino they

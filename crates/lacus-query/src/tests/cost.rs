@@ -213,6 +213,23 @@ async fn groups_that_do_not_fit_in_memory_never_stand_still() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_read_twice_are_computed_once_and_go_to_disk() {
+    let lake = Filled::new().await;
+    let session = with(&lake, &settings::Query { memory_max: ByteSize::mb(48), ..settings::Query::default() });
+    // Texts of some 120 bytes, of which nobody knows how long they are.
+    let wide = "SELECT repeat('x', 100) || CAST(random() AS text) AS t FROM generate_series(1, 600000)";
+    let question =
+        format!("WITH r AS ({wide}) SELECT (SELECT sum(length(t)) FROM r) - (SELECT sum(length(t)) FROM r), (SELECT count(*) FROM r)");
+    assert_eq!(ask(&session, &question).await, "0|600000");
+    // Its files are gone with it.
+    assert_eq!(ask(&session, &question).await, "0|600000");
+    let few = "WITH r AS (SELECT random() AS x) SELECT a.x = b.x, a.x = $1 FROM r AS a, r AS b";
+    let one = [ScalarValue::Float64(Some(2.0))];
+    let mut answer = session.query(few, &one).await.unwrap();
+    assert_eq!(answer.read_all().await.unwrap().iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_are_the_same_in_memory_on_disk_and_brought_together_on_the_way() {
     let lake = Filled::new().await;
     let small = with(&lake, &settings::Query { memory_max: ByteSize::mb(64), ..settings::Query::default() });
