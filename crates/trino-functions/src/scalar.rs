@@ -196,6 +196,9 @@ impl ScalarUDFImpl for Scalar {
     }
 }
 
+/// What the texts of a column may have together: Arrow counts them in 32 bits.
+const COLUMN_BYTES_MAX: usize = i32::MAX as usize;
+
 /// A type whose values functions see one by one.
 pub(crate) trait Kind {
     type Array: Array + 'static;
@@ -204,11 +207,13 @@ pub(crate) trait Kind {
     /// The Arrow type of its columns.
     const TYPE: DataType;
     fn get(array: &Self::Array, row: usize) -> Self::Item<'_>;
+    /// What a value takes beside its place in the column.
+    fn bytes(value: &Self::Owned) -> usize;
     fn collect(values: Vec<Option<Self::Owned>>) -> ArrayRef;
 }
 
 macro_rules! kind {
-    ($(#[$doc:meta])* $name:ident, $array:ty, $item:ty, $owned:ty, $type:expr) => {
+    ($(#[$doc:meta])* $name:ident, $array:ty, $item:ty, $owned:ty, $type:expr, $bytes:expr) => {
         $(#[$doc])*
         pub(crate) struct $name;
 
@@ -222,6 +227,11 @@ macro_rules! kind {
                 array.value(row)
             }
 
+            fn bytes(value: &Self::Owned) -> usize {
+                let bytes: fn(&$owned) -> usize = $bytes;
+                bytes(value)
+            }
+
             fn collect(values: Vec<Option<Self::Owned>>) -> ArrayRef {
                 Arc::new(<$array>::from_iter(values))
             }
@@ -230,19 +240,19 @@ macro_rules! kind {
 }
 
 kind!(/// `varchar`
-    Text, StringArray, &'a str, String, DataType::Utf8);
+    Text, StringArray, &'a str, String, DataType::Utf8, |text| text.len());
 kind!(/// `varbinary`
-    Bytes, BinaryArray, &'a [u8], Vec<u8>, DataType::Binary);
+    Bytes, BinaryArray, &'a [u8], Vec<u8>, DataType::Binary, |bytes| bytes.len());
 kind!(/// `bigint`
-    Int, Int64Array, i64, i64, DataType::Int64);
+    Int, Int64Array, i64, i64, DataType::Int64, |_| 0);
 kind!(/// `double`
-    Double, Float64Array, f64, f64, DataType::Float64);
+    Double, Float64Array, f64, f64, DataType::Float64, |_| 0);
 kind!(/// `boolean`
-    Bool, BooleanArray, bool, bool, DataType::Boolean);
+    Bool, BooleanArray, bool, bool, DataType::Boolean, |_| 0);
 kind!(/// `date`: days since 1970
-    Day, Date32Array, i32, i32, DataType::Date32);
+    Day, Date32Array, i32, i32, DataType::Date32, |_| 0);
 kind!(/// `timestamp`: microseconds since 1970
-    Micros, TimestampMicrosecondArray, i64, i64, DataType::Timestamp(TimeUnit::Microsecond, None));
+    Micros, TimestampMicrosecondArray, i64, i64, DataType::Timestamp(TimeUnit::Microsecond, None), |_| 0);
 
 /// The argument at `index` as an array of its kind.
 pub(crate) fn column<K: Kind>(call: &Call, index: usize) -> Result<&K::Array> {
@@ -303,9 +313,14 @@ pub(crate) fn map4<A: Kind, B: Kind, C: Kind, D: Kind, R: Kind>(
 
 /// A column of what `f` gives for each row.
 pub(crate) fn each<R: Kind>(rows: usize, mut f: impl FnMut(usize) -> Result<Option<R::Owned>>) -> Result<ArrayRef> {
-    let mut values = Vec::with_capacity(rows);
+    let (mut values, mut bytes) = (Vec::with_capacity(rows), 0);
     for row in 0..rows {
-        values.push(f(row)?);
+        let value = f(row)?;
+        bytes += value.as_ref().map_or(0, R::bytes);
+        if bytes > COLUMN_BYTES_MAX {
+            return Err(bad("texts of more than 2 GB at once: make them shorter"));
+        }
+        values.push(value);
     }
     Ok(R::collect(values))
 }

@@ -274,7 +274,7 @@ fn running(text: &str) -> SqlError {
 }
 
 /// What is said of values, in lowercase, and the SQLSTATE for it.
-const RUNNING: [(&str, &str); 19] = [
+const RUNNING: [(&str, &str); 20] = [
     ("more than one row", "21000"),
     ("error parsing timestamp", "22007"),
     ("error parsing date", "22007"),
@@ -289,6 +289,7 @@ const RUNNING: [(&str, &str); 19] = [
     ("granularity", "22023"),
     ("field position must not be zero", "22023"),
     ("negative count not allowed", "22011"),
+    ("more than 2 gb at once", "54000"),
     // Numbers that have no place in their type.
     ("too large to store", "22003"),
     ("too small to store", "22003"),
