@@ -38,14 +38,14 @@ impl fmt::Debug for SharedRows {
 }
 
 impl SharedRows {
-    /// What computes them; whoever is first begins it.
+    /// What computes them; whoever is first begins it. What failed is begun anew: by another plan that needs less memory.
     fn computing(&self, begin: impl FnOnce() -> Result<Computing>) -> Result<Computing> {
         // Every change is one assignment.
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(computing) = begun.as_ref() {
-            return Ok(computing.clone());
+        match begun.as_ref() {
+            Some(computing) if !matches!(computing.peek(), Some(Err(_))) => Ok(computing.clone()),
+            _ => Ok(begun.insert(begin()?).clone()),
         }
-        Ok(begun.insert(begin()?).clone())
     }
 }
 
