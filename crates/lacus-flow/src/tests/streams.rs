@@ -77,6 +77,7 @@ async fn the_tables_of_a_deleted_stream_are_dropped_and_one_of_its_name_begins_a
     let running = project.start().await.unwrap();
     let (clicks, table) = (clicks(), clicks().table());
     running.send(&events(0..100)).await;
+    running.deliveries.caught_up().await.unwrap();
     assert_eq!(running.deliveries.drop_table(&table).await.unwrap_err().kind(), Kind::Denied, "its stream is there");
     running.log.delete_stream(&clicks).unwrap();
     running.deliveries.drop_table(&table).await.unwrap();

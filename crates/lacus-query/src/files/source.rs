@@ -493,7 +493,7 @@ async fn read_parquet(
 fn largest_row_group(file: &ParquetMetaData, read: &ProjectionMask) -> usize {
     let groups = file.row_groups().iter().map(|group| {
         let chunks = group.columns().iter().enumerate().filter(|(leaf, _)| read.leaf_included(*leaf));
-        chunks.map(|(_, chunk)| usize::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
+        chunks.map(|(_, chunk)| usize::try_from(chunk.compressed_size()).unwrap_or(0)).sum::<usize>()
     });
     groups.max().unwrap_or(0)
 }
