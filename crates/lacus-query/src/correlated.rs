@@ -29,6 +29,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::elements::is_of_elements;
 use crate::rows;
 use crate::same::same;
 
@@ -157,6 +158,9 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
     }
     let expr = with_own_name(expr, keys)?;
     let mut joined = |subquery: Subquery, is_asked_whether: bool| -> Result<Subquery> {
+        if is_of_elements(&subquery.subquery) {
+            return Ok(subquery);
+        }
         let above = Above { is_asked_whether, ..Above::default() };
         let plan = lifted(Arc::unwrap_or_clone(subquery.subquery), &above, keys)?;
         Ok(Subquery { subquery: Arc::new(plan), ..subquery })

@@ -42,6 +42,7 @@ use url::Url;
 
 use crate::activity::Sessions;
 use crate::allowance::OfAll;
+use crate::array_of_rows;
 use crate::asked_order::AskedOrder;
 use crate::beside_distinct::SumsBesideDistinct;
 use crate::catalog::LakeCatalog;
@@ -49,6 +50,7 @@ use crate::counted_files::CountedFiles;
 use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
 use crate::dialect::Dialect;
+use crate::elements::SubqueriesOfElements;
 use crate::error::Names;
 use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
@@ -299,6 +301,7 @@ fn template(
     context.register_catalog(CATALOG, Arc::clone(catalog));
     postgres::install(&context, CATALOG, catalog, oids, sessions)?;
     context.register_udf(version());
+    array_of_rows::register(&context);
     series::register(&context);
     uuids::register(&context);
     Ok(context.state())
@@ -323,9 +326,10 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         };
         before.into_iter().chain([with_exceptions(rule)])
     };
-    let (first, last): (Rule, Rule) = (Arc::new(OpaqueValues), Arc::new(CountedFiles));
+    let first: [Rule; 2] = [Arc::new(SubqueriesOfElements), Arc::new(OpaqueValues)];
+    let last: Rule = Arc::new(CountedFiles);
     let mended = Optimizer::new().rules.into_iter().flat_map(with_mends);
-    [first].into_iter().chain(mended).chain([last]).collect()
+    first.into_iter().chain(mended).chain([last]).collect()
 }
 
 /// The same for physical plans.

@@ -19,8 +19,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, ExprFunctionExt, FetchType, LogicalPlan,
-    LogicalPlanBuilder, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SkipType, Subquery,
-    Volatility,
+    LogicalPlanBuilder, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SkipType, SortExpr,
+    Subquery, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -76,19 +76,24 @@ fn first(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Expr)>> {
     if !is_first || is_aggregate(&limit.input) {
         return Ok(None);
     }
+    let (rows, value, sorts) = ordered(&limit.input);
+    let first = first_value_udaf().call(vec![value]);
+    let first = if sorts.is_empty() { first } else { first.order_by(sorts).build()? };
+    Ok(Some((rows.clone(), first)))
+}
+
+/// The rows of a query of one column before they are sorted, the value of each, and what they are sorted by.
+pub(crate) fn ordered(plan: &LogicalPlan) -> (&LogicalPlan, Expr, Vec<SortExpr>) {
     let column = || Expr::Column(Column::from(plan.schema().qualified_field(0)));
-    let (rows, value, sorts) = match limit.input.as_ref() {
+    match plan {
         LogicalPlan::Sort(sort) => (sort.input.as_ref(), column(), sort.expr.clone()),
         // What it is sorted by is not among its columns.
         LogicalPlan::Projection(Projection { expr, input, .. }) => match (expr.as_slice(), input.as_ref()) {
             ([value], LogicalPlan::Sort(sort)) => (sort.input.as_ref(), value.clone().unalias(), sort.expr.clone()),
-            _ => (limit.input.as_ref(), column(), Vec::new()),
+            _ => (plan, column(), Vec::new()),
         },
         rows => (rows, column(), Vec::new()),
-    };
-    let first = first_value_udaf().call(vec![value]);
-    let first = if sorts.is_empty() { first } else { first.order_by(sorts).build()? };
-    Ok(Some((rows.clone(), first)))
+    }
 }
 
 /// Whether rows are grouped already: the engine looks at those itself.

@@ -156,6 +156,9 @@ impl VisitorMut for Meanings {
         values::similar(expr);
         values::tried(expr);
         if self.is_postgres() {
+            if let Some(array) = subqueries::as_array(expr) {
+                *expr = array;
+            }
             if let Some(changed) =
                 likes::of_several(expr).or_else(|| quantified::asked(expr)).or_else(|| windows::of_no_row(expr))
             {
@@ -167,6 +170,7 @@ impl VisitorMut for Meanings {
             regexps::read(expr, self.dialect);
             values::read(expr);
             decimals::cast_as_written(expr);
+            decimals::divide_as_written(expr);
             decimals::compare_as_written(expr);
         }
         ControlFlow::Continue(())
@@ -357,6 +361,14 @@ fn in_backslashes(text: &str, escape: char) -> String {
 
 fn replace(text: Expr, from: &str, to: &str) -> Expr {
     call("replace", vec![text, quoted(from), quoted(to)])
+}
+
+/// Whether a function is called so, without a database before its name.
+fn is_called(function: &Function, name: &str) -> bool {
+    match function.name.0.as_slice() {
+        [part] => part.as_ident().is_some_and(|word| word.value.eq_ignore_ascii_case(name)),
+        _ => false,
+    }
 }
 
 /// A call of a function.

@@ -26,6 +26,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::correlated::is_one_row;
+use crate::elements::is_of_elements;
 use crate::first_rows::first_rows;
 
 /// What the columns are called, with their numbers: names that nobody gives.
@@ -72,6 +73,9 @@ fn as_value(expr: Expr, columns: &mut usize) -> Result<Transformed<Expr>> {
 /// A subquery that is a value: null where there is no row.
 fn with_value(subquery: Subquery, columns: &mut usize) -> Result<Subquery> {
     let plan = subquery.subquery.as_ref();
+    if is_of_elements(plan) {
+        return Ok(subquery);
+    }
     let unnamed = if is_in_from(plan) { unnamed(plan)? } else { None };
     let Some(total) = total(unnamed.as_ref().unwrap_or(plan), columns)? else {
         must_have_no_total(plan)?;

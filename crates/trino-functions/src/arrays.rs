@@ -62,6 +62,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         Body::new(|g| value_types(g, DataType::Null), |call| remove(call, true)),
     ),
     scalar(
+        Inner,
+        &["array_mode"],
+        "array_mode(array) → element",
+        "The first of those that come most often, where the same stand beside each other: `mode() WITHIN GROUP (ORDER BY x)`",
+        Body::new(|g| one_list(g, |element| element), mode),
+    ),
+    scalar(
         Arrays,
         &["array_distinct"],
         "array_distinct(array) → array",
@@ -336,6 +343,25 @@ fn extreme(call: &Call, is_greatest: bool) -> Result<ArrayRef> {
         best.map(|at| at as u64)
     });
     Ok(take(list.values(), &best.collect::<datafusion::arrow::array::UInt64Array>(), None)?)
+}
+
+fn mode(call: &Call) -> Result<ArrayRef> {
+    let list = lists::list(&call.args[0])?;
+    let values = lists::comparable(std::slice::from_ref(list.values()))?;
+    let modes = (0..call.rows).map(|row| {
+        let places = lists::range(list, row);
+        let (mut first, mut mode, mut times) = (places.start, None, 0);
+        for at in places {
+            if values.row(at) != values.row(first) {
+                first = at;
+            }
+            if at - first + 1 > times {
+                (mode, times) = (Some(first as u64), at - first + 1);
+            }
+        }
+        mode
+    });
+    Ok(take(list.values(), &modes.collect::<datafusion::arrow::array::UInt64Array>(), None)?)
 }
 
 fn join_types(given: &Given) -> Result<Types> {

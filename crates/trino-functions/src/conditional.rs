@@ -11,7 +11,7 @@ use crate::catalog::{
     Function, built_in, refused, scalar,
 };
 use crate::lists;
-use crate::scalar::{Body, Call, Given, TEXT, Text, Types, each};
+use crate::scalar::{Body, Call, DOUBLE, Double, Given, TEXT, Text, Types, bad, each, exactly, map1};
 
 pub(crate) const FUNCTIONS: &[Function] = &[
     built_in(
@@ -55,6 +55,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
     scalar(
         Inner,
+        &["fraction"],
+        "fraction(x) → double",
+        "Itself, if it is between 0 and 1: where `percentile_disc` looks for a value",
+        Body::new(|g| exactly(g, &[DOUBLE], 1, DOUBLE), fraction),
+    ),
+    scalar(
+        Inner,
         &["lambda_body"],
         "lambda_body(value, …) → same",
         "Its first argument: around bodies of lambdas, so that they use all parameters",
@@ -68,6 +75,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
     refused(Conditional, &["version"], "SHOW server_version").in_trino(),
 ];
+
+fn fraction(call: &Call) -> Result<ArrayRef> {
+    map1::<Double, Double>(call, |x| match x {
+        0.0..=1.0 => Ok(Some(x)),
+        _ => Err(bad(format!("percentile value {x} is not between 0 and 1"))),
+    })
+}
 
 fn like_types(given: &Given) -> Result<Types> {
     match given.types {

@@ -36,6 +36,7 @@ mod maps;
 mod math;
 mod operators;
 mod overflow;
+mod percentiles;
 mod quantified;
 mod regexps;
 mod scalar;
@@ -98,6 +99,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
         state.register_udf(Arc::new(ScalarUDF::new_from_impl(dates::far::DateTrunc::default())))?;
     }
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
+    state.register_udaf(percentiles::percentile_cont())?;
     if !is_trino {
         let average = averages::RoundedAverage::of_datafusion();
         state.register_udaf(Arc::new(AggregateUDF::new_from_impl(average)))?;

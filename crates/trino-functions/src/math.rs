@@ -67,6 +67,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "What remains of a division, with the sign of `n`",
         Body::new(exact::types_mod, exact::modulo),
     ),
+    scalar(
+        Math,
+        &["div"],
+        "div(n, m) → same",
+        "The whole part of a quotient, of whole numbers and of decimals, as in PostgreSQL",
+        Body::new(exact::types_div, exact::div),
+    ),
     real!("sqrt", f64::sqrt, "Square root"),
     real!("cbrt", f64::cbrt, "Cube root"),
     real!("exp", f64::exp, "e to the power of x"),

@@ -207,7 +207,7 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
 }
 
 /// What is said of statements, and the SQLSTATE for it.
-const PLANNING: [(&str, &str); 12] = [
+const PLANNING: [(&str, &str); 13] = [
     ("ggregate functions are not allowed", "42803"),
     ("rder by column out of bounds", "42P10"),
     ("annot find column with position", "42P10"),
@@ -220,6 +220,7 @@ const PLANNING: [(&str, &str); 12] = [
     ("ncompatible inputs for", "42804"),
     ("is not defined!", "42704"),
     ("nsupported CAST", "42846"),
+    ("ercentile value must be between", "22003"),
 ];
 
 fn unknown_table(name: &str, tables: &[String]) -> SqlError {
@@ -274,7 +275,7 @@ fn running(text: &str) -> SqlError {
 }
 
 /// What is said of values, in lowercase, and the SQLSTATE for it.
-const RUNNING: [(&str, &str); 20] = [
+const RUNNING: [(&str, &str); 21] = [
     ("more than one row", "21000"),
     ("error parsing timestamp", "22007"),
     ("error parsing date", "22007"),
@@ -296,6 +297,7 @@ const RUNNING: [(&str, &str); 20] = [
     ("out of range", "22003"),
     ("overflow", "22003"),
     ("can't cast value", "22003"),
+    ("is not between 0 and 1", "22003"),
 ];
 
 /// The SQLSTATE of what is said in lowercase, if it is known.

@@ -7,10 +7,11 @@
 
 use datafusion::arrow::datatypes::DataType as Kind;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    UnaryOperator, Value, ValueWithSpan,
 };
 
-use super::quoted;
+use super::{is_called, quoted};
 
 /// The digits of a whole number that the engine certainly keeps.
 const WHOLE_DIGITS: usize = 18;
@@ -51,6 +52,26 @@ pub(super) fn compare_as_written(expr: &mut Expr) {
             read_whole(high);
         }
         _ => {}
+    }
+}
+
+/// Lets `div(7.5, 0.1)` see what is written: it is of decimals.
+pub(super) fn divide_as_written(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    if !is_called(function, "div") {
+        return;
+    }
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    for argument in &mut list.args {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument
+            && let Some(text) = number(value)
+        {
+            let (_, whole, behind) = digits(&text);
+            let count = (whole.len() + behind.len()).max(1);
+            if count <= DECIMAL_DIGITS {
+                *value = as_decimal(&text, count as u64, behind.len() as i64);
+            }
+        }
     }
 }
 

@@ -172,6 +172,8 @@ fn as_written(name: String) -> String {
         "parse_datetime" => "to_timestamp",
         "array_without" => "array_remove",
         "array_replace_all" => "array_replace",
+        "array_of_rows" => "array",
+        "array_mode" => "mode",
         "replace_all" => "replace",
         _ => return name,
     };

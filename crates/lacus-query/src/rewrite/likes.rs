@@ -1,11 +1,12 @@
 //! `x LIKE ANY (ARRAY['a%', 'b%'])`, `x LIKE ALL (patterns)`: whether any of these patterns matches, or each. The engine knows one.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
-    OneOrManyWithParens, UnaryOperator,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Ident, LambdaFunction,
+    LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, UnaryOperator, Value, ValueWithSpan,
 };
 
-use super::{call, plain};
+use super::values::array_in;
+use super::{call, plain, text_of};
 
 /// What a pattern of an array is called: a name that nobody gives.
 const PATTERN: &str = "pattern#";
@@ -21,6 +22,7 @@ pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
         true => (pattern.as_ref(), BinaryOperator::Or),
         false => (all_of(pattern)?, BinaryOperator::And),
     };
+    let array = &read(array);
     if let Some(patterns) = patterns(array) {
         let mut matches = patterns.iter().map(|pattern| with_pattern(expr, pattern));
         let first = matches.next()?;
@@ -44,6 +46,21 @@ pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
     let all = call("all_match", vec![array.clone(), lambda]);
     // Any of them does, unless all of them do not.
     Some(if *any { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(all) } } else { all })
+}
+
+/// An array of texts, also one that is written as a text, or comes as a parameter: that would have no type.
+fn read(array: &Expr) -> Expr {
+    match array {
+        Expr::Nested(inner) => read(inner),
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }) => Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(array.clone()),
+            data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None)),
+            array: false,
+            format: None,
+        },
+        array => text_of(array).and_then(array_in).unwrap_or_else(|| array.clone()),
+    }
 }
 
 /// What stands in `ALL (…)`: the parser takes it for a function.

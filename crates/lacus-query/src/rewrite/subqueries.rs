@@ -6,11 +6,23 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem,
-    SetExpr, Statement, UnaryOperator, VisitMut, VisitorMut, visit_expressions,
+    BinaryOperator, Distinct, Expr, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select,
+    SelectItem, SetExpr, Statement, UnaryOperator, VisitMut, VisitorMut, visit_expressions,
 };
 
-use super::{case, expression, rows, within};
+use super::{call, case, expression, is_called, rows, within};
+use crate::array_of_rows::ARRAY_OF_ROWS;
+
+/// `ARRAY(SELECT …)` as a function of a subquery.
+pub(super) fn as_array(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = expr else { return None };
+    match &function.args {
+        FunctionArguments::Subquery(query) if is_called(function, "array") => {
+            Some(call(ARRAY_OF_ROWS, vec![Expr::Subquery(query.clone())]))
+        }
+        _ => None,
+    }
+}
 
 /// `x > ALL (SELECT …)` as what it means: whether `x` is greater than the greatest, if there are rows at all and none is null.
 pub(super) fn compared(expr: &Expr) -> Option<Expr> {

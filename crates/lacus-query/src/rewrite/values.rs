@@ -5,11 +5,11 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArguments,
-    Ident, ObjectName, TypedString, Value, ValueWithSpan,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectName, TypedString, Value, ValueWithSpan,
 };
 
-use super::{call, intervals, quoted, text_of};
+use super::{call, expression, intervals, is_called, quoted, text_of};
 use crate::error::SqlError;
 use crate::uuids::{TO_UUID, TRY_TO_UUID};
 
@@ -34,6 +34,14 @@ pub(super) fn read(expr: &mut Expr) {
         Expr::Function(function) => {
             if let Some(name) = as_postgres(function) {
                 function.name = ObjectName::from(vec![Ident::new(name)]);
+            }
+            let is_age = is_called(function, "age");
+            if let FunctionArguments::List(list) = &mut function.args
+                && is_age
+                && list.args.len() == 1
+            {
+                let today = FunctionArg::Unnamed(FunctionArgExpr::Expr(expression("current_date")));
+                list.args.insert(0, today);
             }
         }
         _ => {}

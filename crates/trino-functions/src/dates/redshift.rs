@@ -1,8 +1,10 @@
 //! Functions of dates and times that Redshift and PostgreSQL have, and Trino has not.
 
-use chrono::{Datelike, NaiveDateTime};
-use datafusion::arrow::array::{Array, ArrayRef};
-use datafusion::arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use chrono::{Datelike, Months, NaiveDateTime, Timelike};
+use datafusion::arrow::array::{Array, ArrayRef, IntervalMonthDayNanoArray};
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit};
 use datafusion::error::Result;
 
 use super::units::{self, Unit};
@@ -31,6 +33,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "convert_timezone([from,] to, x) → timestamp",
         "What clocks show in another zone; without `from`, `x` is in UTC",
         Body::new(convert_types, convert),
+    ),
+    scalar(
+        DatesAndTimes,
+        &["age"],
+        "age(to, from) → interval",
+        "Years, months, days and time in between, as in PostgreSQL; of one argument, up to the day when the query began",
+        Body::new(age_types, age),
     ),
     scalar(
         Inner,
@@ -112,6 +121,65 @@ fn begun(unit: Unit, local: NaiveDateTime) -> i64 {
         Unit::Fixed(each) => millis.div_euclid(each),
         Unit::Months(each) => (i64::from(local.year()) * 12 + i64::from(local.month0())).div_euclid(each.into()),
     }
+}
+
+fn age_types(given: &Given) -> Result<Types> {
+    match given.types {
+        [to, from] => {
+            let (Some(to), Some(from)) = (timestamp(to), timestamp(from)) else { return given.refuse() };
+            Ok(Types::new(vec![to, from], DataType::Interval(IntervalUnit::MonthDayNano)))
+        }
+        _ => given.refuse(),
+    }
+}
+
+fn age(call: &Call) -> Result<ArrayRef> {
+    let (to, from) = (Moments::of(call, 0)?, Moments::of(call, 1)?);
+    let mut ages = Vec::with_capacity(call.rows);
+    for row in 0..call.rows {
+        if call.args.iter().any(|arg| arg.is_null(row)) {
+            ages.push(None);
+            continue;
+        }
+        let (Some(to), Some(from)) = (to.local(row), from.local(row)) else {
+            return Err(bad("age: the timestamp is out of range"));
+        };
+        ages.push(Some(if to < from { negative(between(to, from)) } else { between(from, to) }));
+    }
+    Ok(Arc::new(IntervalMonthDayNanoArray::from(ages)))
+}
+
+/// What clocks and calendars show of the time from one moment to a later one. A month that is not whole has the days of the one
+/// that it began in.
+fn between(from: NaiveDateTime, to: NaiveDateTime) -> IntervalMonthDayNano {
+    const DAY_NANOS: i64 = 86_400_000_000_000;
+    let nanos = |moment: NaiveDateTime| {
+        i64::from(moment.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(moment.nanosecond())
+    };
+    let month = |moment: NaiveDateTime| moment.year() * 12 + moment.month0() as i32;
+    let (mut months, mut days) = (month(to) - month(from), to.day() as i32 - from.day() as i32);
+    let mut nanoseconds = nanos(to) - nanos(from);
+    if nanoseconds < 0 {
+        nanoseconds += DAY_NANOS;
+        days -= 1;
+    }
+    if days < 0 {
+        days += days_of_month(from);
+        months -= 1;
+    }
+    IntervalMonthDayNano { months, days, nanoseconds }
+}
+
+fn days_of_month(moment: NaiveDateTime) -> i32 {
+    let first = moment.date().with_day(1);
+    let days = first.and_then(|first| Some((first.checked_add_months(Months::new(1))? - first).num_days()));
+    // The last month of all has as many as each December.
+    days.map_or(31, |days| days as i32)
+}
+
+fn negative(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
+    let IntervalMonthDayNano { months, days, nanoseconds } = interval;
+    IntervalMonthDayNano { months: -months, days: -days, nanoseconds: -nanoseconds }
 }
 
 fn convert_types(given: &Given) -> Result<Types> {

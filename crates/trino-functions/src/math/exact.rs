@@ -80,6 +80,16 @@ pub(super) fn types_mod(given: &Given) -> Result<Types> {
     Ok(Types::new(vec![kind.clone(), kind.clone()], kind))
 }
 
+/// Of fractions there is none: 0.3 by 0.1 would be 2.
+pub(super) fn types_div(given: &Given) -> Result<Types> {
+    let types = types_mod(given)?;
+    match types.arguments[0] {
+        DataType::Decimal128(..) => Ok(Types::new(types.arguments, DataType::Decimal128(DIGITS_MAX, 0))),
+        DataType::Float64 => given.refuse(),
+        _ => Ok(types),
+    }
+}
+
 /// The decimal that holds all values of a type.
 pub(crate) fn decimal(kind: &DataType) -> (u8, i8) {
     match kind {
@@ -205,6 +215,21 @@ pub(crate) fn cut(value: i128, unit: i128, is_rounded: bool) -> i128 {
         return whole + if is_negative { -1 } else { 1 };
     }
     whole
+}
+
+/// Both have as many digits behind the point.
+pub(super) fn div(call: &Call) -> Result<ArrayRef> {
+    if let DataType::Decimal128(..) = call.args[0].data_type() {
+        let divisors = call.args[1].as_primitive::<Decimal128Type>();
+        return decimals(call, |value, row| match divisors.value(row) {
+            0 => Err(bad("division by zero")),
+            divisor => Ok(value / divisor),
+        });
+    }
+    map2::<Int, Int, Int>(call, |n, m| match m {
+        0 => Err(bad("division by zero")),
+        m => n.checked_div(m).map(Some).ok_or_else(|| bad("bigint overflow")),
+    })
 }
 
 pub(super) fn modulo(call: &Call) -> Result<ArrayRef> {
