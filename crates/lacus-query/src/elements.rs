@@ -25,6 +25,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::scalar::ScalarValue;
 
 use self::function::{Asked, element, of_elements};
+use crate::totals::has_first;
 
 /// Aggregates to which the order of a query in `FROM` matters.
 const IN_ORDER: [&str; 4] = ["array_agg", "string_agg", "first_value", "last_value"];
@@ -91,8 +92,8 @@ fn value(expr: Expr, outside: &DFSchema) -> Result<Transformed<Expr>> {
                 None => None,
             }
         }
-        Expr::Exists(Exists { subquery, negated }) if is_of_elements(&subquery.subquery) => {
-            match Elements::of(&subquery.subquery, outside)? {
+        Expr::Exists(Exists { subquery, negated }) if is_of_elements(unlimited(&subquery.subquery)?) => {
+            match Elements::of(unlimited(&subquery.subquery)?, outside)? {
                 Some(elements) => Some(elements.are_there(*negated)?),
                 None => None,
             }
@@ -111,6 +112,14 @@ fn value(expr: Expr, outside: &DFSchema) -> Result<Transformed<Expr>> {
         Some(value) => Transformed::yes(value),
         None => Transformed::no(expr),
     })
+}
+
+/// What a limit leaves the first row of: whether there is any is the same.
+fn unlimited(plan: &LogicalPlan) -> Result<&LogicalPlan> {
+    match plan {
+        LogicalPlan::Limit(limit) if has_first(limit)? => Ok(&limit.input),
+        plan => Ok(plan),
+    }
 }
 
 /// The one row of an aggregate of elements.
@@ -223,7 +232,7 @@ impl Elements {
 
     /// An aggregate of them.
     fn total(&self, expr: &Expr, returns: &FieldRef, places: &Places) -> Result<Option<Expr>> {
-        let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias() else {
+        let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias_nested().data else {
             return Ok(None);
         };
         let filter: Vec<Expr> = params.filter.map(|filter| *filter).into_iter().collect();
@@ -297,7 +306,7 @@ impl Places<'_> {
             return Ok(None);
         }
         let mut is_known = true;
-        let placed = expr.clone().unalias().transform(|part| {
+        let placed = expr.clone().unalias_nested().data.transform(|part| {
             let found = match &part {
                 Expr::Column(column) => {
                     self.schema.maybe_index_of_column(column).and_then(|place| self.columns.get(place).cloned())

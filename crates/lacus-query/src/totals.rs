@@ -194,7 +194,7 @@ fn total(plan: &LogicalPlan, columns: &mut usize) -> Result<Option<Total>> {
 }
 
 /// Whether it leaves the first row.
-fn has_first(limit: &Limit) -> Result<bool> {
+pub(crate) fn has_first(limit: &Limit) -> Result<bool> {
     let has_rows = match limit.get_fetch_type()? {
         FetchType::Literal(rows) => rows != Some(0),
         FetchType::UnsupportedExpr => false,

@@ -8,6 +8,7 @@
 mod assignments;
 mod casts;
 mod common_tables;
+mod computed;
 mod create;
 mod data;
 mod external;

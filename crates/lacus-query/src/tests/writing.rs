@@ -369,6 +369,9 @@ async fn returning_has_the_rows_that_were_written() {
             "UPDATE t AS x SET b = o.b FROM (VALUES (5, 'five')) AS o(a, b) WHERE x.a = o.a RETURNING x.*",
             "5|five|-|-|-",
         ),
+        ("INSERT INTO t (a, b) VALUES (6, 'six') RETURNING a + 1 AS next, upper(b), t.*", "7|SIX|6|six|-|-|-"),
+        ("UPDATE t AS x SET b = 'seven' WHERE a = 6 RETURNING length(x.b), 'of ' || b", "5|of seven"),
+        ("DELETE FROM t WHERE a = 6 RETURNING coalesce(d, 0) + a AS sum", "6.00"),
         ("DELETE FROM t USING (VALUES (3), (3), (4)) AS v(n) WHERE t.a = v.n RETURNING A, t.b", "3|n\n4|n"),
         ("WITH v(n) AS (VALUES (5)) DELETE FROM t WHERE a IN (SELECT n FROM v) RETURNING b", "five"),
     ] {
@@ -393,8 +396,10 @@ async fn returning_has_the_rows_that_were_written() {
     assert_eq!(renamed.sqlstate(), "42703", "{renamed:?}");
     write(&session, "CREATE TABLE far (day date)").await;
     for (sql, sqlstate) in [
-        ("INSERT INTO t (id) VALUES (1) RETURNING id + 1", "0A000"),
-        ("INSERT INTO t (id) VALUES (1) RETURNING other.id", "0A000"),
+        ("INSERT INTO t (id) VALUES (1) RETURNING count(*)", "0A000"),
+        ("INSERT INTO t (id) VALUES (1) RETURNING (SELECT 1)", "0A000"),
+        ("INSERT INTO t (id) VALUES (1) RETURNING 1 / (id - 1)", "22012"),
+        ("INSERT INTO t (id) VALUES (1) RETURNING other.id", "42703"),
         ("UPDATE t SET id = 2 RETURNING nothing", "42703"),
         ("DELETE FROM t RETURNING \"ID\"", "42703"),
         ("INSERT INTO t (b) SELECT repeat('x', 100000) FROM generate_series(1, 300) RETURNING b", "54000"),

@@ -169,7 +169,14 @@ async fn insert(
     let partition = partition_of(shared, &table)?;
     let now = if insert.overwrite { committed(&table) } else { table.state() };
     let columns = columns_of(name, &table, &now);
-    let returning = returned.map(|items| Returning::of(&items, &now.arrow_schema, name.table())).transpose()?;
+    let returning = match returned {
+        Some(items) => {
+            let called = Ident::with_quote('"', name.table());
+            let of_rows = Returning::of(state, &items, &now.arrow_schema, name, &called, &explained);
+            Some(Box::pin(of_rows).await?)
+        }
+        None => None,
+    };
     let fixed = take_fixed(&mut insert, &columns)?;
     let mut places = named_places(&insert, &columns, &fixed)?;
     must_match(&insert, places.len())?;
@@ -380,8 +387,9 @@ async fn change(
     };
     let returning = match returning::take(&mut ast) {
         Some((items, called)) => {
-            let called = called.map_or_else(|| name.table().to_owned(), |called| called.value);
-            Some(Returning::of(&items, &now.arrow_schema, &called)?)
+            let called = called.unwrap_or_else(|| Ident::with_quote('"', name.table()));
+            let of_rows = Returning::of(state, &items, &now.arrow_schema, name, &called, &explained);
+            Some(Box::pin(of_rows).await?)
         }
         None => None,
     };

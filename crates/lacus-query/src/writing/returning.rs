@@ -1,26 +1,31 @@
-//! `INSERT`, `UPDATE`, `DELETE … RETURNING`: columns of the rows that came, or that went.
+//! `INSERT`, `UPDATE`, `DELETE … RETURNING`: columns of the rows that came, or that went, and what is computed of them.
 //!
 //! They are taken from the very rows that go to the lake, on their way and as the lake casts them, and are kept until the commit:
-//! nothing is looked up afterwards, and nothing can fail then. So they are columns and no expressions, and bounded: what is too
-//! much is refused while nothing is written.
+//! nothing is looked up afterwards, and nothing can fail then. What is computed of them ([`Computed`]) is computed before it. All of
+//! that is bounded: what is too much is refused while nothing is written.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, SelectItem, SelectItemQualifiedWildcardKind, Statement as Ast, TableFactor,
 };
-use lacus_core::Kind;
+use lacus_core::{Kind, TableName};
 
+use super::computed::Computed;
 use super::planning::Shape;
 use super::questions::target;
 use super::running::numbers;
+use crate::allowance::Allowance;
 use crate::error::SqlError;
 use crate::json::write_arrays;
+use crate::large_joins::physical_plan;
+use crate::running::RunningPlan;
 
 /// So many bytes of rows a statement returns.
 const RETURNED_BYTES_MAX: usize = 16 << 20;
@@ -30,9 +35,13 @@ const ROW_BYTES: usize = 32;
 /// The columns that a statement returns.
 #[derive(Debug, Clone)]
 pub(super) struct Returning {
-    /// Where they are among those of the table.
+    /// Where those are among those of the table that are kept.
     places: Vec<usize>,
     /// What they are called, with the types that they have in the table.
+    kept: SchemaRef,
+    /// What is computed of them. None: they are returned as they are.
+    computed: Option<Computed>,
+    /// The columns that are returned.
     pub(super) schema: SchemaRef,
 }
 
@@ -51,11 +60,30 @@ pub(super) fn take(statement: &mut Ast) -> Option<(Vec<SelectItem>, Option<Ident
 }
 
 impl Returning {
-    /// The columns that stand behind `RETURNING`, of a table that has these and is called so.
+    /// What stands behind `RETURNING`, of a table that has these columns and is called so.
     ///
     /// # Errors
-    /// `42703` for columns that are not there, `0A000` for what is none.
-    pub(super) fn of(items: &[SelectItem], columns: &Schema, called: &str) -> Result<Self, SqlError> {
+    /// `42703` for columns that are not there, `0A000` for what is no value of each row.
+    pub(super) async fn of(
+        state: &SessionState,
+        items: &[SelectItem],
+        columns: &Schema,
+        name: &TableName,
+        called: &Ident,
+        explained: impl Fn(DataFusionError) -> SqlError,
+    ) -> Result<Self, SqlError> {
+        if let Some(returning) = Self::of_columns(items, columns, &called.value)? {
+            return Ok(returning);
+        }
+        let computed = Computed::of(state, items, name, called, &explained).await?;
+        let places = computed.places(columns).map_err(&explained)?;
+        let kept = places.iter().map(|place| columns.field(*place).clone().with_nullable(true));
+        let (kept, schema) = (Arc::new(Schema::new(kept.collect::<Vec<_>>())), Arc::clone(&computed.schema));
+        Ok(Self { places, kept, computed: Some(computed), schema })
+    }
+
+    /// The same, where all are columns of the table. None: there are others.
+    fn of_columns(items: &[SelectItem], columns: &Schema, called: &str) -> Result<Option<Self>, SqlError> {
         let (mut places, mut fields) = (Vec::new(), Vec::new());
         for item in items {
             let (found, name) = match item {
@@ -65,10 +93,15 @@ impl Returning {
                 {
                     (all(columns), None)
                 }
-                SelectItem::UnnamedExpr(expr) => (vec![place(expr, columns, called)?], None),
-                SelectItem::ExprWithAlias { expr, alias } => (vec![place(expr, columns, called)?], Some(&alias.value)),
-                other => return Err(no_column(&other.to_string())),
+                SelectItem::UnnamedExpr(expr) => (place(expr, columns, called)?.into_iter().collect(), None),
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    (place(expr, columns, called)?.into_iter().collect(), Some(&alias.value))
+                }
+                _ => return Ok(None),
             };
+            if found.is_empty() {
+                return Ok(None);
+            }
             for place in found {
                 let field = columns.field(place).clone().with_nullable(true);
                 fields.push(match name {
@@ -78,21 +111,61 @@ impl Returning {
                 places.push(place);
             }
         }
-        Ok(Self { places, schema: Arc::new(Schema::new(fields)) })
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Some(Self { places, kept: Arc::clone(&schema), computed: None, schema }))
     }
 
     /// The columns of rows that have those of the table from `first` on.
     fn rows(&self, rows: &RecordBatch, first: usize) -> Result<RecordBatch, DataFusionError> {
-        // As the lake does it.
-        let strictly = CastOptions { safe: false, ..CastOptions::default() };
         let mut columns = Vec::with_capacity(self.places.len());
-        for (field, place) in self.schema.fields().iter().zip(&self.places) {
+        for place in &self.places {
             let column = rows.columns().get(first + place);
-            let column = column.ok_or_else(|| DataFusionError::Internal("rows lack a column".to_owned()))?;
-            columns.push(cast_with_options(column, field.data_type(), &strictly)?);
+            columns.push(Arc::clone(column.ok_or_else(|| DataFusionError::Internal("rows lack a column".to_owned()))?));
         }
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        typed(&columns, &self.kept)
     }
+
+    /// What is returned of the rows that were kept.
+    ///
+    /// # Errors
+    /// `54000` if that is too much, `22008` for a time that no answer can show, or what `explained` says.
+    pub(super) async fn answers(
+        &self,
+        kept: Vec<RecordBatch>,
+        state: &SessionState,
+        allowance: &Allowance,
+        explained: impl Fn(DataFusionError) -> SqlError,
+    ) -> Result<Vec<RecordBatch>, SqlError> {
+        let Some(computed) = &self.computed else {
+            kept.iter().try_for_each(must_be_shown)?;
+            return Ok(kept);
+        };
+        let plan = computed.asked_of(kept, &self.kept).map_err(&explained)?;
+        let plan = physical_plan(state, &plan).await.map_err(&explained)?;
+        let mut rows = RunningPlan::begin(plan, state, allowance).map_err(&explained)?;
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = rows.next(&explained).await? {
+            let batch = typed(batch.columns(), &self.schema).map_err(&explained)?;
+            bytes += bytes_of(&batch);
+            must_be_few(bytes)?;
+            must_be_shown(&batch)?;
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+}
+
+fn must_be_shown(rows: &RecordBatch) -> Result<(), SqlError> {
+    write_arrays(rows, true, &mut Vec::new())
+}
+
+/// Columns as those of a schema.
+fn typed(columns: &[ArrayRef], schema: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
+    // As the lake does it.
+    let strictly = CastOptions { safe: false, ..CastOptions::default() };
+    let typed = columns.iter().zip(schema.fields());
+    let typed = typed.map(|(column, field)| cast_with_options(column, field.data_type(), &strictly));
+    Ok(RecordBatch::try_new(Arc::clone(schema), typed.collect::<Result<_, _>>()?)?)
 }
 
 /// Rows that are kept until the commit.
@@ -130,19 +203,9 @@ impl<'a> Kept<'a> {
             Shape::Merged => Err(DataFusionError::Internal("MERGE returns no rows".to_owned())),
         };
         let kept = kept.map_err(explained)?;
-        self.bytes += kept.columns().iter().map(used_bytes).sum::<usize>() + kept.num_rows() * ROW_BYTES;
+        self.bytes += bytes_of(&kept);
         self.batches.push(kept);
-        if self.bytes <= RETURNED_BYTES_MAX {
-            return self.must_be_shown();
-        }
-        let message = format!("RETURNING has more than {} MiB of rows: nothing is written", RETURNED_BYTES_MAX >> 20);
-        Err(SqlError::new(Kind::Limited, "54000", message)
-            .with_hint("leave it out, and SELECT the rows before or afterwards; or name fewer columns"))
-    }
-
-    /// Refuses what the last batch has and no answer can show, while nothing is written.
-    fn must_be_shown(&self) -> Result<(), SqlError> {
-        self.batches.last().map_or(Ok(()), |batch| write_arrays(batch, true, &mut Vec::new()))
+        must_be_few(self.bytes)
     }
 
     /// The rows whose places did not come before.
@@ -159,8 +222,24 @@ impl<'a> Kept<'a> {
     }
 }
 
+fn must_be_few(bytes: usize) -> Result<(), SqlError> {
+    if bytes <= RETURNED_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("RETURNING has more than {} MiB of rows: nothing is written", RETURNED_BYTES_MAX >> 20);
+    Err(SqlError::new(Kind::Limited, "54000", message)
+        .with_hint("leave it out, and SELECT the rows before or afterwards; or name fewer columns"))
+}
+
+fn bytes_of(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(used_bytes).sum::<usize>() + rows.num_rows() * ROW_BYTES
+}
+
 /// Bytes of a column, and not of what it may be a part of.
 fn used_bytes(column: &ArrayRef) -> usize {
+    if matches!(column.data_type(), DataType::Utf8View | DataType::BinaryView) {
+        return column.get_array_memory_size();
+    }
     column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
 }
 
@@ -168,20 +247,20 @@ fn all(columns: &Schema) -> Vec<usize> {
     (0..columns.fields().len()).collect()
 }
 
-/// The place of the column that an expression is.
-fn place(expr: &Expr, columns: &Schema, called: &str) -> Result<usize, SqlError> {
+/// The place of the column that an expression is. None: it is no column of the table.
+fn place(expr: &Expr, columns: &Schema, called: &str) -> Result<Option<usize>, SqlError> {
     let word = match expr {
         Expr::Identifier(word) => word,
         Expr::CompoundIdentifier(words) => match words.as_slice() {
             [of, word] if is_called(&of.value, called) => word,
-            _ => return Err(no_column(&expr.to_string())),
+            _ => return Ok(None),
         },
-        _ => return Err(no_column(&expr.to_string())),
+        _ => return Ok(None),
     };
     let find = |is_it: &dyn Fn(&Field) -> bool| columns.fields().iter().position(|field| is_it(field));
     let exact = find(&|field| *field.name() == word.value);
     let any = || find(&|field| field.name().eq_ignore_ascii_case(&word.value));
-    exact.or_else(|| if word.quote_style.is_none() { any() } else { None }).ok_or_else(|| {
+    exact.or_else(|| if word.quote_style.is_none() { any() } else { None }).map(Some).ok_or_else(|| {
         let names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
         SqlError::invalid("42703", format!("column \"{word}\" of table \"{called}\" does not exist"))
             .with_hint(format!("columns of the table: {}", names.join(", ")))
@@ -190,9 +269,4 @@ fn place(expr: &Expr, columns: &Schema, called: &str) -> Result<usize, SqlError>
 
 fn is_called(name: &str, called: &str) -> bool {
     name.trim_matches('"').eq_ignore_ascii_case(called)
-}
-
-fn no_column(item: &str) -> SqlError {
-    SqlError::invalid("0A000", format!("RETURNING {item} is not supported: it returns columns of the table"))
-        .with_hint("RETURNING id, name AS called, or RETURNING *; compute the rest of them")
 }

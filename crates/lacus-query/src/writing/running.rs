@@ -535,9 +535,15 @@ impl Job {
         if let Some(gone) = gone {
             self.answer(gone, Shape::Gone, None, send).await?;
         }
-        let mut kept = returning.map(Kept::new);
-        let merged = self.answer(plan, shape, kept.as_mut(), send).await?;
-        Ok(Ended { merged, returned: kept.map(Kept::batches).unwrap_or_default() })
+        let Some(returning) = returning else {
+            let merged = self.answer(plan, shape, None, send).await?;
+            return Ok(Ended { merged, returned: Vec::new() });
+        };
+        let explained = |error| explain(error, &self.statement.sql, &*self.shared);
+        let mut kept = Kept::new(returning);
+        let merged = self.answer(plan, shape, Some(&mut kept), send).await?;
+        let returned = returning.answers(kept.batches(), &self.state, &self.allowance, explained).await?;
+        Ok(Ended { merged, returned })
     }
 
     /// Sends what the question answers. Says how many rows of a `MERGE` there were something to be done with.
