@@ -70,6 +70,9 @@ def parameters(host, port):
         asked = "SELECT 5 > ANY(%s), 5 >= ALL(%s), ARRAY['a', 'b'] @> %s, %s && ARRAY['c']"
         found = connection.execute(asked, ([5, None], [5, 1], ["b"], ["d"])).fetchone()
         assert found == (None, True, True, False), found
+        asked = "SELECT 'abc' LIKE ANY(%s), 'abc' ILIKE ANY(%s), 'abc' LIKE ALL(%s), 'abc' NOT LIKE ALL(%s)"
+        found = connection.execute(asked, (["a%", "x"], ["A%"], ["a%", "x"], ["x"])).fetchone()
+        assert found == (True, True, False, True), found
         # The same statement again and again is prepared by itself.
         for number in range(8):
             assert connection.execute("SELECT %s + 1", (number,)).fetchone() == (number + 1,)

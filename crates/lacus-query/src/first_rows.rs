@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::functions_window::expr_fn::row_number;
@@ -139,6 +140,9 @@ fn key(condition: Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
     let (inside, outside) = if left.contains_outer() { (right, left) } else { (left, right) };
     let is_apart = !inside.contains_outer() && !inside.is_volatile() && !outside.any_column_refs();
     let (kind, other) = (inside.get_type(schema).ok()?, outside.get_type(schema).ok()?);
-    let is_same_kind = kind == other || (kind.is_integer() && other.is_integer());
+    // Texts of columns are views, and those of fields are not.
+    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let is_same_kind =
+        kind == other || (kind.is_integer() && other.is_integer()) || (is_text(&kind) && is_text(&other));
     (is_apart && is_same_kind && !kind.is_floating()).then_some((*inside, *outside))
 }

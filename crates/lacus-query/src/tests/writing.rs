@@ -396,7 +396,8 @@ async fn returning_has_the_rows_that_were_written() {
     assert_eq!(renamed.sqlstate(), "42703", "{renamed:?}");
     write(&session, "CREATE TABLE far (day date)").await;
     for (sql, sqlstate) in [
-        ("INSERT INTO t (id) VALUES (1) RETURNING count(*)", "0A000"),
+        ("INSERT INTO t (id) VALUES (1) RETURNING count(*)", "42803"),
+        ("INSERT INTO t (id) VALUES (1) RETURNING row_number() OVER ()", "0A000"),
         ("INSERT INTO t (id) VALUES (1) RETURNING (SELECT 1)", "0A000"),
         ("INSERT INTO t (id) VALUES (1) RETURNING 1 / (id - 1)", "22012"),
         ("INSERT INTO t (id) VALUES (1) RETURNING other.id", "42703"),

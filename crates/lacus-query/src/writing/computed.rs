@@ -53,26 +53,40 @@ impl Computed {
         let dialect = state.config().get_extension::<Dialect>().map_or_else(Dialect::default, |dialect| *dialect);
         let names = ColumnNames::of(&question, dialect);
         let plan = plan_parsed(state, question).await.and_then(|plan| with_types(state, plan)).map_err(&explained)?;
+        if plan.exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_)))).map_err(&explained)? {
+            return Err(SqlError::invalid("42803", "aggregate functions are not allowed in RETURNING"));
+        }
         if !is_of_each_row(&plan) {
-            return Err(refused("an aggregate, a window or rows of its own"));
+            return Err(refused("a window, or rows of its own,"));
         }
         let named = names.apply(plan.schema().inner());
         let fields = named.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         Ok(Self { plan, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) })
     }
 
-    /// The places of the columns that it is computed from: one at least, by which rows are counted.
-    pub(super) fn places(&self, columns: &Schema) -> Result<Vec<usize>, DataFusionError> {
-        let mut used = HashSet::new();
+    /// The places of the columns that it is computed from, and the columns as the engine has them: one at least, by which rows
+    /// are counted.
+    pub(super) fn columns(&self, columns: &Schema) -> Result<(Vec<usize>, SchemaRef), DataFusionError> {
+        let (mut used, mut read) = (HashSet::new(), Arc::new(columns.clone()));
         self.plan.apply(|plan| {
+            if let LogicalPlan::TableScan(scan) = plan {
+                read = scan.source.schema();
+            }
             plan.apply_expressions(|expr| {
                 used.extend(expr.column_refs().into_iter().map(|column| column.name.clone()));
                 Ok(TreeNodeRecursion::Continue)
             })
         })?;
         let is_used = |place: &usize| used.contains(columns.field(*place).name());
-        let places: Vec<usize> = (0..columns.fields().len()).filter(is_used).collect();
-        Ok(if places.is_empty() { vec![0] } else { places })
+        let mut places: Vec<usize> = (0..columns.fields().len()).filter(is_used).collect();
+        if places.is_empty() {
+            places.push(0);
+        }
+        let mut fields = Vec::with_capacity(places.len());
+        for place in &places {
+            fields.push(read.field_with_name(columns.field(*place).name())?.clone().with_nullable(true));
+        }
+        Ok((places, Arc::new(Schema::new(fields))))
     }
 
     /// The question to these rows.

@@ -37,7 +37,7 @@ const ROW_BYTES: usize = 32;
 pub(super) struct Returning {
     /// Where those are among those of the table that are kept.
     places: Vec<usize>,
-    /// What they are called, with the types that they have in the table.
+    /// What they are called, with their types.
     kept: SchemaRef,
     /// What is computed of them. None: they are returned as they are.
     computed: Option<Computed>,
@@ -76,9 +76,8 @@ impl Returning {
             return Ok(returning);
         }
         let computed = Computed::of(state, items, name, called, &explained).await?;
-        let places = computed.places(columns).map_err(&explained)?;
-        let kept = places.iter().map(|place| columns.field(*place).clone().with_nullable(true));
-        let (kept, schema) = (Arc::new(Schema::new(kept.collect::<Vec<_>>())), Arc::clone(&computed.schema));
+        let (places, kept) = computed.columns(columns).map_err(&explained)?;
+        let schema = Arc::clone(&computed.schema);
         Ok(Self { places, kept, computed: Some(computed), schema })
     }
 
