@@ -11,14 +11,14 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{exec_err, internal_err};
+use datafusion::common::{exec_err, internal_err, not_impl_err};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprFunctionExt, FetchType, Limit, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, SkipType, Sort, SortExpr, Subquery, Volatility,
+    ColumnarValue, Distinct, Expr, ExprFunctionExt, FetchType, Limit, LogicalPlan, LogicalPlanBuilder,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SkipType, Sort, SortExpr, Subquery, Volatility,
 };
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
@@ -62,10 +62,10 @@ fn array(expr: Expr) -> Result<Transformed<Expr>> {
 fn of_rows(subquery: Subquery) -> Result<Expr> {
     let (rows, part) = match subquery.subquery.as_ref() {
         LogicalPlan::Limit(limit) => match part(limit, !subquery.outer_ref_columns.is_empty())? {
-            Some(part) => (Rows::of(&limit.input), part),
-            None => (Rows::of(&limit.input).limited(limit), Part::default()),
+            Some(part) => (Rows::of(&limit.input)?, part),
+            None => (Rows::of(&limit.input)?.limited(limit), Part::default()),
         },
-        plan => (Rows::of(plan), Part::default()),
+        plan => (Rows::of(plan)?, Part::default()),
     };
     let values = array_agg_udaf().call(vec![rows.value]);
     let values = if rows.order.is_empty() { values } else { values.order_by(rows.order).build()? };
@@ -82,9 +82,13 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(plan: &LogicalPlan) -> Self {
+    fn of(plan: &LogicalPlan) -> Result<Self> {
+        if matches!(plan, LogicalPlan::Distinct(Distinct::On(_))) {
+            // It keeps what it is sorted by to itself.
+            return not_impl_err!("DISTINCT ON in ARRAY(…); put it in FROM, and ORDER BY outside of it");
+        }
         let (rows, value, order) = ordered(plan);
-        Self { plan: rows.clone(), value, order }
+        Ok(Self { plan: rows.clone(), value, order })
     }
 
     /// No more of them than a limit leaves.
