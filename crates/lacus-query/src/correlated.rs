@@ -44,6 +44,9 @@ pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut keys = 0;
     let plan = rows::above_joins(plan)?;
     plan.transform_up_with_subqueries(|plan| match plan {
+        LogicalPlan::Subquery(subquery) if is_of_elements(&subquery.subquery) => {
+            Ok(Transformed::no(LogicalPlan::Subquery(subquery)))
+        }
         LogicalPlan::Subquery(subquery) => Ok(Transformed::yes(LogicalPlan::Subquery(Subquery {
             subquery: Arc::new(lifted(Arc::unwrap_or_clone(subquery.subquery), &Above::default(), &mut keys)?),
             ..subquery

@@ -13,19 +13,19 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, JoinType, Result};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, Exists, InSubquery, NullTreatment};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, merge_schema};
 use datafusion::logical_expr::{
-    Distinct, EmptyRelation, Expr, ExprSchemable, LogicalPlan, SortExpr, Unnest, lit, when,
+    Distinct, EmptyRelation, Expr, ExprSchemable, Join, LogicalPlan, Projection, SortExpr, Unnest, lit, when,
 };
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::scalar::ScalarValue;
 
 use self::function::{Asked, element, of_elements};
-use crate::totals::has_first;
+use crate::totals::{has_first, right_of};
 
 /// Aggregates to which the order of a query in `FROM` matters.
 const IN_ORDER: [&str; 4] = ["array_agg", "string_agg", "first_value", "last_value"];
@@ -70,6 +70,11 @@ fn list_of(unnest: &Unnest) -> Option<&Expr> {
 }
 
 fn answered(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Join(join) = &plan
+        && let Some(row) = with_total(join)?
+    {
+        return Ok(Transformed::yes(row));
+    }
     let outside = merge_schema(&plan.inputs());
     let names = NamePreserver::new(&plan);
     let answered = plan.map_expressions(|expr| {
@@ -81,6 +86,26 @@ fn answered(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(answered);
     }
     Ok(Transformed::yes(answered.data.recompute_schema()?))
+}
+
+/// A join with a total of elements of the row on its left, in `LATERAL`: that row with more columns. None: it is another one.
+fn with_total(join: &Join) -> Result<Option<LogicalPlan>> {
+    let is_true = |on: &Expr| matches!(on, Expr::Literal(ScalarValue::Boolean(Some(true)), _));
+    let has_all = matches!(join.join_type, JoinType::Inner | JoinType::Left) && join.on.is_empty();
+    let (Some((subquery, _)), true) = (right_of(join), has_all && join.filter.as_ref().is_none_or(is_true)) else {
+        return Ok(None);
+    };
+    if !is_of_elements(&subquery.subquery) {
+        return Ok(None);
+    }
+    let Some(Total { columns, is_there: None }) = Total::of(&subquery.subquery, join.left.schema())? else {
+        return Ok(None);
+    };
+    let mut row: Vec<Expr> = join.left.schema().iter().map(Expr::from).collect();
+    for (column, (table, field)) in columns.into_iter().zip(join.right.schema().iter()) {
+        row.push(column.alias_qualified(table.cloned(), field.name()));
+    }
+    Ok(Some(LogicalPlan::Projection(Projection::try_new(row, Arc::clone(&join.left))?)))
 }
 
 /// A subquery as a value of the row outside, if it is one of elements.

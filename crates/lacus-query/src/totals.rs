@@ -107,6 +107,9 @@ fn lateral(join: Join, columns: &mut usize) -> Result<LogicalPlan> {
         // It would be forgotten.
         return not_impl_err!("USING, or NATURAL JOIN, with LATERAL; write ON");
     }
+    if is_of_elements(plan) {
+        return Ok(LogicalPlan::Join(join));
+    }
     let Some(total) = total(plan, columns)? else {
         must_have_no_later_total(plan, &mut false)?;
         let Some(rows) = first_rows(plan)? else {
@@ -147,7 +150,7 @@ fn lateral(join: Join, columns: &mut usize) -> Result<LogicalPlan> {
 }
 
 /// The subquery on the right of a join that looks at rows on the left, and what it is called.
-fn right_of(join: &Join) -> Option<(&Subquery, Option<&TableReference>)> {
+pub(crate) fn right_of(join: &Join) -> Option<(&Subquery, Option<&TableReference>)> {
     match join.right.as_ref() {
         LogicalPlan::Subquery(subquery) => Some((subquery, None)),
         LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => match input.as_ref() {
