@@ -217,9 +217,11 @@ impl OfElements {
         let column = |place: usize| -> Arc<dyn PhysicalExpr> {
             Arc::new(expressions::Column::new(&place.to_string(), place))
         };
-        let arguments = self.arguments.iter().map(|argument| match argument {
-            Argument::Lambda(place) => column(*place),
-            Argument::Constant(value) => Arc::new(Literal::new(value.clone())),
+        let arguments = self.arguments.iter().map(|argument| -> Arc<dyn PhysicalExpr> {
+            match argument {
+                Argument::Lambda(place) => column(*place),
+                Argument::Constant(value) => Arc::new(Literal::new(value.clone())),
+            }
         });
         let sorts = self.sorts.iter().map(|(place, options)| PhysicalSortExpr::new(column(*place), *options));
         AggregateExprBuilder::new(Arc::clone(&self.function), arguments.collect())
@@ -321,7 +323,7 @@ struct Groups {
 
 impl Groups {
     fn new(aggregate: &Arc<AggregateFunctionExpr>, rows: usize) -> Result<Self> {
-        let accumulator = if aggregate.groups_accumulator_supported() {
+        let accumulator: Box<dyn GroupsAccumulator> = if aggregate.groups_accumulator_supported() {
             aggregate.create_groups_accumulator()?
         } else {
             let aggregate = Arc::clone(aggregate);
