@@ -10,7 +10,7 @@ use axum::body::BodyDataStream;
 use bytes::Bytes;
 use lacus_core::units::human_count;
 use lacus_core::{Error, Kind, NewRecord, Position, StreamName};
-use lacus_stream::NewStream;
+use lacus_stream::{FORMAT_ATTRIBUTE, NewStream};
 
 use crate::body;
 use crate::budget::Share;
@@ -18,9 +18,9 @@ use crate::check::{Batch, Checker, Order, Receipt};
 use crate::refusal::Refusal;
 use crate::request::Encoding;
 use crate::stats::{Reason, SourceStats};
-use crate::{FORMAT_ATTRIBUTE, Inner, LIGHT_BYTES_MAX, SEGMENT_FORMAT};
+use crate::{Inner, LIGHT_BYTES_MAX, SEGMENT_FORMAT};
 
-/// The most of [`LIGHT_BYTES_MAX`] where a schema looks into each event.
+/// The same as [`LIGHT_BYTES_MAX`] where each event is validated against a schema.
 const LIGHT_CHECKED_BYTES_MAX: usize = 16 << 10;
 
 /// Reads a body, checks its events and brings the good ones to disk.
@@ -55,7 +55,7 @@ pub(crate) async fn take(inner: &Inner, order: Order, packed: Bytes, share: Shar
     Ok(batch.receipt)
 }
 
-/// Brings records to disk, and counts them. Makes the stream if it is new.
+/// Appends records to the log, and counts them. Makes the stream if it is new.
 ///
 /// # Errors
 /// Why nothing was accepted.
@@ -88,7 +88,7 @@ pub(crate) async fn store_as(
     Ok(positions)
 }
 
-/// Sent again, the events make the stream anew.
+/// If the events are sent again, the stream is made anew.
 fn deleted_just_now() -> Error {
     Error::unavailable("the stream was deleted just now").with_hint("send again")
 }
@@ -100,7 +100,7 @@ async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share)
     inner.work(is_light, move || Ok((checker.batch(packed, &mut share)?, share))).await?
 }
 
-/// Makes sure that the stream exists and takes events of this format. Asked each time: it may have been deleted, and made
+/// Makes sure that the stream exists and takes events of this format. Checked each time: it may have been deleted and made
 /// again with another format.
 async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
     let mut found = inner.log.attribute(source, FORMAT_ATTRIBUTE);
@@ -141,7 +141,7 @@ async fn create_stream(inner: &Inner, source: &StreamName, format: Format) -> Re
     Ok(())
 }
 
-/// What the records of a stream are: how they become rows depends on it.
+/// The format of a stream's records, which decides how they become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
     /// JSON objects: rows of the stream's table.

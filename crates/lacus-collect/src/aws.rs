@@ -43,22 +43,22 @@ use crate::keys::Key;
 use crate::stats::Reason;
 use crate::{Collect, Inner, LIGHT_BYTES_MAX, body, sigv4};
 
-/// 10 MiB of records as base64, and what is around them.
+/// 10 MiB of records as base64, and what surrounds them.
 const RECORDS_BODY_BYTES_MAX: ByteSize = ByteSize::mb(15);
 /// Bodies that bring no records.
 const CONTROL_BODY_BYTES_MAX: ByteSize = ByteSize(256 << 10);
-/// What small values of a body that brings no records may grow to in memory, at worst.
+/// How much small values in a body without records may grow in memory, at worst.
 const CONTROL_GROWTH: usize = 32;
-/// The account that names of things (ARNs) are in: there is only one.
+/// The account in the names of resources (ARNs): there is only one.
 const ACCOUNT: &str = "000000000000";
-/// The attribute that keeps a name as an AWS client wrote it: names of streams have fewer letters.
+/// The attribute with a name as an AWS client wrote it: names of streams allow fewer characters.
 const NAME: &str = "aws.name";
 
 pub(crate) fn router(collect: Collect) -> Router {
     Router::new().route("/", post(answer)).merge(delivery::routes()).with_state(collect)
 }
 
-/// Which operation of which service is asked for. An unknown service is one that no operation is known of.
+/// The requested operation and service. An unknown service is one without operations.
 struct Target {
     service: String,
     operation: String,
@@ -71,7 +71,7 @@ struct Call<'a> {
     body: Bytes,
     region: String,
     key: Arc<Key>,
-    /// The memory of the request, and of its answer if that is long.
+    /// The memory reserved for the request, and for its answer if that is long.
     share: Arc<Mutex<Share>>,
 }
 
@@ -79,7 +79,7 @@ async fn answer(State(collect): State<Collect>, request: Request) -> Response {
     let inner = &*collect.inner;
     let (head, body) = request.into_parts();
     let (protocol, target) = (Protocol::of(&head.headers), Target::of(&head.headers));
-    // A sender that waits to be told "100 continue" has not begun, and asking it to would be silly.
+    // A sender that waits for "100 continue" has not begun, and need not be asked to stop.
     let is_sending = !head.headers.contains_key(EXPECT);
     let length = body::check_length(&body, target.body_bytes_max());
     let mut body = body.into_data_stream();
@@ -117,7 +117,7 @@ async fn call(
     let most = target.body_bytes_max();
     let mut share = inner.budget.share();
     let body = body::read(body, most, inner.limits.body_wait_max, &mut share).await?;
-    // The records that are made of it lie beside it in memory.
+    // The records made of the body are in memory beside it.
     let growth = if target.brings_records() { 2 } else { CONTROL_GROWTH };
     share.cover(growth * body.len())?;
     let (keyring, now, signed) = (Arc::clone(&inner.keyring), inner.clock.now(), body.clone());
@@ -159,7 +159,7 @@ impl Call<'_> {
         self.protocol.write(answer).map(Answer::short)
     }
 
-    /// Takes the body apart, off the async threads if it is long.
+    /// Parses the body, off the async threads if it is long.
     async fn take<T: Send + 'static>(
         &self,
         take: impl FnOnce(Protocol, &[u8]) -> Result<T, AwsError> + Send + 'static,
@@ -179,7 +179,7 @@ impl Call<'_> {
         Ok(done?)
     }
 
-    /// The same to change a stream: too many of something are a limit then, and not a throughput.
+    /// The same to change a stream: "too many" is then an exceeded limit, not an exceeded throughput.
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Log) -> Result<T> + Send + 'static,
@@ -191,7 +191,7 @@ impl Call<'_> {
         self.with_log(change).await.map_err(limited)
     }
 
-    /// Changes what is remembered about a stream.
+    /// Changes the attributes of a stream.
     async fn remember(
         &self,
         stream: &StreamInfo,
@@ -220,7 +220,7 @@ impl Call<'_> {
     }
 }
 
-/// The stream that AWS clients call so.
+/// The stream with this name for AWS clients.
 fn find(log: &Log, name: &str) -> Option<StreamInfo> {
     let stream = StreamName::nearest(name).ok()?;
     log.stream(&stream).filter(|stream| aws_name(stream) == name)
@@ -231,7 +231,7 @@ fn aws_name(stream: &StreamInfo) -> &str {
     stream.attributes.get(NAME).map_or(stream.name.as_str(), String::as_str)
 }
 
-/// All streams that are, by the name AWS clients have for them.
+/// All streams, ordered by their names for AWS clients.
 fn streams(log: &Log) -> Vec<StreamInfo> {
     let mut streams = log.streams();
     streams.retain(|stream| !stream.is_deleted);
@@ -239,7 +239,7 @@ fn streams(log: &Log) -> Vec<StreamInfo> {
     streams
 }
 
-/// Makes a stream with a name of AWS: `name_chars_max` letters `a-zA-Z0-9_.-`, of which streams have fewer.
+/// Makes a stream with a name of AWS: `name_chars_max` characters of `a-zA-Z0-9_.-`, of which names of streams allow fewer.
 async fn make_stream(call: &Call<'_>, name: &str, name_chars_max: usize, mut new: NewStream) -> Result<(), AwsError> {
     let letters = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
     if !(1..=name_chars_max).contains(&name.len()) || !name.chars().all(letters) {
@@ -256,7 +256,7 @@ async fn make_stream(call: &Call<'_>, name: &str, name_chars_max: usize, mut new
         if let Some(taken) = log.stream(&wanted) {
             return Err(Error::new(Kind::Exists, already_there(&asked, &taken)));
         }
-        // Somebody may have been faster, with a name that is nearly the same.
+        // Another request may have been faster, with almost the same name.
         let made = log.create_stream(&wanted, &new)?;
         if aws_name(&made) == asked { Ok(()) } else { Err(Error::new(Kind::Exists, already_there(&asked, &made))) }
     })

@@ -23,9 +23,9 @@ use crate::stats::Reason;
 
 /// Unpacked in pieces of this size.
 const PIECE_BYTES: usize = 32 << 10;
-/// Room made for a body in advance, whatever length it announces.
+/// Memory reserved for a body in advance, whatever length it announces.
 const ROOM_BYTES_MAX: usize = 1 << 20;
-/// After a refusal this much of a body is still taken from the wire, so that the sender gets to read why …
+/// After a refusal, this much of a body is still read, so that the sender gets to read the reason …
 const LINGER_BYTES_MAX: usize = 64 << 20;
 /// … for this long at most.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -89,14 +89,14 @@ async fn next(body: &mut BodyDataStream) -> Result<Option<Bytes>, Refusal> {
 
 /// Lets a refused sender read why.
 pub(crate) fn dismiss(head: &Parts, body: BodyDataStream, refusal: &Refusal) {
-    // A sender that waits to be told "100 continue" has not begun, and asking it to would be silly.
+    // A sender that waits for "100 continue" has not begun, and need not be asked to stop.
     let is_sending = !head.headers.contains_key(header::EXPECT) && refusal.reason != Reason::Slow;
     if is_sending {
         tokio::spawn(linger(body));
     }
 }
 
-/// Takes and forgets what a refused sender still sends. A sender that is cut off while it sends sees a broken connection
+/// Reads and discards what a refused sender still sends. A sender that is cut off while it sends sees a broken connection
 /// instead of the reason.
 pub(crate) async fn linger(mut body: BodyDataStream) {
     let forget = async {
@@ -127,7 +127,7 @@ pub(crate) fn unpack(packed: Bytes, encoding: Encoding, most: ByteSize, share: &
     }
 }
 
-/// The window is what an unpacker keeps in memory besides its output: no more than a body may have.
+/// The window is the memory that an unpacker needs besides its output: no more than a body may have.
 fn zstd_decoder(packed: &[u8], most: ByteSize) -> io::Result<ZstdDecoder<'static, &[u8]>> {
     let mut decoder = ZstdDecoder::with_buffer(packed)?;
     decoder.window_log_max(most.0.max(1 << 20).next_power_of_two().ilog2())?;
@@ -158,7 +158,7 @@ fn unpack_from(
     }
 }
 
-/// Grows by doubling, but not beyond what a body may have.
+/// Grows by doubling, but not beyond the longest body.
 fn make_room(all: &mut Vec<u8>, count: usize, most: usize) {
     let needed = all.len() + count;
     if needed > all.capacity() {
@@ -184,7 +184,7 @@ pub(crate) fn check_unpacked(body: &[u8]) -> Result<(), Refusal> {
 
 fn not_packed(encoding: &str, error: io::Error) -> Refusal {
     let error = match error.kind() {
-        // The one thing that zstd says only in words.
+        // zstd reports this only as text.
         _ if error.to_string().contains("too much memory") => {
             Error::invalid("the zstd body asks for a window larger than a body may be")
                 .with_hint("compress it with level 19 or lower, without --long")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lacus_core::{Error, Kind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is taken at once: most requests take one step.
+/// The smallest step by which memory is reserved: most requests take one.
 const STEP_BYTES: usize = 16 << 10;
 
 /// The bytes that are left.
@@ -34,7 +34,7 @@ impl Budget {
 }
 
 impl Share {
-    /// Makes the share cover `bytes` in all.
+    /// Extends the share to cover `bytes` in all.
     ///
     /// # Errors
     /// `Limited` if the others hold too much.

@@ -25,16 +25,16 @@ use crate::stats::{Reason, SourceStats};
 use crate::webhook::Signature;
 use crate::{Inner, body, form};
 
-/// So many refused events are explained one by one; the others are counted.
+/// The most refused events that are explained one by one; the others are only counted.
 pub(crate) const EXPLAINED_MAX: usize = 100;
-/// A record that begins with this, a reason and a line break has an event that is against the schema of its source. No JSON
-/// begins so.
+/// The prefix of a record whose event violates the schema of its source: the reason and a line break follow, then the event.
+/// No JSON begins like this.
 const REJECTED: &[u8] = b"\0rejected ";
 
 /// What a request asks for.
 pub(crate) struct Order {
     pub(crate) target: Target,
-    /// What makes the events the same when the request comes again.
+    /// Identifies the events when the request is sent again.
     pub(crate) identity: Option<Identity>,
     pub(crate) encoding: Encoding,
     pub(crate) says_lines: bool,
@@ -46,10 +46,9 @@ pub(crate) struct Order {
 
 /// What a sender calls a request.
 pub(crate) enum Identity {
-    /// The same when the request comes again with the same bytes. The same key with other bytes is another request: of two
-    /// that differ none may be dropped.
+    /// Identifies a request with the same bytes. The same key with other bytes is another request: neither may be dropped.
     IdempotencyKey(Bytes),
-    /// The same however it comes again: whose name it is, is proved.
+    /// Identifies the request whatever its bytes: the sender is authenticated.
     Delivery(Bytes),
 }
 
@@ -57,7 +56,7 @@ pub(crate) enum Identity {
 #[derive(Debug, Default)]
 pub(crate) struct Receipt {
     pub(crate) tally: SourceStats,
-    /// The first [`EXPLAINED_MAX`] refused events: which of the body, counted from zero, and why.
+    /// The first [`EXPLAINED_MAX`] refused events: their index in the body from zero, and why.
     pub(crate) refused: Vec<(usize, String)>,
 }
 
@@ -73,7 +72,7 @@ pub(crate) struct Batch {
 pub(crate) struct Checker {
     order: Order,
     partition_key: Option<String>,
-    /// The field that is an event's identity.
+    /// The field with an event's identity.
     id: Option<String>,
     schema: Option<Arc<Schema>>,
     keeps_invalid: bool,
@@ -133,7 +132,7 @@ impl Checker {
         Ok(self.sort(&text, pieces))
     }
 
-    /// What a schema needs memory for: one event at a time as a tree, and rejected ones with their reasons.
+    /// The memory that validation needs: one event at a time as a tree, and rejected ones with their reasons.
     fn schema_bytes(&self, text: &[u8], pieces: &[Piece]) -> usize {
         let Some(schema) = &self.schema else { return 0 };
         let longest = pieces.iter().map(|piece| piece.range.len()).max().unwrap_or_default();
@@ -162,7 +161,7 @@ impl Checker {
         }
     }
 
-    /// The good events as records, and why the others are none.
+    /// Turns the good events into records, and explains the others.
     fn sort(&self, text: &Bytes, pieces: Vec<Piece>) -> Batch {
         let mut batch =
             Batch { records: Vec::with_capacity(pieces.len()), receipt: Receipt::default(), reasons: Vec::new() };
@@ -193,7 +192,7 @@ impl Checker {
         self.schema.as_ref()?.violation(&text[piece.range.clone()]).map(Wrong::Schema)
     }
 
-    /// The value of the record that keeps a wrong piece for the quarantine, or why it is not kept.
+    /// The record of a rejected event for the quarantine, or why it is not kept.
     fn keep(&self, text: &Bytes, piece: &Piece, wrong: Wrong) -> Result<Bytes, Wrong> {
         let bytes = text.slice(piece.range.clone());
         let too_long = || Wrong::Fault(Fault { at: piece.range.start, flaw: Flaw::TooLong });
@@ -221,7 +220,7 @@ impl Checker {
     }
 }
 
-/// What the events of a request share when it comes again.
+/// The part of message ids that all events of a request share.
 struct RequestId(&'static str, Vec<u8>);
 
 impl RequestId {
@@ -230,8 +229,8 @@ impl RequestId {
     }
 }
 
-/// The id of an event that goes to quarantine. It is the same when the same comes again, and another one than that of the
-/// event when it comes mended, or when the schema was: it would be left out as a duplicate of what is no row.
+/// The id of an event that goes to quarantine. It is the same when the event is sent again, and differs from that of the
+/// event itself: once the event, or the schema, is corrected, it must not be taken for a duplicate.
 fn of_rejected(id: MessageId, value: &[u8]) -> MessageId {
     message_id("rejected", &[&id.0.to_le_bytes(), value])
 }
@@ -267,15 +266,15 @@ impl Batch {
     }
 }
 
-/// A byte order mark is no part of JSON; some senders put one first.
+/// A byte order mark is not part of JSON, but some senders begin with one.
 fn without_mark(text: Bytes) -> Bytes {
     if text.starts_with(b"\xef\xbb\xbf") { text.slice(3..) } else { text }
 }
 
-/// Finds lines and columns of faults, which come in order, in one pass over the text.
+/// Computes lines and columns of errors, which come in order, in one pass over the text.
 struct Places<'a> {
     text: &'a [u8],
-    /// Everything before this byte is counted.
+    /// Everything before this byte was counted.
     at: usize,
     line: usize,
     line_start: usize,

@@ -10,7 +10,7 @@ const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, OPTIONS");
 
-/// Answers what browsers ask before they send, and lets them read what they are answered.
+/// Answers preflight requests of browsers, and lets them read answers.
 pub(crate) async fn allow(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let is_question =
@@ -20,7 +20,7 @@ pub(crate) async fn allow(request: Request, next: Next) -> Response {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
         return response;
     }
-    // "*" would not allow `authorization`: what is asked for is allowed by name.
+    // "*" would not allow `authorization`: requested headers are allowed by name.
     let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let mut response = StatusCode::NO_CONTENT.into_response();
     let mut allow = |name: HeaderName, value: HeaderValue| response.headers_mut().insert(name, value);

@@ -10,7 +10,7 @@ use crate::stats::Reason;
 
 /// The most fields of a form or an address.
 const FIELDS_MAX: usize = 1_000;
-/// A name such as `a.b.c` makes an object in an object; so many at most, what is left of the name stays as it is.
+/// A name such as `a.b.c` makes nested objects, at most this deep; the rest of the name stays as it is.
 const LEVELS_MAX: usize = 8;
 
 /// A body as JSON: what begins like JSON is, anything else is a form.

@@ -17,7 +17,7 @@ use crate::request::{Encoding, Target, idempotency_key, says_lines};
 use crate::stats::Reason;
 use crate::{Collect, Inner, body, cors};
 
-/// So much of a host name is repeated to a sender.
+/// The most characters of a host name that are repeated to a sender.
 const HOST_CHARS_MAX: usize = 100;
 /// So much of a path is.
 const PATH_CHARS_MAX: usize = 200;
@@ -46,7 +46,7 @@ async fn post_events(State(collect): State<Collect>, request: Request) -> Respon
     answer(inner, &head, body, order).await
 }
 
-/// Answers a request whose events go where `order` says, if it can be followed.
+/// Handles a request whose events go where `order` says, unless that is refused.
 pub(crate) async fn answer(inner: &Inner, head: &Parts, body: Body, order: Result<Order, Refusal>) -> Response {
     let order = order.and_then(|order| {
         body::check_length(&body, inner.settings.server.body_bytes_max)?;
@@ -74,7 +74,7 @@ fn order(head: &Parts, inner: &Inner) -> Result<Order, Refusal> {
         identity: idempotency_key(&head.headers)?.map(Identity::IdempotencyKey),
         encoding: Encoding::of(&head.headers)?,
         says_lines: says_lines(&head.headers),
-        // Senders post JSON as a form without meaning it: curl does.
+        // Senders mark JSON as a form without meaning it: curl does.
         says_form: false,
         signature: None,
     })
@@ -154,7 +154,7 @@ pub async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Respo
     Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, reason: Reason::Parameter }.into_response()
 }
 
-/// As much of a path as is repeated to a sender.
+/// The part of a path that is repeated to a sender.
 fn shown(uri: &Uri) -> String {
     uri.path().chars().take(PATH_CHARS_MAX).collect()
 }

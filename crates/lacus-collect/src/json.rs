@@ -19,10 +19,10 @@ pub(crate) const KEY_BYTES_MAX: usize = 1024;
 /// The longest event: with its key it makes the longest record that the log takes.
 pub(crate) const EVENT_BYTES_MAX: usize = RECORD_BYTES_MAX - KEY_BYTES_MAX;
 
-/// A run of more digits than the decoder's parser takes fills a whole block of this size, wherever it begins.
+/// A run of more digits than the decoder's parser accepts fills a whole block of this size, wherever it begins.
 const DIGITS_BLOCK: usize = 2048;
 
-/// What is wrong with bytes that should be an event, and where.
+/// An error in bytes that should be an event, and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault {
     /// The byte of the body.
@@ -31,12 +31,12 @@ pub(crate) struct Fault {
     pub(crate) flaw: Flaw,
 }
 
-/// What is wrong with bytes that should be an event.
+/// Errors in bytes that should be an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// They are not JSON; what a person should know.
+    /// Not JSON; an explanation for people.
     Syntax(&'static str),
-    /// They are JSON, but this instead of an object.
+    /// Valid JSON, but this instead of an object.
     NotAnObject(&'static str),
     /// They are not text.
     NotUtf8,
@@ -61,12 +61,12 @@ impl fmt::Display for Flaw {
 }
 
 impl Fault {
-    /// The same fault in text that begins `by` bytes earlier.
+    /// The same error in text that begins `by` bytes earlier.
     pub(crate) fn moved(self, by: usize) -> Self {
         Self { at: self.at + by, ..self }
     }
 
-    /// The fault that stopped a parser of `text`.
+    /// The error that stopped a parser of `text`.
     pub(crate) fn from_parser(error: &JiterError, text: &[u8]) -> Self {
         let flaw = match &error.error_type {
             JiterErrorType::JsonError(JsonErrorType::RecursionLimitExceeded) => Flaw::TooDeep,
@@ -108,7 +108,7 @@ fn explain(kind: &JsonErrorType, byte: Option<u8>) -> &'static str {
     }
 }
 
-/// Where the JSON value that begins at byte `start` ends, and what keeps it from being an event.
+/// The end of the JSON value that begins at byte `start`, and why it is no event, if so.
 ///
 /// # Errors
 /// If it is not even JSON, so that nobody knows where it ends.
@@ -119,7 +119,7 @@ pub(crate) fn check(text: &[u8], start: usize) -> Result<(usize, Option<Fault>),
     Ok((end, fault_in(&text[start..end]).map(|fault| fault.moved(start))))
 }
 
-/// What is wrong with text that begins with something that is not JSON.
+/// The error of text that does not begin with JSON.
 fn syntax_fault(text: &[u8]) -> Fault {
     decode(text).err().unwrap_or(Fault { at: 0, flaw: Flaw::Syntax("this is not JSON") })
 }
@@ -129,7 +129,7 @@ fn decode(text: &[u8]) -> Result<(), Fault> {
     Jiter::new(text).next_skip().map_err(|error| Fault::from_parser(&error, text))
 }
 
-/// What keeps well-formed JSON from being an event.
+/// Why valid JSON is no event.
 fn fault_in(value: &[u8]) -> Option<Fault> {
     if !value.starts_with(b"{") {
         return Some(Fault { at: 0, flaw: Flaw::NotAnObject(name_of(value)) });
@@ -140,15 +140,15 @@ fn fault_in(value: &[u8]) -> Option<Fault> {
     if let Err(error) = std::str::from_utf8(value) {
         return Some(Fault { at: error.valid_up_to(), flaw: Flaw::NotUtf8 });
     }
-    // Few brackets can't be deep, and counting them is many times faster than following them.
+    // Few brackets can't be deep, and counting them is many times faster than tracking them.
     if brackets(value) > DEPTH_MAX && depth(value) > DEPTH_MAX {
         return Some(Fault { at: 0, flaw: Flaw::TooDeep });
     }
     if is_doubtful(value) { decode(value).err() } else { None }
 }
 
-/// Whether serde_json may have taken what the decoder's parser refuses: half of an escaped character, or a number of
-/// more than 4,300 digits.
+/// Whether serde_json may have accepted what the decoder's parser refuses: an unpaired surrogate, or a number of more than
+/// 4,300 digits.
 fn is_doubtful(value: &[u8]) -> bool {
     has_surrogate(value) || value.chunks_exact(DIGITS_BLOCK).any(|block| block.iter().all(u8::is_ascii_digit))
 }
@@ -165,7 +165,7 @@ fn has_surrogate(value: &[u8]) -> bool {
     found > 0
 }
 
-/// How many brackets open. Counted in blocks whose sums fit a byte: then one instruction looks at many bytes.
+/// The number of opening brackets, counted in blocks whose sums fit a byte: then one instruction handles many bytes.
 fn brackets(value: &[u8]) -> usize {
     let opening = |block: &[u8]| block.iter().map(|byte| u8::from(matches!(byte, b'{' | b'['))).sum::<u8>();
     value.chunks(255).map(|block| usize::from(opening(block))).sum()
@@ -181,7 +181,7 @@ fn name_of(value: &[u8]) -> &'static str {
     }
 }
 
-/// How deep objects and arrays are nested in well-formed JSON.
+/// The nesting depth of objects and arrays in valid JSON.
 fn depth(value: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut bytes = value.iter();
@@ -209,9 +209,9 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// The partition key of an event: the value at `path`, `user_id` or `user.id`. Text gives its characters, numbers and
-/// booleans their JSON. There is none if the field is missing, null, an object or an array. Of two fields with one name
-/// the first counts, as it does in the table.
+/// The partition key of an event: the value at `path`, `user_id` or `user.id`. A text gives its characters, numbers and
+/// booleans their JSON. None if the field is missing, null, an object or an array. Of two fields with one name the first
+/// counts, as it does in the table.
 pub(crate) fn key(event: &[u8], path: &str) -> Option<Bytes> {
     let value = value(event, path)?;
     let length = value.len().min(KEY_BYTES_MAX);

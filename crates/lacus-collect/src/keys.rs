@@ -59,7 +59,7 @@ pub struct NewKey {
     pub events_per_second: Option<u32>,
 }
 
-/// A key as anybody may see it: no secret.
+/// A key without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyInfo {
     /// The name it is revoked by: `key_…`; for AWS and lake keys their access key id.
@@ -74,7 +74,7 @@ pub struct KeyInfo {
     pub created_at: Timestamp,
 }
 
-/// A key that was just made: the only time that its secret is told.
+/// A new key: the only time that its secret is shown.
 pub struct CreatedKey {
     /// The key.
     pub info: KeyInfo,
@@ -107,8 +107,8 @@ struct Keys {
 }
 
 impl Keyring {
-    /// Opens the keys in `directory` (`.lacus`). Secrets are encrypted under `master_key`; without one, under a key that is
-    /// made and kept beside them.
+    /// Opens the keys in `directory` (`.lacus`). Secrets are encrypted with `master_key`; without one, with a key that is
+    /// generated and stored beside them.
     ///
     /// # Errors
     /// If the files can't be read, or are damaged.
@@ -187,7 +187,7 @@ impl Keyring {
         all
     }
 
-    /// Takes a key away, durably; requests that come later are refused. Blocks on the disk.
+    /// Revokes a key, durably: later requests with it are refused. Blocks on the disk.
     ///
     /// # Errors
     /// `NotFound` for an unknown id, or if it can't be written: then it is still good.
@@ -207,7 +207,7 @@ impl Keyring {
 
     /// The key with this write key.
     pub(crate) fn find_write_key(&self, write_key: &str) -> Option<Arc<Key>> {
-        // Looked up by digest: how long it takes tells nothing about the keys there are.
+        // Looked up by digest: the time that takes reveals nothing about existing keys.
         let digest = Digest::of(write_key);
         self.keys.read().unwrap_or_else(PoisonError::into_inner).write.get(&digest).cloned()
     }
@@ -235,9 +235,8 @@ impl Keyring {
     }
 }
 
-/// The write key that a request presents: `Authorization: Bearer KEY`, or `Basic` with the key as the user, as SDKs do.
-/// What can't be read is presented as it is, and so refused: a sender that means to have a key is not taken for one that
-/// has none.
+/// The write key that a request presents: `Authorization: Bearer KEY`, or `Basic` with the key as the user, as SDKs do. A
+/// malformed header is presented as it is, and so refused: a sender that means to have a key must not pass as one without.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<String> {
     let (scheme, value) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let value = value.trim();
@@ -249,7 +248,7 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<String> {
     }
     let decoded = BASE64.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let user = decoded.as_deref().map_or(value, |decoded| decoded.split_once(':').map_or(decoded, |(user, _)| user));
-    // A browser that keeps its key in the body says this.
+    // A browser with its key in the body sends this.
     Some(user.to_owned()).filter(|user| !user.is_empty())
 }
 

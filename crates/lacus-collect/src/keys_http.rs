@@ -109,7 +109,7 @@ async fn change<T: Send + 'static>(
     changed.map_err(refused)
 }
 
-/// What a person asked for and can't have; unlike with events, nobody has to try again.
+/// A refusal for a person: unlike events, such a request need not be sent again.
 fn refused(error: Error) -> Refusal {
     match error.kind() {
         Kind::NotFound => Refusal::invalid(Reason::Parameter, error).with_status(StatusCode::NOT_FOUND),

@@ -52,22 +52,21 @@ pub use crate::schemas::Schemas;
 pub use crate::stats::{CollectStats, SourceStats};
 
 /// The most bytes of bodies in memory at once, over all requests. Senders beyond it are asked to slow down.
-pub const BODIES_BYTES_MAX: usize = 128 << 20;
+pub(crate) const BODIES_BYTES_MAX: usize = 128 << 20;
 
-/// The attribute of a stream that says what its records are; without it they are JSON objects.
-pub const FORMAT_ATTRIBUTE: &str = "format";
-/// [`FORMAT_ATTRIBUTE`] of a stream of messages of the Segment API.
-pub const SEGMENT_FORMAT: &str = "segment";
+/// The [`FORMAT_ATTRIBUTE`](lacus_stream::FORMAT_ATTRIBUTE) of a stream of messages of the Segment API. Without one, records
+/// are JSON objects.
+pub(crate) const SEGMENT_FORMAT: &str = "segment";
 
 /// Work on inputs up to this size is done on the async thread: it takes a quarter of a millisecond.
 const LIGHT_BYTES_MAX: usize = 256 << 10;
 
-/// The bounds of what senders may ask for that no setting names.
+/// Bounds on senders that no setting changes.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// A body arrives within this time, or its sender is told that it is too slow.
+    /// A body has to arrive within this time.
     body_wait_max: Duration,
-    /// Requests may make streams until the log has this many; more only for sources that the settings name.
+    /// Requests may make streams until the log has this many; beyond that only for sources that the settings name.
     streams_by_request_max: usize,
 }
 
@@ -87,14 +86,14 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     counters: Counters,
     budget: Budget,
-    /// Work that takes its time is done on this many threads at once.
+    /// Permits for CPU-heavy work: one for each thread that may do such work.
     heavy: Arc<Semaphore>,
     limits: Limits,
     requests: AtomicU64,
 }
 
 impl Inner {
-    /// Works on the bytes of a request: here if that is quick, else on a thread that may take its time.
+    /// Works on the bytes of a request: here if that is quick, else on a blocking thread.
     async fn work<T: Send + 'static>(&self, is_light: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         if is_light {
             return Ok(work());
@@ -107,7 +106,7 @@ impl Inner {
         task.await.map_err(|error| Error::internal("work on a request ended early").with_source(error))
     }
 
-    /// A name for a request that its sender is told, to be found again in logs on both sides.
+    /// An id that the sender is told, to find the request in logs on both sides.
     fn request_id(&self) -> String {
         let count = self.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}-{count:012x}", self.clock.now().as_micros())

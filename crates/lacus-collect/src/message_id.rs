@@ -3,7 +3,7 @@
 use lacus_core::MessageId;
 use sha2::{Digest, Sha256};
 
-/// The first 128 bits of the SHA-256 of `namespace` and `parts`, each with its length in front. Ids of two doors never meet.
+/// The first 128 bits of the SHA-256 of `namespace` and `parts`, each preceded by its length. Ids of two doors never collide.
 pub(crate) fn message_id(namespace: &str, parts: &[&[u8]]) -> MessageId {
     let mut hash = Sha256::new_with_prefix(namespace.as_bytes());
     for part in parts {
@@ -19,7 +19,7 @@ pub(crate) fn message_id(namespace: &str, parts: &[&[u8]]) -> MessageId {
 mod tests {
     use super::*;
 
-    /// Fixed for ever: an id that changed would let a retry in twice.
+    /// They must never change: a changed id would let a retry in twice.
     #[test]
     fn ids_stay_the_same_and_apart() {
         assert_eq!(format!("{:?}", message_id("segment", &[b"m-1"])), "MessageId(106dc167da91e6866043f52abfc7cd5a)");

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::append::take;
 use crate::check::{Order, Receipt};
 use crate::refusal::Refusal;
-use crate::request::{Encoding, Target, parameters};
+use crate::request::{Encoding, Target, header_text, parameters};
 use crate::{Collect, Inner, form, http};
 
 /// One transparent point.
@@ -47,20 +47,16 @@ pub(crate) fn no_gif(mut response: Response) -> Response {
     response
 }
 
-/// Where a browser is, as it or its proxy says.
+/// The address of a browser, as its proxy or its connection says.
 pub(crate) fn address(head: &Parts) -> Option<String> {
-    let forwarded = text(&head.headers, "x-forwarded-for").and_then(|list| list.split(',').next());
+    let forwarded = header_text(&head.headers, "x-forwarded-for").and_then(|list| list.split(',').next());
     let peer = || head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
     forwarded.map(|ip| ip.trim().to_owned()).or_else(peer)
 }
 
 /// What a browser is.
 pub(crate) fn user_agent(head: &Parts) -> Option<String> {
-    text(&head.headers, "user-agent").map(str::to_owned)
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+    header_text(&head.headers, "user-agent").map(str::to_owned)
 }
 
 async fn answer(State(collect): State<Collect>, request: Request) -> Response {
@@ -96,7 +92,7 @@ async fn store(inner: &Inner, head: &Parts) -> Result<Receipt, Refusal> {
     take(inner, order, Value::Object(event).to_string().into(), inner.budget.share()).await
 }
 
-/// What the sender says itself, counts.
+/// Fields that the sender sets itself take precedence.
 fn add_missing<const N: usize>(event: &mut Map<String, Value>, fields: [(&str, Option<String>); N]) {
     for (name, value) in fields {
         if let Some(value) = value {

@@ -41,7 +41,7 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, error, reason }
     }
 
-    /// Only what is wrong with lacus is a matter for its log.
+    /// Only failures of lacus are logged.
     pub(crate) fn report(&self) {
         if matches!(self.error.kind(), Kind::Corrupt | Kind::Internal) {
             tracing::error!(error = %self.error.chain(), "could not append events");

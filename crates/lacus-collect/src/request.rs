@@ -130,7 +130,7 @@ fn authenticate(
     }
 }
 
-/// The key that makes a request the same when it comes again.
+/// The idempotency key of a request.
 ///
 /// # Errors
 /// For one that is empty or too long.
@@ -183,8 +183,13 @@ pub(crate) fn says_form(headers: &HeaderMap) -> bool {
     media_type(headers) == "application/x-www-form-urlencoded"
 }
 
+/// The text of a header; none if it is missing, or no text.
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
 /// The content type without its parameters.
 fn media_type(headers: &HeaderMap) -> String {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = header_text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -20,9 +20,9 @@ use self::tree::Tree;
 
 /// The longest file with a schema.
 const SCHEMA_BYTES_MAX: u64 = 1 << 20;
-/// The longest event that a schema looks into.
+/// The longest event that is validated against a schema.
 const CHECKED_BYTES_MAX: usize = 1 << 20;
-/// As a tree an event is so many times as long, at worst: `[[],[]]`.
+/// The size of an event's tree in memory, as a multiple of its text, at worst: `[[],[]]`.
 const TREE_BYTES_PER_BYTE: usize = 16;
 /// The longest explanation.
 pub(crate) const REASON_BYTES_MAX: usize = 300;
@@ -31,7 +31,7 @@ pub(crate) const REASON_BYTES_MAX: usize = 300;
 #[derive(Default)]
 pub struct Schemas(BTreeMap<StreamName, Arc<Schema>>);
 
-/// What the events of a source keep to.
+/// The schema of a source's events.
 pub(crate) struct Schema(Validator);
 
 impl Schemas {
@@ -77,7 +77,7 @@ impl Schema {
         Ok(Self(validator))
     }
 
-    /// How an event is against the schema, on one line of at most [`REASON_BYTES_MAX`] bytes; none if it is not.
+    /// How an event violates the schema, on one line of at most [`REASON_BYTES_MAX`] bytes; none if it does not.
     pub(crate) fn violation(&self, event: &[u8]) -> Option<String> {
         if event.len() > CHECKED_BYTES_MAX {
             return Some("an event has 1,048,576 bytes at most where there is a schema".to_owned());
@@ -88,13 +88,13 @@ impl Schema {
         }
     }
 
-    /// The memory that looking into an event of so many bytes takes.
+    /// The memory that validating an event of this size takes.
     pub(crate) fn bytes_for(&self, event_bytes: usize) -> usize {
         TREE_BYTES_PER_BYTE * event_bytes.min(CHECKED_BYTES_MAX)
     }
 }
 
-/// Names the place and the rule, and repeats no value: it may be long, or a secret.
+/// Names the place and the rule, but no value: it may be long, or a secret.
 fn explain(error: &ValidationError<'_>) -> String {
     let place = match error.instance_path().as_str() {
         "" => "the event".to_owned(),

@@ -35,19 +35,19 @@ use crate::budget::Share;
 use crate::keys::{Key, Keyring, presented};
 use crate::pixel::{address, user_agent};
 use crate::refusal::{Refusal, WireError};
-use crate::request::Encoding;
+use crate::request::{Encoding, header_text};
 use crate::stats::{Reason, SourceStats};
 use crate::{Collect, Inner, body, cors, http};
 
 /// The most bytes of a request, packed and unpacked. SDKs send half a megabyte; one that is refused drops its messages.
 const BODY_BYTES_MAX: ByteSize = ByteSize::mb(4);
-/// The most bytes that a batch says for all of its messages, counted once for each.
+/// The most bytes that a batch states for all of its messages, multiplied by their number.
 const SHARED_BYTES_MAX: usize = 8 << 20;
 /// The most messages of a request.
 const MESSAGES_MAX: usize = 10_000;
-/// What the server adds to a message, about, and the record around it.
+/// About how much longer a message becomes as a record.
 const ADDED_BYTES: usize = 512;
-/// Bodies up to this size, not packed, are taken apart on the async thread.
+/// Bodies up to this size that are not compressed are parsed on the async thread.
 const LIGHT_BODY_BYTES_MAX: usize = 64 << 10;
 /// What every gzip stream begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -72,7 +72,7 @@ pub(crate) fn router(collect: Collect) -> Router {
         router = router.route(path, post(answer));
     }
     router
-        // Counts of what happened in the browser's SDK, which nobody here asks for.
+        // Statistics of the browser SDK, which nobody needs here.
         .route("/v1/m", post(async || success()))
         .route("/v1/projects/{key}/settings", get(settings))
         .merge(pixel::routes())
@@ -83,7 +83,7 @@ pub(crate) fn router(collect: Collect) -> Router {
 
 /// A request that was read.
 struct Sent {
-    /// What its path says of its one message; a batch says nothing.
+    /// The message type in its path; none for a batch.
     kind: Option<&'static str>,
     /// The key that it presents, if that is not in the body.
     key: Option<String>,
@@ -92,14 +92,14 @@ struct Sent {
     encoding: Encoding,
 }
 
-/// What is stored of a request, and who may.
+/// The records of a request, and the key that allows them.
 struct Accepted {
     key: Arc<Key>,
     records: Vec<NewRecord>,
     _share: Share,
 }
 
-/// A body of several messages, and what holds for those that don't say themselves.
+/// A body of several messages, with defaults for those that don't state something themselves.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Batch<'a> {
@@ -113,7 +113,7 @@ struct Batch<'a> {
     integrations: Option<&'a RawValue>,
 }
 
-/// The key of a body, as browsers have it.
+/// The key in a body, where browsers put it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Credentials {
@@ -131,7 +131,7 @@ fn success() -> Response {
     (StatusCode::OK, Json(json!({"success": true}))).into_response()
 }
 
-/// SDKs read `code` and `message`, everybody else `error`, as everywhere here.
+/// SDKs read `code` and `message`, others `error`, as everywhere here.
 fn refuse(inner: &Inner, refusal: Refusal) -> Response {
     inner.counters.refuse(refusal.reason, 1);
     refusal.report();
@@ -172,7 +172,7 @@ async fn receive(inner: &Inner, head: &Parts, body: Body, share: &mut Share) -> 
         Err(refusal) => Err(refusal),
     };
     match read {
-        // Some SDKs pack their bodies and don't say so.
+        // Some SDKs compress their bodies without saying so.
         Ok(packed) if packed.starts_with(&GZIP) => Ok((packed, Encoding::Gzip)),
         Ok(packed) => Ok((packed, Encoding::of(&head.headers)?)),
         Err(refusal) => {
@@ -197,23 +197,18 @@ async fn store(inner: &Inner, sent: Sent, share: Share) -> Result<(), Refusal> {
     let Accepted { key, records, _share } = inner.work(is_light, move || sent.accept(&keyring, share)).await??;
     let source = key.source().ok_or_else(|| denied("this key is no write key"))?;
     key.admit(records.len() as u64)?;
-    let tally = SourceStats {
-        requests: 1,
-        accepted: records.len() as u64,
-        bytes: records.iter().map(|record| record.value.len() as u64).sum(),
-        ..SourceStats::default()
-    };
+    let tally = SourceStats::of_request(&records);
     append::store_as(inner, source, Format::Segment, records, tally).await?;
     Ok(())
 }
 
 impl Sent {
-    /// Unpacks, and makes a record of each message. CPU-bound.
+    /// Decompresses, and makes a record of each message. CPU-bound.
     fn accept(self, keyring: &Keyring, mut share: Share) -> Result<Accepted, Refusal> {
         let packed_bytes = self.packed.len();
         let text = body::unpack(self.packed, self.encoding, BODY_BYTES_MAX, &mut share).map_err(as_told_here)?;
         let key = authenticate(keyring, self.key, &text)?;
-        // What is stored is about as long as what was sent, and both are in memory.
+        // The records are about as long as the body, and both are in memory.
         let bytes = packed_bytes + 2 * text.len();
         let records = match self.kind {
             Some(kind) => {
@@ -259,7 +254,7 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     Refusal::invalid(Reason::Malformed, error)
 }
 
-/// The key of a request: the one it presents, or as browsers have it, in its body.
+/// The key of a request: the one it presents or, from browsers, the one in its body.
 fn authenticate(keyring: &Keyring, key: Option<String>, text: &[u8]) -> Result<Arc<Key>, Refusal> {
     let in_body = || serde_json::from_slice::<Credentials>(text).ok().and_then(|body| body.write_key);
     let key = key.filter(|key| !key.is_empty()).or_else(in_body);
@@ -273,13 +268,13 @@ fn denied(message: &str) -> Refusal {
 }
 
 impl Client {
-    /// Where a browser is, as it or its proxy says: its SDK can't know its own address.
+    /// The address of a browser, as its proxy or its connection says: the SDK can't know it.
     fn of(head: &Parts) -> Self {
         Self { ip: address(head), user_agent: user_agent(head) }
     }
 }
 
-/// What the SDK for browsers asks for before it begins: nothing but where to send to.
+/// What the browser SDK asks for before it begins: only where to send to.
 async fn settings(
     State(collect): State<Collect>,
     key: Result<Path<String>, PathRejection>,
@@ -289,9 +284,8 @@ async fn settings(
         let error = Error::invalid("the write key can't be read").with_source(error);
         refuse(&collect.inner, Refusal::invalid(Reason::Parameter, error))
     })?;
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text("host").unwrap_or("127.0.0.1");
-    let protocol = text("x-forwarded-proto").filter(|protocol| *protocol == "https").unwrap_or("http");
+    let host = header_text(&headers, "host").unwrap_or("127.0.0.1");
+    let protocol = header_text(&headers, "x-forwarded-proto").filter(|protocol| *protocol == "https").unwrap_or("http");
     let all = json!({"__default": {"enabled": true, "integrations": {}}});
     Ok(Json(json!({
         "integrations": {"Segment.io": {

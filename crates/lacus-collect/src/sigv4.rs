@@ -17,6 +17,7 @@ use lacus_core::{Error, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::keys::{Key, Keyring};
+use crate::request::header_text;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far the time of a request may be from ours.
@@ -32,7 +33,7 @@ const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 /// A request whose signature is right.
 pub(crate) struct Verified {
     pub(crate) key: Arc<Key>,
-    /// The region the client believes to talk to: it belongs in the names that it is told.
+    /// The region that the client believes it is talking to: it belongs in the names that it is told.
     pub(crate) region: String,
 }
 
@@ -59,7 +60,7 @@ struct Authorization<'a> {
 /// # Errors
 /// Why it is not accepted. What is wrong with us is a [`Denial`] too: one that clients retry.
 pub(crate) fn verify(head: &Parts, body: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Verified, Denial> {
-    let header = header(&head.headers, "authorization").ok_or_else(|| {
+    let header = header_text(&head.headers, "authorization").ok_or_else(|| {
         Denial::new(
             "MissingAuthenticationTokenException",
             "the request is not signed: set an access key and its secret",
@@ -125,7 +126,7 @@ impl<'a> Authorization<'a> {
         let credential = credential.ok_or_else(missing("Credential"))?;
         let headers = headers.ok_or_else(missing("SignedHeaders"))?;
         let signature = signature.ok_or_else(missing("Signature"))?;
-        // An access key id of AWS has no slash, but ours to check is only what follows it.
+        // Exactly five parts: an access key id has no slash.
         let parts: Vec<&str> = credential.split('/').collect();
         let &[access_key_id, date, region, service, "aws4_request"] = parts.as_slice() else {
             return Err(Denial::incomplete(
@@ -137,16 +138,12 @@ impl<'a> Authorization<'a> {
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// What the signature is made with; the header of HTTP will do where there is no other.
+/// The time that was signed; the header `date` is a substitute.
 fn header_time(headers: &HeaderMap) -> Result<NaiveDateTime, Denial> {
     let compact = |text| NaiveDateTime::parse_from_str(text, TIME_FORMAT).ok();
-    let time = match header(headers, "x-amz-date") {
+    let time = match header_text(headers, "x-amz-date") {
         Some(text) => compact(text),
-        None => header(headers, "date").and_then(|text| {
+        None => header_text(headers, "date").and_then(|text| {
             compact(text).or_else(|| DateTime::parse_from_rfc2822(text).ok().map(|time| time.naive_utc()))
         }),
     };
@@ -168,8 +165,8 @@ fn check_scope(authorization: &Authorization<'_>, time: NaiveDateTime) -> Result
     Ok(())
 }
 
-/// The operation is signed with the rest: a signature for one is none for another. No header is signed twice, so what is
-/// signed is never longer than the request.
+/// The operation has to be signed: a signature for one is none for another. No header may be signed twice, so what is signed
+/// is never longer than the request.
 fn check_signed_headers(authorization: &Authorization<'_>, headers: &HeaderMap) -> Result<(), Denial> {
     let mut signed: Vec<String> = authorization.signed_headers.iter().map(|name| name.to_ascii_lowercase()).collect();
     let is_signed = |name: &str| signed.iter().any(|signed| signed == name);
@@ -188,7 +185,7 @@ fn check_signed_headers(authorization: &Authorization<'_>, headers: &HeaderMap) 
     Ok(())
 }
 
-/// In words that clients look for: some set their clock by the time in brackets.
+/// Worded as clients expect it: some set their clock by the time in brackets.
 fn check_time(time: NaiveDateTime, now: Timestamp) -> Result<(), Denial> {
     let now = DateTime::from_timestamp_micros(now.as_micros()).unwrap_or_default().naive_utc();
     let shown = |time: NaiveDateTime| time.format(TIME_FORMAT).to_string();
@@ -213,8 +210,8 @@ fn canonical_request(head: &Parts, body: &[u8], authorization: &Authorization<'_
         text.push_str(&format!("{}:{value}\n", name.to_ascii_lowercase()));
     }
     let body_hash = hex(&Sha256::digest(body));
-    // A hash that the client sends is a promise about the body, and signed as such.
-    match header(&head.headers, "x-amz-content-sha256") {
+    // A hash that the client sends is a claim about the body, and signed as such.
+    match header_text(&head.headers, "x-amz-content-sha256") {
         Some(sent) if !sent.eq_ignore_ascii_case(&body_hash) => return Err(Denial::mismatch()),
         _ => {}
     }
@@ -222,8 +219,8 @@ fn canonical_request(head: &Parts, body: &[u8], authorization: &Authorization<'_
     Ok(text)
 }
 
-/// All values of a header, each without needless spaces. HTTP/2 has the host in its address, and some clients sign it by the
-/// name it has there.
+/// All values of a header, without redundant spaces. HTTP/2 has the host in the request's address, and some clients sign it
+/// under the name it has there.
 fn signed_header(head: &Parts, name: &str) -> Result<String, Denial> {
     let missing = || Denial::invalid("a signed header is missing from the request");
     let authority = || head.uri.authority().map(|authority| authority.as_str().to_owned());
@@ -244,7 +241,7 @@ fn trimmed(value: &str) -> String {
     value.trim().split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The parameters, decoded and encoded again in one way, in order.
+/// The query parameters, decoded, encoded again uniformly, and sorted.
 fn query(query: Option<&str>) -> String {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     let mut pairs: Vec<(String, String)> = pairs
@@ -310,7 +307,7 @@ fn keyed_hash(key: &[u8], text: &[u8]) -> Vec<u8> {
     hmac.finalize().into_bytes().to_vec()
 }
 
-/// Compares in a time that does not tell where they differ.
+/// Compares in a time that does not depend on where they differ.
 pub(crate) fn is_same(expected: &str, given: &str) -> bool {
     let differences = expected.bytes().zip(given.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
     expected.len() == given.len() && std::hint::black_box(differences) == 0

@@ -23,7 +23,7 @@ pub(crate) struct Piece {
 /// Why a body can't be taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Halt {
-    /// From here on nobody knows where an event begins or ends.
+    /// From here on it is not known where events begin or end.
     Broken(Fault),
     /// It has more than [`EVENTS_MAX`].
     TooMany,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lacus_core::StreamName;
+use lacus_core::{NewRecord, StreamName};
 
 use crate::json::Flaw;
 
@@ -33,6 +33,18 @@ pub struct SourceStats {
     pub refused: u64,
     /// Bytes of the accepted events.
     pub bytes: u64,
+}
+
+impl SourceStats {
+    /// One request with these events, all of which were accepted.
+    pub(crate) fn of_request(records: &[NewRecord]) -> Self {
+        Self {
+            requests: 1,
+            accepted: records.len() as u64,
+            bytes: records.iter().map(|record| record.value.len() as u64).sum(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Why an event or a request was refused.

@@ -21,11 +21,11 @@ use sha2::Sha256;
 
 use crate::check::{Identity, Order};
 use crate::refusal::Refusal;
-use crate::request::{Encoding, Target, says_form, says_lines};
+use crate::request::{Encoding, Target, header_text, says_form, says_lines};
 use crate::stats::Reason;
 use crate::{Collect, Inner, http};
 
-/// A webhook is signed so long before it is here, at most; and so long after, as clocks differ.
+/// How old a webhook's signature may be; and how far in the future, as clocks differ.
 const AGE_SECONDS_MAX: u64 = 5 * 60;
 /// The longest identity of a delivery.
 const ID_BYTES_MAX: usize = 1024;
@@ -34,7 +34,7 @@ pub(crate) fn router(collect: Collect) -> Router {
     Router::new().route("/v1/webhooks/{source}", post(take)).with_state(collect)
 }
 
-/// What a request says that it was signed with; to be compared with its body.
+/// The signature that a request claims, to be compared with its body.
 pub(crate) struct Signature {
     webhook: Webhook,
     /// The header with the signature.
@@ -83,14 +83,13 @@ impl Signature {
     /// # Errors
     /// 401 if a header is missing, or the time that is signed is not about now.
     fn of(webhook: Webhook, headers: &HeaderMap, now: Timestamp) -> Result<Self, Refusal> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let header = text(&webhook.header)
+        let header = header_text(headers, &webhook.header)
             .ok_or_else(|| denied(&format!("the webhook is not signed: it has no header {}", webhook.header)))?
             .to_owned();
         let mut timestamp = None;
         if webhook.signed.as_ref().is_some_and(|signed| signed.contains("{timestamp}")) {
             let found = match &webhook.timestamp_header {
-                Some(name) => text(name),
+                Some(name) => header_text(headers, name),
                 None => parts(&header).find_map(|part| part.strip_prefix("t=")),
             };
             let found = found.ok_or_else(|| denied("the webhook does not say when it was signed"))?;
@@ -104,7 +103,7 @@ impl Signature {
         Ok(Self { webhook, header, timestamp })
     }
 
-    /// Compares with the body, as it came.
+    /// Verifies the body as it came.
     ///
     /// # Errors
     /// 401 if another body was signed, or with another secret.
@@ -114,7 +113,7 @@ impl Signature {
         self.sign(&mut hmac, body);
         let given = parts(&self.header).filter_map(|part| self.decode(part.strip_prefix(&self.webhook.prefix)?));
         for given in given {
-            // It is hashed already: each one more that is tried costs little.
+            // The body is hashed already: each further signature costs little.
             if hmac.clone().verify_slice(&given).is_ok() {
                 return Ok(());
             }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
-/// An hour of UTC time: how the raw zone is laid out.
+/// An hour in UTC. The raw zone is laid out by these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour {
     /// Year, four digits.
@@ -90,7 +90,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where time comes from.
+/// A source of time.
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;

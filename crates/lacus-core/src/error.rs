@@ -164,7 +164,7 @@ impl Error {
         &self.0.message
     }
 
-    /// What the user can do about it, if anybody knew.
+    /// What the user can do about it, if known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
@@ -215,9 +215,9 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// Adds what we were doing to an error, verb first: `commit snapshot: put manifest: no space left on device`.
+/// Adds what was being done to an error, verb first: `commit snapshot: put manifest: no space left on device`.
 pub trait Context<T> {
-    /// Says what we were doing. The kind and the hint stay those of the cause.
+    /// Says what was being done. The kind and the hint stay those of the cause.
     ///
     /// # Errors
     /// The error it was called on, with the context in front.

@@ -18,11 +18,11 @@ const BUCKETS_MAX: u32 = 10_000;
 pub struct PartitionField {
     /// The column, or the path of a field in a struct: `user.country`.
     pub column: String,
-    /// What is made of its value.
+    /// The function that is applied to its value.
     pub transform: Transform,
 }
 
-/// What is made of a column's value to partition by it.
+/// The function of a column's value that partitions it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transform {
     /// The value itself.
@@ -35,9 +35,9 @@ pub enum Transform {
     Day,
     /// Its hour.
     Hour,
-    /// One of so many buckets, by a hash of the value.
+    /// One of this many buckets, by a hash of the value.
     Bucket(u32),
-    /// So many characters of a text, or the multiple of so much below a number.
+    /// A text cut to this many characters, or a number rounded down to a multiple of this.
     Truncate(u32),
 }
 
@@ -46,14 +46,13 @@ pub enum Transform {
 pub struct SortField {
     /// The column, or the path of a field in a struct.
     pub column: String,
-    /// Whether the greatest comes first.
+    /// Whether the largest value comes first.
     pub descending: bool,
 }
 
 impl Transform {
     /// Whether it is a part of a time. A column is partitioned by one of these at most.
-    #[must_use]
-    pub fn is_of_time(self) -> bool {
+    pub(crate) fn is_of_time(self) -> bool {
         matches!(self, Self::Year | Self::Month | Self::Day | Self::Hour)
     }
 }

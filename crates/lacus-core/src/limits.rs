@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::units::{ByteSize, Millis};
 
-/// What one statement may take at most. Of what is not there, nothing is said.
+/// The most that one statement may use. An absent limit is not set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StatementLimits {
-    /// Bytes that it reads, of files (compressed) and hot tails.
+    /// Bytes read, of files (compressed) and hot tails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scan_max: Option<ByteSize>,
-    /// Rows that it answers with, or writes.
+    /// Rows answered or written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_max: Option<u64>,
-    /// How long it runs.
+    /// Running time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_max: Option<Millis>,
-    /// Memory that it has at once.
+    /// Memory at any one time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_max: Option<ByteSize>,
 }
 
 impl StatementLimits {
-    /// With less memory than this, hardly a sort or a join is done.
+    /// With less memory than this, hardly any sort or join can run.
     pub const MEMORY_LEAST: ByteSize = ByteSize::mb(16);
 
-    /// Whether each of them lets something be done.
+    /// Checks that each limit allows anything at all.
     ///
     /// # Errors
     /// `Invalid` for a limit that is 0, or less memory than [`MEMORY_LEAST`](Self::MEMORY_LEAST).
@@ -50,7 +50,7 @@ impl StatementLimits {
     }
 }
 
-/// `scan 10GB, rows 1000, time 1m, memory 256MB`; nothing where nothing is said.
+/// `scan 10GB, rows 1000, time 1m, memory 256MB`; empty without limits.
 impl fmt::Display for StatementLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limits = [

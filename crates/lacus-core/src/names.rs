@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 pub const NAME_BYTES_MAX: usize = 120;
 
 /// What the table of rows that could not be decoded adds to its table's name.
-pub const QUARANTINE_SUFFIX: &str = "__quarantine";
+const QUARANTINE_SUFFIX: &str = "__quarantine";
 
 /// What stands between a table's name and that of an array of it, in the name of the table of its elements.
 const ELEMENTS_MARK: &str = "__";

@@ -94,9 +94,9 @@ impl fmt::Debug for MessageId {
 pub struct NewRecord {
     /// Records of one key go to one partition and stay in order. Without a key any partition will do.
     pub key: Option<Bytes>,
-    /// Where among the hash keys of the shards it goes, instead of where its key says. Not kept.
+    /// The hash key that decides its shard, in place of its partition key. Not stored.
     pub hash_key: Option<u128>,
-    /// Who it is, if its sender said so. Without a key, records with the same id go to one partition.
+    /// Its identity, if its sender gave one. Without a key, records with the same id go to one partition.
     pub id: Option<MessageId>,
     /// The bytes. The stream does not look inside.
     pub value: Bytes,
@@ -125,7 +125,7 @@ pub struct Record {
     pub received_at: Timestamp,
     /// The key it was sent with.
     pub key: Option<Bytes>,
-    /// Who it is, if its sender said so.
+    /// Its identity, if its sender gave one.
     pub id: Option<MessageId>,
     /// The bytes as the sender gave them.
     pub value: Bytes,

@@ -34,7 +34,7 @@ pub use self::source::{InvalidEvents, Secret, SignatureEncoding, Source, Webhook
 pub use self::table::Table;
 
 /// What an environment variable starts with to override a setting: `LACUS__SERVER__HTTP=127.0.0.1:9000`.
-pub const ENVIRONMENT_PREFIX: &str = "LACUS__";
+const ENVIRONMENT_PREFIX: &str = "LACUS__";
 
 /// All settings, with a default for each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,11 +18,11 @@ use crate::progress::{Progress, TailShare};
 const PACE: Duration = Duration::from_millis(10);
 /// A turn of at least this many bytes is followed by the next one at once.
 const BIG_TURN_BYTES: u64 = 256 << 10;
-/// Commands that wait side by side; further ones wait in the inbox.
+/// The most commands that wait here; further ones wait in the inbox.
 const WAITING_MAX: usize = 1_024;
-/// With nothing to do we look again after this long.
+/// With nothing to do, the delivery looks again after this long.
 const IDLE: Duration = Duration::from_secs(3_600);
-/// While memory is exhausted we look this often whether a commit made room.
+/// While memory is exhausted, how often to check whether a commit made room.
 const ROOM_CHECK: Duration = Duration::from_millis(50);
 /// The first wait after a failure; it doubles up to [`RETRY_AFTER_MAX`].
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -34,8 +34,8 @@ pub(crate) enum Command {
     CaughtUp { target: Offsets, reply: oneshot::Sender<Result<()>> },
     /// Answer when everything before `target` is committed.
     Flush { target: Offsets, report: CommitReport, reply: oneshot::Sender<Result<CommitReport>> },
-    /// Do this while nothing is visible that is not committed, and nothing becomes visible. It answers by itself; it is
-    /// dropped when the delivery can't commit.
+    /// Do this while everything visible is committed and nothing new becomes visible. It answers by itself; it is dropped
+    /// when the delivery can't commit.
     Alone(Alone),
 }
 
@@ -55,22 +55,22 @@ impl Command {
 
 pub(crate) struct Delivery {
     source: Source,
-    /// Away while a turn runs on a blocking thread, and when such a turn panicked.
+    /// Absent while a turn runs on a blocking thread, and after such a turn panicked.
     decoding: Option<Decoding>,
     settings: settings::Delivery,
     clock: Arc<dyn Clock>,
     progress: Arc<Progress>,
     share: TailShare,
-    /// The part of the tail that is being committed, until it is.
+    /// The part of the tail that is being committed, until that succeeds.
     frozen: Option<Frozen>,
     committing: Option<JoinHandle<Result<CommitReport>>>,
-    /// As far as commits have ended and told their numbers. The table shows a commit a moment earlier.
+    /// The offsets of commits whose outcome is known here. The table shows a commit a moment earlier.
     committed: Offsets,
     waiting: Vec<Command>,
     retry: Retry,
 }
 
-/// Until when to leave something alone after it failed.
+/// Delays retries after failures.
 #[derive(Default)]
 struct Retry {
     failures: u32,
@@ -144,7 +144,7 @@ impl Delivery {
         self.finish().await;
     }
 
-    /// Lets small appends gather to one turn, unless a question waits for them. Who waits for a commit gains nothing by
+    /// Lets small appends gather for one turn, unless a query waits for them. Those who wait for a commit gain nothing from
     /// small turns.
     async fn pace(&mut self, inbox: &mut mpsc::Receiver<Command>) {
         if self.waiting.iter().any(|command| matches!(command, Command::CaughtUp { .. })) {
@@ -156,7 +156,7 @@ impl Delivery {
         }
     }
 
-    /// Decodes what is new, starts a commit if one is due, answers who waits. Says when to go on if there is more.
+    /// Decodes what is new, starts a commit if one is due, and answers who waits. Returns when to continue if there is more.
     async fn step(&mut self) -> Result<Option<Duration>> {
         if self.retry.must_wait() {
             return Ok(None);
@@ -193,7 +193,7 @@ impl Delivery {
         self.committing.is_none() && self.frozen.is_none() && !has_pending
     }
 
-    /// Lets others change the tables, one after the other, and looks at them anew.
+    /// Lets others change the tables, one after the other, and reads their state again afterwards.
     async fn work_alone(&mut self) -> Result<()> {
         for command in std::mem::take(&mut self.waiting) {
             match command {
@@ -208,14 +208,14 @@ impl Delivery {
         .await
     }
 
-    /// A turn panicked, and what it worked on is lost: forgets what is not committed, and reads it again from the log.
+    /// A turn panicked, and its state is lost: drops what is not committed, and reads it again from the log.
     async fn begin_again(&mut self) -> Result<()> {
         if self.committing.is_some() {
             let committed = ended(&mut self.committing).await;
             self.commit_ended(committed);
         }
         let Source { lake, stream, .. } = &self.source;
-        // A commit that is shown later would take rows off the tail that it does not have.
+        // A commit that is shown later would take rows off a tail that no longer has them.
         lake.settle().await?;
         self.frozen = None;
         for table in lake.tables().iter().filter(|table| table.name().stream() == *stream) {
@@ -258,7 +258,7 @@ impl Delivery {
     fn commit_is_due(&self) -> bool {
         let Some(decoding) = &self.decoding else { return false };
         let Some(since) = decoding.pending_since() else { return false };
-        // What is to be flushed is decoded first, so that it is one commit if it fits in one.
+        // What is to be flushed is decoded first, so that one commit takes it if it fits.
         let is_wanted = |command: &Command| match command {
             Command::Alone(_) => true,
             Command::Flush { target, .. } => reaches(decoding.seen(), target),
@@ -289,7 +289,7 @@ impl Delivery {
         }
     }
 
-    /// Tells whoever waits, and tries again later: everything is still in the log.
+    /// Answers who waits with the error, and tries again later: everything is still in the log.
     fn failed(&mut self, error: &Error) {
         self.retry.failed();
         tracing::error!(stream = %self.source.stream, error = %error.chain(), failures = self.retry.failures, "delivery failed; trying again");
@@ -299,7 +299,7 @@ impl Delivery {
             match command {
                 Command::CaughtUp { reply, .. } => drop(reply.send(Err(again()))),
                 Command::Flush { reply, .. } => drop(reply.send(Err(again()))),
-                // Who waits is told by its being dropped.
+                // Who waits notices that it was dropped.
                 Command::Alone(work) => drop(work),
             }
         }
@@ -333,7 +333,7 @@ impl Delivery {
     fn report_progress(&mut self) {
         let Some(decoding) = &self.decoding else { return };
         let tail_bytes = decoding.tail_bytes();
-        // What is being committed is in memory until it is.
+        // What is being committed stays in memory until it is committed.
         let frozen_bytes = self.frozen.as_ref().map_or(0, Frozen::raw_bytes);
         self.share.set(tail_bytes + decoding.raw_bytes() + frozen_bytes);
         self.progress.moved(decoding.seen().clone(), decoding.committed(), tail_bytes);

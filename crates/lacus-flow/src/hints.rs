@@ -10,7 +10,7 @@ const COMMIT_BYTES: &str = "commit_bytes";
 /// Attribute: commit when the oldest event has waited this long.
 const COMMIT_AFTER_MS: &str = "commit_after_ms";
 
-/// The attributes of a stream that are about its commits. What is no whole number is as if it was not said.
+/// The attributes of a stream about its commits. A value that is no integer is ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hints {
     commit_bytes: Option<u64>,

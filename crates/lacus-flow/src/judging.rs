@@ -22,7 +22,7 @@ pub(crate) struct Judge {
     covered: Offsets,
     /// What the index was told last.
     remembered: Offsets,
-    /// Records before these offsets have to be judged before any later one is.
+    /// Records before these offsets have to be judged before any later one.
     first: Offsets,
     /// Whether the index was asked about any record.
     has_asked: bool,
@@ -45,17 +45,17 @@ impl Judge {
         Ok(Self { ids, stream, covered, remembered, first: committed.clone(), has_asked: false, must_sync: false })
     }
 
-    /// Judges some of what was committed, or seen, and is not in the index; whether there may be more of it.
+    /// Judges some of the records that were committed, or read, and are not in the index; whether there may be more.
     ///
     /// # Errors
     /// If the index or the log can't be used.
     pub(crate) fn catch_up(&mut self, log: &Log, stream: &StreamInfo, seen: &Offsets) -> Result<bool> {
         let is_relied_on = self.has_asked || self.remembered != Offsets::default();
         if is_relied_on && self.ids.covered(&self.stream)? != self.remembered {
-            // It was damaged and begun anew: by this delivery or another one.
+            // The index was damaged and begun anew, by this delivery or another one.
             *self = Self::open(&self.ids, log, stream, seen)?;
         }
-        // Retention may remove what was delivered while it is being judged: then nothing is compared with it.
+        // Retention may remove delivered records while they are being judged: then nothing is compared with them.
         stream.start.iter().for_each(|(shard, start)| self.covered.advance(shard, start));
         let behind = self.first.iter().find(|(shard, end)| self.covered.next(*shard) < *end);
         let Some((shard, end)) = behind else { return Ok(false) };
@@ -63,7 +63,7 @@ impl Judge {
         self.judge(&records).map(|_| true)
     }
 
-    /// Takes duplicates out, and says how many there were.
+    /// Removes duplicates, and returns how many there were.
     ///
     /// # Errors
     /// If the index can't be used; then nothing was taken out.
@@ -77,7 +77,7 @@ impl Judge {
         Ok((before - records.len()) as u64)
     }
 
-    /// Makes sure that what was judged will not be judged otherwise after a crash.
+    /// Makes sure that verdicts so far stay the same after a crash.
     ///
     /// # Errors
     /// If the index can't be written.
@@ -143,7 +143,7 @@ fn skip_what_is_too_old(log: &Log, stream: &StreamInfo, committed: &Offsets, cov
     Ok(())
 }
 
-/// When the first record that is not committed was received; if all are, the last record. None for an empty log.
+/// When the first uncommitted record was received; if all are committed, the last one. None for an empty log.
 fn oldest_to_come(log: &Log, stream: &StreamInfo, committed: &Offsets) -> Result<Option<Timestamp>> {
     let (mut uncommitted, mut last) = (None, None);
     for (shard, end) in stream.end.iter().filter(|(shard, end)| stream.start.next(*shard) < *end) {

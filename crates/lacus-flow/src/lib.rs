@@ -178,8 +178,7 @@ impl Deliveries {
 
     async fn flush_stream(&self, stream: &StreamInfo) -> Result<CommitReport> {
         let (reply, answer) = oneshot::channel();
-        self.ask(stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply })
-            .await?;
+        self.ask(stream, Command::Flush { target: stream.end.clone(), report: CommitReport::default(), reply }).await?;
         answer.await.map_err(|_| stopping())?
     }
 
@@ -355,7 +354,8 @@ impl Deliveries {
         if !stream.is_over() {
             let (log, delivered) = (log.clone(), delivered(lake, &name, &stream.let_go));
             let let_go = tokio::task::spawn_blocking(move || log.let_go(&name, &delivered)).await;
-            let_go.map_err(|error| Error::internal("letting go of a stream ended unexpectedly").with_source(error))??;
+            let_go
+                .map_err(|error| Error::internal("letting go of a stream ended unexpectedly").with_source(error))??;
         }
         self.end_delivery(&stream.name).await?;
         if log.stream(&stream.name).is_some() {

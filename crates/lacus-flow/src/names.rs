@@ -1,7 +1,7 @@
 //! Names as Segment's warehouses have them: `Product Viewed` and `productViewed` are both `product_viewed`.
 
-/// The letters and digits of a name in lowercase, its words joined by `_`. A word ends before a capital that follows a
-/// lowercase letter, and at whatever is no ASCII letter or digit. Appended to `snake`.
+/// Appends the letters and digits of a name to `snake`, in lowercase, with words joined by `_`. A word ends before a capital
+/// that follows a lowercase letter, and at any other character.
 pub(crate) fn push_snake_case(name: &str, snake: &mut String) {
     let begin = snake.len();
     let (mut is_apart, mut has_lower) = (false, false);
@@ -22,7 +22,7 @@ pub(crate) fn push_snake_case(name: &str, snake: &mut String) {
 
 /// What tables are named after.
 pub(crate) struct Naming {
-    /// What the things are: `event`. It helps where a name alone can't be a table's.
+    /// The kind of thing that is named: `event`. It is added where the name alone can't be a table's.
     pub(crate) kind: &'static str,
     /// Names that are taken.
     pub(crate) taken: &'static [&'static str],
@@ -30,9 +30,9 @@ pub(crate) struct Naming {
     pub(crate) bytes_max: usize,
 }
 
-/// The table of an event, or of another thing that a sender names. What can't be a table's name as it is gets one that
-/// can: `Users` is `users_event` where `users` is taken, `2 Fast` is `event_2_fast`; names without an ASCII letter, or with
-/// too many, end in a hash of what the sender calls it.
+/// The table name of an event, or of another thing that a sender names. A text that can't be a table's name is changed:
+/// `Users` is `users_event` where `users` is taken, `2 Fast` is `event_2_fast`; a name without ASCII letters, or with too
+/// many, ends in a hash of the text.
 pub(crate) fn table_name(text: &str, naming: &Naming) -> String {
     let Naming { kind, taken, bytes_max } = *naming;
     let mut name = String::with_capacity(text.len() + 4);
@@ -55,7 +55,7 @@ pub(crate) fn table_name(text: &str, naming: &Naming) -> String {
     name
 }
 
-/// The 64-bit FNV-1a hash: names must be the same in every release, and nothing depends on nobody finding collisions.
+/// The 64-bit FNV-1a hash: it must be the same in every release, and collisions are harmless.
 fn fnv_1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

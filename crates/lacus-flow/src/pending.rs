@@ -11,15 +11,15 @@ use lacus_lake::{Table, TableAppend, TableSchema, TailBatch};
 
 /// Small tail batches are merged up to this many rows, so that a scan meets few batches.
 const MERGED_ROWS_MAX: usize = 16_384;
-/// And up to this much memory: copying more than that would delay what comes next.
+/// And up to this much memory: copying more would delay what comes next.
 const MERGED_BYTES_MAX: usize = 8 << 20;
 
-/// A table with the rows that a delivery has made visible.
+/// The uncommitted rows that a delivery has made visible in one table.
 pub(crate) struct Pending {
     table: Arc<Table>,
     schema: TableSchema,
-    /// Batches at the end of the table's tail that are not frozen. The frozen ones before them go whenever their commit
-    /// ends, so batches are counted from the end.
+    /// How many batches at the end of the table's tail are not frozen. Frozen batches before them are removed when their
+    /// commit ends, so these are counted from the end.
     batches: usize,
 }
 
@@ -30,7 +30,7 @@ impl Pending {
         Self { table, schema, batches: 0 }
     }
 
-    /// Takes the columns of the table as they are now. There may be no rows that are not committed.
+    /// Takes over the table's current columns. There must be no uncommitted rows.
     pub(crate) fn look_anew(&mut self) {
         self.schema = TableSchema::clone(&self.table.state().schema);
         self.batches = 0;
@@ -46,7 +46,7 @@ impl Pending {
         self.table.state().tail.iter().map(|batch| batch.bytes as u64).sum()
     }
 
-    /// Shows rows; with all pending rows decoded again if a column became wider.
+    /// Shows rows; together with all pending rows decoded again, if a column became wider.
     pub(crate) fn show(&mut self, schema: TableSchema, rows: RecordBatch, decoded_again: Option<Vec<TailBatch>>) {
         self.schema = schema;
         if let Some(mut batches) = decoded_again {
@@ -59,7 +59,7 @@ impl Pending {
         }
     }
 
-    /// Ends the part of the tail that the next commit takes. From here on its column types stay.
+    /// Ends the part of the tail that the next commit takes. From here on the types of its columns are final.
     pub(crate) fn freeze(&mut self) -> TableAppend {
         self.schema.pin();
         self.batches = 0;
@@ -67,12 +67,13 @@ impl Pending {
         TableAppend { table: Arc::clone(&self.table), schema: self.schema.clone(), batches }
     }
 
-    /// Whether a commit would have rows of it.
+    /// Whether a commit would have rows of this table.
     pub(crate) fn has_rows(&self) -> bool {
         self.batches > 0
     }
 
-    /// Keeps the tail's batches of growing size, as in a log-structured merge: a row is copied O(log n) times.
+    /// Merges batches at the end of the tail so that sizes grow, as in a log-structured merge tree: a row is copied O(log n)
+    /// times.
     fn merge_small_batches(&mut self) {
         let state = self.table.state();
         let (mut count, mut rows, mut bytes) = (0, 0, 0);
@@ -106,8 +107,8 @@ fn merged(batches: &[Arc<TailBatch>], schema: &SchemaRef) -> Result<RecordBatch>
     concat_batches(schema, &batches).map_err(|error| Error::internal("merge batches of the tail").with_source(error))
 }
 
-/// Rows as a batch of the tail, in no more memory than they need: with hundreds of tables a turn has few rows for each, and
-/// the room that decoding keeps for more would be many times what they take.
+/// Rows as a batch of the tail, without spare capacity: with hundreds of tables a turn has few rows for each, and the
+/// capacity left over from decoding would be many times what they take.
 pub(crate) fn tail_batch(rows: RecordBatch) -> TailBatch {
     let count = rows.num_rows();
     let (schema, mut columns, _) = rows.into_parts();

@@ -8,10 +8,10 @@ use lacus_core::units::ByteSize;
 use lacus_core::{Offsets, Partition, StreamName};
 use lacus_stream::StreamInfo;
 
-/// Freshness is told over this many recent samples.
+/// The number of recent samples from which freshness is computed.
 const SAMPLES_MAX: usize = 1024;
 
-/// How far one delivery is. Counts are records over all partitions since the stream was made.
+/// The progress of one delivery. Counts are records over all partitions since the stream was made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeliveryStatus {
     /// The stream, and the name of its table.
@@ -36,7 +36,7 @@ pub struct DeliveryStatus {
     pub error: Option<String>,
 }
 
-/// How far the delivery of one shard is, in records since it was made.
+/// The progress of one shard, in records since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardStatus {
     /// Its number.
@@ -51,7 +51,7 @@ pub struct ShardStatus {
     pub committed: u64,
 }
 
-/// The numbers of one delivery, written by its loop.
+/// The progress of one delivery, written by its loop.
 #[derive(Default)]
 pub(crate) struct Progress(Mutex<Numbers>);
 
@@ -89,7 +89,7 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).error = error;
     }
 
-    /// Whether everything before `end` is visible, or will not be soon: the last attempt failed.
+    /// Whether everything before `end` is visible, or will not be soon because the last attempt failed.
     pub(crate) fn shows_or_fails(&self, end: &Offsets) -> bool {
         let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.error.is_some() || end.iter().all(|(partition, next)| numbers.visible.next(partition) >= next)
@@ -140,7 +140,7 @@ pub(crate) struct TailBudget {
     shares: AtomicU64,
 }
 
-/// One delivery's part of the budget; given back when dropped.
+/// One delivery's part of the budget, released when dropped.
 pub(crate) struct TailShare {
     budget: Arc<TailBudget>,
     bytes: u64,
@@ -156,7 +156,7 @@ impl TailBudget {
         TailShare { budget: Arc::clone(self), bytes: 0 }
     }
 
-    /// Whether deliveries hold much: what can wait should.
+    /// Whether deliveries hold so much that other work should wait.
     pub(crate) fn is_half_used(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) >= self.bytes_max / 2
     }
@@ -169,13 +169,13 @@ impl TailShare {
         self.bytes = bytes;
     }
 
-    /// Whether this delivery should commit early: half of the budget is used, and by this one at least its fair part.
+    /// Whether this delivery should commit early: half of the budget is used, and this one holds at least its fair share.
     pub(crate) fn is_pressing(&self) -> bool {
         let total = self.budget.bytes.load(Ordering::Relaxed);
         self.budget.is_half_used() && self.bytes * self.budget.shares.load(Ordering::Relaxed) >= total
     }
 
-    /// Whether this delivery alone holds as much as falls to each.
+    /// Whether this delivery alone holds its fair share.
     pub(crate) fn has_its_part(&self) -> bool {
         self.bytes * self.budget.shares.load(Ordering::Relaxed).max(1) >= self.budget.bytes_max
     }

@@ -8,13 +8,12 @@ use std::ops::Range;
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Record, Result, StreamName};
 use lacus_stream::{Log, StreamInfo};
 
-/// Bytes of records after which a turn reads no further shard, unless their format wants fewer. Each of a shard's reads
-/// gives one record at least. A turn has its records in memory several times over: as bytes, as records, and as the columns
-/// that they become.
+/// Bytes of records after which a turn reads no further shard, unless the format wants fewer. Each read gives at least one
+/// record. A turn has its records in memory several times: as bytes, as records, and as columns.
 pub(crate) const TURN_BYTES_MAX: usize = 2 << 20;
 
-/// Reads what is new in some shards, about `bytes_max` bytes of it. `first` is the shard to begin with; when not all were come to, it is left at the
-/// next one.
+/// Reads about `bytes_max` bytes of new records from some shards. `first` is the shard to begin with; if not all shards were
+/// reached, it becomes the next one.
 pub(crate) fn read_new(
     log: &Log,
     stream: &StreamInfo,
@@ -44,8 +43,8 @@ pub(crate) fn read_new(
     Ok(records)
 }
 
-/// Shards with unread records that may be read now, by number: all that they descend from is read, also beyond a parent
-/// that never had a record.
+/// Shards with unread records that may be read now, by number: all of their ancestors are read, even beyond a parent that
+/// never had a record.
 fn with_news(stream: &StreamInfo, seen: &Offsets) -> Vec<Partition> {
     let mut drained: Vec<bool> = Vec::with_capacity(stream.shards.len());
     let mut news = Vec::new();
@@ -61,7 +60,7 @@ fn with_news(stream: &StreamInfo, seen: &Offsets) -> Vec<Partition> {
     news
 }
 
-/// Reads records again that lie from `from` to before `end`, in pieces of about `bytes_max`.
+/// Reads the records in a range again, in pieces of about `bytes_max`.
 pub(crate) fn read_again(
     log: &Log,
     stream: &StreamName,
@@ -81,7 +80,7 @@ pub(crate) fn read_again(
     Ok(())
 }
 
-/// Reads a piece of a range of a shard of about `bytes_max`, at least one record and none after the range.
+/// Reads a piece of a shard's range of about `bytes_max`: at least one record, and none after the range.
 pub(crate) fn read_until(
     log: &Log,
     stream: &StreamName,
@@ -104,7 +103,7 @@ pub(crate) fn describe(log: &Log, name: &StreamName) -> Result<StreamInfo> {
         .context("read the log")
 }
 
-/// Offsets have no gaps: one would be an acknowledged record that is never delivered.
+/// Offsets have no gaps: a gap would be an acknowledged record that is never delivered.
 fn must_continue(records: &[Record], mut next: Offset) -> Result<()> {
     for record in records {
         if record.position.offset != next {

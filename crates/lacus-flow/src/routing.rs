@@ -17,7 +17,7 @@ use crate::reading::TURN_BYTES_MAX;
 use crate::segment::{self, TRACKS};
 use crate::shape::{self, OTHER_EVENTS, PARENT_BYTES_MAX};
 
-/// Bytes of records that a turn reads when elements of arrays become rows: each byte of an event may make a row of dozens.
+/// Bytes of records that a turn reads when array elements become rows: each byte of an event may become a row of dozens.
 const EXPLODED_TURN_BYTES_MAX: usize = 512 << 10;
 
 /// What the records of a stream are.
@@ -34,7 +34,7 @@ pub(crate) enum Format {
 /// One row, and the table it goes to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowOf {
-    /// Its name in the stream's database. Of a stream with one table it is what follows the stream's name.
+    /// Its name in the stream's database. For a stream with one table, it is what follows the stream's name.
     pub(crate) table: String,
     pub(crate) json: Bytes,
 }
@@ -42,14 +42,14 @@ pub(crate) struct RowOf {
 /// The rows of one record.
 pub(crate) struct Rows {
     pub(crate) rows: Vec<RowOf>,
-    /// Why something of the record is in none of them, if that is so.
+    /// Why a part of the record has no row, if that is so.
     pub(crate) left_out: Option<String>,
 }
 
 /// The rows of some records.
 #[derive(Default)]
 pub(crate) struct Routed<'records> {
-    /// By table, each at the position of the record it came of.
+    /// By table; each row has the position of the record it came from.
     pub(crate) rows: Vec<(TableName, Cow<'records, [Record]>)>,
     /// What goes to quarantine.
     pub(crate) refused: Vec<Refused>,
@@ -67,7 +67,7 @@ pub(crate) struct Refused {
 }
 
 impl Format {
-    /// What the stream says of a shard; plain JSON in the shape of its source's settings if it says nothing.
+    /// The format that the stream states for a shard; without one, plain JSON in the shape of the source's settings.
     ///
     /// # Errors
     /// `Invalid` for a format that this lacus does not know.
@@ -83,7 +83,7 @@ impl Format {
         }
     }
 
-    /// What the records are that are to be delivered next: those of the oldest shard that has any.
+    /// The format of the records to deliver next: that of the oldest shard with undelivered records.
     ///
     /// # Errors
     /// As for [`Format::of`].
@@ -114,7 +114,7 @@ impl Format {
         [Ok(stream.table()), stream.table_in(TRACKS), stream.table_in(OTHER_EVENTS)].into_iter().flatten()
     }
 
-    /// The rows of some records.
+    /// Routes records to rows.
     ///
     /// # Errors
     /// `Invalid` for a stream that can't have a database.
@@ -137,7 +137,7 @@ impl Format {
         }
     }
 
-    /// Whether a table of the stream is one of those that its events make, and that must not be too many.
+    /// Whether a table of the stream is made because of its events: the number of those is limited.
     pub(crate) fn is_made_by_events(&self, table: &TableName, primary: &TableName) -> bool {
         match self {
             Self::Plain => false,
@@ -146,7 +146,7 @@ impl Format {
         }
     }
 
-    /// Whether rows for a table that there is no room for go to the one of other events. All others are in quarantine.
+    /// Whether rows of a table for which there is no room go to the one of other events. All others go to quarantine.
     pub(crate) fn has_other_events(&self, table: &TableName) -> bool {
         matches!(self, Self::Shaped(shape) if shape.by_event.is_some()) && !table.is_of_elements()
     }

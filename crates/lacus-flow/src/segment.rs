@@ -33,7 +33,7 @@ pub(crate) const TRACKS: &str = "tracks";
 /// Tables that no event can have.
 pub(crate) const TABLES: [&str; 7] = [TRACKS, "aliases", "groups", "identifies", "pages", "screens", "users"];
 
-/// The members of a message that become columns, each as its JSON text. What is null is absent.
+/// The members of a message that become columns, each as its JSON text. Null members are absent.
 #[derive(Default)]
 struct Message<'json> {
     /// Its length.
@@ -51,7 +51,7 @@ struct Message<'json> {
     traits: Option<&'json str>,
 }
 
-/// Members that every table has as a column of text.
+/// Members that every table has as text columns.
 const COMMON: [(&str, &str); 7] = [
     ("messageId", "id"),
     ("receivedAt", "received_at"),
@@ -62,7 +62,7 @@ const COMMON: [(&str, &str); 7] = [
     ("userId", "user_id"),
 ];
 
-/// The rows of a message, or why it has none, for a person.
+/// The rows of a message, or the reason why it has none.
 pub(crate) fn rows(message: &[u8]) -> Result<Vec<RowOf>, String> {
     let message = Message::read(object_text(message)?)?;
     let kind = text_of(message.kind.ok_or("the message has no \"type\"")?)?;
@@ -184,7 +184,7 @@ fn event_table(event: &str) -> String {
     table_name(event, &Naming { kind: "event", taken: &TABLES, bytes_max: NAME_BYTES_MAX })
 }
 
-/// Whether a column has a meaning of its own, which no property can have.
+/// Whether a column has a meaning of its own, so that no property can have it.
 pub(crate) fn is_reserved(column: &str) -> bool {
     column.starts_with("context_") || COMMON.iter().any(|(_, common)| *common == column)
 }

@@ -21,16 +21,16 @@ use crate::routing::{RowOf, Rows};
 use crate::shape::flatten::{Row, Style};
 use crate::shape::nested::copy_without_arrays;
 
-/// The table of events that have no table by their name, of a source with one for each name.
+/// For a source with a table for each event name: the table of events without a name of their own.
 pub(crate) const OTHER_EVENTS: &str = "other_events";
-/// The longest name of an event's table. The rest is for the arrays that are taken out of it.
+/// The longest name of an event's table. The rest is for the arrays taken out of it.
 const EVENT_TABLE_BYTES_MAX: usize = 80;
-/// The longest name of a source whose arrays are taken out: the rest is for theirs.
+/// The longest name of a source whose arrays are taken out: the rest is for their names.
 pub(crate) const PARENT_BYTES_MAX: usize = NAME_BYTES_MAX - 2 - ARRAY_TABLE_BYTES_MIN;
 const ARRAY_TABLE_BYTES_MIN: usize = 24;
-/// The most elements of one event that are rows.
+/// The most array elements of one event that become rows.
 const ELEMENTS_MAX: usize = 10_000;
-/// An array whose path is longer than this stays where it is; so does an object that would be flattened.
+/// An array with a longer path stays where it is; so does an object that would be flattened.
 const PATH_BYTES_MAX: usize = 255;
 
 /// An array that was taken out of an event.
@@ -40,7 +40,7 @@ pub(crate) struct Taken<'json> {
     json: &'json str,
 }
 
-/// The rows of an event, or why it has none, for a person. `stream_bytes` is the length of the stream's name.
+/// The rows of an event, or the reason why it has none. `stream_bytes` is the length of the stream's name.
 pub(crate) fn rows(event: &Bytes, shape: &Shape, stream_bytes: usize) -> Result<Rows, String> {
     let text = object_text(event)?;
     let table = shape.by_event.as_ref().map(|path| event_table(text, path)).unwrap_or_default();
@@ -56,7 +56,7 @@ pub(crate) fn rows(event: &Bytes, shape: &Shape, stream_bytes: usize) -> Result<
     Ok(rows)
 }
 
-/// The event's own row, unless it is the event as it came, and the arrays taken out of it.
+/// The event's own row, unless that is the event as it came, and the arrays taken out of it.
 fn shaped<'json>(text: &'json str, shape: &Shape) -> Result<(Option<String>, Vec<Taken<'json>>), String> {
     match (shape.nested, shape.arrays) {
         (Nested::Struct, Arrays::List) => Ok((None, Vec::new())),
@@ -73,7 +73,7 @@ fn shaped<'json>(text: &'json str, shape: &Shape) -> Result<(Option<String>, Vec
     }
 }
 
-/// The table of an event by its name: a text, number or boolean.
+/// The table for an event name: a text, number or boolean.
 fn event_table(text: &str, path: &str) -> String {
     const NAMING: Naming = Naming { kind: "event", taken: &[OTHER_EVENTS], bytes_max: EVENT_TABLE_BYTES_MAX };
     let found = path.split('.').try_fold(text, |object, name| member(object, name).ok().flatten());
@@ -88,7 +88,7 @@ fn event_table(text: &str, path: &str) -> String {
     }
 }
 
-/// The JSON text of a member of an object; none if it has none, or is none.
+/// The JSON text of a member; none if it is missing, or the value is no object.
 fn member<'json>(text: &'json str, name: &str) -> Result<Option<&'json str>, JiterError> {
     let mut json = Jiter::new(text.as_bytes());
     if json.peek()? != Peek::Object {

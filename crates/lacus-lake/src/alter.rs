@@ -1,7 +1,7 @@
-//! Changes of a table's columns: a commit of metadata alone. No file is read or written anew.
+//! Changes of a table's columns: a commit of metadata alone. No file is read or rewritten.
 //!
-//! Rows that are visible and not committed have the columns from before, so there must be none: whoever delivers to the table
-//! commits first, and reads nothing until the change is done.
+//! Rows that are visible and not committed have the old columns, so there must be none: whoever delivers to the table commits
+//! first, and reads nothing more until the change is done.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::lake::{Inner, Lake};
 use crate::schema::{Column, SchemaChange, TableSchema};
 use crate::table::Table;
 
-/// Who changes what tables are: the lake itself, or whoever delivers to it meanwhile.
+/// Whoever may change a table: the lake itself, or the delivery that writes to it meanwhile.
 pub trait AlterTables: Send + Sync {
     /// Changes the columns of a table, durably, one change after the other, all or none.
     ///
@@ -45,7 +45,7 @@ impl AlterTables for Lake {
         })
     }
 
-    /// The lake has no rows but those that whoever delivers gave it.
+    /// Here the lake has only the rows that a delivery gave it.
     fn flush<'a>(&'a self, _table: &'a TableName) -> BoxFuture<'a, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -1,6 +1,6 @@
-//! Rows of a commit by the files they go to: one for each partition, sorted within.
+//! The rows of a commit, assigned to files: one file for each partition, sorted within.
 //!
-//! Rows are not moved until a file is written: a partition is a list of places, eight bytes for each row. So there may be
+//! Rows are not moved until a file is written: a partition is a list of row numbers, eight bytes for each row. So there may be
 //! as many partitions at once as there are rows.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ pub(crate) type Place = (u32, u32);
 pub(crate) struct Arranged {
     /// The values of its partition.
     pub(crate) values: Struct,
-    /// Its rows, in order; none if they are all rows as they come.
+    /// Its rows, in order; none if they are all rows, unsorted.
     pub(crate) rows: Option<Vec<Place>>,
 }
 
@@ -105,12 +105,12 @@ fn partition_values(batch: &RecordBatch, layout: &Layout) -> Result<Vec<ArrayRef
     values.collect()
 }
 
-/// What a transform makes of a column. Null stays null.
+/// Applies a transform to a column. Nulls stay null.
 ///
 /// # Errors
 /// If the transform is not for this type.
 pub(crate) fn transformed(column: &ArrayRef, transform: Transform) -> Result<ArrayRef> {
-    // The library's overflows at the least number of all; Iceberg's own wraps around.
+    // The library overflows at the smallest integer; Iceberg's own implementation wraps around.
     if let Transform::Truncate(width) = transform {
         match column.data_type() {
             DataType::Int64 => {
@@ -126,7 +126,7 @@ pub(crate) fn transformed(column: &ArrayRef, transform: Transform) -> Result<Arr
             _ => {}
         }
     }
-    // The library's has the last second of each day before 1970 on the next day.
+    // The library assigns the last second of each day before 1970 to the next day.
     if let (Transform::Day, DataType::Timestamp(TimeUnit::Microsecond, _)) = (transform, column.data_type()) {
         let day = |micros: i64| i32::try_from(micros.div_euclid(MICROS_OF_DAY));
         let days = column.as_primitive::<TimestampMicrosecondType>().try_unary::<_, Date32Type, _>(day);
@@ -154,7 +154,7 @@ fn literal(one: &ArrayRef, kind: &Type) -> Result<Option<iceberg::spec::Literal>
     Ok(literal.pop().flatten())
 }
 
-/// What rows are sorted by, so that bytes compare as the values do.
+/// What rows are sorted by, encoded so that comparing bytes compares the values.
 struct SortKeys(Vec<Rows>);
 
 impl SortKeys {
@@ -190,7 +190,7 @@ pub(crate) fn sort_keys(converter: &mut Option<RowConverter>, batch: &RecordBatc
     converter.convert_columns(&columns).map_err(broken)
 }
 
-/// The column of this field id, at the top or in structs; null where a struct around it is.
+/// The column with this field id, at the top or in structs; null where a struct around it is null.
 fn column(batch: &RecordBatch, id: i32) -> Result<ArrayRef> {
     find(batch.schema_ref().fields(), batch.columns(), None, id)
         .ok_or_else(|| Error::internal(format!("rows have no column with field id {id}")))

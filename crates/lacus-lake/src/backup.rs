@@ -47,7 +47,8 @@ pub fn back_up_lake(directory: &Path, settings: &settings::Lake, to: &Path) -> R
             told = Instant::now();
             tell()
         };
-        list(directory, Path::new("lake"), &mut found.files, &mut now_and_then).context("list the files of the lake")?;
+        list(directory, Path::new("lake"), &mut found.files, &mut now_and_then)
+            .context("list the files of the lake")?;
         found.files.retain(|file| !leftovers.contains(file));
         Ok(())
     })
@@ -82,7 +83,11 @@ fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>, tell: &mut dyn FnM
         for entry in root.join(&folder).read_dir()? {
             let entry = entry?;
             let path = folder.join(entry.file_name());
-            if entry.file_type()?.is_dir() { folders.push(path) } else { files.push(path) }
+            if entry.file_type()?.is_dir() {
+                folders.push(path)
+            } else {
+                files.push(path)
+            }
             tell()?;
         }
     }

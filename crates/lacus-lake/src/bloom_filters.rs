@@ -1,7 +1,7 @@
 //! Bloom filters in data files: which columns have them, as Iceberg's table properties say.
 //!
-//! The filter of a column tells of a row group which values it has not, so that who looks for one value of very many reads few
-//! row groups. Properties name columns. What they say wrongly does nothing here, since any engine may set them; who sets them
+//! The filter of a column tells which values a row group does not have, so that a search for one value among very many reads few
+//! row groups. The properties name columns. A wrong property has no effect here, since any engine may set it; whoever sets one
 //! with a statement is told ([`check`]). While a row group is written, its filters take [`BYTES_TOGETHER`] at most.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,19 +17,19 @@ use parquet::file::properties::WriterPropertiesBuilder;
 use crate::data_file::parquet_error;
 use crate::schema::SchemaChange;
 
-/// Whether a column has filters: this, and the column's name.
+/// The property that enables the filter of a column: this prefix, and the column's name.
 const ENABLED: &str = "write.parquet.bloom-filter-enabled.column.";
-/// How often a filter says of a value that is not there that it may be: this, and the column's name.
+/// The property with a filter's rate of false positives: this prefix, and the column's name.
 const FALSE_POSITIVES: &str = "write.parquet.bloom-filter-fpp.column.";
 /// The most bytes of a filter.
 const BYTES_MAX: &str = "write.parquet.bloom-filter-max-bytes";
 
-/// What holds where a property says nothing, as in Iceberg.
+/// The default rate, as in Iceberg.
 const DEFAULT_FALSE_POSITIVES: f64 = 0.01;
 const DEFAULT_BYTES_MAX: usize = 1 << 20;
-/// A filter that is wrong less often than this would take more than it is worth.
+/// A lower rate would take more space than it is worth.
 const FALSE_POSITIVES_MIN: f64 = 1e-6;
-/// What Parquet's filters have at least.
+/// The smallest filter that Parquet has.
 const BYTES_MIN: usize = 32;
 /// The most bytes that all filters of a row group have together.
 const BYTES_TOGETHER: usize = 4 << 20;
@@ -37,7 +37,7 @@ const BYTES_TOGETHER: usize = 4 << 20;
 /// The filters that the files of a table are written with.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct BloomFilters {
-    /// By the names of columns, as `user.name`: how often a filter may be wrong.
+    /// The rate of false positives by column, as `user.name`.
     columns: BTreeMap<String, f64>,
     /// The most bytes of one.
     bytes_max: usize,
@@ -60,7 +60,7 @@ impl BloomFilters {
         self.columns.len() * self.bytes_each()
     }
 
-    /// Has a file of this schema be written with them, in row groups of so many rows at most.
+    /// Adds the filters to a file of this schema, whose row groups have at most this many rows.
     pub(crate) fn add_to(
         &self,
         mut builder: WriterPropertiesBuilder,
@@ -82,7 +82,7 @@ impl BloomFilters {
                 continue;
             };
             let values_max = values_in(self.bytes_each(), share);
-            // Nobody knows how many elements lists have.
+            // The number of elements in lists is not known.
             let is_in_list = leaf.max_rep_level() > 0;
             let values = if is_in_list { values_max } else { values_max.min(rows_max as u64) };
             builder = builder
@@ -140,7 +140,7 @@ fn must_be_there(column: &str, schema: &Schema, is_enabled: bool) -> Result<()> 
     }
 }
 
-/// The properties that change when columns are renamed: filters stay with their columns.
+/// The properties to change when columns are renamed: filters stay with their columns.
 pub(crate) fn renamed(properties: &HashMap<String, String>, changes: &[SchemaChange]) -> HashMap<String, String> {
     let mut now = properties.clone();
     for change in changes {
@@ -156,7 +156,7 @@ pub(crate) fn renamed(properties: &HashMap<String, String>, changes: &[SchemaCha
     now
 }
 
-/// Renames a column, and those within it, in the properties that begin so.
+/// Renames a column, and those within it, in the properties with this prefix.
 fn rename(properties: &mut HashMap<String, String>, prefix: &str, before: &str, after: &str) {
     let of_column = properties.iter().filter_map(|(key, value)| {
         let rest = key.strip_prefix(prefix)?.strip_prefix(before)?;
@@ -164,7 +164,7 @@ fn rename(properties: &mut HashMap<String, String>, prefix: &str, before: &str, 
         is_same.then(|| (key.clone(), format!("{prefix}{after}{rest}"), value.clone()))
     });
     let moved: Vec<(String, String, String)> = of_column.collect();
-    // A commit sets properties and removes none. Another column of the old name has no filter.
+    // A commit sets properties and removes none: a new column with the old name must have no filter.
     if prefix == ENABLED {
         properties.extend(moved.iter().map(|(key, ..)| (key.clone(), "false".to_owned())));
     }
@@ -178,7 +178,7 @@ fn add_names(parent: &str, fields: &[FieldRef], names: &mut Vec<String>) {
         match field.data_type() {
             DataType::Struct(fields) => add_names(&name, fields, names),
             DataType::List(element) => add_names(&name, slice::from_ref(element), names),
-            // Key and value, without what holds both.
+            // Key and value, without the struct around both.
             DataType::Map(entry, _) => match entry.data_type() {
                 DataType::Struct(fields) => add_names(&name, fields, names),
                 _ => names.push(name),
@@ -188,12 +188,12 @@ fn add_names(parent: &str, fields: &[FieldRef], names: &mut Vec<String>) {
     }
 }
 
-/// Booleans are not worth it, and of fractions engines don't agree which are equal: 0 and -0, what is no number.
+/// Filters of booleans are not worth it; and engines disagree about which floating point numbers are equal: 0 and -0, NaN.
 fn can_be_written(kind: Physical) -> bool {
     matches!(kind, Physical::INT32 | Physical::INT64 | Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY)
 }
 
-/// For how many values a filter of so many bytes is wrong so often: each sets eight bits of one of its blocks.
+/// The number of values at which a filter of this size reaches this rate: each value sets eight bits of one block.
 fn values_in(bytes: usize, share: f64) -> u64 {
     let bits_each = -8.0 / (1.0 - share.powf(1.0 / 8.0)).ln();
     ((bytes * 8) as f64 / bits_each) as u64

@@ -16,12 +16,12 @@ use crate::schema::is_system_name;
 
 /// Characters of text that a bound keeps, as Iceberg's own default.
 const TEXT_CHARS_MAX: usize = 16;
-/// Leaves with bounds, in order of discovery; it keeps manifests of very wide tables small.
+/// The most leaves with bounds, in order of discovery: it keeps the manifests of very wide tables small.
 const BOUNDED_LEAVES_MAX: usize = 200;
 /// Bounds by field id.
 pub(crate) type Bounds = HashMap<i32, Datum>;
 
-/// The bounds of all leaves that are not in lists.
+/// The bounds of all leaves outside of lists.
 pub(crate) fn bounds_of(metadata: &ParquetMetaData, schema: &Schema) -> (Bounds, Bounds) {
     let (mut lower, mut upper) = (Bounds::new(), Bounds::new());
     for (index, leaf) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
@@ -53,7 +53,7 @@ struct Ends<T> {
     upper: Option<T>,
 }
 
-/// Row groups of nothing but nulls bound nothing.
+/// Row groups that have only nulls don't count.
 fn with_values(groups: Vec<(&Statistics, i64)>) -> Vec<&Statistics> {
     let is_all_null = |statistics: &Statistics, values: i64| {
         statistics.null_count_opt().and_then(|nulls| i64::try_from(nulls).ok()).is_some_and(|nulls| nulls == values)
@@ -111,7 +111,7 @@ fn int32_ends(group: &Statistics) -> (Option<i32>, Option<i32>) {
     }
 }
 
-/// Ends of decimals, which Parquet keeps as whole numbers of 32 or 64 bits, or as bytes.
+/// The bounds of decimals, which Parquet stores as 32-bit or 64-bit integers, or as bytes.
 fn unscaled_ends(group: &Statistics) -> (Option<i128>, Option<i128>) {
     let both = |(min, max): (Option<i64>, Option<i64>)| (min.map(i128::from), max.map(i128::from));
     match group {
@@ -128,7 +128,7 @@ fn unscaled_ends(group: &Statistics) -> (Option<i128>, Option<i128>) {
     }
 }
 
-/// A number of up to 16 bytes, the most significant first, in two's complement.
+/// A big-endian number of up to 16 bytes, in two's complement.
 fn unscaled(bytes: &[u8]) -> Option<i128> {
     let sign = if bytes.first()? & 0x80 == 0 { 0 } else { 0xFF };
     let mut all = [sign; 16];
@@ -151,14 +151,14 @@ fn exact_only<T: Copy>(group: &Statistics, min: Option<&T>, max: Option<&T>) -> 
     (min.filter(|_| group.min_is_exact()).copied(), max.filter(|_| group.max_is_exact()).copied())
 }
 
-/// Text that Parquet shortened is still a bound: it is stepped up where it is an upper one.
+/// A text that Parquet shortened is still a bound: Parquet increments it if it is an upper one.
 fn text_ends(group: &Statistics) -> (Option<String>, Option<String>) {
     let Statistics::ByteArray(group) = group else { return (None, None) };
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     (group.min_opt().and_then(|min| text(min.as_bytes())), group.max_opt().and_then(|max| text(max.as_bytes())))
 }
 
-/// The least and the greatest end, if every row group has one and they compare.
+/// The minimum and the maximum, if every row group has both and they can be compared.
 fn exact<T: PartialOrd>(groups: &[&Statistics], ends: impl Fn(&Statistics) -> (Option<T>, Option<T>)) -> Ends<T> {
     let (lowers, uppers): (Vec<_>, Vec<_>) = groups.iter().map(|group| ends(group)).unzip();
     Ends { lower: outermost(lowers, Ordering::Less), upper: outermost(uppers, Ordering::Greater) }
@@ -168,7 +168,7 @@ fn outermost<T: PartialOrd>(ends: Vec<Option<T>>, wanted: Ordering) -> Option<T>
     let mut found: Option<T> = None;
     for end in ends {
         let end = end?;
-        // A value that does not equal itself, NaN, bounds nothing.
+        // A value that does not equal itself (NaN) is no bound.
         end.partial_cmp(&end)?;
         match &found {
             Some(best) if end.partial_cmp(best)? != wanted => {}

@@ -2,10 +2,10 @@
 //!
 //! Moving the pointers of several tables is one transaction, and the only moment at which a commit happens. The catalog
 //! also remembers files that no table references (the leftovers) and who may write (the writer epoch).
-//! It holds nothing that the tables' own metadata says: no rows, no offsets, no schemas.
+//! It repeats nothing of the tables' own metadata: no rows, no offsets, no schemas.
 //!
-//! Every transaction that writes begins with [`must_be_writer`], which locks the lake's one row: transactions come one
-//! after the other, and one whose answer was lost has ended when the next one looks.
+//! Every transaction that writes begins with [`must_be_writer`], which locks the lake's one row: so transactions run one after
+//! the other, and one whose answer was lost has ended before the next one reads.
 
 mod copy;
 mod database;

@@ -25,9 +25,9 @@ use crate::table::{Committed, LiveFile, Table, TableState};
 pub(crate) struct FileChange {
     /// What the change is to readers.
     pub(crate) operation: Operation,
-    /// Live files that go, as they were when they were read: rows that another engine deletes meanwhile stay deleted.
+    /// Live files to remove, as they were when they were read: rows that another engine deletes meanwhile stay deleted.
     pub(crate) removed: Vec<LiveFile>,
-    /// Files that come, in the place of those that go, or last. They are written, and on record as leftovers.
+    /// Files to add, in the place of those removed, or last. They are written, and on record as leftovers.
     pub(crate) added: Vec<AddedFile>,
 }
 
@@ -38,11 +38,11 @@ pub(crate) struct Shown {
     pub(crate) removed: Vec<String>,
     /// Files that come, in their place.
     pub(crate) added: Vec<LiveFile>,
-    /// The delete files from now on; none if they stay.
+    /// The new list of delete files; none if it does not change.
     pub(crate) delete_files: Option<Vec<DeleteFile>>,
 }
 
-/// Publishes a change. If it fails and can't have happened, the added files are deleted.
+/// Publishes a change. If it fails and certainly did not happen, the added files are deleted.
 ///
 /// # Errors
 /// `Conflict` if a file to remove is no longer in the table; `Unavailable` when the store or the catalog refuses.
@@ -50,7 +50,7 @@ pub(crate) async fn change_files(lake: &Inner, table: &Arc<Table>, change: FileC
     change_table(lake, table, change, &[]).await
 }
 
-/// The same, and changes the columns too. Files that come have the columns from after the change.
+/// The same, and changes the columns too. Added files have the new columns.
 ///
 /// # Errors
 /// As [`change_files`]; `Conflict` if columns change and the table has rows that are not committed.
@@ -102,8 +102,8 @@ pub(crate) async fn change_table(
     conclude_planned(lake, &mut publishing, table, &base, planned, paths).await
 }
 
-/// Writes what was planned for one table and moves its pointer. `paths` are the files on record, all of them new: if
-/// planning failed, or the move can't have happened, they are deleted.
+/// Writes a planned commit of one table and moves its pointer. `paths` are the files on record, all of them new: if planning
+/// failed, or the move certainly did not happen, they are deleted.
 pub(crate) async fn conclude_planned(
     lake: &Inner,
     publishing: &mut Option<Undecided>,
@@ -133,7 +133,7 @@ pub(crate) fn part_of(table: &Arc<Table>, base: &Base, planned: Planned, shown: 
     PlannedPart { table: Arc::clone(table), writes: planned.files, retired: planned.retired, pointer, committed }
 }
 
-/// Fails if one of these files is gone, or has other deleted rows than when it was read.
+/// Fails if one of these files is gone, or had rows deleted since it was read.
 fn must_be_unchanged(live: &[LiveFile], removed: &[LiveFile]) -> Result<()> {
     let live: HashMap<&str, &LiveFile> = live.iter().map(|file| (file.path.as_str(), file)).collect();
     let is_changed = |file: &&LiveFile| live.get(file.path.as_str()).is_none_or(|live| live.deleted != file.deleted);
@@ -143,7 +143,7 @@ fn must_be_unchanged(live: &[LiveFile], removed: &[LiveFile]) -> Result<()> {
     }
 }
 
-/// The delete files that are needed without these data files, and those that no longer are: what they deleted is gone.
+/// The delete files that are still needed without these data files, and those that are not.
 pub(crate) fn delete_files_after(
     lake: &Inner,
     state: &TableState,

@@ -1,4 +1,4 @@
-//! Looks whether the lake is what its catalog says: for `lacus doctor`, tests and fault loops. It changes nothing.
+//! Checks that the lake is as its catalog says: for `lacus doctor`, tests and fault loops. It changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::table::{LiveFile, Table};
 use crate::views::View;
 use crate::warehouse::Warehouse;
 
-/// Findings that one check reports; what is broken a thousand times is broken in one way.
+/// The most findings of one check: what is broken a thousand times is broken in one way.
 const FINDINGS_MAX: usize = 100;
 
 /// Something about the lake that is not as it should be.
@@ -132,7 +132,7 @@ impl Check<'_> {
                 if !self.refer(files, &manifest.manifest_path)? {
                     continue;
                 }
-                // Files that were replaced since stay as long as a snapshot has them.
+                // Files that were replaced stay as long as a snapshot has them.
                 for entry in files.entries(&manifest).await? {
                     self.refer(files, entry.file_path())?;
                 }
@@ -141,7 +141,7 @@ impl Check<'_> {
         self.totals(table, &base, &live)
     }
 
-    /// A file that metadata names must be there. Tells whether it was named for the first time.
+    /// Records that metadata names a file, which must exist; whether it is the first time.
     fn refer(&mut self, files: &MetadataFiles, url: &str) -> Result<bool> {
         let path = files.warehouse.path(url)?.to_string();
         if self.referenced.contains(&path) {
@@ -170,7 +170,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The rows that the footer of a Parquet file says it has.
+    /// The number of rows in the footer of a Parquet file.
     async fn rows_of(&self, file: &LiveFile) -> Result<Option<u64>> {
         let store = Arc::clone(&self.lake.files.store);
         let mut reader = parquet::arrow::async_reader::ParquetObjectReader::new(store, Path::from(file.path.as_str()))
@@ -179,16 +179,16 @@ impl Check<'_> {
         Ok(metadata.ok().and_then(|metadata| u64::try_from(metadata.file_metadata().num_rows()).ok()))
     }
 
-    /// Manifests, the snapshot's summary and the state that queries use must agree.
+    /// Checks that manifests, the snapshot's summary and the state that queries use agree.
     fn totals(&mut self, table: &Table, base: &Base, live: &[LiveFile]) -> Result<()> {
         let name = table.name();
         let rows: u64 = live.iter().map(|file| file.rows).sum();
-        // What other engines count is up to them; what is in the files was looked at above.
+        // Other engines' counts are up to them; what is in the files was checked above.
         if let Some(snapshot) =
             base.metadata.current_snapshot().filter(|_| base.metadata.snapshots().all(|s| is_ours(s)))
         {
             let total = snapshot.summary().additional_properties.get("total-records");
-            // Engines need not say it, and then nobody knows it after them.
+            // Engines need not tell it, and then it is not known for later snapshots either.
             if total.is_some_and(|total| total.parse() != Ok(rows)) {
                 self.damage(format!("table \"{name}\" has {rows} rows in its files, its snapshot says {total:?}"));
             }
@@ -218,7 +218,7 @@ impl Check<'_> {
         }
     }
 
-    /// Files that nothing names. What a damaged table names nobody knows.
+    /// Files that nothing names. Which files a damaged table names is not known.
     fn unknown_files(&mut self, damaged: &BTreeMap<TableName, String>) {
         let places: Vec<String> = damaged.keys().map(|name| format!("{}/", directory_of(name))).collect();
         let is_known = |path: &String| {

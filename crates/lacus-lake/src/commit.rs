@@ -40,13 +40,13 @@ use crate::table::{Committed, CommittedTail, LiveFile, Table};
 const QUESTIONS_MAX: u32 = 5;
 /// The wait before asking again; it doubles.
 const QUESTION_WAIT: Duration = Duration::from_millis(50);
-/// Tables whose rows a commit encodes and writes, and whose metadata it plans, side by side.
+/// The most tables of a commit whose rows are encoded and written, and whose metadata is planned, at the same time.
 const TABLES_AT_ONCE: usize = 8;
-/// Files of one table that a commit encodes and writes side by side.
+/// The most files of one table that a commit encodes and writes at the same time.
 pub(crate) const FILES_AT_ONCE: usize = 4;
-/// Metadata files that a commit writes side by side.
+/// The most metadata files that a commit writes at the same time.
 const METADATA_FILES_AT_ONCE: usize = 16;
-/// Raw files that a commit writes side by side.
+/// The most raw files that a commit writes at the same time.
 const RAW_FILES_AT_ONCE: usize = 8;
 
 /// One try to commit.
@@ -77,7 +77,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// These rows of a table, of which `batches` are in its tail.
+    /// Rows of a table; `batches` says how many of them are in its tail.
     pub(crate) fn of(
         lake: &Inner,
         table: Arc<Table>,
@@ -116,7 +116,7 @@ pub(crate) struct Undecided {
     effect: Effect,
 }
 
-/// What queries and counters see of a commit that happened.
+/// What queries and counters see when a commit has happened.
 pub(crate) struct Effect {
     pub(crate) tables: Vec<(Arc<Table>, Committed)>,
     /// Those of them that are new.
@@ -134,14 +134,14 @@ pub(crate) struct Delivered {
     report: CommitReport,
 }
 
-/// A commit that failed, and whether its files may be needed all the same.
+/// A commit that failed, and whether its files may still be needed.
 pub(crate) struct Failed {
     pub(crate) error: Error,
     pub(crate) may_have_happened: bool,
 }
 
 impl Failed {
-    /// The error, which says so if nobody knows whether the commit happened all the same.
+    /// The error to report; it says so if the commit may have happened all the same.
     pub(crate) fn told(self) -> Error {
         if self.may_have_happened {
             return Error::internal("nobody knows whether the commit happened")
@@ -198,7 +198,7 @@ async fn commit_once(lake: &Inner, commit: Commit) -> Result<CommitReport> {
     }
 }
 
-/// The right to move pointers: one at a time, and only once we know what became of the last move.
+/// The right to move pointers: one commit at a time, and only once the outcome of the last move is known.
 pub(crate) async fn begin_publishing(lake: &Inner) -> Result<MutexGuard<'_, Option<Undecided>>> {
     let mut undecided = lake.publishing.lock().await;
     let Some(earlier) = undecided.as_ref() else { return Ok(undecided) };
@@ -232,7 +232,7 @@ async fn lock(stream: &StreamName, tables: &[TableAppend]) -> Result<Vec<OwnedMu
     Ok(locks)
 }
 
-/// The tables that change: those with rows, and the first one when progress moves.
+/// The tables that change: those with rows, and the first one if progress moves.
 fn parts(lake: &Inner, tables: Vec<TableAppend>, delivered: &Offsets) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (index, TableAppend { table, schema, batches }) in tables.into_iter().enumerate() {
@@ -250,7 +250,7 @@ fn parts(lake: &Inner, tables: Vec<TableAppend>, delivered: &Offsets) -> Result<
     Ok(parts)
 }
 
-/// The layout of a commit. Rows are worth more than their layout: where it can't be had, they are written as before.
+/// The layout of a commit. Rows are worth more than their layout: if it can't be had, they are written in the current one.
 fn layout_for(lake: &Inner, name: &TableName, base: &Base, schema: &Schema) -> Layout {
     Layout::wanted(&base.metadata, schema, lake.layout_of(name).as_ref()).unwrap_or_else(|error| {
         tracing::warn!(table = %name, error = %error.chain(), "could not lay the table out as its settings say");
@@ -302,7 +302,7 @@ async fn run(
     publish(lake, attempt, parts.into_iter().zip(added).collect()).await
 }
 
-/// Says which rows go to which file of each table, after a look whether they belong to this commit.
+/// Assigns the rows of each table to files, after checking that they belong to this commit.
 async fn arrange_rows(mut parts: Vec<Part>, delivered: &Offsets) -> Result<Vec<Part>> {
     let delivered = delivered.clone();
     let work = move || {
@@ -325,7 +325,7 @@ pub(crate) async fn arrange_part(mut part: Part) -> Result<Part> {
         .map_err(|error| Error::internal("arranging rows ended unexpectedly").with_source(error))?
 }
 
-/// Encodes a part's rows and writes them, as one file for each partition. After a failure it begins no more of them.
+/// Encodes a part's rows and writes them, one file for each partition. After a failure no further file is begun.
 pub(crate) async fn write_rows(lake: &Inner, part: &Part) -> Result<Vec<AddedFile>> {
     let mut added = Vec::with_capacity(part.files.len());
     let numbers: Vec<usize> = (0..part.files.len()).collect();
@@ -396,7 +396,7 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile
         parquet_bytes: files.map(DataFile::file_size_in_bytes).sum(),
         raw_bytes: raw.bytes,
     };
-    // Side by side: what expires is read, which takes its time in a bucket.
+    // At the same time: finding what expires takes reads, which are slow in a bucket.
     let planning = |(part, added): (Part, Vec<AddedFile>)| {
         let doing = format!("plan a commit of table \"{}\"", part.table.name());
         let planned = plan_part(lake, part, added, &stream, &delivered, now);
@@ -410,7 +410,7 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile
     Ok(report)
 }
 
-/// Writes planned metadata, moves the pointers, and shows what came of it. `paths` are all files on record.
+/// Writes planned metadata, moves the pointers, and shows the result. `paths` are all files on record.
 pub(crate) async fn conclude(
     lake: &Inner,
     publishing: &mut Option<Undecided>,
@@ -491,7 +491,7 @@ async fn plan_part(
     Ok(PlannedPart { table: part.table, writes: planned.files, retired: planned.retired, pointer, committed })
 }
 
-/// The catalog transaction, and if its answer was lost, the answer.
+/// Moves the pointers in the catalog; if the answer is lost, finds out what it was.
 pub(crate) async fn move_pointers(lake: &Inner, publication: Publication, now: Timestamp) -> Result<(), Failed> {
     let moves = publication.moves.clone();
     let Err(error) = lake.catalog.publish(publication, now).await else { return Ok(()) };

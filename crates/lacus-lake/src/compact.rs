@@ -30,11 +30,11 @@ use crate::table::{LiveFile, Table};
 
 /// The most files that one compaction merges.
 const FILES_MAX: usize = 256;
-/// The same of files whose rows are sorted: all of them are open at once, each with a row group in memory.
+/// The same for sorted files: all of them are open at once, each with a row group in memory.
 const SORTED_FILES_MAX: usize = 16;
-/// The most runs of files that one compaction merges, each to a file of its own.
+/// The most runs of files that one compaction merges, each into a file of its own.
 const RUNS_MAX: usize = 64;
-/// The sort order of rows that are in none.
+/// The id of the sort order of unsorted rows.
 pub(crate) const UNSORTED: i32 = 0;
 
 /// Which files are small.
@@ -102,9 +102,9 @@ pub(crate) async fn compact(
     }
 }
 
-/// Runs of files that are worth to be merged: neighbours among those of one placement. The first one, and others that are
-/// together with it no larger than a file should become. All of them take the place of the first one's first file, so those
-/// are left for later that would come before an older file of their placement.
+/// Runs of files worth merging: neighbours among the files of one placement. The first run, and others as long as all of them
+/// together are no larger than one target file. Since all merged files take the place of the first run's first file, runs
+/// that would come before an older file of their placement are left for later.
 fn small_files(files: &[LiveFile], sizes: FileSizes) -> Vec<Vec<usize>> {
     let mut alike: HashMap<&Placement, Vec<usize>> = HashMap::new();
     for (index, file) in files.iter().enumerate() {
@@ -150,7 +150,7 @@ fn run_in(files: &[LiveFile], alike: &[usize], sizes: FileSizes, files_max: usiz
     })
 }
 
-/// Merges files, and publishes what they became in their place. Nothing if it is to stop.
+/// Merges files and publishes the result in their place. None if it was stopped.
 async fn merge(
     lake: &Arc<Inner>,
     table: &Arc<Table>,
@@ -176,7 +176,7 @@ async fn merge(
     Ok(Some(report))
 }
 
-/// Writes the rows of files as one: the file, its bytes and its rows. Nothing if it is to stop.
+/// Writes the rows of files as one: the file, its bytes and its rows. None if it was stopped.
 async fn write_one(
     lake: &Arc<Inner>,
     base: &Base,
@@ -201,7 +201,7 @@ fn paths_of(merges: &[Merge]) -> Vec<String> {
     merges.iter().map(|merge| merge.path.clone()).collect()
 }
 
-/// The order that the rows of these files have, if they can be merged in it: a column of it may have been dropped.
+/// The common sort order of these files, if they can be merged in it: a column of it may have been dropped.
 pub(crate) fn order_of(metadata: &TableMetadata, placement: &Placement) -> Option<SortOrderRef> {
     let order = metadata.sort_order_by_id(i64::from(placement.sort_order))?;
     let is_there = |id: i32| metadata.current_schema().field_by_id(id).is_some();

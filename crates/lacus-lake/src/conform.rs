@@ -56,7 +56,7 @@ pub fn conform_array(array: &ArrayRef, have: &Field, wanted: &Field) -> Result<A
             let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
             Ok(Arc::new(MapArray::try_new(Arc::clone(wanted), offsets, entries, nulls, false).map_err(broken)?))
         }
-        // Other engines tell Arrow of lists with wide offsets, and of texts as dictionaries.
+        // Other engines' Arrow schemas have lists with wide offsets, and dictionaries of texts.
         (DataType::LargeList(element) | DataType::FixedSizeList(element, _), DataType::List(_)) => {
             let narrow = Field::new(have.name(), DataType::List(Arc::clone(element)), true);
             conform_array(&cast_exactly(array, narrow.data_type())?, &narrow, wanted)
@@ -98,12 +98,12 @@ fn keeps_values(from: &DataType, to: &DataType) -> bool {
         LargeUtf8, Timestamp, Utf8, Utf8View,
     };
     match (from, to) {
-        // Whole numbers as fractions: only a column widened before it was committed, and its values were checked then.
+        // Integers as doubles: only for a column widened before it was committed, whose values were checked then.
         (Int64, Float64) | (Int8 | Int16, Int32) | (Int8 | Int16 | Int32, Int64) | (Float32, Float64) => true,
         (Decimal32(from, s) | Decimal64(from, s) | Decimal128(from, s), Decimal128(to, scale)) => {
             from <= to && s == scale
         }
-        // Iceberg's times have microseconds; old files have nanoseconds, of which the last three digits are none.
+        // Iceberg's timestamps have microseconds; old files have nanoseconds whose last three digits are zero.
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() == to.is_some(),
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,

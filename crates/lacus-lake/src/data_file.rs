@@ -29,10 +29,10 @@ use crate::schema::{OFFSET, PARTITION};
 pub(crate) const ROW_GROUP_ROWS_MAX: usize = 262_144;
 /// zstd's fastest level. Commits are small files that upkeep writes anew.
 const ZSTD_LEVEL: i32 = 1;
-/// A dictionary that grows beyond this is given up for the rest of a column chunk: most values are seen once only, and
-/// looking each up costs more than its place. The library's 1 MiB finds that out when a small file is nearly written.
+/// Dictionaries larger than this are given up for the rest of a column chunk: most values occur once, and looking each up
+/// costs more than it saves. The library's 1 MiB notices that only when a small file is almost written.
 const DICTIONARY_BYTES_MAX: usize = 128 << 10;
-/// Rows that are put in another order at once.
+/// Rows that are reordered at once.
 const ARRANGED_ROWS: usize = 8_192;
 
 /// A Parquet file in memory.
@@ -47,7 +47,7 @@ pub(crate) struct Footer {
     not_numbers: NotNumbers,
 }
 
-/// How many values of each column with fractions are no numbers (NaN), by field id. Bounds say nothing about them.
+/// The number of NaNs in each floating point column, by field id. Bounds say nothing about them.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct NotNumbers(HashMap<i32, u64>);
 
@@ -56,7 +56,7 @@ pub(crate) struct NotNumbers(HashMap<i32, u64>);
 pub(crate) struct FileForm {
     /// Its columns.
     pub(crate) schema: SchemaRef,
-    /// Those of them that it has filters of.
+    /// Those of its columns that get bloom filters.
     pub(crate) filters: BloomFilters,
 }
 
@@ -67,7 +67,7 @@ impl FileForm {
     }
 }
 
-/// How files are written that have so many rows in a row group at most.
+/// The writer's properties for files with at most this many rows in a row group.
 pub(crate) fn properties(zstd_level: i32, form: &FileForm, rows_max: usize) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(zstd_level).map_err(|error| parquet_error(error, "set the compression"))?;
     let properties = WriterProperties::builder()
@@ -75,10 +75,10 @@ pub(crate) fn properties(zstd_level: i32, form: &FileForm, rows_max: usize) -> R
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_created_by(concat!("lacus ", env!("CARGO_PKG_VERSION")).to_owned());
-    // A column that a person called so may be of any type.
+    // A column with this name that a person made may be of any type.
     let has_offsets = form.schema.field_with_name(OFFSET).is_ok_and(|field| *field.data_type() == DataType::Int64);
     let properties = match has_offsets {
-        // No offset comes twice, and nearly each is one more than the one before.
+        // No offset occurs twice, and almost each is one more than the one before.
         true => properties
             .set_column_dictionary_enabled(OFFSET.into(), false)
             .set_column_encoding(OFFSET.into(), Encoding::DELTA_BINARY_PACKED),
@@ -87,7 +87,7 @@ pub(crate) fn properties(zstd_level: i32, form: &FileForm, rows_max: usize) -> R
     Ok(form.filters.add_to(properties, &form.schema, rows_max)?.build())
 }
 
-/// Writes batches, whose schemas may be older, as one file: these rows of them in this order, or all. CPU-bound.
+/// Encodes batches, whose schemas may be older, as one file: these rows in this order, or all. CPU-bound.
 pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, form: &FileForm) -> Result<Encoded> {
     let schema = &form.schema;
     let row_count = match rows {
@@ -95,7 +95,7 @@ pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, form: &Fil
         Some(rows) => rows.len(),
     };
     let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(row_count))?;
-    // The footer carries the Arrow schema too: a scan sees the table's own types and need not convert a column.
+    // The footer has the Arrow schema too, so that a scan need not convert columns.
     let (mut bytes, mut not_numbers) = (Pieces::default(), NotNumbers::default());
     let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;

@@ -21,13 +21,13 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use crate::manifests::MetadataFiles;
 use crate::table::LiveFile;
 
-/// Deleted rows that a table may have in position delete files: 8 bytes of memory each.
+/// The most deleted rows in position delete files that a table may have: each takes 8 bytes of memory.
 const DELETED_ROWS_MAX: usize = 8 << 20;
 /// Columns of a position delete file (Iceberg specification, "Position Delete Files").
 const FILE_PATH: &str = "file_path";
 const POS: &str = "pos";
 
-/// Places of deleted rows in one file, in order, each once.
+/// The deleted rows of one file by number, sorted and distinct.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct DeletedRows(Option<Arc<[u64]>>);
 
@@ -52,7 +52,7 @@ impl DeletedRows {
         self.0.is_none()
     }
 
-    /// The rows that are left of those from `first` on, `rows` of them, as Parquet's reader takes them.
+    /// The rows that remain of `rows` rows beginning at `first`, in the form that Parquet's reader takes.
     #[must_use]
     pub fn selection(&self, first: u64, rows: u64) -> RowSelection {
         let (places, end) = (self.places(), first + rows);
@@ -91,7 +91,7 @@ pub struct DeleteFile {
 /// The files of a snapshot.
 #[derive(Default)]
 pub(crate) struct FilesOfSnapshot {
-    /// Data files, in order, with what is deleted of them.
+    /// Data files, in order, each with its deleted rows.
     pub(crate) data: Vec<LiveFile>,
     /// Position delete files.
     pub(crate) deletes: Vec<DeleteFile>,
@@ -138,7 +138,7 @@ impl MetadataFiles {
         Ok(found)
     }
 
-    /// Reads a delete file, and says which files it names.
+    /// Reads a delete file and says which data files it names.
     async fn read_deletes(&self, file: &LiveFile, sequence: i64, deleted: &mut Deleted) -> Result<BTreeSet<String>> {
         let unreadable = |error| Error::corrupt("it is no position delete file").with_source(error);
         let path = object_store::path::Path::from(file.path.as_str());
@@ -196,7 +196,7 @@ impl Deleted {
     }
 }
 
-/// Refuses files that would be read wrong.
+/// Refuses files that would be read wrongly.
 pub(crate) fn must_be_readable(entry: &ManifestEntryRef) -> Result<()> {
     let file = entry.data_file();
     let what = match (file.content_type(), file.file_format()) {

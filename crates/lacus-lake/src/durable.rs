@@ -12,7 +12,7 @@ use crate::lake::Inner;
 use crate::store::make_directory;
 
 impl Inner {
-    /// Brings files that are there, and their names, to the disk. In an object store they are durable as soon as they exist.
+    /// Syncs existing files and their names to the disk. In an object store they are durable as soon as they exist.
     ///
     /// # Errors
     /// `Invalid` if one of them is missing.
@@ -24,7 +24,7 @@ impl Inner {
         spawn_blocking(move || sync(&directory, &paths)).await.map_err(ended)?
     }
 
-    /// Makes the directories in which engines write a table's files by themselves.
+    /// Makes the directories in which engines write a table's files.
     pub(crate) async fn make_directories(&self, table: &str) -> Result<()> {
         if !self.files.warehouse.is_local() {
             return Ok(());

@@ -1,10 +1,9 @@
 //! Erasing: events leave the raw zone, the tables of their stream, and all older snapshots of these tables.
 //!
-//! Which events is for the caller to say, by their places in the log. The order is such that to stop anywhere and begin
-//! again ends with the same: first raw files, then the files that tables have now, and when no table has the events any
-//! more, the older snapshots of all these tables go in one commit. Until then they still tell what is to be erased. Files
-//! that have none of the events are not touched; the others are written again without them, and stay until the new ones
-//! are in their place.
+//! The caller says which events, by their places in the log. The order of steps is such that stopping anywhere and beginning
+//! again ends the same: first raw files, then the current files of the tables; when no table has the events any more, the
+//! older snapshots of all these tables expire in one commit. Until then these still tell what is to be erased. Files that have
+//! none of the events are not touched; the others are rewritten without them, and stay until the new ones have replaced them.
 
 mod places;
 mod raw;
@@ -32,7 +31,7 @@ use crate::table::{LiveFile, Table, TableState};
 
 /// Files that one commit replaces.
 const FILES_MAX: usize = 64;
-/// How often a commit is tried that an engine's commit overtook.
+/// How often a commit is tried again after another engine's commit came first.
 const TRIES_MAX: usize = 10;
 
 /// What became of the events.
@@ -60,7 +59,7 @@ pub struct ErasedRows {
 }
 
 impl Lake {
-    /// All rows that any snapshot of a table has, deleted ones too, with the columns of now. Not those of the tail.
+    /// All rows that any snapshot of a table has, deleted ones too, with the current columns. Without the tail.
     ///
     /// # Errors
     /// If the metadata of a snapshot can't be read.
@@ -79,8 +78,8 @@ impl Lake {
         })
     }
 
-    /// Erases events of a stream from the raw zone, from all its tables and their older snapshots. What is still in the
-    /// tail, or in the log, stays there. If it fails, or the process ends meanwhile, do it again.
+    /// Erases events of a stream from the raw zone, from all its tables and their older snapshots. What is still in the tail
+    /// or in the log stays there. If it fails, or the process ends meanwhile, call it again.
     ///
     /// # Errors
     /// `Unavailable` when the store or the catalog refuses, `Corrupt` for what can't be read.
@@ -90,7 +89,7 @@ impl Lake {
         detached(async move { erase(&lake, &stream, &places).await.context(doing) }).await
     }
 
-    /// When the files are deleted that nothing names any more from now on.
+    /// When files that nothing references from now on are deleted.
     #[must_use]
     pub fn deleted_at(&self) -> Timestamp {
         self.shared_inner().clock.now().plus_ms(RETIRED_GRACE_MS)
@@ -115,7 +114,7 @@ async fn erase(lake: &Arc<Inner>, stream: &StreamName, places: &Arc<Places>) -> 
     Ok(erased)
 }
 
-/// The data files of all snapshots, each once, with all the rows they have.
+/// The data files of all snapshots, each once, with all their rows.
 async fn every_file(lake: &Inner, table: &Table) -> Result<Vec<LiveFile>> {
     let base = table.base();
     let (mut manifests, mut files) = (BTreeMap::new(), BTreeMap::new());
@@ -148,19 +147,19 @@ async fn has_any(lake: &Arc<Inner>, table: &Table, file: &LiveFile, places: &Arc
         return Ok(false);
     }
     let places = Arc::clone(places);
-    // Rows that an engine deleted are in the file all the same.
+    // Rows that an engine deleted are still in the file.
     let whole = LiveFile { deleted: DeletedRows::default(), ..file.clone() };
     has_other_than(lake, whole, move |batch| places.staying(batch)).await
 }
 
-/// Erases rows from the files that a table has now.
+/// Erases rows from the current files of a table.
 async fn erase_rows(lake: &Arc<Inner>, table: &Arc<Table>, places: &Arc<Places>) -> Result<ErasedRows> {
     let mut erased = ErasedRows::default();
     // Nobody merges these files meanwhile.
     let _compacting = table.compacting.lock().await;
     for _ in 1..TRIES_MAX {
         match erase_rows_once(lake, table, places, &mut erased).await {
-            // An engine deleted rows of one of the files, or the file: what is there now is looked at again.
+            // An engine deleted rows of one of the files, or the file itself: look at the current files again.
             Err(error) if error.kind() == Kind::Conflict => {}
             done => return done.map(|()| erased),
         }
@@ -186,7 +185,7 @@ async fn erase_rows_once(
     Ok(())
 }
 
-/// Writes files again without the rows, and puts what is left of them in their place.
+/// Rewrites files without the rows, and replaces them by what is left.
 async fn replace(
     lake: &Arc<Inner>,
     table: &Arc<Table>,
@@ -221,7 +220,7 @@ async fn replace(
     Ok(())
 }
 
-/// What is left of files: those to add, paths that have nothing, and what this changes.
+/// What is left of files: those to add, paths without contents, and what this changes.
 async fn rewritten(
     lake: &Arc<Inner>,
     table: &Table,

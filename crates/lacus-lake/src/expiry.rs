@@ -1,8 +1,8 @@
-//! What a commit lets go: the oldest snapshots, and the files that only they name.
+//! What a commit lets go: the oldest snapshots, and the files that only they reference.
 //!
-//! A snapshot that a tag or branch names stays, however old it is. Snapshots that stay need not follow from each other: there
-//! are gaps between tagged ones, and a rollback builds on an old one. So what an expired snapshot names is deleted only
-//! if none of the *roots* has it: each snapshot that stays and does not build on the one before it, or that another engine
+//! A snapshot that a tag or branch names stays, however old it is. The snapshots that stay need not be a chain: there are gaps
+//! between tagged ones, and a rollback builds on an old one. So a file of an expired snapshot is deleted only if none of the
+//! *roots* has it: each remaining snapshot that does not build on the remaining one before it, or that another engine
 //! committed. What the others have is new, or their root's.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,7 @@ use crate::kernel::is_ours;
 use crate::kernel::refs::refs_of;
 use crate::manifests::MetadataFiles;
 
-/// Snapshots that a table keeps, for readers that hold an older one. Tagged ones stay beside them.
+/// How many untagged snapshots a table keeps, for readers that hold an older one.
 pub(crate) const SNAPSHOTS_MAX: usize = 100;
 
 /// The oldest snapshots that nothing names, so that with the new one no more than [`SNAPSHOTS_MAX`] others stay. Oldest
@@ -37,8 +37,8 @@ pub(crate) fn by_age(metadata: &TableMetadata) -> Vec<SnapshotRef> {
     snapshots
 }
 
-/// Paths of files that only expired snapshots reference, and of metadata files that fell off the log. All that stays of
-/// `before`, the metadata that the commit builds on, is on the disk.
+/// Paths of files that only expired snapshots reference, and of metadata files that dropped out of the log. All that stays of
+/// `before`, the metadata that the commit builds on, is on disk.
 pub(crate) async fn retired(
     files: &MetadataFiles,
     before: &TableMetadata,
@@ -53,8 +53,8 @@ pub(crate) async fn retired(
     urls.iter().map(|url| Ok(files.warehouse.path(url)?.to_string())).collect()
 }
 
-/// The snapshots that stay and don't build on the one before them, or that another engine committed: it may have taken
-/// files of any older one back. The oldest is the first.
+/// The snapshots that stay and don't build on the one before them, or that another engine committed, which may have added a
+/// file of an older one again. The oldest is the first.
 fn roots(before: &TableMetadata, expired: &[SnapshotRef]) -> Vec<SnapshotRef> {
     let expired: HashSet<i64> = expired.iter().map(|snapshot| snapshot.snapshot_id()).collect();
     let mut kept = by_age(before);
@@ -68,7 +68,7 @@ fn roots(before: &TableMetadata, expired: &[SnapshotRef]) -> Vec<SnapshotRef> {
     kept
 }
 
-/// Manifests and data files that no snapshot names any more.
+/// Manifests and data files that no remaining snapshot references.
 async fn only_in_expired(
     files: &MetadataFiles,
     before: &TableMetadata,
@@ -84,11 +84,11 @@ async fn only_in_expired(
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        // Who can't tell what stays deletes nothing.
+        // If it is not known what stays, nothing is deleted.
         let Some(manifests) = readable(files, &root).await? else { return Ok(Vec::new()) };
         for manifest in manifests {
             gone.remove(&manifest.manifest_path);
-            // A manifest that both have tells of no file that only one has.
+            // A manifest that both have names no file that only one has.
             if !theirs.contains_key(&manifest.manifest_path) {
                 kept.insert(manifest.manifest_path.clone(), manifest);
             }
@@ -110,8 +110,8 @@ async fn only_in_expired(
     Ok(gone.into_keys().chain(unused).collect())
 }
 
-/// The manifests of a snapshot. None if its list is damaged: that is no reason to commit no more. What only it names stays
-/// on the disk, and `lacus doctor` finds it.
+/// The manifests of a snapshot. None if its list is damaged, which must not stop commits: files that only it names stay on
+/// disk, and `lacus doctor` finds them.
 async fn readable(files: &MetadataFiles, snapshot: &SnapshotRef) -> Result<Option<Vec<ManifestFile>>> {
     match files.manifests(snapshot).await {
         Err(error) if error.kind() == Kind::Corrupt => {
@@ -122,7 +122,7 @@ async fn readable(files: &MetadataFiles, snapshot: &SnapshotRef) -> Result<Optio
     }
 }
 
-/// URLs of the files that a manifest has. None if it is damaged.
+/// URLs of the files in a manifest. None if it is damaged.
 async fn live_files(files: &MetadataFiles, manifest: &ManifestFile) -> Result<Option<Vec<String>>> {
     match files.entries(manifest).await {
         Err(error) if error.kind() == Kind::Corrupt => {

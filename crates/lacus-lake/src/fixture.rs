@@ -68,7 +68,7 @@ pub(crate) fn nested() -> TableSchema {
     ])
 }
 
-/// The same with fields added at every depth.
+/// The same with more fields, at every depth.
 pub(crate) fn nested_more() -> TableSchema {
     let mut schema = nested();
     if let ColumnType::Struct(fields) = &mut schema.columns[1].kind {
@@ -104,7 +104,7 @@ pub(crate) fn rows(schema: &TableSchema, partition: u32, offsets: Range<u64>) ->
     RecordBatch::try_new(arrow, columns).unwrap()
 }
 
-/// One value per seed. Seeds that 7 divides give null, but for whole numbers.
+/// One value per seed. Seeds divisible by 7 give null, except for integers.
 fn values(field: &Field, seeds: &[i64]) -> ArrayRef {
     let some = |seed: &&i64| **seed % 7 != 0;
     match field.data_type() {
@@ -306,7 +306,7 @@ struct Plan {
 pub(crate) enum Failure {
     /// It is not done.
     Refused,
-    /// It is done, and answers with an error.
+    /// The write happens, but is answered with an error.
     AnswerLost,
 }
 
@@ -332,7 +332,7 @@ impl FragileStore {
         *self.plan.lock().unwrap() = Plan { copies: Some(directory.to_owned()), ..Plan::default() };
     }
 
-    /// Does something right before the `n`-th write from now on.
+    /// Runs `act` right before the `n`-th write from now on.
     pub(crate) fn before_write(&self, n: usize, act: impl FnOnce() + Send + 'static) {
         *self.plan.lock().unwrap() = Plan { before: Some((n, Box::new(act))), ..Plan::default() };
     }

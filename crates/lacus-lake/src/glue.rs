@@ -1,10 +1,10 @@
-//! The mirror in AWS Glue: a table there for each table of the lake, which points to its newest metadata, so that Athena and
+//! The mirror in AWS Glue: for each table of the lake a table there that points to its newest metadata, so that Athena and
 //! Redshift read the same rows.
 //!
-//! The catalog is the truth: nothing that Glue answers, or does not, keeps a commit or a question waiting. Nobody tells the mirror
-//! of a commit. Once a second it looks which tables are elsewhere than Glue has them, and moves those: commits that come
-//! faster than Glue may be changed are one change, a rename is a new table and one that is gone, and what it remembers
-//! is one entry for each table. Now and then, and after Glue was away, it reads what Glue has and compares.
+//! The catalog is the truth: no commit and no query ever waits for Glue. Nobody tells the mirror of a commit. Once a second it
+//! looks which tables have newer metadata than Glue knows, and updates those: commits that come faster than Glue may be changed
+//! become one change, a rename is a new table and a dropped one, and all it remembers is one entry for each table. Now and then,
+//! and after Glue was unreachable, it reads what Glue has and compares.
 //!
 //! What it makes in Glue says which lake it is of. It never changes or deletes a table that does not say so.
 
@@ -26,14 +26,14 @@ use crate::kernel::Base;
 use crate::lake::{Inner, Lake};
 use crate::table::Table;
 
-/// How often we look for tables that are elsewhere than Glue has them. It asks Glue nothing.
+/// How often we look for tables whose metadata Glue does not have yet. That asks Glue nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often what Glue has is compared.
+/// How often the tables in Glue are compared with ours.
 const COMPARE_EVERY: Duration = Duration::from_secs(600);
-/// The pause after a failure; it doubles with each one more.
+/// The pause after a failure; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Tables that are refused and told of in the log; the status tells of all.
+/// The most refused tables that are logged; the status tells of all.
 const REFUSALS_TOLD_MAX: usize = 10;
 /// The parameter of a table in Glue that says which lake it is of.
 const LAKE: &str = "lacus.lake";
@@ -46,9 +46,9 @@ const PREVIOUS_METADATA_LOCATION: &str = "previous_metadata_location";
 pub struct Glue {
     inner: Arc<Inner>,
     client: Client,
-    /// The database of Glue that has the tables of `main`.
+    /// The database in Glue for the tables of `main`.
     database: String,
-    /// A table is changed once in this time at most.
+    /// A table is updated at most once in this time.
     update_every: Duration,
     state: Mutex<State>,
 }
@@ -56,9 +56,9 @@ pub struct Glue {
 /// How far the mirror in AWS Glue is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GlueStatus {
-    /// Tables that Glue has as they were committed last.
+    /// Tables that Glue has in their latest state.
     pub current: u64,
-    /// Tables that it has otherwise, or not, or still has.
+    /// Tables that are outdated or missing in Glue, or gone but still there.
     pub behind: u64,
     /// Tables that were made, moved or deleted in Glue since the start.
     pub changes: u64,
@@ -78,14 +78,14 @@ struct GlueName {
 /// What we know of Glue.
 #[derive(Default)]
 struct State {
-    /// Whether anybody brings it up to date.
+    /// Whether somebody runs the mirror.
     runs: bool,
     tables: BTreeMap<GlueName, Mirrored>,
-    /// When all of Glue was compared last. None: it has to be.
+    /// When Glue was last compared. None: it has to be compared.
     compared: Option<Instant>,
     changes: u64,
     failures: u64,
-    /// What is wrong with Glue as a whole.
+    /// The current failure of Glue as a whole.
     failing: Option<(Kind, String)>,
 }
 
@@ -96,7 +96,7 @@ struct Mirrored {
     location: Option<String>,
     /// It is left alone until then.
     rests: Option<Instant>,
-    /// How often in a row it could not be changed, and why.
+    /// How often in a row the update failed, and why.
     failures: u32,
     error: Option<String>,
 }
@@ -126,7 +126,7 @@ impl Glue {
         Ok(Some(Arc::new(glue)))
     }
 
-    /// Brings Glue up to date for as long as it is awaited. There may be one at a time.
+    /// Keeps Glue up to date for as long as it is awaited. Only one may run at a time.
     pub async fn run(&self) {
         self.state().runs = true;
         let mut failures = 0;
@@ -147,7 +147,7 @@ impl Glue {
         }
     }
 
-    /// How far it is; none while nobody [runs](Self::run) it. Cheap: nothing is asked of Glue.
+    /// The state of the mirror; none while nobody [runs](Self::run) it. Cheap: nothing is asked of Glue.
     #[must_use]
     pub fn status(&self) -> Option<GlueStatus> {
         let runs = self.state().runs;
@@ -171,7 +171,7 @@ impl Glue {
         }
     }
 
-    /// Brings everything up to date that is not, but for tables that rest.
+    /// Updates all outdated tables, except for those that pause after a failure.
     ///
     /// # Errors
     /// What is wrong with Glue as a whole, or that another process writes to the lake. What is wrong with one table is
@@ -181,7 +181,7 @@ impl Glue {
         if !must_compare && self.outdated().is_empty() && self.gone().is_empty() {
             return Ok(());
         }
-        // Whoever took over has commits that we don't know of.
+        // Whoever took over may have made commits that we don't know of.
         self.inner.catalog.must_write().await?;
         if must_compare {
             self.compare().await?;
@@ -206,7 +206,7 @@ impl Glue {
                 continue;
             }
             let tables = match self.client.tables(&database).await {
-                // It is somebody else's, and only called as if it were ours.
+                // It is somebody else's database, and only has a name like ours.
                 Err(error) if !is_of_all(&error) && !wanted.contains(&database) => continue,
                 listed => listed?,
             };
@@ -226,14 +226,14 @@ impl Glue {
         Ok(())
     }
 
-    /// Makes a table in Glue, or has it point to the newest metadata; says where that is.
+    /// Makes a table in Glue, or points it to the newest metadata; returns the location of that.
     async fn bring(&self, name: &GlueName, table: &Table) -> Result<Option<String>> {
         let base = table.base();
         let known = self.state().tables.get(name).and_then(|mirrored| mirrored.location.clone());
         match self.client.table(&name.database, &name.table).await? {
             None => {
                 if known.is_some() {
-                    // It may have lost more than this one.
+                    // Glue may have lost more than this one.
                     self.state().compared = None;
                 }
                 self.create(name, &base).await?;
@@ -278,7 +278,7 @@ impl Glue {
         self.client.update_table(&name.database, &table, found.version_id.as_deref()).await
     }
 
-    /// Deletes a table in Glue, if it is ours. Its files are not Glue's.
+    /// Deletes a table in Glue, if it is ours. Its files don't belong to Glue.
     async fn remove(&self, name: &GlueName) -> Result<Option<String>> {
         let found = self.client.table(&name.database, &name.table).await?;
         if found.is_some_and(|found| self.is_ours(&found)) {
@@ -290,7 +290,7 @@ impl Glue {
         Ok(None)
     }
 
-    /// A table as Iceberg's own catalog for Glue describes it.
+    /// A table in the form in which Iceberg's own catalog for Glue describes it.
     fn described(&self, name: &GlueName, base: &Base, mut parameters: BTreeMap<String, String>) -> Value {
         let ours = [
             ("table_type", "ICEBERG"),
@@ -310,7 +310,7 @@ impl Glue {
         found.parameters.get(LAKE).is_some_and(|lake| lake == self.inner.files.warehouse.base())
     }
 
-    /// Whether tables of ours may be in this database of Glue.
+    /// Whether this database of Glue may have tables of ours.
     fn is_for_us(&self, database: &str) -> bool {
         database.strip_prefix(&self.database).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
     }
@@ -328,14 +328,14 @@ impl Glue {
         self.inner.tables().into_iter().map(|table| (self.name_of(table.name()), table)).collect()
     }
 
-    /// Tables that were committed since Glue was told.
+    /// Tables with commits that Glue does not know of.
     fn outdated(&self) -> Vec<(GlueName, Arc<Table>)> {
         let wanted = self.wanted();
         let state = self.state();
         wanted.into_iter().filter(|(name, table)| !state.is_current(name, table) && !state.rests(name)).collect()
     }
 
-    /// Tables of this lake in Glue that it has no more. One that can't be read is still there.
+    /// Tables in Glue that the lake no longer has. A damaged table still counts.
     fn gone(&self) -> Vec<GlueName> {
         let (wanted, damaged) = (self.wanted(), self.inner.damaged());
         let damaged: BTreeSet<GlueName> = damaged.keys().map(|name| self.name_of(name)).collect();
@@ -345,7 +345,7 @@ impl Glue {
         state.tables.keys().filter(|name| !is_there(name) && !state.rests(name)).cloned().collect()
     }
 
-    /// Remembers what became of a table.
+    /// Records the outcome of a table's update.
     ///
     /// # Errors
     /// What is wrong with Glue as a whole.
@@ -373,14 +373,14 @@ impl Glue {
         }
     }
 
-    /// Says once that Glue is as it should be again.
+    /// Logs once that Glue works again.
     fn answers(&self) {
         if self.state().failing.take().is_some() {
             tracing::info!("tables in AWS Glue are brought up to date again");
         }
     }
 
-    /// Says once what is wrong with Glue, and once more when it is something else.
+    /// Logs once that Glue fails, and again if the reason changes.
     fn fails(&self, error: &Error) {
         let mut state = self.state();
         state.failures += 1;
@@ -394,7 +394,7 @@ impl Glue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is whole before anything could panic.
+        // Each change is complete in itself: a panic leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -417,7 +417,7 @@ impl fmt::Display for GlueName {
     }
 }
 
-/// Whether it is Glue that can't be asked now, not one table or database.
+/// Whether the error is about Glue as a whole, not one table or database.
 fn is_of_all(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unavailable | Kind::Limited)
 }

@@ -15,7 +15,7 @@ use crate::lake::Inner;
 use crate::schema::TableSchema;
 use crate::table::{Table, TableState};
 
-/// Past states that are remembered: a statement looks a table up more than once.
+/// The most past states that are remembered: a statement looks a table up more than once.
 const REMEMBERED_MAX: usize = 8;
 
 /// What names a past state of a table.
@@ -36,7 +36,7 @@ impl Version {
         Self::Tag(MAIN_BRANCH.to_owned())
     }
 
-    /// Reads what a person writes: the number of a snapshot, a time as `2026-11-20T19:30:00Z`, or else a tag.
+    /// Parses what a person writes: the number of a snapshot, a time as `2026-11-20T19:30:00Z`, or else a tag.
     #[must_use]
     pub fn read(text: &str) -> Self {
         match (text.parse(), text.parse()) {
@@ -47,7 +47,7 @@ impl Version {
     }
 }
 
-/// Past states of tables, the latest used last. Snapshots don't change, so neither do these.
+/// Past states of tables, the most recently used last. Snapshots don't change, so neither do these.
 #[derive(Default)]
 pub(crate) struct Remembered(VecDeque<(TableName, i64, Arc<TableState>)>);
 
@@ -78,7 +78,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A table as a version of it was: that snapshot's files, read with the columns it had. No tail.
+/// A table as it was in a version: that snapshot's files, read with the columns of then. No tail.
 pub(crate) async fn state_at(lake: &Inner, table: &Table, version: &Version) -> Result<Arc<TableState>> {
     let base = table.base();
     let snapshot = find(table.name(), &base, version)?;

@@ -30,7 +30,7 @@ use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest
 use crate::schema::TableSchema;
 use crate::warehouse::Warehouse;
 
-/// Older metadata files that the metadata log keeps, for readers that hold an older one.
+/// The most older metadata files in the metadata log, for readers that hold one.
 pub(crate) const METADATA_FILES_MAX: usize = 20;
 /// What a snapshot's summary says about who committed it (Iceberg specification, appendix F).
 pub(crate) const ENGINE_NAME: &str = "engine-name";
@@ -68,15 +68,15 @@ pub(crate) struct Names {
 pub(crate) struct Change {
     pub(crate) names: Names,
     pub(crate) schema: Schema,
-    /// How the table is laid out from now on.
+    /// The layout of the table from now on.
     pub(crate) layout: Layout,
     /// What the change is to readers. `Append` removes no file, `Replace` changes no row, `Delete` adds no file.
     pub(crate) operation: Operation,
-    /// URLs of live files that go, delete files among them.
+    /// URLs of live files to remove, delete files among them.
     pub(crate) removed: HashSet<String>,
-    /// Files that come, in the place of those that go, or last.
+    /// Files to add, in the place of those removed, or last.
     pub(crate) added: Vec<AddedFile>,
-    /// What the table includes of a stream from now on, if that changes.
+    /// The new offsets of a stream, if they change.
     pub(crate) delivered: Option<(StreamName, Offsets)>,
     pub(crate) now: Timestamp,
 }
@@ -89,7 +89,7 @@ pub(crate) struct AddedFile {
     pub(crate) spec_id: i32,
 }
 
-/// Whether this is the name of a data file that lacus wrote, as [`Names::data`] has it: those of other writers are not like it.
+/// Whether a data file has a name that lacus gives, as [`Names::data`] makes them: other writers use other names.
 pub(crate) fn is_data_file(path: &str) -> bool {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     let parts = name.strip_suffix(".parquet").and_then(|stem| stem.rsplit_once('-'));
@@ -103,7 +103,7 @@ pub(crate) fn is_data_file(path: &str) -> bool {
 /// A commit, ready to be written.
 pub(crate) struct Planned {
     pub(crate) base: Base,
-    /// Path and content of every metadata file to write.
+    /// Path and content of each metadata file to write.
     pub(crate) files: Vec<(String, Bytes)>,
     /// Paths that nothing references any more once the pointer has moved.
     pub(crate) retired: Vec<String>,
@@ -132,8 +132,8 @@ impl Names {
         format!("{}/metadata/{:05}-{}.metadata.json", self.directory, self.version, self.id)
     }
 
-    /// The metadata files of a commit on top of `base`, whether or not it turns out to need them all: one manifest for each
-    /// partition spec, the one that the commit may add included, and as many again if there are deletes.
+    /// The paths of all metadata files that a commit on top of `base` may write: one manifest for each partition spec,
+    /// including the one that the commit may add, and as many again if there are deletes.
     pub(crate) fn all_metadata(&self, base: &Base) -> Vec<String> {
         let has_deletes = base.manifests.iter().any(|manifest| manifest.content == ManifestContentType::Deletes);
         let manifests = (base.metadata.partition_specs_iter().len() + 1) * if has_deletes { 2 } else { 1 };
@@ -202,7 +202,7 @@ impl Base {
         self.numbered(schema)
     }
 
-    /// The Iceberg schema of `schema`, whatever it keeps, with the id of an equal one or the next.
+    /// The Iceberg schema of `schema`, with the id of an equal one or the next id.
     pub(crate) fn numbered(&self, schema: &TableSchema) -> Result<Schema> {
         let wanted = schema.iceberg(0)?;
         let same = self.metadata.schemas_iter().find(|schema| schema.as_struct() == wanted.as_struct());
@@ -211,7 +211,7 @@ impl Base {
     }
 }
 
-/// Files may have every column of the current schema, with its type: a newer schema that lacks one would hide values.
+/// Files may contain every column of the current schema, with its type: a newer schema that lacks one would hide values.
 fn must_keep_columns(current: &Schema, wanted: &Schema) -> Result<()> {
     for (&id, name) in current.field_id_to_name_map() {
         let (Some(old), Some(new)) = (current.field_by_id(id), wanted.field_by_id(id)) else {
@@ -229,7 +229,7 @@ fn must_keep_columns(current: &Schema, wanted: &Schema) -> Result<()> {
     Ok(())
 }
 
-/// Where the files of a table are: in its database's directory, one of its own.
+/// The directory of a table's files: one of its own, in its database's.
 pub(crate) fn directory_of(table: &TableName) -> String {
     format!("{}/{}", table.database(), table.table())
 }
@@ -242,7 +242,7 @@ pub(crate) fn plan_table(
 ) -> Result<(String, TableMetadata)> {
     let table_url = warehouse.url(&directory_of(table));
     let failed = |error| iceberg_error(error, "make table metadata");
-    // The builder gives new ids to the fields of a first schema, so the first one has no fields and does not stay.
+    // The builder gives new ids to the fields of the first schema: so that one has no fields, and is replaced.
     let nothing = Schema::builder().build().map_err(failed)?;
     let properties = HashMap::from([
         ("write.metadata.previous-versions-max".to_owned(), METADATA_FILES_MAX.to_string()),
@@ -273,7 +273,7 @@ pub(crate) async fn plan(files: &MetadataFiles, base: &Base, change: Change) -> 
     plan_with(files, base, change, HashMap::new()).await
 }
 
-/// The table properties that keep what Iceberg's schema has no place for.
+/// The table properties for what Iceberg's schema has no place for.
 pub(crate) fn schema_properties(schema: &TableSchema) -> Result<HashMap<String, String>> {
     let aliases = serde_json::to_string(&schema.aliases())
         .map_err(|error| Error::internal("write the names that columns had").with_source(error))?;
@@ -322,7 +322,7 @@ struct NewSnapshot {
     now: Timestamp,
 }
 
-/// Plans the manifest list and the metadata of a commit. `written` is what it writes beside them.
+/// Plans the manifest list and the metadata of a commit. `written` are the files that it writes besides.
 async fn finish(
     files: &MetadataFiles,
     base: &Base,
@@ -345,7 +345,7 @@ async fn finish(
         .with_summary(summary)
         .with_schema_id(schema.schema_id())
         .build();
-    // What does not build on the newest snapshot may need any other, and can't be looked at before it is on the disk.
+    // A commit that does not build on the newest snapshot may need any other one, and can't be checked before it is on disk.
     let newest = by_age(&base.metadata).last().map(|snapshot| snapshot.snapshot_id());
     let expired = if parent == newest { snapshots_to_expire(&base.metadata)? } else { Vec::new() };
     let built = build(base, snapshot, &schema, &layout, &expired, properties)?;
@@ -402,7 +402,7 @@ fn build(
     Ok(built)
 }
 
-/// The offsets of all streams that the table has rows of, with those of one stream moved.
+/// The offsets of all streams that feed the table, with those of one stream moved.
 fn offsets_property(base: &Base, delivered: Option<(StreamName, Offsets)>) -> Result<String> {
     let mut all = base.all_offsets()?;
     all.extend(delivered.map(|(stream, offsets)| (stream.to_string(), offsets)));

@@ -44,17 +44,17 @@ use crate::table::{LiveFile, Table, TableState};
 use crate::views::{self, View};
 use crate::warehouse::Warehouse;
 
-/// Tables that opening reads, and that are made, side by side.
+/// The most tables that are read at opening, or made, at the same time.
 const TABLES_AT_ONCE: usize = 8;
 
 /// All tables of a project, in one directory (or bucket) with one catalog.
 pub struct Lake {
     inner: Arc<Inner>,
-    /// What engines must know of the store, as Iceberg's clients call it.
+    /// What engines have to know to reach the store, under the names of Iceberg's clients.
     store_properties: BTreeMap<String, String>,
     /// Where SQL may write and read files that are not the lake's.
     outside: Arc<Outside>,
-    /// The files as engines on other machines have them, if they are served.
+    /// The files for engines on other machines, if they are served.
     served: Option<Arc<Served>>,
     /// The mirror in AWS Glue, if there is one.
     pub(crate) glue: Option<Arc<Glue>>,
@@ -71,18 +71,18 @@ pub(crate) struct Inner {
     /// Databases that somebody made; others are there because they have tables or views.
     /// Those that somebody made; with another one, if they stand for it.
     databases: RwLock<BTreeMap<String, Option<String>>>,
-    /// Tables and views of the catalog that could not be read, and why.
+    /// Tables and views of the catalog that can't be read, and why.
     damaged: RwLock<BTreeMap<TableName, String>>,
-    /// Held while metadata is written and pointers move. Some: we don't know whether the last move happened.
+    /// Held while metadata is written and pointers move. If it is `Some`, the outcome of the last move is unknown.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
     /// Bytes of the disk that stay free for commits.
     disk_reserve: AtomicU64,
     /// How tables are to be laid out, as far as the settings say.
     layouts: RwLock<BTreeMap<TableName, settings::Table>>,
     raw: Mutex<RawTotals>,
-    /// Files that were merged since the start, and the bytes that this wrote.
+    /// The number of files merged since the start, and the bytes written for that.
     merged: Mutex<(u64, u64)>,
-    /// Commits that were reported as failed and turned out to have happened, by stream: a retry of the same is done.
+    /// Commits that were reported as failed and turned out to have happened, by stream: a retry of one is done already.
     settled_late: Mutex<HashMap<StreamName, (Offsets, CommitReport)>>,
     /// Past states of tables that were asked for lately.
     remembered: Mutex<Remembered>,
@@ -94,8 +94,8 @@ pub struct Commit {
     pub stream: StreamName,
     /// Everything before these offsets is in the tables once this commit succeeds.
     pub delivered: Offsets,
-    /// The tables, with the part of their tail to commit. The first one records the stream's progress: it moves even
-    /// without rows, the others don't.
+    /// The tables, with the part of their tail to commit. The first one records the stream's progress, even if it has no
+    /// rows.
     pub tables: Vec<TableAppend>,
     /// The same events for the raw zone.
     pub raw: Vec<RawFile>,
@@ -108,7 +108,7 @@ pub struct TableAppend {
     pub table: Arc<Table>,
     /// The pinned schema of the rows.
     pub schema: TableSchema,
-    /// How many batches from the front of the tail. More may be appended behind them while the commit runs.
+    /// How many batches from the front of the tail. More may be appended after them while the commit runs.
     pub batches: usize,
 }
 
@@ -309,8 +309,8 @@ impl Lake {
         detached(async move { create_tables(&inner, tables).await.context(doing) }).await
     }
 
-    /// Says how tables are to be laid out from their next commits on, and what they take. Tables that are not named keep
-    /// the layout they have, and take everything.
+    /// Sets the layouts of tables from their next commits on, and their contracts. Tables that are not named keep their
+    /// layout, and accept everything.
     pub fn set_layouts(&self, layouts: BTreeMap<TableName, settings::Table>) {
         *write(&self.inner.layouts) = layouts;
     }
@@ -434,26 +434,26 @@ impl Lake {
         Arc::clone(&self.inner.files.store)
     }
 
-    /// What engines must know to reach the store, as Iceberg's clients call it: `s3.endpoint`, unless we are the store. Nothing
-    /// for files that engines open by themselves on this machine, and no credentials.
+    /// What engines have to know to reach the store, under the names of Iceberg's clients: `s3.endpoint`, unless lacus is the
+    /// store. Empty for files that engines open on this machine, and without credentials.
     #[must_use]
     pub fn store_properties(&self) -> &BTreeMap<String, String> {
         &self.store_properties
     }
 
-    /// The files as engines on other machines have them; none if they are not served.
+    /// The files for engines on other machines; none if they are not served.
     #[must_use]
     pub fn served(&self) -> Option<&Arc<Served>> {
         self.served.as_ref()
     }
 
-    /// Files are merged, and rows of clients taken, only as long as so much of the disk stays free: commits need room to take
-    /// over what the log holds.
+    /// Merging and taking files of clients stop when less than this is free on the disk: commits need room for what the log
+    /// holds.
     pub fn keep_free(&self, reserve: ByteSize) {
         self.inner.disk_reserve.store(reserve.0, Ordering::Relaxed);
     }
 
-    /// Refuses to write so many bytes into a folder of this machine if less of its disk would be free then than commits need.
+    /// Refuses to write this many bytes to a folder of this machine if less would be free then than commits need.
     ///
     /// # Errors
     /// `Unavailable` if there is no room.
@@ -490,7 +490,7 @@ impl Lake {
         stats
     }
 
-    /// Reads all metadata and every Parquet footer, and says what is not as it should be. Commits wait meanwhile.
+    /// Reads all metadata and every Parquet footer, and reports what is wrong. Commits wait meanwhile.
     ///
     /// # Errors
     /// If the catalog or the store can't be read. Damage is no error, it is a finding.
@@ -500,7 +500,7 @@ impl Lake {
 }
 
 impl Inner {
-    /// Reads all tables. One that is damaged keeps no other from being served.
+    /// Reads all tables. A damaged one does not keep others from being served.
     async fn load_all(&self, tables: Vec<(TableName, String)>) -> Result<()> {
         let loading = tables.into_iter().map(|(name, location)| async move {
             let loaded = load(&self.files, name.clone(), location).await;
@@ -510,7 +510,7 @@ impl Inner {
         for (name, loaded) in loaded {
             match loaded {
                 Ok(table) => drop(write(&self.tables).insert(name, Arc::new(table))),
-                // Invalid: an engine wrote what lacus does not read, before lacus looked after it.
+                // `Invalid` means that an engine wrote something that lacus does not read, before lacus checked commits.
                 Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Invalid) => {
                     tracing::error!(table = %name, error = %error.chain(), "a table can't be read; the others are served");
                     self.add_damaged(name, &error);
@@ -537,7 +537,7 @@ impl Inner {
         name == MAIN_DATABASE || read(&self.databases).contains_key(name) || has_tables() || has_views()
     }
 
-    /// Has a database that was made with these properties be found from now on, or no more.
+    /// Makes a database with these properties visible; without properties, invisible.
     pub(crate) fn made_database(&self, name: &str, properties: Option<&str>) {
         let mut databases = write(&self.databases);
         match properties {
@@ -546,12 +546,12 @@ impl Inner {
         };
     }
 
-    /// Has a table that was committed be found from now on.
+    /// Makes a committed table visible.
     pub(crate) fn adopt(&self, table: &Arc<Table>) {
         write(&self.tables).entry(table.name().clone()).or_insert_with(|| Arc::clone(table));
     }
 
-    /// Has a table that is gone be found no more.
+    /// Makes a dropped table invisible.
     pub(crate) fn remove(&self, name: &TableName) {
         write(&self.tables).remove(name);
     }
@@ -561,7 +561,7 @@ impl Inner {
         read(&self.views)
     }
 
-    /// Has a view be found as it is now, or no more.
+    /// Makes a view visible in its current state, or a dropped one invisible.
     pub(crate) fn show_view(&self, name: &TableName, view: Option<View>) {
         write(&self.damaged).remove(name);
         match view {
@@ -570,12 +570,12 @@ impl Inner {
         };
     }
 
-    /// The database that a name is another name of.
+    /// The database that a name is an alias of.
     pub(crate) fn stands_for(&self, name: &str) -> Option<String> {
         read(&self.databases).get(name).cloned().flatten()
     }
 
-    /// A table and a view can't have one name.
+    /// Refuses a name that a table or view has already.
     ///
     /// # Errors
     /// `Exists` if one of them has it.
@@ -593,7 +593,7 @@ impl Inner {
         write(&self.damaged).insert(name, why.chain());
     }
 
-    /// Refuses to write so many bytes that nobody waits for, if less of the disk would be free then than commits need.
+    /// Refuses to write this many bytes in the background if less would be free then than commits need.
     ///
     /// # Errors
     /// `Unavailable` if there is no room.
@@ -666,7 +666,7 @@ impl Inner {
     }
 }
 
-/// Runs work to its end even if nobody waits for it any more: half a commit helps nobody.
+/// Runs work to its end even if nobody waits for it any more: half a commit is no use.
 pub(crate) async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     tokio::spawn(work).await.map_err(|error| Error::internal("a commit ended unexpectedly").with_source(error))?
 }
@@ -692,7 +692,7 @@ async fn load(files: &MetadataFiles, name: TableName, location: String) -> Resul
 }
 
 async fn create_tables(inner: &Inner, mut tables: BTreeMap<TableName, TableSchema>) -> Result<()> {
-    // Held to the end: nobody else makes the same tables meanwhile.
+    // Held to the end: nobody else may make the same tables meanwhile.
     let _publishing = commit::begin_publishing(inner).await?;
     tables.retain(|name, _| !read(&inner.tables).contains_key(name));
     tables.keys().try_for_each(|name| inner.must_not_be_taken(name))?;
@@ -758,7 +758,7 @@ async fn write_tables(inner: &Inner, tables: Vec<(&TableName, &TableSchema)>) ->
     }
 }
 
-// A panic while one of these locks is held can't leave the data half changed: every change is one assignment.
+// Every change under these locks is one assignment: a panic leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -783,7 +783,7 @@ impl Lake {
 }
 
 impl Lake {
-    /// What operations in other files work on.
+    /// The state that operations in other files work on.
     pub(crate) fn shared_inner(&self) -> &Arc<Inner> {
         &self.inner
     }

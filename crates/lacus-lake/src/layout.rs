@@ -1,7 +1,7 @@
-//! How the files of a table are laid out: the partition spec, the sort order and the bloom filters that its next commit writes with.
+//! The layout of a table's next files: the partition spec, the sort order and the bloom filters of its next commit.
 //!
 //! A setting names columns, which appear and get their types when events bring them. A field of the setting begins to
-//! apply with the first commit whose schema has its column with a type that can be used so; until then the others do.
+//! apply with the first commit whose schema has its column with a suitable type; until then the others do.
 //! Files keep the spec and the order they were written with.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::bloom_filters::BloomFilters;
 use crate::file_stats::Placement;
 use crate::manifests::iceberg_error;
 
-/// What the names of partition fields begin with. No column from events may: Iceberg wants the names of both to differ.
+/// The prefix of partition fields' names. Columns of events can't have it: Iceberg requires the names of both to differ.
 pub(crate) const RESERVED_PREFIX: &str = "_lacus_";
 
 /// The id of the sort order that sorts nothing.
@@ -31,7 +31,7 @@ pub(crate) struct Layout {
     pub(crate) filters: BloomFilters,
 }
 
-/// One field of the layout of a table, or of its setting, as a person reads it.
+/// A field of a table's layout, or of its setting, as a person reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayoutField {
     /// Whether files are partitioned by it; otherwise their rows are sorted by it.
@@ -58,7 +58,7 @@ impl Layout {
         }
     }
 
-    /// What a commit with this schema is to be written with: the current layout, but for what the setting says.
+    /// The layout to write a commit of this schema with: the current one, changed as far as the setting applies.
     ///
     /// # Errors
     /// If the metadata can't take it.
@@ -84,7 +84,7 @@ impl Layout {
         Ok(Self::current(&builder.build().map_err(failed)?.metadata))
     }
 
-    /// Makes it the layout of the metadata that is being built.
+    /// Makes it the current layout of the metadata being built.
     pub(crate) fn apply(&self, builder: TableMetadataBuilder) -> iceberg::Result<TableMetadataBuilder> {
         let spec = self.spec.as_ref().clone().into_unbound();
         let builder = builder.add_partition_spec(spec)?.set_default_partition_spec(self.spec.spec_id())?;
@@ -122,7 +122,7 @@ fn wanted_order(fields: &[layout::SortField], schema: &Schema) -> Vec<SortField>
 fn partition_field(field: &PartitionField, schema: &Schema) -> Result<(i32, Transform), String> {
     let source = source_of(&field.column, schema)?;
     let transform = iceberg_transform(field.transform);
-    // Values of these types can be computed and written; fractions have values that equal nothing, not even themselves.
+    // Types whose values can be transformed and written; floating point numbers may not even equal themselves.
     let is_usable = matches!(
         source.kind,
         PrimitiveType::Boolean
@@ -155,13 +155,13 @@ pub(crate) fn iceberg_transform(transform: Wanted) -> Transform {
     }
 }
 
-/// The partition spec of a new table, which must have all of it.
+/// The partition spec of a new table, where each field must apply.
 pub(crate) fn unbound_spec(fields: &[PartitionField], schema: &Schema) -> Result<UnboundPartitionSpec, String> {
     let fields = fields.iter().map(|field| partition_field(field, schema)).collect::<Result<Vec<_>, _>>()?;
     unbound(&fields, schema).map_err(|error| error.message().to_owned())
 }
 
-/// The sort order of a new table, which must have all of it.
+/// The sort order of a new table, where each field must apply.
 pub(crate) fn unbound_order(fields: &[layout::SortField], schema: &Schema) -> Result<SortOrder, String> {
     let fields = fields.iter().map(|field| sort_field(field, schema)).collect::<Result<Vec<_>, _>>()?;
     SortOrder::builder().with_fields(fields).build_unbound().map_err(|error| error.message().to_owned())
@@ -212,7 +212,7 @@ fn unbound(fields: &[(i32, Transform)], schema: &Schema) -> iceberg::Result<Unbo
     Ok(builder.build())
 }
 
-/// The name of a partition field: of letters, digits and `_`, since manifests have it as a name of Avro.
+/// The name of a partition field: letters, digits and `_`, because it is an Avro name in manifests.
 fn name_of(source_id: i32, transform: Transform, schema: &Schema) -> String {
     let column = schema.name_by_field_id(source_id).unwrap_or_default();
     let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' };
@@ -225,7 +225,7 @@ fn name_of(source_id: i32, transform: Transform, schema: &Schema) -> String {
     }
 }
 
-/// The layout of a table: what its metadata says, then what its setting says beyond that, with the reason why not.
+/// The layout of a table: the fields in its metadata, then those that only its setting has, with the reason.
 pub(crate) fn describe_layout(metadata: &TableMetadata, setting: Option<&settings::Table>) -> Vec<LayoutField> {
     let schema = metadata.current_schema();
     let column = |id: i32| schema.name_by_field_id(id).unwrap_or("?").to_owned();

@@ -1,4 +1,4 @@
-//! Files that no table references: found in the catalog's record, deleted, and then taken off the record.
+//! Files that no table references: recorded in the catalog, deleted, and then taken off the record.
 //!
 //! The rule: a path is on record if and only if no current table metadata names it (a file is recorded before it is
 //! written). So whatever is on record may be deleted at any time; files that were in use until a moment ago wait for an
@@ -14,20 +14,20 @@ use crate::store::store_error;
 
 /// Files that no table references any more stay this long, for readers that hold older metadata.
 pub(crate) const RETIRED_GRACE_MS: u64 = 60 * 60 * 1_000;
-/// A store behind a network may do this long after we gave up what we asked of it.
+/// A store behind a network may still carry out a request this long after we gave up on it.
 const LATE_WRITE_MS: u64 = 10 * 60 * 1_000;
-/// Files that one commit deletes because their time has come: what it retires itself, a few for each table, and this many
-/// more, so that what has gathered goes.
+/// Files that one commit deletes when their time has come: as many as it retires, and this many more, so that a backlog
+/// shrinks.
 const SWEPT_FILES_MORE: usize = 64;
-/// Files that one sweep without a commit deletes: an idle lake has a sweep a minute.
+/// Files that one sweep without a commit deletes: an idle lake sweeps once a minute.
 const SWEPT_FILES_IDLE: usize = 1_000;
-/// Files of one look into the record of them.
+/// Files of one query for due leftovers.
 const SWEPT_FILES_MAX: usize = 512;
 /// Files that are deleted side by side.
 const FILES_AT_ONCE: usize = 8;
 
-/// Deletes the files of a commit that did not happen, or of an earlier process. What can't be deleted now stays on
-/// record and is tried again.
+/// Deletes the files of a commit that did not happen, or of an earlier process. Files that can't be deleted now stay on
+/// record.
 pub(crate) async fn discard(lake: &Inner, paths: Vec<String>) {
     let is_local = lake.files.warehouse.is_local();
     let deleted = if is_local { delete(lake, &paths).await } else { delete_now_and_again(lake, &paths).await };
@@ -41,22 +41,21 @@ pub(crate) async fn discard(lake: &Inner, paths: Vec<String>) {
     }
 }
 
-/// Deletes files, and leaves them on record to be deleted once more: a store behind a network may still be writing what we
-/// gave up on.
+/// Deletes files, and leaves them on record to be deleted again: a store behind a network may still be writing them.
 async fn delete_now_and_again(lake: &Inner, paths: &[String]) -> Result<()> {
     let now = lake.clock.now();
     lake.catalog.abandon(paths.to_vec(), now, now.plus_ms(LATE_WRITE_MS)).await?;
     delete_files(lake, paths).await.1
 }
 
-/// Deletes some files that were retired long enough ago, after a commit: as many as it `retired`, and some more.
+/// Deletes files whose grace period is over, after a commit: as many as it `retired`, and some more.
 pub(crate) async fn sweep(lake: &Inner, retired: usize) {
     if let Err(error) = sweep_some(lake, retired + SWEPT_FILES_MORE).await {
         tracing::warn!(error = %error.chain(), "old files could not be deleted; the next commit tries again");
     }
 }
 
-/// The same when nothing is committed. Says how many are gone.
+/// The same without a commit. Returns how many are gone.
 pub(crate) async fn sweep_idle(lake: &Inner) -> Result<usize> {
     sweep_some(lake, SWEPT_FILES_IDLE).await
 }
@@ -82,8 +81,8 @@ async fn delete(lake: &Inner, paths: &[String]) -> Result<()> {
     deleted
 }
 
-/// Deletes files, and says which are gone. A file that does not exist is deleted; one that can't be deleted now does not keep
-/// others from being deleted.
+/// Deletes files and returns those that are gone. A missing file counts as deleted; one that can't be deleted does not stop
+/// the others.
 async fn delete_files(lake: &Inner, paths: &[String]) -> (Vec<String>, Result<()>) {
     let mut gone = Vec::with_capacity(paths.len());
     let mut failed = Ok(());

@@ -3,59 +3,70 @@
 //! A [`Table`] has one immutable [`TableState`]: committed files, and the hot tail beyond them. Every reader takes
 //! the whole state at once, so an event is never in both and never in neither.
 //!
-//! To read it in the order of an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]); [`table`]
-//! shows them; `raw` keeps the event as it came; `commit` publishes rows, raw events and offsets, with `layout` and `arrange`
-//! for which rows go to which file, `data_file` and `bloom_filters` for Parquet, `kernel`, `manifests` and `expiry` for Iceberg's metadata,
-//! `catalog` for the pointers and `store` for the disk, or `s3` for a bucket; `change` commits files without a delivery; `alter` changes columns;
-//! `compact` makes large files of small ones; `refill` puts misfits into columns that came later, `proposals` says which;
-//! `replay` takes rows out of quarantine; [`views`] are queries that engines share; `history` finds what tables were, `rollback` names it and returns to it;
-//! `glue` mirrors where tables are in AWS Glue; `write` is for statements of SQL that write, and `outside` has the files that they unload and load; `leftovers` deletes what nothing references; `backup` copies a lake that is in use; `check` looks whether all of it is as it should be.
+//! To follow an event: [`decode`](mod@decode) makes rows and discovers columns ([`schema`]), [`table`] shows them in the hot tail,
+//! and `raw` keeps the event as it came. `commit` publishes rows, raw events and offsets: `layout` and `arrange` say which rows go
+//! to which file, `data_file` and `bloom_filters` write Parquet, `kernel`, `manifests` and `expiry` plan Iceberg's metadata,
+//! `catalog` moves the pointers, and `store` is the disk, or `s3` a bucket.
+//!
+//! What happens to tables later is a commit too: `change` is one that replaces files and delivers nothing, as `compact`, `erase`,
+//! `refill`, `replay` and `write` ask for; `alter` and `rollback` change metadata only.
 
-pub mod conform;
-pub mod decode;
-pub mod foreign;
-pub mod schema;
-pub mod table;
-pub mod views;
-
-mod alter;
+// An event on its way to a table.
 mod arrange;
-mod backup;
 mod bloom_filters;
 mod bounds;
-mod catalog;
-mod change;
-mod check;
 mod commit;
-mod compact;
+pub mod conform;
 mod data_file;
-mod deletes;
-mod durable;
-mod erase;
-mod expiry;
+pub mod decode;
 mod file_stats;
-#[cfg(test)]
-mod fixture;
-mod glue;
-mod history;
-mod kernel;
 mod lake;
 mod layout;
-mod leftovers;
-mod manifests;
-mod other_names;
-mod outside;
-mod pieces;
-mod proposals;
 mod raw;
+pub mod schema;
+pub mod table;
+
+// Iceberg's metadata.
+mod deletes;
+mod expiry;
+mod history;
+mod kernel;
+mod manifests;
+
+// The catalog, and where files are.
+mod catalog;
+mod durable;
+mod leftovers;
+mod pieces;
+mod s3;
+mod store;
+mod warehouse;
+
+// What happens to tables later.
+mod alter;
+mod change;
+mod compact;
+mod erase;
+mod proposals;
 mod refill;
 mod replay;
 mod rollback;
-mod s3;
-mod served;
-mod store;
-mod warehouse;
 mod write;
+
+// What is shared with other engines.
+pub mod foreign;
+mod glue;
+mod other_names;
+mod served;
+pub mod views;
+
+// Beside the tables: files that SQL reads and writes, copies and checks of the lake.
+mod backup;
+mod check;
+mod outside;
+
+#[cfg(test)]
+mod fixture;
 
 pub use alter::AlterTables;
 pub use backup::{BackedUp, back_up_lake};

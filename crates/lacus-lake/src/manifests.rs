@@ -54,7 +54,7 @@ impl MetadataFiles {
     pub(crate) async fn entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
         let url = &manifest.manifest_path;
         let bytes = self.read(url).await?;
-        // Only `load_manifest` inherits what entries leave out, and it reads through a `FileIO`.
+        // Only `load_manifest` fills in inherited fields, and it reads through a `FileIO`.
         let memory = FileIO::new_with_memory();
         memory
             .new_output(url)
@@ -85,7 +85,7 @@ impl MetadataFiles {
         urls.iter().map(|url| Ok(self.warehouse.path(url)?.to_string())).collect()
     }
 
-    /// The data files of a manifest, with whatever is deleted of them. A manifest of deletes has none.
+    /// The data files of a manifest, each with its deleted rows. A manifest of deletes has none.
     pub(crate) async fn files_of_manifest(
         &self,
         manifest: &ManifestFile,
@@ -112,7 +112,7 @@ pub(crate) struct NewManifest<'a> {
     pub(crate) url: &'a str,
     pub(crate) snapshot_id: i64,
     pub(crate) schema: SchemaRef,
-    /// How all files in it are partitioned.
+    /// The partition spec of all its files.
     pub(crate) spec: PartitionSpec,
     /// Whether it names data or deletes.
     pub(crate) content: ManifestContentType,
@@ -161,7 +161,7 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     Ok((bytes, manifest))
 }
 
-/// A file that goes, without values of its rows: it may go because of them.
+/// A removed file, without column statistics: it may be removed because of their values.
 fn bare(file: &DataFile, spec_id: i32) -> Result<DataFile> {
     let bare = DataFileBuilder::default()
         .content(file.content_type())
@@ -175,7 +175,7 @@ fn bare(file: &DataFile, spec_id: i32) -> Result<DataFile> {
     bare.map_err(|error| Error::internal("describe a file that goes").with_source(error))
 }
 
-/// The snapshot and the sequence number of an entry, which it has when it was read.
+/// The snapshot and the sequence number that an entry was read with.
 fn numbers(entry: &ManifestEntryRef) -> Result<(i64, i64)> {
     entry
         .snapshot_id()

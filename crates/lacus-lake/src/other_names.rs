@@ -1,14 +1,14 @@
-//! Other names of databases: what `CREATE EXTERNAL SCHEMA` makes.
+//! Aliases of databases, which `CREATE EXTERNAL SCHEMA` makes.
 //!
-//! Such a name is a database with a property and no tables of its own: SQL finds in it those of the database that the property
-//! names. A table or view that was made in it would not be found, so none can be.
+//! An alias is a database with a property and no tables of its own: SQL finds in it the tables of the database that the property
+//! names. A table or view made in it could not be found, so none can be made.
 
 use lacus_core::{Error, Result, TableName};
 
 use crate::foreign::{Properties, no_database};
 use crate::lake::{Inner, Lake};
 
-/// The property: the database that is meant.
+/// The property with the database that is meant.
 pub(crate) const STANDS_FOR: &str = "lacus.stands-for";
 
 impl Lake {
@@ -25,13 +25,13 @@ impl Lake {
         self.add_database(name, &Properties::from([(STANDS_FOR.to_owned(), meant)])).await
     }
 
-    /// The database that a name is another name of: see [`create_other_name`](Self::create_other_name).
+    /// The database that a name is an alias of: see [`create_other_name`](Self::create_other_name).
     #[must_use]
     pub fn stands_for(&self, name: &str) -> Option<String> {
         self.shared_inner().stands_for(name)
     }
 
-    /// The table or view that a name means: in a database that is another name of one, it is of that.
+    /// The table or view that a name means: in an alias of a database, that of the database.
     #[must_use]
     pub fn meant(&self, name: &TableName) -> TableName {
         let meant = self.stands_for(name.database()).map(|other| TableName::new(&format!("{other}.{}", name.table())));
@@ -40,7 +40,7 @@ impl Lake {
 }
 
 impl Inner {
-    /// Whether a table or view can be made: it must be found where it is made.
+    /// Refuses to make a table or view that would not be found under its name.
     ///
     /// # Errors
     /// `Exists` if there is one of this name, `Invalid` if its database is another name of one.
@@ -58,7 +58,7 @@ pub(crate) fn stands_for(properties: &str) -> Option<String> {
     serde_json::from_str::<Properties>(properties).ok()?.remove(STANDS_FOR)
 }
 
-/// Whether a database with these properties would mean what it means now, if it is there: another one would hide its tables.
+/// Refuses properties that would change which tables a database shows.
 pub(crate) fn must_mean(now: Option<&Properties>, properties: &Properties) -> Result<()> {
     if properties.get(STANDS_FOR) == now.and_then(|now| now.get(STANDS_FOR)) {
         return Ok(());

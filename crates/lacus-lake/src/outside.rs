@@ -1,8 +1,8 @@
 //! Files outside of the lake, which SQL writes (`UNLOAD`) and reads (`COPY … FROM`).
 //!
-//! They are only where the settings allow: who may send SQL may not therefore read or write any file of this machine. A place
-//! that has files of the project or of the lake in it is refused at the start, so no statement can ever touch those. What a
-//! statement writes has its name only when all of it is written ([`unload`]); what it reads is bounded piece by piece
+//! They are only where the settings allow: permission to send SQL is not permission to read or write any file of this machine. A
+//! place that contains files of the project or of the lake is refused at the start, so no statement can ever touch those. What a
+//! statement writes gets its name only when all of it is written ([`unload`]); what it reads is bounded piece by piece
 //! ([`load`]).
 
 mod compression;
@@ -32,12 +32,12 @@ use crate::store::store_error;
 
 /// The most files that one statement reads or writes.
 pub const OUTSIDE_FILES_MAX: usize = 10_000;
-/// The most files that are read at once as somebody asks for their rows, of all statements together.
+/// The most files of external tables that are being read at once, over all statements.
 pub const READERS_MAX: usize = 128;
-/// What folders are called that have what is not whole yet.
+/// The prefix of folders with files that are not complete yet.
 const UNFINISHED: &str = ".unfinished-";
 
-/// The places that SQL may write to and read from.
+/// The places where SQL may write and read files.
 #[derive(Debug, Default)]
 pub struct Outside {
     project: PathBuf,
@@ -48,8 +48,8 @@ pub struct Outside {
     readers: Readers,
 }
 
-/// Turns to read files whose rows are taken as somebody asks for them: each may keep a thread for as long as that takes, and the
-/// files of the lake need threads, too.
+/// Turns to read files whose rows are consumed slowly: each may hold a thread for that long, and the lake's own files need
+/// threads, too.
 #[derive(Debug, Clone)]
 pub struct Readers(Arc<Semaphore>);
 
@@ -60,7 +60,7 @@ impl Default for Readers {
 }
 
 impl Readers {
-    /// A turn, until it is dropped. None when there is none left: who waited might have what others wait for.
+    /// A turn, held until it is dropped. None if none is left: waiting might be for a turn that waits for us.
     #[must_use]
     pub fn turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0).try_acquire_owned().ok()
@@ -74,7 +74,7 @@ enum Root {
     Bucket(Location, Arc<AmazonS3>),
 }
 
-/// All files of a place whose path begins with a text.
+/// All files of a place whose path begins with a given text.
 #[derive(Debug, Clone)]
 pub struct Prefix {
     root: Root,
@@ -88,15 +88,15 @@ struct Found {
     /// Its path from the root.
     rest: String,
     bytes: u64,
-    /// What changes when it is written again, if the store tells.
+    /// Changes when the file is rewritten, if the store tells.
     tag: Option<String>,
-    /// Whether it is a symbolic link, whatever that leads to.
+    /// Whether it is a symbolic link, wherever that leads.
     is_link: bool,
 }
 
 impl Outside {
-    /// The places that the settings of the project in the folder `project` allow. What an `UNLOAD` that was killed left in its
-    /// folders is removed.
+    /// Opens the places that the settings of the project in the folder `project` allow. Leftovers of an `UNLOAD` that was
+    /// killed are removed.
     ///
     /// # Errors
     /// `Invalid` if one of them has files of the project or of the lake in it, or can't be reached.
@@ -118,13 +118,13 @@ impl Outside {
         Ok(Self { project, to, from, publishing: Mutex::default(), readers: Readers::default() })
     }
 
-    /// Turns to read files whose rows are taken as somebody asks for them.
+    /// Turns to read files whose rows are consumed slowly.
     #[must_use]
     pub fn readers(&self) -> Readers {
         self.readers.clone()
     }
 
-    /// Where a statement may write files whose path begins with `path`.
+    /// The prefix at which a statement may write files with this path.
     ///
     /// # Errors
     /// `Denied` where it may not, `Invalid` for what is no path.
@@ -132,7 +132,7 @@ impl Outside {
         self.find(path, &self.to, "write to", "query.unload_to")
     }
 
-    /// Where a statement may read files whose path begins with `path`.
+    /// The prefix at which a statement may read files with this path.
     ///
     /// # Errors
     /// `Denied` where it may not, `Invalid` for what is no path.
@@ -154,7 +154,7 @@ impl Outside {
         Ok(Prefix { root: root.clone(), rest })
     }
 
-    /// The rest of a path behind a root, if it is there.
+    /// The rest of a path below a root, if it is there.
     fn rest_of(&self, path: &str, root: &Root) -> Option<String> {
         match root {
             Root::Bucket(location, _) => {
@@ -208,7 +208,7 @@ impl Root {
     }
 }
 
-/// Whether one of them is within the other.
+/// Whether one location is inside of the other.
 fn overlap(one: &Location, other: &Location) -> bool {
     let within = |one: &str, other: &str| {
         other.is_empty() || one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -248,7 +248,7 @@ impl fmt::Display for Prefix {
 }
 
 impl Prefix {
-    /// The same, ending with a slash: all files in a folder.
+    /// The same with a slash at the end: all files in a folder.
     #[must_use]
     pub fn as_folder(mut self) -> Self {
         if !self.rest.is_empty() && !self.rest.ends_with('/') {
@@ -314,7 +314,7 @@ fn must_be_few(files: usize, what: &impl fmt::Display) -> Result<()> {
         .with_hint("name a part of them"))
 }
 
-/// Adds the files in a folder, and in those within, whose path begins with `rest`.
+/// Adds the files in a folder and in those below it, if their paths begin with `rest`.
 fn walk(root: &FilePath, folder: &str, rest: &str, found: &mut Vec<Found>) -> Result<()> {
     let path = root.join(folder);
     let doing = || format!("list {}", path.display());
@@ -350,7 +350,7 @@ fn walk(root: &FilePath, folder: &str, rest: &str, found: &mut Vec<Found>) -> Re
     Ok(())
 }
 
-/// What changes when a file of a folder is written again.
+/// Changes when a file in a folder is rewritten.
 fn tag_of(file: &Metadata) -> String {
     format!("{}-{}.{:09}-{}", file.ino(), file.mtime(), file.mtime_nsec(), file.len())
 }

@@ -1,10 +1,10 @@
-//! The bytes of a file that is being made, in pieces: a buffer that doubles as it grows takes up to three times what it holds.
+//! The bytes of a growing file, in pieces: a buffer that doubles as it grows takes up to three times what it holds.
 
 use std::io::{self, Write};
 
 use object_store::{PutPayload, PutPayloadMut};
 
-/// Bytes of a piece. Small files take one that is mostly untouched, which the system does not back with memory.
+/// Bytes of a piece. Most of a small file's piece is never touched, so the system does not back it with memory.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// A file in memory that grows.

@@ -1,6 +1,6 @@
-//! Columns that misfits ask for: what stands in `_rescued`, how often, and the column that would hold it.
+//! Columns that misfits ask for: what is in `_rescued`, how often, and the column that would hold it.
 //!
-//! A proposal is an offer: nothing changes before somebody accepts it. No column changes its type for it, but where Iceberg
+//! A proposal is an offer: nothing changes before somebody accepts it. No column changes its type for it, except where Iceberg
 //! lets a type become wider: what a column can't hold gets a column beside it, and senders feed both by one name.
 
 mod groups;
@@ -22,41 +22,41 @@ use crate::refill::{
 use crate::schema::{ColumnType, SchemaChange, TableSchema};
 use crate::table::{LiveFile, Table};
 
-/// The most columns that misfits are told apart by. Further ones are counted.
+/// The most groups of misfits that are kept apart. Further ones are only counted.
 const GROUPS_MAX: usize = 500;
 /// Examples of one column.
 const EXAMPLES_MAX: usize = 3;
 /// The longest example, in characters.
 const EXAMPLE_LETTERS_MAX: usize = 80;
 
-/// What of a table's rows stands in `_rescued`.
+/// The misfits of a table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Misfitting {
     /// All rows of the table.
     pub rows: u64,
-    /// Those that have something in `_rescued`.
+    /// Rows with something in `_rescued`.
     pub rows_with_misfits: u64,
-    /// What could be done about it, the most frequent first.
+    /// The proposals, for the most frequent misfits first.
     pub proposals: Vec<Proposal>,
-    /// Values that no column is proposed for: second values of a key, values within maps or among the elements of an array
-    /// of other values.
+    /// Values for which no column is proposed: second values of a key, values within maps or among array elements of other
+    /// types.
     pub others: u64,
 }
 
-/// One column that would hold values which stand in `_rescued` now.
+/// A column that would hold values which are in `_rescued` now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proposal {
-    /// Where senders have the values: `amount`, `items.element.sku`.
+    /// The column as senders know it: `amount`, `items.element.sku`.
     pub column: String,
     /// How many there are.
     pub values: u64,
     /// The column that would hold them.
     pub becomes: String,
-    /// Its type. None if the column is there and holds them as it is: they came before it did.
+    /// Its type. None if the column exists and holds the values as they are: they came before it did.
     pub kind: Option<ColumnType>,
     /// What would change.
     pub change: Option<SchemaChange>,
-    /// Some of them, as JSON; long ones are cut.
+    /// Example values as JSON; long ones are cut.
     pub examples: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ struct Found {
     others: u64,
 }
 
-/// Looks at all misfits of a table, those of its tail too.
+/// Collects all misfits of a table, those of its tail too.
 pub(crate) async fn misfitting(lake: Arc<Inner>, table: Arc<Table>) -> Result<Misfitting> {
     let doing = format!("look for misfits of table \"{}\"", table.name());
     let state = table.state();
@@ -113,7 +113,7 @@ impl Found {
         self.add_misfits(&rows, schema)
     }
 
-    /// Counts values that columns of today hold.
+    /// Counts values that current columns can hold.
     fn add_fitting(&mut self, paths: &[String], before: &[String], schema: &TableSchema) -> Result<()> {
         for path in paths {
             let Some(way) = way(path, &schema.columns) else { continue };
@@ -145,7 +145,8 @@ impl Found {
         for ((way, value), fits) in values.iter().zip(fitting(&values, schema)?) {
             let key = (names(&way.steps), Shape::of(value));
             let has_room = self.groups.len() < GROUPS_MAX || self.groups.contains_key(&key);
-            // What would fit and is not in its column is a second value of a key, or partitions or sorts the table.
+            // A value that fits but is not in its column is a second value of a key, or its column partitions or sorts the
+            // table.
             if fits || !has_room {
                 self.others += 1;
                 continue;
@@ -155,9 +156,9 @@ impl Found {
         Ok(())
     }
 
-    /// Takes a misfit that is an object or array apart where there is a column for such: what misfits then are its pieces.
+    /// Takes an object or array apart if there is a column for it: then its parts are the misfits.
     fn add_pieces(&mut self, path: String, value: String, schema: &TableSchema, found: &mut Vec<(String, String)>) {
-        // Bounded: values are read from text that nests no deeper than the decoder lets it.
+        // Bounded: the values are parsed from text, which the decoder does not let nest deeper than its limit.
         let mut waiting = vec![(path, value)];
         while let Some((path, value)) = waiting.pop() {
             let Some(way) = way(&path, &schema.columns) else {
@@ -180,7 +181,7 @@ impl Found {
             let becomes = column.clone();
             told.proposals.push(Proposal { column, values, becomes, kind: None, change: None, examples });
         }
-        // The most frequent shape of a new field has its plain name.
+        // The most frequent type of a new field gets the plain name.
         let mut groups: Vec<_> = self.groups.into_iter().collect();
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.values));
         let mut after = schema.clone();
@@ -196,13 +197,12 @@ impl Found {
 }
 
 impl Misfitting {
-    /// What to change so that the values of a column, or those that a column would hold, have one; none if nothing is
-    /// proposed for it.
+    /// The changes that give the misfits of a column, or of a proposed one, a place; none if nothing is proposed for it.
     #[must_use]
     pub fn changes_for(&self, column: &str) -> Option<Vec<SchemaChange>> {
         let meant = self.proposals.iter().filter(|proposal| proposal.column == column || proposal.becomes == column);
         let mut meant: Vec<&Proposal> = meant.collect();
-        // Text holds numbers, too: it comes after them.
+        // A text column would hold numbers, too: so it comes last.
         meant.sort_by_key(|proposal| proposal.kind == Some(ColumnType::Text));
         let changes = meant.iter().filter_map(|proposal| proposal.change.clone()).collect();
         (!meant.is_empty()).then_some(changes)

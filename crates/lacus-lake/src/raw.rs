@@ -11,10 +11,10 @@ use object_store::PutPayload;
 
 use crate::pieces::Pieces;
 
-/// Hours that are written side by side. Records come in order of arrival, so more than two are rare; a fifth one ends
-/// the file of the oldest.
+/// The most hours that are written at the same time. Records come in order of arrival, so more than two are rare; a fifth
+/// ends the oldest file.
 const OPEN_HOURS_MAX: usize = 4;
-/// The longest place of an event in its line: two names and two numbers.
+/// The longest position at the end of a line: two names and two numbers.
 const PLACE_BYTES_MAX: usize = 64;
 /// zstd's fastest level: raw events are read rarely and JSON compresses well at any level.
 const ZSTD_LEVEL: i32 = 1;
@@ -26,11 +26,11 @@ pub struct RawWriter {
     open: Vec<OpenFile>,
     finished: Vec<RawFile>,
     line: Vec<u8>,
-    /// When the last record was received: records that were synced together have the same time.
+    /// When the last record was received: all records of one sync have the same time.
     last: Option<Arrival>,
 }
 
-/// A time, as a line and the name of a file say it.
+/// A time, formatted as in lines and in names of files.
 struct Arrival {
     time: Timestamp,
     text: String,
@@ -55,7 +55,7 @@ pub struct RawFile {
 }
 
 impl RawWriter {
-    /// Adds a record: its JSON object on one line, with `_received_at`, `_partition` and `_offset` appended to it.
+    /// Adds a record: its JSON object on one line, extended by `_received_at`, `_partition` and `_offset`.
     ///
     /// # Errors
     /// If the record is no JSON object or the compressor fails.
@@ -74,14 +74,14 @@ impl RawWriter {
         Ok(())
     }
 
-    /// Bytes that the files have so far; what the compressors hold is not among them.
+    /// The bytes written so far, without what the compressors still hold.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let open = self.open.iter().map(|file| file.encoder.get_ref().len());
         open.chain(self.finished.iter().map(|file| file.bytes.content_length())).sum::<usize>() as u64
     }
 
-    /// Ends the files and starts anew.
+    /// Ends all files, and begins new ones with the next record.
     ///
     /// # Errors
     /// If the compressor fails.
@@ -131,11 +131,11 @@ pub(crate) fn directory(stream: &lacus_core::StreamName, hour: Hour) -> String {
     format!("raw/{stream}/{:04}/{:02}/{:02}/{:02}", hour.year, hour.month, hour.day, hour.hour)
 }
 
-/// The partition and the offset that [`write_line`] put at the end of a line.
+/// The partition and offset that [`write_line`] put at the end of a line.
 pub(crate) fn place_of(line: &[u8]) -> Result<(u32, u64)> {
     let unreadable = || Error::corrupt("a line of the raw zone does not end with its place");
     let end = line.trim_ascii_end().strip_suffix(b"}").ok_or_else(unreadable)?;
-    // What is before it may be cut inside of a letter.
+    // The text before it may begin in the middle of a character.
     let tail = String::from_utf8_lossy(&end[end.len().saturating_sub(PLACE_BYTES_MAX)..]);
     let (_, place) = tail.rsplit_once(",\"_partition\":").ok_or_else(unreadable)?;
     let (partition, offset) = place.split_once(",\"_offset\":").ok_or_else(unreadable)?;
@@ -148,7 +148,7 @@ fn write_line(record: &Record, received_at: &str, line: &mut Vec<u8>) -> Result<
         return Err(Error::internal(format!("record {} is no JSON object", record.position)));
     };
     line.push(b'{');
-    // A line end can't be inside of a JSON string, so it is white space between tokens.
+    // JSON strings can't contain line ends, so these are white space between tokens.
     line.extend(inside.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
     if !inside.trim_ascii().is_empty() {
         line.push(b',');

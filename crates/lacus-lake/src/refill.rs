@@ -1,7 +1,7 @@
-//! Misfits that fit: what stands in `_rescued` is put into the columns of today that can hold it.
+//! Misfits that fit now: values in `_rescued` are put into the current columns that can hold them.
 //!
-//! It is decoded as if it had just come, by the same decoder, and laid under the row: a column that has a value keeps it, and
-//! what still fits nowhere stays in `_rescued` with its text. So nothing is lost, and doing it again changes nothing.
+//! They are decoded as if they had just come, by the same decoder, and put beneath the row: a column that has a value keeps it,
+//! and what still fits nowhere stays in `_rescued` with its text. So nothing is lost, and doing it again changes nothing.
 
 mod entries;
 mod files;
@@ -25,7 +25,7 @@ use crate::schema::{RESCUED, TableSchema};
 /// Rows after a refill.
 pub(crate) struct Refilled {
     pub(crate) rows: RecordBatch,
-    /// The paths of misfits that are in columns now.
+    /// The paths of misfits that columns now hold.
     pub(crate) paths: Vec<String>,
 }
 
@@ -33,14 +33,14 @@ pub(crate) struct Refilled {
 struct Misfit<'a> {
     row: usize,
     entry: Entry<'a>,
-    /// Its way through the columns; none if it has none.
+    /// The path resolved to columns; none if there is none.
     way: Option<Way<'a>>,
-    /// Whether a column would keep anything of it.
+    /// Whether a column would hold any part of it.
     fits: bool,
 }
 
-/// Puts the misfits of these rows, which have the columns of `schema`, where they fit. None if none does. No value comes to a
-/// `fixed` column, by field id.
+/// Moves the misfits of rows, which have the columns of `schema`, into columns that can hold them. None if there are none.
+/// Columns in `fixed`, by field id, get no values.
 ///
 /// # Errors
 /// `Corrupt` if `_rescued` is no JSON object; all else is a bug.
@@ -48,7 +48,7 @@ pub(crate) fn refill(rows: &RecordBatch, schema: &TableSchema, fixed: &BTreeSet<
     let Some(rescued) = rescued_of(rows) else { return Ok(None) };
     let misfits = misfits(rescued, schema)?;
     let mut left_alone = BTreeSet::new();
-    // Rows that clash keep what they have, and so the second round has no clash.
+    // Rows with a clash are left as they are, so the second round has none.
     for _ in 0..2 {
         let mut clashes = BTreeSet::new();
         let refilled = lay_out(rows, rescued, schema, fixed, &misfits, &left_alone, &mut clashes)?;
@@ -60,11 +60,11 @@ pub(crate) fn refill(rows: &RecordBatch, schema: &TableSchema, fixed: &BTreeSet<
     Err(Error::internal("rows that were left alone clash"))
 }
 
-/// Whether a column would keep anything of each misfit where it belongs, as if its row had nothing else.
+/// Whether a column would hold any part of each misfit, as if it were alone in its row.
 pub(crate) fn fitting(values: &[(Way<'_>, &str)], schema: &TableSchema) -> Result<Vec<bool>> {
     let sketches = values.iter().map(|(way, value)| {
         let mut sketch = Sketch::default();
-        // Whether a value fits its column does not depend on which element it is of.
+        // Whether a value fits does not depend on which element it is in.
         let steps: Vec<Step> = way.steps.iter().map(first_element).collect();
         sketch.put(&steps, value);
         sketch.json()
@@ -81,7 +81,7 @@ fn first_element(step: &Step) -> Step {
     }
 }
 
-/// `_rescued`, if any row has something there.
+/// The `_rescued` column, if any row has something there.
 pub(crate) fn rescued_of(rows: &RecordBatch) -> Option<&StringArray> {
     let rescued = rows.column_by_name(RESCUED)?.as_string_opt::<i32>()?;
     (rescued.null_count() < rescued.len()).then_some(rescued)
@@ -103,7 +103,7 @@ fn misfits<'a>(rescued: &'a StringArray, schema: &'a TableSchema) -> Result<Vec<
     Ok(misfits)
 }
 
-/// The rows with what fits, but for those that are left alone. Rows with a clash are added to `clashes`.
+/// The rows with their misfits in columns, except for rows that are left alone. Rows with a clash are added to `clashes`.
 fn lay_out(
     rows: &RecordBatch,
     rescued: &StringArray,
@@ -134,7 +134,7 @@ fn lay_out(
     if let Some(again) = rescued_of(&lower) {
         for row in (0..again.len()).filter(|row| again.is_valid(*row)) {
             let text = again.value(row);
-            // The decoder gave up telling them one by one.
+            // The decoder gave up on keeping the misfits apart.
             if text.starts_with("{\"$\":") {
                 clashes.insert(row);
             }
@@ -160,7 +160,7 @@ fn add_entry(entries: &mut String, entry: &str) {
     write!(entries, "{comma}{entry}").expect("writing to a string does not fail");
 }
 
-/// Rows of events that are no record's.
+/// Rows of made-up events that belong to no record.
 fn decode_sketches(sketches: impl Iterator<Item = String>, schema: &TableSchema) -> Result<Decoded> {
     let record = |json: String| Record {
         position: Position { partition: Partition(0), offset: Offset(0) },

@@ -29,7 +29,7 @@ use crate::raw::RawFile;
 use crate::schema::{OFFSET, PARTITION, TableSchema};
 use crate::table::{Committed, LiveFile, Table};
 
-/// Rows that go from a quarantine to their tables.
+/// Rows that move from a quarantine to their tables.
 pub struct Replay {
     /// The stream that they came by.
     pub stream: StreamName,
@@ -39,7 +39,7 @@ pub struct Replay {
     pub positions: BTreeSet<Position>,
     /// What they become.
     pub tables: Vec<ReplayedRows>,
-    /// Those of their events that the raw zone does not have.
+    /// Raw files with those of their events that the raw zone lacks.
     pub raw: Vec<RawFile>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn replay(lake: Arc<Inner>, replay: Replay) -> Result<()> {
 async fn replay_once(lake: &Arc<Inner>, replay: Replay) -> Result<(), Failed> {
     let tables = replay.tables.iter().map(|rows| &rows.table).chain([&replay.quarantine]);
     let mut tables: Vec<&Arc<Table>> = tables.collect();
-    // In order of their names, so that two commits never wait for each other.
+    // In order of their names, so that no two commits wait for each other.
     tables.sort_by(|one, other| one.name().cmp(other.name()));
     let mut locks = Vec::new();
     for table in &tables {
@@ -114,7 +114,7 @@ fn part_of(lake: &Inner, rows: ReplayedRows) -> Result<Part> {
     Part::of(lake, table, schema, vec![rows], 0)
 }
 
-/// Writes rows that come, and plans their commit.
+/// Writes the new rows of a table, and plans their commit.
 async fn plan_arrival(lake: &Inner, part: Part) -> Result<PlannedPart> {
     let added = write_rows(lake, &part).await?;
     let Part { table, iceberg, layout, base, names, .. } = part;
@@ -158,7 +158,7 @@ struct Leaving {
     base: Arc<Base>,
     names: Names,
     positions: Arc<BTreeSet<Position>>,
-    /// The files that have some of them, and how many rows stay in each.
+    /// The files that have some of the rows, and how many rows stay in each.
     files: Vec<(LiveFile, u64)>,
 }
 
@@ -188,7 +188,7 @@ impl Leaving {
         paths
     }
 
-    /// Writes the files without the rows, and plans their commit.
+    /// Rewrites the files without the rows, and plans their commit.
     async fn run(self, lake: &Arc<Inner>) -> Result<PlannedPart> {
         let mut added = Vec::new();
         for (number, (file, rows)) in self.files.iter().enumerate().filter(|(_, (_, rows))| *rows > 0) {
@@ -230,7 +230,7 @@ impl Leaving {
     }
 }
 
-/// How many rows in the files of a table have each of these positions; those that none has are left out.
+/// How many rows in the files of a table have each of these positions; positions without rows are left out.
 pub(crate) async fn count_positions(
     lake: &Inner,
     table: &Arc<Table>,
@@ -267,7 +267,7 @@ async fn positions_in(
     read_each(lake, file, own, BTreeMap::new(), count).await
 }
 
-/// The position of each row; none of a row that another engine wrote.
+/// The position of each row; none for a row that another engine wrote.
 fn positions_of(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Position>> + '_> {
     let partitions = batch.column_by_name(PARTITION).and_then(|column| column.as_primitive_opt::<Int32Type>());
     let offsets = batch.column_by_name(OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());
@@ -280,7 +280,7 @@ fn positions_of(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Posit
     }))
 }
 
-/// Whether a file may have rows with some of these positions, as far as its bounds tell.
+/// Whether a file may have rows with some of these positions, judging by its bounds.
 fn may_have(file: &LiveFile, schema: &TableSchema, positions: &BTreeSet<Position>) -> bool {
     let Some([_, _, partition, offset]) = schema.system else { return false };
     let is_within = |id: i32, value: u64| file.stats.column(id).is_none_or(|column| includes(column, value));

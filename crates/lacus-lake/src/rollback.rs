@@ -20,7 +20,7 @@ use crate::lake::{Inner, Lake, detached};
 use crate::leftovers::{discard, sweep};
 use crate::table::{LiveFile, Table};
 
-/// The most tags of a table: each keeps files from being deleted, and is looked at when snapshots expire.
+/// The most tags of a table: each keeps files from being deleted, and is checked when snapshots expire.
 pub(crate) const TAGS_MAX: usize = 100;
 /// The longest name of a tag, in bytes.
 const NAME_BYTES_MAX: usize = 120;
@@ -28,7 +28,7 @@ const NAME_BYTES_MAX: usize = 120;
 /// What a rollback did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RollbackReport {
-    /// The last commit before it: to return to it is to undo the rollback.
+    /// The last commit before it: returning to that undoes the rollback.
     pub from: i64,
     /// The snapshot whose rows the table has now.
     pub to: i64,
@@ -39,7 +39,7 @@ pub struct RollbackReport {
 }
 
 impl Lake {
-    /// Gives a snapshot of a table a name, and says which one it is: it does not expire. The same again changes nothing.
+    /// Tags a snapshot of a table, which then does not expire, and returns its number. Tagging it again changes nothing.
     ///
     /// # Errors
     /// `NotFound` if there is no such version, `Exists` if another snapshot has the name, `Limited` if there are too many.
@@ -47,7 +47,7 @@ impl Lake {
         detached(tag(Arc::clone(self.shared_inner()), Arc::clone(table), name.to_owned(), version)).await
     }
 
-    /// Takes a tag away, and says which snapshot it had.
+    /// Removes a tag, and returns the snapshot that it had.
     ///
     /// # Errors
     /// `NotFound` if there is no such tag.
@@ -55,8 +55,8 @@ impl Lake {
         detached(untag(Arc::clone(self.shared_inner()), Arc::clone(table), name.to_owned())).await
     }
 
-    /// Returns a table to the rows that a version of it had: rows of its tail stay, offsets and columns too. Dropping the
-    /// future does not stop it.
+    /// Returns a table to the rows of an earlier version. The rows of its tail stay, and so do offsets and columns. Dropping
+    /// the future does not stop it.
     ///
     /// # Errors
     /// `NotFound` if there is no such version; `Unavailable` when the store or the catalog refuses: nothing changed then.
@@ -64,8 +64,8 @@ impl Lake {
         detached(rollback(Arc::clone(self.shared_inner()), Arc::clone(table), version)).await
     }
 
-    /// Lets all snapshots of a table but the last one go, with their tags, and says how many: nobody can ask for rows that
-    /// are no longer in the table. Their files are deleted after the grace period.
+    /// Expires all snapshots of a table but the last, with their tags, and returns how many: nobody can query rows that are
+    /// no longer in the table. Their files are deleted after the grace period.
     ///
     /// # Errors
     /// `Unavailable` when the store or the catalog refuses: nothing changed then.
@@ -76,7 +76,7 @@ impl Lake {
     }
 }
 
-/// Gives a snapshot a name, and says which one it is. The same again changes nothing.
+/// Tags a snapshot, and returns its number. Tagging it again changes nothing.
 pub(crate) async fn tag(lake: Arc<Inner>, table: Arc<Table>, name: String, version: Version) -> Result<i64> {
     must_be_name(&name)?;
     let doing = format!("tag table \"{}\"", table.name());
@@ -104,7 +104,7 @@ fn may_be_tagged(table: &Table, base: &Base, name: &str, snapshot: i64) -> Resul
     }
 }
 
-/// Takes a tag away, and says which snapshot it had.
+/// Removes a tag, and returns the snapshot that it had.
 pub(crate) async fn untag(lake: Arc<Inner>, table: Arc<Table>, name: String) -> Result<i64> {
     must_be_name(&name)?;
     let doing = format!("untag table \"{}\"", table.name());
@@ -156,9 +156,9 @@ fn rows_of(files: &[LiveFile]) -> u64 {
     files.iter().map(LiveFile::live_rows).sum()
 }
 
-/// Lets all snapshots but the current one go, with their tags: of all these tables in one commit. Says how many.
+/// Expires all snapshots but the current ones, with their tags, of all these tables in one commit. Returns how many.
 pub(crate) async fn expire_all(lake: &Inner, tables: &[Arc<Table>]) -> Result<BTreeMap<TableName, usize>> {
-    // In the order of their names, so that no two of us wait for each other.
+    // In order of their names, so that no two of us wait for each other.
     let tables: BTreeMap<&TableName, &Arc<Table>> = tables.iter().map(|table| (table.name(), table)).collect();
     let mut locks = Vec::with_capacity(tables.len());
     for table in tables.values() {
@@ -197,7 +197,7 @@ pub(crate) async fn expire_all(lake: &Inner, tables: &[Arc<Table>]) -> Result<BT
     concluded.map(|()| expired).map_err(|failed| failed.error)
 }
 
-/// Makes the change that `decide` wants, if it wants one. Nobody else commits meanwhile.
+/// Makes the change that `decide` returns, if any. Nobody else commits meanwhile.
 async fn change_refs<T>(
     lake: &Inner,
     table: &Arc<Table>,
@@ -217,7 +217,7 @@ async fn change_refs<T>(
     Ok(told)
 }
 
-/// A name begins with a letter, so that it is no number of a snapshot and no time.
+/// A tag begins with a letter, so that it can't be a snapshot's number or a time.
 fn must_be_name(name: &str) -> Result<()> {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
     if name.len() > NAME_BYTES_MAX

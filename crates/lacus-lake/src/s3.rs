@@ -29,26 +29,26 @@ use uuid::Uuid;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// The longest that one request may take, with its body.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
-/// How often a request is tried again, and for how long. Deliveries try again whole commits after that.
+/// How often a request is retried, and for how long. After that, deliveries retry whole commits.
 const RETRIES_MAX: usize = 3;
 const RETRY_TIME_MAX: Duration = Duration::from_secs(30);
-/// A file of more bytes is written in parts of this size: each within the time of a request on a slow line.
+/// Larger files are uploaded in parts of this size: each takes no longer than one request may on a slow line.
 const PART_BYTES: usize = 8 << 20;
 /// Parts that are written side by side.
 const PARTS_AT_ONCE: usize = 4;
-/// The region that stores without regions take.
+/// The region for stores without regions.
 const REGION: &str = "us-east-1";
 
 /// The part of a bucket that a lake has.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     files: PrefixStore<AmazonS3>,
-    /// Whether the store refuses to write a name that exists.
+    /// Whether the store can refuse to overwrite a name.
     refuses_existing: bool,
 }
 
 impl Bucket {
-    /// The place of a lake, after one file was written there and deleted: what is wrong with it is said now.
+    /// Opens the place of a lake, and writes and deletes one file there, to report problems now.
     ///
     /// # Errors
     /// `Denied` for refused credentials, `NotFound` for a bucket that is not there, `Unavailable` when nobody answers.
@@ -59,11 +59,11 @@ impl Bucket {
         Ok(bucket)
     }
 
-    /// Writes and deletes a file, and finds out whether the store refuses to write a name that exists.
+    /// Writes and deletes a file, and finds out whether the store can refuse to overwrite a name.
     async fn try_out(&mut self) -> object_store::Result<()> {
         let path = Path::from(format!("opening-{}", Uuid::now_v7()));
         match self.put_new(&path, "lacus".into()).await {
-            // "Not implemented" to the condition; the same without it must do.
+            // The store does not implement the condition: it has to do without.
             Err(error) if error.to_string().contains("501") => {
                 self.refuses_existing = false;
                 self.put_new(&path, "lacus".into()).await?;
@@ -77,7 +77,7 @@ impl Bucket {
         let mode = if self.refuses_existing { PutMode::Create } else { PutMode::Overwrite };
         let put = self.files.put_opts(location, payload.clone(), mode.into()).await;
         match put {
-            // The answer to our own first try may have been lost.
+            // The answer to our own first attempt may have been lost.
             Err(exists @ object_store::Error::AlreadyExists { .. }) => {
                 let found = self.files.get(location).await?.bytes().await?;
                 if payload.iter().flatten().eq(found.iter()) {
@@ -101,17 +101,17 @@ impl Bucket {
     }
 }
 
-/// The region that the settings say, or the one that stores without regions take.
+/// The configured region, or the one for stores without regions.
 pub(crate) fn region(s3: &settings::S3) -> &str {
     s3.region.as_deref().unwrap_or(REGION)
 }
 
-/// How requests are sent, to the store and to what is beside it.
+/// How requests are sent, to the store and to services beside it.
 pub(crate) fn client_options() -> ClientOptions {
     ClientOptions::new().with_connect_timeout(CONNECT_TIME_MAX).with_timeout(REQUEST_TIME_MAX).with_allow_http(true)
 }
 
-/// What engines must know of the store: all but credentials, which are for lacus alone.
+/// What engines have to know of the store: everything but the credentials, which are for lacus alone.
 pub(crate) fn client_properties(s3: &settings::S3) -> BTreeMap<String, String> {
     let region = region(s3);
     let mut properties = BTreeMap::from([("s3.region", region), ("client.region", region)]);
@@ -134,7 +134,7 @@ pub(crate) fn client(location: &settings::Location, s3: &settings::S3) -> Result
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_client_options(client_options())
         .with_retry(RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: RETRY_TIME_MAX })
-        // Queries have threads of their own that may be busy for long: connections do not live there.
+        // The threads of queries may be busy for long: connections live elsewhere.
         .with_http_connector(SpawnedReqwestConnector::new(Handle::current()));
     if let Some(endpoint) = &s3.endpoint {
         builder = builder.with_endpoint(endpoint);
@@ -155,7 +155,7 @@ fn no_credentials() -> Error {
     )
 }
 
-/// What is wrong with the place of a lake, for the person who set it.
+/// What is wrong with the place of a lake, in the words of its settings.
 fn explain(error: object_store::Error, location: &settings::Location, s3: &settings::S3) -> Error {
     let endpoint = s3.endpoint.as_deref().unwrap_or("Amazon S3");
     let explained = match error {

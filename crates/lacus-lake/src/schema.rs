@@ -31,7 +31,7 @@ pub const OFFSET: &str = "_offset";
 /// How Iceberg writes the time zone of its `timestamptz` in Arrow.
 pub(crate) const UTC: &str = "+00:00";
 
-/// Under this key Arrow says what bytes of a fixed length mean (Arrow's canonical extension types).
+/// The key under which Arrow says what fixed-length bytes mean (Arrow's canonical extension types).
 const EXTENSION_META_KEY: &str = "ARROW:extension:name";
 /// These 16 bytes are a UUID.
 const UUID_EXTENSION: &str = "arrow.uuid";
@@ -74,13 +74,13 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub kind: ColumnType,
-    /// Whether its type can't change by itself any more, because files with it are (or are being) committed.
+    /// Whether its type is final, because files with it are committed or being committed.
     pub committed: bool,
-    /// Whether Iceberg says that it is never null. Only other engines say so; rows that lacus decodes make no such
-    /// promise, so that a delivery makes the column optional.
+    /// Whether Iceberg declares it as never null. Only other engines do; rows that lacus decodes promise nothing, so a
+    /// delivery makes the column optional.
     pub required: bool,
-    /// What senders call it beside its name: what it was called before, or what they call its neighbour that can't hold all
-    /// that they send.
+    /// Other names that senders have for it: its earlier names, or the name of a neighbour that can't hold all values sent
+    /// for it.
     pub aliases: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ impl TableSchema {
         Self { columns: Vec::new(), last_id: SYSTEM_ID_MAX, system: Some(SYSTEM_IDS) }
     }
 
-    /// The table that keeps records which could not be decoded: why, and the bytes as they came.
+    /// The columns of a quarantine table: why a record could not be decoded, and its bytes.
     #[must_use]
     pub fn quarantine() -> Self {
         let columns = vec![
@@ -147,7 +147,7 @@ impl TableSchema {
 
     /// The same with system columns, which are given new ids if there are none.
     #[must_use]
-    pub fn with_system_columns(mut self) -> Self {
+    pub(crate) fn with_system_columns(mut self) -> Self {
         if self.system.is_none() {
             let first = self.last_id + 1;
             self.system = Some([first, first + 1, first + 2, first + 3]);
@@ -175,7 +175,7 @@ impl TableSchema {
         self.system.into_iter().flatten().zip(SYSTEM.iter())
     }
 
-    /// The names that columns had before, by field id.
+    /// The earlier names of columns, by field id.
     pub(crate) fn aliases(&self) -> BTreeMap<i32, Vec<String>> {
         fn collect(columns: Vec<&Column>, found: &mut BTreeMap<i32, Vec<String>>) {
             for column in columns {
@@ -190,7 +190,7 @@ impl TableSchema {
         found
     }
 
-    /// Takes the names that columns had before, by field id.
+    /// Sets the earlier names of columns, by field id.
     pub(crate) fn set_aliases(&mut self, aliases: &BTreeMap<i32, Vec<String>>) {
         fn set(columns: Vec<&mut Column>, aliases: &BTreeMap<i32, Vec<String>>) {
             for column in columns {
@@ -201,7 +201,7 @@ impl TableSchema {
         set(self.columns.iter_mut().collect(), aliases);
     }
 
-    /// Marks every column as committed: from now on types stay.
+    /// Marks every column as committed: from now on its type stays.
     pub fn pin(&mut self) {
         self.columns.iter_mut().for_each(Column::pin);
     }
@@ -285,7 +285,7 @@ pub(crate) fn is_system_name(name: &str) -> bool {
     SYSTEM.iter().any(|(system, ..)| name.eq_ignore_ascii_case(system))
 }
 
-/// Whether no column from events may have this name: it is a system column's, or of those that partition fields have.
+/// Whether no column of events may have this name: it is a system column's, or has the prefix of partition fields.
 pub(crate) fn is_taken_name(name: &str) -> bool {
     let start = name.as_bytes().get(..RESERVED_PREFIX.len());
     is_system_name(name) || start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX.as_bytes()))

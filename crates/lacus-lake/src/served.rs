@@ -1,9 +1,9 @@
 //! The lake's folder as a bucket, for engines on other machines: what may be read and written there.
 //!
-//! A name is `<database>/<table>/…`; raw events and whatever else is in the folder have none, and neither has what a symbolic
-//! link leads to. Files are written once: a name that exists is never written again, unless with the bytes it has. What is
-//! told to be written is on disk, with its name; what comes in gathers in a folder beside the lake, so that half a
-//! file never has a name. Nothing is deleted here: lacus deletes what tables no longer need.
+//! A name is `<database>/<table>/…`; raw events and all else in the folder have none, and neither has what a symbolic link leads
+//! to. Files are written once: an existing name is never written again, unless with the same bytes. A write that is answered is
+//! on disk, with its name; incoming bytes are gathered in a folder beside the lake, so that half a file never has a name.
+//! Nothing is deleted here: lacus deletes what tables no longer need.
 
 mod completed;
 mod listing;
@@ -35,9 +35,9 @@ pub use self::listing::{Listed, Listing};
 
 /// The most bytes of a file.
 const FILE_BYTES_MAX: u64 = 5 << 30;
-/// Files, and parts of files, that come in at once.
+/// The most files, and parts of files, that are received at the same time.
 const INCOMING_MAX: usize = 32;
-/// Bytes that gather before they are written.
+/// Bytes that are gathered before they are written.
 const GATHERED_BYTES: usize = 1 << 20;
 /// Bytes that are read at once to compare two files.
 const COMPARED_BYTES: usize = 64 << 10;
@@ -50,7 +50,7 @@ pub struct Served {
     uploads_directory: PathBuf,
     uploads: Arc<Uploads>,
     incoming: Arc<Semaphore>,
-    /// Files get their names one after the other: a name that is taken back was never told to be there.
+    /// Files get their names one after the other: a name that is taken back was never reported.
     naming: Arc<Mutex<Directories>>,
     /// What lists go on with.
     rests: Arc<Rests>,
@@ -63,13 +63,13 @@ pub struct ServedFile {
     pub bytes: u64,
     /// When it was written.
     pub modified: SystemTime,
-    /// Tells it from every other file that may have had its name.
+    /// Differs from that of any other file that ever had this name.
     pub tag: String,
 }
 
-/// A file that comes in. Dropped before it is complete, it was never there.
+/// A file being received. If it is dropped before it is complete, it leaves nothing.
 pub struct Incoming {
-    /// None while a piece is on its way to the disk, and after it could not be written.
+    /// None while a piece is being written, and after that failed.
     file: Option<File>,
     place: Gathering,
     lake: Arc<Inner>,
@@ -95,7 +95,8 @@ impl Drop for Gathering {
 }
 
 impl Served {
-    /// The files of a lake, with what comes in beside it in `data`. What an earlier process did not write to its end is removed.
+    /// Opens the files of a lake, with a folder for incoming ones in `data`. What an earlier process left unfinished is
+    /// removed.
     pub(crate) async fn open(inner: Arc<Inner>, bucket: String, data: &Path) -> Result<Self> {
         let (uploads_directory, completed) = (data.join("uploads"), data.join("completed"));
         let directory = uploads_directory.clone();
@@ -110,7 +111,7 @@ impl Served {
         Ok(Self { inner, bucket, uploads_directory, uploads, incoming, naming, rests })
     }
 
-    /// What the lake is called as a bucket.
+    /// The bucket's name.
     #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
@@ -124,7 +125,7 @@ impl Served {
         self.inner.files.warehouse.path(location).map(|path| path.to_string())
     }
 
-    /// What is known of a file.
+    /// Size, time and tag of a file.
     ///
     /// # Errors
     /// `NotFound` if there is none, `Denied` if no file that others may read can have this name.
@@ -132,7 +133,7 @@ impl Served {
         self.open_file(name).await.map(|(file, _)| file)
     }
 
-    /// A file, to be read.
+    /// Opens a file for reading.
     ///
     /// # Errors
     /// As for [`look`](Self::look).
@@ -154,7 +155,7 @@ impl Served {
         .await
     }
 
-    /// Files by their names, in order.
+    /// Files in order of their names.
     ///
     /// # Errors
     /// If a folder can't be read.
@@ -163,8 +164,8 @@ impl Served {
         blocking(move || listing::list(&lake, &listing, &rests, now)).await
     }
 
-    /// Whether a file of no bytes may be taken for the mark of a folder: engines that think in folders leave some. Nothing is kept
-    /// of it, for folders are there with the files in them.
+    /// Whether an empty file may be accepted as the mark of a folder, which some engines write. It is not stored, because
+    /// folders exist through the files in them.
     ///
     /// # Errors
     /// `Denied` for a name that no folder of a table can have.
@@ -175,7 +176,7 @@ impl Served {
         Ok(true)
     }
 
-    /// Begins to take a file in, of so many bytes if that is known.
+    /// Begins to receive a file, of this size if it is known.
     ///
     /// # Errors
     /// `Denied` for a name that no file of a table can have, `Invalid` for a file that is too large, `Limited` if too many
@@ -212,8 +213,8 @@ impl Served {
         Ok(Incoming { file, place, lake, gathered, gathered_bytes: 0, bytes: 0, bytes_max, _permit: permit })
     }
 
-    /// Gives a file that came in its name: after that it is on disk. With `only_new` a file that is there is an error even if
-    /// it has the same bytes.
+    /// Gives a received file its name: after that it is on disk. With `only_new` an existing file is an error even if it has
+    /// the same bytes.
     ///
     /// # Errors
     /// `Exists` if another file has the name; `Unavailable` if the disk refuses: nothing has the name then.
@@ -230,8 +231,8 @@ impl Served {
         .await
     }
 
-    /// Deletes nothing that is there: lacus does that itself, when no table needs a file any more. Marks of folders, and what is not
-    /// there, are gone already.
+    /// Deletes nothing that exists: lacus does that itself, when no table needs a file any more. Marks of folders and missing
+    /// files count as deleted.
     ///
     /// # Errors
     /// `Denied` if the file is there, or can't be in the bucket.
@@ -306,13 +307,13 @@ fn keep(
     let is_named = match folders.with(folder, || fs::hard_link(&place.0, &path)) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // Whoever did not hear that it was written writes it again.
+            // A client that did not hear of its success writes the same file again.
             let is_same = !only_new && is_same(&place.0, &path).map_err(|error| unusable(name, "read", error))?;
             if !is_same {
                 return Err(Error::new(Kind::Exists, format!("{name} exists, and files are written once"))
                     .with_hint("write to another name"));
             }
-            // An engine on this machine may have written it without that.
+            // Another engine on this machine may have written it without a sync.
             let synced = File::open(&path).and_then(|file| file.sync_all());
             synced.map_err(|error| unusable(name, "sync", error))?;
             false
@@ -320,7 +321,7 @@ fn keep(
         Err(error) => return Err(unusable(name, "write", error)),
     };
     if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
-        // The next sync may succeed without this name being on disk: whoever tries again has to make it again.
+        // The next sync may succeed without this name being on disk: a retry has to make it again.
         if is_named {
             fs::remove_file(&path).map_err(|error| unusable(name, "take back the name of", error))?;
         }

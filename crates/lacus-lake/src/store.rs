@@ -26,7 +26,7 @@ use tokio::task::spawn_blocking;
 
 /// Files that one call deletes side by side.
 const DELETES_AT_ONCE: usize = 8;
-/// Directories we remember as synced. The raw zone brings a new one every hour; past this we start anew.
+/// The most directories remembered as synced. The raw zone makes a new one every hour; beyond this we start anew.
 const SYNCED_DIRECTORIES_MAX: usize = 4_096;
 
 /// A directory of immutable files.
@@ -38,8 +38,8 @@ struct Inner {
     files: LocalFileSystem,
 }
 
-/// The directories below one, made so that they survive a power cut. What an earlier process made, or began to, is synced
-/// once more: nobody knows how far it came.
+/// Directories below a root, made so that they survive a power cut. Those that an earlier process made, or began to make, are
+/// synced again: how far it came is not known.
 pub(crate) struct Directories {
     root: PathBuf,
     /// Directories whose own name is known to be on disk.
@@ -67,7 +67,7 @@ impl Inner {
         let mut file = self.create(path)?;
         let written = write_all(&mut file, payload).and_then(|()| complete(&file, path));
         if written.is_err() {
-            // What can't be removed now is recorded among the leftovers and removed at the next start.
+            // What can't be removed now is recorded as a leftover and removed at the next start.
             drop(fs::remove_file(path));
         }
         written
@@ -81,12 +81,12 @@ impl Inner {
 }
 
 impl Directories {
-    /// Those below `root`, which is there.
+    /// The directories below `root`, which exists.
     pub(crate) fn below(root: &FilePath) -> Self {
         Self { root: root.to_owned(), synced: Mutex::default() }
     }
 
-    /// Does what needs a directory, after the directory and all above it are durable.
+    /// Does something in a directory after that and all directories above it are durable.
     ///
     /// # Errors
     /// Those of the disk, and of `work`, which is done again if someone removed a directory that was there.
@@ -226,8 +226,8 @@ impl ObjectStore for DurableDirectory {
     }
 }
 
-/// A large file that is written in parts, side by side, each at its place. What is never completed is recorded among the
-/// leftovers and removed.
+/// A large file that is written in parts, at the same time, each at its offset. If it is never completed, it is recorded as a
+/// leftover and removed.
 #[derive(Debug)]
 struct Upload {
     location: Path,
@@ -278,7 +278,7 @@ fn not_implemented(operation: &str) -> object_store::Error {
     object_store::Error::NotImplemented { operation: operation.into(), implementer: "lake".into() }
 }
 
-/// An error of the store as one of ours: a file that is missing is damage, everything else may pass.
+/// Converts an error of the store: a missing file is damage, everything else may pass.
 pub(crate) fn store_error(error: object_store::Error, doing: impl fmt::Display) -> Error {
     let kind = match error {
         object_store::Error::NotFound { .. } => Kind::Corrupt,

@@ -25,7 +25,7 @@ use crate::schema::TableSchema;
 pub struct Table {
     name: TableName,
     state: ArcSwap<TableState>,
-    /// Held while the next state is built from the current one. What it guards is what the next commit builds on.
+    /// Held while the next state is built from the current one. It guards what the next commit builds on.
     committed: Mutex<Arc<Base>>,
     /// Held during a commit, so that there is one at a time.
     pub(crate) committing: Arc<AsyncMutex<()>>,
@@ -87,7 +87,7 @@ pub struct Snapshot {
     pub parent: Option<i64>,
     /// When it was committed.
     pub committed_at: Timestamp,
-    /// `append`: rows came. `replace`: files were merged. `overwrite`: rows changed. `delete`: rows went.
+    /// The operation: `append` adds rows, `replace` merges files, `overwrite` changes rows, `delete` removes rows.
     pub operation: String,
     /// Where its list of manifests is: an absolute URL.
     pub manifest_list: String,
@@ -98,9 +98,9 @@ pub struct Snapshot {
 /// A name that a snapshot has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// `main`, or the name of a tag or a branch.
+    /// `main`, or the name of a tag or branch.
     pub name: String,
-    /// Whether it stays where it is. A branch moves with its commits.
+    /// Whether it stays on its snapshot. A branch moves with its commits.
     pub is_tag: bool,
     /// The snapshot.
     pub snapshot: i64,
@@ -117,7 +117,7 @@ pub struct Manifest {
     pub spec_id: i32,
     /// The snapshot that wrote it.
     pub snapshot: i64,
-    /// Files and rows that came with that snapshot.
+    /// Files and rows that its snapshot added.
     pub added: Counts,
     /// Those that were there before.
     pub existing: Counts,
@@ -125,7 +125,7 @@ pub struct Manifest {
     pub deleted: Counts,
 }
 
-/// Files and their rows. None if whoever wrote the manifest did not say.
+/// Numbers of files and their rows. None if the writer of the manifest did not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// How many files.
@@ -174,7 +174,7 @@ pub struct TailBatch {
 }
 
 impl TailBatch {
-    /// Shares the schema, if it is the same: of a wide table with few rows in each batch, schemas take more than rows.
+    /// Shares the schema if it is equal: in a wide table with few rows per batch, schemas take more memory than rows.
     fn with_schema(self, schema: &SchemaRef) -> Self {
         if self.rows.schema_ref() != schema {
             return self;
@@ -189,11 +189,11 @@ pub(crate) struct Committed {
     pub(crate) base: Arc<Base>,
     /// Paths of files that are gone.
     pub(crate) removed: Vec<String>,
-    /// The new data files: in the place of those that are gone, or last.
+    /// The new data files: in the place of the removed ones, or last.
     pub(crate) added: Vec<LiveFile>,
-    /// The part of the tail that is in those files, if the commit delivered.
+    /// The part of the tail that is in those files now, if the commit is a delivery.
     pub(crate) tail: Option<CommittedTail>,
-    /// The delete files from now on; none if they stay.
+    /// The new list of delete files; none if it does not change.
     pub(crate) delete_files: Option<Vec<DeleteFile>>,
 }
 
@@ -244,7 +244,7 @@ impl Table {
         self.state.load_full()
     }
 
-    /// Its Iceberg metadata as it was committed last, and where that is: what other engines load.
+    /// Its Iceberg metadata as of the last commit, and the location of that: what other engines load.
     #[must_use]
     pub fn metadata(&self) -> (String, TableMetadata) {
         let base = self.base();
@@ -266,7 +266,7 @@ impl Table {
         self.base().manifests.iter().map(Manifest::of).collect()
     }
 
-    /// The names that its snapshots have, in order.
+    /// The tags and branches of its snapshots, in order.
     ///
     /// # Errors
     /// If the metadata can't be read.
@@ -288,8 +288,8 @@ impl Table {
         });
     }
 
-    /// Puts other rows in place of the last `count` batches of the tail. Commits take batches off the front only, so
-    /// this means the same whether or not one ends meanwhile.
+    /// Replaces the last `count` batches of the tail. Commits only take batches off the front, so this means the same whether
+    /// or not one ends meanwhile.
     pub fn replace_end_of_tail(&self, schema: &TableSchema, count: usize, batches: Vec<TailBatch>) {
         self.change(|state| {
             state.set_schema(schema);
@@ -299,7 +299,7 @@ impl Table {
         });
     }
 
-    /// Forgets the rows that are not committed, and the columns they brought. No commit of them may be on its way.
+    /// Drops the rows that are not committed, and the columns they brought. No commit of them may be under way.
     ///
     /// # Errors
     /// If the committed schema can't be read.

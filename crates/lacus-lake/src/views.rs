@@ -23,9 +23,9 @@ use crate::kernel::directory_of;
 use crate::lake::{Inner, Lake, detached};
 use crate::leftovers::{RETIRED_GRACE_MS, discard, sweep};
 
-/// Views that a lake has at most: all of them are in memory.
+/// The most views of a lake: all of them are in memory.
 const VIEWS_MAX: usize = 10_000;
-/// Bytes that a view's metadata has at most, with the versions it had before.
+/// The most bytes of a view's metadata, with its earlier versions.
 const METADATA_BYTES_MAX: usize = 4 << 20;
 
 /// A query with a name.
@@ -44,7 +44,7 @@ pub struct View {
 pub struct NewView {
     /// Its name.
     pub name: TableName,
-    /// Where its files should be; lacus decides that, so it must be the place that lacus would choose.
+    /// The location it should have. Lacus decides that, so it must be the one that lacus would choose.
     pub location: Option<String>,
     /// Its columns.
     pub schema: Schema,
@@ -95,7 +95,7 @@ impl Lake {
         detached(async move { create(&inner, new, false).await.context(doing) }).await
     }
 
-    /// Makes a view, or gives the one of this name another query: what it was stays among its versions.
+    /// Makes a view, or gives an existing one a new query: the old one stays among its versions.
     ///
     /// # Errors
     /// As [`create_view`](Self::create_view), but for a view that has the name.
@@ -206,9 +206,9 @@ async fn change(lake: &Inner, commit: ViewCommit) -> Result<Arc<View>> {
 
 async fn drop_view(lake: &Inner, name: &TableName) -> Result<()> {
     let publishing = begin_publishing(lake).await?;
-    // Not `current`: one that can't be read goes, too.
+    // Not `current`: a damaged view can be dropped, too.
     let Some(location) = lake.catalog.view_location(name.clone()).await? else {
-        // The answer to an earlier drop may have been lost. What is damaged may be a table.
+        // The answer to an earlier drop may have been lost. A damaged name may be that of a table.
         if lake.views().contains_key(name) {
             lake.show_view(name, None);
         }
@@ -255,11 +255,11 @@ async fn register(lake: &Inner, name: TableName, location: &str) -> Result<Arc<V
     if let Some(other) = lake.views().values().find(|view| view.metadata.uuid() == found.metadata.uuid()) {
         return Err(Error::new(Kind::Exists, format!("this is view \"{}\"", other.name)));
     }
-    // In a file of its own: the one that was found may be about to be deleted.
+    // In a new file: the one that was found may be about to be deleted.
     publish(lake, name, None, found.metadata).await
 }
 
-/// The view as the catalog has it. The answer to an earlier change may have been lost: then it is read again.
+/// The view as the catalog has it. If the answer to an earlier change was lost, it is read again.
 async fn current(lake: &Inner, name: &TableName) -> Result<Option<Arc<View>>> {
     let known = lake.views().get(name).cloned();
     let location = lake.catalog.view_location(name.clone()).await?;
@@ -274,7 +274,7 @@ async fn current(lake: &Inner, name: &TableName) -> Result<Option<Arc<View>>> {
     Ok(lake.views().get(name).cloned())
 }
 
-/// Writes metadata, and has the catalog and everybody else see it.
+/// Writes metadata, and makes it visible in the catalog and here.
 async fn publish(lake: &Inner, name: TableName, before: Option<&View>, metadata: ViewMetadata) -> Result<Arc<View>> {
     let json =
         serde_json::to_vec(&metadata).map_err(|error| Error::internal("write view metadata").with_source(error))?;
@@ -300,7 +300,7 @@ async fn publish(lake: &Inner, name: TableName, before: Option<&View>, metadata:
                 discard(lake, vec![path]).await;
                 return Err(error);
             }
-            // The next change begins by asking again.
+            // The next change begins by reading the view again.
             Err(_) => return Err(Error::internal("nobody knows whether the view was changed").with_source(error)),
         }
     }
@@ -309,7 +309,7 @@ async fn publish(lake: &Inner, name: TableName, before: Option<&View>, metadata:
     Ok(Arc::new(view))
 }
 
-/// The error of a change after which the view is at `location`, unless only its answer was lost.
+/// The error of a change, unless the view is at `location`: then only the answer was lost.
 async fn unless_it_happened(
     lake: &Inner,
     answer: Result<()>,

@@ -1,7 +1,7 @@
-//! Where the lake's files are, for lacus (a path in the store) and for other engines (an absolute URL).
+//! Where the lake's files are: for lacus a path in the store, for other engines an absolute URL.
 //!
 //! Iceberg metadata holds absolute URLs. Their base is recorded in the catalog when the lake is made and never changes;
-//! lacus takes it off before it looks for a file, so a project folder may be moved.
+//! lacus strips it before it looks for a file, so a project folder may be moved.
 
 use std::path::Path as FilePath;
 
@@ -13,7 +13,7 @@ use object_store::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warehouse {
     base: String,
-    /// Whether the files are on a disk of this machine, whatever the base says.
+    /// Whether the files are on a disk of this machine, whatever the base is.
     is_local: bool,
 }
 
@@ -41,12 +41,12 @@ impl Warehouse {
         self.is_local
     }
 
-    /// Whether engines open the files on this machine's disk by themselves.
+    /// Whether engines open the files on this machine's disk directly.
     pub(crate) fn has_file_urls(&self) -> bool {
         self.base.starts_with("file://")
     }
 
-    /// A project's folder may move; what is in a bucket, or in another one, is another lake.
+    /// Refuses settings that lead to another lake. A project's folder may move, but not from or between buckets.
     ///
     /// # Errors
     /// `Invalid` if the settings lead elsewhere than the catalog says.
@@ -58,12 +58,12 @@ impl Warehouse {
             .with_hint("the files of tables name each other by that: set lake.location and lake.bucket back to what they were when the lake was made; for another place make a new project"))
     }
 
-    /// The warehouse here, with the base that is recorded.
+    /// The warehouse here, with the recorded base.
     pub(crate) fn with_recorded(&self, base: &str) -> Self {
         Self { base: base.to_owned(), is_local: self.is_local }
     }
 
-    /// The base, without a slash at its end.
+    /// The base, without a trailing slash.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }

@@ -1,9 +1,9 @@
-//! What a statement writes: rows that come, rows that go, a table that is made with its rows. One commit, or nothing.
+//! What a statement writes: new rows, removed rows, a table that is made with its rows. One commit, or nothing.
 //!
-//! Rows that come are gathered until there are [`ROWS_BYTES_MAX`] of them and then written, so memory stays bounded however
-//! many there are. Rows that go are marked by file and place; files that have some are written again without them, at the
-//! end. Every path is on record as a leftover before it is written. Whoever asks says [`Piece::End`] when that was all: if
-//! they go before, or set `stop`, what was written is deleted, and nothing has changed.
+//! New rows are gathered up to [`ROWS_BYTES_MAX`] and then written, so memory stays bounded however many there are. Removed rows
+//! are marked by file and row number; the files that have some are rewritten without them at the end. Every path is on record as
+//! a leftover before it is written. The caller says [`Piece::End`] when that was all: if it goes away before, or sets `stop`, what
+//! was written is deleted, and nothing has changed.
 
 mod gone;
 mod new;
@@ -28,32 +28,32 @@ use crate::lake::{Inner, Lake, detached};
 use crate::leftovers::{discard, sweep};
 use crate::table::{Table, TableState};
 
-/// Bytes of rows in memory that are written together, as files of their own: one for each partition among them.
+/// Bytes of gathered rows that are written together, as files of their own: one for each partition among them.
 const ROWS_BYTES_MAX: usize = 64 << 20;
 
 /// What a statement writes to.
 pub enum Target {
     /// A table that is made with the rows.
     New(Box<NewTable>),
-    /// A table, in the state in which rows that go were found.
+    /// An existing table, in the state in which the rows to remove were found.
     Old {
         /// The table.
         table: Arc<Table>,
         /// Its state.
         state: Arc<TableState>,
-        /// Whether a row may be said to go more than once; otherwise that is an error.
+        /// Whether a row may be removed more than once; otherwise that is an error.
         may_repeat: bool,
     },
 }
 
 /// A part of what changes.
 pub enum Piece {
-    /// Rows that come. Their columns are those of the table, in order: for a new table those of its schema, for another one
+    /// New rows. Their columns are those of the table, in order: for a new table those of its schema, for an existing one
     /// those of the state's Arrow schema.
     Added(RecordBatch),
     /// Rows that go.
     Gone(Vec<RowPlace>),
-    /// That was all: it is to be committed.
+    /// The end: everything is to be committed.
     End,
 }
 
@@ -62,7 +62,7 @@ pub enum Piece {
 pub struct RowPlace {
     /// Which of the state's files.
     pub file: u32,
-    /// Which of that file's rows that are not deleted.
+    /// The row's number among those of the file that are not deleted.
     pub row: u64,
 }
 
@@ -75,11 +75,11 @@ pub struct Written {
     pub gone: u64,
 }
 
-/// Nobody merges or rewrites the files of a table while this is held. Deliveries and appends go on.
+/// While this is held, nobody merges or rewrites the files of a table. Deliveries and appends go on.
 pub struct FilesStay(#[expect(dead_code, reason = "it is held")] OwnedMutexGuard<()>);
 
 impl Table {
-    /// Has the files of this table stay as they are, once nobody is at them.
+    /// Keeps the files of this table as they are, once nobody is rewriting them.
     pub async fn files_stay(&self) -> FilesStay {
         FilesStay(Arc::clone(&self.compacting).lock_owned().await)
     }
@@ -92,7 +92,7 @@ impl Table {
 }
 
 impl Lake {
-    /// Writes what comes out of `pieces`, and commits it when [`Piece::End`] does. If the other end goes before, or `stop` is
+    /// Writes what comes through `pieces`, and commits it at [`Piece::End`]. If the sender goes away before, or `stop` is
     /// set, nothing changes. Dropping the future does not stop it: set `stop`.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Writing {
         }
     }
 
-    /// Takes all pieces, writes their rows, and files again without the rows that go.
+    /// Takes all pieces, writes new rows, and rewrites files without the removed ones.
     async fn take_all(&mut self, lake: &Arc<Inner>, mut pieces: mpsc::Receiver<Piece>) -> Result<()> {
         loop {
             let piece = pieces.recv().await.ok_or_else(stopped)?;

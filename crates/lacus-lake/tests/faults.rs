@@ -50,7 +50,7 @@ fn what_was_committed_survives_any_fault_once_with_a_catalog_in_postgresql() {
 #[test]
 fn an_erasure_survives_any_fault_and_is_finished_by_the_next() {
     FaultLoop::new("erase").sample_for(Duration::from_secs(15)).run(|trial| {
-        if !succeeded(&run_for(&mut workload(trial, "2", None), TIME_MAX)) {
+        if !run_for(&mut workload(trial, "2", None), TIME_MAX).succeeded() {
             return Err("the rows are not committed".to_owned());
         }
         let rows = 2 * ROWS;
@@ -80,7 +80,7 @@ fn views_survive_any_fault_and_change_on() {
     FaultLoop::new("views").sample_for(Duration::from_secs(15)).run(|trial| {
         let finished = afflicted(trial, "views", None)?;
         let told = last_number(&finished.stdout, "step ").unwrap_or(0);
-        if has_no_excuse(trial) && told != VIEW_STEPS {
+        if trial.has_no_excuse() && told != VIEW_STEPS {
             return Err(format!("only {told} changes were made: {}", finished.stdout));
         }
         let there = views(trial)?;
@@ -88,7 +88,7 @@ fn views_survive_any_fault_and_change_on() {
             return Err(format!("{told} changes were told to be made, views are as after {there}"));
         }
         let again = run_for(&mut workload(trial, "views", None), TIME_MAX);
-        if !succeeded(&again) || views(trial)? != VIEW_STEPS {
+        if !again.succeeded() || views(trial)? != VIEW_STEPS {
             return Err(format!("they change no more: {}{}", again.stdout, again.stderr));
         }
         Ok(())
@@ -101,13 +101,13 @@ fn what_was_put_into_the_bucket_survives_any_fault() {
     FaultLoop::new("bucket").sample_for(Duration::from_secs(20)).run(|trial| {
         let finished = afflicted(trial, "bucket", None)?;
         let promises = Promises::read(&finished.stdout);
-        if has_no_excuse(trial) && promises.acked.len() as u64 != FILES_PUT {
+        if trial.has_no_excuse() && promises.acked.len() as u64 != FILES_PUT {
             return Err(format!("only these were put: {}", finished.stdout));
         }
         promises.check(files_put(trial)?)?;
         let again = run_for(&mut workload(trial, "bucket", None), TIME_MAX);
         let there = files_put(trial)?;
-        if !succeeded(&again) || there.len() as u64 != FILES_PUT {
+        if !again.succeeded() || there.len() as u64 != FILES_PUT {
             return Err(format!("only {there:?} are there: {}{}", again.stdout, again.stderr));
         }
         Ok(())
@@ -151,16 +151,11 @@ fn afflicted(trial: &Trial, work: &str, catalog: Option<&str>) -> Result<Finishe
     Ok(finished)
 }
 
-/// Whether nothing fails: all of the work has to be done.
-fn has_no_excuse(trial: &Trial) -> bool {
-    matches!(trial.fault.map(|fault| fault.mode), None | Some(Mode::Hang))
-}
-
 /// How many rows the workload was told are committed.
 fn commit_under_fault(trial: &Trial, catalog: Option<&str>) -> Result<u64, String> {
     let finished = afflicted(trial, &COMMITS.to_string(), catalog)?;
     let committed = last_number(&finished.stdout, "committed ").map_or(0, |first| first + ROWS);
-    if has_no_excuse(trial) && committed != COMMITS * ROWS {
+    if trial.has_no_excuse() && committed != COMMITS * ROWS {
         return Err(format!("only {committed} rows were committed: {}", finished.stdout));
     }
     Ok(committed)
@@ -168,7 +163,7 @@ fn commit_under_fault(trial: &Trial, catalog: Option<&str>) -> Result<u64, Strin
 
 fn commit_again(trial: &Trial, catalog: Option<&str>) -> Result<(), String> {
     let finished = run_for(&mut workload(trial, "1", catalog), TIME_MAX);
-    if succeeded(&finished) && finished.stdout.contains("committed") {
+    if finished.succeeded() && finished.stdout.contains("committed") {
         return Ok(());
     }
     Err(format!("commits no more: {}{}", finished.stdout, finished.stderr))
@@ -205,7 +200,7 @@ fn files_put(trial: &Trial) -> Result<Vec<u64>, String> {
 /// What a look at the lake prints that is opened again; nothing is there that should not be.
 fn opened(trial: &Trial, work: &str, catalog: Option<&str>) -> Result<String, String> {
     let finished = run_for(&mut workload(trial, work, catalog), TIME_MAX);
-    if !succeeded(&finished) {
+    if !finished.succeeded() {
         return Err(format!("the lake does not open again: {}{}", finished.stdout, finished.stderr));
     }
     if let Some(finding) = finished.stdout.lines().find(|line| line.starts_with("finding")) {
@@ -216,10 +211,6 @@ fn opened(trial: &Trial, work: &str, catalog: Option<&str>) -> Result<String, St
 
 fn numbers(stdout: &str, word: &str) -> Vec<u64> {
     stdout.lines().filter_map(|line| line.strip_prefix(word)?.parse().ok()).collect()
-}
-
-fn succeeded(finished: &Finished) -> bool {
-    finished.status.is_some_and(|status| status.success())
 }
 
 fn last_number(stdout: &str, word: &str) -> Option<u64> {

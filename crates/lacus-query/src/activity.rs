@@ -15,13 +15,13 @@ use lacus_core::{Clock, Kind, Timestamp};
 use crate::error::SqlError;
 use crate::variables::Variables;
 
-/// So many bytes of a statement are shown, as PostgreSQL's `track_activity_query_size` begins with.
+/// How many bytes of a statement are shown: the default of PostgreSQL's `track_activity_query_size`.
 const QUERY_BYTES_MAX: usize = 1024;
 
-/// What a session is told to do by another one.
+/// What another session tells this one to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// To stop what it answers now, if it does.
+    /// Stop the statement that is running, if there is one.
     Cancel,
     /// To end.
     Terminate,
@@ -34,7 +34,7 @@ pub enum Waiting {
     Idle,
     /// In a transaction block.
     InBlock,
-    /// In a transaction block that refuses all until it ends.
+    /// In a transaction block that refuses all statements until it ends.
     InFailedBlock,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Activity {
 pub(crate) struct Doing {
     /// None while it answers.
     pub(crate) waiting: Option<Waiting>,
-    /// The beginning of the text that it was asked last.
+    /// The beginning of the last statement.
     pub(crate) query: String,
     pub(crate) query_at: Option<Timestamp>,
     pub(crate) changed_at: Timestamp,
@@ -68,7 +68,7 @@ pub(crate) struct Seen {
     pub(crate) backend: i32,
     pub(crate) user: String,
     pub(crate) application: String,
-    /// What only sessions of the same user see.
+    /// What only sessions of the same user may see.
     pub(crate) own: Option<Own>,
 }
 
@@ -105,7 +105,7 @@ impl Activity {
         doing.changed_at = now;
     }
 
-    /// It waits for its client from now on.
+    /// From now on it waits for its client.
     pub(crate) fn waits(&self, waiting: Waiting) {
         let now = self.clock.now();
         let mut doing = self.doing();
@@ -115,12 +115,12 @@ impl Activity {
         }
         doing.block_at = match waiting {
             Waiting::Idle => None,
-            // The block began with the statement that was answered.
+            // The block began with the statement that was just answered.
             Waiting::InBlock | Waiting::InFailedBlock => doing.block_at.or(doing.query_at),
         };
     }
 
-    /// As a session of this user sees it, or one that nobody asked for.
+    /// The session as this user sees it; nothing of `own` for nobody.
     fn seen_by(&self, user: Option<&str>) -> Seen {
         let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         let application = variables.get("application_name").unwrap_or_default().to_owned();
@@ -144,7 +144,7 @@ fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(QUERY_BYTES_MAX)]
 }
 
-/// The sessions that are listed, by their numbers: as many as there are, or as there were when the last one came.
+/// The listed sessions, by number. Those that ended are swept when the next one comes.
 #[derive(Default)]
 pub(crate) struct Sessions(Mutex<BTreeMap<i32, Weak<Activity>>>);
 

@@ -15,7 +15,7 @@ use lacus_core::{Kind, StatementLimits};
 use crate::error::SqlError;
 use crate::memory::is_of_statement;
 
-/// What one statement may take, whoever asks.
+/// The limits of one statement, for all users.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OfAll {
     scan: Option<ByteSize>,
@@ -44,7 +44,7 @@ pub(crate) struct Allowance {
     memory: Option<Most<ByteSize>>,
 }
 
-/// As much as there may be of something.
+/// A limit, and who set it.
 #[derive(Debug, Clone)]
 struct Most<T> {
     value: T,
@@ -95,7 +95,7 @@ impl<T: fmt::Display> Most<T> {
 }
 
 impl Allowance {
-    /// What a user may take of what all may, in a session that has set this `statement_timeout`.
+    /// The limits of this user's statements, in a session with this `statement_timeout`.
     pub(crate) fn new(all: &OfAll, user: &str, own: &StatementLimits, statement_timeout: Option<Duration>) -> Self {
         let user: Arc<str> = user.into();
         let by_user = |limit| By::User { limit, user: Arc::clone(&user) };
@@ -114,7 +114,7 @@ impl Allowance {
         }
     }
 
-    /// What `SHOW` says of it, by the names of the variables; 0 is no limit.
+    /// What `SHOW` shows of the limits, by variable; 0 is no limit.
     pub(crate) fn shown(&self) -> [(&'static str, String); 4] {
         [
             ("memory_max", shown(self.memory.as_ref())),
@@ -139,7 +139,7 @@ impl Allowance {
         self.scan.is_some()
     }
 
-    /// Refuses to have read so many bytes, if they are too many.
+    /// Refuses a statement that has read this many bytes, if that is too much.
     ///
     /// # Errors
     /// `53400` if so.
@@ -149,12 +149,12 @@ impl Allowance {
         Err(most.refusal("53400", &format!("read {}, more", human_bytes(bytes)), instead))
     }
 
-    /// How many more rows there may be after so many.
+    /// How many more rows there may be after this many.
     pub(crate) fn rows_left(&self, rows: u64) -> u64 {
         self.rows.as_ref().map_or(u64::MAX, |most| most.value.saturating_sub(rows))
     }
 
-    /// Refuses to have so many rows, if they are too many.
+    /// Refuses a statement with this many rows, if that is too many.
     ///
     /// # Errors
     /// `53400` if so.
@@ -163,14 +163,14 @@ impl Allowance {
         Err(most.refusal("53400", &format!("has {rows} rows by now, more"), "ask for fewer: filter, group, or LIMIT"))
     }
 
-    /// The refusal that an error of the engine stands for, if it is that the statement has no more memory.
+    /// If the error of the engine says that the statement is out of memory: the refusal to show instead.
     pub(crate) fn memory_refused(&self, error: &DataFusionError) -> Option<SqlError> {
         let most = self.memory.as_ref().filter(|_| is_of_statement(error))?;
         Some(most.refusal("53200", "needs more memory", "read fewer columns or rows, group by less"))
     }
 }
 
-/// What a user's limit says, or else a setting.
+/// The user's limit, or else the setting.
 fn most<T>(all: Option<T>, setting: &'static str, own: Option<T>, by_user: By) -> Option<Most<T>> {
     let of_user = own.map(|value| Most { value, by: by_user });
     of_user.or_else(|| all.map(|value| Most { value, by: By::Setting(setting) }))
@@ -188,7 +188,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// The error of a statement that met it.
+    /// The error of a statement that ran into the deadline.
     pub(crate) fn passed(&self) -> SqlError {
         self.most.refusal("57014", "took longer", "read less")
     }

@@ -12,7 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 use lacus_lake::{Column, ColumnType, SchemaChange, TableSchema};
 
 use crate::error::SqlError;
-use crate::stated_name::{StatedName, new_name};
+use crate::identifiers::folded;
+use crate::stated_name::StatedName;
 use crate::writing::texts;
 
 /// The most digits of a decimal.
@@ -23,7 +24,7 @@ const DIGITS_MAX: u8 = 38;
 pub(crate) struct Alteration {
     pub(crate) table: StatedName,
     steps: Vec<Step>,
-    /// The properties that it sets; then it changes nothing else.
+    /// The properties that it sets; if there are any, it changes nothing else.
     pub(crate) properties: HashMap<String, String>,
 }
 
@@ -74,11 +75,11 @@ impl Alteration {
                 }
                 Step::Drop { column, .. } => changes.push(SchemaChange::Drop { path: path(schema, column) }),
                 Step::Rename { column, to } => {
-                    changes.push(SchemaChange::Rename { path: path(schema, column), to: new_name(to) });
+                    changes.push(SchemaChange::Rename { path: path(schema, column), to: folded(to) });
                 }
                 Step::Retype { column, kind, position } => {
                     let path = path(schema, column);
-                    // With a place the type is given once more; it need not change.
+                    // With a position the type is repeated; it need not change.
                     if position.is_none() || find(schema, &path).is_none_or(|found| !is_same(&found.kind, kind)) {
                         changes.push(SchemaChange::Widen { path: path.clone(), kind: kind.clone() });
                     }
@@ -170,7 +171,7 @@ fn is_there(schema: &TableSchema, name: &Ident) -> bool {
     find(schema, &path(schema, name)).is_some()
 }
 
-/// Nested columns have ids, which the statement does not know.
+/// Nested columns have ids, which the statement does not know: they are not compared.
 fn is_same(one: &ColumnType, other: &ColumnType) -> bool {
     one.sql() == other.sql()
 }
@@ -214,7 +215,7 @@ pub(crate) fn column_type(kind: &DataType) -> Result<ColumnType, SqlError> {
             let mut columns = Vec::with_capacity(fields.len());
             for field in fields {
                 let name = field.field_name.as_ref().ok_or_else(|| unknown(kind))?;
-                columns.push(Column::new(0, &new_name(name), column_type(&field.field_type)?));
+                columns.push(Column::new(0, &folded(name), column_type(&field.field_type)?));
             }
             ColumnType::Struct(columns)
         }

@@ -34,7 +34,7 @@ pub struct QueryStats {
     pub bytes_scanned: u64,
     /// Files that something was read of.
     pub files_scanned: u64,
-    /// Files that nothing of was read: their partitions or bounds say that they have no row of the answer.
+    /// Files of which nothing was read: their partitions or bounds show that no row of the answer is in them.
     pub files_skipped: u64,
     /// Row groups that were passed over in the files that were read.
     pub row_groups_skipped: u64,
@@ -72,7 +72,7 @@ pub(crate) struct Running {
     pub(crate) planning: Duration,
     pub(crate) batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
     pub(crate) task: StopOnDrop,
-    /// The task stops itself too, but only where its operators give way, which can be much later.
+    /// The task also stops by itself, but only where its operators yield, which can be much later.
     pub(crate) end: End,
 }
 
@@ -108,17 +108,17 @@ impl Answer {
         Self { command, affected: None, schema, rows, count: 0, started: Instant::now(), elapsed: None }
     }
 
-    /// The answer to a statement that wrote so many rows, or took them out.
+    /// The answer to a statement that wrote or removed this many rows.
     pub(crate) fn wrote(command: &'static str, rows: u64) -> Self {
         Self { affected: Some(rows), ..Self::done(command) }
     }
 
-    /// The same with columns of these rows: `RETURNING`.
+    /// The same, with the rows of `RETURNING`.
     pub(crate) fn returned(command: &'static str, rows: u64, schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         Self { affected: Some(rows), ..Self::ready(command, schema, batches) }
     }
 
-    /// The answer to `UNLOAD`: the files, with so many rows in all of them.
+    /// The answer to `UNLOAD`: the files, and how many rows they have in all.
     pub(crate) fn unloaded(schema: SchemaRef, files: Vec<RecordBatch>, rows: u64) -> Self {
         Self { affected: Some(rows), ..Self::ready("UNLOAD", schema, files) }
     }
@@ -145,13 +145,13 @@ impl Answer {
         self.command
     }
 
-    /// How many rows it wrote, changed or took out, if it is of a kind that does.
+    /// How many rows it inserted, changed or deleted, if it is a statement that does.
     #[must_use]
     pub fn affected(&self) -> Option<u64> {
         self.affected
     }
 
-    /// Whether it is of a kind that returns rows, though there may be none.
+    /// Whether it is a statement that returns rows, though there may be none.
     #[must_use]
     pub fn returns_rows(&self) -> bool {
         match self.command {
@@ -196,7 +196,7 @@ impl Answer {
         )
     }
 
-    /// Says that rows which were taken did not reach the reader: a cursor that they are of can't go on.
+    /// Records that rows were taken which did not reach the reader: the cursor they came from can't go on.
     pub fn fail(&self) {
         if let Rows::Fetched(rows) = &self.rows {
             rows.fail();
@@ -252,7 +252,7 @@ impl Running {
         }
     }
 
-    /// How the task ended: a panic in it must not look like the end of the rows.
+    /// Looks how the task ended: a panic must not look like the end of the rows.
     fn ended(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, SqlError>>> {
         Pin::new(&mut self.task.0).poll(context).map(|ended| ended.err().map(|error| Err(crashed(error))))
     }

@@ -40,7 +40,7 @@ const WORDS: [&str; 33] = [
     "without",
     "zone",
 ];
-/// So many words and brackets a type has at most: `timestamp (3) with time zone`.
+/// The most words and brackets of a type: `timestamp (3) with time zone`.
 const PARTS_MAX: usize = 6;
 
 /// Writes `text ARRAY` as `text[]`.
@@ -70,7 +70,7 @@ pub(crate) fn write_array_types(tokens: &mut Vec<TokenWithSpan>) {
     *tokens = written;
 }
 
-/// Whether this is the `ARRAY` behind the type of a cast, or of a column.
+/// Whether this is the `ARRAY` after the type of a cast or of a column.
 fn ends_type(tokens: &[TokenWithSpan], at: usize) -> bool {
     if keyword(&tokens[at].token) != Some(Keyword::ARRAY) {
         return false;

@@ -1,8 +1,7 @@
-//! Orders that are asked for, and not known any more: `… INTERSECT … UNION ALL SELECT day AS a, day AS b … ORDER BY 1, 2`.
+//! Sorts that operators ask for but the plan no longer proves: `… INTERSECT … UNION ALL SELECT day AS a, day AS b … ORDER BY 1, 2`.
 //!
-//! Where two columns are the same, rows that are sorted by both are to the engine sorted by the first. Above a union it doesn't
-//! know that they are the same, and refuses the plan that it has made (DataFusion 54.1, `calculate_union_binary`). Here the rows
-//! are sorted once more.
+//! Where two columns are equal, the engine drops the second one from the order. Above a union it has forgotten that they are
+//! equal, and rejects its own plan (DataFusion 54.1, `calculate_union_binary`). Here the rows are sorted once more.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
-/// Sorts for operators whose rows are not known to be in the order they ask for. It has to come before the plan is checked.
+/// Adds sorts where rows are not known to be in the required order. It has to come before the plan is checked.
 #[derive(Debug)]
 pub(crate) struct AskedOrder;
 
@@ -46,7 +45,7 @@ impl PhysicalOptimizerRule for AskedOrder {
     }
 }
 
-/// The rows of each partition in the order that is asked for. None: they are known to be.
+/// The rows of each partition, sorted as required; none if they are known to be.
 fn sorted(rows: &Arc<dyn ExecutionPlan>, asked: OrderingRequirements) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let asked = asked.into_single();
     if rows.equivalence_properties().ordering_satisfy_requirement(asked.clone())? {

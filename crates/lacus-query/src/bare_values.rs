@@ -1,7 +1,7 @@
-//! `VALUES 1, 2`, as Trino has it: rows of one column without brackets around each.
+//! `VALUES 1, 2`, as Trino allows it: rows of one column without brackets around each.
 //!
-//! The parser wants them, so they are put there. Where `VALUES` may be the name of a column, and where a list begins with a bracket,
-//! nothing is changed.
+//! The parser requires the brackets, so they are put in. Nothing changes where `VALUES` may be the name of a column, or where
+//! the list begins with a bracket.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -36,7 +36,7 @@ const BEHIND: [Keyword; 11] = [
     Keyword::RETURNING,
     Keyword::WITH,
 ];
-/// What stands behind a column, but begins no value.
+/// Keywords that may follow a column, but begin no value.
 const BEHIND_COLUMN: [Keyword; 9] = [
     Keyword::FROM,
     Keyword::AS,
@@ -71,12 +71,12 @@ pub(crate) fn put_brackets(tokens: &mut Vec<TokenWithSpan>) {
     *tokens = bracketed;
 }
 
-/// Whether rows follow here, and the first one has no bracket.
+/// Whether rows follow here, the first one without a bracket.
 fn begins_list(tokens: &[TokenWithSpan], at: usize) -> bool {
     keyword(&tokens[at].token) == Some(Keyword::VALUES) && stands_in_front(tokens, at) && begins_value(tokens, at + 1)
 }
 
-/// Whether what is before this place has a query behind it.
+/// Whether a query follows what stands before this place.
 fn stands_in_front(tokens: &[TokenWithSpan], at: usize) -> bool {
     let Some(before) = previous(tokens, at) else { return true };
     match &tokens[before].token {

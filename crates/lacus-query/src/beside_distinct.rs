@@ -1,8 +1,8 @@
 //! `count(DISTINCT x)` beside counts and averages: `SELECT region, count(*), avg(width), count(DISTINCT user_id) … GROUP BY region`.
 //!
-//! The engine groups by region and user first where all others are sums, minima or maxima, and such groups go to disk where they
-//! are too many. Beside others it keeps the users of each region, which do not (DataFusion 54.1, `single_distinct_to_groupby.rs`).
-//! So counts and averages become sums here.
+//! If all other aggregates are sums, minima or maxima, the engine groups by region and user first, and groups go to disk when
+//! there are too many. Otherwise it keeps the set of users of each region in memory, which does not go to disk
+//! (DataFusion 54.1, `single_distinct_to_groupby.rs`). So counts and averages are rewritten as sums.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use crate::same::same;
 
-/// Makes sums of what is counted beside distinct values. It has to come before the rule that groups by them.
+/// Turns counts and averages beside distinct values into sums. It has to come before the rule that groups by those.
 #[derive(Debug)]
 pub(crate) struct SumsBesideDistinct;
 
@@ -53,7 +53,7 @@ enum Part {
     Average(usize, usize),
 }
 
-/// The same rows from sums. None if that is no use or can't be.
+/// The same rows, computed from sums. None if that is no use, or impossible.
 fn sums(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     if matches!(aggregate.group_expr.first(), Some(Expr::GroupingSet(_))) || !is_of_one_distinct(&aggregate.aggr_expr) {
         return Ok(None);
@@ -95,7 +95,7 @@ pub(crate) fn named(plan: LogicalPlan, values: Vec<Expr>, names: &DFSchema) -> R
     LogicalPlanBuilder::from(plan).project(named)?.build()
 }
 
-/// Whether all that is distinct is the same single value.
+/// Whether all distinct aggregates are of one and the same value.
 fn is_of_one_distinct(exprs: &[Expr]) -> bool {
     let mut distinct = exprs.iter().filter_map(|expr| match expr {
         Expr::AggregateFunction(call) if call.params.distinct => Some(call.params.args.as_slice()),
@@ -122,7 +122,7 @@ fn part(expr: &Expr, aggregate: &Aggregate, needed: &mut Vec<Expr>) -> Result<Op
                 return Ok(None);
             }
             let total = place_of(sum(same(cast(value.clone(), DataType::Float64))), needed);
-            // What is null is so as a fraction, too.
+            // A cast to a fraction is null where its value is.
             let counted = match value {
                 Expr::Cast(Cast { expr, field }) if field.data_type().is_floating() => expr,
                 value => value,
@@ -134,7 +134,7 @@ fn part(expr: &Expr, aggregate: &Aggregate, needed: &mut Vec<Expr>) -> Result<Op
     })
 }
 
-/// One for each value that is not null, added up. Nobody else's sum is called so.
+/// The number of values that are not null, as a sum of ones with a name that no other sum has.
 fn ones(counted: &Expr) -> Result<Expr> {
     let one = match counted {
         Expr::Literal(value, _) if !value.is_null() => lit(1_i64),

@@ -1,8 +1,8 @@
-//! The tables of the lake as SQL finds them: catalog `lake`, with a database for each of the lake's.
+//! The tables of the lake as SQL finds them: catalog `lake`, with one schema for each database of the lake.
 //!
-//! Looking a table up takes its state as it is at that instant; the engine looks each table up once per statement, so
-//! a statement sees every table in one state however often it names it. A database is there as soon as its first table
-//! is, or once somebody made it; `main` always is. The table `users` of a database is computed (see [`crate::users`]), and so are the metadata tables
+//! Looking up a table takes its state at that instant. The engine looks up each table once per statement, so a statement sees
+//! every table in one state however often it names it. A database exists once it has a table or somebody made it; `main` always
+//! exists. The table `users` of a database is computed (see [`crate::users`]), and so are the metadata tables
 //! (see [`crate::metadata`]), which are not listed.
 
 use std::fmt;
@@ -16,6 +16,7 @@ use lacus_core::{Error, MAIN_DATABASE, TableName};
 use lacus_lake::views::View;
 use lacus_lake::{Lake, Table, Version};
 
+use crate::error::external;
 use crate::files::is_external;
 use crate::metadata::Metadata;
 use crate::numbered::{COLUMNS_ONLY, ColumnsOnly, NUMBERED, NumberedTable};
@@ -30,7 +31,7 @@ use crate::views::{ViewPlanner, external_of, state_of};
 pub(crate) struct LakeCatalog {
     lake: Arc<Lake>,
     views: Arc<ViewPlanner>,
-    /// Databases that are not the lake's: what Postgres clients ask about.
+    /// Schemas that are not the lake's: those about the catalog, for Postgres clients.
     others: MemoryCatalogProvider,
 }
 
@@ -88,7 +89,7 @@ impl Database {
         self.lake.view(&name)
     }
 
-    /// A table, and what is asked about it.
+    /// The table and the kind of a metadata table's name.
     fn metadata(&self, name: &str) -> Option<(Arc<Table>, Metadata)> {
         let (table, what) = Metadata::named(name)?;
         Some((self.find(table)?, what))
@@ -97,17 +98,16 @@ impl Database {
     /// A table as a version of it was.
     async fn past(&self, name: &str, version: &Version) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         if let Some(table) = self.find(name) {
-            let state =
-                self.lake.table_at(&table, version).await.map_err(|error| DataFusionError::External(error.into()))?;
+            let state = self.lake.table_at(&table, version).await.map_err(external)?;
             return Ok(Some(Arc::new(LakeTable::new(state))));
         }
         if let Some(damage) = self.damage_of(name) {
-            return Err(DataFusionError::External(damage.into()));
+            return Err(external(damage));
         }
         if self.table_exist(name) {
             let error = Error::invalid(format!("\"{name}\" is computed when it is asked: it has no versions"));
             let error = error.with_hint("ask the table that it is computed from");
-            return Err(DataFusionError::External(error.into()));
+            return Err(external(error));
         }
         Ok(None)
     }
@@ -117,7 +117,7 @@ impl Database {
         self.lake.damage_of(&name)
     }
 
-    /// What `users` is computed from. A table called so in `main` is what its stream says it is.
+    /// The table that `users` is computed from. In `main`, a table of that name is an ordinary one.
     fn identifies(&self) -> Option<Arc<Table>> {
         if self.name == MAIN_DATABASE || self.find(USERS).is_some() || self.view(USERS).is_some() {
             return None;
@@ -143,12 +143,12 @@ impl SchemaProvider for Database {
         }
         if let Some(view) = self.view(name) {
             return match external_of(&self.lake, &view) {
-                Some(table) => Ok(Some(table.map_err(|error| DataFusionError::External(error.into()))?)),
+                Some(table) => Ok(Some(table.map_err(external)?)),
                 None => self.views.table(&view).await.map(Some),
             };
         }
         if let Some(table) = name.strip_suffix(ALL_SNAPSHOTS).and_then(|name| self.find(name)) {
-            let state = self.lake.every_row(&table).await.map_err(|error| DataFusionError::External(error.into()))?;
+            let state = self.lake.every_row(&table).await.map_err(external)?;
             return Ok(Some(Arc::new(LakeTable::new(Arc::new(state)))));
         }
         if let Some(table) = name.strip_suffix(NUMBERED).and_then(|name| self.find(name)) {
@@ -164,7 +164,7 @@ impl SchemaProvider for Database {
             return what.of(&self.lake, &table).map(Some);
         }
         if let Some(damage) = self.damage_of(name) {
-            return Err(DataFusionError::External(damage.into()));
+            return Err(external(damage));
         }
         let identifies = self.identifies().filter(|_| name == USERS);
         identifies.map(|identifies| users(state_of(&identifies))).transpose()

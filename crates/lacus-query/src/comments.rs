@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::dialect::Dialect;
 
-/// The text with blanks for such comments: all else keeps its place.
+/// The text with blanks in place of such comments: all else keeps its position.
 pub(crate) fn blanked(sql: &str, dialect: Dialect) -> Cow<'_, str> {
     if dialect != Dialect::Athena || !sql.contains('#') {
         return Cow::Borrowed(sql);
@@ -41,7 +41,7 @@ enum Inside {
     /// A comment that begins with `--`.
     Line,
     Hash,
-    /// So many comments that begin with `/*`, one in the other.
+    /// In a comment that begins with `/*`, nested this deep.
     Block(usize),
     /// The `/` of `/*`, and how many are around it.
     Opening(usize),

@@ -1,17 +1,16 @@
-//! Subqueries that look at the row outside: `(SELECT max(o.day) FROM orders o WHERE lower(o.city) = c.city)`.
+//! Correlated subqueries: `(SELECT max(o.day) FROM orders o WHERE lower(o.city) = c.city)`.
 //!
-//! The engine joins such a subquery: conditions on the row outside are lifted out of it, and its aggregates are grouped by what
-//! they compare. Four things are wrong there (DataFusion 54.1, `decorrelate.rs`), and mended here:
+//! The engine turns such a subquery into a join: conditions on the outer row are lifted out of it, and its aggregates are grouped
+//! by what they compare. That goes wrong in four ways (DataFusion 54.1, `decorrelate.rs`), which are mended here:
 //!
-//! - It lifts columns by their names: two of one name become one. Such columns get names of their own.
-//! - It groups by columns only. What is compared otherwise, a field of an object or a function, it refuses; of a cast it takes
-//!   the column below, and a row outside comes several times. Here such a value becomes a column.
-//! - It lifts conditions above what must not see the rows that they leave out: a window, an aggregate whose rows are only asked
-//!   whether they are there, an offset, the side of an outer join that may be missing. Those are refused.
-//! - A null that the row outside has nothing to do with makes a `NOT IN` unknown. It becomes a `NOT EXISTS`.
+//! - Columns are lifted by name, so two of one name become one. Such columns get names of their own.
+//! - Groups can only be columns. Any other comparison, of a field of an object or of a function, is refused; of a cast the column
+//!   inside is taken, and an outer row comes several times. Here such a value becomes a column first.
+//! - Conditions are lifted above operators that must not see the rows they remove: a window, an aggregate that only checks
+//!   whether there are rows, an offset, the optional side of an outer join. Those are refused.
+//! - A null that has nothing to do with the outer row makes a `NOT IN` unknown. It becomes a `NOT EXISTS`.
 //!
-//! And a subquery that is a value may have no row: it is null then, whatever its column may be. That is said here, too, and the
-//! columns of `IN` get names.
+//! A scalar subquery without a row is null, so its column is made nullable here, and the columns of `IN` get names.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,10 +32,10 @@ use crate::elements::is_of_elements;
 use crate::rows;
 use crate::same::same;
 
-/// What the columns are called, with their numbers: names that nobody gives.
+/// Names of the added columns, followed by numbers: nobody else gives such names.
 const KEY: &str = "key#";
 
-/// Makes what looks at rows outside such that the engine answers it right.
+/// Rewrites correlated subqueries so that the engine answers them correctly.
 ///
 /// # Errors
 /// For subqueries whose answer would be wrong.
@@ -64,8 +63,8 @@ pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
     .data()
 }
 
-/// `x NOT IN (SELECT y …)` is `NOT EXISTS (… AND (x = y) IS NOT FALSE)`, where it is a condition: of the engine's joins, the one
-/// that knows nulls looks at those of all rows inside.
+/// `x NOT IN (SELECT y …)` in a condition becomes `NOT EXISTS (… AND (x = y) IS NOT FALSE)`: the engine's null-aware join
+/// looks at the nulls of all inner rows, not only of those that belong to the outer row.
 fn with_not_exists(plan: LogicalPlan) -> Result<LogicalPlan> {
     let filter = match plan {
         LogicalPlan::Filter(filter) if split_conjunction(&filter.predicate).into_iter().any(is_not_in) => filter,
@@ -87,7 +86,7 @@ fn is_not_in(condition: &Expr) -> bool {
     }
 }
 
-/// Whether it is `IN`, or `NOT IN`, of rows that depend on the row outside.
+/// Whether it is an `IN`, or a `NOT IN`, whose subquery depends on the outer row.
 fn is_in(condition: &Expr, negated: bool) -> bool {
     matches!(condition, Expr::InSubquery(list) if list.negated == negated
         && !list.subquery.outer_ref_columns.is_empty()
@@ -100,7 +99,7 @@ fn not_exists(list: Expr, outside: &DFSchema) -> Result<Expr> {
     Ok(Expr::Exists(Exists { subquery, negated: true }))
 }
 
-/// The rows of a list for which it is so that a value is the same as theirs.
+/// The rows of the subquery for which the comparison with the value `is_so`.
 fn rows_where(list: InSubquery, outside: &DFSchema, is_so: impl FnOnce(Expr) -> Expr) -> Result<Subquery> {
     let InSubquery { expr, subquery: mut question, .. } = list;
     let value = expr.transform(|part| {
@@ -115,8 +114,8 @@ fn rows_where(list: InSubquery, outside: &DFSchema, is_so: impl FnOnce(Expr) -> 
     Ok(Subquery { subquery: Arc::new(plan), ..question })
 }
 
-/// `IN` within a condition, where it matters whether it is false or unknown: the engine's join only knows whether there is such
-/// a row (DataFusion 54.1, `mark_join`), so it is asked for rows that are the same, and for those that may be.
+/// `IN` inside of a condition where false and unknown differ. The engine's mark join only knows whether there is a matching
+/// row (DataFusion 54.1, `mark_join`), so two questions are asked: for rows that match, and for rows that may.
 fn with_unknowns(plan: LogicalPlan) -> Result<LogicalPlan> {
     let LogicalPlan::Filter(filter) = plan else { return Ok(plan) };
     let schema = Arc::clone(filter.input.schema());
@@ -124,8 +123,8 @@ fn with_unknowns(plan: LogicalPlan) -> Result<LogicalPlan> {
     Filter::try_new(predicate, filter.input).map(LogicalPlan::Filter)
 }
 
-/// A condition, or a part of one for which false and unknown are the same. What the whole is joined by with `AND` the engine
-/// answers right, `NOT IN` too.
+/// A condition, or a part of one, for which false and unknown are the same. Operands of the topmost `AND` the engine answers
+/// correctly, `NOT IN` too.
 fn in_condition(condition: Expr, is_whole: bool, outside: &DFSchema) -> Result<Expr> {
     let is_in = |expr: &Expr| matches!(expr, Expr::InSubquery(list) if !list.negated);
     match condition {
@@ -192,8 +191,8 @@ fn within(expr: Expr, keys: &mut usize) -> Result<Transformed<Expr>> {
     })
 }
 
-/// `x IN (SELECT count(*) …)` within `OR`: a column that is of no table the engine takes twice, as that of the subquery and as
-/// that of the rows it is joined with (DataFusion 54.1, `decorrelate_predicate_subquery.rs`). Here it has a name of its own.
+/// `x IN (SELECT count(*) …)` under `OR`: a column without a table is taken twice by the engine, as the subquery's and as
+/// that of the joined rows (DataFusion 54.1, `decorrelate_predicate_subquery.rs`). Here it gets a name of its own.
 fn with_own_name(expr: Expr, keys: &mut usize) -> Result<Expr> {
     let list = match expr {
         Expr::InSubquery(list) if is_of_no_table(&list.subquery) => list,
@@ -207,14 +206,14 @@ fn with_own_name(expr: Expr, keys: &mut usize) -> Result<Expr> {
     Ok(Expr::InSubquery(InSubquery { subquery, ..list }))
 }
 
-/// Whether its one column is of no table, and it is not asked as one value.
+/// Whether its one column has no table, and it is not a scalar subquery.
 fn is_of_no_table(subquery: &Subquery) -> bool {
     let schema = subquery.subquery.schema();
     let is_value = !subquery.outer_ref_columns.is_empty() && is_one_row(&subquery.subquery);
     !is_value && schema.fields().len() == 1 && schema.qualified_field(0).0.is_none()
 }
 
-/// A subquery that is a value, as one that may be null.
+/// A scalar subquery, as a value that may be null.
 fn or_null(subquery: Subquery) -> Expr {
     let may_be_null = |field: &FieldRef| field.is_nullable();
     let is_told = is_one_row(&subquery.subquery) || subquery.subquery.schema().fields().iter().all(may_be_null);
@@ -222,7 +221,7 @@ fn or_null(subquery: Subquery) -> Expr {
     if is_told { value } else { same(value) }
 }
 
-/// Whether it is one row, whatever the rows below are.
+/// Whether it always has one row, whatever its input.
 pub(crate) fn is_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
@@ -233,12 +232,12 @@ pub(crate) fn is_one_row(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// What is above a place in a subquery.
+/// What is above a place in a subquery's plan.
 #[derive(Debug, Clone, Default)]
 struct Above {
-    /// Names of columns that come from elsewhere: what is lifted would be taken for them.
+    /// Names of columns from elsewhere, for which a lifted column could be mistaken.
     names: HashSet<String>,
-    /// Whether the question is if there is a row, or one of a value.
+    /// Whether only the existence of a row matters, or of one with a value.
     is_asked_whether: bool,
     has_window: bool,
     has_aggregate: bool,
@@ -280,7 +279,7 @@ impl Above {
         Ok(above)
     }
 
-    /// Refuses to lift a condition that the engine would lift too far.
+    /// Refuses a condition that the engine would lift too far.
     fn must_be_transparent(&self, filter: &Filter) -> Result<()> {
         let what = match self {
             _ if is_of_total(&filter.input) => "HAVING without GROUP BY",
@@ -294,7 +293,7 @@ impl Above {
     }
 }
 
-/// Whether it is a total, or not even that.
+/// Whether it is an aggregate without groups, or above one.
 fn is_of_total(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
@@ -304,7 +303,7 @@ fn is_of_total(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// A plan whose conditions on the row outside can be lifted out of it.
+/// The plan, with conditions on the outer row that can be lifted out of it.
 fn lifted(plan: LogicalPlan, above: &Above, keys: &mut usize) -> Result<LogicalPlan> {
     let plan = match plan {
         LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => {
@@ -322,7 +321,7 @@ fn lifted(plan: LogicalPlan, above: &Above, keys: &mut usize) -> Result<LogicalP
     .data()
 }
 
-/// The filter with columns of their own for what would be lifted as another one.
+/// The filter, with added columns for expressions that would be lifted wrongly.
 fn with_keys(filter: Filter, above: &Above, keys: &mut usize) -> Result<LogicalPlan> {
     let mut computed: Vec<(Expr, String)> = Vec::new();
     let mut as_column = |value: Expr| {
@@ -368,7 +367,7 @@ fn with_keys(filter: Filter, above: &Above, keys: &mut usize) -> Result<LogicalP
     let Some(predicate) = predicate.filter(|_| !computed.is_empty()) else {
         return Ok(LogicalPlan::Filter(filter));
     };
-    // Of a table with a name of its own, only its own columns are seen above.
+    // Above an alias, only the alias's own columns are visible.
     if above.has_alias {
         return not_impl_err!(
             "a computed value, or a column whose name others have, in a subquery of a subquery, compared with the row outside"
@@ -383,12 +382,12 @@ fn with_keys(filter: Filter, above: &Above, keys: &mut usize) -> Result<LogicalP
         .build()
 }
 
-/// Whether it is a value of the rows inside, and more than one of their columns.
+/// Whether it is computed from inner rows, and not just one of their columns.
 fn is_computed(value: &Expr) -> bool {
     !matches!(value, Expr::Column(_)) && value.any_column_refs() && !value.contains_outer() && !value.is_volatile()
 }
 
-/// Whether it is a value of the row outside alone.
+/// Whether it depends on the outer row alone.
 fn is_outside(value: &Expr) -> bool {
     value.contains_outer() && !value.any_column_refs()
 }

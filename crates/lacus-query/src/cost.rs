@@ -22,13 +22,13 @@ use crate::large_joins::OrSorted;
 
 /// The metric of a plan's sources that counts bytes read.
 pub(crate) const BYTES_SCANNED: &str = "bytes_scanned";
-/// How often it is looked what a query has read.
+/// How often we look how much a query has read.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What the scans of a statement found to read.
 #[derive(Debug, Default)]
 pub(crate) struct Scans {
-    /// Whether bytes are to be those of the columns, which asks for footers, and not those of whole files.
+    /// Whether bytes are counted by column, which needs the footers, and not by whole file.
     pub(crate) by_column: bool,
     files: AtomicU64,
     files_skipped: AtomicU64,
@@ -47,7 +47,7 @@ pub(crate) struct Scan {
 }
 
 impl Scans {
-    /// Has the scans of a statement add to a new one of these.
+    /// Makes a new one, to which the scans of the statement add.
     pub(crate) fn begin(state: &mut SessionState, by_column: bool) -> Arc<Self> {
         let scans = Arc::new(Self { by_column, ..Self::default() });
         state.config_mut().set_extension(Arc::clone(&scans));
@@ -61,7 +61,7 @@ impl Scans {
         self.bytes.fetch_add(scan.bytes, Ordering::Relaxed);
     }
 
-    /// Forgets what was found, for a plan that is made once more.
+    /// Forgets what was counted, before a plan is made again.
     pub(crate) fn forget(&self) {
         for count in [&self.files, &self.files_skipped, &self.rows, &self.bytes] {
             count.store(0, Ordering::Relaxed);
@@ -129,6 +129,6 @@ fn add_scans(plan: &Arc<dyn ExecutionPlan>, stats: &mut QueryStats, files: &mut 
     }
 }
 
-/// The metrics of row groups that need not be read.
+/// The metrics that count pruned row groups.
 const ROW_GROUPS: [&str; 3] =
     ["row_groups_pruned_statistics", "row_groups_pruned_bloom_filter", "limit_pruned_row_groups"];

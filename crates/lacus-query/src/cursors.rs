@@ -30,7 +30,7 @@ const CURSORS_MAX: usize = 64;
 /// The longest name of a cursor, a savepoint or a prepared statement, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Refuses names that only take space.
+/// Refuses names that are too long: they would only take memory.
 pub(crate) fn must_be_short(name: &str) -> Result<(), SqlError> {
     if name.len() <= NAME_BYTES_MAX {
         return Ok(());
@@ -43,7 +43,7 @@ pub(crate) fn must_be_short(name: &str) -> Result<(), SqlError> {
 pub(crate) enum Around {
     /// `DECLARE name CURSOR FOR …`.
     Declare { name: String, hold: bool, query: Box<Statement> },
-    /// `FETCH`, `MOVE`: so many rows, or all.
+    /// `FETCH`, `MOVE`: this many rows, or all.
     Fetch {
         name: String,
         rows: Option<u64>,
@@ -67,7 +67,7 @@ pub(crate) enum Around {
 pub struct Preparation {
     /// What it is to be called.
     pub name: String,
-    /// A question for one null of each type that is declared for `$1`, `$2` …; none if none is.
+    /// A query for one null of each type declared for `$1`, `$2` …; none if none is declared.
     pub types: Option<Box<Statement>>,
     /// The statement.
     pub statement: Box<Statement>,
@@ -87,7 +87,7 @@ impl Preparation {
 pub struct Execution {
     /// The prepared statement.
     pub name: String,
-    /// A question for one row, the values of `$1`, `$2` …; none if there are no values.
+    /// A query for one row, the values of `$1`, `$2` …; none if there are no values.
     pub values: Option<Box<Statement>>,
 }
 
@@ -104,9 +104,9 @@ pub struct CopyFormat {
     pub null: String,
     /// Around values of CSV that need it.
     pub quote: char,
-    /// Before a quote inside of such a value.
+    /// The character before a quote inside of such a value.
     pub escape: char,
-    /// Whether all values but null are in quotes.
+    /// Whether all values except null are quoted.
     pub force_quote: bool,
 }
 
@@ -155,7 +155,7 @@ struct Cursor {
     hold: bool,
     /// Whether the transaction that declared it has not ended.
     is_new: AtomicBool,
-    /// Whether rows of it are lost: what comes next would be taken for what follows.
+    /// Whether rows of it are lost: what comes next must not be taken for what should have followed.
     has_failed: AtomicBool,
     rows: tokio::sync::Mutex<Rows>,
 }
@@ -189,7 +189,7 @@ impl Cursors {
         Ok(Arc::clone(&self.named(name)?.schema))
     }
 
-    /// The next rows of a cursor: so many, or all.
+    /// The next rows of a cursor: this many, or all.
     pub(crate) fn fetch(&self, name: &str, rows: Option<u64>) -> Result<Answer, SqlError> {
         let cursor = self.usable(name)?;
         let schema = Arc::clone(&cursor.schema);
@@ -197,7 +197,7 @@ impl Cursors {
         Ok(Answer::fetched("FETCH", schema, Fetched { cursor, rows }))
     }
 
-    /// Passes over the next rows of a cursor.
+    /// Skips the next rows of a cursor.
     pub(crate) async fn pass(&self, name: &str, rows: Option<u64>) -> Result<Answer, SqlError> {
         let mut passed = 0;
         let mut batches = Box::pin(next_rows(self.usable(name)?, rows));
@@ -216,14 +216,14 @@ impl Cursors {
         Ok(())
     }
 
-    /// Ends those that end with their transaction, and keeps those that are held.
+    /// Closes the cursors that end with their transaction, and keeps those `WITH HOLD`.
     pub(crate) fn commit(&self) {
         let mut cursors = self.all();
         cursors.retain(|_, cursor| cursor.hold);
         cursors.values().for_each(|cursor| cursor.is_new.store(false, Ordering::Relaxed));
     }
 
-    /// Ends those that end with their transaction, and all that it declared.
+    /// Closes all cursors that the transaction declared.
     pub(crate) fn roll_back(&self) {
         self.all().retain(|_, cursor| cursor.hold && !cursor.is_new.load(Ordering::Relaxed));
     }
@@ -275,7 +275,7 @@ fn next_rows(cursor: Arc<Cursor>, rows: Option<u64>) -> impl Stream<Item = Resul
     })
 }
 
-/// A cursor that is being read. It has failed if this goes before all that is wanted was read.
+/// A cursor that is being read. If this is dropped before all wanted rows were read, the cursor has failed.
 struct Fetching {
     cursor: Arc<Cursor>,
     /// So many more rows, unless it ends.

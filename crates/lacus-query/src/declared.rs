@@ -1,7 +1,7 @@
-//! Types that are declared for `$1`, `$2` …, by the protocol or by `PREPARE`.
+//! The declared types of parameters `$1`, `$2` …: by the protocol, or by `PREPARE`.
 //!
-//! The engine takes for a parameter whatever fits where it stands, so that 2.5 would be a 2 beside a whole number. A parameter
-//! whose type was declared is cast to that type wherever it stands: `$1` is read as `CAST($1 AS double precision)`.
+//! The engine gives a parameter whatever type fits where it stands, so that 2.5 would become 2 beside a whole number. A parameter
+//! with a declared type is cast to it wherever it stands: `$1` is read as `CAST($1 AS double precision)`.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 use trino_functions::syntax::SqlDialect;
 
+use crate::ast::ast_mut;
 use crate::dialect::Dialect;
 use crate::error::SqlError;
 use crate::rewrite::{must_be_understood, rewrite};
 
-/// Types of `$1`, `$2` …; none where that is left to the statement.
+/// Types of `$1`, `$2` …; none where the statement decides.
 #[derive(Debug, Clone)]
 pub struct Declared(Arc<[Option<DataType>]>);
 
@@ -31,15 +32,15 @@ impl Default for Declared {
 }
 
 impl Declared {
-    /// What a message of the protocol declares. Whole numbers are of the type that they have in a statement, `bigint`. Texts are
-    /// left to the statement, because drivers declare them for values of all kinds, and so is what has elements.
+    /// The types that a message of the protocol declares. Integers get the type they have in a statement, `bigint`. Texts and
+    /// arrays are left to the statement: drivers declare texts for values of all kinds.
     #[must_use]
     pub fn by_message(kinds: &[Option<Kind>]) -> Self {
         let declared = kinds.iter().map(|kind| match kind.as_ref()? {
             Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64 => Some(DataType::BigInt(None)),
             Kind::Decimal128(..) => Some(DataType::Numeric(ExactNumberInfo::None)),
             Kind::Interval(_) => Some(DataType::Interval { fields: None, precision: None }),
-            // Bytes are declared as such only here: a text that a statement has is read otherwise.
+            // Bytes are declared only here: in a statement, a text in their place is read differently.
             Kind::Binary => Some(DataType::Bytea),
             kind @ (Kind::Boolean | Kind::Float32 | Kind::Float64 | Kind::Date32 | Kind::Timestamp(..)) => {
                 written(kind)
@@ -49,7 +50,7 @@ impl Declared {
         Self(declared.collect())
     }
 
-    /// What a question for a null of each type declares.
+    /// The types that a query for a null of each declares.
     pub(crate) fn by_question(question: &Parsed) -> Self {
         let declared = columns(question).iter().map(|column| match column {
             SelectItem::UnnamedExpr(Expr::Cast { data_type, .. })
@@ -59,8 +60,8 @@ impl Declared {
         Self(declared.collect())
     }
 
-    /// These, and where there are none what a statement asks for. A `numeric` that it asks for has digits that only a column was
-    /// given: they are not for its value.
+    /// These types, and where there are none, those that the statement infers. An inferred `numeric` has the digits of a
+    /// column, which are not the parameter's: those are dropped.
     #[must_use]
     pub fn or(&self, asked: &[Option<Kind>]) -> Self {
         let count = self.0.len().max(asked.len());
@@ -71,7 +72,7 @@ impl Declared {
         Self((0..count).map(of).collect())
     }
 
-    /// For how many parameters there is a type, or none in between.
+    /// The number of parameters, up to the last one with a type.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
@@ -82,8 +83,8 @@ impl Declared {
         self.0.iter().any(Option::is_some)
     }
 
-    /// With `numeric` where nothing is declared, the statement asks for one and the value is one: its digits are its own, and not
-    /// those of the column beside it. None if there is no such place.
+    /// Where nothing is declared, the statement infers `numeric`, and the value is one: `numeric` with the value's own
+    /// digits, not those of the column beside it. None if there is no such parameter.
     pub(crate) fn with_numbers(&self, asked: &[Option<Kind>], values: &[ScalarValue]) -> Option<Self> {
         let declared = |place: usize| self.0.get(place).cloned().flatten();
         let is_number = |place: usize| {
@@ -97,7 +98,7 @@ impl Declared {
         (0..count).any(is_number).then(|| Self(types.collect()))
     }
 
-    /// The types for these values: a `numeric` without digits has those of its value. None if they are the same.
+    /// The types for these values: a `numeric` without digits gets those of its value. None if nothing changes.
     pub(crate) fn of_values(&self, values: &[ScalarValue]) -> Option<Self> {
         let is_open = |kind: &Option<DataType>| {
             matches!(kind, Some(DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None)))
@@ -118,17 +119,15 @@ impl Declared {
 
     /// Casts the parameters of a statement to these types.
     pub(crate) fn put(&self, statement: &mut Parsed) {
-        match statement {
-            Parsed::Statement(ast) if self.is_any() => {
-                // The visitor never breaks off.
-                let _done: ControlFlow<()> = ast.visit(&mut Casts { types: &self.0, limits: Vec::new() });
-            }
-            Parsed::Explain(explain) => self.put(&mut explain.statement),
-            _ => {}
+        if self.is_any()
+            && let Some(ast) = ast_mut(statement)
+        {
+            // The visitor never breaks off.
+            let _done: ControlFlow<()> = ast.visit(&mut Casts { types: &self.0, limits: Vec::new() });
         }
     }
 
-    /// Casts the columns of a question to these types, as if the casts stood in it.
+    /// Casts the columns of a query to these types, as if the casts were written in it.
     pub(crate) fn put_around(&self, question: &mut Parsed, dialect: Dialect) {
         let Some(columns) = columns_mut(question) else { return };
         for (column, kind) in columns.iter_mut().zip(self.0.iter()) {
@@ -139,7 +138,7 @@ impl Declared {
         }
     }
 
-    /// Refuses texts in the columns of a question that are no values of these types, where that is known before it is asked.
+    /// Refuses texts among the columns of a query that can't be values of these types, where that is known before it runs.
     pub(crate) fn must_be_of(&self, question: &Parsed) -> Result<(), SqlError> {
         for (column, kind) in columns(question).iter().zip(self.0.iter()) {
             if let (SelectItem::UnnamedExpr(expr), Some(kind)) = (column, kind)
@@ -152,7 +151,7 @@ impl Declared {
     }
 }
 
-/// A type as it is written in a statement.
+/// A type as it is written in SQL.
 fn written(kind: &Kind) -> Option<DataType> {
     Some(match kind {
         Kind::Boolean => DataType::Boolean,
@@ -178,7 +177,7 @@ fn written(kind: &Kind) -> Option<DataType> {
 
 struct Casts<'a> {
     types: &'a [Option<DataType>],
-    /// `LIMIT`, `OFFSET` and `FETCH` of the queries around: in them only a value may stand.
+    /// `LIMIT`, `OFFSET` and `FETCH` of the enclosing queries: only a value may stand there.
     limits: Vec<(Option<LimitClause>, Option<Fetch>)>,
 }
 
@@ -211,7 +210,7 @@ impl VisitorMut for Casts<'_> {
                     *expr = cast(expr.clone(), kind);
                 }
             }
-            // In INTERVAL $1 only a value may stand.
+            // In `INTERVAL $1` only a value may stand.
             Expr::Interval(interval) => {
                 if let Expr::Cast { expr: value, .. } = interval.value.as_ref() {
                     interval.value = value.clone();
@@ -231,7 +230,7 @@ fn is_text(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. }))
 }
 
-/// A cast as it is when it stands in a statement: that of a text may be another expression.
+/// A cast, rewritten as in a statement: the cast of a text may become another expression.
 fn read(cast: Expr, dialect: Dialect) -> Expr {
     if !matches!(&cast, Expr::Cast { expr, .. } if is_text(expr)) {
         return cast;

@@ -1,9 +1,9 @@
-//! Which columns follow from which: after `SELECT n % 2 AS p, n FROM t GROUP BY n`, p from n, and not n from p.
+//! Functional dependencies: after `SELECT n % 2 AS p, n FROM t GROUP BY n`, `p` follows from `n`, and `n` does not follow from `p`.
 //!
-//! A projection takes over what its rows are grouped by, but counts places without the columns that are computed before
-//! (DataFusion 54.1, `calc_func_dependencies_for_project`): the first one was taken for the key, and others were left out of
-//! `ORDER BY`, `GROUP BY` and `DISTINCT`, or put into them. Here projections take nothing over: neither before the optimizer's rules
-//! that count on it, nor when the query around one is planned.
+//! A projection inherits what its rows are grouped by, but computes the places of those columns wrongly
+//! (DataFusion 54.1, `calc_func_dependencies_for_project`): the wrong column was taken for the key, and others were dropped from
+//! `ORDER BY`, `GROUP BY` and `DISTINCT`, or added to them. So projections inherit nothing here, neither before the optimizer's
+//! rules that rely on it nor while the query around them is planned.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use datafusion::logical_expr::{LogicalPlan, Projection};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::sql::sqlparser::ast::{Ident, TableAlias, TableFactor};
 
-/// Forgets what projections took over. It has to come before each rule that leaves out what follows from something else.
+/// Removes the dependencies that projections inherited. It has to come before each rule that drops dependent columns.
 #[derive(Debug)]
 pub(crate) struct NoDependencies;
 
@@ -32,11 +32,11 @@ impl OptimizerRule for NoDependencies {
     }
 }
 
-/// What the planner calls a relation while it is planned alone: a name that nobody gives.
+/// The alias of a relation while it is planned alone: nobody else gives such a name.
 const ALONE: &str = "alone#";
 
 impl RelationPlanner for NoDependencies {
-    /// Derived tables and common tables are planned as ever, and then forget what they took over.
+    /// Derived tables and common tables are planned as usual, and then lose the dependencies that they inherited.
     fn plan_relation(
         &self,
         mut relation: TableFactor,
@@ -76,7 +76,7 @@ fn without(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
                 .map(LogicalPlan::Projection)
                 .map(Transformed::yes)
         }
-        // They have what their inputs have, and those have changed.
+        // Their dependencies are those of their inputs, which have changed.
         LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Aggregate(_)
         | LogicalPlan::Join(_)

@@ -1,8 +1,7 @@
 //! How deep a statement may be, found out before it is parsed.
 //!
-//! `1 + 1 + 1 …` is read in a loop and becomes a tree as deep as it is long, that nobody can walk over, not even to drop it,
-//! without as much stack. The parser's own limit counts brackets only. So what stands between two commas is counted here,
-//! along with what stands around it.
+//! `1 + 1 + 1 …` is parsed in a loop into a tree as deep as it is long, and even dropping that tree takes as much stack. The
+//! parser's own limit counts brackets only. So here we count what stands between two commas, together with what is around it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -12,16 +11,17 @@ use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor, visit_r
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::ast::ast_of;
 use crate::error::SqlError;
 
-/// The most words and operators around and before a place of a statement, back to the last comma. Of conditions only the `AND`
-/// and `OR` between them count.
+/// The most words and operators around and before a place in a statement, back to the last comma. In conditions only the
+/// `AND` and `OR` count.
 const WORDS_MAX: usize = 2_000;
 
-/// The stack of a thread that reads and plans statements: several times what one of that depth takes unoptimised.
+/// The stack of a thread that parses and plans: several times what a statement of that depth takes unoptimised.
 pub const STACK_BYTES: usize = 32 << 20;
 
-/// What a pair of brackets has in it so far.
+/// What a pair of brackets contains so far.
 #[derive(Default)]
 struct Level {
     /// `AND` and `OR` since the last comma.
@@ -68,20 +68,16 @@ const TABLES_MAX: usize = 1_000;
 /// The most `WITH` names a statement may have.
 const NAMES_MAX: usize = 200;
 
-/// The most tables there may be once what stands behind `WITH` names is put in their places: a name that is used twice
-/// by the next, and that twice by the next, doubles each time.
+/// The most tables after `WITH` names are expanded: a name used twice by the next, which is used twice by the next, doubles
+/// each time.
 const READ_MAX: usize = 10_000;
 
-/// Refuses a statement whose plan would be so large that making it takes all memory: it can't be stopped meanwhile.
+/// Refuses a statement whose plan would be so large that making it takes all memory: planning can't be stopped.
 ///
 /// # Errors
 /// `54001`.
 pub(crate) fn must_stay_small(parsed: &Parsed) -> Result<(), SqlError> {
-    let statement = match parsed {
-        Parsed::Statement(statement) => statement.as_ref(),
-        Parsed::Explain(explain) => return must_stay_small(&explain.statement),
-        _ => return Ok(()),
-    };
+    let Some(statement) = ast_of(parsed) else { return Ok(()) };
     let mut sizes = Sizes::default();
     // The visitor never breaks off.
     let _done: ControlFlow<()> = statement.visit(&mut sizes);
@@ -98,7 +94,7 @@ pub(crate) fn must_stay_small(parsed: &Parsed) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// How many tables stand behind the `WITH` names of a statement.
+/// How many tables each `WITH` name of a statement expands to.
 #[derive(Default)]
 struct Sizes {
     known: HashMap<String, usize>,
@@ -173,7 +169,7 @@ mod tests {
             format!("1{}", " IS NULL".repeat(5_000)),
             format!("a{}", "[1]".repeat(5_000)),
             "(".repeat(5_000),
-            // Each of the brackets alone would do.
+            // Each of the brackets would be allowed alone.
             format!("({}", vec!["1"; 30].join(" + ")).repeat(60),
         ] {
             assert!(!is_shallow(&sql), "{}", &sql[..40]);

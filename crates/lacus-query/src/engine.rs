@@ -86,7 +86,7 @@ pub(crate) const CATALOG: &str = "lake";
 /// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
 const SPILL_FACTOR: u64 = 16;
 
-/// Statements that write at once; more wait for their turn.
+/// Statements that may write at the same time; others wait for their turn.
 const WRITES_MAX: usize = 4;
 
 /// Answers SQL for one lake. Cheap to clone.
@@ -99,23 +99,23 @@ pub(crate) struct Shared {
     /// What a session is copied from.
     templates: Templates,
     pub(crate) catalog: Arc<dyn CatalogProvider>,
-    /// Reads what Postgres clients ask about tables.
+    /// Rewrites what Postgres clients ask about tables.
     pub(crate) postgres: PostgresCompatibilityParser,
-    /// The tables, and who changes them. None: nobody does.
+    /// The lake, and who may alter its tables; none in tests.
     pub(crate) altering: Option<(Arc<Lake>, Arc<dyn AlterTables>)>,
     /// The numbers of tables that Postgres clients know.
     pub(crate) oids: Arc<Oids>,
     /// The sessions that others see.
     pub(crate) sessions: Arc<Sessions>,
-    /// What one statement may take, whoever asks.
+    /// The limits of one statement, for all users.
     pub(crate) limits: OfAll,
     /// Whether no session may write.
     pub(crate) read_only: bool,
     /// What reading costs.
     pub(crate) price: Price,
-    /// What was answered, and may be answered again.
+    /// Earlier answers that may be given again.
     pub(crate) answers: Answers,
-    /// Turns of statements that write: each has rows in memory.
+    /// Turns of statements that write: each holds rows in memory.
     pub(crate) writes: Arc<Semaphore>,
     pub(crate) workers: Workers,
 }
@@ -184,7 +184,7 @@ impl Engine {
 }
 
 impl Shared {
-    /// What a statement of a dialect begins with.
+    /// The session state that a statement of this dialect begins with.
     pub(crate) fn state(&self, dialect: Dialect) -> SessionState {
         let template = match dialect.semantics() {
             Semantics::Trino => &self.templates.trino,
@@ -192,7 +192,7 @@ impl Shared {
         };
         let mut state = template.clone();
         dialect.apply(state.config_mut().options_mut());
-        // For who plans: the state is all that it is given.
+        // For our planners, which are given nothing but the state.
         state.config_mut().set_extension(Arc::new(dialect));
         state
     }
@@ -270,18 +270,18 @@ fn config(threads: usize) -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     options.execution.parquet.pushdown_filters = true;
-    // Where one thread has seen no values of a column but nulls yet, it leaves out that column's half of the filter
-    // (`max(v), min(v)` keeps no row but larger ones): DataFusion 54.1, `aggregates/no_grouping.rs`.
+    // If a thread has seen only nulls of a column, its half of the filter is left out (`max(v), min(v)` keeps only larger
+    // rows): DataFusion 54.1, `aggregates/no_grouping.rs`.
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
-    // It passes over groups whose values are all null, and takes columns for others of their names (DataFusion 54.1,
+    // It skips groups whose values are all null, and confuses columns of the same name (DataFusion 54.1,
     // `aggregates/topk_stream.rs`, `topk_aggregation.rs`).
     options.optimizer.enable_topk_aggregation = false;
-    // Windows upon windows need more rows than the one that needs the most (DataFusion 54.1, `limit_pushdown_past_window.rs`).
+    // Stacked windows need more rows than the one that needs the most (DataFusion 54.1, `limit_pushdown_past_window.rs`).
     options.optimizer.enable_window_limits = false;
-    // A file for each batch that does not fit: a reader that waits at an open file never sees what another writer puts
-    // into the next one, and the query stands still for ever (DataFusion issue 24883, mended after 54.1).
+    // One spill file per batch: a reader that waits at an open file never sees what another writer puts into the next one,
+    // and the query hangs (DataFusion issue 24883, mended after 54.1).
     options.execution.max_spill_file_size_bytes = 0;
-    // Field ids that one part of a plan has and another has not are no reason to refuse it.
+    // Field ids that only one part of a plan has are no reason to reject it.
     options.execution.skip_physical_aggregate_schema_check = true;
     config
 }
@@ -307,7 +307,7 @@ fn template(
     Ok(context.state())
 }
 
-/// The optimizer's rules, each behind what is mended here before it.
+/// The optimizer's rules, with ours in front of those that need them.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     type Rule = Arc<dyn OptimizerRule + Send + Sync>;
     let count_on_dependencies: [&dyn OptimizerRule; 3] =
@@ -342,7 +342,7 @@ fn physical_optimizer_rules() -> Vec<Rule> {
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// A rule of DataFusion, between the rules that mend what it gets or what it gives.
+/// A rule of DataFusion, with the rules that mend its input before it and those that mend its output after it.
 fn with_mends(rule: Rule) -> Vec<Rule> {
     if rule.name() == FilterPushdown::new().name() {
         vec![Arc::new(StopFilters), rule, Arc::new(NoStops)]

@@ -9,6 +9,7 @@ mod explain;
 use std::error::Error as StdError;
 use std::fmt;
 
+use datafusion::error::DataFusionError;
 use lacus_core::{Error, Kind};
 
 pub(crate) use explain::{Names, characters_before, explain, out_of_memory};
@@ -135,6 +136,11 @@ impl From<SqlError> for Error {
         };
         core.with_source(error)
     }
+}
+
+/// An error of ours on its way through the engine.
+pub(crate) fn external(error: impl Into<Box<dyn StdError + Send + Sync>>) -> DataFusionError {
+    DataFusionError::External(error.into())
 }
 
 /// The name that was most likely meant.

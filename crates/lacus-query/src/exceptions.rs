@@ -1,4 +1,4 @@
-//! Rules of the engine, and the plans that they would change wrongly (DataFusion 54.1). Those they pass over here.
+//! Plans that some of the engine's rules would change wrongly (DataFusion 54.1): these rules pass over them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
-/// A rule of the engine, with its exceptions.
+/// The rule, which leaves alone the plans that it would change wrongly.
 pub(crate) fn with_exceptions(rule: Rule) -> Rule {
     let is_rule = |other: &dyn OptimizerRule| rule.name() == other.name();
     let is_exception = if is_rule(&EliminateGroupByConstant::new()) {
@@ -56,8 +56,8 @@ impl OptimizerRule for WithExceptions {
     }
 }
 
-/// Groups that follow from others are left out. `GROUP BY ts, CAST(ts AS date)` is refused then, because a cast is called as what
-/// it casts; and of `GROUP BY 'all'` nothing is left: a total has a row for no rows.
+/// The rule drops group keys that follow from others. `GROUP BY ts, CAST(ts AS date)` is rejected then, because the cast has
+/// the name of the column; and `GROUP BY 'all'` loses its only key: a total has a row even for no rows.
 fn loses_groups(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Aggregate(Aggregate { group_expr, .. }) = plan else { return false };
     let mut names = HashSet::new();
@@ -65,16 +65,17 @@ fn loses_groups(plan: &LogicalPlan) -> bool {
     share_a_name || !group_expr.iter().any(|group| matches!(group, Expr::Column(_)))
 }
 
-/// A condition on no column is taken for one on the groups: it goes below a total, which has a row all the same, and `random()`
-/// leaves out rows before they are counted.
+/// A condition without columns is taken for one on the group keys: it is pushed below a total, which has a row all the same,
+/// and `random()` removes rows before they are counted.
 fn is_asked_of_what_is_computed(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Filter(filter) = plan else { return false };
     let is_of_no_column = |condition: &&Expr| condition.column_refs().is_empty() || condition.is_volatile();
     is_of_computed(&filter.input) && conditions(filter).iter().any(is_of_no_column) || is_of_cast_key(filter)
 }
 
-/// A key of a window that is a cast, or a function in place of one, is called as what it casts. If that column is of no table, a condition on it is taken for one
-/// on the key, and leaves out rows of a partition: `PARTITION BY CAST(ts AS date)`, and outside `ts > …`.
+/// A partition key of a window that is a cast, or a function in place of one, has the name of the column inside. If that
+/// column has no table, a condition on it is taken for one on the key, and removes rows of a partition: `PARTITION BY CAST(ts
+/// AS date)` under `ts > …`.
 fn is_of_cast_key(filter: &Filter) -> bool {
     let mut below = filter.input.as_ref();
     while let LogicalPlan::Filter(filter) = below {
@@ -106,7 +107,7 @@ fn is_of_computed(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// The conditions of a filter, and of those just below it: the rule makes one of them.
+/// The conditions of a filter and of the filters just below it, which the rule merges.
 fn conditions(filter: &Filter) -> Vec<&Expr> {
     let mut found = split_conjunction(&filter.predicate);
     if let LogicalPlan::Filter(below) = filter.input.as_ref() {
@@ -115,12 +116,12 @@ fn conditions(filter: &Filter) -> Vec<&Expr> {
     found
 }
 
-/// Keys of `=` are put beside those of `IS NOT DISTINCT FROM`, and see nulls as they do.
+/// The keys of `=` are added to those of `IS NOT DISTINCT FROM`, and then compare nulls as those do.
 fn sees_nulls(plan: &LogicalPlan) -> bool {
     matches!(plan, LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull)
 }
 
-/// Inner joins are taken apart and put together, all as the topmost sees nulls.
+/// Inner joins are flattened and rebuilt, all with the null equality of the topmost.
 fn has_inner_join_that_sees_nulls(plan: &LogicalPlan) -> bool {
     let mut is_found = false;
     let searched = plan.apply_with_subqueries(|plan| {

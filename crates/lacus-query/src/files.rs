@@ -1,8 +1,9 @@
 //! Statements about files that are not the lake's: `UNLOAD` writes them, `COPY … FROM` reads them, and external tables
-//! ([`external`]) are nothing else. `EXPLAIN COST`, which has a statement in it as `UNLOAD` does, is read here, too.
+//! ([`external`]) are such files. `EXPLAIN COST` is read here too, because it contains a statement as `UNLOAD` does.
 //!
-//! Files, or the rows that a Postgres client sends ([`sent`]). All are read here as Redshift, Athena and Postgres have them: a word that is not known is refused, and none that would change
-//! what is written or read is passed over. Where files may be is for the lake to say ([`lacus_lake::Outside`]).
+//! `COPY` also takes rows that a Postgres client sends ([`sent`]). Options are read as Redshift, Athena and Postgres have them: an
+//! unknown word is refused, and none that would change what is written or read is ignored. Where files may be is for the lake
+//! to say ([`lacus_lake::Outside`]).
 
 mod binary;
 mod columns;
@@ -39,7 +40,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) names: &'a dyn Names,
 }
 
-/// Reads a text that is one of these statements; gives nothing for any other.
+/// Parses one of these statements; nothing for any other text.
 ///
 /// # Errors
 /// For what is wrong with it.
@@ -49,7 +50,7 @@ pub(crate) fn read(sql: &Arc<str>, reading: &Reading<'_>) -> Result<Option<State
     if !has("unload") && !has("copy") && !has("cost") && !may_be_external {
         return Ok(None);
     }
-    // Whoever reads it next says what is wrong.
+    // Whoever parses it next says what is wrong.
     let Ok(tokens) = crate::statement::tokens(sql) else { return Ok(None) };
     if may_be_external {
         let mut words = Words::new(sql, tokens.clone());
@@ -85,7 +86,7 @@ fn cost(words: &Words<'_>, reading: &Reading<'_>) -> Result<StatementKind, SqlEr
     Ok(StatementKind::Cost(Box::new(statement_in(&words.rest(), reading)?)))
 }
 
-/// The statement in a text, for which positions count in the text around it.
+/// The statement inside of a text, with positions that count in the whole text.
 fn statement_in(text: &str, reading: &Reading<'_>) -> Result<crate::statement::Statement, SqlError> {
     let Reading { dialect, postgres, names } = reading;
     let mut statements = crate::statement::parse_plain(text.into(), *dialect, postgres, *names)?;

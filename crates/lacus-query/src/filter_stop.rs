@@ -1,9 +1,9 @@
-//! Filters that go down a plan to the column they are asked of: `b RIGHT JOIN a … WHERE b.id IS NULL`.
+//! Filters that must reach the right column: `b RIGHT JOIN a … WHERE b.id IS NULL`.
 //!
-//! On its way down to the scans a filter finds its column again by name, and takes the first that has it (DataFusion 54.1,
-//! `FilterRemapper`, `ProjectionExec::collect_reverse_alias`). Where a join has two columns `id`, what was asked of one was
-//! asked of the other, and rows were lost. So there is a [`Stop`] above each step whose columns can't be told apart: it lets
-//! those filters through that ask only for columns with a name of their own.
+//! On its way down to the scans, a filter looks its column up by name and takes the first match (DataFusion 54.1,
+//! `FilterRemapper`, `ProjectionExec::collect_reverse_alias`). Where a join has two columns `id`, the filter on one was applied to
+//! the other, and rows were lost. So a [`Stop`] is put above each operator with ambiguous columns: it lets through only those
+//! filters whose columns have unique names.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use datafusion::physical_plan::union::UnionExec;
 use crate::null_joins::sees_nulls;
 use crate::stop::Stop;
 
-/// Puts the stops in: before filters are brought down, each time.
+/// Puts the stops in, each time before filters are pushed down.
 #[derive(Debug)]
 pub(crate) struct StopFilters;
 
@@ -48,7 +48,7 @@ impl PhysicalOptimizerRule for StopFilters {
     }
 }
 
-/// Keeps all filters from the side of a join that is looked up, where the join finds nulls there.
+/// Keeps all filters from the probed side of a join that matches nulls.
 fn with_all_nulls(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(join) = plan.downcast_ref::<HashJoinExec>().filter(|join| sees_nulls(join)) else {
         return Ok(Transformed::no(plan));
@@ -57,7 +57,7 @@ fn with_all_nulls(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Ex
     plan.with_new_children(vec![left, right]).map(Transformed::yes)
 }
 
-/// The places of the columns of a plan that its inputs know by the same name, and no other column there.
+/// The columns of a plan whose name its inputs know for the same column, and for no other.
 fn plain_columns(plan: &Arc<dyn ExecutionPlan>) -> HashSet<usize> {
     let schema = plan.schema();
     let is_plain =
@@ -68,7 +68,7 @@ fn plain_columns(plan: &Arc<dyn ExecutionPlan>) -> HashSet<usize> {
 fn is_told_below(plan: &Arc<dyn ExecutionPlan>, place: usize, name: &str) -> bool {
     let inputs = || plan.children().into_iter().map(|input| input.schema());
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
-        // What is computed once would be computed twice.
+        // A volatile expression would be computed twice.
         return projection.expr().get(place).is_some_and(|column| !is_volatile(&column.expr));
     }
     if plan.is::<UnionExec>() {
@@ -85,7 +85,7 @@ fn is_told_below(plan: &Arc<dyn ExecutionPlan>, place: usize, name: &str) -> boo
     most <= 1
 }
 
-/// Whether a join gives the columns of one of its sides, while filters on its keys go to both.
+/// Whether a join returns the columns of one side, while filters on its keys go to both.
 pub(crate) fn is_one_sided(kind: JoinType) -> bool {
     !matches!(kind, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full)
 }

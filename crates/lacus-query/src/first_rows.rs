@@ -1,8 +1,8 @@
-//! The first rows of those that belong to the row outside:
+//! A limit in `LATERAL`:
 //! `FROM cities c, LATERAL (SELECT * FROM orders o WHERE o.city = c.id ORDER BY o.day DESC LIMIT 3)`.
 //!
-//! The engine has no plan for a limit there (DataFusion 54.1, `decorrelate.rs`). So the rows are numbered, anew for each value that
-//! is compared with the row outside, and only then compared.
+//! The engine has no plan for it (DataFusion 54.1, `decorrelate.rs`). So the rows are numbered within each value that is compared
+//! with the outer row, and compared afterwards.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use datafusion::logical_expr::{
 
 use crate::totals::looks_outside;
 
-/// What the columns are called, keys with their numbers: names that nobody gives.
+/// Names of the added columns (keys are numbered): nobody else gives such names.
 const KEY: &str = "compared#";
 const PLACE: &str = "place#";
 
-/// The rows of a subquery in `LATERAL` that ends in a limit. None: it does not, or rows are compared otherwise than by `=`.
+/// The rows of a `LATERAL` subquery that ends in a limit. None if it doesn't, or if rows are compared other than with `=`.
 pub(crate) fn first_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     match plan {
         // The columns have other names.
@@ -56,12 +56,12 @@ fn limited(limit: &Limit) -> Result<Option<LogicalPlan>> {
     LogicalPlanBuilder::from(compared.rows).filter(is_one)?.project(columns)?.build().map(Some)
 }
 
-/// Rows with what of them is the same as the row outside, before they are compared.
+/// The inner rows before they are compared with the outer row, with the values that are compared.
 struct Compared {
     rows: LogicalPlan,
-    /// The columns, and what they are the same as.
+    /// The added key columns, and the outer values that they equal.
     keys: Vec<(String, Expr)>,
-    /// Whether there is a column of their places, too.
+    /// Whether there is a column of row numbers, too.
     is_numbered: bool,
 }
 
@@ -87,7 +87,7 @@ impl Compared {
         }
     }
 
-    /// The rows of a filter without its conditions on the row outside.
+    /// The rows of a filter, without its conditions on the outer row.
     fn by(filter: &Filter) -> Result<Option<Self>> {
         if looks_outside(&filter.input) {
             return Ok(None);
@@ -112,13 +112,13 @@ impl Compared {
         Ok(Some(Self { rows: rows.project(columns)?.build()?, keys, is_numbered: false }))
     }
 
-    /// The columns that are not of the subquery.
+    /// The added columns.
     fn columns(&self) -> Vec<Expr> {
         let place = self.is_numbered.then(|| ident(PLACE));
         self.keys.iter().map(|(name, _)| ident(name.clone())).chain(place).collect()
     }
 
-    /// Numbers the rows in an order, those of each key by themselves.
+    /// Numbers the rows in this order, within each combination of keys.
     fn number(&mut self, order: Vec<Sort>) -> Result<()> {
         let place = row_number().partition_by(self.columns());
         let place = if order.is_empty() { place.build()? } else { place.order_by(order).build()? };
@@ -133,8 +133,8 @@ impl Compared {
     }
 }
 
-/// What is the same: a value of the rows, and one of the row outside. Of values that are cast to be compared, several may be the
-/// same as one outside.
+/// The two sides of an equality: an inner value and an outer one. Values that are cast for the comparison don't count:
+/// several may equal one outer value.
 fn key(condition: Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
     let (inside, outside) = if left.contains_outer() { (right, left) } else { (left, right) };

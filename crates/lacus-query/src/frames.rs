@@ -1,10 +1,11 @@
-//! Frames that move along: `sum(v) OVER (ORDER BY ts RANGE BETWEEN …)`, whose rows come and go (DataFusion 54.1).
+//! Sliding window frames: `sum(v) OVER (ORDER BY ts RANGE BETWEEN …)` (DataFusion 54.1).
 //!
-//! An aggregate takes rows in and gives them back. Once none of them has a value, some do not know it: `min` keeps the last
-//! one. Those begin anew here. `max` is not shown nulls: it takes them for the largest values. Sums of doubles keep what adding
-//! loses, and know which values are not finite: those cannot be subtracted. From `stddev` and its kin nothing is subtracted.
-//! Aggregates that give nothing back look at all rows of a frame again. And where a frame may have no row in the middle of a
-//! partition, the rows that come next are not taken in (`sliding_aggregate.rs`): those frames are refused.
+//! An aggregate takes in the rows that enter the frame and retracts those that leave it. Some do not notice when no value is
+//! left: `min` keeps the last one; those are restarted here. `max` is shown no nulls, which it takes for the largest values. Sums
+//! of doubles keep the digits that adding loses, and count the values that are not finite, because those can't be subtracted.
+//! Nothing is ever subtracted from `stddev` and its kin. Aggregates that can't retract are computed anew for each frame. Where a
+//! frame may be empty in the middle of a partition, the rows after it are never taken in (`sliding_aggregate.rs`): such frames
+//! are refused.
 
 mod spreads;
 mod sums;
@@ -29,7 +30,7 @@ use datafusion::scalar::ScalarValue;
 use self::spreads::{Measure, Spreads};
 use self::sums::Doubles;
 
-/// Makes windows such that the engine answers them right.
+/// Replaces the aggregates of sliding frames that the engine computes wrongly.
 ///
 /// # Errors
 /// For those that it would answer wrong.
@@ -57,16 +58,16 @@ fn mended(expr: Expr) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(Expr::WindowFunction(window)))
 }
 
-/// How an aggregate goes along with a frame.
+/// How an aggregate of ours follows a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Way {
-    /// It begins anew when none of its rows has a value any more.
+    /// It restarts when no row of the frame has a value any more.
     Anew,
-    /// The same, and it is not shown nulls.
+    /// The same, and nulls are not shown to it.
     AnewWithoutNulls,
-    /// It adds up: doubles are added here.
+    /// A sum of doubles, kept here.
     Sum,
-    /// The same, divided by how many there are.
+    /// The same, divided by the number of values.
     Average,
     /// How far its values are apart.
     Spread(Measure),
@@ -75,7 +76,7 @@ enum Way {
 }
 
 impl Way {
-    /// None: the engine's is right, or it has none.
+    /// None if the engine's is right, or refuses.
     fn of(function: &str) -> Option<Self> {
         match function {
             "max" => Some(Self::AnewWithoutNulls),
@@ -139,7 +140,7 @@ fn moves(frame: &WindowFrame) -> bool {
     !frame.start_bound.is_unbounded()
 }
 
-/// Whether it may have no row although it had one before.
+/// Whether it may become empty after it had a row.
 fn may_be_empty(frame: &WindowFrame) -> bool {
     use WindowFrameBound::{Following, Preceding};
     let is_one_sided =
@@ -148,7 +149,7 @@ fn may_be_empty(frame: &WindowFrame) -> bool {
     frame.units == WindowFrameUnits::Range && is_one_sided && !is_open
 }
 
-/// An aggregate that goes along with a frame in a way of ours.
+/// An aggregate over a sliding frame, computed our way.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Moving {
     function: Arc<AggregateUDF>,
@@ -285,7 +286,7 @@ struct BeginsAnew {
 }
 
 impl BeginsAnew {
-    /// What the aggregate is shown of its only argument.
+    /// The argument as the inner aggregate is to see it.
     fn shown(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         if self.sees_nulls {
             return Ok(values.to_vec());
@@ -336,12 +337,12 @@ impl Accumulator for BeginsAnew {
     }
 }
 
-/// An aggregate that looks at all rows of the frame again.
+/// An aggregate that is computed anew for each frame.
 #[derive(Debug)]
 struct LooksAgain {
     function: Arc<AggregateUDF>,
     made: Made,
-    /// The arguments of the rows in the frame, in their order: the first leave first.
+    /// The arguments of the rows in the frame, in order: the first ones leave first.
     rows: Vec<ArrayRef>,
 }
 

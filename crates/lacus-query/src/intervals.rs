@@ -1,7 +1,7 @@
-//! `interval '5 minutes' * 3`, `1.5 * interval '1 day'`, `interval '1 hour' / 4`, as PostgreSQL answers them. The engine has none.
+//! Arithmetic of intervals as PostgreSQL does it, which the engine lacks: `interval '5 minutes' * 3`, `interval '1 hour' / 4`.
 //!
-//! A date and an interval, or a date and a difference of timestamps, are a timestamp. A part of a month becomes days, 30 to the
-//! month, and a part of a day becomes hours, 24 to the day.
+//! A date plus an interval, or plus a difference of timestamps, is a timestamp. Fractions of a month become days, 30 to the
+//! month, and fractions of a day become hours, 24 to the day.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) struct Intervals;
 
 impl ExprPlanner for Intervals {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        // What has no type yet, such as a parameter, is left to the engine.
+        // Operands without a type yet, such as parameters, are left to the engine.
         let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(raw));
         };
@@ -137,12 +137,12 @@ impl ScalarUDFImpl for Scaled {
     }
 }
 
-/// None if it is more than an interval can be.
+/// None if the result is larger than any interval.
 fn scaled(interval: IntervalMonthDayNano, operation: Operation, number: f64) -> Option<IntervalMonthDayNano> {
     let times = |value: f64| if operation == Operation::Multiply { value * number } else { value / number };
     let months = times(f64::from(interval.months));
     let days = times(f64::from(interval.days));
-    // What is left of months, in days, and what is left of days, in seconds: rounded, because 0.1 of anything is not exact.
+    // The fractions: of months, in days, and of days, in seconds. They are rounded, because 0.1 of anything is not exact.
     let of_months = rounded((months - months.trunc()) * DAYS_OF_MONTH);
     let seconds = rounded((days - days.trunc() + of_months - of_months.trunc()) * SECONDS_OF_DAY);
     let more_days = (seconds / SECONDS_OF_DAY).trunc();
@@ -155,12 +155,12 @@ fn scaled(interval: IntervalMonthDayNano, operation: Operation, number: f64) -> 
     Some(IntervalMonthDayNano { months, days, nanoseconds })
 }
 
-/// To six digits behind the point, as microseconds are of seconds.
+/// Rounded to six digits after the point: microseconds, if the value is in seconds.
 fn rounded(value: f64) -> f64 {
     (value * MICROS_OF_SECOND).round_ties_even() / MICROS_OF_SECOND
 }
 
-/// A whole number that is less than `most` in both directions.
+/// The value as an integer, if it is less than `most` in absolute value.
 fn whole(value: f64, most: f64) -> Option<i64> {
     (value.abs() < most).then_some(value as i64)
 }

@@ -106,7 +106,7 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
-/// The columns of an answer as a person calls their types: `[("user_id", "text"), …]`.
+/// The columns of an answer, with their types as people call them: `[("user_id", "text"), …]`.
 #[must_use]
 pub fn columns(schema: &SchemaRef) -> Vec<(String, String)> {
     let kind = |field: &FieldRef| if is_uuid(field) { "uuid".to_owned() } else { type_name(field.data_type()) };
@@ -161,7 +161,7 @@ fn options(textless: &Textless) -> EncoderOptions {
     EncoderOptions::default().with_encoder_factory(Arc::new(OurForms { textless: Arc::clone(textless) }))
 }
 
-/// The type of a value that had no text. Encoders can't fail: they say so here.
+/// The type of the first value without a text form. Encoders can't fail, so they record it here.
 type Textless = Arc<OnceLock<DataType>>;
 
 fn must_have_text(textless: &Textless) -> Result<(), SqlError> {
@@ -170,7 +170,7 @@ fn must_have_text(textless: &Textless) -> Result<(), SqlError> {
     Err(SqlError::invalid("22008", message).with_hint("cast it to a number, or leave it out"))
 }
 
-/// The forms of values that Arrow has no JSON for, or another one.
+/// The values for which Arrow's encoder has no form, or another one than ours.
 #[derive(Debug)]
 struct OurForms {
     textless: Textless,
@@ -209,7 +209,7 @@ fn is_moment(kind: &DataType) -> bool {
     matches!(kind, Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..))
 }
 
-/// Dates and times as Arrow writes them, or null: Arrow would write its error in place of the value.
+/// Dates and times as Arrow writes them, or null: Arrow would write its error message as the value.
 struct Moments<'a> {
     formatter: ArrayFormatter<'a>,
     kind: &'a DataType,
@@ -240,7 +240,7 @@ impl Encoder for Uuids<'_> {
     }
 }
 
-/// Maps as objects, whatever their keys are: names in JSON are text. A value that is null is there, as null.
+/// Maps as objects, whatever the type of their keys: names in JSON are text. Null values are kept.
 struct Maps<'a> {
     maps: &'a MapArray,
     keys: StringArray,
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(written(Arc::new(zoned)), format!("22008 timestamptz {out_of_range}"));
         let times = Time64MicrosecondArray::from(vec![86_400_000_001]);
         assert_eq!(written(Arc::new(times)), format!("22008 time {out_of_range}"));
-        // What is inside, and not what a null covers.
+        // What is inside, not what a null hides.
         let covered = StructArray::new(
             vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)].into(),
             vec![Arc::new(micros(&[Some(i64::MAX), Some(1)]))],

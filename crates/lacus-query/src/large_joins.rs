@@ -28,11 +28,11 @@ use crate::answer::QueryStats;
 use crate::cost::{Scans, add_scanned};
 use crate::leaves;
 
-/// The longest that stopped operators may take to give memory back; others may have it as well.
+/// How long to wait for stopped operators to give their memory back; other queries may take it, too.
 const ROOM_TIME_MAX: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Plans how a question is answered, with joins that fit in memory and with joins that don't.
+/// Plans a query twice: with hash joins, and with joins that can go to disk.
 ///
 /// # Errors
 /// Why it can't be.
@@ -44,7 +44,7 @@ pub(crate) async fn physical_plan(state: &SessionState, question: &LogicalPlan) 
     Ok(Arc::new(OrSorted::new(plan, question.clone(), state.clone())))
 }
 
-/// A plan with hash joins, or else one with sort-merge joins.
+/// A plan with hash joins that falls back to one with sort-merge joins.
 #[derive(Debug)]
 pub(crate) struct OrSorted {
     running: Arc<Running>,
@@ -53,8 +53,8 @@ pub(crate) struct OrSorted {
     properties: Arc<PlanProperties>,
 }
 
-/// The plan that runs. It is not a child: operators keep rows and tasks as long as their plan is there, and the first one has
-/// to be gone when the other begins.
+/// The running plan. It is not a child: operators keep rows and tasks as long as their plan exists, and the first plan has to
+/// be gone before the second one begins.
 #[derive(Debug)]
 struct Running {
     plan: Mutex<Arc<dyn ExecutionPlan>>,
@@ -77,7 +77,7 @@ impl OrSorted {
         self.running.plan()
     }
 
-    /// What was read for a plan that ran out of memory, in bytes.
+    /// The bytes that were read for a plan that ran out of memory.
     pub(crate) fn bytes_before(&self) -> u64 {
         self.running.bytes_before.load(Ordering::Relaxed)
     }
@@ -88,7 +88,7 @@ impl Running {
         Arc::clone(&self.locked())
     }
 
-    /// Puts another plan in the place of the one that ran out of memory.
+    /// Replaces the plan that ran out of memory.
     fn replace(&self, plan: Arc<dyn ExecutionPlan>) {
         let mut read = QueryStats::default();
         add_scanned(&self.plan(), &mut read);
@@ -166,14 +166,14 @@ async fn sorted_plan(state: &SessionState, question: &LogicalPlan) -> Result<Arc
     leaves::physical_plan(&state, question).await
 }
 
-/// An outer join with a further condition fails where a column of the missing side can't be null (DataFusion 54.1).
+/// An outer join with an extra condition fails if a column of the optional side can't be null (DataFusion 54.1).
 fn fails_sorted(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let join = plan.downcast_ref::<SortMergeJoinExec>();
     let is_outer = |kind| matches!(kind, JoinType::Left | JoinType::Right | JoinType::Full);
     join.is_some_and(|join| is_outer(join.join_type()) && join.filter().is_some())
 }
 
-/// Waits until the operators that were stopped have given back what they had: they do when they next look up.
+/// Waits until stopped operators have given their memory back, which they do when they are polled next.
 async fn until_there_is_room(context: &TaskContext) {
     let pool = context.memory_pool();
     let MemoryLimit::Finite(size) = pool.memory_limit() else { return };

@@ -1,7 +1,7 @@
-//! Fields of objects, where the optimizer can't bring them down to the scan.
+//! Fields of objects that the optimizer can't push down to the scan.
 //!
-//! It brings `t.o.a` down, so that only that leaf is read. At an `UNNEST`, and above some joins with subqueries, it fails
-//! instead of stopping (DataFusion 54.1). What fails is planned once more without, and reads whole objects.
+//! It pushes `t.o.a` down, so that only that leaf is read. At an `UNNEST`, and above some joins with subqueries, that rule fails
+//! where it should stop (DataFusion 54.1). A plan that failed is planned again without the rule, and reads whole objects.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::cost::Scans;
 
-/// Plans how a question is answered.
+/// Plans a query.
 ///
 /// # Errors
 /// Why it can't be.
@@ -26,6 +26,6 @@ pub(crate) async fn physical_plan(state: &SessionState, plan: &LogicalPlan) -> R
     }
     let mut whole = state.clone();
     whole.config_mut().options_mut().optimizer.enable_leaf_expression_pushdown = false;
-    // The first error is that of the question as it stands.
+    // If both fail, the error is that of the query as it stands.
     whole.create_physical_plan(plan).await.or(planned)
 }

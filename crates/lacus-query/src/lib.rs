@@ -3,89 +3,108 @@
 //! An [`Engine`] answers for one lake; each connection has a [`Session`]; a query gives an [`Answer`], a stream of
 //! Arrow batches that stops working when it is dropped. Every query sees each table in one immutable state.
 //!
-//! It writes no table and no log: what statements that write ask for, the lake does. Files that are not the lake's are read by
-//! `COPY` and external tables and written by `UNLOAD`, and by nothing else ([`files`]), where the lake lets them. It knows the types
-//! that Postgres has, and no wire format.
+//! To follow a statement: `statement` parses it and `rewrite` says it in the engine's words; `session` plans it, with the
+//! tables of `catalog` and `views`; `table` makes the scan of files (`pruning`, `adapt`) and hot tail (`tail`);
+//! `running` runs the plan within its `allowance`, or `reuse` gives an earlier answer again; `answer` is what comes out.
+//!
+//! This crate writes no table and no log: statements that write (`writing`) say what the lake is to do. Files that are not the
+//! lake's are read by `COPY` and external tables and written by `UNLOAD`, and by nothing else (`files`), where the lake lets
+//! them. It knows the types of Postgres, and no wire format.
 
-mod activity;
-mod adapt;
-mod allowance;
-mod alter;
-mod answer;
-mod array_of_rows;
+// From the text of a statement to a plan.
 mod array_types;
-mod asked_order;
+mod ast;
 mod bare_values;
-mod beside_distinct;
-mod catalog;
 mod comments;
-mod correlated;
-mod cost;
-mod counted_files;
-mod cursors;
 mod declared;
-mod dependencies;
 mod depth;
 mod dialect;
-mod elements;
+mod identifiers;
+mod naming;
+mod parameters;
+mod rewrite;
+mod search_path;
+mod spelling;
+mod stated_name;
+mod statement;
+mod time_travel;
+mod views;
+
+// The tables that plans read.
+mod adapt;
+mod catalog;
+mod counted_files;
+mod metadata;
+mod numbered;
+mod places;
+mod postgres;
+mod pruning;
+mod runs;
+mod table;
+mod tail;
+mod users;
+
+// Running a plan, within limits, and its answer.
+mod activity;
+mod allowance;
+mod answer;
+mod cost;
+mod cursors;
 mod engine;
 mod error;
-mod exceptions;
+pub mod json;
+mod memory;
+mod pieces;
+mod reads;
+mod reuse;
+mod running;
+mod session;
+mod transactions;
+mod variables;
+
+// Statements that do more than answer.
+mod alter;
 mod files;
+mod writing;
+
+// Types and functions that the engine lacks.
+mod array_of_rows;
+mod elements;
+mod intervals;
+mod series;
+mod uuids;
+
+// Where the engine (DataFusion 54.1) fails or answers wrongly: each mends one such place, and is to go once the engine does it
+// right. `engine` and `session` say when each of them comes.
+mod asked_order;
+mod beside_distinct;
+mod correlated;
+mod dependencies;
+mod exceptions;
 mod filter_stop;
 mod first_rows;
 mod found_first;
 mod frames;
-mod intervals;
-pub mod json;
 mod large_joins;
 mod late;
 mod leaves;
 mod lone_laterals;
-mod memory;
-mod metadata;
 mod named_casts;
-mod naming;
 mod null_joins;
-mod numbered;
 mod offset_order;
 mod once;
 mod one_partition;
 mod one_row;
 mod one_sided_joins;
 mod opaque;
-mod parameters;
 mod parts;
-mod pieces;
-mod places;
-mod postgres;
-mod pruning;
-mod reads;
-mod reuse;
-mod rewrite;
 mod rows;
-mod running;
 mod same;
-mod search_path;
-mod series;
-mod session;
-mod spelling;
-mod stated_name;
-mod statement;
 mod stop;
 mod subquery_order;
-mod table;
-mod tail;
-mod time_travel;
 mod totals;
-mod transactions;
-mod users;
-mod uuids;
-mod variables;
-mod views;
 mod whole_order;
 mod whole_union;
-mod writing;
 mod yielding_joins;
 
 #[cfg(test)]
@@ -106,4 +125,3 @@ pub use session::{Prepared, Session};
 pub use statement::{SQL_BYTES_MAX, Statement};
 pub use table::LakeTable;
 pub use trino_functions::{moment_of_text, text_of_double, text_of_real};
-pub use variables::SERVER_VERSION;

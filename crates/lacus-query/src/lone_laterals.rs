@@ -1,8 +1,8 @@
-//! `LATERAL` that doesn't look at the row beside it any more: `… LATERAL (SELECT count(*) FROM u WHERE u.id = t.id AND false)`.
+//! `LATERAL` that no longer depends on the other side: `… LATERAL (SELECT count(*) FROM u WHERE u.id = t.id AND false)`.
 //!
-//! The engine makes joins of subqueries that look outside. Where a condition has become a constant there is nothing to look at;
-//! it leaves such a subquery as it is, and can't plan it (DataFusion 54.1, `decorrelate_lateral_join.rs`). Here its rows take its
-//! place.
+//! The engine turns correlated subqueries into joins. Where a condition was folded to a constant, the subquery is not correlated
+//! any more; the engine leaves it as it is and can't plan it (DataFusion 54.1, `decorrelate_lateral_join.rs`). Here the join takes
+//! its rows directly.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::logical_expr::{LogicalPlan, SubqueryAlias};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-/// Joins with the rows of such subqueries. It has to come before the rule that knows those that look outside.
+/// Joins with the rows of such subqueries directly. It has to come before the rule for correlated ones.
 #[derive(Debug)]
 pub(crate) struct LoneLaterals;
 
@@ -35,7 +35,7 @@ impl OptimizerRule for LoneLaterals {
     }
 }
 
-/// The rows of a subquery that looks at nothing outside. None: the plan is something else.
+/// The rows of an uncorrelated subquery. None if the plan is something else.
 fn lone_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => {

@@ -1,9 +1,9 @@
-//! The memory that running queries share.
+//! The memory pool that running queries share.
 //!
-//! Of `DataFusion`'s pools one lets the first operator take all, and the other gives each operator of each query the same
-//! part, needed or not: a grouping among ten operators goes to disk with nine tenths of the memory free. Here an operator
-//! that can go to disk may have more than its part while half is free for the others: for joins above all, which can't. And
-//! however much the greedy have, the first bytes of each other are there when it asks for them: without any it would fail.
+//! DataFusion has two pools. With one, the first operator may take everything; the other gives each operator of each query the
+//! same share, needed or not, so that one grouping among ten operators goes to disk with nine tenths of the memory free. Here an
+//! operator that can spill may exceed its share while half of the memory is free for the others: above all for joins, which
+//! can't spill. And each operator gets its first bytes however much others hold: without any it would fail.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,28 +13,28 @@ use datafusion::common::{DataFusionError, Result, resources_datafusion_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::prelude::SessionConfig;
 
-/// One part of so many is for those that have less than their share, and for what can't go to disk.
+/// The part of the memory (one in this many) that is kept for operators below their share, and for those that can't spill.
 const KEPT_FREE: usize = 2;
 
-/// One part of so many of its share each operator finds free.
+/// The part of its share (one in this many) that each operator always finds free.
 const FIRST_BYTES: usize = 4;
 
-/// One part of so many is for what can't go to disk: a sort that did needs it to bring its rows together again.
+/// The part of the memory (one in this many) for what can't spill: a sort that did spill needs it to merge its rows.
 const FOR_FIXED: usize = 4;
 
-/// One part of so many of all memory is what a sort keeps for the end, at most.
+/// The part of all memory (one in this many) that a sort reserves for merging, at most.
 const MERGING_PARTS: usize = 32;
 
-/// What refusals of memory begin with when the statement has had its own.
+/// How refusals begin when the statement's own memory is used up.
 const OF_STATEMENT: &str = "of what one statement may have";
 
-/// Has sorts fit in so many bytes: each keeps some to bring what it put on disk together again, and a join may have four.
+/// Makes sorts fit into this much memory: each reserves some to merge what it spilled, and a join may have four of them.
 pub(crate) fn fit_sorts(config: &mut SessionConfig, bytes: usize) {
     let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
     *merging = (*merging).min(bytes / MERGING_PARTS);
 }
 
-/// Whether an error says that a statement has no more memory, though others might.
+/// Whether an error says that the statement's own memory is used up, though others may have more.
 pub(crate) fn is_of_statement(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(why) if why.contains(OF_STATEMENT))
 }
@@ -51,18 +51,18 @@ pub(crate) struct SharedMemory {
 struct State {
     /// Bytes that operators have.
     taken: usize,
-    /// What operators that can go to disk have, in bytes by the number of the consumer.
+    /// The bytes of operators that can spill, by the number of their consumer.
     spillers: HashMap<usize, usize>,
 }
 
 impl State {
-    /// Bytes that those others that can go to disk lack to have this many each.
+    /// The bytes that all other operators that can spill lack to have this many each.
     fn lacking(&self, floor: usize, but: usize) -> usize {
         let others = self.spillers.iter().filter(|(id, _)| **id != but);
         others.map(|(_, has)| floor.saturating_sub(*has)).sum()
     }
 
-    /// Bytes that those that can't go to disk lack to have this many.
+    /// The bytes that operators that can't spill lack to have this many.
     fn lacking_fixed(&self, floor: usize) -> usize {
         floor.saturating_sub(self.taken.saturating_sub(self.spillers.values().sum()))
     }
@@ -149,7 +149,7 @@ impl fmt::Display for SharedMemory {
     }
 }
 
-/// What one statement may have of the memory that all share: its operators find it divided among them as that of all is.
+/// The memory of one statement, as a part of the memory that all share: its operators divide it among them in the same way.
 #[derive(Debug)]
 pub(crate) struct StatementMemory {
     own: SharedMemory,
@@ -157,7 +157,7 @@ pub(crate) struct StatementMemory {
 }
 
 impl StatementMemory {
-    /// So many bytes of the memory of all.
+    /// This many bytes of the memory of all.
     pub(crate) fn new(size: usize, all: Arc<dyn MemoryPool>) -> Self {
         Self { own: SharedMemory::new(size), all }
     }
@@ -253,7 +253,7 @@ mod tests {
         let pool = pool();
         let all: Vec<_> = (0..10).map(|_| spiller(&pool)).collect();
         all[0].try_grow(500).unwrap();
-        // What is left is the first bytes of each that has nothing yet, and for what can't go to disk.
+        // What is left is for the first bytes of those that have nothing yet, and for what can't spill.
         assert!(all[1].try_grow(100).is_err());
         for spiller in &all[1..] {
             spiller.try_grow(25).unwrap();
@@ -286,7 +286,7 @@ mod tests {
         assert!(is_of_statement(&spiller.try_grow(1).unwrap_err()));
         assert_eq!((own.reserved(), all.reserved()), (400, 400));
         fixed.shrink(200);
-        // Others have had what it might have.
+        // The others took what it might have had.
         other.try_grow(700).unwrap();
         assert!(!is_of_statement(&fixed.try_grow(101).unwrap_err()));
         fixed.try_grow(100).unwrap();

@@ -1,9 +1,9 @@
-//! What is known about a table, as tables: `"clicks$snapshots"`, `"clicks$history"`, `"clicks$refs"`, `"clicks$files"`,
-//! `"clicks$partitions"`, `"clicks$manifests"`, `"clicks$columns"`, `"clicks$layout"`.
+//! Metadata tables: `"clicks$snapshots"`, `"clicks$history"`, `"clicks$refs"`, `"clicks$files"`, `"clicks$partitions"`,
+//! `"clicks$manifests"`, `"clicks$columns"`, `"clicks$layout"`.
 //!
 //! Names and columns are those of Trino and Athena (Trino documentation, Iceberg connector, "Metadata tables"). `$files`,
-//! `$partitions` and `$manifests` have no column statistics, and a partition is a map of texts. `$columns` and `$layout` are our own: the latter says what files are partitioned and rows sorted by,
-//! and what of the settings does not apply yet.
+//! `$partitions` and `$manifests` have no column statistics, and a partition is a map of texts. `$columns` and `$layout` are our
+//! own: the latter says how files are partitioned and sorted, and which settings do not apply yet.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use datafusion::error::DataFusionError;
 use lacus_core::Timestamp;
 use lacus_lake::{Column, Counts, Lake, Manifest, Reference, Snapshot, Table};
 
-/// Between the name of a table and what is asked about it.
+/// Between the name of a table and that of the metadata.
 const MARK: char = '$';
 /// Data, in the column `content`; deletes have other numbers.
 const DATA: i32 = 0;
@@ -40,7 +40,7 @@ pub(crate) enum Metadata {
 }
 
 impl Metadata {
-    /// The table that such a name is about, and what is asked of it.
+    /// The table's name and the kind of metadata that such a name stands for.
     pub(crate) fn named(name: &str) -> Option<(&str, Self)> {
         let (table, what) = name.rsplit_once(MARK)?;
         let what = match what {
@@ -69,7 +69,7 @@ impl Metadata {
             Self::Columns => all_columns(table),
             Self::Layout => Ok(layout(lake, table)),
         }?;
-        // The types are there even when there are no rows.
+        // The types are kept when there are no rows.
         let rows =
             RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?;
         Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
@@ -97,7 +97,7 @@ fn snapshots(snapshots: &[Snapshot]) -> Result<Columns> {
     ])
 }
 
-/// A rollback builds on an old snapshot: what was between is no ancestor of it.
+/// A rollback builds on an old snapshot: the ones between are not ancestors of it.
 fn history(snapshots: &[Snapshot], current: Option<i64>) -> Result<Columns> {
     let parents: HashMap<i64, Option<i64>> = snapshots.iter().map(|snapshot| (snapshot.id, snapshot.parent)).collect();
     let mut ancestors = HashSet::new();
@@ -141,7 +141,7 @@ fn files(lake: &Lake, table: &Table) -> Result<Columns> {
     ])
 }
 
-/// Files of one partition may be written with several specs: each is a partition of its own then.
+/// Files with the same partition values may have different specs: each spec is a partition of its own then.
 fn partitions(lake: &Lake, table: &Table) -> Result<Columns> {
     let mut found: BTreeMap<Vec<(String, Option<String>)>, [u64; 3]> = BTreeMap::new();
     for file in table.state().files.iter() {

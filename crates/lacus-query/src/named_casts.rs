@@ -1,8 +1,8 @@
-//! Aggregates and windows that differ by a cast only: `sum(x), sum(x::numeric)`.
+//! Aggregates and windows that differ only in a cast: `sum(x), sum(x::numeric)`.
 //!
-//! The engine calls both `sum(x)`, because a cast is called as what it casts, and refuses two columns of one name (DataFusion 54.1,
-//! `expr.rs`, `SchemaDisplay`). Here what has a cast in it gets a name that shows the cast. Nobody sees it: columns of an answer are
-//! called as they were asked for.
+//! The engine names both `sum(x)`, because casts don't show in names, and refuses two columns of one name (DataFusion 54.1,
+//! `expr.rs`, `SchemaDisplay`). Here an expression with a cast gets a name that shows the cast. Nobody sees it: the columns of an
+//! answer are named as they were asked for.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawWindowExpr};
 
-/// A state that plans as the other one, and names casts.
+/// A copy of the state that gives expressions with casts names of their own.
 pub(crate) fn naming_casts(state: &SessionState) -> SessionState {
     let mut planners = state.expr_planners().to_vec();
-    // Before those that plan a call to its end.
+    // In front of those that plan a call completely.
     planners.insert(0, Arc::new(NamedCasts));
     SessionStateBuilder::new_from_existing(state.clone()).with_expr_planners(planners).build()
 }
@@ -49,7 +49,7 @@ fn sorts_named(mut sorts: Vec<Sort>) -> Result<Vec<Sort>> {
     Ok(sorts)
 }
 
-/// The value with a name that shows it whole, if there is a cast in it.
+/// The expression under a name that shows it whole, if there is a cast in it.
 fn named(expr: Expr) -> Result<Expr> {
     let has_cast = expr.exists(|part| Ok(matches!(part, Expr::Cast(_) | Expr::TryCast(_))))?;
     if !has_cast {

@@ -1,28 +1,29 @@
-//! What the columns of an answer are called.
+//! The names of an answer's columns.
 //!
-//! A column without a name of its own is called as it was asked for: `actor.login` is `login`, unless another column is
-//! called that too; `sum(additional_data.price)` is just that. Columns that were given one name all have it. The engine's own
-//! names (`events.actor[login]`) stay inside. Only the outermost `SELECT` is looked at, and only the answer is renamed: the plan
-//! keeps its names. For the others see [`crate::rewrite::name_inner_columns`].
+//! A column without an alias is named after its expression: `actor.login` is `login`, unless another column has that name;
+//! `sum(additional_data.price)` is just that. Columns that were given one name all keep it. The engine's own names
+//! (`events.actor[login]`) stay inside. Only the outermost `SELECT` counts, and only the answer is renamed: the plan keeps its
+//! names. For inner queries see [`crate::rewrite::name_inner_columns`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, SelectItem, SetExpr, Statement as Ast, Value};
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, SelectItem, SetExpr, Statement as Ast, Value};
 
 use crate::dialect::Dialect;
+use crate::identifiers::folded;
 
-/// The longest name that is taken from the statement, in characters.
+/// The longest name that is made of an expression, in characters.
 const NAME_LETTERS_MAX: usize = 60;
 
 /// The names of an answer's columns, as far as the statement tells.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ColumnNames {
-    /// From the first column on; none keeps the engine's name.
+    /// Those of the first columns; none keeps the engine's name.
     first: Vec<Option<Name>>,
-    /// Up to the last column, when there is a `*` in between.
+    /// Those of the last columns, if there is a `*` in between.
     last: Vec<Option<Name>>,
 }
 
@@ -32,10 +33,9 @@ enum Name {
         short: String,
         long: String,
     },
-    /// `_col2`: its place, as Athena calls it.
+    /// `_col2`: named by its place, as in Athena.
     Place,
-    /// The engine's, which is this one, unless it was told apart from another column's: see
-    /// [`crate::rewrite::tell_columns_apart`].
+    /// This is the engine's name too, unless the column was renamed: see [`crate::rewrite::tell_columns_apart`].
     Word(String),
 }
 
@@ -60,7 +60,7 @@ impl ColumnNames {
             select.projection.split(is_wildcard).map(|items| items.iter().map(|item| name(item, dialect)).collect());
         let first = groups.next().unwrap_or_default();
         let last = groups.next().unwrap_or_default();
-        // With two wildcards nobody knows which column is which.
+        // With two wildcards it is not known which column is which.
         if groups.next().is_some() { Self::default() } else { Self { first, last } }
     }
 
@@ -100,7 +100,7 @@ impl ColumnNames {
 }
 
 impl Name {
-    /// What a column is called if no other one is called so; none keeps the name that it has.
+    /// The name of the column if no other has the same; none keeps the name that it has.
     fn short(&self, place: usize, name: &str) -> Option<String> {
         match self {
             Self::Own { short, .. } => Some(short.clone()),
@@ -110,7 +110,7 @@ impl Name {
     }
 }
 
-/// The name that a column of this name was given, if it was told apart from another one: `a` for `a#2`.
+/// The original name of a renamed column: `a` for `a#2`.
 fn without_place<'a>(name: &'a str, word: &str) -> Option<&'a str> {
     let (own, place) = name.rsplit_once('#')?;
     let is_place = !place.is_empty() && place.bytes().all(|digit| digit.is_ascii_digit());
@@ -121,20 +121,20 @@ fn renamed(field: &Field, name: &str) -> Field {
     field.clone().with_name(name)
 }
 
-fn is_wildcard(item: &SelectItem) -> bool {
+pub(crate) fn is_wildcard(item: &SelectItem) -> bool {
     matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
 
 fn name(item: &SelectItem, dialect: Dialect) -> Option<Name> {
     let expr = match item {
         SelectItem::UnnamedExpr(Expr::Identifier(word)) | SelectItem::ExprWithAlias { alias: word, .. } => {
-            return Some(Name::Word(plain(word)));
+            return Some(Name::Word(folded(word)));
         }
         SelectItem::UnnamedExpr(expr) => expr,
         _ => return None,
     };
     let long = match expr {
-        Expr::CompoundIdentifier(words) => words.iter().map(plain).collect::<Vec<_>>().join("."),
+        Expr::CompoundIdentifier(words) => words.iter().map(folded).collect::<Vec<_>>().join("."),
         other => other.to_string(),
     };
     let short = match last_field(expr) {
@@ -148,9 +148,9 @@ fn name(item: &SelectItem, dialect: Dialect) -> Option<Name> {
 /// `login` for `actor.login`, `actor['login']` and `commits[1].author.login`.
 pub(crate) fn last_field(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::CompoundIdentifier(words) => words.last().map(plain),
+        Expr::CompoundIdentifier(words) => words.last().map(folded),
         Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
-            AccessExpr::Dot(Expr::Identifier(word)) => Some(plain(word)),
+            AccessExpr::Dot(Expr::Identifier(word)) => Some(folded(word)),
             AccessExpr::Dot(Expr::Value(value)) => match &value.value {
                 Value::SingleQuotedString(text) => Some(text.clone()),
                 _ => None,
@@ -163,10 +163,6 @@ pub(crate) fn last_field(expr: &Expr) -> Option<String> {
         },
         _ => None,
     }
-}
-
-fn plain(word: &Ident) -> String {
-    if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() }
 }
 
 fn shortened(text: &str) -> String {

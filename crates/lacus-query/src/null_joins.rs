@@ -1,9 +1,9 @@
 //! Joins that must see nulls: `NOT IN`, `EXCEPT`, `INTERSECT`, `IS NOT DISTINCT FROM`.
 //!
-//! One null in the question of a `NOT IN`, and no row is certain not to be in it; in set operations a null is the same as
-//! another. But the optimizer tells the scans below which values the other side has, and asks of the one side what is asked
-//! of the other (DataFusion 54.1); no null comes through such filters. So they are kept from that side: the first here, the
-//! second by [`filter_stop`](crate::filter_stop).
+//! One null in the subquery of a `NOT IN` makes the condition unknown for every row that is not found; in set operations nulls
+//! equal each other. But the optimizer tells the scans of one side which values the other side has, and copies conditions from
+//! one side to the other (DataFusion 54.1), and no null passes such filters. So they are kept from that side: copied conditions
+//! here, the others by [`filter_stop`](crate::filter_stop).
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{NullEquality, Result};
@@ -13,8 +13,8 @@ use datafusion::physical_plan::joins::HashJoinExec;
 
 use crate::same::same;
 
-/// Keeps conditions on the rows of a `NOT IN` from its question: the optimizer carries them over where both keys are
-/// columns, so the key of the question becomes `same(column)`.
+/// Keeps conditions on the rows of a `NOT IN` from its subquery. The optimizer copies them where both keys are columns, so
+/// the key of the subquery becomes `same(column)`.
 #[derive(Debug)]
 pub(crate) struct WholeNotIn;
 
@@ -44,7 +44,7 @@ impl OptimizerRule for WholeNotIn {
     }
 }
 
-/// Whether a join finds rows that have nulls.
+/// Whether a join matches nulls.
 pub(crate) fn sees_nulls(join: &HashJoinExec) -> bool {
     join.null_aware || join.null_equality() == NullEquality::NullEqualsNull
 }

@@ -1,7 +1,7 @@
-//! A table's committed rows with their places: which file, and which row of it. For statements that take rows out.
+//! A table's committed rows with their places (which file, and which row of it), for statements that delete or replace rows.
 //!
-//! It is found under the table's name with [`NUMBERED`] behind it, and has two more columns. Files are read by the lake, in
-//! order and without the rows that are deleted, so that a place means to it what it means here.
+//! It is found under the table's name followed by [`NUMBERED`], and has two more columns. The lake reads the files, in order and
+//! without deleted rows, so that a place means the same to it as here.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -26,15 +26,17 @@ use futures::stream;
 use lacus_lake::{FileRows, Lake, LiveFile, TableState};
 
 use crate::cost::BYTES_SCANNED;
+use crate::error::external;
 use crate::pruning::files_to_read;
+use crate::runs::runs_of;
 use crate::table::projected;
 use crate::writing::without_ids;
 
-/// Behind the name of a table: its committed rows, with their places.
+/// After the name of a table: its committed rows, with their places.
 pub(crate) const NUMBERED: &str = "@w";
-/// The column with the number of the file among those of the state. No column from events is called so.
+/// The column with the file's number among those of the state. No column of events has this name.
 pub(crate) const FILE: &str = "_lacus_file";
-/// The column with the number of the row among those of the file that are not deleted.
+/// The column with the row's number among those of the file that are not deleted.
 pub(crate) const ROW: &str = "_lacus_row";
 
 /// Whether a column is one of these.
@@ -42,10 +44,10 @@ pub(crate) fn is_place(name: &str) -> bool {
     name == FILE || name == ROW
 }
 
-/// Behind the name of a table: its columns, for who plans rows for it. It has no rows itself.
+/// After the name of a table: its columns and no rows, for those who plan rows for it.
 pub(crate) const COLUMNS_ONLY: &str = "@c";
 
-/// A table's columns as the engine makes values of them: without the ids of what is inside a column.
+/// A table's columns with the types that the engine produces: without field ids inside.
 pub(crate) struct ColumnsOnly {
     state: Arc<TableState>,
     schema: SchemaRef,
@@ -139,7 +141,6 @@ impl TableProvider for NumberedTable {
         let wanted: HashSet<&str> = wanted.iter().map(|file| file.path.as_str()).collect();
         let numbered = (0..).zip(self.state.files.iter()).filter(|(_, file)| wanted.contains(file.path.as_str()));
         let files: Vec<(i64, LiveFile)> = numbered.map(|(number, file)| (number, file.clone())).collect();
-        let per_run = files.len().div_ceil(session.config().target_partitions().max(1)).max(1);
         let schema = projected(&self.schema, projection)?;
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(schema)));
@@ -148,7 +149,7 @@ impl TableProvider for NumberedTable {
         let read = Schema::new(schema.fields().iter().filter(is_read).cloned().collect::<Vec<_>>());
         Ok(DataSourceExec::from_data_source(FilesSource {
             lake: Arc::clone(&self.lake),
-            runs: files.chunks(per_run).map(<[_]>::to_vec).collect(),
+            runs: runs_of(&files, session.config().target_partitions()),
             schema,
             read: Arc::new(read),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -163,7 +164,7 @@ struct FilesSource {
     /// Runs of files, one for each partition of the plan.
     runs: Arc<[Vec<(i64, LiveFile)>]>,
     schema: SchemaRef,
-    /// Those of the columns that files have.
+    /// The columns that files have, among these.
     read: SchemaRef,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -184,7 +185,7 @@ impl Reading {
                 && let Some(batch) = rows.next().await.map_err(external)?
             {
                 let numbered = self.source.numbered(&batch, *file, *first)?;
-                *first += i64::try_from(batch.num_rows()).map_err(|error| DataFusionError::External(error.into()))?;
+                *first += i64::try_from(batch.num_rows()).map_err(external)?;
                 return Ok(Some(numbered));
             }
             let Some((number, file)) = self.left.next() else { return Ok(None) };
@@ -194,10 +195,6 @@ impl Reading {
             self.open = Some((rows, number, 0));
         }
     }
-}
-
-fn external(error: lacus_core::Error) -> DataFusionError {
-    DataFusionError::External(error.into())
 }
 
 impl FilesSource {

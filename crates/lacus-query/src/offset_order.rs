@@ -1,7 +1,8 @@
-//! The order that an `OFFSET` counts in: `SELECT … FROM (SELECT a FROM t ORDER BY b OFFSET 3) AS s JOIN u ON …`.
+//! The sort below an `OFFSET`: `SELECT … FROM (SELECT a FROM t ORDER BY b OFFSET 3) AS s JOIN u ON …`.
 //!
-//! The engine takes away sorts that nobody further up needs. It knows that a `LIMIT` needs them, and takes them away below an
-//! `OFFSET` that has none: any rows were left out (DataFusion 54.1, `EnforceSorting`). Here the sort is said to be needed.
+//! The engine removes sorts that nothing above needs. It knows that a `LIMIT` needs its sort, but removes the sort below an
+//! `OFFSET` without a `LIMIT`, which then skipped arbitrary rows (DataFusion 54.1, `EnforceSorting`). Here the sort is marked as
+//! required.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{Distribution, ExecutionPlan};
 
-/// Keeps the sort below an `OFFSET`. It has to come before the rules that move sorts.
+/// Marks the sort below an `OFFSET` as required. It has to come before the rules that move sorts.
 #[derive(Debug)]
 pub(crate) struct OffsetOrder;
 
@@ -40,7 +41,7 @@ impl PhysicalOptimizerRule for OffsetOrder {
     }
 }
 
-/// The plan with the sort that its order comes from as one that is needed, if there is one.
+/// The plan with the sort that its order comes from marked as required, if there is one.
 fn with_needed_sort(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(sort) = plan.downcast_ref::<SortExec>() {
         let order = OrderingRequirements::new(LexRequirement::from(sort.expr().clone()));

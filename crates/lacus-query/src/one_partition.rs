@@ -1,8 +1,8 @@
-//! Joins that collect one side whole: `FROM (SELECT 1 AS a FROM u ORDER BY 1 OFFSET 0) JOIN t ON … ORDER BY …`.
+//! Operators that need their input in one partition: `FROM (SELECT 1 AS a FROM u ORDER BY 1 OFFSET 0) JOIN t ON … ORDER BY …`.
 //!
-//! To sort in parallel, the engine takes away what brings partitions together below the sort. Where a join has such a place
-//! on both sides it takes the wrong one, and then refuses its own plan (DataFusion 54.1, `remove_bottleneck_in_subplan`).
-//! Here each operator that wants one partition has one.
+//! To sort in parallel, the engine removes the operators below the sort that merge partitions. Where both sides of a join have
+//! one, it removes the wrong one and then rejects its own plan (DataFusion 54.1, `remove_bottleneck_in_subplan`). Here partitions
+//! are merged again for each operator that needs one.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
 
-/// Brings partitions together for operators that want one. It has to come after the rule that sorts in parallel.
+/// Merges partitions for operators that need one. It has to come after the rule that sorts in parallel.
 #[derive(Debug)]
 pub(crate) struct OnePartition;
 
@@ -48,7 +48,7 @@ impl PhysicalOptimizerRule for OnePartition {
     }
 }
 
-/// All partitions as one, in their order if they have one: an `OFFSET` counts in it.
+/// All partitions as one, keeping their order if they have one: an `OFFSET` counts in it.
 fn together(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     match plan.output_ordering() {
         Some(order) => Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(plan))),

@@ -1,9 +1,8 @@
-//! Subqueries that are values and look at the row outside: `SELECT o.id, (SELECT c.name FROM cities c WHERE c.id = o.city)`.
+//! Correlated scalar subqueries: `SELECT o.id, (SELECT c.name FROM cities c WHERE c.id = o.city)`.
 //!
-//! The engine joins what such a subquery has, and wants to be sure that it is one row at most. Where the text does not tell, the
-//! rows are counted while the query runs, and a second one is an error, as SQL has it: above the join, where only those rows are
-//! that somebody asked for. The first of several, `ORDER BY x LIMIT 1`, is an aggregate, too: the engine has no plan for a limit
-//! there.
+//! The engine turns such a subquery into a join, and has to be sure that it gives at most one row. Where the text does not prove
+//! it, rows are counted while the query runs, above the join, and a second row is an error, as SQL demands. `ORDER BY x LIMIT 1`
+//! becomes an aggregate, because the engine has no plan for a limit there.
 
 use std::mem::size_of_val;
 use std::sync::Arc;
@@ -24,10 +23,10 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-/// What the value is called: a name that no column outside has.
+/// The name of the value: no outer column has it.
 const VALUE: &str = "value#";
 
-/// Counts the rows of subqueries that are values, where nothing else says that there is one at most.
+/// Counts the rows of correlated scalar subqueries that may have more than one.
 pub(crate) fn count_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     let counted = plan.transform_up_with_subqueries(|plan| {
         let names = NamePreserver::new(&plan);
@@ -62,13 +61,13 @@ fn counted(expr: Expr) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(ScalarUDF::new_from_impl(TheOnly::default()).call(vec![counted])))
 }
 
-/// The subquery whose value is this aggregate of these rows.
+/// The scalar subquery of this aggregate over these rows.
 fn valued(subquery: Subquery, rows: LogicalPlan, value: Expr) -> Result<Expr> {
     let plan = LogicalPlanBuilder::from(rows).aggregate(Vec::<Expr>::new(), vec![value.alias(VALUE)])?.build()?;
     Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), ..subquery }))
 }
 
-/// The rows of a query that ends in `LIMIT 1`, and the aggregate that is its value.
+/// The rows of a query that ends in `LIMIT 1`, and the aggregate that gives its value.
 fn first(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Expr)>> {
     let LogicalPlan::Limit(limit) = plan else { return Ok(None) };
     let is_first = matches!(limit.get_fetch_type()?, FetchType::Literal(Some(1)))
@@ -87,7 +86,7 @@ pub(crate) fn ordered(plan: &LogicalPlan) -> (&LogicalPlan, Expr, Vec<SortExpr>)
     let column = || Expr::Column(Column::from(plan.schema().qualified_field(0)));
     match plan {
         LogicalPlan::Sort(sort) => (sort.input.as_ref(), column(), sort.expr.clone()),
-        // What it is sorted by is not among its columns.
+        // It is sorted by what is not among its columns.
         LogicalPlan::Projection(Projection { expr, input, .. }) => match (expr.as_slice(), input.as_ref()) {
             ([value], LogicalPlan::Sort(sort)) => (sort.input.as_ref(), value.clone().unalias(), sort.expr.clone()),
             _ => (plan, column(), Vec::new()),
@@ -96,7 +95,7 @@ pub(crate) fn ordered(plan: &LogicalPlan) -> (&LogicalPlan, Expr, Vec<SortExpr>)
     }
 }
 
-/// Whether rows are grouped already: the engine looks at those itself.
+/// Whether rows are aggregated already: the engine handles those itself.
 fn is_aggregate(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(_) => true,
@@ -108,7 +107,7 @@ fn is_aggregate(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// A value of some rows, null if there are none, and how many they are.
+/// An aggregate: a value of some row, null if there is none, and the number of rows.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct WithCount {
     signature: Signature,
@@ -185,7 +184,7 @@ impl Accumulator for Counted {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        // Of lists, the field of a value may be another than that of the type: of its metadata.
+        // For lists, the value's field may differ from the type's in its metadata.
         let value = cast(&self.value.to_array()?, self.fields[0].data_type())?;
         let columns = vec![value, Arc::new(Int64Array::from(vec![self.rows])) as _];
         Ok(ScalarValue::Struct(Arc::new(StructArray::try_new(self.fields.clone(), columns, None)?)))
@@ -196,7 +195,7 @@ impl Accumulator for Counted {
     }
 }
 
-/// The value of [`WithCount`], or an error if it is one of several.
+/// The value of [`WithCount`]; an error if there were several rows.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TheOnly {
     signature: Signature,

@@ -1,9 +1,8 @@
-//! Joins that give the columns of one side: those of `IN`, `EXISTS` and their opposites.
+//! Joins that return the columns of one side: semi and anti joins, for `IN`, `EXISTS` and their opposites.
 //!
-//! A projection goes below a join, each column to the side that it comes from: the first ones are the left side's. Of a join
-//! that gives its right side alone it is told the same way (DataFusion 54.1, `try_pushdown_through_join`): the plan is refused
-//! where a column of another name is there, and else the wrong one would be taken. So projections stay above these joins, or
-//! become part of them.
+//! When the engine pushes a projection below a join, it assumes that the left side's columns come first. It assumes the same of a
+//! join that returns its right side alone (DataFusion 54.1, `try_pushdown_through_join`): the plan is rejected where the names
+//! differ, and otherwise the wrong column would be read. So projections stay above these joins, or become part of them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, try_embed_projection
 use crate::filter_stop::is_one_sided;
 use crate::stop::Stop;
 
-/// Puts a [`Stop`] above such joins, before projections are brought down.
+/// Puts a [`Stop`] above such joins, before projections are pushed down.
 #[derive(Debug)]
 pub(crate) struct OneSidedJoins;
 
@@ -45,7 +44,7 @@ impl PhysicalOptimizerRule for OneSidedJoins {
     }
 }
 
-/// A hash join with the projection above it as its own: that one goes by the columns that the join gives.
+/// A hash join that takes over the projection above it: that is done by the columns which the join returns.
 fn with_projection(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return Ok(Transformed::no(plan)) };
     let input = projection.input();
@@ -58,7 +57,7 @@ fn with_projection(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn E
     }
 }
 
-/// Whether it is such a join, and has no projection of its own that would keep others above.
+/// Whether it is such a join, without a projection of its own that would keep others above.
 fn may_be_passed(plan: &Arc<dyn ExecutionPlan>) -> bool {
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         return is_one_sided(*join.join_type()) && !join.contains_projection();

@@ -1,13 +1,13 @@
-//! Values of which the optimizer believes what is not so (DataFusion 54.1).
+//! Expressions about which the optimizer draws wrong conclusions (DataFusion 54.1).
 //!
-//! - `CAST(price AS numeric(10,1)) = 40.5`, `CAST(ts AS timestamp(0)) = …`: the cast is taken off where the number has a place in the
-//!   column's type, whatever digits the cast leaves out (`unwrap_cast.rs`).
-//! - `CAST(ts AS time)`, `ts + INTERVAL '1 month'`: what is sorted by ts is taken to be sorted by these (`cast.rs`,
+//! - `CAST(price AS numeric(10,1)) = 40.5`, `CAST(ts AS timestamp(0)) = …`: the cast is removed if the literal fits the column's
+//!   type, although the cast drops digits (`unwrap_cast.rs`).
+//! - `CAST(ts AS time)`, `ts + INTERVAL '1 month'`: rows sorted by `ts` are taken to be sorted by these (`cast.rs`,
 //!   `sort_properties.rs`).
-//! - `day - DATE '2021-07-31' > 1`: the bounds of the days in between are durations there, which are not compared with a number
+//! - `day - DATE '2021-07-31' > 1`: its bounds are computed as durations, which can't be compared with a number
 //!   (`interval_arithmetic.rs`).
 //!
-//! They become [`same`] of them.
+//! They are wrapped in [`same`].
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -21,7 +21,7 @@ use datafusion::scalar::ScalarValue;
 
 use crate::same::{is_same, same};
 
-/// Keeps the optimizer from looking into such values. It has to come before the rules that do.
+/// Hides such expressions from the optimizer. It has to come before the rules that look into them.
 #[derive(Debug)]
 pub(crate) struct OpaqueValues;
 
@@ -101,7 +101,7 @@ fn is_date(value: &Expr, schema: &DFSchema) -> bool {
     matches!(value.get_type(schema), Ok(DataType::Date32 | DataType::Date64))
 }
 
-/// Whether it is an interval that may have months, which have more or fewer days.
+/// Whether it is an interval that may contain months, whose length varies.
 fn has_months(value: &Expr, schema: &DFSchema) -> bool {
     match value {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => interval.months != 0,

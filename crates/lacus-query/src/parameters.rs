@@ -34,7 +34,7 @@ pub(crate) fn types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, DataFus
     Ok(ordered)
 }
 
-/// The type that clients send values of: texts are views only inside.
+/// The type in which clients send values: string views are only used inside.
 fn as_sent(kind: DataType) -> DataType {
     match kind {
         DataType::Utf8View => DataType::Utf8,
@@ -46,7 +46,7 @@ fn as_sent(kind: DataType) -> DataType {
     }
 }
 
-/// Puts values in place of the parameters, as the types that the statement asks for.
+/// Puts values in place of the parameters, cast to the types that the statement infers.
 pub(crate) fn fill(
     plan: LogicalPlan,
     values: &[ScalarValue],
@@ -72,8 +72,8 @@ pub(crate) fn fill(
     plan.with_param_values(cast).map(Ok)
 }
 
-/// A value as another type; none if it would be another value then, as 2.5 is as a whole number. Texts are read, and a number with
-/// a point that moves is the nearest one.
+/// The value cast to another type; none if the cast would change it, as 2.5 to an integer. Texts are parsed, and a decimal
+/// becomes the nearest floating point number.
 fn cast_as_it_is(value: &ScalarValue, kind: &DataType) -> Result<Option<ScalarValue>, DataFusionError> {
     let read = value.try_as_str().flatten().and_then(|text| moment_of_text(text, kind));
     if read.is_some() {
@@ -105,8 +105,8 @@ fn would_change(index: usize, value: &ScalarValue, kind: &DataType) -> SqlError 
     SqlError::invalid("22P02", message).with_hint(format!("write CAST(${number} AS {})", type_name(&value.data_type())))
 }
 
-/// In `x = any($1)` the parameter is a list of what `x` is, in `a @> $1` an array as `a`, in `$1::date` a date: the engine knows, but
-/// does not tell.
+/// Adds types that the engine knows, but does not tell: in `x = any($1)` the parameter is a list of `x`'s type, in `a @> $1`
+/// an array like `a`, in `$1::date` a date.
 fn add_hidden(plan: &LogicalPlan, types: &mut BTreeMap<String, Option<DataType>>) -> Result<(), DataFusionError> {
     plan.apply_with_subqueries(|node| {
         for input in node.inputs() {

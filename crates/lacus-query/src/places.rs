@@ -1,4 +1,4 @@
-//! Where the events are whose rows a condition finds: for acts on them that are no queries.
+//! The places in the log of the events whose rows meet a condition, for acts that are not queries, such as erasing.
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
@@ -14,7 +14,7 @@ use lacus_lake::schema::{OFFSET, PARTITION, RECEIVED_AT};
 use crate::error::{SqlError, explain};
 use crate::session::Session;
 
-/// Behind the name of a table: all rows that any of its snapshots has, deleted ones too.
+/// After the name of a table: all rows of any of its snapshots, deleted ones too.
 pub(crate) const ALL_SNAPSHOTS: &str = "@a";
 /// How deep a condition may be nested.
 const DEPTH_MAX: usize = 50;
@@ -24,15 +24,14 @@ const DEPTH_MAX: usize = 50;
 pub struct Found {
     /// The events.
     pub places: Places,
-    /// Rows that don't say which event they are of: another engine wrote them.
+    /// Rows that don't say which event they are from: another engine wrote them.
     pub strangers: u64,
     /// When the last of the events was received.
     pub latest: Option<Timestamp>,
 }
 
 impl Session {
-    /// The events whose rows in a table meet a condition, in whatever snapshot they are. Rows that are not committed are not
-    /// looked at.
+    /// The events whose rows in a table meet a condition, in any snapshot. Rows that are not committed are not looked at.
     ///
     /// # Errors
     /// What is wrong with the condition, `42703` if the table lacks a column of it, `Limited` for too many events.
@@ -77,7 +76,7 @@ impl Found {
     }
 }
 
-/// One expression, and nothing behind it that would make another statement of it.
+/// Accepts one expression, and nothing after it that would make another statement of it.
 fn must_be_condition(text: &str) -> Result<(), DataFusionError> {
     let parsed = Parser::new(&GenericDialect).with_recursion_limit(DEPTH_MAX).try_with_sql(text);
     let ended = parsed.and_then(|mut parser| {

@@ -43,7 +43,7 @@ pub(crate) const PG_CATALOG: &str = "pg_catalog";
 /// The database with the tables of the SQL standard.
 pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
 
-/// Lets a catalog tell Postgres clients about itself.
+/// Adds the catalog's tables for Postgres clients to it.
 ///
 /// # Errors
 /// If what never changes can't be read.
@@ -70,16 +70,16 @@ pub(crate) fn install(
     Ok(())
 }
 
-/// A database of tables about a catalog.
+/// A schema of tables about a catalog.
 struct Described {
     what: What,
-    /// The catalog that it is about, and is in.
+    /// The catalog that it is about, and that contains it.
     catalog: Weak<dyn CatalogProvider>,
     catalog_name: String,
     oids: Arc<Oids>,
     /// Has the tables that are not ours.
     library: Arc<dyn SchemaProvider>,
-    /// The table of sessions, which is about no catalog.
+    /// The table of sessions, which is not about the catalog.
     activity: Option<Arc<StatActivity>>,
 }
 
@@ -96,7 +96,7 @@ impl Described {
         Self { what, catalog, catalog_name, oids, library, activity: None }
     }
 
-    /// The columns of a table of ours; none if it is not ours.
+    /// The columns of one of our tables; none if it is not ours.
     fn ours(&self, name: &str, relations: &Relations) -> Option<Columns> {
         match self.what {
             What::PgCatalog => tables::of(name, relations).or_else(|| redshift::of(name, relations)),
@@ -148,7 +148,7 @@ impl fmt::Debug for Described {
 type Columns = Vec<(&'static str, ArrayRef)>;
 
 fn table(columns: Columns) -> Result<Arc<dyn TableProvider>> {
-    // The types are there even when there are no rows.
+    // The types are kept when there are no rows.
     let rows =
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?;
     Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))

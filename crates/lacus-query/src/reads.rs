@@ -9,8 +9,8 @@ use crate::session::Session;
 use crate::statement::Statement;
 
 impl Session {
-    /// The streams that feed the tables a statement reads. None if that can't be told, so that it may be any: of names that
-    /// no table has (yet), and of questions about all tables.
+    /// The streams that feed the tables which a statement reads. None if any stream may: for names that no table has yet, and
+    /// for questions about all tables.
     #[must_use]
     pub fn streams_of(&self, statement: &Statement) -> Option<BTreeSet<StreamName>> {
         if let Some(query) = self.query_of_view(statement) {
@@ -30,11 +30,11 @@ impl Session {
         let database = reference.schema().map_or_else(|| self.database_of(reference.table()), str::to_owned);
         let database = database.as_str();
         let is_there = self.catalog().schema(database)?.table_exist(reference.table());
-        // A view reads other tables, and may read other ones tomorrow.
+        // A view reads other tables, and may read different ones tomorrow.
         if self.is_view(database, reference.table()) {
             return None;
         }
-        // What follows `$` asks about the table.
+        // What follows `$` is the kind of metadata.
         let table = reference.table().split('$').next()?;
         let name = TableName::new(&format!("{database}.{table}")).ok()?;
         is_there.then(|| self.lake().map_or_else(|_| name.clone(), |lake| lake.meant(&name)).stream())

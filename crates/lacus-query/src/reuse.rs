@@ -22,14 +22,14 @@ use crate::statement::Statement;
 use crate::table::LakeTable;
 use crate::views::ViewTable;
 
-/// The answer to a longer text is not kept.
+/// Answers to longer statements are not kept.
 const SQL_BYTES_MAX: usize = 16 << 10;
 /// As many answers are kept at most.
 const ANSWERS_MAX: usize = 1024;
-/// One answer takes one part of so many of the memory at most.
+/// One answer may take this fraction of the memory at most.
 const PARTS: usize = 8;
 
-/// The answers that are kept, the least recently given going first.
+/// The answers that are kept. The least recently used goes first.
 pub(crate) struct Answers {
     bytes_max: usize,
     kept: Mutex<Kept>,
@@ -39,7 +39,7 @@ pub(crate) struct Answers {
 struct Kept {
     answers: HashMap<Arc<Question>, Entry>,
     bytes: usize,
-    /// Counts questions: by it we know when each answer was last given.
+    /// A count of questions, which tells when each answer was last used.
     now: u64,
 }
 
@@ -49,7 +49,7 @@ struct Entry {
     given_at: u64,
 }
 
-/// An answer as its plan gave it: the columns have no names of their own yet.
+/// An answer as its plan gave it, before columns are renamed.
 #[derive(Clone)]
 pub(crate) struct Given {
     pub(crate) schema: SchemaRef,
@@ -69,7 +69,7 @@ pub(crate) struct Growing {
 pub(crate) struct Question {
     dialect: Dialect,
     time_zone: Option<String>,
-    /// The question itself, and those of the views in it.
+    /// The plan itself, and those of the views in it.
     plans: Vec<LogicalPlan>,
     sources: Vec<Source>,
 }
@@ -77,13 +77,13 @@ pub(crate) struct Question {
 /// A table or view in one state.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Source {
-    /// Where its metadata is: each change has a place of its own.
+    /// Where its metadata is: each change gives it another place.
     metadata: String,
     snapshot: Option<i64>,
 }
 
 impl Question {
-    /// The question of a plan whose parameters are filled in. None if its answer can't be given again.
+    /// What identifies the answer of a plan whose parameters are filled in. None if its answer must not be reused.
     pub(crate) fn of(plan: &LogicalPlan, statement: &Statement, state: &SessionState) -> Option<Self> {
         let is_short = statement.sql.len() <= SQL_BYTES_MAX;
         let dialect = statement.dialect();
@@ -93,7 +93,7 @@ impl Question {
         is_lasting.then_some(question)
     }
 
-    /// Adds a plan; whether its answer lasts as long as its tables do.
+    /// Adds a plan; whether its answer holds as long as its tables do not change.
     fn add(&mut self, plan: &LogicalPlan) -> Result<bool> {
         let mut is_lasting = true;
         plan.apply_with_subqueries(|node| {
@@ -148,26 +148,26 @@ fn volatility(expr: &Expr) -> Volatility {
             WindowFunctionDefinition::AggregateUDF(function) => function.signature().volatility,
             WindowFunctionDefinition::WindowUDF(function) => function.signature().volatility,
         },
-        // A variable, or what has no value before it runs.
+        // A variable, or a value that is known only when it runs.
         Expr::ScalarVariable(..) | Expr::Placeholder(_) => Volatility::Volatile,
         _ => Volatility::Immutable,
     }
 }
 
 impl Answers {
-    /// Keeps answers of so many bytes in all. 0: none.
+    /// Keeps answers of at most this many bytes in all; none if 0.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, kept: Mutex::default() }
     }
 
-    /// Begins to gather the answer to a question.
+    /// Begins to record the answer to a question.
     pub(crate) fn gather(&self, question: Question, schema: SchemaRef) -> Option<Growing> {
         let answer = Given { schema, batches: Vec::new() };
         let growing = Growing { question, answer, bytes: 0, bytes_max: self.bytes_max / PARTS };
         (self.bytes_max > 0).then_some(growing)
     }
 
-    /// The answer that was given to this question.
+    /// The recorded answer to this question.
     pub(crate) fn find(&self, question: &Question) -> Option<Given> {
         let mut kept = self.kept();
         kept.now += 1;
@@ -191,7 +191,7 @@ impl Answers {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // What is kept is right after each step.
+        // Each change is complete in itself: a panic leaves nothing half done.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -206,7 +206,7 @@ impl Given {
 impl Growing {
     /// The answer with one more batch. None once it is too large.
     pub(crate) fn with(mut self, batch: &RecordBatch) -> Option<Self> {
-        // What can't be put together is not kept.
+        // A batch that can't be copied is not kept.
         let batch = compacted(batch).ok()?;
         self.bytes += batch.get_array_memory_size();
         self.answer.batches.push(batch);
@@ -224,7 +224,7 @@ impl Kept {
     }
 }
 
-/// The batch without the bytes of the files that it was read from: views hold whole pages.
+/// A copy of the batch that does not hold on to the pages it was read from, as views do.
 fn compacted(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,

@@ -1,4 +1,9 @@
-//! Differences between the SQL people write and the SQL the engine plans.
+//! Rewrites parsed SQL: from what people write, in each dialect, to what the engine plans as it was meant.
+//!
+//! [`rewrite`] is done for every statement, in one walk over it. What has to know the columns of tables is done when a statement
+//! is planned ([`put_columns`]), and some of it only after the engine has refused the statement as it was
+//! ([`tell_columns_apart`], [`name_inner_columns`], [`name_sorted_columns`]). There is one module for each form of SQL. A form
+//! that would be answered wrongly and can't be rewritten is refused by name ([`must_be_understood`]).
 
 mod common_tables;
 mod decimals;
@@ -30,9 +35,9 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAliasColumnDef,
-    TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr,
+    TableAliasColumnDef, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
@@ -46,9 +51,11 @@ pub(crate) use self::refused::must_be_understood;
 pub(crate) use self::sorting::name_sorted_columns;
 pub(crate) use self::spelled_out::spell_out;
 pub(crate) use self::twice::tell_columns_apart;
+use crate::ast::ast_mut;
 use crate::dialect::Dialect;
+use crate::identifiers::{folded, is_word};
 
-/// Takes words away that only advise, and that the parser does not know: `AS MATERIALIZED (`, `APPROXIMATE COUNT(`.
+/// Removes hints that the parser does not know: `AS MATERIALIZED (`, `APPROXIMATE COUNT(`.
 pub(crate) fn leave_out_advice(tokens: &mut [TokenWithSpan]) {
     let mut words: Vec<usize> = Vec::new();
     for index in 0..tokens.len() {
@@ -58,7 +65,7 @@ pub(crate) fn leave_out_advice(tokens: &mut [TokenWithSpan]) {
             token => {
                 let said = |back: usize, word: &str| {
                     let index = words.len().checked_sub(back).map(|place| words[place]);
-                    index.filter(|index| is_word(&tokens[*index], word))
+                    index.filter(|index| is_word(&tokens[*index].token, word))
                 };
                 let advice = match (said(1, "materialized"), said(2, "not"), said(2, "as"), said(3, "as")) {
                     (Some(word), Some(not), _, Some(_)) => vec![word, not],
@@ -75,37 +82,28 @@ pub(crate) fn leave_out_advice(tokens: &mut [TokenWithSpan]) {
     }
 }
 
-fn is_word(token: &TokenWithSpan, name: &str) -> bool {
-    matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name))
-}
-
 /// Rewrites a statement as the engine wants it.
 pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
-    match statement {
-        Parsed::Statement(ast) => {
-            // The visitors never break off.
-            if dialect == Dialect::Redshift {
-                let _done: ControlFlow<()> = ast.visit(&mut redshift::AsRedshift);
-            }
-            let _done: ControlFlow<()> = ast.visit(&mut lateral::AsUnnest { has_series: dialect != Dialect::Athena });
-            trino_functions::syntax::rewrite(ast, dialect.semantics());
-            let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
-            let _done: ControlFlow<()> = ast.visit(&mut Escapes { has_backslash: dialect != Dialect::Athena });
-            let _done: ControlFlow<()> = ast.visit(&mut Meanings { dialect });
-            subqueries::as_values_in_assignments(ast);
-        }
-        Parsed::Explain(explain) => rewrite(&mut explain.statement, dialect),
-        _ => {}
+    let Some(ast) = ast_mut(statement) else { return };
+    // The visitors never break off.
+    if dialect == Dialect::Redshift {
+        let _done: ControlFlow<()> = ast.visit(&mut redshift::AsRedshift);
     }
+    let _done: ControlFlow<()> = ast.visit(&mut lateral::AsUnnest { has_series: dialect != Dialect::Athena });
+    trino_functions::syntax::rewrite(ast, dialect.semantics());
+    let _done: ControlFlow<()> = ast.visit(&mut FieldsAfterSubscripts);
+    let _done: ControlFlow<()> = ast.visit(&mut Escapes { has_backslash: dialect != Dialect::Athena });
+    let _done: ControlFlow<()> = ast.visit(&mut Meanings { dialect });
+    subqueries::as_values_in_assignments(ast);
 }
 
-/// What the engine reads otherwise than SQL means it, or not at all.
+/// SQL that the engine reads differently than it is meant, or not at all.
 struct Meanings {
     dialect: Dialect,
 }
 
 impl Meanings {
-    /// Whether the dialect is PostgreSQL's where that and Trino's differ.
+    /// Whether the dialect follows PostgreSQL where that and Trino differ.
     fn is_postgres(&self) -> bool {
         self.dialect != Dialect::Athena
     }
@@ -127,7 +125,7 @@ impl VisitorMut for Meanings {
         ControlFlow::Continue(())
     }
 
-    // What is within was looked at before: windows and columns of this query are those that are left.
+    // Inner queries are done by now: the windows and columns that are left are this query's.
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         shared_columns::put(select);
         windows::write_out(select);
@@ -177,7 +175,7 @@ impl VisitorMut for Meanings {
     }
 }
 
-/// `FROM GENERATE_SERIES(1, 3)`: the engine takes the names of such functions as they are written.
+/// `FROM GENERATE_SERIES(1, 3)`: the engine does not fold the names of table functions.
 fn in_lowercase(table: &mut TableFactor) {
     if let TableFactor::Table { name, args: Some(_), .. } = table
         && let Some(ObjectNamePart::Identifier(function)) = name.0.first_mut()
@@ -186,12 +184,7 @@ fn in_lowercase(table: &mut TableFactor) {
     }
 }
 
-/// Whether two words are one name.
-fn same_name(a: &Ident, b: &Ident) -> bool {
-    folded(a) == folded(b)
-}
-
-/// What a table is called in its query.
+/// The name of a table within its query.
 fn name_of(table: &TableFactor) -> Option<Ident> {
     match table {
         TableFactor::Table { name, alias, .. } => match alias {
@@ -201,11 +194,6 @@ fn name_of(table: &TableFactor) -> Option<Ident> {
         TableFactor::Derived { alias, .. } | TableFactor::UNNEST { alias, .. } => Some(alias.as_ref()?.name.clone()),
         _ => None,
     }
-}
-
-/// A name as it is looked for: in lowercase, unless it is in quotes.
-fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
 /// A query of ours, to be filled in.
@@ -220,8 +208,8 @@ fn expression(sql: &str) -> Expr {
     parsed.expect("it is our own SQL")
 }
 
-/// A query of ours with another one in the place of the one that its `FROM` has, whose columns are called as they are there, and
-/// then so.
+/// A template with `inner` in place of the query in its `FROM`. The columns have the names that the template gives, and then
+/// these.
 fn within(outer: &str, names: &[TableAliasColumnDef], mut inner: Query) -> Query {
     let mut outer = template(outer);
     if let SetExpr::Select(select) = outer.body.as_mut()
@@ -237,8 +225,8 @@ fn within(outer: &str, names: &[TableAliasColumnDef], mut inner: Query) -> Query
     outer
 }
 
-/// Names the columns of a query that have no names where they stand; whether those are all. Where a table is given names, the
-/// engine finds no column that has capitals in its own.
+/// Gives the columns of a query aliases, if none has one; whether it did. Where names are given to a table instead, the
+/// engine does not find columns whose own names have capitals.
 fn name_columns(body: &mut SetExpr, names: &[TableAliasColumnDef]) -> bool {
     let SetExpr::Select(select) = body else { return false };
     let all_have_none = select.projection.iter().all(|item| matches!(item, SelectItem::UnnamedExpr(_)));
@@ -254,7 +242,7 @@ fn name_columns(body: &mut SetExpr, names: &[TableAliasColumnDef]) -> bool {
 }
 
 /// The text of a literal.
-fn text_of(expr: &Expr) -> Option<&str> {
+pub(crate) fn text_of(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => Some(text),
         _ => None,
@@ -273,6 +261,16 @@ fn plain(arg: &FunctionArg) -> Option<&Expr> {
     }
 }
 
+/// Two expressions with an operator between them.
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+/// An expression in parentheses.
+fn nested(expr: Expr) -> Expr {
+    Expr::Nested(Box::new(expr))
+}
+
 fn case(conditions: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
     let conditions = conditions.into_iter().map(|(condition, result)| CaseWhen { condition, result });
     Expr::Case {
@@ -284,9 +282,9 @@ fn case(conditions: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
     }
 }
 
-/// The engine knows no escape but the backslash: `LIKE '50!%' ESCAPE '!'` is `LIKE '50\%'`.
+/// The engine knows only the backslash as escape: `LIKE '50!%' ESCAPE '!'` becomes `LIKE '50\%'`.
 struct Escapes {
-    /// Whether a backslash escapes where no `ESCAPE` is: not in Trino.
+    /// Whether a backslash escapes without `ESCAPE`: not in Trino.
     has_backslash: bool,
 }
 
@@ -312,7 +310,7 @@ impl VisitorMut for Escapes {
     }
 }
 
-/// A pattern in which a backslash is one, where backslashes escape.
+/// A pattern in which backslashes are ordinary, for an engine in which they escape.
 fn without_escapes(pattern: &Expr) -> Expr {
     if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) = pattern {
         let value = Value::SingleQuotedString(text.replace('\\', "\\\\"));
@@ -321,7 +319,7 @@ fn without_escapes(pattern: &Expr) -> Expr {
     replace(as_text(pattern), "\\", "\\\\")
 }
 
-/// A text to be an argument, where a parameter would have no type.
+/// A text as an argument: a parameter alone would have no type.
 fn as_text(text: &Expr) -> Expr {
     if !matches!(text, Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. })) {
         return text.clone();
@@ -330,13 +328,13 @@ fn as_text(text: &Expr) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None }
 }
 
-/// A pattern in which backslashes escape, made of one in which another letter does.
+/// A pattern that escapes with backslashes, made of one that escapes with another character.
 fn with_backslashes(pattern: &Expr, escape: char) -> Expr {
     if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) = pattern {
         let value = Value::SingleQuotedString(in_backslashes(text, escape));
         return Expr::Value(ValueWithSpan { value, span: *span });
     }
-    // Known when it runs: what is escaped twice is put aside meanwhile, as a letter that texts don't have.
+    // The pattern is known only at run time: doubled escapes are replaced by a character that texts don't contain meanwhile.
     let steps = [("\\".to_owned(), "\\\\"), (format!("{escape}{escape}"), "\u{1}"), (escape.to_string(), "\\")];
     let replaced = steps.iter().fold(pattern.clone(), |text, (from, to)| replace(text, from, to));
     replace(replaced, "\u{1}", &escape.to_string())
@@ -390,7 +388,7 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-/// In `commits[1].author` and `f(x).author` the engine wants the field's name as text.
+/// In `commits[1].author` and `f(x).author` the engine expects the field's name as a text.
 struct FieldsAfterSubscripts;
 
 impl VisitorMut for FieldsAfterSubscripts {
@@ -403,11 +401,7 @@ impl VisitorMut for FieldsAfterSubscripts {
                 access_chain.iter().position(|access| !is_name || matches!(access, AccessExpr::Subscript(_)));
             for access in access_chain.iter_mut().skip(subscript.unwrap_or(usize::MAX)) {
                 if let AccessExpr::Dot(Expr::Identifier(name)) = access {
-                    let text = match name.quote_style {
-                        Some(_) => name.value.clone(),
-                        None => name.value.to_lowercase(),
-                    };
-                    *access = AccessExpr::Dot(Expr::Value(Value::SingleQuotedString(text).with_empty_span()));
+                    *access = AccessExpr::Dot(quoted(&folded(name)));
                 }
             }
         }

@@ -1,9 +1,9 @@
-//! Rows that a condition asks for among those of a query: `WHERE (a, b) IN (SELECT x, y FROM t)`.
+//! Row values in `IN` with a subquery: `WHERE (a, b) IN (SELECT x, y FROM t)`.
 //!
-//! [`crate::rewrite`] makes one value of each row. The engine would compare those as values, in which a null is the same as
-//! another one. So the query is asked whether it has a row whose values are the same: a join by them. Where it matters whether
-//! the answer is false or unknown, it is asked, too, whether a row may be the same. To compare each row with each would take
-//! forever: that is asked of those rows inside that have a null, and then of all, for those rows outside that have one.
+//! [`crate::rewrite`] makes one value of each row. The engine would compare those, with nulls equal to each other. So the
+//! condition becomes a join on the parts: is there a row whose values are equal? Where it matters whether the answer is false or
+//! unknown, a second question asks whether a row may be equal. Comparing each row with each would never end: so only the inner
+//! rows with a null are compared with all outer rows, and all inner rows only with the outer rows that have a null.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use datafusion::scalar::ScalarValue;
 
 use crate::correlated::is_one_row;
 
-/// What the query is called that rows are asked for in.
+/// The alias of the query that a row is looked for in.
 pub(crate) const ROWS: &str = "rows#";
 
-/// A column that is 1 in each row: a name that nobody gives.
+/// A column that is 1 in each row: nobody else gives such a name.
 const ONE: &str = "one#";
 
-/// What inner joins ask for rows, as conditions on what they join.
+/// Moves such conditions of inner joins into a filter above the join.
 pub(crate) fn above_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Join(mut join) if join.join_type == JoinType::Inner && join.filter.as_ref().is_some_and(asks) => {
@@ -41,7 +41,7 @@ pub(crate) fn above_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
     .data()
 }
 
-/// Answers what a condition asks for rows.
+/// Replaces such conditions by joins.
 pub(crate) fn answered(plan: LogicalPlan) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Filter(filter) if asks(&filter.predicate) => {
@@ -52,18 +52,18 @@ pub(crate) fn answered(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
-/// Whether it asks for a row among those of a query.
+/// Whether it is an `IN` of a row and a query.
 pub(crate) fn is_asked(expr: &Expr) -> bool {
     Asked::of(expr).is_some()
 }
 
-/// Whether a condition has that in it.
+/// Whether a condition contains one.
 fn asks(condition: &Expr) -> bool {
     // What is looked at never fails.
     condition.exists(|part| Ok(is_asked(part))).unwrap_or(false)
 }
 
-/// A condition, or a part of one for which false and unknown are the same.
+/// A condition, or a part of one, for which false and unknown are the same.
 fn in_condition(condition: Expr, outside: &DFSchema) -> Result<Expr> {
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
@@ -82,7 +82,7 @@ fn in_condition(condition: Expr, outside: &DFSchema) -> Result<Expr> {
     }
 }
 
-/// A value in which false and unknown are not the same.
+/// A value in which false and unknown differ.
 fn in_value(value: Expr, outside: &DFSchema) -> Result<Expr> {
     let answered = value.transform_up(|part| match Asked::of(&part) {
         Some(asked) => asked.in_three_values(outside).map(Transformed::yes),
@@ -91,10 +91,10 @@ fn in_value(value: Expr, outside: &DFSchema) -> Result<Expr> {
     answered.data()
 }
 
-/// A row, and the query that it is asked for in.
+/// A row, and the query that it is looked for in.
 struct Asked {
     row: Vec<Expr>,
-    /// The values of the rows of the query that are compared with it.
+    /// The columns of the query that are compared with it.
     columns: Vec<Expr>,
     rows: Arc<LogicalPlan>,
     subquery: Subquery,
@@ -111,7 +111,7 @@ impl Asked {
             return None;
         }
         let (rows, columns) = match projection.input.as_ref() {
-            // From within a query that has a name, the engine can't look at the row outside.
+            // The engine can't refer to the outer row from within an aliased query.
             LogicalPlan::SubqueryAlias(named)
                 if named.alias.table() == ROWS && !subquery.outer_ref_columns.is_empty() =>
             {
@@ -123,7 +123,7 @@ impl Asked {
         Some(Self { row: row.to_vec(), columns, rows, subquery, negated: *negated })
     }
 
-    /// Where false and unknown are the same.
+    /// The condition where false and unknown are the same.
     fn is_true(&self, outside: &DFSchema) -> Result<Expr> {
         if let Some(compared) = self.compared()? {
             return Ok(compared);
@@ -146,7 +146,7 @@ impl Asked {
         when(same, lit(!self.negated)).when(with_null, unknown()).when(of_null, unknown()).otherwise(lit(self.negated))
     }
 
-    /// The row compared with the one row that the query has, if it always has one.
+    /// The comparison with the only row of a query that always has one.
     fn compared(&self) -> Result<Option<Expr>> {
         if !is_one_row(&self.rows) {
             return Ok(None);
@@ -161,7 +161,8 @@ impl Asked {
         Ok(Some(if self.negated { Expr::Not(Box::new(same)) } else { same }))
     }
 
-    /// Rows that are the same; those with a null that may be the same; all that may be, if the row outside has a null.
+    /// Three subqueries: rows that are equal; rows with a null that may be equal; all rows that may be, for an outer row with
+    /// a null.
     fn questions(&self, outside: &DFSchema) -> Result<[Subquery; 3]> {
         let mut outer_ref_columns = self.subquery.outer_ref_columns.clone();
         let mut row = Vec::with_capacity(self.row.len());
@@ -179,7 +180,7 @@ impl Asked {
             conjunction(pairs.map(|(value, column)| value.clone().eq(column.clone()))).unwrap_or_else(|| lit(true))
         };
         let rows = || LogicalPlanBuilder::from(self.rows.as_ref().clone());
-        // A join by this column looks at no row outside that has all its values.
+        // A join on this column excludes outer rows that have all their values.
         let columns = self.rows.schema().iter().map(Expr::from);
         let with_one = rows().project(columns.chain([lit(1_i64).alias(ONE)]))?;
         let of_null = ident(ONE).eq(when(has_null(&row), lit(1_i64)).end()?);

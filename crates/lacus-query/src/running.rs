@@ -78,7 +78,7 @@ impl RunningPlan {
     ) -> Result<Option<RecordBatch>, SqlError> {
         self.allowance.must_have_rows(self.rows)?;
         loop {
-            // Who answers late is looked at meanwhile.
+            // While nothing comes, the limits are checked.
             let next = timeout(LOOK_EVERY, self.stream.next()).await;
             // What was read last counts, too.
             self.must_have_read()?;
@@ -105,7 +105,7 @@ impl RunningPlan {
         self.allowance.must_have_read(stats.bytes_scanned)
     }
 
-    /// The rows of a batch that may be there.
+    /// The rows of a batch that are within the limit.
     fn within(&mut self, batch: RecordBatch) -> Result<RecordBatch, SqlError> {
         let left = self.allowance.rows_left(self.rows);
         self.rows += batch.num_rows() as u64;
@@ -117,7 +117,7 @@ impl RunningPlan {
     }
 }
 
-/// What a plan runs with, and no more memory than this.
+/// The context to run a plan in, with no more memory than this.
 fn with_memory(context: TaskContext, bytes: usize) -> TaskContext {
     let mut config = context.session_config().clone();
     fit_sorts(&mut config, bytes);

@@ -1,4 +1,4 @@
-//! A function that gives what it is given. What the optimizer knows about a value it does not know about this.
+//! The identity function, which hides an expression from the optimizer: nothing it knows about a value is known of `same(value)`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,13 +8,13 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// `same(value)`. It may be null, whatever the value may be.
+/// `same(value)`: equal to the value, and nullable.
 pub(crate) fn same(value: Expr) -> Expr {
     static SAME: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Same::default())));
     SAME.call(vec![value])
 }
 
-/// Whether it is such a value already.
+/// Whether it is a call of `same` already.
 pub(crate) fn is_same(value: &Expr) -> bool {
     matches!(value, Expr::ScalarFunction(call) if call.func.inner().downcast_ref::<Same>().is_some())
 }

@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::stated_name::StatedName;
 use crate::statement::Statement;
 
-/// What the name of several databases as one begins with.
+/// How the name of a search path as one database begins.
 const MARK: &str = "search_path:";
 
 /// What databases are called as one.
@@ -25,12 +25,12 @@ pub(crate) fn together(databases: &[String]) -> String {
     format!("{MARK}{}", databases.join(","))
 }
 
-/// The databases that are called so as one.
+/// The databases that such a name stands for.
 pub(crate) fn apart(name: &str) -> Option<impl Iterator<Item = &str>> {
     name.strip_prefix(MARK).map(|databases| databases.split(','))
 }
 
-/// Databases as one: a table is that of the first which has it.
+/// Several databases as one: a table is looked for in each, in order.
 #[derive(Debug)]
 pub(crate) struct SearchPath(pub(crate) Vec<Arc<dyn SchemaProvider>>);
 
@@ -64,7 +64,7 @@ impl SchemaProvider for SearchPath {
 }
 
 impl Session {
-    /// The databases that questions look for a table in which they name without its database, if that is not `main` alone.
+    /// The databases in which an unqualified table is looked for, unless that is `main` alone.
     pub(crate) fn path(&self) -> Option<Vec<String>> {
         let mut path = self.variables().search_path();
         path.retain(|name| self.catalog().schema(name).is_some());
@@ -74,39 +74,39 @@ impl Session {
         (path.len() > 1).then_some(path)
     }
 
-    /// The database in which a question finds a table that it names without one.
+    /// The database in which an unqualified table is found.
     pub(crate) fn database_of(&self, table: &str) -> String {
         let found = self.path().and_then(|path| path.into_iter().find(|database| self.has(database, table)));
         found.unwrap_or_else(|| MAIN_DATABASE.to_owned())
     }
 
-    /// The table or view that a statement that writes means by a name: the one that a question finds by it.
+    /// The table or view that a name means in a statement that writes: the one that a query would find.
     pub(crate) fn meant(&self, name: &StatedName) -> Result<TableName, SqlError> {
         Ok(self.found(name)?.meant_in(self.lake()?))
     }
 
-    /// The same name with the database in which a question finds it.
+    /// The name, qualified with the database in which a query would find it.
     pub(crate) fn found(&self, name: &StatedName) -> Result<StatedName, SqlError> {
         name.or_in(|table| self.database_of(table))
     }
 
-    /// What a table or view is called that a statement makes: without a database it comes into the first one of `search_path`.
+    /// The name of a table or view that a statement makes: unqualified, it goes into the first database of `search_path`.
     pub(crate) fn meant_new(&self, name: &StatedName) -> Result<TableName, SqlError> {
         let first = || self.path().and_then(|path| path.into_iter().next()).unwrap_or_else(|| MAIN_DATABASE.to_owned());
         Ok(name.or_in(|_| first())?.meant_in(self.lake()?))
     }
 
-    /// The database of all tables that a view's query names without one: whoever reads the view looks for them there alone.
+    /// The one database of all unqualified tables in a view's query: whoever reads the view looks for them there alone.
     ///
     /// # Errors
     /// `0A000` if they are of more than one.
     pub(crate) fn home_of(&self, query: &Statement) -> Result<String, SqlError> {
         let (Some(path), Some(question)) = (self.path(), query.question()) else { return Ok(MAIN_DATABASE.to_owned()) };
         let mut home: Option<(String, String)> = None;
-        // What has no names that can be told has no plan either.
+        // If names can't be resolved, planning fails too.
         for reference in self.state_now().resolve_table_references(question).unwrap_or_default() {
             let table = reference.table();
-            // What is nowhere is a function, or an error that planning finds.
+            // A name that is nowhere is a function, or an error that planning reports.
             let found = path.iter().find(|database| self.has(database, table));
             let Some(database) = found.filter(|_| reference.schema().is_none()) else { continue };
             if let Some((other, first)) = home.as_ref().filter(|(_, first)| first != database) {

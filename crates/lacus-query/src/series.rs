@@ -18,7 +18,7 @@ use datafusion::scalar::ScalarValue;
 
 use self::bounded::Bounded;
 
-/// Puts these functions in the place of the engine's.
+/// Replaces the engine's functions by these.
 pub(crate) fn register(context: &SessionContext) {
     for name in ["generate_series", "range"] {
         let inner = context.state().table_functions().get(name).map(|found| Arc::clone(found.function()));

@@ -48,16 +48,16 @@ use crate::writing::{Checked, Limits};
 pub struct Session {
     shared: Arc<Shared>,
     variables: Arc<Mutex<Variables>>,
-    /// Who it is for, as `current_user` and `pg_backend_pid()` say, and the limits of that user.
+    /// The client, for `current_user` and `pg_backend_pid()`, and its user's limits.
     client: Mutex<Client>,
-    /// What the client set when it connected: what a reset brings back.
+    /// What the client set when it connected, and a reset restores.
     initial: Mutex<Variables>,
-    /// The transaction block that was begun.
+    /// The open transaction block.
     block: Mutex<Option<Block>>,
     cursors: Cursors,
-    /// Stops the statement that writes, if one does.
+    /// Stops the statement that is writing, if there is one.
     writing: Mutex<Option<watch::Sender<bool>>>,
-    /// What others see of it, if it is listed.
+    /// What others see of the session, if it is listed.
     activity: OnceLock<Arc<Activity>>,
 }
 
@@ -75,7 +75,7 @@ impl Default for Client {
     }
 }
 
-/// That a statement of a session writes, until this goes.
+/// Marks a session as writing until it is dropped.
 struct WritingNow<'a>(&'a Session);
 
 impl Drop for WritingNow<'_> {
@@ -84,7 +84,7 @@ impl Drop for WritingNow<'_> {
     }
 }
 
-/// The turn of a statement that writes, what it may take and until when it may go on.
+/// The turn of a statement that writes, with its limits and deadline.
 pub(crate) struct Turn<'a> {
     pub(crate) limits: Limits,
     pub(crate) allowance: Allowance,
@@ -140,32 +140,32 @@ impl Session {
         session
     }
 
-    /// Tells the session who it is for: the user's name, the number of the connection, and the user's own limits, which stand in
-    /// place of those of the settings. Before anything else is set.
+    /// Tells the session its client: the user's name, the number of the connection, and the user's limits, which replace
+    /// those of the settings. To be called before anything else is set.
     pub fn set_client(&self, user: &str, backend: i32, limits: StatementLimits) {
         *lock(&self.client) = Client { user: user.to_owned(), backend, limits };
         self.show_limits();
     }
 
-    /// The session with no limit to its rows: for what lacus asks to act upon, and answers nobody with.
+    /// The session without a limit on rows: for what lacus asks in order to act, and no client is answered with.
     #[must_use]
     pub fn uncounted(self) -> Self {
         lock(&self.client).limits.rows_max = Some(u64::MAX);
         self
     }
 
-    /// Has the variables show what a statement may take.
+    /// Makes the variables show the limits of a statement.
     fn show_limits(&self) {
         let (allowance, time_max) = (self.allowance(), lock(&self.client).limits.time_max);
         self.variables().limited_by(&allowance, time_max);
     }
 
-    /// Takes the variables as they are for those that a reset brings back.
+    /// Keeps the variables as they are now as those that a reset restores.
     pub fn begin(&self) {
         *lock(&self.initial) = self.variables().clone();
     }
 
-    /// Ends a transaction block of which nothing is kept.
+    /// Rolls back the transaction block.
     pub fn roll_back(&self) {
         if let Some(block) = lock(&self.block).take() {
             *self.variables() = block.roll_back();
@@ -278,7 +278,7 @@ impl Session {
         Ok(Prepared { parameters, schema, statement })
     }
 
-    /// The same with types that are declared for its parameters. Where a cast to them can't stand, the statement decides.
+    /// The same with declared types of parameters. Where a cast to one can't stand, the statement decides.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -345,11 +345,11 @@ impl Session {
         }
     }
 
-    /// Sets a variable; as it was when the session began, if there is no value.
+    /// Sets a variable; without a value, to what it was when the session began.
     fn set(&self, name: &str, value: Option<&str>, is_local: bool) -> Result<(), SqlError> {
         let mut block = lock(&self.block);
         if is_local && block.is_none() {
-            // Postgres warns: it would end with the statement.
+            // Postgres warns: the setting would end with this statement.
             return self.variables().get(name).map(drop);
         }
         let mut variables = self.variables();
@@ -364,7 +364,7 @@ impl Session {
         }
         match block.as_mut() {
             Some(block) if is_local => block.keep(name, before),
-            // This one ends with the block, however it was set.
+            // This setting ends with the block, however it was made.
             Some(block) if name != "transaction_read_only" => block.let_go(name),
             _ => {}
         }
@@ -382,7 +382,7 @@ impl Session {
                 }
                 *block = Some(begun);
             }
-            // Postgres warns that one was begun, or that there is none.
+            // Postgres warns that there is a block already, or none.
             (Transaction::Begin { .. }, Some(_)) => {}
             (Transaction::Commit, _) => {
                 if let Some(block) = block.take() {
@@ -491,7 +491,7 @@ impl Session {
         }
     }
 
-    /// What a query would read, without reading a row.
+    /// What a query would read; nothing is read.
     async fn cost(&self, question: &Statement, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
         let allowance = self.allowance();
         let deadline = allowance.deadline(Instant::now());
@@ -539,13 +539,13 @@ impl Session {
         Ok(Answer::ready("SHOW", schema, vec![batch]))
     }
 
-    /// Stops the statement that is writing, unless it is too late for that; its own answer says. Whether there is one.
+    /// Stops the statement that is writing, unless its commit has begun: its own answer tells. Whether there was one.
     pub fn stop_writing(&self) -> bool {
         // The receiver goes with the statement.
         self.writing().as_ref().is_some_and(|stop| stop.send(true).is_ok())
     }
 
-    /// Waits for the turn of a statement that writes, which [`stop_writing`](Self::stop_writing) stops from then on.
+    /// Waits for a turn to write; [`stop_writing`](Self::stop_writing) stops the statement from then on.
     ///
     /// # Errors
     /// If it is stopped, or took too long.
@@ -560,7 +560,7 @@ impl Session {
         Ok(Turn { limits, allowance, _writing: writing, _permit: permit })
     }
 
-    /// What a statement may take that begins now.
+    /// The limits of a statement that begins now.
     fn allowance(&self) -> Allowance {
         let Client { user, limits, .. } = lock(&self.client).clone();
         let statement_timeout = self.variables().statement_timeout();
@@ -590,7 +590,7 @@ impl Session {
         &*self.shared.catalog
     }
 
-    /// The engine's settings with those of this session laid over them.
+    /// The engine's state with this session's settings.
     pub(crate) fn state_now(&self) -> SessionState {
         let mut state = self.shared.state(self.variables().dialect());
         let Client { user, backend, .. } = lock(&self.client).clone();

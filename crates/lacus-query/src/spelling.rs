@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Fields, SchemaRef};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// Names with capitals by their lowercase; none for a lowercase that is spelled two ways.
+/// Names with capitals, by their lowercase; none for a lowercase with two spellings.
 #[derive(Debug, Default)]
 pub(crate) struct Spellings(HashMap<String, Option<String>>);
 
@@ -22,7 +22,7 @@ impl Spellings {
         for schema in schemas {
             add(schema.fields(), &mut all);
         }
-        // What is lowercase already is found without help.
+        // Lowercase names are found without help.
         all.retain(|lower, name| name.as_ref() != Some(lower));
         Self(all)
     }
@@ -31,7 +31,7 @@ impl Spellings {
         self.0.is_empty()
     }
 
-    /// Puts names in place of words; tells whether there were any.
+    /// Puts these names in place of words; whether there were any.
     pub(crate) fn apply(&self, tokens: &mut [TokenWithSpan]) -> bool {
         let mut applied = false;
         let mut after_dot = false;

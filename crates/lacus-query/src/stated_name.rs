@@ -6,14 +6,15 @@
 
 use std::fmt;
 
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
+use datafusion::sql::sqlparser::ast::ObjectName;
 use lacus_core::{Error, TableName};
 use lacus_lake::Lake;
 
 use crate::engine::CATALOG;
 use crate::error::SqlError;
+use crate::identifiers::folded;
 
-/// The name of a table or view as a statement has it.
+/// The name of a table or view as a statement says it.
 #[derive(Debug, Clone)]
 pub(crate) struct StatedName {
     name: TableName,
@@ -29,7 +30,7 @@ impl StatedName {
         let mut parts = Vec::new();
         for part in &name.0 {
             let ident = part.as_ident().ok_or_else(|| SqlError::invalid("42601", format!("\"{name}\" is no table")))?;
-            parts.push(new_name(ident));
+            parts.push(folded(ident));
         }
         if parts.len() == 3 && parts[0] == CATALOG {
             parts.remove(0);
@@ -50,7 +51,7 @@ impl StatedName {
         lake.meant(&self.name)
     }
 
-    /// The name in the database that this says for it, if it stands there without one.
+    /// The name, qualified with this database if it is not qualified already.
     ///
     /// # Errors
     /// If no table can be there.
@@ -68,9 +69,4 @@ impl fmt::Display for StatedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.name.fmt(f)
     }
-}
-
-/// A name as Postgres reads it: in lowercase unless it is quoted.
-pub(crate) fn new_name(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }

@@ -1,9 +1,9 @@
-//! Statements: what is read as SQL, and what of it lacus does.
+//! Statements: what is read as SQL, and which of it lacus does.
 //!
-//! Queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE`, `CREATE VIEW`, `DROP VIEW`, statements that write
-//! ([`crate::writing`]), `UNLOAD`, `COPY … FROM` and what is about external tables ([`crate::files`]), cursors ([`crate::cursors`]) and transaction blocks
-//! ([`crate::transactions`]) are done; in a block, too, each statement sees one state and is committed by itself. All else is
-//! refused by name; what slips through the parser in a form not named here is refused again when its plan would write or
+//! Done are queries, `EXPLAIN`, `SHOW`, `SET`, `ALTER TABLE`, `CREATE VIEW`, `DROP VIEW`, statements that write
+//! ([`crate::writing`]), `UNLOAD`, `COPY … FROM` and external tables ([`crate::files`]), cursors ([`crate::cursors`]) and
+//! transaction blocks ([`crate::transactions`]); in a block, too, each statement sees one state and is committed by itself. All
+//! else is refused by name. What the parser lets through in a form not named here is refused when its plan would write or
 //! define something.
 
 use std::collections::VecDeque;
@@ -43,7 +43,7 @@ use crate::writing::{Write, plainly, question_of, quote_partitions, read_externa
 /// The longest SQL text, in bytes.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
 
-/// What `PREPARE` names and `EXECUTE` runs, as in PostgreSQL.
+/// The statements that `PREPARE` takes and `EXECUTE` runs, as in PostgreSQL.
 pub(crate) const EXECUTED: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"];
 
 /// How deep expressions and subqueries may be nested.
@@ -53,21 +53,21 @@ const DEPTH_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Statement {
     pub(crate) kind: StatementKind,
-    /// The whole text it was read from: positions count in it.
+    /// The whole text it was parsed from: positions count in it.
     pub(crate) sql: Arc<str>,
     /// Its place among the statements of that text.
     index: usize,
     /// The dialect it was read in.
     dialect: Dialect,
-    /// What the columns of its answer are called.
+    /// The names of its answer's columns.
     pub(crate) names: ColumnNames,
-    /// The versions of tables that the text asks for.
+    /// The versions of tables that it asks for.
     pub(crate) moments: Arc<[Moment]>,
-    /// Whether it went through the rewriting of questions to `pg_catalog`.
+    /// Whether it was rewritten as a question to `pg_catalog`.
     is_catalog_question: bool,
-    /// The types of its parameters that were declared.
+    /// The declared types of its parameters.
     pub(crate) declared: Declared,
-    /// The types that the values of `EXECUTE` are wanted as, if it is the question for them.
+    /// If it is the query for the values of an `EXECUTE`: the types they are cast to.
     wanted: Declared,
 }
 
@@ -78,7 +78,7 @@ pub(crate) enum StatementKind {
         command: &'static str,
         parsed: Box<Parsed>,
     },
-    /// `SET name = value`; nothing for `SET name = DEFAULT` and `RESET name`.
+    /// `SET name = value`; without a value for `SET name = DEFAULT` and `RESET name`.
     Set {
         name: String,
         value: Option<String>,
@@ -96,7 +96,7 @@ pub(crate) enum StatementKind {
     Alter(Box<Alteration>),
     /// Anything else that writes.
     Write(Box<Write>),
-    /// `CREATE VIEW`. Its query is in the text.
+    /// `CREATE VIEW`. Its query is taken from the text.
     CreateView(Box<CreateView>),
     DropViews(Box<DropViews>),
     /// `UNLOAD`: files with the rows of a query.
@@ -112,7 +112,7 @@ pub(crate) enum StatementKind {
 }
 
 impl Statement {
-    /// The only one of a text, which does nothing yet.
+    /// The statement of a text without any.
     fn nothing(sql: Arc<str>, dialect: Dialect) -> Self {
         Self {
             kind: StatementKind::Nothing(""),
@@ -127,7 +127,7 @@ impl Statement {
         }
     }
 
-    /// The same with types that are declared for its parameters.
+    /// The same with declared types of parameters.
     pub(crate) fn declaring(mut self, declared: &Declared) -> Self {
         self.declared = declared.clone();
         let inside = match &mut self.kind {
@@ -140,7 +140,7 @@ impl Statement {
         self
     }
 
-    /// The question for the values of `EXECUTE`, for values of these types.
+    /// The query for the values of `EXECUTE`, cast to these types.
     ///
     /// # Errors
     /// For texts that are no values of their types, where that is known before it is asked.
@@ -152,13 +152,13 @@ impl Statement {
         Ok(self)
     }
 
-    /// Casts what is declared or wanted to be of a type.
+    /// Casts its parameters and columns to the types that are declared or wanted.
     pub(crate) fn put_types(&self, question: &mut Parsed) {
         self.declared.put(question);
         self.wanted.put_around(question, self.dialect);
     }
 
-    /// The text that it was read from, with what stood beside it.
+    /// The text that it was parsed from, including the statements beside it.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.sql
@@ -209,7 +209,7 @@ impl Statement {
         }
     }
 
-    /// How its rows are to be written, if it is `COPY (…) TO STDOUT`.
+    /// How to write its rows, if it is `COPY (…) TO STDOUT`.
     #[must_use]
     pub fn copy_format(&self) -> Option<&CopyFormat> {
         match &self.kind {
@@ -218,8 +218,7 @@ impl Statement {
         }
     }
 
-    /// The prepared statement that is not needed any more, if it is `DEALLOCATE`; all if it names none. `DISCARD ALL` is such a
-    /// statement, too.
+    /// The prepared statement to forget, if it is `DEALLOCATE`; all if it names none. `DISCARD ALL` counts, too.
     #[must_use]
     pub fn deallocates(&self) -> Option<Option<&str>> {
         match &self.kind {
@@ -229,7 +228,7 @@ impl Statement {
         }
     }
 
-    /// What is to be prepared, if it is `PREPARE`.
+    /// What to prepare, if it is `PREPARE`.
     #[must_use]
     pub fn prepares(&self) -> Option<&Preparation> {
         match &self.kind {
@@ -238,7 +237,7 @@ impl Statement {
         }
     }
 
-    /// What is to be executed, if it is `EXECUTE`.
+    /// What to execute, if it is `EXECUTE`.
     #[must_use]
     pub fn executes(&self) -> Option<&Execution> {
         match &self.kind {
@@ -253,7 +252,7 @@ impl Statement {
         EXECUTED.contains(&self.command())
     }
 
-    /// Whether a transaction goes on after it, though one of its statements failed: `ROLLBACK TO`.
+    /// Whether a failed transaction goes on after it: `ROLLBACK TO`.
     #[must_use]
     pub fn mends_transaction(&self) -> bool {
         matches!(self.kind, StatementKind::Transaction(Transaction::RollbackTo(_)))
@@ -288,7 +287,7 @@ impl Statement {
         reads || matches!(self.kind, StatementKind::CreateView(_))
     }
 
-    /// The statement with names as the tables spell them; nothing if it has none to replace.
+    /// The statement with names spelled as in the tables; none if there is nothing to replace.
     pub(crate) fn spelled(&self, spellings: &Spellings) -> Result<Option<Parsed>, DataFusionError> {
         if spellings.is_empty() || self.is_catalog_question {
             return Ok(None);
@@ -317,7 +316,7 @@ pub(crate) fn parse(
         return Err(SqlError::invalid("54000", format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
     let sql = &*comments::blanked(sql, dialect);
-    // What is around a query has none like itself in it.
+    // A statement around a query can't contain another one of its kind.
     let read_others = |sql: &str| parse_single(sql.into(), dialect, postgres, names);
     if let Some(found) = cursors::parse(sql, |sql| tokens(sql).ok(), &read_others)? {
         return Ok(found.into_iter().flat_map(|read| around(read, sql, dialect)).collect());
@@ -342,7 +341,7 @@ fn parse_single(
     parse_plain(text, dialect, postgres, names)
 }
 
-/// The same for all but what has another statement in it: that may have none of its kind.
+/// The same for a statement that can't contain others of its kind.
 pub(crate) fn parse_plain(
     text: Arc<str>,
     dialect: Dialect,
@@ -374,7 +373,7 @@ pub(crate) fn parse_plain(
     Ok(statements)
 }
 
-/// Statements that are around a query, or beside one that is.
+/// Statements around a query, and the others in the same text.
 fn around(read: Read, sql: &str, dialect: Dialect) -> Vec<Statement> {
     let (kind, inside) = match read {
         Read::Other(statements) => return statements,
@@ -420,8 +419,8 @@ fn parser(sql: &str, mut tokens: Vec<TokenWithSpan>, dialect: Dialect) -> Result
     Ok(parser)
 }
 
-/// What Postgres clients ask `pg_catalog` is rewritten until the engine understands it. That loses the positions of
-/// mistakes, and parts of a question that answers about rows need, so nothing that reads or changes a table goes this way.
+/// Questions to `pg_catalog` are rewritten until the engine understands them. That loses positions in the text, and features
+/// that questions about rows need, so no statement that reads or changes a table goes this way.
 fn catalog_question(sql: &str, postgres: &PostgresCompatibilityParser) -> Option<VecDeque<Parsed>> {
     let lower = sql.to_ascii_lowercase();
     if !POSTGRES_WORDS.iter().any(|word| lower.contains(word)) {
@@ -436,7 +435,7 @@ fn catalog_question(sql: &str, postgres: &PostgresCompatibilityParser) -> Option
     Some(statements.into_iter().map(|statement| Parsed::Statement(Box::new(statement))).collect())
 }
 
-/// What questions to `pg_catalog` have in them, and others hardly ever.
+/// Words that questions to `pg_catalog` contain, and others hardly ever.
 const POSTGRES_WORDS: [&str; 6] = ["pg_", "svv_", "::reg", "current_user", "session_user", "current_schema"];
 
 fn classify(parsed: Parsed) -> Result<StatementKind, SqlError> {
@@ -511,7 +510,7 @@ fn refused(what: &str) -> SqlError {
         .with_hint("docs/reference/sql-writing.md has the statements that write; events come by POST /v1/events")
 }
 
-/// `INSERT`, `CREATE TABLE`, `DROP VIEW`: as much as names the statement.
+/// `INSERT`, `CREATE TABLE`, `DROP VIEW`: the words that name the statement.
 fn first_words(sql: &str) -> String {
     let mut words = sql.split_whitespace().map(str::to_uppercase);
     let first = words.next().unwrap_or_default();
@@ -561,7 +560,7 @@ fn set_variable(set: Set) -> Result<StatementKind, SqlError> {
     }
 }
 
-/// Whether a transaction only reads, if its modes say so.
+/// Whether a transaction is read-only, if its modes say so.
 fn access(modes: &[ast::TransactionMode]) -> Option<bool> {
     modes.iter().rev().find_map(|mode| match mode {
         ast::TransactionMode::AccessMode(access) => Some(*access == ast::TransactionAccessMode::ReadOnly),

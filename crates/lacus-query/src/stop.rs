@@ -1,4 +1,4 @@
-//! Steps of a plan that nothing may go past while a rule is at work.
+//! A barrier in a plan, which projections and filters are not pushed past while a rule is at work.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
-/// The rows of its input. Projections stay above; filters come through that ask for nothing but the `open` columns.
+/// Passes its input through. Projections stay above; filters pass only if they use nothing but the `open` columns.
 #[derive(Debug)]
 pub(crate) struct Stop {
     input: Arc<dyn ExecutionPlan>,
@@ -81,7 +81,7 @@ impl ExecutionPlan for Stop {
     }
 }
 
-/// Takes the stops out again, for the rules that come between the first filters and those that are learned on the way.
+/// Removes the stops, before the rules that run between the static and the dynamic filters.
 #[derive(Debug)]
 pub(crate) struct NoStops;
 

@@ -1,7 +1,7 @@
-//! The order of an answer whose question has subqueries that are values: `SELECT a, (SELECT max(b) FROM u) FROM t ORDER BY a`.
+//! The order of an answer with scalar subqueries: `SELECT a, (SELECT max(b) FROM u) FROM t ORDER BY a`.
 //!
-//! The engine runs such subqueries beside the plan, and looks for the order that is asked for no deeper than that place
-//! (DataFusion 54.1): the sort was taken for one that nobody needs. Here it is said below that place.
+//! The engine puts such subqueries beside the main plan, under one operator, and looks for the required order no deeper than that
+//! (DataFusion 54.1): the sort was removed as unneeded. Here the order is required of the main plan below that operator.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::physical_optimizer::output_requirements::OutputRequirements;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 
-/// Keeps the order of what is beside subqueries. It has to be the first rule.
+/// Requires the order of the main plan. It has to be the first rule.
 #[derive(Debug)]
 pub(crate) struct OrderBesideSubqueries;
 
@@ -22,7 +22,7 @@ impl PhysicalOptimizerRule for OrderBesideSubqueries {
             return Ok(plan);
         }
         let mut children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();
-        // The first one is the question, all others are subqueries.
+        // The first child is the main plan, all others are subqueries.
         if let Some(question) = children.first_mut() {
             *question = OutputRequirements::new_add_mode().optimize(Arc::clone(question), options)?;
         }

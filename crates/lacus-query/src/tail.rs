@@ -22,9 +22,10 @@ use lacus_lake::conform::conform;
 use lacus_lake::{TableState, TailBatch};
 
 use crate::cost::BYTES_SCANNED;
+use crate::runs::runs_of;
 use crate::table::projected;
 
-/// The tail of one table state, in some of its columns.
+/// The tail of a table's state, in some of its columns.
 #[derive(Debug, Clone)]
 pub(crate) struct TailSource {
     /// Contiguous runs of the tail, one for each partition of the plan.
@@ -46,9 +47,8 @@ impl TailSource {
         partitions: usize,
         fetch: Option<usize>,
     ) -> Result<Self> {
-        let per_run = state.tail.len().div_ceil(partitions.max(1)).max(1);
         Ok(Self {
-            runs: state.tail.chunks(per_run).map(<[_]>::to_vec).collect(),
+            runs: runs_of(&state.tail, partitions),
             table: Arc::clone(schema),
             projection: projection.cloned(),
             schema: projected(schema, projection)?,
@@ -58,7 +58,7 @@ impl TailSource {
         })
     }
 
-    /// The batch in the columns asked for.
+    /// The batch in the requested columns.
     fn read(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         if self.schema.fields().is_empty() {
             let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -137,7 +137,7 @@ impl DataSource for TailSource {
     }
 }
 
-/// The bytes that the rows of a column take, not counting what it shares with others.
+/// The bytes of a column's rows, not counting memory that it shares with other slices.
 pub(crate) fn used_bytes(column: &dyn Array) -> usize {
     column.to_data().get_slice_memory_size().unwrap_or(0)
 }

@@ -17,7 +17,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::physical_plan::collect;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectNamePart, Statement as Ast, TableAlias, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Ident, ObjectNamePart, TableAlias, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -26,6 +26,9 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word
 use lacus_core::{Error, Timestamp};
 use lacus_lake::Version;
 use trino_functions::moment_of_text;
+
+use crate::ast::{ast_mut, ast_of};
+use crate::identifiers::folded_word;
 
 /// Between the name of a table and its version.
 const MARK: char = '@';
@@ -41,7 +44,7 @@ pub(crate) struct Moment {
     expr: Expr,
     /// Where the expression begins.
     at: Location,
-    /// The name it was written behind, and what it became.
+    /// The name before the clause, and the marked name that replaced it.
     table: Ident,
     marked: String,
 }
@@ -52,7 +55,7 @@ enum MomentKind {
     Time,
 }
 
-/// The table and the version that a name means, if it means one.
+/// The table and version that a marked name stands for.
 pub(crate) fn split(name: &str) -> Option<(&str, Version)> {
     let (table, version) = name.split_once(MARK)?;
     let (kind, text) = version.split_at_checked(1)?;
@@ -65,7 +68,7 @@ pub(crate) fn split(name: &str) -> Option<(&str, Version)> {
     Some((table, version))
 }
 
-/// Whether a text may have such a clause: a word that is cheap to look for.
+/// Whether a text may have such a clause: looks for a word of it, which is cheap.
 pub(crate) fn may_travel(sql: &str) -> bool {
     let lower = sql.to_ascii_lowercase();
     lower.contains("for") && ["version", "time"].iter().any(|word| lower.contains(word))
@@ -86,7 +89,7 @@ pub(crate) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Vec<Moment>, DataF
         }
         let (parsed, end) = expression(&tokens[expr..])?;
         let at = tokens[expr..].iter().find(|token| !is_space(&token.token)).map_or(tokens[start].span.start, start_of);
-        let table = if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() };
+        let table = folded_word(word);
         let marked = format!("{table}{MARK}#{}", moments.len());
         let span = tokens[place].span;
         let name = Word { value: marked.clone(), quote_style: Some('"'), keyword: Keyword::NoKeyword };
@@ -102,7 +105,7 @@ fn start_of(token: &TokenWithSpan) -> Location {
     token.span.start
 }
 
-/// Where the next clause begins, what it is, and where its expression begins.
+/// Where the next clause begins, its kind, and where its expression begins.
 fn next_clause(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, MomentKind, usize)> {
     (from..tokens.len()).find_map(|start| {
         let mut rest = (start..tokens.len()).filter(|&index| !is_space(&tokens[index].token));
@@ -134,7 +137,7 @@ fn is_space(token: &Token) -> bool {
     matches!(token, Token::Whitespace(_))
 }
 
-/// The expression at the beginning of these tokens, and how many of them it has.
+/// The expression at the beginning of these tokens, and how many of them it takes.
 fn expression(tokens: &[TokenWithSpan]) -> Result<(Expr, usize), DataFusionError> {
     let mut parser =
         Parser::new(&GenericDialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens.to_vec());
@@ -151,7 +154,7 @@ fn misplaced(at: Location) -> DataFusionError {
     syntax("the version of a table stands right behind its name, before its alias", at)
 }
 
-/// Refuses what is behind something else than the name of a table.
+/// Refuses a clause that does not follow the name of a table.
 pub(crate) fn must_be_tables<'a>(
     statements: impl IntoIterator<Item = &'a Parsed>,
     moments: &[Moment],
@@ -166,14 +169,6 @@ pub(crate) fn must_be_tables<'a>(
     match found.seen.iter().position(|seen| !seen) {
         Some(missing) => Err(misplaced(moments[missing].at)),
         None => Ok(()),
-    }
-}
-
-fn ast_of(statement: &Parsed) -> Option<&Ast> {
-    match statement {
-        Parsed::Statement(ast) => Some(ast),
-        Parsed::Explain(explain) => ast_of(&explain.statement),
-        _ => None,
     }
 }
 
@@ -196,7 +191,7 @@ impl Visitor for Found<'_> {
     }
 }
 
-/// The versions that are meant now, for the names that are marked.
+/// The versions that the marked names stand for, as of now.
 pub(crate) struct Versions<'a> {
     moments: &'a [Moment],
     /// What is behind the mark: see [`split`].
@@ -204,7 +199,7 @@ pub(crate) struct Versions<'a> {
 }
 
 impl<'a> Versions<'a> {
-    /// Finds out which versions are meant: times are computed.
+    /// Finds the versions: expressions of times are evaluated.
     pub(crate) async fn of(state: &SessionState, moments: &'a [Moment]) -> Result<Self, DataFusionError> {
         let mut versions = Vec::with_capacity(moments.len());
         for moment in moments {
@@ -215,13 +210,9 @@ impl<'a> Versions<'a> {
 
     /// Puts the versions into the names that are marked.
     pub(crate) fn apply(&self, statement: &mut Parsed) {
-        match statement {
-            Parsed::Statement(ast) => {
-                // The visitor never breaks off.
-                let _done: ControlFlow<()> = ast.visit(&mut Placing(self));
-            }
-            Parsed::Explain(explain) => self.apply(&mut explain.statement),
-            _ => {}
+        if let Some(ast) = ast_mut(statement) {
+            // The visitor never breaks off.
+            let _done: ControlFlow<()> = ast.visit(&mut Placing(self));
         }
     }
 }
@@ -250,13 +241,13 @@ impl VisitorMut for Placing<'_> {
     }
 }
 
-/// Says where the moment is that an error is about.
+/// Adds the position of the clause to an error about it.
 fn at(moment: &Moment, error: DataFusionError) -> DataFusionError {
     let span = Span::new(moment.at.into(), moment.at.into());
     error.with_diagnostic(Diagnostic::new_error("the version of a table", Some(span)))
 }
 
-/// The error about a table of the past, with its place.
+/// The error about a past table, with its position.
 pub(crate) fn located(moments: &[Moment], table: &str, error: DataFusionError) -> DataFusionError {
     let Some((base, _)) = table.split_once(MARK) else { return error };
     match moments.iter().find(|moment| moment.table.value == base) {
@@ -314,7 +305,7 @@ fn micros_of_text(text: &str) -> Result<i64> {
     }
 }
 
-/// The value of an expression without columns, as of now.
+/// The value of an expression without columns, evaluated now.
 async fn evaluate(state: &SessionState, expr: &Expr) -> Result<ArrayRef> {
     let sql = format!("SELECT {expr}");
     let statement = state.sql_to_statement(&sql, &state.config_options().sql_parser.dialect)?;

@@ -34,7 +34,7 @@ impl Transaction {
 pub(crate) struct Block {
     /// The variables as they were.
     before: Variables,
-    /// What `SET LOCAL` changed, with the values that come back.
+    /// What `SET LOCAL` changed, with the values to restore.
     local: Vec<(String, String)>,
     savepoints: Vec<Savepoint>,
 }
@@ -51,14 +51,14 @@ impl Block {
         Self { before: variables.clone(), local: Vec::new(), savepoints: Vec::new() }
     }
 
-    /// Remembers what a variable returns to.
+    /// Remembers the value that a variable will be restored to.
     pub(crate) fn keep(&mut self, name: &str, value: String) {
         if !self.local.iter().any(|(kept, _)| kept == name) {
             self.local.push((name.to_owned(), value));
         }
     }
 
-    /// Forgets what a variable returns to: it was set to stay.
+    /// Forgets the value to restore: the variable was set for the session.
     pub(crate) fn let_go(&mut self, name: &str) {
         self.local.retain(|(kept, _)| kept != name);
     }
@@ -70,7 +70,7 @@ impl Block {
         }
     }
 
-    /// The variables when nothing was done.
+    /// The variables as they were before the block.
     pub(crate) fn roll_back(self) -> Variables {
         self.before
     }
@@ -104,7 +104,7 @@ impl Block {
     }
 }
 
-/// A statement that makes sense within a transaction block only.
+/// The error for a statement that makes sense only within a transaction block.
 pub(crate) fn outside(what: &str) -> SqlError {
     SqlError::invalid("25P01", format!("{what} can only be used in transaction blocks"))
 }

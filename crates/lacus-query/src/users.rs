@@ -1,7 +1,7 @@
-//! The table `users` of a database that has `identifies`: for each user the latest that is known, computed when it is asked.
+//! The table `users` of a database that has `identifies`: the latest known about each user, computed when it is queried.
 //!
-//! One row for each `user_id`, which is its `id` too, as in Segment's warehouses. Every other column has its latest value
-//! that is not null, by when it was received and then by its place in the log. What tells of one message only is left out.
+//! One row for each `user_id`, which is its `id` too, as in Segment's warehouses. Every other column has its latest value that is
+//! not null, by when it was received and then by its place in the log. Columns that are about one message only are left out.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ const USER_ID: &str = "user_id";
 const OF_MESSAGES: [&str; 8] =
     ["id", "sent_at", "original_timestamp", "timestamp", RESCUED, RECEIVED_AT, PARTITION, OFFSET];
 
-/// Whether there are users in a table `identifies`.
+/// Whether users can be computed from a table `identifies`.
 pub(crate) fn has_users(identifies: &Table) -> bool {
     identifies.state().schema.columns.iter().any(|column| column.name == USER_ID)
 }
 
-/// The users as they are in this state of `identifies`.
+/// The users, computed from this state of `identifies`.
 pub(crate) fn users(identifies: Arc<TableState>) -> Result<Arc<dyn TableProvider>> {
     let names: Vec<String> = identifies.arrow_schema.fields().iter().map(|field| field.name().clone()).collect();
     let traits: Vec<&String> =
@@ -51,7 +51,7 @@ pub(crate) fn users(identifies: Arc<TableState>) -> Result<Arc<dyn TableProvider
 /// The latest value of a column that is not null.
 fn latest(name: &str) -> Result<Expr> {
     let order = [RECEIVED_AT, PARTITION, OFFSET].map(|name| Sort::new(column(name), true, false));
-    // Everything after the first word must be said in one chain: each such chain begins without an order and a filter.
+    // Order and filter must be set in one chain: each chain starts without them.
     let latest = last_value(column(name), Vec::new()).order_by(order.to_vec()).filter(column(name).is_not_null());
     Ok(latest.build()?.alias(name))
 }

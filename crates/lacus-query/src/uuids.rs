@@ -25,20 +25,20 @@ use lacus_lake::schema::is_uuid;
 
 use crate::json::uuid_text;
 
-/// What the function is called that casts to them.
+/// The name of the function that casts to a UUID.
 pub(crate) const TO_UUID: &str = "_to_uuid";
 
-/// The same for `TRY_CAST`: what is none becomes null.
+/// The same for `TRY_CAST`: an invalid text becomes null.
 pub(crate) const TRY_TO_UUID: &str = "_try_to_uuid";
 
-/// Adds the functions that casts are written as.
+/// Adds the functions that casts are rewritten to.
 pub(crate) fn register(context: &SessionContext) {
     for tries in [false, true] {
         context.register_udf(ScalarUDF::from(ToUuid::new(tries)));
     }
 }
 
-/// Puts functions where a UUID is cast to text or compared with one.
+/// Adds calls where a UUID is cast to text or compared with one.
 pub(crate) fn meant(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|plan| {
         let schema = merge_schema(&plan.inputs());
@@ -74,7 +74,7 @@ fn is_cast(expr: &Expr) -> bool {
 fn as_meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let is_one = |expr: &Expr| expr.to_field(schema).is_ok_and(|(_, field)| is_uuid(&field));
     Ok(match expr {
-        Expr::Cast(Cast { expr, field }) if is_text(field.data_type()) && is_one(&expr) => {
+        Expr::Cast(Cast { expr, field }) if field.data_type().is_string() && is_one(&expr) => {
             Transformed::yes(as_text(*expr))
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) && is_one(&left) && is_written(&right) => {
@@ -98,16 +98,16 @@ fn compares(op: Operator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Whether it stands in the statement itself: a text, or a parameter.
+/// Whether it is written in the statement itself: a text, or a parameter.
 fn is_written(expr: &Expr) -> bool {
     match expr {
-        Expr::Literal(value, _) => is_text(&value.data_type()),
+        Expr::Literal(value, _) => value.data_type().is_string(),
         Expr::Placeholder(_) => true,
         _ => false,
     }
 }
 
-/// A text that is read. Parameters come as texts.
+/// A text, parsed as a UUID. Parameters come as texts.
 fn read(expr: Expr) -> Expr {
     let expr = match expr {
         Expr::Placeholder(parameter) => {
@@ -123,10 +123,6 @@ fn read(expr: Expr) -> Expr {
 fn as_text(uuid: Expr) -> Expr {
     static TEXT: LazyLock<ScalarUDF> = LazyLock::new(|| ScalarUDF::from(AsText::default()));
     TEXT.call(vec![uuid])
-}
-
-fn is_text(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }
 
 /// A UUID of a text, or of its bytes.
@@ -176,7 +172,7 @@ impl ScalarUDFImpl for ToUuid {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let mut kinds = args.arg_fields.iter().map(|field| field.data_type());
-        if let Some(from) = kinds.find(|kind| !is_text(kind) && !is_bytes_or_null(kind)) {
+        if let Some(from) = kinds.find(|kind| !kind.is_string() && !is_bytes_or_null(kind)) {
             return plan_err!("Unsupported CAST from {from} to uuid");
         }
         let says_so = HashMap::from([("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())]);
@@ -227,7 +223,7 @@ impl ScalarUDFImpl for AsText {
     }
 }
 
-/// What a function makes of its one argument.
+/// Applies a function to its one argument.
 fn of_one(mut given: ScalarFunctionArgs, make: impl Fn(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
     match (given.args.pop(), given.args.is_empty()) {
         (Some(ColumnarValue::Array(values)), true) => make(&values).map(ColumnarValue::Array),
@@ -239,7 +235,7 @@ fn of_one(mut given: ScalarFunctionArgs, make: impl Fn(&ArrayRef) -> Result<Arra
     }
 }
 
-/// The bytes of a UUID as PostgreSQL reads it: in any case, in braces or not, with hyphens behind any four digits.
+/// The bytes of a UUID as PostgreSQL parses it: in any case, in braces or not, with hyphens after any four digits.
 fn bytes_of(text: &str) -> Option<[u8; 16]> {
     let text = text.strip_prefix('{').map_or(Some(text), |rest| rest.strip_suffix('}'))?.as_bytes();
     let digit = |at: usize| text.get(at).and_then(|letter| char::from(*letter).to_digit(16));

@@ -64,9 +64,9 @@ const KNOWN: [(&str, &str); 46] = [
     ("transaction_read_only", "off"),
 ];
 
-/// What the server calls itself: drivers read the number in front and expect what Postgres 15 has; Redshift's reads a
-/// version as Python writes it (PEP 440).
-pub const SERVER_VERSION: &str = concat!("15.0+lacus.", env!("CARGO_PKG_VERSION"));
+/// The server's version. Drivers parse the leading number and expect what Postgres 15 has; Redshift's driver parses it as a
+/// Python version (PEP 440).
+pub(crate) const SERVER_VERSION: &str = concat!("15.0+lacus.", env!("CARGO_PKG_VERSION"));
 
 /// Variables that nobody sets.
 const FIXED: [&str; 14] = [
@@ -86,7 +86,7 @@ const FIXED: [&str; 14] = [
     "time_max",
 ];
 
-/// Either keeps a session from writing.
+/// Either of these makes a session read-only.
 const READ_ONLY: [&str; 2] = ["default_transaction_read_only", "transaction_read_only"];
 
 /// The longest value kept, in bytes.
@@ -96,7 +96,7 @@ const VALUE_BYTES_MAX: usize = 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Variables {
     values: BTreeMap<&'static str, String>,
-    /// The longest `statement_timeout` that the user may have, and how it is shown.
+    /// The longest `statement_timeout` that the user may set, and how it is shown.
     timeout_max: Option<(Duration, String)>,
 }
 
@@ -107,14 +107,14 @@ impl Variables {
         Self { values, timeout_max: None }
     }
 
-    /// Shows that the server only reads, if it does.
+    /// Shows whether the server is read-only.
     pub(crate) fn read_only_by(&mut self, server: bool) {
         if server {
             READ_ONLY.iter().for_each(|name| drop(self.values.insert(name, "on".to_owned())));
         }
     }
 
-    /// Shows what a statement may take; no `statement_timeout` is more than the user's own limit.
+    /// Shows the limits of a statement. No `statement_timeout` can be longer than the user's limit.
     pub(crate) fn limited_by(&mut self, allowance: &Allowance, time_max: Option<Millis>) {
         self.values.extend(allowance.shown());
         self.timeout_max = time_max.map(|most| (most.duration(), as_timeout(most)));
@@ -141,7 +141,7 @@ impl Variables {
         }
     }
 
-    /// Sets a variable; to its first value if there is none.
+    /// Sets a variable; without a value, to its initial one.
     pub(crate) fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SqlError> {
         let key = known(name)?;
         let value = match value {
@@ -152,7 +152,7 @@ impl Variables {
         Ok(())
     }
 
-    /// Gives a variable back a value that it had.
+    /// Restores an earlier value of a variable.
     pub(crate) fn restore(&mut self, name: &str, value: String) {
         if let Ok(key) = known(name) {
             self.values.insert(key, value);
@@ -163,7 +163,7 @@ impl Variables {
         self.values.get("dialect").and_then(|value| value.parse().ok()).unwrap_or_default()
     }
 
-    /// The databases that a table without one is looked for in, as `SET search_path` named them.
+    /// The databases of `SET search_path`.
     pub(crate) fn search_path(&self) -> Vec<String> {
         let path = self.values.get("search_path").map(String::as_str).unwrap_or_default();
         let names = path.split(',').map(|name| name.trim().trim_matches('"').to_owned());
@@ -175,7 +175,7 @@ impl Variables {
         READ_ONLY.iter().any(|name| self.values.get(name).is_some_and(|value| value == "on"))
     }
 
-    /// The time a statement may take, if the session limits it.
+    /// The time limit of a statement, if the session sets one.
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {
         let value = self.values.get("statement_timeout")?;
         timeout(value).filter(|timeout| !timeout.is_zero())
@@ -231,7 +231,7 @@ fn checked(key: &str, value: &str) -> Result<String, SqlError> {
     }
 }
 
-/// The letters and digits of a name, as Postgres compares those of encodings.
+/// The letters and digits of a name, in lowercase, as Postgres compares names of encodings.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
 }

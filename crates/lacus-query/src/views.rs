@@ -29,16 +29,16 @@ pub(crate) use self::statements::{CreateView, DropViews};
 use crate::answer::StopOnDrop;
 use crate::dialect::Dialect;
 use crate::engine::Shared;
-use crate::error::{SqlError, explain};
+use crate::error::{SqlError, explain, external};
 use crate::files::ExternalTable;
 use crate::parameters;
 use crate::session::plan;
 use crate::statement::{StatementKind, parse};
 
-/// How deep views may read from views.
+/// How deep views may be nested.
 const DEPTH_MAX: usize = 16;
 
-/// The dialects of SQL that lacus speaks, as engines call them, best first.
+/// The dialects of SQL that lacus speaks, by the names that engines give them, best first.
 const SPOKEN: [(&str, Dialect); 7] = [
     ("lacus", Dialect::Lacus),
     ("redshift", Dialect::Redshift),
@@ -49,7 +49,7 @@ const SPOKEN: [(&str, Dialect); 7] = [
     ("presto", Dialect::Athena),
 ];
 
-/// What a view made in a dialect says that its SQL is written in. Athena's is Trino's, which other engines know.
+/// The dialect that a view made in a session of ours states. Athena's is Trino's, which other engines know.
 pub(crate) fn name_of(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Lacus => "lacus",
@@ -63,21 +63,21 @@ tokio::task_local! {
     static PLANNING: Planning;
 }
 
-/// What the plans of one statement and of the views it reads have in common.
+/// What the plans of one statement, and of the views it reads, share.
 #[derive(Clone, Default)]
 struct Planning {
     /// How many views are around it.
     depth: usize,
-    /// The tables that were looked at, as they were then.
+    /// The tables that were looked up, in their state then.
     seen: Arc<Mutex<BTreeMap<TableName, Arc<TableState>>>>,
-    /// The views that were planned, by where their metadata is: a statement looks a name up more than once, and views that
-    /// read views would be planned twice as often with each level.
+    /// The planned views, by where their metadata is. A statement looks a name up more than once, and views on views would be
+    /// planned twice as often with each level.
     planned: Arc<Mutex<BTreeMap<String, Arc<ViewTable>>>>,
-    /// The external tables that were looked at, by where their metadata is: all see the same files of each.
+    /// The external tables that were looked up, by where their metadata is: all uses see the same files.
     external: Arc<Mutex<BTreeMap<String, Arc<ExternalTable>>>>,
 }
 
-/// Plans a statement, or a view that one reads.
+/// Plans a statement, or a view that it reads.
 pub(crate) async fn as_one<T>(work: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, DataFusionError> {
     let planning = PLANNING.try_with(|around| Planning { depth: around.depth + 1, ..around.clone() });
     let planning = planning.unwrap_or_default();
@@ -95,20 +95,20 @@ pub(crate) fn state_of(table: &Table) -> Arc<TableState> {
         let mut seen = lock(&planning.seen);
         Arc::clone(seen.entry(table.name().clone()).or_insert_with(|| table.state()))
     });
-    // Outside of a statement somebody only wants to know its columns.
+    // Outside of a statement only its columns are of interest.
     seen.unwrap_or_else(|_| table.state())
 }
 
-/// Has the statement that is being planned see a table in this state, also through views that were planned before.
+/// Makes the statement being planned see a table in this state, also through views planned before.
 pub(crate) fn see(table: &Table, state: Arc<TableState>) {
-    // Outside of a statement nobody looks twice.
+    // Outside of a statement, nothing is looked up twice.
     let _alone = PLANNING.try_with(|planning| {
         lock(&planning.seen).insert(table.name().clone(), state);
         lock(&planning.planned).clear();
     });
 }
 
-/// A view that is an external table, as the statement that is being planned sees it; none if it is a view.
+/// The external table that a view is, for the statement being planned; none if it is a view.
 ///
 /// # Errors
 /// If its columns can't be told.
@@ -129,18 +129,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who plans views: the engine, once it is there.
+/// Plans views, once the engine exists.
 #[derive(Default)]
 pub(crate) struct ViewPlanner(OnceLock<Weak<Shared>>);
 
 impl ViewPlanner {
-    /// The engine is there. Only the first one counts.
+    /// Hands over the engine. Only the first call counts.
     pub(crate) fn begin(&self, engine: &Arc<Shared>) {
         self.0.get_or_init(|| Arc::downgrade(engine));
     }
 
-    /// A view as a table. One that can't be read has its columns all the same, and fails when it is read: what lists all tables
-    /// must not fail because of it.
+    /// A view as a table. One that can't be read still has columns, and fails only when it is read: listing all tables must
+    /// not fail because of it.
     ///
     /// # Errors
     /// If its columns can't be told.
@@ -175,8 +175,7 @@ impl ViewPlanner {
     }
 }
 
-/// Does work in a task of its own, which ends when nobody waits for it: views that read views would take more stack than a
-/// thread has.
+/// Runs work in a task of its own, which ends when nobody waits for it: nested views would take more stack than a thread has.
 pub(crate) async fn aside<T: Send + 'static>(
     shared: &Shared,
     work: impl Future<Output = T> + Send + 'static,
@@ -191,11 +190,7 @@ pub(crate) async fn aside<T: Send + 'static>(
     done.map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))
 }
 
-fn external(error: Error) -> DataFusionError {
-    DataFusionError::External(error.into())
-}
-
-/// The SQL that lacus speaks best of those that a view has.
+/// The view's SQL in the dialect that lacus speaks best.
 fn spoken(view: &View) -> Result<(Dialect, &str)> {
     let statements = view.statements();
     let find = |name: &str| statements.iter().find(|(dialect, _)| dialect.eq_ignore_ascii_case(name));
@@ -211,14 +206,14 @@ fn spoken(view: &View) -> Result<(Dialect, &str)> {
 /// The query that a view is.
 pub(crate) struct Planned {
     plan: LogicalPlan,
-    /// What it was planned with, and will be run with.
+    /// The state it was planned with, and will be run with.
     state: SessionState,
     /// Its columns, as they are called.
     pub(crate) columns: SchemaRef,
 }
 
 impl Planned {
-    /// Plans a query; tables that it names without a database are in this one.
+    /// Plans a query. Unqualified tables are looked for in this database.
     ///
     /// # Errors
     /// If it is no query, or can't be planned.
@@ -249,8 +244,8 @@ impl Planned {
         Ok(Self { plan, state, columns })
     }
 
-    /// Which of its columns are those of the view: the ones of the same names. A query may have more: tables grow. If it has
-    /// others but as many, they were given these names.
+    /// Which of its columns are the view's: those with the same names. A query may have more, as tables grow. If names differ
+    /// but their number is the same, the view renamed them.
     fn places(&self, names: &[&str]) -> Result<Vec<usize>> {
         let own: Vec<&str> = self.columns.fields().iter().map(|field| field.name().as_str()).collect();
         let by_name: Option<Vec<usize>> = names.iter().map(|name| own.iter().position(|own| own == name)).collect();
@@ -265,7 +260,7 @@ impl Planned {
         }
     }
 
-    /// The query with these names of columns.
+    /// The query with its columns renamed.
     fn named(self, shared: &Arc<Shared>, names: &[&str]) -> Result<Query> {
         let places = self.places(names)?;
         let Self { plan, state, .. } = self;
@@ -276,8 +271,8 @@ impl Planned {
         let columns: Vec<Expr> = columns.collect();
         let named = LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build);
         let plan = named.map_err(|error| Error::invalid(error.strip_backtrace()))?;
-        // The physical plan becomes a part of the question's and is optimised there, once: a second time would take the
-        // limit off sorted partitions.
+        // The physical plan becomes part of the outer query's, and is optimised there, once: a second time would remove the
+        // limit from sorted partitions.
         let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rules(Vec::new()).build();
         Ok(Query { plan, state, shared: Arc::clone(shared) })
     }
@@ -301,7 +296,7 @@ pub(crate) struct ViewTable {
 }
 
 impl ViewTable {
-    /// Where its metadata is, and what it asks. None if it can't be read.
+    /// Where its metadata is, and its plan. None if it can't be read.
     pub(crate) fn question(&self) -> Option<(&str, &LogicalPlan)> {
         self.query.as_ref().ok().map(|query| (self.location.as_str(), &query.plan))
     }
@@ -357,7 +352,7 @@ impl TableProvider for ViewTable {
         }
         let (state, plan) = (state.clone(), plan.build()?);
         let planned = aside(shared, async move { state.create_physical_plan(&plan).await }).await;
-        planned.map_err(|error| external(error.into()))?
+        planned.map_err(|error| external(Error::from(error)))?
     }
 }
 

@@ -1,7 +1,7 @@
-//! Orders that hold in all partitions: `ORDER BY a, b LIMIT 5` of a `UNION ALL` whose parts have one `a` each.
+//! Sorts with a limit below a merge: `ORDER BY a, b LIMIT 5` of a `UNION ALL` whose parts have one `a` each.
 //!
-//! Where a partition has one `a`, its rows are sorted by `b` alone, and the last `b` of its first five becomes a filter for all
-//! partitions: one with a better `a` loses rows (DataFusion 54.1). So partitions are sorted by all that they are merged by.
+//! Where a partition has a constant `a`, its rows are sorted by `b` alone, and the `b` of its fifth row becomes a filter for all
+//! partitions: one with a smaller `a` loses rows (DataFusion 54.1). So each partition is sorted by the whole order of the merge.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 
-/// Sorts what is merged by the whole order, where it is cut off.
+/// Sorts merged partitions by the whole order, where there is a limit.
 #[derive(Debug)]
 pub(crate) struct WholeOrder;
 

@@ -1,8 +1,8 @@
-//! Columns that are the same, or always the same: `SELECT d AS a, d AS b … ORDER BY a, b`.
+//! Projections above a union with equal or constant columns: `SELECT d AS a, d AS b … ORDER BY a, b`.
 //!
-//! Rows that are sorted by a are sorted by b, too, and that is used. Above a union it is known; once the projection lies
-//! below, it isn't, and the plan is refused (DataFusion 54.1, `UnionExec::try_swapping_with_projection`, `calculate_union`).
-//! So only projections that pick columns go below a union.
+//! Rows sorted by `a` are also sorted by `b`, and the plan relies on it. The equality is known above a union; once the projection
+//! is pushed below, it isn't, and the plan is rejected (DataFusion 54.1, `UnionExec::try_swapping_with_projection`,
+//! `calculate_union`). So only projections that pick columns are pushed below a union.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use datafusion::physical_plan::union::UnionExec;
 
 use crate::stop::Stop;
 
-/// Puts a [`Stop`] below other projections, before projections are brought down.
+/// Puts a [`Stop`] below all other projections, before projections are pushed down.
 #[derive(Debug)]
 pub(crate) struct WholeUnion;
 
@@ -44,7 +44,7 @@ impl PhysicalOptimizerRule for WholeUnion {
     }
 }
 
-/// Whether a projection could come to a union: it goes through filters, exchanges and other projections.
+/// Whether a projection could be pushed to a union: through filters, exchanges and other projections.
 fn may_reach_union(plan: &Arc<dyn ExecutionPlan>) -> bool {
     match plan.children()[..] {
         [input] => may_reach_union(input),
@@ -52,7 +52,7 @@ fn may_reach_union(plan: &Arc<dyn ExecutionPlan>) -> bool {
     }
 }
 
-/// Whether each column of a projection is another one of its input.
+/// Whether a projection only picks columns, each of them once.
 fn picks_columns(projection: &ProjectionExec) -> bool {
     let mut picked = HashSet::new();
     projection.expr().iter().all(|column| {

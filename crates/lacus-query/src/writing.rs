@@ -39,7 +39,8 @@ pub(crate) use self::running::{Checked, Limits, of_lake as of_write};
 pub(crate) use self::types::write_types;
 use crate::engine::CATALOG;
 use crate::error::SqlError;
-use crate::stated_name::{StatedName, new_name};
+use crate::identifiers::folded;
+use crate::stated_name::StatedName;
 
 /// A statement that writes.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub(crate) enum Write {
 }
 
 impl Write {
-    /// Reads a statement; gives it back if it is none of these.
+    /// Parses a statement; gives it back if it is none of these.
     ///
     /// # Errors
     /// For what of these statements lacus does not do.
@@ -122,8 +123,8 @@ impl Write {
     }
 }
 
-/// `WITH x AS (…) INSERT INTO t SELECT …` as `INSERT INTO t WITH x AS (…) SELECT …`, the same for what changes rows, and
-/// `TRUNCATE t` as `DELETE FROM t`.
+/// Normalizes: `WITH x AS (…) INSERT INTO t SELECT …` to `INSERT INTO t WITH x AS (…) SELECT …`, other changes of rows
+/// likewise, and `TRUNCATE t` to `DELETE FROM t`.
 pub(crate) fn plainly(statement: Ast) -> Ast {
     match &statement {
         Ast::Query(query) => match (query.body.as_ref(), &query.with) {
@@ -149,7 +150,7 @@ pub(crate) fn plainly(statement: Ast) -> Ast {
     }
 }
 
-/// The part of a statement that reads: in `CREATE TABLE … AS` that is the query.
+/// The part of a statement that reads: for `CREATE TABLE … AS`, the query.
 pub(crate) fn question_of(statement: Parsed) -> Parsed {
     let Parsed::Statement(ast) = statement else { return statement };
     Parsed::Statement(Box::new(match plainly(*ast) {
@@ -181,8 +182,8 @@ fn drop_of(kind: ObjectType, if_there: bool, names: &[ObjectName], cascade: bool
 fn database_name(name: &ObjectName) -> Result<String, SqlError> {
     let parts: Option<Vec<&Ident>> = name.0.iter().map(|part| part.as_ident()).collect();
     match parts.as_deref() {
-        Some([database]) => Ok(new_name(database)),
-        Some([catalog, database]) if new_name(catalog) == CATALOG => Ok(new_name(database)),
+        Some([database]) => Ok(folded(database)),
+        Some([catalog, database]) if folded(catalog) == CATALOG => Ok(folded(database)),
         _ => {
             Err(SqlError::invalid("3F000", format!("\"{name}\" is no name of a database"))
                 .with_hint("CREATE SCHEMA shop"))

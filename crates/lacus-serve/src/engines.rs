@@ -14,14 +14,14 @@ use lacus_core::{Clock, Timestamp};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// So long a token, or a lent key, is good.
+/// How long a token, or a lent key, is valid.
 pub(crate) const LENT_SECONDS: u32 = 12 * 60 * 60;
 /// What a token begins with.
 const TOKEN: &str = "lake-token";
-/// What the id of a lent key begins with. No id of a lake key does.
+/// The prefix of lent keys' ids. No id of a lake key has it.
 const LENT: &str = "LENT";
 
-/// Gives the secret of the lake key with an id.
+/// Returns the secret of the lake key with an id.
 type SecretOf = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The lake keys of a project, wherever they are kept.
@@ -31,7 +31,7 @@ pub struct Engines {
     clock: Arc<dyn Clock>,
 }
 
-/// A key for the files of one table, for a while.
+/// A temporary key for the files of one table.
 pub(crate) struct Lent {
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
@@ -46,7 +46,7 @@ pub(crate) enum Locked {
 }
 
 impl Engines {
-    /// `secret_of` gives the secret of the lake key with an id; `are_there` says whether there is any.
+    /// `secret_of` returns the secret of the lake key with an id; `are_there` tells whether there are any lake keys.
     #[must_use]
     pub fn new(
         secret_of: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
@@ -72,7 +72,7 @@ impl Engines {
         Some(format!("{said}.{}", sign(&(self.secret_of)(id)?, &said)))
     }
 
-    /// Whose token this is, if it is good.
+    /// The holder of a token; none if it is not valid.
     pub(crate) fn holder(&self, token: &str) -> Option<String> {
         let (said, signature) = token.rsplit_once('.')?;
         let (id, end) = said.strip_prefix(TOKEN)?.strip_prefix('.')?.split_once('.')?;
@@ -113,15 +113,15 @@ impl Engines {
     }
 }
 
-/// The folder whose files a key is for; none for a lake key, which is for all. What can't be read is for nothing: such a
-/// key has no secret.
+/// The folder whose files a key is for; none for a lake key, which is for all. A malformed id is for no folder: such a key
+/// has no secret.
 pub(crate) fn folder_of(access_key_id: &str) -> Option<String> {
     let (_, _, folder) = lent(access_key_id)?.unwrap_or_default();
     let folder = BASE64.decode(folder).ok().and_then(|folder| String::from_utf8(folder).ok());
     Some(folder.unwrap_or_default())
 }
 
-/// The parts of the id of a lent key, if it is one and can be read: lake key, end, folder.
+/// The parts of a lent key's id: lake key, end, folder. None if it is no lent key, `Some(None)` if it is malformed.
 fn lent(access_key_id: &str) -> Option<Option<(&str, &str, &str)>> {
     let parts = access_key_id.strip_prefix(LENT)?.strip_prefix('.')?;
     let mut parts = parts.splitn(3, '.');
@@ -195,7 +195,7 @@ mod tests {
         for wrong in ["LENT", "LENT.", "LENT.LACUONE", "LENT.LACUONE.x.x", "LENT.LACUTWO.99999999999999.x"] {
             assert_eq!(engines.secret(wrong), Err(Locked::Unknown), "{wrong}");
         }
-        // What was signed for the catalog opens no file, and the other way around.
+        // A token opens no file, and a lent key no catalog.
         assert_eq!(engines.holder(&format!("{}.{}", lent.access_key_id, lent.secret_access_key)), None);
         assert_eq!(engines.secret(&engines.token("LACUONE").unwrap()), Err(Locked::Unknown));
         later(&clock);

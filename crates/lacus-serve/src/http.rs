@@ -49,7 +49,7 @@ use crate::users::Users;
 pub use self::files::{is_in_bucket, is_signed_for_files, with_files};
 pub use self::pass::Pass;
 
-/// Queries over HTTP that run at once; more wait a while for their turn.
+/// The most queries over HTTP that run at the same time; others wait a while for their turn.
 const QUERIES_MAX: usize = 64;
 
 /// What is asked about.
@@ -66,7 +66,7 @@ pub struct Served {
     pub users: Arc<Users>,
     /// The keys of engines on other machines.
     pub engines: Arc<Engines>,
-    /// The address at which those find files; without it, the one by which they came.
+    /// The address at which engines find the files; without it, the one at which they reached us.
     pub address: Option<String>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -80,9 +80,9 @@ struct Inner {
     served: Served,
     started: Timestamp,
     queries: Arc<Semaphore>,
-    /// Held while events are erased: one after the other.
+    /// Held while events are erased: one erasure at a time.
     erasing: AsyncMutex<()>,
-    /// Set once, when everything that the log had at start is visible.
+    /// Set once everything that was in the log at start is visible.
     was_ready: AtomicBool,
 }
 
@@ -99,7 +99,7 @@ pub fn router(served: Served) -> Router {
     };
     let shared = Arc::new(inner);
     Router::new()
-        // JSON around the statement may take as much again.
+        // The JSON around a statement may take as much as the statement itself.
         .route("/v1/sql", post(sql::answer).layer(DefaultBodyLimit::max(2 * SQL_BYTES_MAX)))
         .route("/v1/tables/{table}/flush", post(flush))
         .route("/v1/status", get(status))
@@ -126,7 +126,7 @@ async fn ready(State(inner): State<Shared>) -> Result<Json<Health>, Refusal> {
             .deliveries
             .status()
             .iter()
-            // One that can't go on keeps no other from being asked about; the status says so.
+            // A stuck delivery does not stop queries about other streams; the status tells of it.
             .filter(|delivery| delivery.error.is_none())
             .map(|delivery| delivery.acknowledged.saturating_sub(delivery.visible))
             .sum();
@@ -244,7 +244,7 @@ async fn status(State(inner): State<Shared>) -> Json<Status> {
     })
 }
 
-/// Files and their bytes, over all tables of a stream.
+/// The number of files and their bytes, over all tables of a stream.
 fn files(lake: &Lake, stream: &StreamName) -> (u64, u64) {
     let (mut files, mut bytes) = (0, 0);
     for table in lake.tables().iter().filter(|table| table.name().stream() == *stream) {

@@ -10,8 +10,8 @@ pub mod http;
 pub mod postgres;
 pub mod users;
 
-/// So long a question waits for what was acknowledged before it came. Usually that is visible within milliseconds; when
-/// deliveries are behind, the answer is about what they show.
+/// How long a query waits for what was acknowledged before it. Usually that is visible within milliseconds; when deliveries
+/// are behind, the query sees what is visible by then.
 const CATCH_UP_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

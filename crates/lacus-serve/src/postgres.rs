@@ -43,17 +43,17 @@ use crate::postgres::places::Places;
 
 pub use crate::postgres::door::Door;
 
-/// How long queries may go on after shutdown was asked for.
+/// How long queries may go on after shutdown was requested.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often a running query's client is looked after.
+/// How often to check whether the client of a running query is still there.
 const CLIENT_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// Pause after the system refused to accept a connection (no file handles left), before trying again.
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Serves clients until `shutdown` is cancelled; then takes no new ones and gives running queries some seconds to end.
-/// At most `connections_max` clients have a session at once; those who have none yet have a bound of their own.
+/// Serves clients until `shutdown` is cancelled; then accepts no new ones and gives running queries some seconds to end. At
+/// most `connections_max` clients have a session at the same time; those without one have a bound of their own.
 ///
 /// # Errors
 /// Never today: a connection that fails concerns nobody else.
@@ -122,14 +122,14 @@ async fn converse(
     }
 }
 
-/// The socket, and a second handle to see whether the client still holds the other end.
+/// The socket, and a second handle to check whether the client still holds the other end.
 fn watched(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
     let socket = socket.into_std()?;
     let second = socket.try_clone()?;
     Ok((TcpStream::from_std(socket)?, TcpStream::from_std(second)?))
 }
 
-/// While a query runs nobody reads the socket: the end of the client is seen here. Never ends by itself.
+/// While a query runs nobody reads the socket: here we notice that the client is gone. Never ends by itself.
 async fn cancel_when_client_leaves(socket: TcpStream, running: Arc<Running>) {
     loop {
         running.busy().await;
@@ -140,7 +140,7 @@ async fn cancel_when_client_leaves(socket: TcpStream, running: Arc<Running>) {
     }
 }
 
-/// Whether the client closed its end; also behind bytes that nobody read yet, such as the end of TLS.
+/// Whether the client closed its end, even if there are unread bytes before that, such as the end of TLS.
 async fn has_left(socket: &TcpStream) -> bool {
     let ready = tokio::time::timeout(Duration::ZERO, socket.ready(Interest::READABLE)).await;
     if matches!(ready, Ok(Ok(ready)) if ready.is_read_closed()) {
@@ -153,11 +153,11 @@ async fn has_left(socket: &TcpStream) -> bool {
 
 async fn end_after_shutdown(shutdown: CancellationToken, running: Arc<Running>) {
     shutdown.cancelled().await;
-    // Whether it ended or not, time is up.
+    // Whether they ended or not, time is up.
     let _ended = tokio::time::timeout(GRACE, running.idle()).await;
 }
 
-/// A session that another one ends has as long, also where nobody takes its answer.
+/// A session that another one terminates gets the same time, even if nobody takes its answer.
 async fn end_after_termination(running: Arc<Running>) {
     running.terminated().await;
     tokio::time::sleep(GRACE).await;

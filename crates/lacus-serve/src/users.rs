@@ -30,30 +30,31 @@ pub(crate) use self::password::{Known, Md5Hash};
 
 /// The most users of a project.
 pub const USERS_MAX: usize = 1000;
-/// The longest name, in bytes, as in PostgreSQL.
+/// The longest name in bytes, as in PostgreSQL.
 const NAME_BYTES_MAX: usize = 63;
-/// A password that we make: 24 letters.
+/// The randomness of a generated password: 24 letters.
 const PASSWORD_RANDOM_BYTES: usize = 18;
 
-/// A user as anybody may see them: no password.
+/// A user as others may see it: without the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserInfo {
     /// The name.
     pub name: String,
-    /// Whether the password is asked for by MD5, for clients that know nothing else.
+    /// Whether the password is requested by MD5, for clients that know nothing else.
     pub md5: bool,
     /// When the user was made.
     pub created_at: Timestamp,
-    /// What a statement of the user may take.
+    /// The limits of the user's statements.
     pub limits: StatementLimits,
 }
 
 /// A password for a user.
 #[derive(Clone)]
 pub struct NewPassword {
-    /// The password, or what a PostgreSQL stores of one. None: one is made.
+    /// The password, or the verifier that a PostgreSQL stores of one. None: a password is generated.
     pub password: Option<String>,
-    /// Whether its MD5 is stored, for clients that know nothing else. None: as of the password before; of a new user it is not.
+    /// Whether its MD5 hash is stored, for clients that know nothing else. None: as for the password before, and not for a
+    /// new user.
     pub md5: Option<bool>,
 }
 
@@ -61,7 +62,7 @@ pub struct NewPassword {
 pub struct Changed {
     /// The user.
     pub info: UserInfo,
-    /// The password, if we made it: the only time that it is told.
+    /// The generated password: this is the only time that it is shown.
     pub made_password: Option<String>,
 }
 
@@ -124,7 +125,7 @@ impl Users {
         })
     }
 
-    /// Gives a user another password, durably. Sessions that have begun go on. Blocks on the disk.
+    /// Changes the password of a user, durably. Sessions that have begun go on. Blocks on the disk.
     ///
     /// # Errors
     /// `NotFound` for no user, `Invalid` for an impossible password, or if it can't be written.
@@ -134,7 +135,7 @@ impl Users {
         })
     }
 
-    /// Changes the limits of a user, durably. Sessions that have begun keep those that they have. Blocks on the disk.
+    /// Changes the limits of a user, durably. Sessions that have begun keep the old ones. Blocks on the disk.
     ///
     /// # Errors
     /// `NotFound` for no user, `Invalid` for an impossible limit, or if it can't be written.
@@ -148,13 +149,13 @@ impl Users {
         Ok(self.list().into_iter().find(|user| user.name == name).expect("found above"))
     }
 
-    /// What a statement of a user may take. Nothing is said of who is no user.
+    /// The limits of a user's statements; none for unknown users.
     pub(crate) fn limits_of(&self, name: &str) -> StatementLimits {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(name).map(|(user, _)| user.limits).unwrap_or_default()
     }
 
-    /// Takes a user away, durably. Sessions that have begun go on. Blocks on the disk.
+    /// Removes a user, durably. Sessions that have begun go on. Blocks on the disk.
     ///
     /// # Errors
     /// `NotFound` for no user, or if it can't be written: then the user is there while lacus runs, and after that, too, unless
@@ -167,10 +168,10 @@ impl Users {
         Ok(found)
     }
 
-    /// What is known of the password of a user: something too, and of no password, when there is no such user.
+    /// The stored form of a user's password. For an unknown user it is made up, and matches no password.
     pub(crate) fn known_of(&self, name: &str) -> (Known, bool) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        // Made for those who are there, too: it takes its time.
+        // Computed for existing users, too, so that both take the same time.
         let shapes: BTreeSet<Shape> = known.values().map(|(_, password)| password.shape()).collect();
         let mock = Known::mock(&self.secret, name, &shapes);
         match known.get(name) {

@@ -15,12 +15,12 @@ use crate::partitioning;
 use crate::state::Shared;
 use crate::streams::Stream;
 
-/// What the writer is asked to put on disk.
+/// An append, for the writer to put on disk.
 pub(crate) struct Request {
     pub(crate) frames: Vec<Body>,
     /// What [`Streams::generation`](crate::streams::Streams::generation) was when its shards were chosen.
     pub(crate) generation: u64,
-    /// Takes the offset of the first record of each frame, or why nothing was written.
+    /// Receives the offset of each frame's first record, or why nothing was written.
     pub(crate) answer: oneshot::Sender<Result<Vec<Offset>, Refusal>>,
     /// Freed with the request.
     pub(crate) reserved: Reservation,
@@ -34,7 +34,7 @@ pub(crate) enum Refusal {
     Failed(Error),
 }
 
-/// Records as frames, and where each one is in them.
+/// Records encoded as frames, and the place of each record in them.
 pub(crate) struct Encoded {
     pub(crate) frames: Vec<Body>,
     places: Vec<Place>,
@@ -116,7 +116,7 @@ pub(crate) fn encode(stream: &Stream, records: &[NewRecord]) -> Encoded {
 }
 
 impl Encoded {
-    /// Splits off what it takes to tell, from the first offset of each frame, where each record is.
+    /// Splits off a function that computes the position of each record from the first offsets of the frames.
     pub(crate) fn split(self) -> (Vec<Body>, impl FnOnce(&[Offset]) -> Vec<Position>) {
         let partitions: Vec<Partition> = self.frames.iter().map(|frame| frame.id.partition).collect();
         let positions = move |bases: &[Offset]| {

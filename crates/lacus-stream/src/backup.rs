@@ -20,13 +20,13 @@ use crate::{cursors, segment, streams};
 /// How a file may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taking {
-    /// Its bytes never change: a hard link does.
+    /// Its bytes never change: a hard link will do.
     Link,
-    /// It is written to: only a copy does, of the bytes that it has when it is opened.
+    /// It is still written to: it has to be copied, with the bytes that it has when it is opened.
     Copy,
 }
 
-/// Takes a file, named by its path in the log's directory. `NotFound` if it is not there.
+/// Links or copies a file, named by its path in the log's directory. `NotFound` if it is not there.
 pub type Take<'a> = dyn FnMut(&Path, Taking) -> io::Result<()> + 'a;
 
 /// A backup that was begun.
@@ -47,7 +47,7 @@ impl LogBackup {
             take_if_there(&file, Taking::Copy, take)?;
         }
         let numbers = numbers(directory)?;
-        // From the newest back: where retention was quicker, the ones before are gone, too. They were delivered.
+        // From the newest back: where retention was faster, the older ones are gone, too. They were delivered.
         for number in numbers.iter().rev().skip(1) {
             if !link(*number, take)? {
                 break;
@@ -81,7 +81,7 @@ fn numbers(directory: &Path) -> Result<Vec<u64>> {
     }
 }
 
-/// Takes a finished log file, and its index if it has one. Says whether it was there.
+/// Takes a finished log file, and its index if it has one; false if it is gone.
 fn link(number: u64, take: &mut Take<'_>) -> Result<bool> {
     let file = in_log(number);
     if !take_if_there(&file, Taking::Link, take)? {

@@ -48,7 +48,7 @@ struct StoredCursors {
 }
 
 impl Cursors {
-    /// Reads the cursors of the log in `directory`, whose folder for them is there.
+    /// Reads the cursors of the log in `directory`. The folder for them must exist.
     pub(crate) fn load(directory: &Path) -> Result<Self> {
         let folder = directory.join(FOLDER);
         let mut by_stream = BTreeMap::new();
@@ -62,14 +62,14 @@ impl Cursors {
         Ok(Self { folder, by_stream: RwLock::new(by_stream), storing: Mutex::new(()) })
     }
 
-    /// Where a reader is; empty for one that never said.
+    /// The cursor of a reader; empty if it never set one.
     pub(crate) fn get(&self, stream: StreamId, reader: &str) -> Result<Offsets> {
         check_name(reader)?;
         let by_stream = self.by_stream.read().unwrap_or_else(PoisonError::into_inner);
         Ok(by_stream.get(&stream).and_then(|readers| readers.get(reader)).cloned().unwrap_or_default())
     }
 
-    /// Moves a reader, or forgets it.
+    /// Sets a reader's cursor, or removes it.
     pub(crate) fn set(&self, stream: (StreamId, &StreamName), reader: &str, offsets: Option<&Offsets>) -> Result<()> {
         check_name(reader)?;
         let _storing = lock(&self.storing);
@@ -85,7 +85,7 @@ impl Cursors {
         self.store(stream.0, readers)
     }
 
-    /// Forgets the readers of a stream.
+    /// Removes all cursors of a stream.
     pub(crate) fn forget(&self, stream: StreamId) -> Result<()> {
         let _storing = lock(&self.storing);
         if self.of_stream(stream).is_empty() { Ok(()) } else { self.store(stream, ByReader::new()) }

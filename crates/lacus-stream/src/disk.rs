@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 
 use lacus_core::{Error, Result};
 
-/// What an unfinished file adds to its name. Such files mean nothing: the log removes its own when it is opened, and others
-/// are written over by the next change.
+/// The extension of unfinished files. They mean nothing: the log removes its own when it is opened, and the next change
+/// overwrites others.
 pub(crate) const UNFINISHED: &str = "tmp";
-/// The permissions of a new file, less what the user's mask takes away.
+/// The permissions of a new file, before the user's mask.
 const ORDINARY: u32 = 0o666;
-/// Its owner may read and write it, and nobody else.
+/// Only its owner may read and write it.
 const PRIVATE: u32 = 0o600;
 
-/// Makes a directory and those above it, and syncs the names.
+/// Creates a directory and its parents, and syncs their names.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -29,7 +29,7 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     }
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        // One that exists may have been made just before a power cut: its name is synced all the same.
+        // Even an existing one may have been created just before a power cut: its name is synced all the same.
         _ => sync_directory(parent),
     }
 }
@@ -39,12 +39,12 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Puts a file with these bytes at `path`, durably, in place of what is there. The file stays open to read and write.
+/// Replaces the file at `path` durably. The new one stays open for reading and writing.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
     replace_with(path, |file| file.write_all(bytes))
 }
 
-/// As [`replace`], with the bytes that `write` writes.
+/// The same, with the bytes that `write` writes.
 pub(crate) fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let file = replace_unsynced(path, ORDINARY, |file| write(file).and_then(|()| file.sync_all()))?;
@@ -52,11 +52,11 @@ pub(crate) fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Res
     Ok(file)
 }
 
-/// Puts a file with secrets at `path`, durably, in place of what is there: only its owner can read it.
+/// Replaces the file at `path` durably by one that only its owner can read: for secrets.
 ///
 /// # Errors
-/// `Unavailable` when the disk does not take it; what was there is there then, or, if only its name could not be synced, these
-/// bytes.
+/// `Unavailable` when the disk refuses. Then the old file is still there or, if only the name could not be synced, the new
+/// one.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let replace = || {
         let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
@@ -66,13 +66,13 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
     replace().map_err(|error| refused(path, error))
 }
 
-/// Puts a file with these bytes at `path` without waiting for the disk: for what can be derived again.
+/// Replaces the file at `path` without waiting for the disk: for what can be derived again.
 pub(crate) fn replace_derived(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_unsynced(path, ORDINARY, |file| file.write_all(bytes)).map(drop)
 }
 
-/// The error for a file that could not be replaced. Whatever the disk said, the sender may try again: a folder that is away
-/// or may not be written to is no name that the sender got wrong.
+/// The error for a file that could not be replaced. Whatever the disk said, the sender may try again: a folder that is
+/// missing or read-only is not a wrong name of the sender's.
 pub(crate) fn refused(path: &Path, error: io::Error) -> Error {
     Error::unavailable(format!("could not write {}: {error}", path.display()))
         .with_source(error)
@@ -89,7 +89,7 @@ fn replace_unsynced(
     let mut file = options.read(true).write(true).create(true).truncate(true).mode(permissions).open(&unfinished)?;
     let done = write(&mut file).and_then(|()| fs::rename(&unfinished, path));
     if let Err(error) = done {
-        // The first error is the one that counts. What stays behind means nothing.
+        // The first error counts. The file left behind means nothing.
         fs::remove_file(&unfinished).ok();
         return Err(error);
     }

@@ -33,13 +33,13 @@ pub(crate) const HEADER_BYTES: usize = 52;
 /// The longest key and value together.
 pub const RECORD_BYTES_MAX: usize = 10 << 20;
 
-/// A frame that has this many bytes takes no further record, so that a reader need not take much more than it asked for.
+/// A body of this size takes no further record, so that a reader need not read much more than it asked for.
 pub(crate) const BODY_BYTES_ENOUGH: usize = 1 << 20;
 
-/// What a record adds to its key and value.
+/// The two lengths before each record.
 const RECORD_HEADER_BYTES: usize = 8;
 
-/// No body is longer: one that has not yet enough takes at most one more record.
+/// The longest body: one that is not yet full takes at most one more record.
 pub(crate) const BODY_BYTES_MAX: usize = BODY_BYTES_ENOUGH + RECORD_BYTES_MAX + RECORD_HEADER_BYTES + ID_BYTES;
 
 const MAGIC: &[u8; 4] = b"LCF1";
@@ -54,7 +54,7 @@ pub(crate) struct PartitionId {
     pub(crate) partition: Partition,
 }
 
-/// What the header of a frame says.
+/// The fields of a frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) body_length: u32,
@@ -67,7 +67,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The bytes of this header, for a frame at `position` of a segment with `salt`.
+    /// Encodes the header, for a frame at `position` of a segment with `salt`.
     pub(crate) fn encode(&self, salt: u32, position: u64) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let mut out = &mut bytes[..];
@@ -85,7 +85,7 @@ impl Header {
         bytes
     }
 
-    /// The header in `bytes`, if they are one and it belongs to this place.
+    /// Decodes the header in `bytes`, if it is one and belongs to this place.
     pub(crate) fn decode(bytes: &[u8], salt: u32, position: u64) -> Option<Self> {
         let (fields, crc) = bytes.get(..HEADER_BYTES)?.split_at(HEADER_BYTES - 4);
         if !fields.starts_with(MAGIC) || crc != checksum(fields, salt, position).to_le_bytes() {
@@ -110,8 +110,7 @@ impl Header {
     }
 }
 
-/// The first place at or after the start of `bytes` where a header may be: where its first four bytes are, as far as
-/// `bytes` go.
+/// The first place in `bytes` where a header may begin, judged by its first four bytes, as far as `bytes` go.
 pub(crate) fn find_magic(bytes: &[u8]) -> Option<usize> {
     bytes.windows(MAGIC.len()).position(|window| window == MAGIC)
 }
@@ -123,7 +122,7 @@ fn checksum(fields: &[u8], salt: u32, position: u64) -> u32 {
     hasher.finalize()
 }
 
-/// The body of a frame that is being put together.
+/// The body of a frame under construction.
 #[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) id: PartitionId,
@@ -157,7 +156,7 @@ impl Body {
         self.bytes.len() >= BODY_BYTES_ENOUGH
     }
 
-    /// Takes the checksum; the body is complete.
+    /// Computes the checksum: the body is complete.
     pub(crate) fn seal(&mut self) {
         self.crc = crc32fast::hash(&self.bytes);
     }
@@ -181,7 +180,7 @@ impl Body {
     }
 }
 
-/// How many bytes of a body `record` takes.
+/// The bytes that `record` takes in a body.
 pub(crate) fn encoded_length(record: &NewRecord) -> usize {
     RECORD_HEADER_BYTES + record.id.map_or(0, |_| ID_BYTES) + record_bytes(record)
 }
@@ -191,7 +190,7 @@ pub(crate) fn record_bytes(record: &NewRecord) -> usize {
     record.key.as_ref().map_or(0, Bytes::len) + record.value.len()
 }
 
-/// A record as it is in a body, sharing the bytes.
+/// A record decoded from a body, whose bytes it shares.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) key: Option<Bytes>,
@@ -199,7 +198,7 @@ pub(crate) struct Taken {
     pub(crate) value: Bytes,
 }
 
-/// Takes the next record off the front of a body.
+/// Removes the next record from the front of a body.
 pub(crate) fn take_record(body: &mut Bytes) -> Option<Taken> {
     let lengths = take(body, RECORD_HEADER_BYTES)?;
     let key = match u32_at(&lengths, 0) {

@@ -25,10 +25,10 @@ const HEADER_BYTES: usize = 36;
 const PARTITION_BYTES: usize = 12;
 const FRAME_BYTES: usize = 24;
 
-/// What the index file adds instead of the log file's extension.
+/// The extension of an index file, in place of the log file's.
 pub(crate) const EXTENSION: &str = "index";
 
-/// Where one frame is.
+/// The place of one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameRef {
     pub(crate) base: Offset,
@@ -37,7 +37,7 @@ pub(crate) struct FrameRef {
     pub(crate) records: u32,
 }
 
-/// Where the frames of one log file are.
+/// The places of the frames of one log file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     frames: BTreeMap<PartitionId, Vec<FrameRef>>,
@@ -62,7 +62,7 @@ impl Index {
         self.frames.entry(id).or_default().push(frame);
     }
 
-    /// The frames with the records of a partition from `from` on, until they have `bytes_enough`.
+    /// The frames with a partition's records from `from` on, until they have `bytes_enough`.
     pub(crate) fn frames(&self, id: PartitionId, from: Offset, bytes_enough: usize) -> Vec<FrameRef> {
         let all = self.frames.get(&id).map_or(&[][..], Vec::as_slice);
         let first = all.partition_point(|frame| frame.end() <= from);
@@ -78,23 +78,23 @@ impl Index {
         chosen
     }
 
-    /// Writes the index file of `segment`, which is valid up to `length`. It may fail: nothing depends on it.
+    /// Writes the index file of `segment`, which is valid up to `length`. A failure is ignored: nothing depends on it.
     pub(crate) fn store(&self, segment: &Segment, length: u64) {
         if let Err(error) = disk::replace_derived(&path(segment), &self.encode(segment, length)) {
             tracing::debug!(segment = segment.number, error = %error, "could not keep the index of a log file");
         }
     }
 
-    /// Reads the index file of `segment`, if there is one that fits.
+    /// Reads the index file of `segment`, if there is a matching one.
     pub(crate) fn load(segment: &Segment, length: u64) -> Option<Self> {
-        // Any error means the same: scan the log file.
+        // After any error the log file is scanned instead.
         let bytes = fs::read(path(segment)).ok()?;
         Self::decode(&bytes, segment, length)
     }
 
     /// Removes the index file of `segment`.
     pub(crate) fn remove(segment: &Segment) {
-        // One that stays behind is removed at the next open.
+        // One that is left behind is removed at the next open.
         fs::remove_file(path(segment)).ok();
     }
 
@@ -152,7 +152,7 @@ impl Index {
 }
 
 impl Index {
-    /// Whether a file of this length may have frames there: of each partition, records without gaps.
+    /// Whether a file of this length can have these frames: for each partition, records without gaps.
     fn can_be(&self, segment: &Segment, length: u64) -> bool {
         self.frames.iter().all(|(id, frames)| {
             let (mut next, mut position) = (segment.start(*id), segment.header_length());

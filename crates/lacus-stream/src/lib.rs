@@ -45,8 +45,8 @@ use std::thread::{self, JoinHandle};
 
 use lacus_core::units::Millis;
 use lacus_core::{
-    Clock, Context, Error, Kind, NewRecord, Offset, Offsets, Partition, Position, Record, Result, StreamName, Timestamp,
-    settings,
+    Clock, Context, Error, Kind, NewRecord, Offset, Offsets, Partition, Position, Record, Result, StreamName,
+    Timestamp, settings,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -323,7 +323,8 @@ impl Log {
     pub fn let_go(&self, stream: &StreamName, delivered: &Offsets) -> Result<()> {
         let doing = format!("let go of stream \"{stream}\"");
         let found = self.streams().into_iter().find(|found| found.name == *stream);
-        let found = found.ok_or_else(|| Error::not_found(format!("there is no stream \"{stream}\""))).context(&doing)?;
+        let found =
+            found.ok_or_else(|| Error::not_found(format!("there is no stream \"{stream}\""))).context(&doing)?;
         if let Some((shard, _)) = found.end.iter().find(|(shard, end)| delivered.next(*shard) < *end) {
             let message = format!("shard {} of stream \"{stream}\" has records that are not delivered", shard.0);
             return Err(Error::new(Kind::Conflict, message));

@@ -25,14 +25,14 @@ pub(crate) fn owner(open: &[Shard], hash_key: u128) -> Partition {
     open[after - 1].partition
 }
 
-/// The shard for the records of one append that have no hash key.
+/// The shard for those records of one append that have no hash key.
 pub(crate) fn of_turn(turn: &AtomicU32, open: &[Shard]) -> Partition {
     open[turn.fetch_add(1, Ordering::Relaxed) as usize % open.len()].partition
 }
 
 /// The first and the last hash key of the `index`-th of `count` equal ranges.
 pub(crate) fn even_range(index: u32, count: u32) -> (u128, u128) {
-    // 2¹²⁸ itself is one more than fits.
+    // 2¹²⁸ itself does not fit.
     let (count, index) = (u128::from(count), u128::from(index));
     let (width, rest) = (u128::MAX / count, u128::MAX % count + 1);
     let start_of = |index: u128| width * index + rest * index / count;
@@ -53,7 +53,7 @@ mod tests {
         owner(&shards(count), hash_key(&record).unwrap()).0
     }
 
-    /// Fixed for ever: a key that moves loses its order.
+    /// Must never change: a key that moves loses its order.
     #[test]
     fn keys_stay_in_their_shard() {
         for (key, expected) in [("", 828), ("a", 49), ("user-1", 839), ("user-2", 239), ("Zürich", 63)] {
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(turns, [0, 1, 2, 0, 1]);
     }
 
-    /// As Kinesis cuts them: so that splitting two shards into four cuts each in two.
+    /// The ranges of Kinesis: going from two shards to four halves each.
     #[test]
     fn equal_ranges_end_where_those_of_kinesis_do() {
         assert_eq!(even_range(0, 2).1, 170_141_183_460_469_231_731_687_303_715_884_105_727);

@@ -29,9 +29,9 @@ use crate::streams::Streams;
 
 /// The folder of the log files, in the directory of the log.
 pub(crate) const SEGMENTS: &str = "segments";
-/// What the name of a copy of cut bytes ends with.
+/// The extension of a copy of bytes that were cut off.
 const CUT: &str = "cut";
-/// Bytes that are looked at, at once.
+/// Bytes read at once.
 const COPY_BYTES: usize = 64 << 10;
 
 /// A log as it was found, repaired.
@@ -71,8 +71,8 @@ pub(crate) fn recover(directory: &Path, clock: &dyn Clock) -> Result<Recovered> 
     Ok(Recovered { segments, streams, cursors, state: State { finished, active, ends }, last_received_at, guard })
 }
 
-/// Locks the log against other processes: two that write one journal would each overwrite what the other acknowledged. It
-/// is the directory that is locked: a file for it could be removed, and made and locked again.
+/// Locks the log against other processes: two that write one journal would overwrite what the other has acknowledged. The
+/// directory itself is locked: a lock file could be removed, made again and locked again.
 fn take(directory: &Path) -> Result<File> {
     let doing = || format!("lock {}", directory.display());
     let file = File::open(directory).context(doing())?;
@@ -91,12 +91,12 @@ fn begin(segments: &Path, streams: &Streams, now: Timestamp) -> Result<()> {
         let message = format!("the log in {} has streams, but all its files are gone", segments.display());
         return Err(Error::corrupt(message).with_hint("restore them from a backup"));
     }
-    // The time is a floor for what is received: zero would do as well.
+    // The time is a lower bound for later records: zero would do as well.
     let first = Segment::new(segments, 1, 0, now, Vec::new());
     first.create().map(drop).context(format!("begin the log file {}", first.path.display()))
 }
 
-/// Removes what means nothing: unfinished files, and indexes of files that are gone.
+/// Removes leftovers: unfinished files, and indexes of files that are gone.
 fn tidy(directory: &Path, segments: &Path, numbers: &[u64]) -> Result<()> {
     for folder in [directory, segments, &directory.join(cursors::FOLDER)] {
         for entry in folder.read_dir().context(format!("list {}", folder.display()))? {
@@ -129,7 +129,7 @@ fn open_finished(segments: &Path, numbers: &[u64]) -> Result<Vec<Segment>> {
     Ok(finished)
 }
 
-/// How far each finished file is valid stands in the header of the next.
+/// The valid length of each finished file is in the header of the next.
 fn finished_with_lengths(segments: Vec<Segment>, active: &Arc<Segment>) -> Result<VecDeque<Finished>> {
     let mut finished = VecDeque::new();
     let mut next = Arc::clone(active);
@@ -172,7 +172,7 @@ fn repair(active: &Segment, file: &File) -> Result<Scan> {
     Ok(scan)
 }
 
-/// Bytes of the last group that are no frames.
+/// The bytes of the last group that are no frames.
 struct Cut<'a> {
     active: &'a Segment,
     file: &'a File,
@@ -182,13 +182,13 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// Whether a frame that `wanted` accepts lies behind the first byte that is wrong.
+    /// Whether a frame that `wanted` accepts follows the first wrong byte.
     fn has_frame(&self, wanted: impl Fn(&Header) -> bool) -> io::Result<bool> {
         Ok(scan::find_frame(self.active, self.file, self.position, self.end, wanted)?.is_some())
     }
 
-    /// Says what is cut off. What a crash need not explain is kept beside the file: if the disk garbled a group that was
-    /// acknowledged, these bytes are all there is of it.
+    /// Reports what is cut off. What a crash does not explain is kept beside the file: if the disk garbled a group that was
+    /// acknowledged, these bytes are all that is left of it.
     fn report(&self) -> io::Result<()> {
         let (file, position, bytes) = (self.active.path.display(), self.position, self.end - self.position);
         let problem = self.problem.as_str();
@@ -205,7 +205,8 @@ impl Cut<'_> {
         Ok(())
     }
 
-    /// Whether it is what a crash leaves: a write that ends early with nothing whole behind, or room that was never written.
+    /// Whether it is what a crash leaves: a write that ends early with nothing whole after it, or space that was never
+    /// written.
     fn is_unfinished(&self) -> io::Result<bool> {
         let ends_early = self.problem.is_short() && !self.has_frame(|_| true)?;
         Ok(ends_early || self.is_zero()?)
@@ -226,7 +227,7 @@ impl Cut<'_> {
         Ok(true)
     }
 
-    /// Copies the bytes to a file of a name that no earlier copy has.
+    /// Copies the bytes to a file whose name no earlier copy has.
     fn keep(&self) -> io::Result<PathBuf> {
         let name = |count: u32| self.active.path.with_extension(format!("{}-{count}.{CUT}", self.position));
         let mut count = 1;
@@ -240,7 +241,7 @@ impl Cut<'_> {
     }
 }
 
-/// The same bytes once more: a kernel that failed to write them may call them clean, so a sync alone proves nothing.
+/// Writes the same bytes again: a kernel that failed to write them may consider them clean, so a sync alone proves nothing.
 fn rewrite_last_group(file: &File, scan: &Scan) -> io::Result<()> {
     let length = usize::try_from(scan.length - scan.last_group).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
@@ -250,7 +251,7 @@ fn rewrite_last_group(file: &File, scan: &Scan) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Frames are bound to streams by number: a number that `streams.json` does not know is lost data.
+/// Frames name streams by number: a number that `streams.json` does not know means lost data.
 fn check_streams(active: &Segment, streams: &Streams, ends: &HashMap<PartitionId, Offset>) -> Result<()> {
     let by_id: HashMap<_, _> = streams.iter().map(|stream| (stream.id, stream)).collect();
     let is_known = |id: &PartitionId| by_id.get(&id.stream).is_some_and(|stream| stream.has(id.partition));

@@ -57,7 +57,9 @@ fn take_first(shared: &Shared, limits: &Limits, delivered: &dyn Fn(&StreamName) 
     let streams: Vec<_> = shared.streams().iter().cloned().collect();
     {
         let state = shared.state();
-        if !is_too_large(&state, limits) && !is_older(&state, limits.now, limits.older_than(&streams, state.first(), &next)) {
+        if !is_too_large(&state, limits)
+            && !is_older(&state, limits.now, limits.older_than(&streams, state.first(), &next))
+        {
             return None;
         }
     }

@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use lacus_core::Timestamp;
 use lacus_core::units::{ByteSize, human_bytes};
 
-/// The disk is asked this often, and whenever what was written since would be too much.
+/// Free space is looked up this often, and whenever the writes since then may have used it up.
 const LOOK_EVERY_MS: u64 = 250;
 
-/// The free room of the log's disk, as of a moment ago.
+/// The free space of the log's disk, as of a moment ago.
 pub(crate) struct Room {
     directory: PathBuf,
     reserve: u64,
     looked_at: Option<Timestamp>,
-    /// What was free then.
+    /// The free bytes then.
     free: u64,
-    /// What was written since.
+    /// Bytes written since then.
     written: u64,
 }
 

@@ -15,7 +15,7 @@ use crate::frame::{self, HEADER_BYTES, Header, PartitionId};
 use crate::index::{FrameRef, Index};
 use crate::segment::{Segment, damaged};
 
-/// How much is read at once. Frames that are longer are read whole.
+/// Bytes read at once. Longer frames are read whole.
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// What is in a log file up to where its frames end.
@@ -29,11 +29,11 @@ pub(crate) struct Scan {
     /// Where the last group begins.
     pub(crate) last_group: u64,
     pub(crate) last_received_at: Timestamp,
-    /// What is wrong with the bytes at `length`; none if the file ends there.
+    /// Why the bytes at `length` are no frame; none if the file ends there.
     pub(crate) problem: Option<Problem>,
 }
 
-/// What is wrong with bytes that should be a frame.
+/// Why bytes that should be a frame are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Problem {
     ShortHeader,
@@ -52,7 +52,7 @@ impl Problem {
         }
     }
 
-    /// Whether the file ends too early: so does every write that was stopped, and none that the disk garbled.
+    /// Whether the file ends too early. It does after every interrupted write, and never because the disk garbled one.
     pub(crate) fn is_short(self) -> bool {
         matches!(self, Self::ShortHeader | Self::ShortBody)
     }
@@ -93,7 +93,7 @@ pub(crate) fn scan_finished(segment: &Segment, file: &File, length: u64) -> Resu
     }
 }
 
-/// The position of a frame behind `position` that `wanted` accepts, however little sense the bytes before it make.
+/// The position of the next frame after `position` that `wanted` accepts, whatever the bytes before it are.
 pub(crate) fn find_frame(
     segment: &Segment,
     file: &File,
@@ -106,7 +106,7 @@ pub(crate) fn find_frame(
     while at + HEADER_BYTES as u64 <= file_length {
         let bytes = window.at_least(at, HEADER_BYTES)?;
         let Some(found) = frame::find_magic(bytes) else {
-            // The last three bytes may be the beginning of one.
+            // The last three bytes may begin one.
             at += bytes.len() as u64 - 3;
             continue;
         };
@@ -142,7 +142,7 @@ impl Scan {
     }
 }
 
-/// The header of the frame at `position`, its body checked too, or what is wrong there.
+/// The header of the frame at `position`, after its body was checked, too; or why there is none.
 fn next_frame(window: &mut Window<'_>, salt: u32, position: u64) -> io::Result<Result<Header, Problem>> {
     if position + HEADER_BYTES as u64 > window.file_length {
         return Ok(Err(Problem::ShortHeader));

@@ -55,7 +55,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// A file that follows what is described, with a salt nobody can guess.
+    /// A file with these fields in its header, and an unpredictable salt.
     pub(crate) fn new(
         directory: &Path,
         number: u64,
@@ -69,7 +69,7 @@ impl Segment {
         Self { path: path(directory, number), number, salt, previous_length, last_received_at, starts }
     }
 
-    /// Puts the file on disk, header and name, in place of one of the same number. It is ready for frames.
+    /// Writes the file durably, header and name, in place of one of the same number. Frames may follow.
     pub(crate) fn create(&self) -> io::Result<File> {
         disk::replace(&self.path, &self.encode())
     }
@@ -180,7 +180,7 @@ pub(crate) fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// The number that a file's name has, whatever its extension.
+/// The number in a file's name, whatever its extension.
 pub(crate) fn number(path: &Path) -> Option<u64> {
     let digits = path.file_stem()?.to_str()?;
     let is_number = digits.len() == NUMBER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -40,7 +40,7 @@ impl Shard {
         self.closed_at.is_none()
     }
 
-    /// Takes no more records.
+    /// Closes it: it takes no more records.
     pub(crate) fn close(&mut self, now: Timestamp) {
         self.closed_at = Some(now.as_micros());
     }
@@ -70,7 +70,7 @@ pub(crate) fn own_all(open: &[Shard]) -> bool {
     ends && open.iter().all(|shard| shard.hash_start <= shard.hash_end) && open.windows(2).all(follows)
 }
 
-/// Hash keys as decimal text: JSON readers lose digits of numbers of this size.
+/// Hash keys as decimal text: JSON readers lose digits of such large numbers.
 mod hash_key_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

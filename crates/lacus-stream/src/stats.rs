@@ -40,7 +40,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Remembers how long a sync took.
+    /// Records how long a sync took.
     pub(crate) fn synced(&mut self, took: Duration) {
         if self.sync_micros.len() == SYNCS_REMEMBERED {
             self.sync_micros.pop_front();

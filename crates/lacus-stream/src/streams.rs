@@ -217,7 +217,8 @@ impl Streams {
     /// These streams, and nothing is needed any more of one that was deleted when it had `shards` shards: all that it has is
     /// before `delivered`. Not stored yet.
     pub(crate) fn without(&self, name: &StreamName, shards: usize, delivered: &Offsets) -> Result<Self> {
-        let stream = self.by_name.get(name).ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))?;
+        let stream =
+            self.by_name.get(name).ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))?;
         if !stream.is_deleted() || stream.shards.len() != shards {
             return Err(Error::new(Kind::Conflict, format!("stream \"{name}\" was made again")));
         }

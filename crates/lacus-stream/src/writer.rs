@@ -23,19 +23,19 @@ use crate::room::Room;
 use crate::segment::Segment;
 use crate::state::{Active, Finished, OpenSegment, Shared, lock};
 
-/// Appends that wait for the writer at most; more wait for a place.
+/// The most appends that wait for the writer; further ones wait for a place.
 pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
 
-/// A group takes no further append when it has this many bytes.
+/// A group of this size takes no further append.
 const GROUP_BYTES_ENOUGH: u64 = 4 << 20;
-/// How often senders are let run for more of a group to come.
+/// How often other threads may run so that more appends join a group.
 const TURNS_MAX: usize = 8;
-/// Senders try again and again: that the disk refuses is said this often, and not for each group.
+/// The disk's refusal is logged this often, and not for each group: senders retry again and again.
 const TELL_EVERY: Duration = Duration::from_secs(10);
-/// How far the clock may be set back before stamps follow it.
+/// How far the clock may be set back before timestamps follow it.
 const STEP_BACK_MAX_MICROS: i64 = 60_000_000;
 
-/// What the writer is told.
+/// Commands to the writer.
 pub(crate) enum Command {
     Append(Request),
     /// Ends the writer when what waits is written; the sender is dropped then.
@@ -51,7 +51,7 @@ pub(crate) struct Writer {
     pub(crate) segment: Arc<Segment>,
     /// Everything before is on disk.
     pub(crate) length: u64,
-    /// The next offsets, those of the group being written included.
+    /// The next offsets, including those of the group being written.
     pub(crate) ends: HashMap<PartitionId, Offset>,
     pub(crate) last_received_at: Timestamp,
     /// The file can't be written to any more: a new one must be begun.
@@ -67,7 +67,7 @@ pub(crate) struct Trouble {
     told_at: Option<Instant>,
 }
 
-/// A group as bytes.
+/// A group of frames, encoded.
 #[derive(Default)]
 struct Group {
     bytes: Vec<u8>,
@@ -75,8 +75,8 @@ struct Group {
     records: u64,
 }
 
-/// All that waits for the disk. Those who were answered just now come again in a moment: as long as letting them run
-/// brings more, one sync more can serve them too.
+/// Takes all appends that wait for the disk. Senders that were just answered come again in a moment: as long as yielding to
+/// them brings more, one sync can serve them, too.
 pub(crate) fn gather(
     first: Command,
     commands: &mut mpsc::Receiver<Command>,
@@ -104,14 +104,14 @@ pub(crate) fn gather(
             break;
         }
         thread::yield_now();
-        // What is taken here is looked at: another turn follows.
+        // What this takes is handled, too: another turn follows.
         next = commands.try_recv().ok();
     }
     requests
 }
 
 impl Writer {
-    /// Writes until all senders are gone or one says close.
+    /// Writes until all senders are gone, or one says close.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut closing = Vec::new();
         let mut group = Group::default();
@@ -126,8 +126,8 @@ impl Writer {
         }
     }
 
-    /// Ends the file, so that the header of the next one vouches for its length: what is wrong with it later is damage,
-    /// and not taken for a write that a crash cut short.
+    /// Ends the file, so that the header of the next one confirms its length: wrong bytes in it are damage then, not a write
+    /// that a crash interrupted.
     fn seal(&mut self) {
         if self.length == self.segment.header_length() {
             return;
@@ -137,7 +137,7 @@ impl Writer {
         }
     }
 
-    /// Sends back what was meant for shards that were closed since.
+    /// Sends back requests for shards that have been closed since.
     fn without_resharded(&self, requests: Vec<Request>) -> Vec<Request> {
         let closed = {
             let streams = self.shared.streams();
@@ -194,7 +194,7 @@ impl Writer {
         written
     }
 
-    /// Gives every frame its header and its place.
+    /// Assigns a header and a place to every frame.
     fn lay_out(&mut self, requests: &[Request], group: &mut Group) {
         group.clear();
         for frame in requests.iter().flat_map(|request| &request.frames) {
@@ -216,15 +216,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes the bytes of a group that failed. It frees their space; whether it works does not matter otherwise, as
-    /// the header of the next file says how far this one is valid.
+    /// Cuts off the bytes of a failed group, to free their space. It does not matter if that fails: the header of the next
+    /// file says how far this one is valid.
     fn cut_back(&self) {
         if let Err(error) = self.file.set_len(self.length).and_then(|()| self.file.sync_all()) {
             tracing::warn!(segment = self.segment.number, error = %error, "could not cut off a failed write");
         }
     }
 
-    /// Begins the next file, or this one anew if it has no frames.
+    /// Begins the next file, or this one again if it has no frames.
     fn begin_segment(&mut self) -> io::Result<()> {
         let is_empty = self.length == self.segment.header_length();
         let (number, previous_length) = match is_empty {
@@ -254,14 +254,14 @@ impl Writer {
         before
     }
 
-    /// Keeps what is known about a file that is not written to any more.
+    /// Remembers a file that is no longer written to.
     fn finish(&self, before: Active, length: u64) {
         before.index.store(&before.segment, length);
         let Active { segment, file, index, .. } = before;
         self.shared.keep_open(Arc::new(OpenSegment { segment, file, index }));
     }
 
-    /// Lets everybody see a group that is on disk.
+    /// Makes a group that is on disk visible to readers.
     fn publish(&mut self, group: &Group) {
         self.length += group.bytes.len() as u64;
         let mut state = self.shared.state_mut();
@@ -298,7 +298,7 @@ impl Trouble {
 impl Group {
     fn clear(&mut self) {
         self.bytes.clear();
-        // One long append is no reason to keep its memory.
+        // The memory of one long append is not kept.
         self.bytes.shrink_to(2 * GROUP_BYTES_ENOUGH as usize);
         self.frames.clear();
         self.records = 0;
@@ -322,14 +322,14 @@ fn refuse(requests: Vec<Request>, error: &io::Error) {
 }
 
 fn reply(request: Request, answer: Result<Vec<Offset>, Refusal>) {
-    // Its bytes wait no more: whoever was answered has the room to send again.
+    // Its bytes no longer wait: whoever is answered can send again.
     drop(request.reserved);
     // A sender that went away needs no answer.
     request.answer.send(answer).ok();
 }
 
-/// Stamps don't go back when the clock is set back a little. When it is set back by much it was wrong before, and what
-/// comes now must not be stamped so too.
+/// Timestamps don't go back when the clock is set back a little. If it is set back by much, it was wrong before, and new
+/// records must not get those wrong times.
 fn received_at(last: Timestamp, now: Timestamp) -> Timestamp {
     let ahead = last.as_micros().saturating_sub(now.as_micros());
     if ahead > STEP_BACK_MAX_MICROS { now } else { last.max(now) }

@@ -89,7 +89,7 @@ fn append_under_fault(trial: &Trial) -> Result<Told, String> {
     if status.code().is_none() && !matches!(mode, Some(Mode::Torn | Mode::Kill | Mode::Cut)) {
         return Err(format!("the workload died: {status}"));
     }
-    if matches!(mode, None | Some(Mode::Hang)) {
+    if trial.has_no_excuse() {
         let removed: u64 = told.delivered.values().sum();
         if acked != RECORDS + SECOND_RECORDS || removed == 0 || !finished.stderr.is_empty() {
             return Err(format!("only {acked} were acknowledged, {removed} delivered: {}", finished.stderr));
@@ -150,7 +150,7 @@ fn verify(trial: &Trial) -> Result<Found, String> {
 }
 
 fn succeeded(finished: &Finished) -> bool {
-    finished.status.is_some_and(|status| status.success()) && !finished.stdout.contains("refused")
+    finished.succeeded() && !finished.stdout.contains("refused")
 }
 
 fn read_row(line: &str) -> Result<Row, String> {

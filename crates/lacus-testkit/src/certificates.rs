@@ -24,6 +24,6 @@ pub fn make_certificates(directory: &Path) {
     ] {
         let mut openssl = Command::new("openssl");
         let made = run_for(openssl.current_dir(directory).args(arguments.split(' ')), PATIENCE);
-        assert!(made.status.is_some_and(|status| status.success()), "openssl {arguments}: {}", made.stderr);
+        assert!(made.succeeded(), "openssl {arguments}: {}", made.stderr);
     }
 }

@@ -93,7 +93,7 @@ impl Database {
         let mut psql = Command::new("psql");
         psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--dbname", &self.url()]);
         let finished = run_for(psql.args(["--command", sql]), PATIENCE);
-        assert!(finished.status.is_some_and(|status| status.success()), "{sql}: {}", finished.stderr);
+        assert!(finished.succeeded(), "{sql}: {}", finished.stderr);
         finished.stdout.trim().to_owned()
     }
 
@@ -170,7 +170,7 @@ impl Database {
         initdb.arg("-D").arg(self.data()).args(["-U", "lacus", "--auth=scram-sha-256", "--no-sync"]);
         initdb.args(["--encoding=UTF8", "--locale=C"]).arg(format!("--pwfile={}", password.display()));
         let finished = run_for(&mut initdb, PATIENCE);
-        assert!(finished.status.is_some_and(|status| status.success()), "initdb: {}", finished.stderr);
+        assert!(finished.succeeded(), "initdb: {}", finished.stderr);
     }
 
     fn data(&self) -> PathBuf {

@@ -107,6 +107,12 @@ impl Trial {
         Self { workshop, data, shim: shim.to_owned(), fault }
     }
 
+    /// Whether nothing fails: all of the work has to be done. An operation that hangs is done in the end.
+    #[must_use]
+    pub fn has_no_excuse(&self) -> bool {
+        matches!(self.fault.map(|fault| fault.mode), None | Some(Mode::Hang))
+    }
+
     /// The directory whose operations are counted and fail.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -103,6 +103,26 @@ impl Project {
         run_for(&mut self.command(arguments), COMMAND_TIME_MAX)
     }
 
+    /// Runs a command of the binary on this project, and gives what it printed.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn must_run(&self, arguments: &[&str]) -> String {
+        let finished = self.run(arguments);
+        assert!(finished.succeeded(), "{arguments:?}: {}{}", finished.stdout, finished.stderr);
+        finished.stdout
+    }
+
+    /// Has `lacus doctor` look at this project.
+    ///
+    /// # Panics
+    /// If it finds something wrong.
+    #[track_caller]
+    pub fn must_be_well(&self) {
+        self.must_run(&["doctor"]);
+    }
+
     /// A command of the binary on this project, to be changed and run. Whatever listens, listens on free ports.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

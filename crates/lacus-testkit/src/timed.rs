@@ -16,6 +16,14 @@ pub struct Finished {
     pub stderr: String,
 }
 
+impl Finished {
+    /// Whether it ended in time and with status 0.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
+}
+
 /// Runs `command` for at most `time_max`.
 ///
 /// # Panics

@@ -14,18 +14,18 @@ const BAR_CELLS: usize = 24;
 /// Spaces around a cell, and one to the next.
 const PADDING: usize = 3;
 
-/// Rows, and what it took to get them.
+/// The rows of an answer, and its cost.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Answer {
     /// The names of the columns.
     pub(crate) columns: Vec<String>,
     /// The rows; each has a cell for each column.
     pub(crate) rows: Vec<Vec<Cell>>,
-    /// Rows that were written, changed or taken out, by a statement that does.
+    /// Rows written, changed or deleted, by a statement that writes.
     pub(crate) affected: Option<u64>,
     /// Bytes read from files.
     pub(crate) scanned_bytes: u64,
-    /// Files of which nothing had to be read.
+    /// Files that did not have to be read at all.
     pub(crate) files_skipped: u64,
     /// From question to answer.
     pub(crate) elapsed: Duration,
@@ -56,12 +56,12 @@ impl Cell {
         }
     }
 
-    /// A whole number.
+    /// An integer.
     pub(crate) fn count(count: u64) -> Self {
         Self::Number(count.to_string())
     }
 
-    /// The whole number it is, if it is one.
+    /// Its value, if it is a non-negative integer.
     pub(crate) fn whole(&self) -> Option<u64> {
         if let Self::Number(digits) = self { digits.parse().ok() } else { None }
     }
@@ -113,7 +113,7 @@ impl Answer {
         if with_bars.fits(width) { with_bars.draw(width) } else { self.draw(width) }
     }
 
-    /// Rows, bytes and time, for the line below.
+    /// Rows, bytes and time, for the line below the answer.
     pub(crate) fn footer(&self) -> String {
         if let Some(affected) = self.affected {
             return format!("{} · {} ms", human_count_of(affected, "row"), self.elapsed.as_millis());

@@ -23,7 +23,7 @@ use crate::lock::{Attempt, Lock, ServerAddress};
 use crate::run::Invocation;
 use crate::server::Parts;
 
-/// Another command, or a server that starts, keeps the project this long at most before we give up.
+/// How long another command, or a server that starts, may keep the project before we give up.
 const HELD_MAX: Duration = Duration::from_secs(10);
 /// How often a held project is tried again.
 const HELD_PAUSE: Duration = Duration::from_millis(25);
@@ -62,7 +62,7 @@ impl Door {
                 Attempt::Taken(lock) => {
                     let parts = Parts::open(&project, lock, &invocation.clock).await?;
                     match parts.deliveries.caught_up().await {
-                        // All other tables can be asked.
+                        // All other tables can be queried.
                         Err(error) if error.kind() == Kind::Corrupt => {
                             invocation.terminal.note(&format!("not all is visible: {}", error.chain()))?;
                         }
@@ -106,7 +106,7 @@ impl Door {
         wire::answer(&whole(response).await?)
     }
 
-    /// Asks a question whose answer is one number.
+    /// Asks for a single number.
     ///
     /// # Errors
     /// Why it was refused.

@@ -21,11 +21,11 @@ pub(crate) struct Lock {
     server_file: PathBuf,
 }
 
-/// What a process that wants the lock finds.
+/// The outcome of trying to lock a project.
 pub(crate) enum Attempt {
     /// The project is ours.
     Taken(Lock),
-    /// It is somebody else's.
+    /// Another process has it.
     Held(Holder),
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Holder {
     pub(crate) server: Option<ServerAddress>,
 }
 
-/// What `server.json` says.
+/// The contents of `server.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerAddress {
     /// The process that serves.
@@ -47,7 +47,8 @@ pub(crate) struct ServerAddress {
     pub(crate) http: SocketAddr,
     /// Where it takes the Postgres wire protocol.
     pub(crate) postgres: SocketAddr,
-    /// What shows the server that a request comes from whoever may read this file, where it trusts no address.
+    /// The secret that shows the server, where it does not trust the loopback, that a request comes from a process that may
+    /// read this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pass: Option<String>,
 }
@@ -85,7 +86,7 @@ impl Lock {
     pub(crate) fn announce(&self, address: &ServerAddress) -> Result<()> {
         let text = serde_json::to_string(address).map_err(|error| Error::internal(error.to_string()))?;
         let unfinished = self.server_file.with_extension("json.new");
-        // One that a crash left may be for all to read.
+        // One that a crash left behind may be readable for all.
         forget(&unfinished)?;
         let mode = if address.pass.is_some() { 0o600 } else { 0o666 };
         let written = File::options().create_new(true).write(true).mode(mode).open(&unfinished);
@@ -94,7 +95,7 @@ impl Lock {
         fs::rename(&unfinished, &self.server_file).context(format_args!("write {}", self.server_file.display()))
     }
 
-    /// Takes back what [`Self::announce`] told.
+    /// Undoes [`Self::announce`].
     ///
     /// # Errors
     /// If `server.json` can't be removed.

@@ -15,8 +15,8 @@ mod terminal;
 
 use std::process::ExitCode;
 
-/// Memory goes back to the system after a peak of load, and threads share what is free. The compressors of Parquet and of the raw
-/// zone are C: they have their memory from here, too (a feature of this crate, set for the workspace).
+/// Gives memory back to the system after a peak of load, and lets threads share free memory. The compressors of Parquet and
+/// of the raw zone, which are C, use it, too (a feature of this crate, set for the workspace).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -19,7 +19,7 @@ const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const LABELS_MAX: usize = 200;
 const OTHER: &str = "other";
 
-/// What numbers are asked of.
+/// Where the numbers come from.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) collect: Collect,

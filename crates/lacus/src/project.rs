@@ -14,13 +14,13 @@ pub(crate) const SETTINGS_FILE: &str = "lacus.toml";
 /// The folder with the data.
 pub(crate) const DATA_DIRECTORY: &str = ".lacus";
 
-/// A project: a folder with a `lacus.toml`, and what it sets.
+/// A project: a folder with a `lacus.toml`, and its settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Project {
     root: PathBuf,
     /// What `lacus.toml` and the environment set.
     pub(crate) settings: Settings,
-    /// What secrets on disk are encrypted under, if the environment says.
+    /// The key that encrypts secrets on disk, if the environment has one.
     pub(crate) master_key: Option<MasterKey>,
 }
 
@@ -44,7 +44,7 @@ impl Project {
         Ok(Self { root: root.to_owned(), settings, master_key })
     }
 
-    /// The folder that it is.
+    /// The project's folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -54,7 +54,7 @@ impl Project {
         self.root.join(SETTINGS_FILE)
     }
 
-    /// Everything that is ours.
+    /// The folder with everything that is ours.
     pub(crate) fn data(&self) -> PathBuf {
         self.root.join(DATA_DIRECTORY)
     }
@@ -64,7 +64,7 @@ impl Project {
         self.data().join("stream")
     }
 
-    /// Which messages were there already: derived from the log, made again when it is missing.
+    /// The index of message ids: derived from the log, and made again when it is missing.
     pub(crate) fn message_ids(&self) -> PathBuf {
         self.data().join("ids")
     }

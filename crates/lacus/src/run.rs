@@ -19,7 +19,7 @@ use crate::commands;
 use crate::project::Project;
 use crate::terminal::{Terminal, is_closed_pipe};
 
-/// What is logged when neither `LACUS_LOG` nor `RUST_LOG` says. What h2 warns of is the doing of a client, not of lacus.
+/// The log filter when neither `LACUS_LOG` nor `RUST_LOG` is set. Warnings of h2 are about clients, not about lacus.
 const LOG_DEFAULT: &str = "warn,h2=error,lacus=info,lacus_collect=info,lacus_flow=info,lacus_lake=info,lacus_query=info,lacus_serve=info,lacus_stream=info";
 
 /// What every command is handed: where it runs and whom it talks to.
@@ -31,14 +31,14 @@ pub(crate) struct Invocation {
     pub(crate) json: bool,
     /// Where to write.
     pub(crate) terminal: Terminal,
-    /// What time it is.
+    /// The clock.
     pub(crate) clock: Arc<dyn Clock>,
     /// How this program is called from here: `lacus`, or its path when it is not on the search path.
     pub(crate) program: String,
     environment: Arc<[(String, String)]>,
 }
 
-/// The variable with the key that secrets on disk are encrypted under.
+/// The variable with the key that encrypts secrets on disk.
 const MASTER_KEY: &str = "LACUS_MASTER_KEY";
 
 /// Runs the command that was asked for, and says with its exit code how it went.
@@ -46,7 +46,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
-            // When nobody can be told, the exit code still tells.
+            // If nobody can be told, the exit code still tells.
             drop(usage.print());
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
@@ -85,7 +85,7 @@ async fn dispatch(command: Command, invocation: Invocation) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(sql.query, sql.cost, &invocation).await,
         Command::Status => commands::status::run(&invocation).await,
         Command::Doctor => commands::doctor::run(&invocation).await,
-        // It blocks, on disks and perhaps on PostgreSQL.
+        // It blocks on disks, and perhaps on PostgreSQL.
         Command::Backup(backup) => tokio::task::block_in_place(|| commands::backup::run(&backup, &invocation)),
         Command::Key(key) => commands::key::run(key, &invocation).await,
         Command::User(user) => commands::user::run(user, &invocation).await,
@@ -144,8 +144,8 @@ pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListen
     })
 }
 
-/// Lets this process have as many files and sockets open as the system allows without asking anybody: what a shell or a
-/// service manager gives is often 1,024.
+/// Raises the limit of open files and sockets to what the system allows without privileges: a shell or a service manager
+/// often gives 1,024.
 pub(crate) fn raise_file_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(files) => debug!(files, "files and sockets that may be open"),
@@ -153,7 +153,7 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
-/// The environment as text. What is no text can't be a setting of ours.
+/// The environment as text. A variable that is no text can't be a setting of ours.
 fn environment() -> Vec<(String, String)> {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).collect()
@@ -162,7 +162,8 @@ fn environment() -> Vec<(String, String)> {
 fn log_to_stderr(environment: &[(String, String)], command: &Command) {
     let default = if matches!(command, Command::Up) { LOG_DEFAULT } else { "warn" };
     let asked = variable(environment, "LACUS_LOG").or_else(|| variable(environment, "RUST_LOG"));
-    // Below warnings this library tells which signature a request should have had; and it takes what clients do wrong for errors.
+    // Below warnings this library logs the signature that a request should have had; and it logs mistakes of clients as
+    // errors.
     let quiet = "s3s=off".parse().expect("it is a directive");
     let filter = EnvFilter::new(asked.unwrap_or(default)).add_directive(quiet);
     let colour = std::io::stderr().is_terminal() && variable(environment, "NO_COLOR").is_none();

@@ -24,7 +24,7 @@ use crate::lock::{Lock, ServerAddress};
 use crate::project::Project;
 use crate::{http, metrics, run};
 
-/// The HTTP interface, for clients that read it. `tests/it/openapi.rs` holds the server to it.
+/// The HTTP interface, for clients that read it. `tests/it/openapi.rs` checks the server against it.
 const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// An open project. Only the holder of its lock can have one.
@@ -33,14 +33,14 @@ pub(crate) struct Parts {
     pub(crate) log: Log,
     /// The tables.
     pub(crate) lake: Arc<Lake>,
-    /// What brings the log to the tables.
+    /// The deliveries from the log to the tables.
     pub(crate) deliveries: Deliveries,
     /// Every HTTP route.
     pub(crate) router: Router,
     /// Who may ask over the Postgres protocol.
     pub(crate) users: Arc<Users>,
     engine: Engine,
-    /// What commands show, where the loopback is not trusted.
+    /// What commands present where the loopback is not trusted.
     pass: Option<Pass>,
     lock: Lock,
 }

@@ -6,6 +6,7 @@ use std::error::Error as _;
 use std::io::{self, IsTerminal, Write};
 
 use lacus_core::{Error, Result};
+use serde::Serialize;
 
 /// Columns when nobody says how wide the terminal is.
 const WIDTH_DEFAULT: usize = 80;
@@ -31,7 +32,7 @@ impl Terminal {
         self.out_is_terminal
     }
 
-    /// Columns of the terminal, none when stdout is none: then tables are as wide as they need.
+    /// Columns of the terminal; none when stdout is not a terminal: then tables are as wide as they need.
     pub(crate) fn width(self) -> Option<usize> {
         self.out_is_terminal.then(|| {
             let width = terminal_size::terminal_size().map_or(WIDTH_DEFAULT, |(width, _)| usize::from(width.0));
@@ -63,6 +64,15 @@ impl Terminal {
     /// If stdout is closed or full.
     pub(crate) fn say(self, line: &str) -> Result<()> {
         self.write(&format!("{line}\n"))
+    }
+
+    /// Writes a value to stdout as one line of JSON.
+    ///
+    /// # Errors
+    /// If stdout is closed or full.
+    pub(crate) fn say_json(self, value: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(value).map_err(|error| Error::internal(error.to_string()))?;
+        self.say(&line)
     }
 
     /// Writes a line about an answer to stderr.

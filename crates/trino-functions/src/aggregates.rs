@@ -90,7 +90,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     refused(Aggregates, &["qdigest_agg", "tdigest_agg"], "approx_percentile(x, percentage)"),
 ];
 
-/// The name of an aggregate that is planned away.
+/// The name of an aggregate whose calls are rewritten during planning.
 #[derive(Debug)]
 pub(crate) struct Placeholder {
     name: &'static str,
@@ -149,7 +149,7 @@ impl AggregateUDFImpl for Placeholder {
     }
 }
 
-/// Plans the calls of aggregates that are composed.
+/// Rewrites calls of aggregates that are composed of others.
 #[derive(Debug)]
 pub(crate) struct Composites;
 
@@ -158,7 +158,7 @@ impl ExprPlanner for Composites {
         let Some(name) = placeholder(&raw.func)? else { return Ok(PlannerResult::Original(raw)) };
         let (filter, distinct, order, mut args) = (raw.filter, raw.distinct, raw.order_by, raw.args);
         if name == "listagg" && !order.is_empty() {
-            // The planner has put what WITHIN GROUP orders by in front.
+            // The planner has put the key of `WITHIN GROUP` first.
             args.remove(0);
         }
         let make = |inner: Inner| {
@@ -208,7 +208,7 @@ fn placeholder(udaf: &AggregateUDF) -> Result<Option<&'static str>> {
     Ok(Some(found.name))
 }
 
-/// A call of an aggregate that DataFusion has.
+/// A call of one of DataFusion's aggregates.
 struct Inner {
     function: Arc<AggregateUDF>,
     args: Vec<Expr>,
@@ -240,7 +240,7 @@ fn both(a: Option<Expr>, b: Option<Expr>) -> Option<Expr> {
     }
 }
 
-/// Makes an aggregate or window expression of an inner call.
+/// Turns an inner call into an aggregate or a window expression.
 type Make<'a> = &'a dyn Fn(Inner) -> Result<Expr>;
 
 fn plan(name: &'static str, args: &[Expr], make: Make) -> Result<Expr> {
@@ -326,7 +326,7 @@ fn entries(k: &Expr, v: &Expr, make: Make) -> Result<Expr> {
     make(all(&pair).only(k.clone().is_not_null()))
 }
 
-/// `approx_percentile(x[, weight], p)`; an array of percentages gives an array. Nothing if it is called otherwise.
+/// `approx_percentile(x[, weight], p)`; an array of percentages gives an array. None for other arguments.
 fn percentile(args: &[Expr], make: Make) -> Option<Result<Expr>> {
     let (x, weight, p) = match args {
         [x, p] => (x, None, p),
@@ -335,7 +335,7 @@ fn percentile(args: &[Expr], make: Make) -> Option<Result<Expr>> {
     };
     let one = |p: &Expr| {
         let p = match p {
-            // A literal with a point may be a decimal.
+            // A literal with a decimal point may be a decimal.
             Expr::Literal(value, _) => lit(value.cast_to(&DataType::Float64)?),
             other => other.clone(),
         };

@@ -237,7 +237,7 @@ fn same(given: &Given) -> Result<Types> {
     one_list(given, array_of)
 }
 
-/// An array and a value of its elements. Returns the array where no type is given.
+/// The types for an array and a value of its elements. Returns the array, if no type is given.
 fn value_types(given: &Given, returns: DataType) -> Result<Types> {
     let [list, value] = given.types else { return given.refuse() };
     let Some(element) = lists::element_type(list) else { return given.refuse() };
@@ -265,7 +265,7 @@ fn cardinality(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// For each row: where a value is in its array, and whether the array has nulls.
+/// For each row: the place of a value in its array, and whether the array has nulls.
 fn search<K: Kind>(call: &Call, f: impl Fn(Option<usize>, bool) -> Option<K::Owned>) -> Result<ArrayRef> {
     let (list, value) = (lists::list(&call.args[0])?, &call.args[1]);
     let (elements, wanted) = lists::comparable_pair(list.values(), value)?;
@@ -299,7 +299,7 @@ fn remove(call: &Call, takes_null: bool) -> Result<ArrayRef> {
     })
 }
 
-/// Chooses elements of the first argument: places go in, chosen places come out.
+/// Picks elements of the first argument: `f` maps all places to the picked ones.
 fn pick(
     call: &Call,
     choose: fn(&ListArray, Vec<usize>, &datafusion::arrow::row::Rows) -> Vec<usize>,
@@ -407,7 +407,7 @@ fn asked_of_two_lists(given: &Given) -> Result<Types> {
     two_lists(given).map(|types| Types::new(types.arguments, BOOL))
 }
 
-/// A set of the elements of both: `keep(new, from the left, also in the right)`.
+/// A set of elements of both arrays: `keep(is new, is from the left, is also in the right)`.
 fn sets(call: &Call, keep: fn(bool, bool, bool) -> bool) -> Result<ArrayRef> {
     let (left, right) = (lists::list(&call.args[0])?, lists::list(&call.args[1])?);
     let all = concat(&[left.values(), right.values()])?;
@@ -427,7 +427,7 @@ fn sets(call: &Call, keep: fn(bool, bool, bool) -> bool) -> Result<ArrayRef> {
     })
 }
 
-/// Whether two arrays have an element in common. With a null in one of them that may not be known.
+/// Whether two arrays have a common element. With nulls that may be unknown.
 fn overlap(call: &Call, may_be_unknown: bool) -> Result<ArrayRef> {
     let (left, right) = (lists::list(&call.args[0])?, lists::list(&call.args[1])?);
     let (lefts, rights) = lists::comparable_pair(left.values(), right.values())?;
@@ -532,7 +532,7 @@ fn flatten(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// The most elements that `repeat` and `sequence` make of one row, as in Trino.
+/// The most elements of one row that `repeat` and `sequence` make, as in Trino.
 const ROW_ELEMENTS_MAX: i64 = 10_000;
 
 fn repeat_types(given: &Given) -> Result<Types> {
@@ -586,7 +586,7 @@ fn zip(call: &Call) -> Result<ArrayRef> {
     lists::lists_of(&rows, &lengths, &element)
 }
 
-/// The elements of all lists one after the other, each list filled up with nulls to its length.
+/// The elements of all lists one after the other, each list padded with nulls to its length.
 pub(crate) fn padded(list: &ListArray, lengths: &[Option<usize>]) -> Result<ArrayRef> {
     let mut picks = Vec::new();
     for (row, length) in lengths.iter().enumerate() {
@@ -606,10 +606,10 @@ fn combinations_types(given: &Given) -> Result<Types> {
     }
 }
 
-/// Places of elements, array by array.
+/// Picked places of elements, array by array.
 type Choices = Vec<Vec<usize>>;
 
-/// An array of arrays of chosen places.
+/// An array of arrays of picked elements.
 fn nested(call: &Call, choose: fn(Vec<usize>, usize) -> Result<Choices>) -> Result<ArrayRef> {
     let (list, counts) = (lists::list(&call.args[0])?, column::<Int>(call, 1)?);
     let (mut inner, mut outer) = (Vec::new(), Vec::with_capacity(call.rows));

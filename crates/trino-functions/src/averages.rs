@@ -15,15 +15,16 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccu
 use datafusion::scalar::ScalarValue;
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
+use crate::distinct::OfDistinct;
 use crate::math::{DIGITS_MAX, cut, fits_decimal};
 use crate::scalar::bad;
-use crate::sums::{DecimalTotal, decimal_sum, decimal_sums, distinct_values};
+use crate::sums::{DecimalTotal, decimal_sum, decimal_sums};
 
 /// The aggregate `avg`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoundedAverage {
     inner: Avg,
-    /// How many digits more than the values the average has.
+    /// How many more digits after the point the average has than the values.
     more_digits: i8,
 }
 
@@ -71,7 +72,8 @@ impl AggregateUDFImpl for RoundedAverage {
         match Rounding::of(&args) {
             None => self.inner.accumulator(args),
             Some(rounding) if args.is_distinct => {
-                Ok(Box::new(DistinctAverage { values: self.inner.accumulator(args)?, rounding }))
+                let evaluate = move |values: ArrayRef| rounding.scalar(decimal_sum(&values)?, values.len() as u64);
+                Ok(Box::new(OfDistinct::new(self.inner.accumulator(args)?, evaluate)))
             }
             Some(rounding) => Ok(Box::new(Average { total: DecimalTotal::default(), rounding })),
         }
@@ -100,7 +102,7 @@ struct Rounding {
     values: DataType,
     /// What comes out.
     average: DataType,
-    /// What one digit more of the values is worth there.
+    /// The value of the last digit of the values, in units of the average.
     unit: i128,
 }
 
@@ -135,7 +137,7 @@ impl Rounding {
     }
 }
 
-/// One average, over all rows or over those of a window.
+/// One average, over all rows or a window.
 #[derive(Debug)]
 struct Average {
     total: DecimalTotal,
@@ -172,36 +174,6 @@ impl Accumulator for Average {
 
     fn size(&self) -> usize {
         size_of_val(self)
-    }
-}
-
-/// The average of different values, which DataFusion keeps.
-#[derive(Debug)]
-struct DistinctAverage {
-    values: Box<dyn Accumulator>,
-    rounding: Rounding,
-}
-
-impl Accumulator for DistinctAverage {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.values.update_batch(values)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.values.merge_batch(states)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.values.state()
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let values = distinct_values(self.values.as_mut())?;
-        self.rounding.scalar(decimal_sum(&values)?, values.len() as u64)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.values.size()
     }
 }
 

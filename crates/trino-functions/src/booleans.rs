@@ -8,10 +8,10 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, ExprSchemable, case, lit};
 
-/// Functions that join texts of whatever they are given.
+/// Functions that concatenate values of any type.
 const JOINING: [&str; 2] = ["concat", "concat_ws"];
 
-/// Writes booleans that are joined as `t` and `f`.
+/// Writes concatenated booleans as `t` and `f`.
 #[derive(Debug)]
 pub(crate) struct Booleans;
 

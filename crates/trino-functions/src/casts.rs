@@ -35,14 +35,14 @@ pub(crate) fn register(state: &mut SessionState, is_trino: bool) -> Result<()> {
     state.register_function_rewrite(Arc::new(Casts { is_trino }))
 }
 
-/// A cast of a text to dates or timestamps, for rules that come behind the one of casts.
+/// A cast of a text to dates or timestamps, for rules that run after the one of casts.
 pub(crate) fn read_as(text: Expr, kind: DataType, is_trino: bool) -> Result<Expr> {
     let function = TrinoCast { is_trino, ..TrinoCast::new(Arc::new(Field::new("", kind, true)), false) };
     function.check(&text)?;
     Ok(ScalarUDF::new_from_impl(function).call(vec![text]))
 }
 
-/// Puts a function in the place of each cast that DataFusion does otherwise.
+/// Replaces each cast that DataFusion does differently.
 #[derive(Debug)]
 struct Casts {
     is_trino: bool,
@@ -77,11 +77,11 @@ impl Casts {
             return true;
         }
         let (from, to) = (source.data_type(), target.data_type());
-        // DataFusion alone cuts: 1.9 would be stored as 1.
+        // DataFusion truncates: 1.9 would be stored as 1.
         let is_rounded = to.is_integer() && (from.is_floating() || is_decimal(from));
-        // DataFusion alone writes a T between day and time.
+        // DataFusion writes a `T` between date and time.
         let is_timestamp = is_text(to) && matches!(from, DataType::Timestamp(..));
-        // DataFusion alone reads no time without seconds.
+        // DataFusion parses no time without seconds.
         let is_read = is_text(from) && matches!(to, DataType::Timestamp(..) | DataType::Date32);
         let is_of_postgres =
             is_text(to) && postgres::has_text(from) || matches!(to, DataType::Decimal128(..)) && from.is_floating();
@@ -101,7 +101,7 @@ impl Casts {
     }
 }
 
-/// Whether it is a timestamp that is written without a fraction of a second: it is a `timestamp(0)` to Trino.
+/// Whether it is a timestamp literal without fractional seconds: a `timestamp(0)` in Trino.
 fn is_whole_second(expr: &Expr) -> bool {
     // The cast is one of ours by now.
     let Expr::ScalarFunction(call) = expr else { return false };
@@ -118,7 +118,7 @@ struct TrinoCast {
     is_try: bool,
     /// Whether texts of timestamps have Trino's form, not PostgreSQL's.
     is_trino: bool,
-    /// Whether what is cast is a timestamp that was written without a fraction of a second.
+    /// Whether the value is a timestamp literal without fractional seconds.
     is_whole: bool,
     signature: Signature,
 }
@@ -144,7 +144,7 @@ impl ScalarUDFImpl for TrinoCast {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        // As the cast it stands for: the plan keeps its column names.
+        // Named like the cast it replaces, so that the plan keeps its column names.
         Ok(args[0].schema_name().to_string())
     }
 
@@ -181,7 +181,7 @@ impl ScalarUDFImpl for TrinoCast {
 }
 
 impl TrinoCast {
-    /// In PostgreSQL a text that stands in the statement and is no date or timestamp fails, whether there are rows or not.
+    /// In PostgreSQL an invalid literal of a date or timestamp fails even if there are no rows.
     fn check(&self, inner: &Expr) -> Result<()> {
         let is_moment = matches!(self.target.data_type(), DataType::Timestamp(..) | DataType::Date32);
         if let Expr::Literal(value, _) = inner
@@ -227,7 +227,7 @@ impl TrinoCast {
         Ok(cast(&convert(array, source, &self.target)?, &types::bare(self.target.data_type()))?)
     }
 
-    /// The dates or timestamps that are meant, where the engine takes others.
+    /// The dates or timestamps in PostgreSQL's or Trino's reading, where the engine's differs.
     fn moments(&self, array: &ArrayRef, is_written: bool) -> Result<Option<ArrayRef>> {
         match (array.data_type(), self.target.data_type()) {
             (_, DataType::Timestamp(_, zone)) if is_written => {
@@ -253,7 +253,7 @@ impl TrinoCast {
     }
 }
 
-/// Casts a column of values of one field to another.
+/// Casts a column from one field's type to another's.
 pub(crate) fn convert(array: &ArrayRef, source: &Field, target: &Field) -> Result<ArrayRef> {
     match (types::is_json(source), types::is_json(target)) {
         (true, true) => return Ok(Arc::clone(array)),
@@ -336,7 +336,7 @@ fn shortened(texts: &StringArray, length: usize) -> StringArray {
     texts.iter().map(|text| text.map(cut)).collect()
 }
 
-/// Halves away from zero; what is no number or too large is an error.
+/// Rounds half away from zero; NaN and values that are too large are errors.
 fn rounded(array: &ArrayRef) -> Result<ArrayRef> {
     if let DataType::Decimal128(_, scale) = array.data_type() {
         let unit = crate::math::power(*scale)?;
@@ -361,7 +361,7 @@ fn rounded(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(whole.collect::<Result<Int64Array>>()?))
 }
 
-/// Microseconds rounded to so many digits behind the second, halves up.
+/// Microseconds rounded to this many fractional digits of a second, half up.
 fn to_digits(micros: &ArrayRef, digits: u32) -> Result<ArrayRef> {
     let unit = 10_i64.pow(6_u32.saturating_sub(digits));
     let values = micros.as_primitive::<TimestampMicrosecondType>();
@@ -397,7 +397,7 @@ fn dates(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(values.collect::<Result<Date32Array>>()?))
 }
 
-/// Timestamps as PostgreSQL writes them, those with a zone in UTC.
+/// Timestamps as PostgreSQL writes them; those with a time zone in UTC.
 fn postgres_timestamps(array: &ArrayRef) -> Result<StringArray> {
     let zone = match array.data_type() {
         DataType::Timestamp(_, Some(_)) => "+00",
@@ -437,7 +437,7 @@ pub(crate) fn text(array: &ArrayRef) -> Result<StringArray> {
     Ok(texts.as_string::<i32>().clone())
 }
 
-/// The shortest text of a number that reads as the same number, in Java's form: `1.0`, `1.0E10`.
+/// The shortest text that reads as the same number, in Java's form: `1.0`, `1.0E10`.
 pub(crate) fn double(value: f64) -> String {
     java(&format!("{value:e}"), value)
 }

@@ -60,13 +60,13 @@ impl Family {
 pub struct Function {
     /// Its name and other names for it.
     pub names: &'static [&'static str],
-    /// How it is called, and what comes out.
+    /// Its signature and its result.
     pub usage: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
     /// Its chapter.
     pub family: Family,
-    /// Whether it is there with [`Semantics::Trino`] only, because DataFusion's function of this name does otherwise.
+    /// Whether it exists only with [`Semantics::Trino`], because DataFusion has another function of this name.
     pub trino_only: bool,
     pub(crate) kind: Kind,
 }
@@ -78,14 +78,14 @@ pub(crate) enum Kind {
     BuiltIn,
     Scalar(Body),
     Lambda(LambdaFunction),
-    /// Planned as an expression over other aggregates: see [`aggregates`].
+    /// Rewritten to other aggregates: see [`aggregates`].
     Composite,
     /// Not done; what to use.
     Refused(&'static str),
 }
 
 impl Function {
-    /// What to use in its place, if it is one that is not supported.
+    /// What to use instead, if it is not supported.
     #[must_use]
     pub fn refused(&self) -> Option<&'static str> {
         match self.kind {
@@ -94,7 +94,7 @@ impl Function {
         }
     }
 
-    /// The same, where only Trino's meaning is asked for.
+    /// The same, only with Trino's semantics.
     pub(crate) const fn in_trino(mut self) -> Self {
         self.trino_only = true;
         self

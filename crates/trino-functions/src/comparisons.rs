@@ -16,10 +16,10 @@ use datafusion::scalar::ScalarValue;
 
 use crate::math::{DIGITS_MAX, decimal, is_decimal};
 
-/// The most digits, before and behind the point together, of a literal that is taken for a decimal: what a fraction keeps.
+/// The most digits of a literal that is compared as a decimal: as many as a double keeps.
 const LITERAL_DIGITS_MAX: usize = 17;
 
-/// Settles which type decimals and fractions are compared in.
+/// Decides in which type decimals and floating point numbers are compared.
 #[derive(Debug)]
 pub(crate) struct Comparisons;
 
@@ -36,7 +36,7 @@ impl FunctionRewrite for Comparisons {
     }
 }
 
-/// The values that a comparison, `BETWEEN`, `IN` or `CASE x WHEN y` brings together.
+/// The values that a comparison, `BETWEEN`, `IN` or `CASE x WHEN y` compares with each other.
 pub(crate) fn compared(expr: &mut Expr) -> Option<Vec<&mut Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => Some(vec![left, right]),
@@ -55,9 +55,9 @@ fn compares(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Brings decimals and fractions together. Whether there were both.
+/// Gives decimals and floating point numbers a common type; whether there were both.
 fn settle(compared: Vec<&mut Expr>, schema: &DFSchema) -> Result<bool> {
-    // What has no type yet, such as a parameter, is left to the engine.
+    // Operands without a type yet, such as parameters, are left to the engine.
     let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
     let has = |is: &dyn Fn(&DataType) -> bool| types.iter().flatten().any(is);
     if !has(&is_decimal) || !has(&DataType::is_floating) {
@@ -81,7 +81,7 @@ fn settle(compared: Vec<&mut Expr>, schema: &DFSchema) -> Result<bool> {
     Ok(true)
 }
 
-/// A decimal as a fraction: that which is written, if it is a text that the decimal has all digits of.
+/// A decimal as a floating point number. If it is a cast of a text that keeps all digits, the text is cast instead.
 fn as_fraction(expr: Expr) -> Expr {
     match expr {
         Expr::Cast(Cast { expr: inner, field }) if keeps_digits(&inner, field.data_type()) => {
@@ -98,7 +98,7 @@ fn keeps_digits(text: &Expr, kind: &DataType) -> bool {
     is_decimal(kind) && value.try_as_str().flatten().is_some_and(is_kept)
 }
 
-/// Whether one decimal type holds all values of these.
+/// Whether one decimal type can hold all values of these types.
 fn fits_one_decimal(types: impl Iterator<Item = DataType>) -> bool {
     let (mut whole, mut behind) = (0, 0);
     for kind in types {
@@ -109,7 +109,7 @@ fn fits_one_decimal(types: impl Iterator<Item = DataType>) -> bool {
     whole + behind <= i16::from(DIGITS_MAX)
 }
 
-/// The decimal that a literal is, in as many digits as it has.
+/// A literal as a decimal with exactly its digits.
 fn written(expr: &Expr) -> Option<ScalarValue> {
     let value = match expr {
         Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value,

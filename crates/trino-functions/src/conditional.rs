@@ -90,7 +90,7 @@ fn like_types(given: &Given) -> Result<Types> {
     }
 }
 
-/// Rounded, where the other is a whole number.
+/// Rounded, if the other argument is an integer.
 fn like(call: &Call) -> Result<ArrayRef> {
     crate::casts::convert(&call.args[0], &call.fields[0], &call.returns)
 }

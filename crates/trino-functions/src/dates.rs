@@ -283,7 +283,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
 ];
 
-/// A time zone: a name, or hours from UTC.
+/// A time zone: a name, or an offset from UTC.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Zone {
     Named(chrono_tz::Tz),
@@ -337,12 +337,12 @@ impl Zone {
         utc + chrono::Duration::seconds(self.offset(utc).into())
     }
 
-    /// When clocks show this; the first time if twice, an hour on if never.
+    /// The time of a local time; the first one if it occurs twice, one hour later if never.
     pub(crate) fn utc(&self, local: NaiveDateTime) -> NaiveDateTime {
         self.when(local, false)
     }
 
-    /// As PostgreSQL has it: the second time if clocks show this twice.
+    /// As in PostgreSQL: the second one if it occurs twice.
     pub(crate) fn last_utc(&self, local: NaiveDateTime) -> NaiveDateTime {
         self.when(local, true)
     }
@@ -365,7 +365,7 @@ impl Zone {
     }
 }
 
-/// What clocks in their zone show at moments.
+/// The local times of timestamps in their zone.
 pub(crate) fn shown(moments: &ArrayRef, zone_name: &str) -> Result<ArrayRef> {
     let zone = zone(zone_name)?;
     let moments = cast(moments, &zoned(zone_name))?;
@@ -431,7 +431,7 @@ impl Moments {
         Some(self.zone.map_or(utc, |zone| zone.local(utc)))
     }
 
-    /// Back from what clocks show to microseconds since 1970.
+    /// Back from local time to microseconds since 1970.
     pub(crate) fn back(&self, local: NaiveDateTime) -> i64 {
         micros(self.zone.map_or(local, |zone| zone.utc(local)))
     }
@@ -550,7 +550,7 @@ fn literal_zone(given: &Given, index: usize) -> Result<DataType> {
             zone(name)?;
             Ok(zoned(name))
         }
-        // While types are coerced nothing is known of values yet.
+        // While types are coerced, values are not known yet.
         None if given.literals.is_empty() => Ok(zoned("UTC")),
         None => Err(bad(format!("{}: the time zone must be a literal", given.name))),
     }
@@ -577,7 +577,7 @@ fn from_unixtime(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// `2021-07-31`, `2021-07-31T10:00`, `…:00.123456`, each with `Z`, `+02:00` or nothing behind the time.
+/// `2021-07-31`, `2021-07-31T10:00`, `…:00.123456`, each with `Z`, `+02:00` or nothing after the time.
 fn iso(text: &str) -> Result<i64> {
     let wrong = || bad(format!("'{text}' is no timestamp of ISO 8601"));
     let (date, time) = text.split_once('T').unwrap_or((text, ""));

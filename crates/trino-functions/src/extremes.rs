@@ -35,7 +35,7 @@ struct Extreme {
 }
 
 impl AggregateUDFImpl for Extreme {
-    // Groups of `DISTINCT`, intervals and frames that move know both by these names.
+    // `DISTINCT`, intervals and sliding frames know both aggregates by these names.
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -100,7 +100,7 @@ impl AggregateUDFImpl for Extreme {
     }
 }
 
-/// The extremes of many groups of doubles or reals. Nothing for other types.
+/// The extremes of groups of doubles or reals. None for other types.
 fn of_fractions(kind: &DataType, is_max: bool) -> Option<Box<dyn GroupsAccumulator>> {
     match (kind, is_max) {
         (DataType::Float64, true) => Some(greatest::<Float64Type>(f64::NEG_INFINITY)),
@@ -120,7 +120,7 @@ fn greatest<T: ArrowPrimitiveType + Send>(first: T::Native) -> Box<dyn GroupsAcc
     Box::new(PrimitiveGroupsAccumulator::<T, _>::new(&T::DATA_TYPE, take).with_starting_value(first))
 }
 
-/// They begin with NaN: nothing is greater.
+/// Groups begin with NaN, which nothing exceeds.
 fn least<T: ArrowPrimitiveType + Send>(first: T::Native) -> Box<dyn GroupsAccumulator> {
     let take = |least: &mut T::Native, value: T::Native| {
         if value < *least || is_nan(*least) {
@@ -130,7 +130,7 @@ fn least<T: ArrowPrimitiveType + Send>(first: T::Native) -> Box<dyn GroupsAccumu
     Box::new(PrimitiveGroupsAccumulator::<T, _>::new(&T::DATA_TYPE, take).with_starting_value(first))
 }
 
-/// Whether it does not even equal itself.
+/// Whether a value is NaN, which does not equal itself.
 fn is_nan<T: PartialOrd + Copy>(value: T) -> bool {
     value.partial_cmp(&value).is_none()
 }

@@ -15,7 +15,7 @@ pub(crate) struct Format {
 #[derive(Debug, Clone, PartialEq)]
 enum Item {
     Text(String),
-    /// A field, how many digits are written at least, and how many are read at most.
+    /// A field, the least digits written, and the most digits read.
     Field(Field, usize, usize),
 }
 
@@ -166,7 +166,7 @@ impl Format {
                 .ok_or_else(|| bad(format!("'{letter}' is not supported in the pattern '{text}'")))?;
             items.push(Item::Field(field, count, 9));
         }
-        // Numbers that touch are told apart by their width.
+        // Adjacent numbers are separated by their widths.
         for index in 1..items.len() {
             if let (Item::Field(a, least, most), Item::Field(b, ..)) = (items[index - 1].clone(), items[index].clone())
                 && a.is_number()
@@ -178,7 +178,7 @@ impl Format {
         Ok(Self { items })
     }
 
-    /// Writes a moment, whose local time in its zone this is.
+    /// Writes a timestamp, given its local time in its zone.
     pub(crate) fn write(&self, local: NaiveDateTime, offset_seconds: i32, zone: &str) -> String {
         let mut out = String::new();
         for item in &self.items {

@@ -42,19 +42,19 @@ const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// To `epoch` a year has 365 days and a quarter, though it is compared as 360.
+/// For `epoch` a year has 365.25 days, although comparisons count 360.
 const EPOCH_YEAR: i128 = 365 * DAY as i128 + DAY as i128 / 4;
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const DURATION: DataType = DataType::Duration(TimeUnit::Microsecond);
 
-/// Functions that give one of their arguments, whichever is longer or shorter.
+/// Functions that return the longest or shortest of their arguments.
 const EXTREMES: [&str; 2] = ["greatest", "least"];
 
-/// Settles how intervals are compared.
+/// Makes comparisons of intervals go by length.
 #[derive(Debug)]
 pub(crate) struct Intervals {
-    /// Whether `greatest` and `least` of a null are null, as in Trino.
+    /// Whether `greatest` and `least` with a null are null, as in Trino.
     pub(crate) is_trino: bool,
 }
 
@@ -66,7 +66,7 @@ impl FunctionRewrite for Intervals {
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         refuse(&expr, schema)?;
         let is_changed = match &mut expr {
-            // The engine negates intervals, and no durations.
+            // The engine can negate intervals, but not durations.
             Expr::Negative(value) if is_duration(value, schema) => {
                 let zero = lit(ScalarValue::DurationMicrosecond(Some(0)));
                 expr = zero - span(std::mem::take(value.as_mut()));
@@ -96,7 +96,7 @@ impl Intervals {
     }
 }
 
-/// Says what would be compared by months first, and can't be helped.
+/// Refuses comparisons that would go by months first and can't be rewritten.
 fn refuse(expr: &Expr, schema: &DFSchema) -> Result<()> {
     match expr {
         Expr::WindowFunction(call) if gives_extreme(call.fun.name()) && has_interval(&call.params.args, schema) => {
@@ -119,13 +119,13 @@ fn gives_extreme(aggregate: &str) -> bool {
     matches!(aggregate, "min" | "max")
 }
 
-/// Makes `min` or `max` of intervals the first of them by their length. Whether it is of intervals.
+/// Rewrites `min` or `max` of intervals as the first by length; whether it was of intervals.
 fn first_by_length(call: &mut AggregateFunction, schema: &DFSchema) -> bool {
     let is_of_intervals = has_interval(&call.params.args, schema);
     if let [value] = call.params.args.as_slice()
         && is_of_intervals
     {
-        // Nulls come last: they are the first one where there are no others.
+        // Nulls come last: the first is null only if all are.
         call.params.order_by = vec![Sort::new(span(value.clone()), call.func.name() == "min", false)];
         call.params.distinct = false;
         call.func = first_value_udaf();
@@ -177,9 +177,9 @@ fn is_span(kind: &DataType) -> bool {
     matches!(kind, DataType::Interval(_) | DataType::Duration(_))
 }
 
-/// Makes intervals, and durations of another unit, durations of microseconds. Whether there were any.
+/// Makes intervals, and durations of other units, durations of microseconds; whether there were any.
 fn as_durations(compared: Vec<&mut Expr>, schema: &DFSchema) -> bool {
-    // What has no type yet, such as a parameter, is left to the engine.
+    // Operands without a type yet, such as parameters, are left to the engine.
     let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
     let spans: Vec<&DataType> = types.iter().flatten().filter(|kind| is_span(kind)).collect();
     if spans.iter().all(|kind| matches!(kind, DataType::Duration(_)) && *kind == spans[0]) {
@@ -218,7 +218,7 @@ fn extreme_types(given: &Given) -> Result<Types> {
     Ok(Types::new(vec![INTERVAL; given.types.len()], INTERVAL))
 }
 
-/// The longest or the shortest in each row.
+/// The longest or shortest value in each row.
 fn extreme(call: &Call, wanted: Ordering, is_null_with_null: bool) -> Result<ArrayRef> {
     let columns: Vec<&IntervalMonthDayNanoArray> =
         call.args.iter().map(|arg| arg.as_primitive::<IntervalMonthDayNanoType>()).collect();
@@ -317,7 +317,7 @@ enum Part {
 }
 
 impl Part {
-    /// The part that a text names, in DataFusion's words. None for those that spans don't have.
+    /// The part that a text names, by DataFusion's names. None for parts that spans don't have.
     fn named(name: &ScalarValue) -> Option<Self> {
         let name = name.try_as_str().flatten()?.trim_matches(['\'', '"']).to_lowercase();
         Some(match (name.as_str(), name.parse::<Unit>()) {
@@ -337,7 +337,7 @@ impl Part {
         })
     }
 
-    /// This part of intervals or durations, in the type that was planned.
+    /// This part of intervals or durations, in the planned type.
     fn of(&self, spans: &ArrayRef, returns: &FieldRef) -> Result<ArrayRef> {
         let parts: ArrayRef = match self {
             Self::Fraction(part) => Arc::new(Float64Array::from(each_span(spans, |span| Ok(part(span)))?)),
@@ -363,7 +363,7 @@ struct Span {
 }
 
 impl Span {
-    /// As it is written, to the next microsecond.
+    /// The interval as written, rounded to microseconds.
     fn of_interval(interval: IntervalMonthDayNano) -> Self {
         let IntervalMonthDayNano { months, days, nanoseconds } = interval;
         Self { months: months.into(), days: days.into(), time: nanoseconds / 1000 + nanoseconds % 1000 / 500 }
@@ -378,7 +378,7 @@ impl Span {
             TimeUnit::Nanosecond => 1000 * SECOND,
         };
         let per_day = 86_400 * per_second;
-        // Less than a day of nanoseconds is more microseconds of them than 64 bits have.
+        // The rest is less than a day, but its product with microseconds may exceed 64 bits.
         let time = i128::from(count % per_day) * i128::from(SECOND) / i128::from(per_second);
         Self { months: 0, days: count / per_day, time: time as i64 }
     }
@@ -391,7 +391,7 @@ impl Span {
     /// As PostgreSQL writes it: `1 day 02:00:00`.
     fn text(self) -> String {
         let mut parts = Vec::new();
-        // What comes behind a negative part shows its plus.
+        // After a negative part, positive ones have a plus sign.
         let mut is_behind_negative = false;
         for (count, unit) in [(self.months / 12, "year"), (self.months % 12, "mon"), (self.days, "day")] {
             if count != 0 {
@@ -429,7 +429,7 @@ pub(crate) fn texts(array: &ArrayRef) -> Result<StringArray> {
     Ok(each_span(array, |span| Ok(span.text()))?.into_iter().collect())
 }
 
-/// What `f` gives for each span of a column of intervals or durations.
+/// Applies `f` to each span of a column of intervals or durations.
 fn each_span<T>(array: &ArrayRef, f: impl Fn(Span) -> Result<T>) -> Result<Vec<Option<T>>> {
     if let DataType::Duration(unit) = array.data_type() {
         let counts = cast(array, &INT)?;

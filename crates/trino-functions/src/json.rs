@@ -152,7 +152,7 @@ pub(crate) fn elements(text: &str) -> Option<Vec<&RawValue>> {
     serde_json::from_str(text).ok()
 }
 
-/// The value without spaces, members in the order of their names.
+/// The value without white space, members sorted by name.
 pub(crate) fn canonical(text: &str) -> Result<String> {
     let raw: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let mut out = String::with_capacity(text.len());
@@ -196,7 +196,7 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A text without quotes, a number or truth value as it is; nothing for null, objects and arrays.
+/// A string without quotes, a number or boolean as it is; none for null, objects and arrays.
 pub(crate) fn scalar_text(raw: &str) -> Option<String> {
     match raw.as_bytes().first()? {
         b'{' | b'[' | b'n' => None,
@@ -267,7 +267,7 @@ fn path(text: &str) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// The value at the end of a path. What is no JSON has none.
+/// The value at the end of a path. Invalid JSON has none.
 fn walk<'a>(text: &'a str, steps: &[Step]) -> Option<&'a str> {
     let mut raw: &RawValue = serde_json::from_str(text).ok()?;
     for step in steps {

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 
 use crate::catalog::Function;
 
-/// An argument when a call is planned: the field of a value, or of what a lambda gives, if that is known yet.
+/// An argument during planning: the field of a value, or of a lambda's result if that is known yet.
 pub(crate) type Planned = ValueOrLambda<FieldRef, Option<FieldRef>>;
 
 /// What a function does.
@@ -27,7 +27,7 @@ pub(crate) struct LambdaFunction {
     pub(crate) coerce: fn(&[DataType]) -> Option<Vec<DataType>>,
     /// The parameters of each lambda.
     pub(crate) parameters: fn(&[Planned]) -> Option<LambdaParametersProgress>,
-    /// What comes out; the field of a lambda is that of its result.
+    /// The result's field; for a lambda, the argument is the field of its result.
     pub(crate) returns: fn(&[FieldRef]) -> Result<FieldRef>,
     pub(crate) run: fn(&LambdaCall) -> Result<ArrayRef>,
 }
@@ -42,14 +42,14 @@ impl fmt::Debug for LambdaFunction {
 pub(crate) struct LambdaCall {
     pub(crate) values: Vec<ArrayRef>,
     pub(crate) lambdas: Vec<LambdaArgument>,
-    /// The types of what the lambdas give.
+    /// The types of the lambdas' results.
     pub(crate) results: Vec<DataType>,
     pub(crate) rows: usize,
     pub(crate) returns: FieldRef,
 }
 
 impl LambdaCall {
-    /// What a lambda gives for `columns`, whose rows belong to these rows of the call.
+    /// The results of a lambda for `columns`, each of whose rows belongs to one of these rows of the call.
     pub(crate) fn apply(&self, lambda: usize, columns: &[ArrayRef], rows: &[u64]) -> Result<ArrayRef> {
         let getters: Vec<Box<dyn Fn() -> Result<ArrayRef>>> = columns
             .iter()
@@ -65,7 +65,7 @@ impl LambdaCall {
     }
 }
 
-/// A function of the catalog as DataFusion has it.
+/// A function of the catalog in DataFusion's form.
 #[derive(Debug)]
 pub(crate) struct Lambda {
     name: &'static str,

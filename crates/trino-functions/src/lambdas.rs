@@ -19,7 +19,7 @@ use crate::maps::{map_array, map_range, pair};
 use crate::scalar::{Bool, INT, bad, each};
 use crate::types::map_of;
 
-/// The longest array that a lambda sorts: it compares each pair.
+/// The longest array that a lambda may sort: it may compare each pair.
 const SORTED_MAX: usize = 1_000;
 
 const fn lambda(
@@ -181,7 +181,7 @@ fn nullable(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_nullable(true))
 }
 
-/// So many arrays, and lambdas of their elements.
+/// The parameters for this many arrays, and lambdas of their elements.
 fn elements(given: &[Planned], arrays: usize, lambdas: usize) -> Option<LambdaParametersProgress> {
     let (values, rest) = given.split_at_checked(arrays)?;
     let parameters = values.iter().map(element_field).collect::<Option<Vec<_>>>()?;
@@ -207,7 +207,7 @@ fn sort_parameters(given: &[Planned]) -> Option<LambdaParametersProgress> {
     }
 }
 
-/// So many maps of the same keys, and a lambda of key and values.
+/// The parameters for this many maps with the same keys, and a lambda of key and values.
 fn entries(given: &[Planned], maps: usize) -> Option<LambdaParametersProgress> {
     let (values, rest) = given.split_at_checked(maps)?;
     if !matches!(rest, [ValueOrLambda::Lambda(_)]) {
@@ -244,7 +244,7 @@ fn map_field(key: DataType, value: &FieldRef) -> Result<FieldRef> {
     Ok(Arc::new(Field::new("", map_of(key, value), true)))
 }
 
-/// All elements of the lists, and the row that each is of.
+/// All elements of the lists, and the row of each.
 fn flat(list: &ListArray) -> Result<(ArrayRef, Vec<u64>)> {
     let (mut places, mut rows) = (Vec::new(), Vec::new());
     for row in 0..list.len() {
@@ -291,7 +291,7 @@ fn filter(call: &LambdaCall) -> Result<ArrayRef> {
     })
 }
 
-/// `any` looks for true, `all` for false; `none` is not `any`. Null if what is looked for may be behind a null.
+/// `any` looks for true, `all` for false; `none` is not `any`. Null if a null may hide what is looked for.
 fn matches(call: &LambdaCall, wanted: bool, is_negated: bool) -> Result<ArrayRef> {
     let list = lists::list(&call.values[0])?;
     let (values, rows) = flat(list)?;
@@ -318,7 +318,7 @@ fn reduce_types(types: &[DataType]) -> Option<Vec<DataType>> {
     }
 }
 
-/// The state has the type that the first lambda gives, when that is known.
+/// The state has the type that the first lambda returns, once that is known.
 fn reduce_parameters(given: &[Planned]) -> Option<LambdaParametersProgress> {
     let [list, start, ValueOrLambda::Lambda(merged), ValueOrLambda::Lambda(_)] = given else { return None };
     let element = element_field(list)?;
@@ -328,7 +328,7 @@ fn reduce_parameters(given: &[Planned]) -> Option<LambdaParametersProgress> {
     })
 }
 
-/// A decimal gets all digits there are: sums grow.
+/// A decimal gets the most digits, since sums grow.
 fn widest(field: &FieldRef) -> FieldRef {
     let kind = widest_type(field.data_type());
     Arc::new(field.as_ref().clone().with_data_type(kind).with_nullable(true))
@@ -399,7 +399,7 @@ fn sort_by(call: &LambdaCall) -> Result<ArrayRef> {
             let order = order.as_primitive::<datafusion::arrow::datatypes::Int64Type>().clone();
             check_order(&order)?;
             let mut sorted: Vec<usize> = (0..count).collect();
-            // Insertion: a lambda that contradicts itself gives some order, not a panic.
+            // Insertion sort: an inconsistent lambda gives some order, but no panic.
             for end in 1..count {
                 let mut at = end;
                 while at > 0 && order.value(sorted[at - 1] * count + sorted[at]) > 0 {
@@ -422,7 +422,7 @@ fn check_order(order: &Int64Array) -> Result<()> {
     Err(bad("array_sort: the lambda must give -1, 0 or 1"))
 }
 
-/// All keys and values of a map column, and the row that each is of.
+/// All keys and values of a map column, and the row of each.
 fn flat_map(array: &ArrayRef) -> Result<(ArrayRef, ArrayRef, Vec<u64>)> {
     let map = array.as_map();
     let (mut places, mut rows) = (Vec::new(), Vec::new());
@@ -516,7 +516,7 @@ fn map_zip_with(call: &LambdaCall) -> Result<ArrayRef> {
     map_array(call.returns.data_type(), &keys, &results, lengths, valid)
 }
 
-/// The expression for all rows at once; one by one if that fails, null for each row that fails.
+/// Evaluates the expression for all rows at once; if that fails one by one, with null for each row that fails.
 fn try_rows(call: &LambdaCall) -> Result<ArrayRef> {
     let rows: Vec<u64> = (0..call.rows as u64).collect();
     if let Ok(results) = call.apply(0, &call.values, &rows) {

@@ -25,6 +25,7 @@ mod catalog;
 mod comparisons;
 mod conditional;
 mod dates;
+mod distinct;
 mod extremes;
 mod formats;
 mod intervals;
@@ -61,16 +62,16 @@ pub use catalog::{Family, Function, functions};
 pub use dates::written::moment_of_text;
 pub use quantified::{is_quantified, quantified};
 
-/// Whose answer is given where Trino and DataFusion disagree.
+/// Whose semantics apply where Trino and DataFusion disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Semantics {
-    /// DataFusion's: its functions stay, those of Trino that it lacks are added.
+    /// DataFusion's: its functions stay, and Trino's are added where it has none.
     DataFusion,
     /// Trino's: its functions replace those of the same name, and operators and casts follow it.
     Trino,
 }
 
-/// A state with the functions of Trino. Give [`Semantics::Trino`] the SQL that [`syntax`] has read.
+/// The state with the functions of Trino. With [`Semantics::Trino`], give it SQL that was parsed with [`syntax`].
 ///
 /// # Errors
 /// If the state refuses a function.

@@ -14,7 +14,7 @@ use datafusion::logical_expr::binary::comparison_coercion;
 
 use crate::scalar::{Given, array_of, bad};
 
-/// The most elements of all arrays that one call makes for one batch of rows.
+/// The most elements of all arrays that one call returns for one batch.
 pub(crate) const ELEMENTS_MAX: usize = 50_000_000;
 
 pub(crate) fn is_list(kind: &DataType) -> bool {
@@ -28,7 +28,7 @@ pub(crate) fn is_list(kind: &DataType) -> bool {
     )
 }
 
-/// The list type that functions work on.
+/// The list type that the functions work on.
 pub(crate) fn plain(kind: &DataType) -> DataType {
     match kind {
         DataType::LargeList(field)
@@ -60,7 +60,7 @@ pub(crate) fn list(array: &ArrayRef) -> Result<&ListArray> {
     array.as_list_opt().map_or_else(|| internal_err!("{} is no list", array.data_type()), Ok)
 }
 
-/// Where the elements of a row are among all values; nowhere for null.
+/// The range of a row's elements among all values; empty for null.
 pub(crate) fn range(list: &ListArray, row: usize) -> Range<usize> {
     if list.is_null(row) {
         return 0..0;
@@ -69,7 +69,7 @@ pub(crate) fn range(list: &ListArray, row: usize) -> Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
-/// The type that two types have in common.
+/// The common type of two types.
 pub(crate) fn common(a: &DataType, b: &DataType) -> Result<DataType> {
     if a == b || b.is_null() {
         return Ok(a.clone());
@@ -87,7 +87,7 @@ pub(crate) fn common(a: &DataType, b: &DataType) -> Result<DataType> {
     }
 }
 
-/// The type that the elements of all lists, and the values beside them, have in common.
+/// The common type of the elements of all lists and the values beside them.
 pub(crate) fn common_element(given: &Given) -> Result<DataType> {
     let mut kind = DataType::Null;
     for given in given.types {
@@ -96,8 +96,8 @@ pub(crate) fn common_element(given: &Given) -> Result<DataType> {
     Ok(kind)
 }
 
-/// Lists made of elements of `values`: `choose` puts the places of a row's elements, none for a null element, and tells
-/// whether there is a list at all.
+/// Lists of elements of `values`: `choose` adds the places of a row's elements, none for a null element, and returns whether
+/// there is a list at all.
 pub(crate) fn pick(
     values: &ArrayRef,
     element: &FieldRef,
@@ -116,16 +116,10 @@ pub(crate) fn pick(
         valid.push(is_valid);
     }
     let picks: UInt64Array = picks.into_iter().map(|pick| pick.map(|at| at as u64)).collect();
-    let values = cast(&take(values, &picks, None)?, element.data_type())?;
-    Ok(Arc::new(ListArray::try_new(
-        nullable(element),
-        OffsetBuffer::new(ScalarBuffer::from(ends)),
-        values,
-        nulls(valid),
-    )?))
+    list_array(&take(values, &picks, None)?, element, ends, valid)
 }
 
-/// A list of new values: the lengths of rows, none for null.
+/// A list column of new values, given the lengths of rows; none for null.
 pub(crate) fn lists_of(values: &ArrayRef, lengths: &[Option<usize>], element: &FieldRef) -> Result<ArrayRef> {
     let mut ends = Vec::with_capacity(lengths.len() + 1);
     let mut at = 0;
@@ -134,7 +128,11 @@ pub(crate) fn lists_of(values: &ArrayRef, lengths: &[Option<usize>], element: &F
         at += length.unwrap_or(0);
         ends.push(end(at)?);
     }
-    let valid = lengths.iter().map(Option::is_some).collect();
+    list_array(values, element, ends, lengths.iter().map(Option::is_some).collect())
+}
+
+/// A list column of these values, cast to the type of elements. Row `n` has those from `ends[n]` to `ends[n + 1]`.
+fn list_array(values: &ArrayRef, element: &FieldRef, ends: Vec<i32>, valid: Vec<bool>) -> Result<ArrayRef> {
     let values = cast(values, element.data_type())?;
     Ok(Arc::new(ListArray::try_new(
         nullable(element),
@@ -160,14 +158,14 @@ fn end(at: usize) -> Result<i32> {
     i32::try_from(at).map_err(|_| bad("the arrays have too many elements"))
 }
 
-/// Values as rows of bytes that compare as the values do, nulls last. Works for nested values.
+/// Values encoded as bytes that compare as the values do, nulls last. Also for nested values.
 pub(crate) fn comparable(arrays: &[ArrayRef]) -> Result<Rows> {
     let options = datafusion::arrow::compute::SortOptions { descending: false, nulls_first: false };
     let fields = arrays.iter().map(|array| SortField::new_with_options(array.data_type().clone(), options)).collect();
     Ok(RowConverter::new(fields)?.convert_columns(arrays)?)
 }
 
-/// The rows of two columns of one type, in one order: equal values have equal rows.
+/// Two columns of one type in one such encoding: equal values have equal bytes.
 pub(crate) fn comparable_pair(a: &ArrayRef, b: &ArrayRef) -> Result<(Rows, Rows)> {
     let converter = RowConverter::new(vec![SortField::new(a.data_type().clone())])?;
     let left = converter.convert_columns(std::slice::from_ref(a))?;

@@ -85,7 +85,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
-/// What becomes of a key that comes twice.
+/// What to do with a repeated key.
 #[derive(Clone, Copy, PartialEq)]
 enum Twice {
     Refused,
@@ -146,7 +146,7 @@ fn of_arrays(call: &Call) -> Result<ArrayRef> {
     maker.make(call, keys.values(), values.values())
 }
 
-/// Puts maps together from places of keys and values.
+/// Makes maps from places of keys and values.
 struct Maker {
     twice: Twice,
     keys: Vec<u64>,
@@ -243,7 +243,7 @@ pub(crate) fn at_types(given: &Given) -> Result<Types> {
     }
 }
 
-/// `element_at`; as a subscript if `is_strict`: what is not there is an error.
+/// `element_at`; as a subscript if `is_strict`: a missing key is an error.
 pub(crate) fn at(call: &Call, is_strict: bool) -> Result<ArrayRef> {
     let Some(map) = call.args[0].as_map_opt() else { return at_index(call, is_strict) };
     let (keys, wanted) = lists::comparable_pair(map.keys(), &call.args[1])?;
@@ -455,7 +455,7 @@ fn split_to_multimap(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// Maps of texts; each value is a list of texts, of which a simple map has the first.
+/// Maps of texts. Each key has a list of texts; a simple map takes the first.
 fn split_entries(
     call: &Call,
     add: impl Fn(Vec<(&str, &str)>, &mut Vec<String>, &mut Vec<Vec<String>>) -> Result<()>,

@@ -24,7 +24,7 @@ pub(crate) struct Operators;
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        // What has no type yet, such as a parameter, is left to the engine.
+        // Operands without a type yet, such as parameters, are left to the engine.
         let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(raw));
         };
@@ -115,7 +115,7 @@ fn one_decimal(left: &DataType, right: &DataType) -> bool {
 fn whole(given: &Given) -> Result<Types> {
     match given.types {
         [a, b] if both_whole(a, b) => {
-            // Small types stay small together; all else is bigint.
+            // Two small types stay small; all else is bigint.
             let is_small = |kind: &DataType| matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32);
             let kind = match (a, b) {
                 (a, b) if is_small(a) && is_small(b) => {
@@ -151,7 +151,7 @@ fn quotient(given: &Given) -> Result<Types> {
     Ok(Types::new(vec![DataType::Decimal128(p, s), DataType::Decimal128(q, t)], returns))
 }
 
-/// Divides to the larger scale of both, halves away from zero.
+/// Divides to the larger scale of both, rounding half away from zero.
 fn divide(call: &Call) -> Result<ArrayRef> {
     let (left, right) = (call.args[0].as_primitive::<Decimal128Type>(), call.args[1].as_primitive::<Decimal128Type>());
     let scale = left.scale().max(right.scale());

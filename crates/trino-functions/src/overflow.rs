@@ -33,7 +33,7 @@ use datafusion::scalar::ScalarValue;
 use crate::math::{DIGITS_MAX, cut, decimal, fits_decimal, is_decimal};
 use crate::scalar::{MICROS, bad};
 
-/// Puts functions in the place of operators that would wrap around.
+/// Replaces operators that would wrap around.
 #[derive(Debug)]
 pub(crate) struct CheckedOperators {
     /// Whether `sum(x + 1)` keeps its operator.
@@ -54,7 +54,7 @@ impl CheckedOperators {
     fn checked_plan(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let mut schema = merge_schema(&plan.inputs());
         if let LogicalPlan::TableScan(scan) = &plan {
-            // Its filters are over all columns, of which it shows some.
+            // The filters of a scan may use columns that it does not return.
             schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
         }
         let names = NamePreserver::new(&plan);
@@ -85,7 +85,7 @@ fn is_linear_sum(expr: &Expr) -> bool {
         )
 }
 
-/// A column, also of a smaller type than the sum.
+/// A column, or a cast of one of a smaller type than the sum.
 fn is_column(expr: &Expr) -> bool {
     match expr {
         Expr::Cast(cast) => matches!(*cast.expr, Expr::Column(_)),
@@ -109,7 +109,7 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             (operation, vec![*left, *right])
         }
         Expr::Negative(inner) if is_negated_here(&inner.get_type(schema)?) => (Operation::Negate, vec![*inner]),
-        // From day to nanosecond the kernel wraps around; from microsecond to nanosecond it does not.
+        // From days to nanoseconds the kernel wraps around; from microseconds to nanoseconds it does not.
         Expr::Cast(Cast { expr, field })
             if is_nanos(field.data_type()) && expr.get_type(schema)? == DataType::Date32 =>
         {
@@ -138,7 +138,7 @@ enum Operation {
 }
 
 impl Operation {
-    /// Whether the engine's operator could answer wrong for these types.
+    /// Whether the engine's operator could be wrong for these types.
     fn is_checked(self, left: &DataType, right: &DataType) -> bool {
         match (left, right) {
             (DataType::Decimal128(..), DataType::Decimal128(_, scale)) if self == Self::Divide => *scale >= 0,
@@ -185,7 +185,7 @@ impl Operation {
     }
 }
 
-/// Divides decimals to as many digits as the engine does, halves away from zero.
+/// Divides decimals to as many digits as the engine does, rounding half away from zero.
 fn quotients(left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
     let ((left, is_left_one), (right, is_right_one)) = (left.get(), right.get());
     let kind = div(&new_empty_array(left.data_type()), &new_empty_array(right.data_type()))?.data_type().clone();
@@ -254,7 +254,7 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        // Of totals in subqueries, the engine asks what they are of no rows: a null without a type.
+        // For totals in subqueries, the engine evaluates with no rows: a null without a type.
         if args.args.iter().any(|value| value.data_type().is_null()) {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_new_null(args.return_field.data_type())?));
         }

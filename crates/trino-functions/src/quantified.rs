@@ -21,7 +21,7 @@ use crate::math::is_decimal;
 use crate::scalar::{BOOL, DOUBLE, array_of};
 use crate::{lists, types};
 
-/// What the functions are called, what they compare by, and whether all elements have to be so.
+/// The functions' names, their comparisons, and whether all elements have to match.
 const FUNCTIONS: [(&str, Operator, bool); 12] = [
     ("any_equal", Operator::Eq, false),
     ("any_unequal", Operator::NotEq, false),
@@ -44,7 +44,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// The function of the value and the array that compares them so, if there is one.
+/// The function that compares a value with an array's elements so; none if there is none.
 #[must_use]
 pub fn quantified(operator: Operator, is_all: bool) -> Option<&'static str> {
     FUNCTIONS.iter().find(|(_, other, of_all)| *other == operator && *of_all == is_all).map(|(name, ..)| *name)
@@ -85,7 +85,7 @@ impl Quantified {
         }
     }
 
-    /// The answer for each value, of the array beside it or of the only one.
+    /// The answer for each value, compared with the array in its row or with the only array.
     fn answers(&self, values: &ArrayRef, arrays: &ArrayRef) -> Result<BooleanArray> {
         let list = lists::list(arrays)?;
         let (elements, wanted) = lists::comparable_pair(list.values(), values)?;

@@ -168,7 +168,7 @@ fn replace(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// Writes `$1x`, which means group 1 here and a group called `1x` there, as `${1}x`; `\$` as `$$`.
+/// Writes `$1x`, which is group 1 in Java but a group named `1x` in this crate, as `${1}x`; and `\$` as `$$`.
 fn java_replacement(text: &str) -> Result<String> {
     let mut out = String::new();
     let mut letters = text.chars().peekable();
@@ -196,7 +196,7 @@ fn java_replacement(text: &str) -> Result<String> {
     Ok(out)
 }
 
-/// A group that the pattern does not have would be replaced by nothing.
+/// A group that the pattern lacks would be replaced by nothing.
 fn check_groups(pattern: &Regex, with: &str) -> Result<()> {
     for part in with.replace("$$", "").split("${").skip(1) {
         let name = part.split('}').next().unwrap_or_default();

@@ -20,11 +20,11 @@ use datafusion::scalar::ScalarValue;
 
 use crate::catalog::Function;
 
-/// What is known of the arguments when a call is planned.
+/// What is known of the arguments during planning.
 pub(crate) struct Given<'a> {
     pub(crate) name: &'static str,
     pub(crate) types: &'a [DataType],
-    /// The values of arguments that are literals. Nothing is known of them while types are coerced.
+    /// The values of literal arguments; none while types are coerced.
     pub(crate) literals: &'a [Option<&'a ScalarValue>],
 }
 
@@ -41,7 +41,7 @@ impl Given<'_> {
     }
 }
 
-/// The types that a function takes, and what it gives.
+/// The types that a function takes and returns.
 #[derive(Debug)]
 pub(crate) struct Types {
     pub(crate) arguments: Vec<DataType>,
@@ -53,14 +53,14 @@ impl Types {
         Self { arguments, returns: Arc::new(Field::new("", returns, true)) }
     }
 
-    /// The same, where what comes out is JSON.
+    /// The same, returning JSON.
     pub(crate) fn json(mut self) -> Self {
         self.returns = crate::types::json_field();
         self
     }
 }
 
-/// A call of a function with its columns, each of them `rows` long.
+/// A call of a function with columns of `rows` rows.
 pub(crate) struct Call {
     pub(crate) name: &'static str,
     pub(crate) args: Vec<ArrayRef>,
@@ -94,12 +94,12 @@ impl Body {
         Self { types, run, is_volatile: false, hint: "" }
     }
 
-    /// One that gives something else each time.
+    /// A function with a new result in each call.
     pub(crate) const fn volatile(types: Typing, run: Run) -> Self {
         Self { types, run, is_volatile: true, hint: "" }
     }
 
-    /// One that only says what to use in its place.
+    /// A function that is not supported: it says what to use instead.
     pub(crate) const fn refused(hint: &'static str) -> Self {
         Self {
             types: |given| given.refuse(),
@@ -110,7 +110,7 @@ impl Body {
     }
 }
 
-/// A function of a table as DataFusion has it.
+/// A function of the catalog in DataFusion's form.
 #[derive(Debug)]
 pub(crate) struct Scalar {
     name: &'static str,
@@ -167,7 +167,7 @@ impl ScalarUDFImpl for Scalar {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         if !self.body.hint.is_empty() {
-            // The error is raised where it is shown as it is.
+            // The error is raised later, where it is shown unchanged.
             return Ok(types.to_vec());
         }
         Ok(self.types(types, &[])?.arguments)
@@ -311,7 +311,7 @@ pub(crate) fn map4<A: Kind, B: Kind, C: Kind, D: Kind, R: Kind>(
     })
 }
 
-/// A column of what `f` gives for each row.
+/// A column of the results of `f` for each row.
 pub(crate) fn each<R: Kind>(rows: usize, mut f: impl FnMut(usize) -> Result<Option<R::Owned>>) -> Result<ArrayRef> {
     let (mut values, mut bytes) = (Vec::with_capacity(rows), 0);
     for row in 0..rows {
@@ -325,7 +325,7 @@ pub(crate) fn each<R: Kind>(rows: usize, mut f: impl FnMut(usize) -> Result<Opti
     Ok(R::collect(values))
 }
 
-/// Remembers what was made last: patterns, paths and formats are mostly the same in all rows.
+/// Remembers the last compiled thing: patterns, paths and formats are mostly the same in all rows.
 pub(crate) struct Last<T> {
     made: Option<(String, T)>,
     make: fn(&str) -> Result<T>,
@@ -344,12 +344,12 @@ impl<T> Last<T> {
     }
 }
 
-/// An error of the values in a row, in the words of a user.
+/// An error about the values in a row, in the words of a user.
 pub(crate) fn bad(message: impl fmt::Display) -> DataFusionError {
     DataFusionError::Execution(message.to_string())
 }
 
-/// Exactly these types, coerced to; the last ones may be left out down to `least`.
+/// Exactly these argument types, with coercion; trailing ones may be left out down to `least`.
 pub(crate) fn exactly(given: &Given, arguments: &[DataType], least: usize, returns: DataType) -> Result<Types> {
     let count = given.types.len();
     if count < least || count > arguments.len() {
@@ -363,7 +363,7 @@ pub(crate) fn exactly(given: &Given, arguments: &[DataType], least: usize, retur
     Ok(Types::new(arguments[..count].to_vec(), returns))
 }
 
-/// Whether Trino lets a value of one type stand for another without a cast.
+/// Whether Trino accepts one type for another without a cast.
 fn fits(kind: &DataType, wanted: &DataType) -> bool {
     match wanted {
         _ if kind.is_null() => true,

@@ -19,7 +19,7 @@ use crate::scalar::{
     is_text, map1, map2, map3,
 };
 
-/// The most that a padded or repeated text may have, in bytes.
+/// The longest padded or repeated text, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -317,7 +317,7 @@ fn strpos(call: &Call) -> Result<ArrayRef> {
     map3::<Text, Text, Int, Int>(call, position)
 }
 
-/// Where `part` starts in `text`, overlapping ones too, in bytes.
+/// The byte offsets of `part` in `text`, overlapping ones too.
 fn starts<'a>(text: &'a str, part: &'a str) -> impl Iterator<Item = usize> + 'a {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -401,7 +401,7 @@ fn codepoint(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// The longest texts that are compared letter by letter: the work grows with the square.
+/// The longest texts that are compared letter by letter: the work grows with their product.
 const COMPARED_LETTERS_MAX: usize = 10_000;
 
 fn levenshtein(call: &Call) -> Result<ArrayRef> {
@@ -482,7 +482,7 @@ fn soundex(call: &Call) -> Result<ArrayRef> {
             if sound != '0' && sound != last && sounds.len() < 4 {
                 sounds.push(sound);
             }
-            // H and W do not part two letters of one sound.
+            // H and W do not separate two letters with the same code.
             if !matches!(letter, 'H' | 'W') {
                 last = sound;
             }

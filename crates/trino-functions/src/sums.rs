@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use datafusion::arrow::compute::sum_checked;
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, FieldRef, Int64Type};
-use datafusion::common::internal_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::expr::AggregateFunction;
@@ -21,10 +20,11 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
+use crate::distinct::OfDistinct;
 use crate::math::{DIGITS_MAX, fits_decimal, is_decimal};
 use crate::scalar::bad;
 
-/// 10^10 decimals of so many digits have a sum of 38 at most: more rows are not added up in one question.
+/// 10^10 decimals with this many digits have a sum of at most 38: one query never adds up more rows.
 const SAFE_DIGITS: u8 = 28;
 
 /// The aggregate `sum`.
@@ -33,7 +33,7 @@ pub(crate) struct ExactSum {
     inner: Sum,
 }
 
-/// Whether these are the sums that are done here.
+/// Whether such sums are computed here.
 fn may_overflow(args: &AccumulatorArgs) -> bool {
     match args.expr_fields.first().map(|field| field.data_type()) {
         Some(DataType::Decimal128(digits, _)) => *digits > SAFE_DIGITS,
@@ -63,7 +63,14 @@ impl AggregateUDFImpl for ExactSum {
         match (may_overflow(&args), args.is_distinct) {
             (false, _) => self.inner.accumulator(args),
             (true, false) => Ok(one_sum(kind)),
-            (true, true) => Ok(Box::new(DistinctSum { values: self.inner.accumulator(args)?, kind })),
+            (true, true) => {
+                let evaluate = move |values: ArrayRef| {
+                    let mut sum = one_sum(kind.clone());
+                    sum.update_batch(&[values])?;
+                    sum.evaluate()
+                };
+                Ok(Box::new(OfDistinct::new(self.inner.accumulator(args)?, evaluate)))
+            }
         }
     }
 
@@ -109,7 +116,7 @@ impl AggregateUDFImpl for ExactSum {
         literal: &Expr,
         is_left: bool,
     ) -> Result<Option<Expr>> {
-        // DataFusion counts the rows in the type of the literal: as decimal(2, 1) there are nine at most.
+        // DataFusion counts the rows in the literal's type: a decimal(2, 1) counts to nine.
         if matches!(literal, Expr::Literal(value, _) if is_decimal(&value.data_type())) {
             return Ok(None);
         }
@@ -121,7 +128,7 @@ fn whole_overflow() -> DataFusionError {
     bad("bigint overflow: the sum is too large, cast what is summed to decimal(38, 0)")
 }
 
-/// That a sum of decimals, or a part of one, has more digits than any decimal.
+/// The error for a sum of decimals, or a part of one, with more digits than a decimal may have.
 pub(crate) fn decimal_overflow() -> DataFusionError {
     bad(format!("decimal overflow: the sum has more than {DIGITS_MAX} digits"))
 }
@@ -133,7 +140,7 @@ fn one_sum(kind: DataType) -> Box<dyn Accumulator> {
     }
 }
 
-/// One sum, over all rows or over those of a window. 2^64 values can't overflow it.
+/// One sum, over all rows or a window. It can't overflow with 2^64 values.
 #[derive(Debug, Default)]
 struct WholeSum {
     sum: i128,
@@ -141,7 +148,7 @@ struct WholeSum {
 }
 
 impl WholeSum {
-    /// The sum of a batch, in steps that a processor does several of at a time: halves of numbers can't overflow.
+    /// The sum of a batch, in steps that vectorize: sums of 32-bit halves can't overflow.
     fn of(array: &Int64Array) -> (i128, u64) {
         let (mut high, mut low) = (0_i64, 0_u64);
         let mut add = |value: i64| {
@@ -197,7 +204,7 @@ impl Accumulator for WholeSum {
     }
 }
 
-/// What a column of decimals adds up to, and how many there are.
+/// The sum of a column of decimals, and the number of values.
 #[derive(Debug, Default)]
 pub(crate) struct DecimalTotal {
     pub(crate) sum: i128,
@@ -210,7 +217,7 @@ impl DecimalTotal {
         self.add_sums(array)
     }
 
-    /// Adds sums of other rows: how many those were is told elsewhere.
+    /// Adds sums of other rows, whose number is added elsewhere.
     pub(crate) fn add_sums(&mut self, array: &ArrayRef) -> Result<()> {
         self.sum = self.sum.checked_add(decimal_sum(array)?).ok_or_else(decimal_overflow)?;
         Ok(())
@@ -229,7 +236,7 @@ pub(crate) fn decimal_sum(array: &ArrayRef) -> Result<i128> {
     Ok(sum.unwrap_or_default())
 }
 
-/// One sum of decimals, over all rows or over those of a window.
+/// One sum of decimals, over all rows or a window.
 #[derive(Debug)]
 struct DecimalSum {
     total: DecimalTotal,
@@ -270,47 +277,7 @@ impl Accumulator for DecimalSum {
     }
 }
 
-/// The sum of different values, which DataFusion keeps.
-#[derive(Debug)]
-struct DistinctSum {
-    values: Box<dyn Accumulator>,
-    kind: DataType,
-}
-
-/// The values that a `DISTINCT` aggregate of DataFusion has kept.
-pub(crate) fn distinct_values(kept: &mut dyn Accumulator) -> Result<ArrayRef> {
-    match kept.state()?.as_slice() {
-        [ScalarValue::List(list)] if list.len() == 1 => Ok(list.value(0)),
-        other => internal_err!("different values are kept as {other:?}"),
-    }
-}
-
-impl Accumulator for DistinctSum {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.values.update_batch(values)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.values.merge_batch(states)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.values.state()
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let values = distinct_values(self.values.as_mut())?;
-        let mut sum = one_sum(self.kind.clone());
-        sum.update_batch(&[values])?;
-        sum.evaluate()
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.values.size()
-    }
-}
-
-/// The sums of many groups, and whether one of them overflowed.
+/// The sums of groups, and whether one of them overflowed.
 struct CheckedSums<A> {
     inner: A,
     overflowed: Arc<AtomicBool>,

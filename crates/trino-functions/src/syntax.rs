@@ -36,7 +36,7 @@ macro_rules! as_generic {
 
 impl Dialect for SqlDialect {
     fn dialect(&self) -> TypeId {
-        // What the parser does for the generic dialect only, it does for this one.
+        // The parser treats this dialect like the generic one.
         TypeId::of::<GenericDialect>()
     }
 
@@ -56,13 +56,13 @@ impl Dialect for SqlDialect {
         true
     }
 
-    /// `a * b ^ c`: the power first, as in PostgreSQL.
+    /// `a * b ^ c`: the power binds tighter, as in PostgreSQL.
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         let is_power = parser.peek_token_ref().token == Token::Caret;
         is_power.then(|| Ok(self.prec_value(Precedence::MulDivModOp) + 1))
     }
 
-    /// `a IS DISTINCT FROM b AND c`: the parser alone would compare with all that follows.
+    /// `a IS DISTINCT FROM b AND c`: by itself, the parser would compare with everything that follows.
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
         use Keyword::{DISTINCT, FROM, IS, NOT};
         let is_same = parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]);
@@ -148,7 +148,7 @@ impl Dialect for SqlDialect {
     );
 }
 
-/// Quotes the types of casts that the parser does not read: `array(row(a bigint))`, `map(varchar, bigint)`.
+/// Quotes types in casts that the parser can't parse: `array(row(a bigint))`, `map(varchar, bigint)`.
 pub fn quote_types(tokens: &mut Vec<TokenWithSpan>) {
     let mut at = 0;
     while at < tokens.len() {
@@ -163,7 +163,7 @@ pub fn quote_types(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// Where the nested type of the cast that begins at a token begins and ends.
+/// The range of the nested type in the cast that begins at a token.
 fn nested_type(tokens: &[TokenWithSpan], at: usize) -> Option<(usize, usize)> {
     if !is_word(&tokens[at], &["CAST", "TRY_CAST"]) {
         return None;
@@ -274,7 +274,7 @@ fn cast(expr: Expr, kind: CastKind) -> Expr {
     Expr::Cast { kind, expr: Box::new(expr), data_type: DataType::DoublePrecision, array: false, format: None }
 }
 
-/// The engine takes the parameters that a lambda uses for its first ones: lets it use all.
+/// The engine passes a lambda that uses fewer parameters the first ones: this makes it use all.
 fn use_all(lambda: &mut LambdaFunction) {
     let OneOrManyWithParens::Many(params) = &lambda.params else { return };
     let body = std::mem::replace(lambda.body.as_mut(), Expr::Value(Value::Null.with_empty_span()));
@@ -330,7 +330,7 @@ fn zoned(expr: &mut Expr) -> Option<Expr> {
     }
 }
 
-/// `JSON '{"a": 1}'` is what stands in the text, and `DECIMAL '10.00'` has the digits that it is written with.
+/// `JSON '{"a": 1}'` is JSON, and `DECIMAL '10.00'` has the digits that it is written with.
 fn typed(expr: &Expr) -> Option<Expr> {
     let Expr::TypedString(literal) = expr else { return None };
     let Value::SingleQuotedString(text) = &literal.value.value else { return None };
@@ -345,7 +345,7 @@ fn typed(expr: &Expr) -> Option<Expr> {
     }
 }
 
-/// How many digits a decimal is written with, and how many of them behind the point.
+/// The precision and scale that a decimal is written with.
 fn written_digits(text: &str) -> Option<ExactNumberInfo> {
     let (whole, behind) = text.split_once('.').unwrap_or((text, ""));
     let whole = whole.strip_prefix(['-', '+']).unwrap_or(whole);
@@ -355,7 +355,7 @@ fn written_digits(text: &str) -> Option<ExactNumberInfo> {
     is_decimal.then_some(ExactNumberInfo::PrecisionAndScale(count, scale))
 }
 
-/// The local time and the zone behind it, if there is one: after the clock, and no part of it.
+/// The local time and the time zone after it, if there is one.
 fn split_zone(text: &str) -> Option<(String, String)> {
     let clock = text.find([' ', 'T'])? + 1;
     let end = text[clock..].find(|letter: char| !letter.is_ascii_digit() && letter != ':' && letter != '.')?;
@@ -389,7 +389,7 @@ fn nest_unnests(body: &mut SetExpr) {
     }
 }
 
-/// Parentheses around all up to each UNNEST.
+/// Puts everything up to each `UNNEST` in parentheses.
 fn nested(table: TableWithJoins) -> TableWithJoins {
     let mut nested = TableWithJoins { relation: table.relation, joins: Vec::new() };
     for join in table.joins {
@@ -428,7 +428,7 @@ fn rewritten(call: &mut Function) -> Option<Expr> {
             if let Some(Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, array, format }) =
                 plain(body)
             {
-                // A cast of a constant would fail while it is planned.
+                // A cast of a constant would fail during planning.
                 let (expr, data_type) = (expr.clone(), data_type.clone());
                 return Some(Expr::Cast {
                     kind: CastKind::TryCast,

@@ -23,7 +23,7 @@ use crate::comparisons::compared;
 use crate::dates::far::of_seconds;
 use crate::scalar::{DOUBLE, MICROS, is_text};
 
-/// Functions that cut a date off as the timestamp it begins with.
+/// Functions for which a date is the timestamp at its beginning.
 const OF_TIMESTAMPS: [&str; 2] = ["date_trunc", "date_bin"];
 
 /// The function that takes seconds from 1970, too.
@@ -32,7 +32,7 @@ const OF_SECONDS: &str = "to_timestamp";
 /// Settles the unit of timestamps.
 #[derive(Debug)]
 pub(crate) struct Timestamps {
-    /// Whether a date and days are a date, as in Trino.
+    /// Whether a date plus days is a date, as in Trino.
     pub(crate) is_trino: bool,
 }
 
@@ -73,7 +73,7 @@ impl FunctionRewrite for Timestamps {
     }
 }
 
-/// Keeps the types that the columns of `VALUES` were planned with: they don't follow when a value comes to have another.
+/// Keeps the types that the columns of `VALUES` were planned with, when one of the values gets another type.
 #[derive(Debug)]
 pub(crate) struct TypesOfValues;
 
@@ -100,7 +100,7 @@ impl AnalyzerRule for TypesOfValues {
 }
 
 impl Timestamps {
-    /// Makes a date that meets an interval the timestamp it begins with. Whether it did.
+    /// Makes a date that is added to an interval the timestamp at its beginning; whether it did.
     fn meet_interval(&self, date: &mut Expr, interval: &Expr, schema: &DFSchema) -> Result<bool> {
         let is_interval = matches!(interval.get_type(schema), Ok(DataType::Interval(_)));
         if !is_date(date, schema) || !is_interval || is_count_of_days(interval, schema) {
@@ -115,14 +115,13 @@ impl Timestamps {
     }
 }
 
-/// Whether it is the whole number of days that the engine has made an interval of, by way of seconds, where this rule was here
-/// before.
+/// Whether it is an integer number of days that the engine has made an interval, by way of seconds: this rule ran before.
 fn is_count_of_days(interval: &Expr, schema: &DFSchema) -> bool {
     let is_seconds = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Duration(TimeUnit::Second)));
     matches!(interval, Expr::Cast(Cast { expr, .. }) if is_seconds(expr))
 }
 
-/// Whether it is an interval with hours or less, as far as it stands there.
+/// Whether an interval literal has hours or less.
 fn has_time(interval: &Expr) -> bool {
     match interval {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => interval.nanoseconds != 0,
@@ -139,7 +138,7 @@ fn as_timestamp(date: &mut Expr) {
     *date = cast(std::mem::take(date), MICROS);
 }
 
-/// The type with microseconds of a function's result that has another unit.
+/// The type of a function's result with microseconds, if it has another unit.
 fn in_micros(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     let Expr::ScalarFunction(_) = expr else { return None };
     match expr.get_type(schema).ok()? {
@@ -149,10 +148,10 @@ fn in_micros(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     }
 }
 
-/// Brings timestamps of other units, and dates and texts that are compared with timestamps, to microseconds. Whether there were
-/// any.
+/// Converts timestamps of other units, and dates and texts that are compared with timestamps, to microseconds; whether there
+/// were any.
 fn meet(compared: Vec<&mut Expr>, schema: &DFSchema, is_trino: bool) -> Result<bool> {
-    // What has no type yet, such as a parameter, is left to the engine.
+    // Operands without a type yet, such as parameters, are left to the engine.
     let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
     let mut zones = types.iter().flatten().filter_map(|kind| match kind {
         DataType::Timestamp(_, zone) => Some(zone),

@@ -12,12 +12,12 @@ use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{CharacterLength, DataType as Ast, TimezoneInfo};
 
-/// Where a field says what its values mean.
+/// The metadata key for the meaning of a field's values.
 const EXTENSION: &str = "ARROW:extension:name";
 const JSON: &str = "arrow.json";
-/// Where the target of a cast says how long its texts may be.
+/// The metadata key for the longest text of a cast's target type.
 const LENGTH: &str = "trino.length";
-/// Where the target of a cast says how many digits behind the second its timestamps may have.
+/// The metadata key for the fractional digits of a cast's target timestamps.
 const DIGITS: &str = "trino.digits";
 /// The digits of microseconds.
 const DIGITS_MAX: u64 = 6;
@@ -50,7 +50,7 @@ fn text_of(length: u64) -> Field {
     Field::new("", DataType::Utf8, true).with_metadata(HashMap::from([(LENGTH.to_owned(), length.to_string())]))
 }
 
-/// The digits of `timestamp(n)`, if they are fewer than those of microseconds.
+/// The `n` of `timestamp(n)`, if it is less than microseconds.
 pub(crate) fn digits(field: &Field) -> Option<u32> {
     field.metadata().get(DIGITS)?.parse().ok()
 }
@@ -92,7 +92,7 @@ pub(crate) fn name(kind: &DataType) -> String {
         DataType::Time32(_) | DataType::Time64(_) => "time".to_owned(),
         DataType::Timestamp(unit, zone) => {
             let zone = if zone.is_some() { " with time zone" } else { "" };
-            // Athena's timestamps have milliseconds, whatever the engine computes with.
+            // Athena's timestamps have milliseconds, whatever the engine uses.
             let digits = if *unit == TimeUnit::Second { 0 } else { 3 };
             format!("timestamp({digits}){zone}")
         }
@@ -122,7 +122,7 @@ pub(crate) fn name(kind: &DataType) -> String {
     }
 }
 
-/// The type without what its fields say of texts: the engine does not keep that within constants.
+/// The type without metadata of texts inside, which the engine does not keep in constants.
 pub(crate) fn bare(kind: &DataType) -> DataType {
     let field = |field: &FieldRef| {
         let kind = bare(field.data_type());

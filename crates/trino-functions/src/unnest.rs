@@ -21,7 +21,7 @@ use crate::lists;
 use crate::operators::function;
 use crate::scalar::{Body, Call, Given, INT, Int, Kind, Scalar, Types, array_of};
 
-/// Plans relations that the engine has no plan for.
+/// Plans relations for which the engine has no plan.
 #[derive(Debug)]
 pub(crate) struct Unnests;
 
@@ -85,7 +85,7 @@ fn joined(join: Join) -> Result<Unnest> {
     Ok(Unnest { arrays: array_exprs, alias, has_ordinality: with_ordinality, is_outer })
 }
 
-/// A list to unnest, and the columns that its elements make.
+/// A list to unnest, and the columns that its elements become.
 struct Source {
     list: Expr,
     /// The fields of a row; none for a simple element.
@@ -135,7 +135,7 @@ fn plan(left: LogicalPlan, unnest: Unnest, context: &mut dyn RelationPlannerCont
     unnested.project(columns.into_iter().chain(named).collect::<Vec<_>>())?.build()
 }
 
-/// A field of an unnested row. The engine's own function would be moved below the unnesting, where the row is a list.
+/// A field of an unnested row. The engine's own function would be pushed below the unnesting, where the row is still a list.
 fn field_of(row: Expr, name: &str) -> Expr {
     let function = Scalar::named(&["row_field"], Body::new(field_types, field));
     ScalarUDF::new_from_impl(function).call(vec![row, lit(name)])
@@ -152,13 +152,13 @@ fn field(call: &Call) -> Result<ArrayRef> {
     let (row, names) = (call.args[0].as_struct(), call.args[1].as_string::<i32>());
     let column = (call.rows > 0).then(|| row.column_by_name(names.value(0))).flatten();
     match column {
-        // What is null with its row is null by itself, too.
+        // A field is null if its row is.
         Some(column) => Ok(nullif(column, &datafusion::arrow::compute::is_null(&call.args[0])?)?),
         None => Ok(new_null_array(call.returns.data_type(), call.rows)),
     }
 }
 
-/// The lists that an array or map is unnested as.
+/// The lists that an array or map is unnested from.
 fn lists_of(expr: Expr, kind: &DataType) -> Result<Vec<Source>> {
     if let DataType::Map(..) = kind {
         let keys = datafusion::functions_nested::map_keys::map_keys(expr.clone());
@@ -175,7 +175,7 @@ fn lists_of(expr: Expr, kind: &DataType) -> Result<Vec<Source>> {
     }
 }
 
-/// The columns with the names of the alias: `u(x, y)`; one column of `u` is called `u`.
+/// The columns under the names of the alias: `u(x, y)`; a single column of `u` is named `u`.
 fn aliased(
     values: Vec<(Expr, Option<String>)>,
     alias: Option<TableAlias>,
@@ -234,7 +234,7 @@ fn ordinals(call: &Call) -> Result<ArrayRef> {
     lists::lists_of(&Int::collect(numbers), &lengths, &lists::element(call.returns.data_type())?)
 }
 
-/// Each row with the probability that is asked for.
+/// Each row with the requested probability.
 fn sampled(relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
     let mut relation = relation;
     let TableFactor::Table { sample, .. } = &mut relation else { return plan_err!("no table") };

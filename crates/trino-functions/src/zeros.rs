@@ -24,7 +24,7 @@ use datafusion::scalar::ScalarValue;
 use crate::comparisons::compared;
 use crate::math::is_decimal;
 
-/// Has both zeros compared as one number.
+/// Makes comparisons treat both zeros as equal.
 #[derive(Debug)]
 pub(crate) struct Zeros;
 
@@ -36,7 +36,7 @@ impl FunctionRewrite for Zeros {
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let Some(values) = compared(&mut expr) else { return Ok(Transformed::no(expr)) };
         let sides: Vec<Side> = values.iter().map(|value| Side::of(value, schema)).collect();
-        // Conditions on the row outside keep the form in which they become joins.
+        // Conditions on outer rows keep their form, in which they become joins.
         let has_fraction = sides.iter().any(|side| matches!(side, Side::Fraction(_)));
         if !has_fraction || values.iter().any(|value| looks_outside(value)) {
             return Ok(Transformed::no(expr));
@@ -51,14 +51,14 @@ impl FunctionRewrite for Zeros {
     }
 }
 
-/// What stands on a side of a comparison.
+/// A side of a comparison.
 #[derive(Debug, PartialEq)]
 enum Side {
     /// A constant that is zero.
     Zero,
-    /// Another constant, or what no statement has a zero for.
+    /// Another constant, or a value of a type that has no literal zero.
     Constant,
-    /// A fraction of this type, which may be `-0.0`.
+    /// A floating point number, which may be `-0.0`.
     Fraction(DataType),
     /// A number that is never `-0.0`.
     Number,
@@ -87,7 +87,7 @@ fn is_fraction(kind: &DataType) -> bool {
     matches!(kind, DataType::Float32 | DataType::Float64)
 }
 
-/// Whether a constant is zero, also as a text, and whatever it is cast to.
+/// Whether a constant is zero, possibly as a text or in casts.
 fn is_zero(value: &Expr) -> bool {
     match value {
         Expr::Literal(value, _) => match value {
@@ -103,7 +103,7 @@ fn is_zero(value: &Expr) -> bool {
     }
 }
 
-/// Whether a constant that is zero is `-0.0` as a fraction. None where that is not plain.
+/// Whether a zero constant is `-0.0` as a floating point number. None if that is not obvious.
 fn is_negative(zero: &Expr) -> Option<bool> {
     match zero {
         Expr::Literal(ScalarValue::Float32(Some(zero)), _) => Some(zero.is_sign_negative()),
@@ -114,7 +114,7 @@ fn is_negative(zero: &Expr) -> Option<bool> {
     }
 }
 
-/// Whether it may have another value in each row.
+/// Whether it may differ from row to row.
 fn is_of_a_row(part: &Expr) -> bool {
     matches!(
         part,
@@ -130,7 +130,7 @@ fn looks_outside(value: &Expr) -> bool {
     value.exists(|part| Ok(matches!(part, Expr::OuterReferenceColumn(..)))).unwrap_or(true)
 }
 
-/// Whether it was a whole number or a decimal, or has a zero added already.
+/// Whether it was an integer or a decimal, or has a zero added already.
 fn has_one_zero(value: &Expr, schema: &DFSchema) -> bool {
     match value {
         Expr::BinaryExpr(BinaryExpr { op: Operator::Plus, right, .. }) => match right.as_ref() {
@@ -185,7 +185,7 @@ fn both_sides(comparison: BinaryExpr, sides: &[Side]) -> Expr {
     }
 }
 
-/// Whether a comparison with this zero is one with both.
+/// Whether a comparison with this zero gives the same for both.
 fn is_of_both(op: Operator, zero: &Expr) -> bool {
     match op {
         Operator::Lt | Operator::GtEq => is_negative(zero) == Some(true),
@@ -255,7 +255,7 @@ fn chosen(mut case: Case, sides: &[Side]) -> Expr {
     Expr::Case(case)
 }
 
-/// Has rows with either zero in one group, and joined with each other.
+/// Makes both zeros one group, and one key of joins.
 #[derive(Debug)]
 pub(crate) struct ZerosOfKeys;
 
@@ -277,7 +277,7 @@ impl OptimizerRule for ZerosOfKeys {
     }
 }
 
-/// A key with one zero only, unless it is so already or no fraction.
+/// The key with only one zero; none if it has only one already, or is no floating point number.
 fn of_one_zero(key: &Expr, schema: &DFSchema) -> Option<Expr> {
     let kind = key.get_type(schema).ok().filter(is_fraction)?;
     (!has_one_zero(key, schema)).then(|| added(key.clone(), &kind))
@@ -297,7 +297,7 @@ fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
             is_changed = true;
         }
     }
-    // What has grouping sets stays: they have no type.
+    // Aggregates with grouping sets stay as they are: those have no type.
     if !is_changed {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     }
@@ -319,7 +319,7 @@ fn joined(mut join: Join) -> Transformed<LogicalPlan> {
     if !is_changed {
         return Transformed::no(LogicalPlan::Join(join));
     }
-    // Keys of USING have to be columns, and nobody asks for a shared one any more.
+    // Keys of `USING` have to be columns, and nobody asks for a shared one any more.
     join.join_constraint = JoinConstraint::On;
     Transformed::yes(LogicalPlan::Join(join))
 }

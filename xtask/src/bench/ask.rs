@@ -59,7 +59,7 @@ fn hits(bench: &Bench, report: &mut Report) {
     let uri = format!("http://{}/iceberg", server.http_address());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/ask/hits.py");
     let made = run_for(Command::new(python()).arg(script).arg(uri).arg(rows.to_string()), MADE_WITHIN);
-    assert!(made.status.is_some_and(|status| status.success()), "hits.py: {}", made.stderr);
+    assert!(made.succeeded(), "hits.py: {}", made.stderr);
     let questions = engines::questions(include_str!("ask/hits.sql"));
     let note = "with the 105 columns of ClickBench's table and values as skewed as its, written by pyiceberg through the REST catalog. \
                 The 43 questions are ClickBench's";

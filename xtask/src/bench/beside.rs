@@ -77,6 +77,6 @@ pub(super) fn query(sql: &Path, runs: usize, files: &[String]) -> Cost {
 fn run<T: DeserializeOwned>(arguments: &[&str]) -> T {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/beside.py");
     let finished = run_for(Command::new(python()).arg(script).args(arguments), TIME_MAX);
-    assert!(finished.status.is_some_and(|status| status.success()), "beside.py: {}", finished.stderr);
+    assert!(finished.succeeded(), "beside.py: {}", finished.stderr);
     serde_json::from_str(&finished.stdout).expect("beside.py prints JSON")
 }

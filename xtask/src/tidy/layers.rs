@@ -17,8 +17,8 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("lacus-collect", &["lacus-core", "lacus-stream"]),
     ("lacus-lake", &["lacus-core"]),
     ("trino-functions", &[]),
-    ("lacus-query", &["lacus-core", "lacus-stream", "lacus-lake", "trino-functions"]),
-    ("lacus-flow", &["lacus-core", "lacus-stream", "lacus-lake", "lacus-query"]),
+    ("lacus-query", &["lacus-core", "lacus-lake", "trino-functions"]),
+    ("lacus-flow", &["lacus-core", "lacus-stream", "lacus-lake"]),
     ("lacus-serve", &["lacus-core", "lacus-stream", "lacus-lake", "lacus-query", "lacus-flow"]),
     (
         "lacus",

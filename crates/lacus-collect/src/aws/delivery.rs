@@ -7,8 +7,8 @@
 use axum::body::BodyDataStream;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -22,7 +22,7 @@ use crate::at_most::AtMost;
 use crate::budget::Share;
 use crate::message_id::message_id;
 use crate::refusal::Refusal;
-use crate::request::Encoding;
+use crate::request::{Encoding, header_text};
 use crate::stats::{Reason, SourceStats};
 use crate::{Collect, Inner, LIGHT_BYTES_MAX, body};
 
@@ -84,7 +84,7 @@ async fn deliver(
             (refusal.status, Some(refusal.error.chain().chars().take(MESSAGE_CHARS_MAX).collect()))
         }
     };
-    let request_id = text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
+    let request_id = header_text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
     let timestamp = inner.clock.now().as_millis();
     (status, Json(Reply { request_id, timestamp, error_message })).into_response()
 }
@@ -96,7 +96,7 @@ fn source_of(path: Result<Path<String>, PathRejection>) -> Result<StreamName, Re
 }
 
 async fn store(inner: &Inner, source: &StreamName, head: &Parts, body: &mut BodyDataStream) -> Result<(), Refusal> {
-    let key = text(&head.headers, ACCESS_KEY).and_then(|key| inner.keyring.find_write_key(key));
+    let key = header_text(&head.headers, ACCESS_KEY).and_then(|key| inner.keyring.find_write_key(key));
     let key = key.filter(|key| key.source() == Some(source)).ok_or_else(|| {
         let error = Error::invalid(format!("the access key is no write key of source \"{source}\""))
             .with_hint(format!("make one with lacus key create --source {source}"));
@@ -106,7 +106,7 @@ async fn store(inner: &Inner, source: &StreamName, head: &Parts, body: &mut Body
     let mut share = inner.budget.share();
     let packed = body::read(body, most, inner.limits.body_wait_max, &mut share).await?;
     let encoding = Encoding::of(&head.headers)?;
-    let request_id = text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
+    let request_id = header_text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
     let bytes = if encoding == Encoding::Identity { packed.len() } else { usize::MAX };
     let take = move || {
         let unpacked = body::unpack(packed, encoding, most, &mut share)?;
@@ -115,12 +115,7 @@ async fn store(inner: &Inner, source: &StreamName, head: &Parts, body: &mut Body
     };
     let (records, _share) = inner.work(bytes <= LIGHT_BYTES_MAX, take).await??;
     key.admit(records.len() as u64)?;
-    let tally = SourceStats {
-        requests: 1,
-        accepted: records.len() as u64,
-        bytes: records.iter().map(|record| record.value.len() as u64).sum(),
-        ..SourceStats::default()
-    };
+    let tally = SourceStats::of_request(&records);
     append::store(inner, source, records, tally).await?;
     Ok(())
 }
@@ -151,8 +146,4 @@ fn take_apart(body: &[u8], request_id: &str, share: &mut Share) -> Result<Vec<Ne
         record.id = Some(message_id("firehose", &[request_id.as_bytes(), index.to_string().as_bytes()]));
     }
     Ok(records)
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -8,7 +8,7 @@ mod records;
 mod streams;
 
 use axum::http::StatusCode;
-use lacus_stream::StreamInfo;
+use lacus_stream::{FORMAT_ATTRIBUTE, StreamInfo};
 use serde::Serialize;
 
 use super::answer::Answer;
@@ -65,7 +65,7 @@ fn not_found(name: &str) -> AwsError {
 
 /// Refuses a stream that Firehose can't put into.
 fn check_format(stream: &StreamInfo) -> Result<(), AwsError> {
-    if !stream.attributes.contains_key(crate::FORMAT_ATTRIBUTE) {
+    if !stream.attributes.contains_key(FORMAT_ATTRIBUTE) {
         return Ok(());
     }
     let message = format!("stream {} is fed by the Segment API only", stream.name);

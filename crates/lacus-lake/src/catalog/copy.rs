@@ -12,7 +12,7 @@ use super::database::{Database, Row, Sql};
 use super::sqlite::Sqlite;
 use super::{placeholders, schema};
 
-/// What there is to copy: each table of the newest catalog, with its columns.
+/// The tables of the newest catalog, with their columns.
 const TABLES: [(&str, &str); 5] = [
     ("lake", "id, uuid, made_at, warehouse, writer_epoch, raw_files, raw_bytes, raw_records"),
     ("tables", "name, metadata_location"),
@@ -34,7 +34,7 @@ pub(super) fn to_file(
     let mut rows = Vec::new();
     from.transact(&mut |sql| {
         must_be_newest(sql.version()?, &from.name())?;
-        // It changes nothing, and keeps out everybody who does.
+        // This changes nothing, and keeps out all writers.
         sql.execute("UPDATE lake SET writer_epoch = writer_epoch", &[])?;
         meanwhile(sql)?;
         rows = TABLES.iter().map(|table| rows_of(sql, table)).collect::<Result<_>>()?;

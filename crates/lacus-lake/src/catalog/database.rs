@@ -20,7 +20,7 @@ pub(crate) trait Database: Send + Sync {
     /// As [`transact`](Self::transact).
     fn read(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()>;
 
-    /// What people call it, without secrets.
+    /// Its name for people, without secrets.
     fn name(&self) -> String;
 }
 

@@ -26,12 +26,12 @@ use super::database::{Database, Row, Sql, Value};
 
 /// The longest that connecting may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// The longest that we wait for an answer; then the connection is given up, and with it the transaction.
+/// The longest that we wait for an answer; then the connection is given up, and its transaction with it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
-/// What the server holds a session to: durable commits, and an end to waiting and to sessions of a process that hangs.
+/// The session's settings: durable commits, and limits for waiting and for sessions of a process that hangs.
 const SESSION: &str = "SET search_path TO lacus; SET synchronous_commit TO on; SET lock_timeout TO '10s'; \
     SET statement_timeout TO '25s'; SET idle_in_transaction_session_timeout TO '60s'";
-/// Who makes the schema holds this advisory lock: `lacus` in ASCII.
+/// The advisory lock for making the schema: `lacus` in ASCII.
 const SCHEMA_LOCK: i64 = 0x6c_6163_7573;
 
 /// A catalog in a PostgreSQL database.
@@ -77,7 +77,7 @@ impl Postgres {
         if let Some(tls) = &self.tls {
             match self.config.connect(tls.clone()).await {
                 Ok(connected) => return Ok(self.kept_up(connected)),
-                // As PostgreSQL's own clients do; nobody asked for TLS.
+                // As PostgreSQL's own clients do: TLS was not asked for.
                 Err(error) if self.config.get_ssl_mode() == SslMode::Prefer && tls::is_refused(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -85,12 +85,12 @@ impl Postgres {
         self.config.connect(NoTls).await.map(|connected| self.kept_up(connected))
     }
 
-    /// A client, whose connection ends with it.
+    /// A client, and the task that drives its connection until the client is dropped.
     fn kept_up<T>(&self, (client, connection): (Client, Connection<Socket, T>)) -> Client
     where
         T: TlsStream + Unpin + Send + 'static,
     {
-        // What it fails with, the client says too.
+        // The client reports the connection's errors, too.
         self.runtime.spawn(async move { drop(connection.await) });
         client
     }
@@ -105,7 +105,7 @@ impl Postgres {
         }
     }
 
-    /// Begins a transaction, on another connection if this one was lost while nobody used it.
+    /// Begins a transaction, on a new connection if the idle one was lost.
     fn begin(&self, held: &mut Option<Client>) -> Result<Client> {
         if let Some(client) = held.take().filter(|client| !client.is_closed())
             && self.wait(client.batch_execute("BEGIN")).is_ok()
@@ -250,7 +250,7 @@ impl Open<'_> {
     }
 }
 
-/// The parameters `?1`, … as PostgreSQL writes them. Nothing else of our SQL has a question mark.
+/// The parameters `?1`, … as PostgreSQL writes them. Our SQL has no other question marks.
 fn in_postgres(sql: &str) -> String {
     sql.replace('?', "$")
 }

@@ -1,4 +1,4 @@
-//! The tables of the catalog, and how older ones become newer ones.
+//! The tables of the catalog, and the migrations from older versions of them.
 //!
 //! The database counts the migrations that were applied. A migration, once released, never changes. They are written for
 //! SQLite; PostgreSQL reads them with its own names of types (see `postgres.rs`).

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior, params_from_it
 
 use super::database::{Database, Row, Sql, Value};
 
-/// How long we wait for another process, such as a `sqlite3` shell, to let go of the file.
+/// How long to wait for another process, such as a `sqlite3` shell, to release the file.
 const BUSY_WAIT: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 5_000 });
 
 /// An open catalog file.
@@ -49,8 +49,8 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Copies a catalog to a file that is not there yet, durably, with `meanwhile` before it: from the begin of that to the end of
-/// the copy nobody else writes to the catalog.
+/// Copies a catalog to a new file, durably, after `meanwhile`: from the beginning of that to the end of the copy nobody else
+/// writes to the catalog.
 ///
 /// # Errors
 /// What `meanwhile` fails with; `Unavailable` if somebody keeps the catalog locked, or the copy can't be written.
@@ -60,7 +60,7 @@ pub(super) fn copy(file: &Path, to: &Path, meanwhile: &mut dyn FnMut(&mut dyn Sq
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     meanwhile(&mut Open { connection: &transaction, file })?;
     let to_text = to.to_str().ok_or_else(|| Error::invalid(format!("{} is not named in UTF-8", to.display())))?;
-    // Within a transaction it is refused; another connection reads the same, as this one keeps writers out.
+    // It is refused within a transaction; another connection reads the same, as this one keeps writers out.
     connect(file).and_then(|reader| reader.execute("VACUUM INTO ?1", [to_text])).map_err(failed)?;
     File::open(to).and_then(|copy| copy.sync_all()).context(format_args!("sync {}", to.display()))?;
     transaction.rollback().map_err(failed)
@@ -96,7 +96,7 @@ impl Database for Sqlite {
     }
 }
 
-/// A connection, within a transaction or not.
+/// An open connection, within a transaction or not.
 struct Open<'a> {
     connection: &'a Connection,
     file: &'a Path,
@@ -166,7 +166,7 @@ fn value_of(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Value> {
     }
 }
 
-/// An error of SQLite as one of ours: damage is told from what may pass.
+/// Converts an error of SQLite: damage differs from what may pass.
 fn sqlite_error(error: rusqlite::Error, file: &Path) -> Error {
     let corrupt = || {
         Error::corrupt(format!("the catalog {} is damaged", file.display())).with_hint(format!(

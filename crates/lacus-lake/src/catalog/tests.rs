@@ -280,7 +280,8 @@ async fn a_copy_says_that_it_is_at_work_and_ends_if_nobody_hears_it() {
     // A session that is ended meanwhile makes no copy.
     let place = Place { database: Some(lacus_testkit::Database::start()), ..Place::new() };
     drop(place.open().await);
-    let (from, to, url) = (place.place(), place.directory.path().join("copy.db"), place.database.as_ref().unwrap().url());
+    let (from, to, url) =
+        (place.place(), place.directory.path().join("copy.db"), place.database.as_ref().unwrap().url());
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let refused = tokio::task::spawn_blocking(move || {

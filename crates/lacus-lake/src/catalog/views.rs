@@ -6,7 +6,7 @@ use super::database::Sql;
 use super::{Catalog, delete_leftovers, insert_leftovers, must_be_writer};
 
 impl Catalog {
-    /// Where a view is, if it is there. It writes, so that what it saw is on disk when it answers.
+    /// The location of a view, if it exists. It writes, so that what it saw is on disk when it answers.
     pub(crate) async fn view_location(&self, name: TableName) -> Result<Option<String>> {
         self.transact("look for a view in the catalog", move |sql, epoch| {
             must_be_writer(sql, epoch)?;
@@ -15,8 +15,8 @@ impl Catalog {
         .await
     }
 
-    /// Moves a view that is at `from` (none: that is not there) to a location, whose path was recorded before it was written.
-    /// The path it leaves may be deleted after its time.
+    /// Moves the pointer of a view from `from` (none: the view does not exist) to a location whose path was recorded before
+    /// it was written. The old path may be deleted after the grace period.
     pub(crate) async fn move_view(
         &self,
         name: TableName,
@@ -40,7 +40,7 @@ impl Catalog {
         .await
     }
 
-    /// Forgets a view that is at this location, whose path may be deleted after its time.
+    /// Removes a view that is at this location, whose path may be deleted after the grace period.
     pub(crate) async fn drop_view(
         &self,
         name: TableName,
@@ -61,7 +61,7 @@ impl Catalog {
         .await
     }
 
-    /// Gives a view that is at this location another name.
+    /// Renames a view that is at this location.
     pub(crate) async fn rename_view(&self, from: TableName, to: TableName, location: String) -> Result<()> {
         self.transact("rename a view in the catalog", move |sql, epoch| {
             must_be_writer(sql, epoch)?;

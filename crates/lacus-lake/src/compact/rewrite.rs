@@ -32,15 +32,15 @@ use crate::table::LiveFile;
 const BATCH_ROWS: usize = 1_024;
 /// Memory of the row group that is being encoded, without its bloom filters.
 const ROW_GROUP_BYTES_MAX: usize = 8 << 20;
-/// Bytes of a part of the file, of which one is written while the next one fills. S3 wants 5 MiB at least.
+/// Bytes of a part of the file: one is written while the next is filled. S3 requires at least 5 MiB.
 const PART_BYTES: usize = 5 << 20;
 /// These files are written once and read often.
 const ZSTD_LEVEL: i32 = 3;
-/// What is done when a file can't be written.
+/// The context of errors while writing.
 const WRITING: &str = "write the merged file";
 
-/// Reads files and writes their rows as one, durably, on a thread for such work: in their order, or each after the other.
-/// Nothing if it is to stop.
+/// Reads files and writes their rows as one, durably, on a thread for such work: in their common order, or file after file.
+/// None if it was stopped.
 pub(super) async fn rewrite(
     lake: &Arc<Inner>,
     files: &[LiveFile],
@@ -61,7 +61,7 @@ pub(super) async fn rewrite(
     .await
 }
 
-/// Writes those rows of a file that stay as another file, durably and in their order, on a thread for such work.
+/// Writes the remaining rows of a file as another file, durably and in their order, on a thread for such work.
 pub(crate) async fn rewrite_some(
     lake: &Arc<Inner>,
     file: LiveFile,
@@ -73,7 +73,7 @@ pub(crate) async fn rewrite_some(
     written.ok_or_else(|| Error::internal("nobody stops this"))
 }
 
-/// The same, unless it is to stop: then nothing. Rows are asked about in their order, each once.
+/// The same; none if it was stopped. `stays` is asked about each row once, in order.
 pub(crate) async fn rewrite_unless(
     lake: &Arc<Inner>,
     file: LiveFile,
@@ -98,7 +98,7 @@ pub(crate) async fn rewrite_unless(
     .await
 }
 
-/// Whether a file has rows that don't stay, by their places in the log.
+/// Whether a file has rows that do not stay. Only their places in the log are read.
 pub(crate) async fn has_other_than(
     lake: &Arc<Inner>,
     file: LiveFile,
@@ -140,7 +140,7 @@ async fn reader_of(
     opened.map_err(|error| store_or_parquet(error, format!("read {}", file.path)))
 }
 
-/// Reads a file and writes what becomes of its rows as another, durably, on a thread for such work.
+/// Writes what becomes of a file's rows as another file, durably, on a thread for such work.
 pub(crate) async fn rewrite_each(
     lake: &Arc<Inner>,
     file: &LiveFile,
@@ -161,8 +161,7 @@ pub(crate) async fn rewrite_each(
     .await
 }
 
-/// Reads the rows of a file with these columns, on a thread for such work, until who looks has seen enough: it says whether
-/// to go on.
+/// Reads the rows of a file with these columns, on a thread for such work, until `look` says to stop.
 pub(crate) async fn read_each<T: Send + 'static>(
     lake: &Inner,
     file: &LiveFile,
@@ -183,7 +182,7 @@ pub(crate) async fn read_each<T: Send + 'static>(
     .await
 }
 
-/// One file after the other. Says whether it came to the end.
+/// Writes one file after the other. Whether it came to the end.
 async fn concatenate(store: &Arc<dyn ObjectStore>, files: &[LiveFile], output: &mut Output) -> Result<bool> {
     for file in files {
         let mut input = Input::open(store, file, &output.schema).await?;
@@ -196,7 +195,7 @@ async fn concatenate(store: &Arc<dyn ObjectStore>, files: &[LiveFile], output: &
     Ok(true)
 }
 
-/// The rows of sorted files in their order. Says whether it came to the end.
+/// Merges sorted files. Whether it came to the end.
 async fn merge(
     store: &Arc<dyn ObjectStore>,
     files: &[LiveFile],
@@ -216,7 +215,7 @@ async fn merge(
     Ok(true)
 }
 
-/// A file that is read: its rows in order, without those that are deleted.
+/// A file being read: its rows in order, without deleted ones.
 pub(crate) struct Input {
     path: String,
     batches: ParquetRecordBatchStream<ParquetObjectReader>,
@@ -276,7 +275,7 @@ impl Output {
         Ok(Self { writer, target, schema, row_group_bytes_max, not_numbers: NotNumbers::default(), stop })
     }
 
-    /// Writes rows, unless it is to stop; says so.
+    /// Writes rows; false if it was stopped.
     async fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(false);
@@ -290,7 +289,7 @@ impl Output {
         Ok(true)
     }
 
-    /// Has the store write what is encoded.
+    /// Passes encoded pieces on to the store.
     async fn hand_on(&mut self) -> Result<()> {
         let encoded = std::mem::take(self.writer.inner_mut());
         if encoded.len() == 0 {
@@ -314,7 +313,7 @@ fn unwritable(error: parquet::errors::ParquetError) -> Error {
     parquet_error(error, WRITING)
 }
 
-/// What the store says in the words of the standard library.
+/// An error of the store, which came wrapped in one of the standard library.
 fn unwritten(error: io::Error) -> Error {
     match error.downcast::<object_store::Error>() {
         Ok(error) => store_error(error, WRITING),
@@ -322,7 +321,7 @@ fn unwritten(error: io::Error) -> Error {
     }
 }
 
-/// What can't be read or written now may pass; a file that is no Parquet is damage.
+/// Converts an error: what can't be read or written now may pass, an invalid Parquet file is damage.
 fn store_or_parquet(error: parquet::errors::ParquetError, doing: String) -> Error {
     match error {
         parquet::errors::ParquetError::External(source) => match source.downcast::<object_store::Error>() {

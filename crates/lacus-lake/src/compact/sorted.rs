@@ -44,9 +44,9 @@ impl Merging {
         Ok(merging)
     }
 
-    /// The next rows, at most so many; none at the end.
+    /// The next rows, at most this many; none at the end.
     pub(super) async fn next(&mut self, rows_max: usize) -> Result<Option<RecordBatch>> {
-        // Batches that rows of this one are in, and which of them each file reads.
+        // The batches that this one takes rows from, and the current one of each file.
         let mut batches: Vec<RecordBatch> = self.inputs.iter().map(|cursor| cursor.rows.clone()).collect();
         let mut current: Vec<usize> = (0..batches.len()).collect();
         let mut taken = Vec::with_capacity(rows_max);

@@ -28,7 +28,7 @@ pub(super) struct Node {
 
 /// Values of one type.
 pub(super) enum Values {
-    /// No value told the type yet. Only a column that is being discovered has this.
+    /// No value has told the type yet. Only new columns are in this state.
     Unknown,
     Boolean(BooleanBuilder),
     Long(Int64Builder),
@@ -36,7 +36,8 @@ pub(super) enum Values {
     Text(StringBuilder),
     /// A type that only a person gives.
     Typed(Box<Typed>),
-    /// JSON has no bytes: such a column only exists because it was given, and stays null. A map whose keys are no text, too.
+    /// Never has values: JSON has no bytes, and maps with keys that are no text. Such a column only exists because it was
+    /// given, and stays null.
     Never(ColumnType),
     Struct(Fields),
     List(Box<Elements>),
@@ -47,14 +48,14 @@ pub(super) enum Values {
 #[derive(Default)]
 pub(super) struct Fields {
     pub(super) nodes: Vec<Node>,
-    /// Where the field of a lowercase name is in `nodes`; of the first `indexed` ones, the rest follows when needed.
+    /// Fields by lowercase name, as indexes into `nodes`. The first `indexed` ones are in it; the rest follows when needed.
     by_lowercase: HashMap<String, usize>,
     indexed: usize,
     /// The field expected next: events of one source mostly have the same keys in the same order.
     next: usize,
-    /// The fields that senders know by other names than their own.
+    /// The fields for which senders have other names.
     aliased: Vec<usize>,
-    /// The fields that stay null in this object, whatever comes for them later.
+    /// The fields that stay null in the current object, whatever comes for them.
     taken: Vec<usize>,
     validity: Validity,
 }
@@ -77,7 +78,7 @@ pub(super) struct Entries {
 /// Which rows of a struct or list are not null.
 struct Validity(NullBufferBuilder);
 
-/// What a key of an object stands for.
+/// What a key of an object means.
 pub(super) enum Key {
     /// The field at this place.
     Known(usize),
@@ -143,7 +144,7 @@ impl Node {
         }
     }
 
-    /// Whether senders mean it by this name: its own, or one that it had before.
+    /// Whether senders mean it by this name: its own, or an earlier one.
     fn is_called(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
@@ -158,7 +159,7 @@ impl Node {
         }
     }
 
-    /// Rows up to and with the last stored value.
+    /// The number of rows up to the last stored value.
     pub(super) fn len(&self) -> usize {
         match &self.values {
             Values::Unknown | Values::Never(_) => 0,
@@ -217,18 +218,18 @@ impl Fields {
         self.nodes.iter().map(Node::leaves).sum()
     }
 
-    /// Begins another object: its first key is expected to be the first field.
+    /// Begins the next object: its first key is expected to be the first field.
     pub(super) fn begin(&mut self) {
         self.next = 0;
         self.taken.clear();
     }
 
-    /// Whether the field has its value in row `row`: the first of a key that comes twice.
+    /// Whether the field has a value in row `row` already: of a repeated key, the first counts.
     pub(super) fn is_taken(&self, index: usize, row: usize) -> bool {
         self.nodes[index].len() > row || self.taken.contains(&index)
     }
 
-    /// Keeps the field null in this object.
+    /// Keeps the field null in the current object.
     pub(super) fn take(&mut self, index: usize) {
         self.taken.push(index);
     }
@@ -275,7 +276,7 @@ impl Fields {
         self.indexed = self.nodes.len();
     }
 
-    /// Says that row `row` is an object of which something was stored.
+    /// Marks row `row` as an object of which something was stored.
     pub(super) fn store(&mut self, row: usize) {
         self.validity.store(row);
     }
@@ -297,7 +298,7 @@ impl Elements {
         self.ends.last().map_or(0, |end| usize::try_from(*end).expect("ends are counted up from zero"))
     }
 
-    /// Says that row `row` is an array of `count` elements.
+    /// Marks row `row` as an array of `count` elements.
     pub(super) fn store(&mut self, row: usize, count: usize) {
         let end = self.ends.last().copied().unwrap_or(0);
         self.ends.resize(row + 1, end);
@@ -325,7 +326,7 @@ impl Entries {
         Self { key, keys: StringBuilder::new(), values: Elements::new(value) }
     }
 
-    /// Says that row `row` is a map of these keys, whose values are stored.
+    /// Marks row `row` as a map with these keys, whose values are stored.
     pub(super) fn store(&mut self, row: usize, keys: &[String]) {
         keys.iter().for_each(|key| self.keys.append_value(key));
         self.values.store(row, keys.len());
@@ -360,7 +361,7 @@ impl Default for Validity {
     }
 }
 
-/// Stores a number at `row`; the rows before it that have none become null.
+/// Stores a number at `row`; earlier rows without one become null.
 pub(super) fn store_number<T: ArrowPrimitiveType>(values: &mut PrimitiveBuilder<T>, row: usize, value: T::Native) {
     if values.len() < row {
         values.append_nulls(row - values.len());

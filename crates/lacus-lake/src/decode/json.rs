@@ -4,7 +4,7 @@
 
 use jiter::{Jiter, JiterError, Peek};
 
-/// How deep objects and arrays may lie in each other, the record itself included.
+/// How deep objects and arrays may be nested, including the record itself.
 const LEVELS_MAX: usize = 64;
 
 /// Why a walk over JSON ended early.
@@ -36,8 +36,8 @@ pub fn object_text(bytes: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// Walks over the next value, which lies in so many objects and arrays. Returns whether it has content: anything but
-/// `null`, `{}` and `[]` in each other.
+/// Skips the next value, which is nested this deep. Whether it has content: anything but `null`, and `{}` and `[]` inside of
+/// each other.
 pub(super) fn skip_inside(json: &mut Jiter<'_>, peek: Peek, levels: usize) -> Result<bool, Fault> {
     skip_within(json, peek, LEVELS_MAX.saturating_sub(levels))
 }

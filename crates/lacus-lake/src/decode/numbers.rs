@@ -5,11 +5,11 @@ pub(super) fn is_whole(literal: &str) -> bool {
     !literal.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
 }
 
-/// Up to here every whole number is a double.
+/// Up to here every integer is exact in a double.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// The number as a double: a whole number, `9007199254740993.0` too, only if a double holds it exactly; a fraction as the
-/// nearest double, but nothing as infinity and nothing but zero as zero.
+/// The number as a double. An integer, also one like `9007199254740993.0`, counts only if a double holds it exactly; a
+/// fraction becomes the nearest double, but never infinity, and zero only if it is zero.
 pub(super) fn as_double(literal: &str) -> Option<f64> {
     let value: f64 = literal.parse().ok()?;
     if !is_whole(literal) {
@@ -20,9 +20,9 @@ pub(super) fn as_double(literal: &str) -> Option<f64> {
         }
         return (value.is_finite() && (value != 0.0 || is_zero(literal))).then_some(value);
     }
-    // Up to 15 digits every whole number is a double; of longer ones the exact decimal text of the double tells.
+    // Up to 15 digits every integer is exact in a double; longer ones are compared with the exact decimal text of the double.
     let is_exact = literal.len() <= 15 || format!("{value:.0}") == literal;
-    // "-0" is zero when it is a whole number: a column that was Long first must not differ.
+    // As an integer, "-0" is zero: a column that was Long before must not differ.
     is_exact.then_some(if value == 0.0 { 0.0 } else { value })
 }
 
@@ -31,12 +31,12 @@ fn is_zero(literal: &str) -> bool {
     mantissa.bytes().all(|digit| matches!(digit, b'-' | b'0' | b'.'))
 }
 
-/// The whole number of 64 bits that a literal stands for, however it is written.
+/// The 64-bit integer that a literal stands for, in any notation.
 pub(super) fn as_long(literal: &str) -> Option<i64> {
     literal.parse().ok().or_else(|| as_integral(literal))
 }
 
-/// The whole number that a literal with a zero fraction or an exponent stands for: `5.0`, `12e2`, `1500e-2`.
+/// The integer that a literal with a zero fraction or an exponent stands for: `5.0`, `12e2`, `1500e-2`.
 pub(super) fn as_integral(literal: &str) -> Option<i64> {
     let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -52,7 +52,7 @@ pub(super) fn as_integral(literal: &str) -> Option<i64> {
         let (kept, dropped) = digits.split_at(kept);
         return if dropped.bytes().all(|byte| byte == b'0') { kept.parse().ok() } else { None };
     }
-    // 19 digits are the most that an i64 has.
+    // An i64 has 19 digits at most.
     if places > 19 { None } else { format!("{digits}{}", "0".repeat(places)).parse().ok() }
 }
 

@@ -9,22 +9,22 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
 
-/// The most that the misfits of a row may take, as a multiple of the record.
+/// The most that the misfits of a row may take, as a multiple of the record's size.
 const GROWTH_MAX: usize = 8;
 
 /// Collects misfits, row by row.
 #[derive(Default)]
 pub(super) struct Rescued {
-    /// Where the reader is: the path of the object or array that it is in.
+    /// The path of the object or array being read.
     path: String,
     /// The misfits of this row so far, without the closing brace.
     row: String,
-    /// The longest that `row` may become. A row that is longer holds no more than one misfit too many.
+    /// The longest that `row` may become. A longer row has at most one misfit too many.
     row_bytes_max: usize,
     column: StringBuilder,
 }
 
-/// How things were before an object or array was entered.
+/// The state before an object or array was entered.
 pub(super) struct Outside {
     path_bytes: usize,
     row_bytes: usize,
@@ -53,20 +53,20 @@ impl Rescued {
         Outside { path_bytes: self.path.len(), row_bytes: self.row.len() }
     }
 
-    /// Goes into the object or array at `place`.
+    /// Enters the object or array at `place`.
     pub(super) fn enter(&mut self, place: Place<'_>) -> Outside {
         let outside = self.here();
         push_place(&mut self.path, place);
         outside
     }
 
-    /// Comes back. Returns whether there were misfits inside.
+    /// Leaves it again. Whether there were misfits inside.
     pub(super) fn leave(&mut self, outside: &Outside) -> bool {
         self.path.truncate(outside.path_bytes);
         self.row.len() > outside.row_bytes
     }
 
-    /// Forgets the misfits that were found inside.
+    /// Drops the misfits that were found inside.
     pub(super) fn drop_since(&mut self, outside: &Outside) {
         self.row.truncate(outside.row_bytes);
     }

@@ -18,10 +18,10 @@ use super::rescued::{Place, Rescued};
 use super::{Decoded, Rejected, json, numbers};
 use crate::schema::{TableSchema, UTC, is_taken_name};
 
-/// How deep columns may lie in each other, the table's own included. Objects and arrays further inside are rescued:
-/// readers of Parquet, Arrow and Iceberg's JSON give up on deeper schemas, so one such event would spoil the table.
+/// How deep columns may be nested, including the table's own level. Objects and arrays further inside are rescued: readers of
+/// Parquet, Arrow and Iceberg's JSON give up on deeper schemas, so one such event would spoil the table.
 const LEVELS_MAX: usize = 32;
-/// The most leaf columns of a table. Values of further names are rescued.
+/// The most leaf columns of a table. Values of further ones are rescued.
 const LEAVES_MAX: usize = 2_000;
 /// The longest name of a column, in bytes. Values with longer names are rescued.
 const NAME_BYTES_MAX: usize = 255;
@@ -29,16 +29,16 @@ const NAME_BYTES_MAX: usize = 255;
 /// When a record is checked for being one JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Check {
-    /// Before anything of it reaches a column: it is read twice, and a broken one leaves no trace.
+    /// Before any of it reaches a column: it is read twice, and a broken one leaves no trace.
     First,
     /// While it is read: a broken one leaves values behind.
     OnTheWay,
 }
 
-/// Decodes records. The ids are those of Long columns that met a fraction: they are Double in the schema, and the rows are
-/// of no use. Unless the table `grows`, new fields are rescued.
+/// Decodes records. The returned ids are those of Long columns that met a fraction: the schema has them as Double, and the
+/// rows must be decoded again. Unless the table `grows`, new fields are rescued.
 pub(super) fn decode(records: &[Record], schema: &TableSchema, grows: bool) -> Result<(Decoded, Vec<i32>)> {
-    // Nearly all records are whole, and reading each once is a third quicker. Where one is not, nothing of that try counts.
+    // Almost all records are valid, and reading each once is a third faster. If one is not, this attempt is discarded.
     match decode_checking(records, schema, grows, Check::OnTheWay)? {
         Some(decoded) => Ok(decoded),
         None => decode_checking(records, schema, grows, Check::First)?
@@ -46,7 +46,7 @@ pub(super) fn decode(records: &[Record], schema: &TableSchema, grows: bool) -> R
     }
 }
 
-/// The same in one pass; none if a record turned out broken when it was half read.
+/// The same in one pass; none if a record turned out to be broken after part of it was read.
 fn decode_checking(
     records: &[Record],
     schema: &TableSchema,
@@ -113,7 +113,7 @@ struct Growth {
 struct Reader<'json, 'batch> {
     json: Jiter<'json>,
     text: &'json str,
-    /// How many objects and arrays the reader is in.
+    /// How many objects and arrays enclose the current position.
     levels: usize,
     rescued: &'batch mut Rescued,
     growth: &'batch mut Growth,
@@ -124,8 +124,8 @@ struct Reader<'json, 'batch> {
 enum Kept {
     /// Nothing: another value of the same key may still come.
     Nothing,
-    /// Its place: it is rescued, and so is another value of the same key. This is for whole numbers that a Long holds and
-    /// a Double doesn't: which value of a key counts must not depend on whether the column was widened already.
+    /// Its place: it is rescued, and so is another value of the same key. This is for integers that a Long holds and a Double
+    /// doesn't: which value of a key counts must not depend on whether the column was widened before.
     Place,
     /// Something of it.
     Value,
@@ -178,7 +178,7 @@ impl<'json> Reader<'json, '_> {
         Ok(kept)
     }
 
-    /// Reads a value that one of several fields may hold: the first one that keeps anything of it has it.
+    /// Reads a value for which there are several fields: the first one that can keep any of it gets it.
     fn one_of(&mut self, fields: &mut Fields, several: &[usize], row: usize) -> Result<Kept, JiterError> {
         let first = several[0];
         let name = fields.nodes[first].name.clone();
@@ -231,7 +231,7 @@ impl<'json> Reader<'json, '_> {
         is_printable && name.len() <= NAME_BYTES_MAX && !is_system
     }
 
-    /// Reads the next value into row `row` of `node`; as an element or an entry, with its place in the array or map.
+    /// Reads the next value into row `row` of `node`; for an element or entry, with its place in the array or map.
     fn value(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>) -> Result<Kept, JiterError> {
         match self.json.peek()? {
             Peek::Null => self.json.known_null().map(|()| Kept::Nothing),
@@ -292,7 +292,7 @@ impl<'json> Reader<'json, '_> {
         Ok(kept)
     }
 
-    /// Reads an object or array. If nothing of it can be stored it is rescued as a whole, not in pieces: so it does not
+    /// Reads an object or array. If nothing of it can be stored, it is rescued as a whole, not in parts: so it does not
     /// matter whether its column was known when it came.
     fn container(
         &mut self,
@@ -318,7 +318,7 @@ impl<'json> Reader<'json, '_> {
         Ok(kept)
     }
 
-    /// Reads an object; none if the column is for something else.
+    /// Reads an object; none if the column has another type.
     fn object_value(&mut self, node: &mut Node, row: usize) -> Result<Option<Kept>, JiterError> {
         let is_new = matches!(node.values, Values::Unknown);
         if is_new {
@@ -339,7 +339,7 @@ impl<'json> Reader<'json, '_> {
         Ok(Some(kept))
     }
 
-    /// Reads an object as a map. Of a key that comes twice the first counts, as everywhere.
+    /// Reads an object as a map. Of a repeated key the first counts, as everywhere.
     fn map(&mut self, entries: &mut Entries, row: usize) -> Result<Kept, JiterError> {
         let start = entries.values.end();
         let (mut keys, mut known, mut kept) = (Vec::new(), HashSet::new(), Kept::Nothing);
@@ -362,7 +362,7 @@ impl<'json> Reader<'json, '_> {
         Ok(kept)
     }
 
-    /// Reads an array; none if the column is for something else.
+    /// Reads an array; none if the column has another type.
     fn array_value(&mut self, node: &mut Node, row: usize) -> Result<Option<Kept>, JiterError> {
         let is_new = matches!(node.values, Values::Unknown);
         if is_new {
@@ -401,7 +401,7 @@ impl<'json> Reader<'json, '_> {
         Ok(Kept::Nothing)
     }
 
-    /// Goes over the next value: its text, if it has content.
+    /// Skips the next value. Returns its text, if it has content.
     fn skip_content(&mut self) -> Result<Option<&'json str>, JiterError> {
         let peek = self.json.peek()?;
         let start = self.json.current_index();
@@ -420,20 +420,20 @@ impl Growth {
         self.last_id
     }
 
-    /// Takes back the id given last: its column did not come to be.
+    /// Takes back the last id: its column was not made.
     fn take_back(&mut self, id: i32) {
         assert_eq!(id, self.last_id, "what has no type has no columns inside");
         self.last_id -= 1;
     }
 
-    /// Whether there is room for another leaf column; then it is taken.
+    /// Reserves one more leaf column, if there is room.
     fn add_leaf(&mut self) -> bool {
         let has_room = self.leaves < LEAVES_MAX;
         self.leaves += usize::from(has_room);
         has_room
     }
 
-    /// Makes a Long column a Double. The values of this pass are dropped, so what is in it is of no matter.
+    /// Makes a Long column a Double. The values of this pass are discarded, so its contents don't matter.
     fn widen(&mut self, node: &mut Node) {
         self.widened.push(node.id);
         let mut values = Float64Builder::new();

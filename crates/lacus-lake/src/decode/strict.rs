@@ -1,7 +1,7 @@
-//! Tables that take only what fits: an event of which anything would be rescued is rejected as a whole.
+//! Tables with a strict contract: an event of which anything would be rescued is rejected as a whole.
 //!
-//! What fits is known once a record is read, and by then its values are in the columns. So where something does not fit,
-//! the others are read once more; where all fits, which should be the rule, once is enough.
+//! Whether a record fits is known only after it is read, when its values are in the columns. So if one does not fit, the others
+//! are read once more without it; if all fit, which should be the rule, once is enough.
 
 use arrow::array::{Array, AsArray};
 use lacus_core::{Record, Result};
@@ -30,9 +30,9 @@ pub(super) fn decode(records: &[Record], schema: &TableSchema) -> Result<Decoded
     Ok(decoded)
 }
 
-/// The records that became rows of which something was rescued, in order.
+/// The records of whose rows something was rescued, in order.
 fn misfits(records: usize, decoded: &Decoded) -> Vec<Rejected> {
-    // The first behind the table's own, one of which may have the same name.
+    // The first column after the table's own, which may include one of the same name.
     let rescued = decoded.rows.columns().get(decoded.schema.columns.len());
     let Some(rescued) = rescued.and_then(|column| column.as_string_opt::<i32>()) else {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! Columns of types that only a person gives: whole numbers of 32 bits, decimals, dates, times, UUIDs.
+//! Columns of types that only a person gives: 32-bit integers, decimals, dates, times, UUIDs.
 //!
-//! JSON has numbers and text. What says exactly a value of the type is one, in one form each: ISO 8601 for dates and times,
-//! digits for decimals. All else is a misfit: a guess can't be taken back.
+//! JSON has numbers and texts. A value is accepted only if it is exactly one of the type, in one form each: ISO 8601 for dates and
+//! times, digits for decimals. All else is a misfit: a guess can't be taken back.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ enum Builder {
 }
 
 impl Typed {
-    /// No values yet; none for types that are not of this kind.
+    /// An empty column; none for types that are not of this kind.
     pub(super) fn new(kind: &ColumnType) -> Option<Self> {
         let values = match kind {
             ColumnType::Int => Builder::Int(Int32Builder::new()),
@@ -72,7 +72,7 @@ impl Typed {
         }
     }
 
-    /// Stores the value that a JSON number says, if it is one of this type; whether it is.
+    /// Stores the value of a JSON number, if it is a value of this type; whether it is.
     pub(super) fn store_number(&mut self, row: usize, literal: &str) -> bool {
         match &mut self.values {
             Builder::Int(values) => numbers::as_long(literal)
@@ -87,7 +87,7 @@ impl Typed {
         .is_some()
     }
 
-    /// Stores the value that a text says, if it is one of this type; whether it is.
+    /// Stores the value of a text, if it is a value of this type; whether it is.
     pub(super) fn store_text(&mut self, row: usize, text: &str) -> bool {
         match &mut self.values {
             Builder::Int(_) | Builder::Float(_) => None,
@@ -145,7 +145,7 @@ fn store_uuid(values: &mut FixedSizeBinaryBuilder, row: usize, uuid: Uuid) {
     values.append_value(uuid.as_bytes()).expect("a UUID has 16 bytes");
 }
 
-/// A whole number only if 32 bits of floating point hold it exactly; a fraction as the nearest.
+/// An integer only if a 32-bit float holds it exactly; for a fraction the nearest float.
 fn as_float(literal: &str) -> Option<f32> {
     let exact = numbers::as_double(literal)?;
     let value: f32 = literal.parse().ok()?;
@@ -155,7 +155,7 @@ fn as_float(literal: &str) -> Option<f32> {
     (value.is_finite() && (value != 0.0 || exact == 0.0)).then_some(value)
 }
 
-/// A number without exponent: what a text may say.
+/// Whether a text is a number without exponent: nothing else is accepted.
 fn is_plain_decimal(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -163,7 +163,7 @@ fn is_plain_decimal(text: &str) -> bool {
     is_number(whole) && is_number(fraction)
 }
 
-/// The unscaled number, exact: nothing is rounded, nothing is cut.
+/// The unscaled number, exactly: nothing is rounded or cut.
 fn as_decimal(literal: &str, precision: u8, scale: u8) -> Option<i128> {
     let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or((1, mantissa), |rest| (-1, rest));
@@ -208,12 +208,12 @@ fn full_time(text: &str) -> Option<NaiveTime> {
     is_full.then(|| NaiveTime::parse_from_str(text, "%H:%M:%S%.f").ok()).flatten()
 }
 
-/// No leap second, and no digits beyond microseconds.
+/// None for a leap second, or digits beyond microseconds.
 fn micros_of(nanos: u32) -> Option<i64> {
     (nanos < 1_000_000_000 && nanos.is_multiple_of(1_000)).then_some(i64::from(nanos / 1_000))
 }
 
-/// Microseconds since 1970 of `2026-11-20T19:30:00`, which has no zone. A blank is good for the `T`.
+/// Microseconds since 1970 of `2026-11-20T19:30:00`, which has no time zone. A blank may stand for the `T`.
 fn as_timestamp(text: &str) -> Option<i64> {
     let (day, time) = text.split_at_checked(10)?;
     let time = time.strip_prefix(['T', ' '])?;
@@ -223,7 +223,7 @@ fn as_timestamp(text: &str) -> Option<i64> {
     Some(NaiveDateTime::new(day, time).and_utc().timestamp_micros())
 }
 
-/// Microseconds since 1970 of `2026-11-20T19:30:00Z`: RFC 3339, whose zone must be there.
+/// Microseconds since 1970 of `2026-11-20T19:30:00Z`: RFC 3339, with a time zone.
 fn as_instant(text: &str) -> Option<i64> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     micros_of(time.timestamp_subsec_nanos())?;

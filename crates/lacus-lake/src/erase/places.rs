@@ -11,7 +11,7 @@ use crate::file_stats::Bound;
 use crate::schema::{OFFSET, PARTITION, TableSchema};
 use crate::table::LiveFile;
 
-/// The most places that are erased at once. They are in memory: some 50 bytes each.
+/// The most places that are erased at once. They are in memory, with some 50 bytes each.
 const PLACES_MAX: usize = 1_000_000;
 
 /// Places in the log of one stream, and the hours in which their events arrived.
@@ -23,7 +23,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Adds the place of an event that arrived then.
+    /// Adds the place of an event that arrived at this time.
     ///
     /// # Errors
     /// `Limited` if there are too many.
@@ -84,7 +84,7 @@ impl Places {
         self.hours.iter().copied()
     }
 
-    /// Whether a file may have one of them, by its bounds.
+    /// Whether a file may have one of them, judging by its bounds.
     pub(super) fn may_be_in(&self, file: &LiveFile, schema: &TableSchema) -> bool {
         let Some(&[_, _, _, offset]) = schema.system.as_ref() else { return true };
         let bounds = file.stats.column(offset).map(|column| (&column.lower, &column.upper));
@@ -93,7 +93,7 @@ impl Places {
         lower > upper || self.offsets.values().any(|offsets| offsets.range(lower..=upper).next().is_some())
     }
 
-    /// Which rows of a batch are none of these. Rows that don't say where they come from stay.
+    /// Which rows of a batch are none of these. Rows without a place stay.
     pub(super) fn staying(&self, batch: &RecordBatch) -> BooleanArray {
         let partitions = batch.column_by_name(PARTITION).and_then(|column| column.as_primitive_opt::<Int32Type>());
         let offsets = batch.column_by_name(OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());

@@ -23,7 +23,7 @@ use crate::leftovers::{RETIRED_GRACE_MS, discard};
 use crate::raw;
 use crate::store::store_error;
 
-/// zstd's level of files that are written again.
+/// zstd's level for rewritten files.
 const ZSTD_LEVEL: i32 = 1;
 
 /// What became of the raw zone of a stream.
@@ -93,7 +93,7 @@ async fn clean_file(
     Ok(())
 }
 
-/// Puts a file in the place of another one. After an error the raw zone has either.
+/// Replaces a file by another one. After an error the raw zone has one of them.
 async fn swap(
     lake: &Inner,
     path: Option<String>,
@@ -121,7 +121,7 @@ async fn swap(
         ..Publication::default()
     };
     let published = lake.catalog.publish(publication, now).await;
-    // The answer may have been lost: what is on record tells, and who can't tell deletes nothing.
+    // The answer may have been lost: the record tells which file to delete, and without it neither is deleted.
     let leftovers = if published.is_ok() { Ok(vec![old_path.clone()]) } else { lake.catalog.leftovers().await };
     match leftovers {
         Ok(leftovers) if leftovers.contains(&old_path) => {

@@ -1,4 +1,4 @@
-//! Changes of tables that an engine planned: checked, made durable, published.
+//! Commits that other engines planned: checked, made durable, published.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const TABLES_MAX: usize = 100;
 /// One table's change, ready to be written.
 pub(super) struct PlannedChange {
     pub(super) part: PlannedPart,
-    /// Paths of files that the engine wrote: they must be durable first.
+    /// Paths of files that the engine wrote, which must be durable first.
     pub(super) theirs: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn commit(lake: &Inner, commits: Vec<TableCommit>) -> Result<Ve
     }
 }
 
-/// What is said about a commit that failed: whether it happened all the same decides what an engine does next.
+/// The error of a failed commit: whether it may have happened decides what an engine does next.
 pub(super) async fn failure(lake: &Inner, failed: Failed, paths: Vec<String>) -> Error {
     if failed.may_have_happened {
         return Error::internal("nobody knows whether the commit happened").with_source(failed.error);
@@ -72,7 +72,7 @@ pub(super) async fn failure(lake: &Inner, failed: Failed, paths: Vec<String>) ->
     failed.error
 }
 
-/// Locks the tables that are there, in order of their names so that two commits never wait for each other.
+/// Locks the existing tables, in order of their names so that two commits never wait for each other.
 async fn lock(lake: &Inner, names: &[TableName]) -> Result<Vec<OwnedMutexGuard<()>>> {
     if names.len() > TABLES_MAX {
         return Err(Error::invalid(format!("a commit changes {TABLES_MAX} tables at most")));
@@ -89,7 +89,7 @@ async fn lock(lake: &Inner, names: &[TableName]) -> Result<Vec<OwnedMutexGuard<(
     Ok(locks)
 }
 
-/// Plans the change of a table that is there.
+/// Plans the change of an existing table.
 async fn change(lake: &Inner, table: Arc<Table>, commit: TableCommit, now: Timestamp) -> Result<PlannedChange> {
     let (files, base) = (&lake.files, table.base());
     let TableCommit { requirements, mut updates, .. } = commit;
@@ -126,8 +126,8 @@ async fn change(lake: &Inner, table: Arc<Table>, commit: TableCommit, now: Times
     Ok(PlannedChange { part, theirs })
 }
 
-/// Whether lacus delivers to a table: it has offsets, or rows that are not committed, or it has system columns and was not
-/// made by somebody's request.
+/// Whether lacus delivers to a table: it has offsets, or rows that are not committed, or system columns although nobody asked
+/// for the table.
 pub(crate) fn is_delivered(table: &Table) -> bool {
     let state = table.state();
     state.delivered.iter().next().is_some()
@@ -135,7 +135,7 @@ pub(crate) fn is_delivered(table: &Table) -> bool {
         || (state.schema.system.is_some() && !table.base().metadata.properties().contains_key(MADE_BY))
 }
 
-/// Has the engine's snapshot be the rebased one.
+/// Replaces the engine's snapshot by the rebased one.
 fn put_on_top(rebased: Rebased, updates: &mut [TableUpdate], writes: &mut Vec<(String, Bytes)>) -> Vec<ManifestFile> {
     for update in updates {
         if let TableUpdate::AddSnapshot { snapshot } = update {
@@ -182,7 +182,7 @@ async fn plan_part(
     writes: Vec<(String, Bytes)>,
     retired: Vec<String>,
 ) -> Result<PlannedPart> {
-    // A type that lacus can't read is refused before there is such a column.
+    // Types that lacus can't read are refused before there is such a column.
     base.schema()?;
     let found = files.files_of(&base.manifests, &base.metadata).await?;
     let mut paths = HashSet::with_capacity(found.data.len());
@@ -200,7 +200,7 @@ async fn plan_part(
     Ok(PlannedPart { table, writes, retired, pointer, committed })
 }
 
-/// Paths of the files that new snapshots bring, after a look whether lacus can read them.
+/// Paths of the files that new snapshots add, after checking that lacus can read them.
 pub(super) async fn files_of_new_snapshots(files: &MetadataFiles, updates: &[TableUpdate]) -> Result<Vec<String>> {
     let mut urls = HashSet::new();
     for update in updates {
@@ -220,8 +220,7 @@ fn lists_of_new_snapshots(files: &MetadataFiles, updates: &[TableUpdate]) -> Res
     lists.collect()
 }
 
-/// Refuses files that would be deleted under the table at `location`: because nothing needed them any more, or with
-/// another table that they belong to.
+/// Refuses files that would be deleted under the table at `location`: as leftovers, or with another table that owns them.
 pub(super) async fn must_be_own(lake: &Inner, location: &str, theirs: &[String]) -> Result<()> {
     if let Some(path) = lake.catalog.leftovers_among(theirs.to_vec()).await?.first() {
         return Err(Error::invalid(format!("{path} is being deleted")).with_hint("write the rows to a new file"));
@@ -229,7 +228,7 @@ pub(super) async fn must_be_own(lake: &Inner, location: &str, theirs: &[String])
     must_be_of_no_other(lake, location, theirs)
 }
 
-/// Refuses files of another table than the one at `location`: they go with that table.
+/// Refuses files of another table: they are deleted with that table.
 pub(super) fn must_be_of_no_other(lake: &Inner, location: &str, theirs: &[String]) -> Result<()> {
     let own = in_lake(&lake.files, location)?;
     for table in lake.tables() {

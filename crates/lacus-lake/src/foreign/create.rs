@@ -1,4 +1,4 @@
-//! Tables that engines make: at once, with their first commit, or of metadata that is there.
+//! Tables that other engines create: at once, with their first commit, or from existing metadata.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::layout::Layout;
 use crate::schema::TableSchema;
 use crate::table::{Committed, Table};
 
-/// Files of a dropped table that will be deleted so soon can't be a table again.
+/// A dropped table can't be registered if its files will be deleted this soon.
 const DELETED_SOON_MS: u64 = 10 * 60 * 1_000;
 
-/// The metadata of a table that will be made by its first commit.
+/// The metadata of a table that its first commit will make.
 pub(super) async fn stage(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
     lake.must_be_free(&new.name)?;
     let metadata = metadata_of(lake, new)?;
@@ -50,7 +50,7 @@ pub(super) async fn create(lake: &Inner, new: NewTable) -> Result<Arc<Table>> {
     }
 }
 
-/// The metadata of a table that will be made with its first rows, as [`make_with`] does.
+/// The metadata of a table that will be made with its first rows by [`make_with`].
 pub(crate) async fn prepare(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
     if !lake.is_database(new.name.database()) {
         return Err(no_database(new.name.database()));
@@ -59,7 +59,7 @@ pub(crate) async fn prepare(lake: &Inner, new: NewTable) -> Result<TableMetadata
 }
 
 /// Makes a table that has rows from the start, in one commit. The files are written, and on record as leftovers; if it fails
-/// and can't have happened, they are deleted.
+/// and certainly did not happen, they are deleted.
 pub(crate) async fn make_with(
     lake: &Inner,
     name: &TableName,
@@ -148,7 +148,7 @@ async fn table_of(lake: &Inner, name: &TableName, base: Base) -> Result<Table> {
     Ok(Table::new(name.clone(), base, schema, files, delivered))
 }
 
-/// The metadata of a new table. Ids of fields are given anew, as the specification wants it.
+/// The metadata of a new table. Field ids are assigned anew, as the specification demands.
 fn metadata_of(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
     let place = place_of(lake, &new.name);
     if new.location.as_ref().is_some_and(|wanted| wanted.trim_end_matches('/') != place) {
@@ -161,7 +161,7 @@ fn metadata_of(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
             return Err(Error::invalid(format!("tables of the lake have format version 2, not {other}")));
         }
     }
-    // Clients send back what they staged.
+    // Clients send back what staging gave them.
     properties.remove(MADE_BY);
     if let Some(key) = properties.keys().find(|key| key.starts_with("lacus.")) {
         return Err(Error::invalid(format!("property \"{key}\" is kept by lacus")));
@@ -176,12 +176,12 @@ fn metadata_of(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
         .and_then(TableMetadataBuilder::build)
         .map_err(refused)?
         .metadata;
-    // A type that lacus can't read is refused before there is a table.
+    // Types that lacus can't read are refused before there is a table.
     TableSchema::from_iceberg(metadata.current_schema(), metadata.last_column_id())?;
     Ok(metadata)
 }
 
-/// Where a new table's files are: in a directory of its name, unless a table that was renamed has it.
+/// The directory of a new table: one of its name, unless a renamed table has that.
 fn place_of(lake: &Inner, name: &TableName) -> String {
     let place = lake.files.warehouse.url(&directory_of(name));
     let taken = |place: &str| lake.tables().iter().any(|table| table.base().metadata.location() == place);
@@ -189,7 +189,7 @@ fn place_of(lake: &Inner, name: &TableName) -> String {
     std::iter::once(place.clone()).chain(numbered).find(|place| !taken(place)).unwrap_or(place)
 }
 
-/// The metadata of a table whose first commit says all of it.
+/// The metadata of a table that is made by its first commit's updates.
 fn metadata_by_updates(lake: &Inner, name: &TableName, updates: Vec<TableUpdate>) -> Result<TableMetadata> {
     let mut new = NewTable {
         name: name.clone(),
@@ -219,14 +219,14 @@ fn metadata_by_updates(lake: &Inner, name: &TableName, updates: Vec<TableUpdate>
     }
     let wanted = new.schema.clone();
     let metadata = metadata_of(lake, new)?;
-    // Files that are written already have the ids that staging gave.
+    // Files that are written already use the ids that staging assigned.
     if metadata.current_schema().as_struct() != wanted.as_struct() {
         return Err(Error::invalid("the columns have other ids than those of the staged table"));
     }
     Ok(apply(metadata.into_builder(None), rest)?.metadata)
 }
 
-/// Makes a table of metadata that is there.
+/// Makes a table of existing metadata.
 pub(super) async fn register(lake: &Inner, name: TableName, location: String) -> Result<Arc<Table>> {
     let _publishing = begin_publishing(lake).await?;
     lake.must_be_free(&name)?;

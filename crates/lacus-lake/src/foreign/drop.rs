@@ -1,4 +1,4 @@
-//! Tables go, and get other names.
+//! Dropping and renaming tables.
 
 use std::sync::Arc;
 

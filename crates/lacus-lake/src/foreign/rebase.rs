@@ -12,10 +12,10 @@ use crate::kernel::summary::total_before;
 use crate::kernel::{Base, Names, is_ours};
 use crate::manifests::{MetadataFiles, write_manifest_list};
 
-/// How Iceberg says that a manifest is numbered when it is committed.
+/// Iceberg's sequence number for a manifest that gets one at commit.
 const UNASSIGNED: i64 = -1;
 
-/// A snapshot that was put on top of the current one.
+/// An append, rebased on the current snapshot.
 pub(super) struct Rebased {
     pub(super) snapshot: Snapshot,
     /// Path and bytes of its manifest list.
@@ -24,7 +24,7 @@ pub(super) struct Rebased {
     pub(super) manifests: Vec<ManifestFile>,
 }
 
-/// The snapshot that an engine wants main to be, and the one it saw there.
+/// The snapshot that an engine wants to be main, and the one it saw there.
 fn wanted<'a>(requirements: &[TableRequirement], updates: &'a [TableUpdate]) -> Option<(&'a Snapshot, Option<i64>)> {
     let seen = requirements.iter().find_map(|requirement| match requirement {
         TableRequirement::RefSnapshotIdMatch { r#ref, snapshot_id } if r#ref == MAIN_BRANCH => Some(*snapshot_id),
@@ -39,7 +39,7 @@ fn wanted<'a>(requirements: &[TableRequirement], updates: &'a [TableUpdate]) -> 
     (is_append && snapshots.next().is_none()).then_some((snapshot, seen))
 }
 
-/// Whether all that happened since `seen` was committed by lacus.
+/// Whether all commits since `seen` are lacus' own.
 fn only_ours_since(metadata: &TableMetadata, seen: Option<i64>) -> bool {
     let mut current = metadata.current_snapshot();
     while let Some(snapshot) = current {
@@ -55,7 +55,7 @@ fn only_ours_since(metadata: &TableMetadata, seen: Option<i64>) -> bool {
     seen.is_none()
 }
 
-/// Whether files with the columns of this schema are read right now: each column is there with its type, or gone.
+/// Whether files of this schema are read correctly now: each of its columns exists with its type, or is dropped.
 fn has_its_columns(metadata: &TableMetadata, schema_id: Option<i32>) -> bool {
     let Some(seen) = schema_id.and_then(|id| metadata.schema_by_id(id)) else { return false };
     let now = metadata.current_schema();
@@ -68,7 +68,7 @@ fn has_its_columns(metadata: &TableMetadata, schema_id: Option<i32>) -> bool {
     })
 }
 
-/// Puts an append on top of `base`, if it is one that was overtaken by lacus alone.
+/// Rebases an append on `base`, if only commits of lacus overtook it.
 ///
 /// # Errors
 /// If its manifests can't be read.
@@ -117,7 +117,7 @@ pub(super) async fn rebase(
     Ok(Some(Rebased { snapshot: moved, list: (path, bytes), manifests }))
 }
 
-/// The engine's summary, with totals that count what came meanwhile.
+/// The engine's summary, with totals that include what was committed meanwhile.
 fn summary(metadata: &TableMetadata, theirs: &Summary) -> Summary {
     let number = |text: Option<&String>| text.and_then(|text| text.parse::<u64>().ok());
     let mut properties = theirs.additional_properties.clone();

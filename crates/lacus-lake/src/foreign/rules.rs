@@ -1,7 +1,7 @@
 //! What other engines may not change.
 //!
-//! Of every table: what lacus keeps in it, where it is, its format version. Of tables that lacus delivers to also what would make
-//! a delivery lose rows or offsets: its columns, how its files are partitioned, and going back to an older snapshot.
+//! Of every table: the properties that lacus keeps in it, its location, its format version. Of tables that lacus delivers to also
+//! whatever would make a delivery lose rows or offsets: their columns, their partitioning, and rolling back to an older snapshot.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, MAIN_BRANCH, TableMetadata};
 use lacus_core::{Error, Kind, Result};
 
-/// Properties that begin so are lacus's own.
+/// The prefix of lacus' own properties.
 const OWN_PROPERTIES: &str = "lacus.";
 
 /// Refuses updates that a table can't take.
@@ -92,8 +92,8 @@ fn check_delivered(update: &TableUpdate, added: &HashSet<i64>) -> Result<()> {
     }
 }
 
-/// Refuses a change after which main is nothing, or in a table that lacus delivers to a snapshot that was not built on the
-/// current one. `after` is the table as it would be.
+/// Refuses a change that leaves no main snapshot, or that, in a table that lacus delivers to, makes one main that was not
+/// built on the current one. `after` is the table as it would be.
 ///
 /// # Errors
 /// `Conflict` for a snapshot that was built on an older one, `Denied` or `Invalid` if no snapshot is left.

@@ -19,13 +19,13 @@ use crate::s3;
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
-/// Tables, with all their columns, that are asked for at once.
+/// How many tables are requested at once, with all their columns.
 const TABLES_AT_ONCE: u32 = 25;
-/// Databases that are asked for at once.
+/// How many databases are requested at once.
 const DATABASES_AT_ONCE: u32 = 100;
-/// Pages of a list that are read: it says that it goes on for ever if it is longer.
+/// The most pages of a list that are read: a longer one is taken to be endless.
 const PAGES_MAX: usize = 4_000;
-/// Characters of a refusal that are told.
+/// The most characters of a refusal that are shown.
 const REFUSAL_CHARS_MAX: usize = 300;
 
 /// A client of AWS Glue.
@@ -44,7 +44,7 @@ pub(super) struct Found {
     pub(super) name: String,
     #[serde(default, deserialize_with = "or_none")]
     pub(super) parameters: BTreeMap<String, String>,
-    /// The number of this version: a change is refused when there is another one meanwhile.
+    /// The number of this version: an update is refused if there is a newer one.
     pub(super) version_id: Option<String>,
 }
 
@@ -148,19 +148,20 @@ impl Client {
         self.call("AWSGlue.CreateDatabase", json!({"DatabaseInput": database})).await.map(drop)
     }
 
-    /// Makes a table. `NotFound` is the database.
+    /// Makes a table. `NotFound` is about the database.
     pub(super) async fn create_table(&self, database: &str, table: &Value) -> Result<()> {
         self.call("AWSGlue.CreateTable", json!({"DatabaseName": database, "TableInput": table})).await.map(drop)
     }
 
-    /// Changes a table that still is at this version. Older ones are not kept: each would count, and the lake has its own.
+    /// Updates a table that is still at this version. Glue keeps no older versions: each would count towards a limit, and the
+    /// lake has its own.
     pub(super) async fn update_table(&self, database: &str, table: &Value, version_id: Option<&str>) -> Result<()> {
         let asked =
             json!({"DatabaseName": database, "TableInput": table, "SkipArchive": true, "VersionId": version_id});
         self.call("AWSGlue.UpdateTable", asked).await.map(drop)
     }
 
-    /// Deletes a table, and none of its files.
+    /// Deletes a table, but none of its files.
     pub(super) async fn delete_table(&self, database: &str, table: &str) -> Result<()> {
         self.call("AWSGlue.DeleteTable", json!({"DatabaseName": database, "Name": table})).await.map(drop)
     }
@@ -172,7 +173,7 @@ impl Client {
         })
     }
 
-    /// Sends one request, and gives the body of its answer.
+    /// Sends one request and returns the body of its answer.
     async fn call(&self, operation: &'static str, asked: Value) -> Result<Vec<u8>> {
         let request = self.signed(operation, &without_nulls(asked)).await?;
         let answer = self.http.execute(request).await.map_err(|error| self.unreachable(error))?;
@@ -221,7 +222,7 @@ fn address_in(region: &str) -> String {
     format!("https://glue.{region}.amazonaws.com{suffix}/")
 }
 
-/// Glue takes no null for what is not there.
+/// Glue accepts no null for a missing value.
 fn without_nulls(mut asked: Value) -> Value {
     if let Some(fields) = asked.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
@@ -237,7 +238,7 @@ fn unending(what: &str) -> Error {
     Error::unavailable(format!("the list of {what} of AWS Glue does not end"))
 }
 
-/// What Glue means by a status and a body that are no answer.
+/// The error that Glue means by a status and a body.
 fn refused(operation: &str, status: u16, body: &[u8]) -> Error {
     let operation = operation.trim_start_matches("AWSGlue.");
     let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();

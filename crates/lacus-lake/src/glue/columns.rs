@@ -1,6 +1,6 @@
 //! The columns of a table in Hive's words, as Iceberg's own catalog for Glue writes them.
 //!
-//! They are there to be seen: engines that read Iceberg take columns from its metadata. What Glue has no room for is left out.
+//! They are only shown: engines that read Iceberg take the columns from its metadata. What Glue has no room for is left out.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ const COMMENT_CHARS_MAX: usize = 255;
 /// The longest type.
 const TYPE_CHARS_MAX: usize = 131_072;
 
-/// The columns of today, and then those that a table had before.
+/// The current columns, and then earlier ones.
 pub(super) fn columns(metadata: &TableMetadata) -> Vec<Value> {
     let current = metadata.current_schema();
     let mut former: Vec<&SchemaRef> = metadata.schemas_iter().collect();

@@ -1,8 +1,8 @@
-//! Which manifests a commit writes anew, and what is in them.
+//! The manifests of a commit: which are rewritten, and what is in them.
 //!
-//! A manifest holds data files, or delete files, of one partition spec. Those that name a removed file are written again as one, for each spec,
-//! in the place of the first; a commit that removes none begins a new one, and merges the small ones once there are too
-//! many.
+//! A manifest holds data files, or delete files, of one partition spec. For each spec, the manifests that name a removed file are
+//! rewritten as one, in the place of the first. A commit that removes none begins a new manifest, and merges the small ones once
+//! there are too many.
 
 use std::collections::HashSet;
 
@@ -12,18 +12,18 @@ use lacus_core::{Context, Error, Kind, Result};
 use super::AddedFile;
 use crate::manifests::{MetadataFiles, NewEntry};
 
-/// Small manifests that a table may have; with one more, a commit merges them.
+/// The most small manifests of a table; with one more, a commit merges them.
 pub(crate) const SMALL_MANIFESTS_MAX: usize = 20;
-/// A manifest of this many bytes is not small, and stays as it is.
+/// A manifest of this size is not small, and stays as it is.
 const SMALL_MANIFEST_BYTES: i64 = 8 << 20;
 
 /// The manifests after a change.
 pub(super) struct Changed {
-    /// Those that stay as they are, in order.
+    /// Those that stay, in order.
     pub(super) kept: Vec<ManifestFile>,
-    /// Where among them the new ones belong.
+    /// The place of the new ones among them.
     pub(super) place: usize,
-    /// What the new ones are, and the entries of each, in order.
+    /// The new ones, each with its entries in order.
     pub(super) new: Vec<(Sort, Vec<NewEntry>)>,
 }
 
@@ -34,10 +34,10 @@ pub(super) struct Sort {
     pub(super) spec_id: i32,
 }
 
-/// Entries of manifests that are replaced, with what they were in.
+/// Entries of replaced manifests, each with what its manifest held.
 type Replaced = Vec<(Sort, ManifestEntryRef)>;
 
-/// Plans the manifests: `removed` files go, `added` ones come.
+/// Plans the manifests of a commit that removes files and adds others.
 ///
 /// # Errors
 /// `Conflict` if a file to remove is none of the table's.
@@ -55,8 +55,8 @@ pub(super) async fn change_manifests(
     Ok(Changed { kept, place, new: change_entries(replaced, removed, added)? })
 }
 
-/// Takes the manifests that new ones replace, and says their place: those that name a removed file; without any, all
-/// small ones once there are too many. Their entries, in order.
+/// Takes out the manifests to be replaced, and returns their place and their entries in order: those that name a removed
+/// file; if there is none, all small ones once there are too many.
 async fn take_replaced(
     files: &MetadataFiles,
     manifests: &mut Vec<ManifestFile>,
@@ -89,7 +89,7 @@ async fn take_replaced(
     Ok((place.unwrap_or(manifests.len()), replaced))
 }
 
-/// The entries of new manifests: those of the ones they replace, with `added` in the place of what goes, or last.
+/// The entries of new manifests: those of the replaced ones, with `added` in the place of removed files, or last.
 fn change_entries(
     replaced: Replaced,
     removed: &HashSet<String>,
@@ -130,7 +130,7 @@ fn entries_of(new: &mut Vec<(Sort, Vec<NewEntry>)>, sort: Sort) -> &mut Vec<NewE
     &mut new[index].1
 }
 
-/// All small manifests, once there are too many of them. The rest stays in `manifests`, in order.
+/// All small manifests, once there are too many. The others stay in `manifests`, in order.
 fn take_manifests_to_merge(manifests: &mut Vec<ManifestFile>) -> Vec<ManifestFile> {
     let is_small = |manifest: &ManifestFile| {
         manifest.content == ManifestContentType::Data && manifest.manifest_length < SMALL_MANIFEST_BYTES

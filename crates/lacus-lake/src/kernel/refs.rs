@@ -1,7 +1,7 @@
 //! Commits that change which snapshots there are and what they are called: tags, rollback, expiry on demand.
 //!
-//! A rollback is a snapshot too: an empty one that builds on an old one, so that the offsets, which are the table's, stay
-//! as they are. Tags and expiry change the metadata only, and make no snapshot.
+//! A rollback is a snapshot too: an empty one that builds on an old one, so that the offsets, which are properties of the table,
+//! stay as they are. Tags and expiry change the metadata only, and make no snapshot.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,23 +19,23 @@ use crate::expiry::{by_age, retired};
 use crate::layout::Layout;
 use crate::manifests::{MetadataFiles, iceberg_error};
 
-/// The property of a rollback's snapshot that says which one it returned to.
+/// The summary property of a rollback's snapshot with the snapshot that it returned to.
 pub(crate) const ROLLED_BACK_TO: &str = "lacus.rolled-back-to";
 
-/// What changes about snapshots without a new one.
+/// A change of snapshots that adds none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RefChange {
     /// A tag comes, or moves.
     Tag { name: String, snapshot: i64 },
     /// A tag goes.
     Untag { name: String },
-    /// All snapshots but the current one go, and their tags.
+    /// All snapshots but the current one expire, with their tags.
     ExpireAll,
 }
 
-/// What the names of a table stand for: `main`, other branches, tags.
+/// The named snapshots of a table: `main`, other branches, tags.
 pub(crate) fn refs_of(metadata: &TableMetadata) -> Result<BTreeMap<String, SnapshotReference>> {
-    // The library gives one by its name, not their names.
+    // The library finds a reference by name, but does not list the names.
     #[derive(Deserialize)]
     struct Refs {
         #[serde(default)]
@@ -76,7 +76,7 @@ pub(crate) async fn plan_refs(files: &MetadataFiles, base: &Base, names: &Names,
     Ok(Planned { base, files: vec![(names.metadata(), json.into())], retired })
 }
 
-/// Plans a commit that returns to the rows of `target`. Offsets and columns stay as they are now.
+/// Plans a commit that returns to the rows of `target`. Offsets and columns stay as they are.
 pub(crate) async fn plan_rollback(
     files: &MetadataFiles,
     base: &Base,
@@ -99,7 +99,7 @@ pub(crate) async fn plan_rollback(
     finish(files, base, names, snapshot, Vec::new()).await
 }
 
-/// Nothing came or went since the target, so its totals are right.
+/// The totals of the target, to which nothing is added.
 fn summary(target: &SnapshotRef) -> Summary {
     let totals = target.summary().additional_properties.iter().filter(|(key, _)| key.starts_with("total-"));
     let mut properties: HashMap<String, String> = totals.map(|(key, number)| (key.clone(), number.clone())).collect();

@@ -1,4 +1,4 @@
-//! What a snapshot says about itself: its operation, and the files, rows and bytes that came, went and are there.
+//! The summary of a snapshot: its operation, and how many files, rows and bytes were added, removed and are there in total.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::entries::Sort;
 use super::{ENGINE_NAME, OUR_ENGINE};
 use crate::manifests::NewEntry;
 
-/// Files, rows and bytes that come and go.
+/// Files, rows and bytes that are added and removed.
 #[derive(Default)]
 struct Counted<'a> {
     added: [u64; 3],
@@ -38,7 +38,7 @@ impl<'a> Counted<'a> {
         counted
     }
 
-    /// An operation tells readers what they need not look at, so it must be true.
+    /// An operation tells readers what they need not read, so it must be right.
     fn must_be(&self, operation: &Operation) -> Result<()> {
         let ([added, rows, _], [removed, rows_before, _]) = (self.added, self.removed);
         let is_true = match operation {
@@ -58,7 +58,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// The summary of a snapshot, with the names that Iceberg's specification gives the numbers (appendix F).
+/// The summary of a snapshot, under the names of Iceberg's specification (appendix F).
 ///
 /// # Errors
 /// If the change is not what `operation` says.
@@ -96,7 +96,7 @@ pub(super) fn summary(
     Ok(Summary { operation, additional_properties })
 }
 
-/// A total of the current snapshot. None if it does not say: engines need not.
+/// A total of the current snapshot. None if it is not stated: engines need not.
 pub(crate) fn total_before(metadata: &TableMetadata, total: &str) -> Option<u64> {
     let Some(snapshot) = metadata.current_snapshot() else { return Some(0) };
     snapshot.summary().additional_properties.get(total)?.parse().ok()

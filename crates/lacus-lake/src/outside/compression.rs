@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-/// The compression of a whole file. That of Parquet is inside of it.
+/// The compression of a whole file. Parquet compresses inside of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
     /// None.
@@ -62,7 +62,7 @@ impl Compressor {
         })
     }
 
-    /// Takes bytes, and gives those that are compressed by now.
+    /// Takes bytes, and returns what is compressed so far.
     pub(super) fn add(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::None(out) => out.write_all(bytes)?,

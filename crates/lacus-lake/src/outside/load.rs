@@ -1,4 +1,4 @@
-//! Files that SQL reads: which there are, and what is in them, piece by piece.
+//! Files that SQL reads: listing them, and reading them piece by piece.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use super::{Compression, Prefix, Root, tag_of};
 use crate::store::store_error;
 
-/// Bytes of an object that are asked for at once: each request is answered well within the time that it may take.
+/// Bytes of an object that are requested at once: each request is answered well within its time limit.
 const PIECE_BYTES: u64 = 8 << 20;
 /// Pieces that wait to be read.
 const PIECES_AHEAD: usize = 1;
@@ -70,8 +70,8 @@ impl Prefix {
 }
 
 impl OutsideFile {
-    /// What is in it, once it is decompressed: as asked, or as its name tells. To be read on a thread that may block, of a
-    /// runtime that goes on meanwhile.
+    /// The decompressed contents: with the given compression, or the one that its name tells. To be read on a thread that may
+    /// block, of a runtime that runs meanwhile.
     ///
     /// # Errors
     /// If it can't be opened.
@@ -90,7 +90,7 @@ impl OutsideFile {
         compression.reader(stored).context(format_args!("open {}", self.name))
     }
 
-    /// Where it is, for what reads parts of it.
+    /// The object, for reading parts of it.
     ///
     /// # Errors
     /// If its name can't be one of an object.
@@ -106,7 +106,7 @@ impl OutsideFile {
         }
     }
 
-    /// Makes sure that it is as it was when it was listed: then all that was read of it meanwhile is of one file.
+    /// Checks that it is still as it was listed: then everything read of it meanwhile is from one file.
     ///
     /// # Errors
     /// `Conflict` if it was written again or is gone, `Unavailable` when nobody can tell.
@@ -130,7 +130,7 @@ impl OutsideFile {
                 }
             }
         };
-        // In lists and in heads of answers a tag is quoted or not, as a store likes it.
+        // Stores quote tags in lists and in headers as they like.
         let is_same =
             listed.as_ref().zip(now).is_none_or(|(listed, now)| listed.trim_matches('"') == now.trim_matches('"'));
         if is_same { Ok(()) } else { Err(self.changed()) }
@@ -141,7 +141,7 @@ impl OutsideFile {
     }
 }
 
-/// An object that is fetched piece by piece. If it is written again meanwhile, that is an error.
+/// An object being fetched piece by piece. If it is rewritten meanwhile, that is an error.
 struct Fetching {
     store: Arc<AmazonS3>,
     key: Path,
@@ -171,7 +171,7 @@ impl Fetching {
     }
 }
 
-/// Pieces as they come. Reading waits for them.
+/// Pieces as they come. Reading blocks until the next one is there.
 struct Fetched {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     piece: Bytes,

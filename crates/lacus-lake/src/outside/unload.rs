@@ -274,7 +274,8 @@ impl Unloading {
             }
             Ok(kept)
         };
-        self.kept = on_disk(keep).await.context(format_args!("keep the files at {} until they are replaced", self.prefix))?;
+        self.kept =
+            on_disk(keep).await.context(format_args!("keep the files at {} until they are replaced", self.prefix))?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What stands in `_rescued`, taken apart: each misfit with the place that its path names.
+//! The entries of `_rescued`, parsed: each misfit with the column or field that its path names.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;

@@ -1,4 +1,4 @@
-//! A table's files, refilled one after the other: each is a commit of its own, so it may end anywhere and begin again.
+//! A table's files, refilled one after the other: each is a commit of its own, so it may be stopped anywhere and begun again.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

@@ -31,7 +31,7 @@ impl TableSchema {
     ///
     /// # Errors
     /// `Invalid` for types that lacus does not know.
-    pub fn from_iceberg(schema: &iceberg::spec::Schema, last_id: i32) -> Result<Self> {
+    pub(crate) fn from_iceberg(schema: &iceberg::spec::Schema, last_id: i32) -> Result<Self> {
         let fields = schema.as_struct().fields();
         let ids = SYSTEM.each_ref().map(|(name, _, kind)| {
             let is_it = |field: &&NestedFieldRef| {

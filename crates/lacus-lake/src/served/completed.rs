@@ -1,7 +1,7 @@
-//! Uploads that were completed: who did not hear of it, and completes one again, hears it then.
+//! Completed uploads, remembered: a client that did not hear of it completes again, and gets the same answer.
 //!
-//! Each has a small file beside the lake, written before the upload's file gets its name. It says what that file is told by, and
-//! nothing happens by it: the file is there with this tag, or the upload was never completed. The last few hundred are kept.
+//! Each has a small file beside the lake, written before the upload's file gets its name. It holds the answer, and nothing
+//! happens by it: either the file is there with this tag, or the upload was never completed. The last few hundred are kept.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

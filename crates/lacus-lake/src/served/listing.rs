@@ -1,7 +1,7 @@
 //! Lists of files in the order of their names, a page at a time: no more of the folder is read than a page needs.
 //!
-//! Of a folder with more names than a page takes, those that follow are kept for the next page, as long as the folder is as it
-//! was: a list that goes on says what one that begins anew would.
+//! If a folder has more names than a page takes, the names that follow are kept for the next page, as long as the folder has not
+//! changed: a list that goes on says what one that begins anew would.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
-//! Names of folders that have more of them than a page: kept for the next page, which would read the folder anew.
+//! Names of large folders, kept for the next page of a list, which would otherwise read the folder anew.
 //!
-//! Who lists goes on from name to name, and nothing is promised to be kept: without it a page takes longer and tells the same. What is kept
-//! is only used while the folder is as it was, which its time of change tells.
+//! A client goes on from name to name, and nothing is promised to be kept: without it a page takes longer and says the same. What
+//! is kept is used only while the folder's time of modification is the same.
 
 use std::collections::VecDeque;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Rows that go: found by their places in files, which are written again without them.
+//! Removed rows: found by their places in files, which are rewritten without them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Tables that a statement asks for.
+//! Tables that a statement makes.
 
 use std::collections::HashMap;
 

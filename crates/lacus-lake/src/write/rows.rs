@@ -1,4 +1,4 @@
-//! Rows that come: brought to the table's columns, gathered, and written as files.
+//! New rows: brought to the table's columns, gathered, and written as files.
 
 use std::sync::Arc;
 

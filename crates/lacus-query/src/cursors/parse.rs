@@ -9,11 +9,13 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::{Around, CopyFormat, CopyKind, must_be_short};
 use crate::error::SqlError;
+use crate::identifiers::{folded_word, is_word};
 use crate::statement::Statement;
 
-/// Statements in one text that has such a statement among them.
+/// The most statements of a text that has such a statement among them.
 const TOGETHER_MAX: usize = 64;
-/// The text of each is read at its place in the whole, so together they are as long as the text times their number.
+/// Each statement is parsed with blanks in front, at its place in the text: so together they are as long as the text times
+/// their number.
 const BYTES_MAX: usize = 4 << 20;
 /// What they begin with.
 const WORDS: [&str; 10] =
@@ -28,14 +30,14 @@ pub(crate) enum Read {
     Other(Vec<Statement>),
 }
 
-/// The words and signs of one statement.
+/// The tokens of one statement.
 struct Piece<'a> {
     sql: &'a str,
     tokens: Vec<&'a TokenWithSpan>,
     next: usize,
 }
 
-/// Reads a text in which there is a statement around a query; none if there is none. `read` reads all others.
+/// Parses a text that has a statement around a query among its statements; none if it has not. `read` parses all others.
 ///
 /// # Errors
 /// For what is no SQL, or not supported.
@@ -48,7 +50,7 @@ pub(crate) fn parse(
     if !WORDS.iter().any(|word| lower.contains(word)) {
         return Ok(None);
     }
-    // What is no SQL is said where all is read.
+    // What is no SQL is reported where the whole text is parsed.
     let Some(tokens) = tokens(sql) else { return Ok(None) };
     let pieces: Vec<&[TokenWithSpan]> = tokens
         .split(|token| token.token == Token::SemiColon)
@@ -87,7 +89,7 @@ impl<'a> Piece<'a> {
     }
 
     fn begins_one_of_ours(&self) -> bool {
-        let is = |at: usize, word: &str| self.tokens.get(at).is_some_and(|token| is_word(token, word));
+        let is = |at: usize, word: &str| self.tokens.get(at).is_some_and(|token| is_word(&token.token, word));
         match WORDS.iter().find(|word| is(0, word)) {
             // Others are about files.
             Some(&"copy") => (1..self.tokens.len()).any(|at| is(at, "to") && is(at + 1, "stdout")),
@@ -175,7 +177,8 @@ impl<'a> Piece<'a> {
     /// `COPY (query) TO STDOUT options`, `COPY table [(columns)] TO STDOUT options`.
     fn copy(&mut self, read: &dyn Fn(&str) -> Result<Vec<Statement>, SqlError>) -> Result<Around, SqlError> {
         let to = (1..self.tokens.len()).rev().find(|at| {
-            is_word(self.tokens[*at], "to") && self.tokens.get(at + 1).is_some_and(|token| is_word(token, "stdout"))
+            is_word(&self.tokens[*at].token, "to")
+                && self.tokens.get(at + 1).is_some_and(|token| is_word(&token.token, "stdout"))
         });
         let Some(to) = to else { return Err(self.unexpected("TO STDOUT")) };
         let source = self.next..to;
@@ -242,7 +245,7 @@ impl<'a> Piece<'a> {
         self.padded(from..self.tokens.len())
     }
 
-    /// The text of some tokens, at the place where it is in the whole.
+    /// The text of some tokens, padded with blanks to its place in the whole.
     fn padded(&self, tokens: Range<usize>) -> String {
         let Some(first) = self.tokens.get(tokens.start).filter(|_| !tokens.is_empty()) else { return String::new() };
         let before = &self.sql[..byte_of(self.sql, first.span.start)];
@@ -261,7 +264,7 @@ impl<'a> Piece<'a> {
     }
 
     fn is(&self, word: &str) -> bool {
-        self.tokens.get(self.next).is_some_and(|token| is_word(token, word))
+        self.tokens.get(self.next).is_some_and(|token| is_word(&token.token, word))
     }
 
     fn is_sign(&self, sign: &Token) -> bool {
@@ -284,7 +287,7 @@ impl<'a> Piece<'a> {
         if self.takes(word) { Ok(()) } else { Err(self.unexpected(&word.to_uppercase())) }
     }
 
-    /// A word without quotes, in small letters.
+    /// An unquoted word, in lowercase.
     fn word(&mut self) -> Option<String> {
         let Token::Word(word) = &self.tokens.get(self.next)?.token else { return None };
         if word.quote_style.is_some() {
@@ -308,7 +311,7 @@ impl<'a> Piece<'a> {
         };
         must_be_short(&word.value)?;
         self.next += 1;
-        Ok(if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() })
+        Ok(folded_word(word))
     }
 
     fn ends(&self) -> Result<(), SqlError> {
@@ -324,11 +327,7 @@ impl<'a> Piece<'a> {
     }
 }
 
-fn is_word(token: &TokenWithSpan, word: &str) -> bool {
-    matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
-}
-
-/// Where a place of lines and columns is, in bytes.
+/// The byte offset of a line and column.
 fn byte_of(sql: &str, location: Location) -> usize {
     let lines = usize::try_from(location.line).unwrap_or(1).saturating_sub(1);
     let before: usize = sql.split_inclusive('\n').take(lines).map(str::len).sum();

@@ -214,9 +214,8 @@ impl OfElements {
     fn aggregate(&self, kinds: &[DataType]) -> Result<AggregateFunctionExpr> {
         let fields = kinds.iter().enumerate().map(|(place, kind)| Field::new(place.to_string(), kind.clone(), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let column = |place: usize| -> Arc<dyn PhysicalExpr> {
-            Arc::new(expressions::Column::new(&place.to_string(), place))
-        };
+        let column =
+            |place: usize| -> Arc<dyn PhysicalExpr> { Arc::new(expressions::Column::new(&place.to_string(), place)) };
         let arguments = self.arguments.iter().map(|argument| -> Arc<dyn PhysicalExpr> {
             match argument {
                 Argument::Lambda(place) => column(*place),
@@ -238,10 +237,10 @@ impl OfElements {
         if self.sorts.is_empty() || owners.is_empty() {
             return Ok((columns, owners));
         }
-        let by = self.sorts.iter().map(|(place, options)| SortColumn {
-            values: Arc::clone(&columns[*place]),
-            options: Some(*options),
-        });
+        let by = self
+            .sorts
+            .iter()
+            .map(|(place, options)| SortColumn { values: Arc::clone(&columns[*place]), options: Some(*options) });
         let mut by: Vec<SortColumn> = by.collect();
         // Those that are the same stay in the order of the array.
         let places = UInt64Array::from_iter_values(0..owners.len() as u64);

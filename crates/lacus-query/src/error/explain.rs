@@ -16,7 +16,7 @@ use crate::numbered::is_place;
 use crate::rows::ROWS;
 use crate::search_path;
 
-/// The longest text of the engine that is passed on.
+/// The longest message of the engine that is passed on.
 const MESSAGE_CHARACTERS_MAX: usize = 1000;
 
 /// Names that exist, for "did you mean".
@@ -117,11 +117,11 @@ fn schema_error(error: &SchemaError) -> SqlError {
 }
 
 fn unknown_column(field: &Column, valid: &[Column]) -> SqlError {
-    // Places of rows are columns, too, but none that anybody asks for.
+    // The columns of rows' places are columns, too, but nobody asks for them.
     let is_ours = |name: &str| is_place(name) || name.starts_with("among#") || name == "compared#";
     let valid: Vec<Column> = valid.iter().filter(|column| !is_ours(&column.name)).cloned().collect();
     let valid = valid.as_slice();
-    // What the row outside is compared with is under a name of ours, from where the engine can't take it.
+    // The engine can't take what is compared with the outer row from under a name of ours.
     if field.relation.as_ref().is_some_and(|relation| relation.table() == ROWS) {
         return not_joined();
     }
@@ -185,7 +185,7 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
     {
         return SqlError::invalid("42804", format!("WHERE needs a condition, not a value of type {}", readable(kind)));
     }
-    // Of subqueries, or of the row outside: to the engine, columns know where they are from.
+    // Of subqueries, or of the outer row: the engine's columns know where they are from.
     if text.contains("Inconsistent metadata across values list") {
         return SqlError::invalid("0A000", "not supported: VALUES of columns")
             .with_hint("write a SELECT for each row, and UNION ALL between them");
@@ -225,7 +225,7 @@ const PLANNING: [(&str, &str); 13] = [
 
 fn unknown_table(name: &str, tables: &[String]) -> SqlError {
     let parts: Vec<&str> = name.split('.').collect();
-    // What is behind the mark is the version of the table that was asked for.
+    // What follows the mark is the version of the table that was asked for.
     let table = parts.last().copied().unwrap_or(name);
     let table = table.split_once('@').map_or(table, |(table, _)| table);
     let schema = if parts.len() > 1 { parts[parts.len() - 2] } else { MAIN_DATABASE };
@@ -300,7 +300,7 @@ const RUNNING: [(&str, &str); 21] = [
     ("is not between 0 and 1", "22003"),
 ];
 
-/// The SQLSTATE of what is said in lowercase, if it is known.
+/// The SQLSTATE of a message in lowercase, if it is known.
 fn known_of_values(lower: &str) -> Option<&'static str> {
     RUNNING.iter().find(|(part, _)| lower.contains(part)).map(|(_, code)| *code)
 }
@@ -355,7 +355,7 @@ fn not_supported(text: &str) -> SqlError {
     if text.contains("nsupported CAST") {
         return SqlError::invalid("42846", cleaned(text));
     }
-    // What the engine names is the whole expression, as it is inside.
+    // The engine names the whole expression, in its own notation.
     if let Some((_, expression)) = text.split_once("does not support logical expression ") {
         return if expression.starts_with("AggregateFunction") {
             SqlError::invalid("42803", "aggregate function calls cannot be nested, and have no place here")
@@ -375,7 +375,7 @@ fn not_joined() -> SqlError {
 }
 
 fn damaged(text: &str) -> SqlError {
-    // Conditions are asked where a file is read: their errors come as those of the file.
+    // Conditions are evaluated while a file is read: their errors are reported as the file's.
     for (error, code) in [("CastError(\"", "22P02"), ("ArithmeticOverflow(\"", "22003")] {
         if let Some((_, said)) = text.split_once(error) {
             let said = said.split_once("\")").map_or(said, |(said, _)| said);
@@ -400,7 +400,7 @@ fn internal(text: &str) -> SqlError {
     SqlError::new(Kind::Internal, "XX000", cleaned(text))
 }
 
-/// What the engine puts in front of or behind its messages.
+/// What the engine puts before or after its messages.
 const PREFIXES: [&str; 10] = [
     "DataFusion error: ",
     "Error during planning: ",
@@ -414,7 +414,7 @@ const PREFIXES: [&str; 10] = [
     "Internal error: ",
 ];
 
-/// The text for a user: without prefixes, without advice for the engine's developers, lowercase at the start.
+/// The message for a user: without prefixes, without advice for the engine's developers, beginning in lowercase.
 fn cleaned(text: &str) -> String {
     let mut text = text.trim();
     while let Some(rest) = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
@@ -435,7 +435,7 @@ fn cleaned(text: &str) -> String {
     readable(&lowercase_first(shortened(text)))
 }
 
-/// Without the plan of a whole question that some internal errors end with.
+/// The message without the plan that some internal errors end with.
 fn shortened(text: &str) -> &str {
     let end = text.char_indices().nth(MESSAGE_CHARACTERS_MAX).map_or(text.len(), |(at, _)| at);
     &text[..end]
@@ -492,7 +492,7 @@ fn position_of(span: Span, sql: &str) -> Option<usize> {
     characters_before(span.start.line, span.start.column, sql)
 }
 
-/// Line and column, counted from 1, as one position counted from 1.
+/// A line and column as one position; all are counted from 1.
 pub(crate) fn characters_before(line: u64, column: u64, sql: &str) -> Option<usize> {
     let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
     if line == 0 || column == 0 {

@@ -1,8 +1,7 @@
-//! Rows in Postgres' binary format, as a client sends them: a header, tuples of values with their lengths, and what says that
-//! they are all.
+//! Rows in Postgres' binary format, as a client sends them: a header, tuples of values with their lengths, and an end mark.
 //!
-//! Here they are taken apart; what the bytes of a value mean, the door knows that speaks the protocol ([`DecodeBinary`]). The
-//! bytes come from the network: whatever they are, they become values or an error, and take no more memory than was sent.
+//! They are taken apart here; what the bytes of a value mean is known to the door that speaks the protocol ([`DecodeBinary`]).
+//! The bytes come from the network: whatever they are, they become values or an error, and take no more memory than was sent.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::ops::Range;
@@ -12,27 +11,27 @@ use datafusion::arrow::datatypes::Field;
 
 use super::records::RECORD_BYTES_MAX;
 
-/// Makes an array of a column's values, as Postgres' binary format has them. Or says which one is the first that is none.
+/// Makes an array of a column's values in Postgres' binary format, or says which is the first invalid one.
 pub type DecodeBinary = fn(&Field, &[Option<&[u8]>]) -> Result<ArrayRef, usize>;
 
 /// What all rows begin with.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-/// Flags that nobody may pass over without knowing them. None is known.
+/// The header's flags that a reader must know. None is known here.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
-/// The longest part of a header that may be passed over, in bytes.
+/// The longest part of a header that may be skipped, in bytes.
 const EXTENSION_BYTES_MAX: u64 = 1 << 20;
-/// What stands for the number of values behind the last tuple.
+/// Ends the rows, in place of the number of values of a tuple.
 const END: i16 = -1;
-/// What stands for the length of null.
+/// Stands for null, in place of a value's length.
 const NULL: i32 = -1;
 /// Bytes of a length.
 const LENGTH_BYTES: usize = 4;
 
-/// Values of one column, one behind the other.
+/// The values of one column, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     bytes: Vec<u8>,
-    /// Where each of them is; null is nowhere.
+    /// The range of each value; none for null.
     places: Vec<Option<Range<usize>>>,
 }
 
@@ -42,7 +41,7 @@ impl Values {
         self.places.iter().take(count).map(|place| place.clone().map(|place| &self.bytes[place])).collect()
     }
 
-    /// Takes the next value, if it has no more than so many bytes. How many it has.
+    /// Reads the next value, if it has no more than this many bytes, and says how many it has.
     fn read(&mut self, from: &mut impl BufRead, bytes_max: usize) -> io::Result<usize> {
         let length = i32::from_be_bytes(read_array(from)?);
         if length == NULL {
@@ -91,7 +90,7 @@ impl<R: BufRead> Tuples<R> {
         if flags & CRITICAL_FLAGS != 0 {
             return Err(wrong(format!("nobody knows its flags: {flags:#010x}")));
         }
-        // A length below zero is one that is too long.
+        // A negative length is one that is too long.
         let length = u64::from(u32::from_be_bytes(read_array(&mut from)?));
         if length > EXTENSION_BYTES_MAX {
             return Err(wrong(format!("the header has more than {EXTENSION_BYTES_MAX} bytes")));
@@ -100,7 +99,8 @@ impl<R: BufRead> Tuples<R> {
         if skipped < length { Err(cut_off()) } else { Ok(Self { from, columns }) }
     }
 
-    /// Takes the values of the next tuple, each to its column. How many bytes they were; none if there is no tuple.
+    /// Reads the values of the next tuple, each into its column, and says how many bytes they have; none if there are no more
+    /// tuples. After an error, some columns may have one value more than others.
     ///
     /// After an error some of the columns may have a value more than others.
     ///
@@ -108,7 +108,7 @@ impl<R: BufRead> Tuples<R> {
     /// `InvalidData` for what is no tuple, and if nothing can be read.
     pub(super) fn next(&mut self, into: &mut [Values]) -> io::Result<Option<usize>> {
         if self.from.fill_buf()?.is_empty() {
-            // As in Postgres: that these were all, the client has said, too.
+            // As in Postgres: the client has said, too, that these were all.
             return Ok(None);
         }
         let count = i16::from_be_bytes(read_array(&mut self.from)?);

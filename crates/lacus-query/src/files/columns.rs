@@ -26,7 +26,7 @@ pub(super) struct Columns {
     table: TableName,
     /// All columns of the table.
     pub(super) all: SchemaRef,
-    /// Which of them the files have, in their order.
+    /// The place in the table of each of the files' columns, in their order.
     pub(super) places: Vec<usize>,
     /// Whether the statement names them.
     pub(super) are_named: bool,
@@ -37,12 +37,12 @@ pub(super) struct Columns {
 pub(super) struct Misfit {
     /// Which of the rows it is in.
     pub(super) row: usize,
-    /// What is wrong: `column "price": "abc" is no double precision`.
+    /// The message: `column "price": "abc" is no double precision`.
     pub(super) what: String,
 }
 
 impl Columns {
-    /// The columns of a table that files have: those that are named, or all but such as are `taken`.
+    /// The columns of a table that files have: the named ones, or all but those that are `taken`.
     ///
     /// # Errors
     /// For names that are no columns, and those that can't be set.
@@ -77,7 +77,7 @@ impl Columns {
         Ok(Self { table: table.clone(), all, places, are_named })
     }
 
-    /// All columns of a table that is nothing but its files.
+    /// All columns of a table that consists of nothing but its files.
     pub(super) fn all(table: &TableName, all: SchemaRef) -> Self {
         let places = (0..all.fields().len()).collect();
         Self { table: table.clone(), all, places, are_named: false }
@@ -109,7 +109,7 @@ impl Columns {
         Ok(())
     }
 
-    /// Columns, each for one of the table's, as rows of the table: all others are null.
+    /// Rows of the table, made of columns for some of its columns: all others are null.
     ///
     /// # Errors
     /// The first value that does not fit.
@@ -134,7 +134,7 @@ impl Columns {
         let columns = whole.into_iter().zip(fields);
         let columns = columns.map(|(column, field)| column.unwrap_or_else(|| new_null_array(field.data_type(), rows)));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        // What may not be null, the lake says.
+        // The lake refuses nulls where none may be.
         let nullable =
             self.all.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
         let schema = Arc::new(Schema::new(nullable));
@@ -187,13 +187,13 @@ impl Columns {
     }
 }
 
-/// What two types are called, so that they can be told from each other.
+/// The names of two types, such that they differ.
 fn type_names(from: &DataType, to: &DataType) -> (String, String) {
     let (one, other) = (type_name(from), type_name(to));
     if one == other { (from.to_string(), to.to_string()) } else { (one, other) }
 }
 
-/// Whether values stay what they are from one type to another, but for those that turn null.
+/// Whether a cast keeps each value, or makes it null.
 fn keeps(from: &DataType, to: &DataType) -> bool {
     if from.is_nested() || to.is_nested() {
         return *from == DataType::Null || is_same(from, to);
@@ -203,9 +203,9 @@ fn keeps(from: &DataType, to: &DataType) -> bool {
         | (DataType::Date32 | DataType::Date64, DataType::Date32 | DataType::Date64)
         | (DataType::Float16, DataType::Float32 | DataType::Float64)
         | (DataType::Float32, DataType::Float64) => true,
-        (DataType::Dictionary(_, value), to) => value.as_ref() == to || is_text(value) && is_text(to),
+        (DataType::Dictionary(_, value), to) => value.as_ref() == to || value.is_string() && to.is_string(),
         (DataType::Timestamp(unit, zone), DataType::Timestamp(wanted, other)) => {
-            // What nanoseconds have behind the microseconds is looked at value by value.
+            // Whether nanoseconds are lost is checked value by value.
             zone.is_some() == other.is_some() && (unit == wanted || *wanted == TimeUnit::Microsecond)
         }
         (
@@ -218,21 +218,17 @@ fn keeps(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// Whether two types have the same values, however they lie in memory.
+/// Whether two types have the same values, whatever their layout in memory.
 fn is_alike(from: &DataType, to: &DataType) -> bool {
-    from == to || is_text(from) && is_text(to) || is_bytes(from) && is_bytes(to)
-}
-
-fn is_text(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    from == to || from.is_string() && to.is_string() || is_bytes(from) && is_bytes(to)
 }
 
 fn is_bytes(kind: &DataType) -> bool {
     matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
-/// Whether two types are the same, down to the names and the order of fields. What elements and entries are called is for
-/// the writer of a file to choose.
+/// Whether two types are the same, including the names and the order of fields. The names of elements and entries don't
+/// count: the writer of a file chooses them.
 fn is_same(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::Struct(from), DataType::Struct(to)) => {
@@ -254,7 +250,7 @@ fn is_same(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// The values as another type; null where they don't fit it.
+/// The values as another type; null where they don't fit.
 fn gently(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let values = cast_with_options(column, kind, &options)?;
@@ -270,7 +266,7 @@ fn gently(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
     nullif(&values, &distinct(&back, column)?)
 }
 
-/// Text for a column of another type: without blanks around, and none is null.
+/// Texts for a column of another type: without blanks around, and empty ones null.
 fn trimmed(column: &ArrayRef, kind: &DataType) -> ArrayRef {
     match column.as_string_opt::<i32>() {
         Some(text) if !matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {

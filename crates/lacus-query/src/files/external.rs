@@ -1,9 +1,8 @@
-//! External tables: rows in files that are not the lake's, found anew by each question below one folder.
+//! External tables: rows in files that are not the lake's, listed anew by each query below one folder.
 //!
 //! A table is kept as a view whose SQL, in a dialect of its own, is the statement that made it: the catalog, backups and other
-//! engines know it as such, and none of them takes it for one that it can run. Nothing is written to the files, and where
-//! they may be is for the lake to say ([`lacus_lake::Outside`]). What can't be read as the table has it is an error that names
-//! the file; no row is passed over.
+//! engines see a view that they can't run. The files are never written to, and where they may be is for the lake to say
+//! ([`lacus_lake::Outside`]). What can't be read as the table's columns is an error that names the file; no row is skipped.
 
 mod definition;
 mod listing;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -31,30 +30,30 @@ use self::listing::Listing;
 use self::scan::FilesSource;
 pub(crate) use self::statements::{External, is_external, may_be, must_not_be_external, read};
 use crate::cost::{Scan, Scans};
-use crate::error::SqlError;
+use crate::error::{SqlError, external};
 use crate::table::projected;
 use crate::views::again;
 
 /// The dialect of the SQL of external tables.
 const DIALECT: &str = "lacus-external";
 
-/// The statement that a view keeps, if it is an external table.
+/// The statement that made an external table; none for an ordinary view.
 fn statement_of(view: &View) -> Option<&str> {
     view.statements().into_iter().find(|(dialect, _)| *dialect == DIALECT).map(|(_, sql)| sql)
 }
 
-/// An external table as one statement reads it: its files are looked for once.
+/// An external table as one statement reads it: its files are listed once.
 pub(crate) struct ExternalTable {
     lake: Arc<Lake>,
     name: TableName,
-    /// Why it can't be read, if so: what lists all tables must not fail because of it.
+    /// An error if it can't be read: listing all tables must not fail because of it.
     definition: Result<Definition, Error>,
     schema: SchemaRef,
     listing: OnceCell<Listing>,
 }
 
 impl ExternalTable {
-    /// The table that a view is; none if it is a view.
+    /// The external table that a view is; none for an ordinary view.
     ///
     /// # Errors
     /// If its columns can't be told.
@@ -123,8 +122,4 @@ impl TableProvider for ExternalTable {
         let source = FilesSource::new(&self.name, definition, listing, &files, schema, projection, partitions)?;
         Ok(DataSourceExec::from_data_source(source))
     }
-}
-
-fn external(error: SqlError) -> DataFusionError {
-    DataFusionError::External(error.into())
 }

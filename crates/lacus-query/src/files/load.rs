@@ -28,9 +28,9 @@ use crate::writing::{Limits, of_write, table_to_write};
 
 /// Pieces that wait for the lake.
 const PIECES_AHEAD: usize = 2;
-/// How often files are read when the table changed meanwhile.
+/// How often to read the files again when the table changed meanwhile.
 const TRIES_MAX: u32 = 3;
-/// The longest list of files, in bytes.
+/// The longest manifest, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 /// What is said of what does not fit.
 const ADVICE: Advice = Advice {
@@ -198,7 +198,7 @@ impl Load {
 }
 
 impl Load {
-    /// A form of text where nothing else is said.
+    /// The text form if no option says otherwise.
     fn usual(&self, form: &str) -> TextForm {
         match (self.is_from_client(), form) {
             (true, "CSV") => TextForm::csv(),
@@ -223,7 +223,7 @@ impl Load {
         Ok(())
     }
 
-    /// Whether something is said of texts and lines.
+    /// Whether an option about text or lines was given.
     fn is_about_text(&self, said: &Said) -> bool {
         let characters = [said.delimiter, said.quote, said.escape];
         let flags = ["ESCAPE", "REMOVEQUOTES", "EMPTYASNULL", "BLANKSASNULL", "IGNOREBLANKLINES", "FILLRECORD"];
@@ -234,7 +234,7 @@ impl Load {
     }
 }
 
-/// Takes an option that Postgres has and Redshift has not, or not so. Whether it was one.
+/// Takes an option that Postgres has, and Redshift has not or has differently; whether there was one.
 fn take_postgres(words: &mut Words<'_>, said: &mut Said) -> Result<bool, SqlError> {
     if words.take("ESCAPE") {
         said.escape = Some(character(&words.text_as()?)?);
@@ -264,13 +264,13 @@ struct Said {
     form: Option<&'static str>,
     delimiter: Option<u8>,
     quote: Option<u8>,
-    /// What takes the meaning from a quote, as Postgres says it.
+    /// The escape character, as Postgres takes it.
     escape: Option<u8>,
     null: Option<String>,
     flags: Vec<&'static str>,
 }
 
-/// Options that are one word. Texts are as long as they are: there is nothing to truncate.
+/// Options without a value. Texts keep their length: there is nothing to truncate.
 const FLAGS: [&str; 13] = [
     "GZIP",
     "ZSTD",
@@ -287,7 +287,7 @@ const FLAGS: [&str; 13] = [
     "TRIMBLANKS",
 ];
 
-/// `JSON 'auto'`: fields go to the columns of their names, and that is all there is.
+/// `JSON 'auto'`: fields go to the columns of the same names. Nothing else is supported.
 fn must_be_auto(said: &Said, words: &mut Words<'_>) -> Result<(), SqlError> {
     if said.form != Some("JSON") {
         return Ok(());
@@ -312,7 +312,7 @@ impl Session {
         self.load_all(load, files.into_iter().map(Input::File).collect(), &mut turn.limits).await
     }
 
-    /// Reads all of these into a table, or nothing.
+    /// Loads all of these files into a table, or none.
     pub(super) async fn load_all(
         &self,
         load: &Load,
@@ -368,7 +368,7 @@ impl Session {
         if let Some((_, altering)) = &self.shared().altering
             && table.is_delivered()
         {
-            // Columns of rows that come must be committed.
+            // The columns of rows in the hot tail must be committed.
             limits.within(altering.flush(name)).await??;
         }
         let state = table.state();
@@ -389,7 +389,7 @@ impl Session {
                 return match writing.await {
                     // It was too late to stop it.
                     Ok(written) => Ok(written.added),
-                    // Nobody knows whether it was too late.
+                    // Nobody knows whether the commit happened.
                     Err(error) if error.kind() == Kind::Internal => Err(of_write(error)),
                     Err(_) => Err(why),
                 };
@@ -403,7 +403,7 @@ impl Session {
     }
 }
 
-/// The columns that rows have for a table as it is.
+/// The columns that the files have, for the table as it is.
 pub(super) fn columns_of(
     load: &Load,
     name: &TableName,
@@ -413,7 +413,7 @@ pub(super) fn columns_of(
     Columns::new(name, state, load.columns.as_deref(), |column| is_taken(table, column))
 }
 
-/// Whether a column says which event a row is of: nobody else sets it.
+/// Whether a column says which event a row is from: nobody else may set it.
 fn is_taken(table: &Table, name: &str) -> bool {
     table.is_delivered() && [RESCUED, RECEIVED_AT, PARTITION, OFFSET].contains(&name)
 }
@@ -443,7 +443,7 @@ impl Job {
         // Nobody listens once the statement is stopped.
         let _gone = end.send(read);
         if is_whole {
-            // If the lake has ended already, it says why.
+            // If the lake has stopped already, it says why.
             let _gone = send.send(Piece::End).await;
         }
     }

@@ -6,14 +6,14 @@ use lacus_lake::Compression;
 use super::words::Words;
 use crate::error::SqlError;
 
-/// How values are put between quotes in files of text.
+/// How values are quoted in text files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quotes {
     /// Not at all.
     None,
     /// Each value.
     Each,
-    /// Those that need it, with quotes in them doubled: CSV.
+    /// Values that need it are quoted, and quotes in them doubled: CSV.
     Csv,
 }
 
@@ -23,26 +23,26 @@ pub(super) struct TextForm {
     pub(super) delimiter: u8,
     pub(super) quotes: Quotes,
     pub(super) quote: u8,
-    /// Whether a backslash takes the meaning from the character behind it.
+    /// Whether a backslash escapes the character after it.
     pub(super) escape: bool,
-    /// Whether letters behind a backslash stand for control characters, and `\.` alone on a line ends the rows: as Postgres
-    /// has them.
+    /// Whether a backslash with a letter stands for a control character, and `\.` alone on a line ends the rows, as in
+    /// Postgres.
     pub(super) letters: bool,
     /// What stands for null.
     pub(super) null: String,
-    /// Booleans as Hive and Athena write them, not as Redshift.
+    /// Whether booleans are written as Hive and Athena do, and not as Redshift does.
     pub(super) long_booleans: bool,
 }
 
 impl TextForm {
-    /// Redshift's, where nothing else is said.
+    /// Redshift's form, if no option says otherwise.
     pub(super) fn delimited() -> Self {
         let null = String::new();
         let (delimiter, quotes, quote) = (b'|', Quotes::None, b'"');
         Self { delimiter, quotes, quote, escape: false, letters: false, null, long_booleans: false }
     }
 
-    /// Postgres', where nothing else is said.
+    /// Postgres' form, if no option says otherwise.
     pub(super) fn postgres() -> Self {
         Self { delimiter: b'\t', escape: true, letters: true, null: "\\N".to_owned(), ..Self::delimited() }
     }
@@ -75,26 +75,26 @@ pub(super) struct How {
     pub(super) empty_is_null: bool,
     /// Whether a text of blanks is null.
     pub(super) blank_is_null: bool,
-    /// Whether lines without anything are passed over.
+    /// Whether empty lines are skipped.
     pub(super) blank_lines_ignored: bool,
-    /// Whether columns that are missing at the end of a line are null.
+    /// Whether columns missing at the end of a line are null.
     pub(super) fills_records: bool,
-    /// Whether fields of JSON and columns of Parquet that the table does not have are passed over.
+    /// Whether fields of JSON and columns of Parquet that the table lacks are ignored.
     pub(super) passes_others: bool,
     pub(super) advice: Advice,
 }
 
-/// What is said to whoever has a file that does not fit.
+/// Hints for files that do not fit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Advice {
     /// Of a value.
     pub(super) value: &'static str,
-    /// Of a line with another number of fields.
+    /// The hint for a line with another number of fields.
     pub(super) fields: &'static str,
 }
 
 impl How {
-    /// Every line is a row, and every field a value of it.
+    /// Each line is a row, and each field a value of it.
     pub(super) fn new(form: Form, advice: Advice) -> Self {
         Self {
             form,
@@ -132,7 +132,7 @@ pub(super) fn character(text: &str) -> Result<u8, SqlError> {
     })
 }
 
-/// Takes what says whose access it is: lacus has its own, as `lake.s3` sets it. Whether it was such a thing.
+/// Takes an option about access, which is ignored: lacus has its own, in `lake.s3`. Whether there was one.
 pub(super) fn take_access(words: &mut Words<'_>) -> Result<bool, SqlError> {
     if words.take("IAM_ROLE") {
         if !words.take("DEFAULT") {

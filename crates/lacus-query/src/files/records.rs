@@ -24,7 +24,7 @@ impl Record {
         self.ends.len()
     }
 
-    /// Whether its line has nothing in it.
+    /// Whether its line is empty.
     pub(super) fn is_blank(&self) -> bool {
         self.ends.len() == 1 && self.text.is_empty()
     }
@@ -47,7 +47,7 @@ enum At {
     Plain,
     /// Between quotes of this kind.
     Quoted(u8),
-    /// Behind a quote that may have been the last.
+    /// After a quote that may have been the closing one.
     AfterQuote(u8),
 }
 
@@ -63,7 +63,7 @@ impl<R: BufRead> Records<R> {
         Self { from, form, line: 1 }
     }
 
-    /// Passes over lines, whatever is in them.
+    /// Skips lines, whatever is in them.
     ///
     /// # Errors
     /// If the file can't be read.
@@ -77,7 +77,7 @@ impl<R: BufRead> Records<R> {
         Ok(())
     }
 
-    /// Reads the next record. Whether there was one.
+    /// Reads the next record; whether there was one.
     ///
     /// # Errors
     /// `InvalidData` for what is no record, and if the file can't be read.
@@ -85,10 +85,10 @@ impl<R: BufRead> Records<R> {
         record.text.clear();
         record.ends.clear();
         record.line = self.line;
-        // The field as it stands in the file: that may be what null is written as.
+        // The field as it is written in the file, to be compared with the text for null.
         let mut raw: Vec<u8> = Vec::new();
         let (mut at, mut is_escaped, mut is_begun) = (At::Start, false, false);
-        // Behind a carriage return that a line break may follow.
+        // After a carriage return that a line feed may follow.
         let mut is_return = false;
         loop {
             let bytes = self.from.fill_buf()?;
@@ -162,13 +162,13 @@ impl<R: BufRead> Records<R> {
         Ok(true)
     }
 
-    /// Whether a line says that no more rows come.
+    /// Whether a line ends the rows.
     fn is_end(&self, record: &Record, raw: &[u8]) -> bool {
         self.form.letters && record.ends.is_empty() && raw == b"\\."
     }
 }
 
-/// What a letter behind a backslash stands for in Postgres' text.
+/// What a letter after a backslash stands for in Postgres' text format.
 fn meant(letter: u8) -> io::Result<u8> {
     Ok(match letter {
         b'b' => 0x08,
@@ -186,7 +186,7 @@ fn meant(letter: u8) -> io::Result<u8> {
     })
 }
 
-/// Takes a character of a field, and says where the reader is then.
+/// Adds a character to a field, and gives the reader's next state.
 fn take(byte: u8, at: At, form: &TextForm, text: &mut Vec<u8>, is_escaped: &mut bool) -> At {
     if form.escape && byte == b'\\' {
         *is_escaped = true;
@@ -210,7 +210,7 @@ fn take(byte: u8, at: At, form: &TextForm, text: &mut Vec<u8>, is_escaped: &mut 
         }
         At::Start | At::Plain | At::AfterQuote(_) => {
             text.push(byte);
-            // What stands behind the last quote belongs to the value.
+            // What follows the closing quote belongs to the value.
             At::Plain
         }
     }
@@ -223,7 +223,7 @@ fn end_field(record: &mut Record, raw: &mut Vec<u8>, form: &TextForm) {
     raw.clear();
 }
 
-/// Whether it is this text between quotes.
+/// Whether it is this text in quotes.
 fn is_quoted(raw: &[u8], text: &[u8]) -> bool {
     match raw {
         [first @ (b'"' | b'\''), inner @ .., last] => first == last && inner == text,
@@ -323,7 +323,7 @@ mod tests {
                 TextForm { null: "\\N".to_owned(), escape: true, ..TextForm::delimited() },
                 TextForm { null: "\\N".to_owned(), escape: true, quotes: Quotes::Each, ..TextForm::delimited() },
             ];
-            // A text that is what null is written as can't be told from it.
+            // A text that equals the one for null can't be told from it.
             prop_assume!(rows.iter().flatten().all(|value| value.as_deref() != Some("\\N")));
             for form in forms {
                 let column = |index: usize| -> ArrayRef { Arc::new(rows.iter().map(|row| row[index].clone()).collect::<StringArray>()) };

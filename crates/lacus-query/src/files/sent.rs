@@ -25,24 +25,24 @@ use crate::writing::table_to_write;
 
 /// The most bytes of a statement's rows.
 const SENT_BYTES_MAX: u64 = 64 << 30;
-/// Bytes that gather before they are written.
+/// Bytes that are gathered before they are written.
 const GATHERED_BYTES: usize = 1 << 20;
-/// After so many bytes we look how much of the disk is free.
+/// Bytes after which we check how much of the disk is free.
 const CHECKED_BYTES: u64 = 64 << 20;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 256 << 10;
 
-/// Rows that a client sends. Dropped, they were never sent.
+/// Rows that a client is sending. If it is dropped, they are discarded.
 pub struct CopyIn {
     load: Load,
     columns: usize,
     decode: DecodeBinary,
     lake: Arc<Lake>,
-    /// None while a piece is on its way to the disk, and after it could not be written.
+    /// None while a piece is being written to disk, and after that failed.
     file: Option<File>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
-    /// Written since we looked at the disk.
+    /// Bytes written since the disk was last checked.
     unchecked_bytes: u64,
     bytes: u64,
 }
@@ -108,7 +108,7 @@ impl CopyIn {
 #[derive(Debug)]
 pub(super) struct Sent {
     file: Arc<File>,
-    /// Knows the values of the binary format.
+    /// Parses values of the binary format.
     pub(super) decode: DecodeBinary,
 }
 
@@ -119,7 +119,7 @@ impl Sent {
     }
 }
 
-/// A file that is read from its beginning, whoever else reads it.
+/// A file that is read from its beginning, whatever the position of other handles.
 struct FromStart {
     file: Arc<File>,
     at: u64,
@@ -139,7 +139,7 @@ fn unwritten(error: io::Error) -> SqlError {
         .with_hint("make room in the folder for temporary files (TMPDIR)")
 }
 
-/// What the lake says of a disk on which no more may be kept.
+/// The lake's error for a disk that has no room.
 fn full(error: Error) -> SqlError {
     let message = format!("the rows can't be kept until all of them are there: {}", error.chain());
     SqlError::new(Kind::Unavailable, "53100", message)
@@ -148,8 +148,8 @@ fn full(error: Error) -> SqlError {
 }
 
 impl Session {
-    /// Begins to take rows, if that is what a statement is for. That it may be done, and into which columns, is sure then.
-    /// `decode` makes arrays of their values if they come in the binary format.
+    /// Begins to take rows for a `COPY … FROM STDIN`. That it is allowed, and into which columns, is decided here. `decode`
+    /// makes arrays of values in the binary format.
     ///
     /// # Errors
     /// If it may not be done, or there is no such table or column, or the binary format has no values for a column.
@@ -159,7 +159,7 @@ impl Session {
             return Ok(None);
         }
         self.must_be_allowed("COPY")?;
-        // The rows are for this table, whatever comes while they do.
+        // The rows are for this table, whatever is made or renamed while they come.
         let mut load = Load::clone(load);
         load.table = self.found(&load.table)?;
         let name = self.meant(&load.table)?;
@@ -182,7 +182,7 @@ impl Session {
         }))
     }
 
-    /// Loads the rows that a client has sent to their end: all of them, or none.
+    /// Loads the rows that a client has sent completely: all of them, or none.
     ///
     /// # Errors
     /// With the line of the first value that does not fit; and as for a `COPY` of files.

@@ -31,12 +31,12 @@ use super::writer::of_lake;
 use crate::error::{SqlError, out_of_memory};
 use crate::postgres::postgres_type;
 
-/// Rows, and bytes of text, that go to the lake together.
+/// The most rows, and bytes of text, that are sent to the lake together.
 const ROWS_AT_ONCE: usize = 8_192;
 const BYTES_AT_ONCE: usize = 4 << 20;
 /// The longest line of JSON, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 20;
-/// The most ways to spell a column that fields of JSON have.
+/// The most spellings that fields of JSON may use for one column.
 const SPELLINGS_MAX: usize = 8;
 
 /// What rows are read from.
@@ -153,7 +153,7 @@ struct Reading<'a> {
     runtime: &'a Handle,
 }
 
-/// The lines of rows that are gathered; of tuples, which of all they are.
+/// The line of each gathered row; for tuples, its number among all.
 type Lines = Vec<u64>;
 
 impl Reading<'_> {
@@ -174,7 +174,7 @@ impl Reading<'_> {
             match self.gather(&record, &mut gathered) {
                 Ok(more) => bytes += more,
                 Err(error) => {
-                    // What is wrong before it is said first.
+                    // Errors in earlier rows are reported first.
                     self.send_text(gathered, &lines)?;
                     return Err(error);
                 }
@@ -196,7 +196,7 @@ impl Reading<'_> {
         self.columns.places.iter().map(|_| StringBuilder::new()).collect()
     }
 
-    /// Takes the fields of a record. How many bytes they have.
+    /// Adds the fields of a record to the columns, and says how many bytes they have.
     fn gather(&self, record: &Record, into: &mut [StringBuilder]) -> Result<usize, SqlError> {
         let is_short = record.len() < into.len() && !self.how.fills_records;
         if is_short || record.len() > into.len() {
@@ -218,7 +218,7 @@ impl Reading<'_> {
         Ok(bytes)
     }
 
-    /// Whether there is anybody who wants more.
+    /// Whether somebody still wants more.
     fn send_text(&self, gathered: Vec<StringBuilder>, lines: &Lines) -> Result<bool, SqlError> {
         let columns = gathered.into_iter().map(|mut values| Arc::new(values.finish()) as ArrayRef);
         let columns: Vec<(usize, ArrayRef)> = self.columns.places.iter().copied().zip(columns).collect();
@@ -246,7 +246,7 @@ impl Reading<'_> {
                 Ok(Some(more)) => bytes += more,
                 Ok(None) => break,
                 Err(error) => {
-                    // What is wrong before it is said first.
+                    // Errors in earlier rows are reported first.
                     self.send_values(&gathered, &rows, decode)?;
                     return Err(self.unreadable(row, &error));
                 }
@@ -268,10 +268,10 @@ impl Reading<'_> {
         self.columns.places.iter().map(|_| Values::default()).collect()
     }
 
-    /// Whether there is anybody who wants more.
+    /// Whether somebody still wants more.
     fn send_values(&self, gathered: &[Values], rows: &Lines, decode: DecodeBinary) -> Result<bool, SqlError> {
         let mut columns = Vec::with_capacity(gathered.len());
-        // Where the first value is that is none.
+        // The place of the first invalid value.
         let mut wrong: Option<(usize, usize)> = None;
         for (&place, values) in self.columns.places.iter().zip(gathered) {
             match decode(self.columns.all.field(place), &values.first(rows.len())) {
@@ -286,7 +286,7 @@ impl Reading<'_> {
         Err(self.wrong("22P03", rows.get(row).copied().unwrap_or(0), &what))
     }
 
-    /// An object a line, decoded as events are.
+    /// One object per line, decoded as events are.
     fn json(&self, mut from: Box<dyn BufRead + Send>, schema: &TableSchema) -> Result<(), SqlError> {
         let mut schema = schema.clone();
         let (mut events, mut lines, mut bytes, mut line) = (Vec::new(), Lines::new(), 0, 0);
@@ -331,7 +331,7 @@ impl Reading<'_> {
             decoded = decode_under(events, schema, contract).map_err(of_lake)?;
         }
         if decoded.widened {
-            // Whole numbers became fractions: that is for `ALTER TABLE` to say.
+            // Integers became fractions: only `ALTER TABLE` may change a column so.
             let widens = |event: &&Event| {
                 let alone = decode_under(std::slice::from_ref(*event), schema, Contract::Strict);
                 alone.is_ok_and(|alone| alone.widened)
@@ -340,7 +340,7 @@ impl Reading<'_> {
             return Err(self.wrong("22P02", line, "a fraction does not fit a column of whole numbers"));
         }
         let mut columns = Vec::new();
-        // Behind the table's columns are those of the system, of events that there never were.
+        // After the table's columns come the system columns, of events that never were.
         let own = decoded.rows.columns().iter().take(schema.columns.len()).enumerate();
         for (place, column) in own {
             let has_values = column.null_count() < column.len();
@@ -378,7 +378,7 @@ impl Reading<'_> {
     }
 }
 
-/// A line as an event: where it came from is for nobody to see.
+/// A line as an event, whose origin nobody sees.
 fn event(text: Vec<u8>, number: usize) -> Event {
     let offset = Offset(number as u64);
     Event {
@@ -390,8 +390,8 @@ fn event(text: Vec<u8>, number: usize) -> Event {
     }
 }
 
-/// The first row with a field that some column should have and can't, and the path of the field. Fields that no column has the
-/// name of, however it is spelled, are passed over.
+/// The first row with a field that does not fit its column, and the path of that field. Fields whose names match no column,
+/// in any spelling, are ignored.
 fn first_misfit(decoded: &Decoded, schema: &TableSchema) -> Option<(usize, String)> {
     // The first behind the table's own.
     let rescued = decoded.rows.columns().get(schema.columns.len())?.as_string_opt::<i32>()?;
@@ -399,7 +399,7 @@ fn first_misfit(decoded: &Decoded, schema: &TableSchema) -> Option<(usize, Strin
     let is_of_column = |path: &str| {
         let path = path.to_lowercase();
         let within = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-        // The whole line is under `$`: nobody looked which fields of it are passed over.
+        // The whole line is under `$`: whether its fields should be ignored is not known.
         path == "$" || columns.iter().any(|column| path.strip_prefix(column.as_str()).is_some_and(within))
     };
     let mut passed = HashSet::new();
@@ -419,7 +419,7 @@ fn first_misfit(decoded: &Decoded, schema: &TableSchema) -> Option<(usize, Strin
     None
 }
 
-/// Has a column be known by a name that differs from its own by case only. Whether there is one that was not known by it.
+/// Makes a column known by a name that differs from its own only by case; whether that was new.
 fn learn(schema: &mut TableSchema, name: &str) -> bool {
     let lower = name.to_lowercase();
     let column = schema.columns.iter_mut().find(|column| column.name != name && column.name.to_lowercase() == lower);
@@ -432,12 +432,7 @@ fn learn(schema: &mut TableSchema, name: &str) -> bool {
     }
 }
 
-async fn read_parquet(
-    how: &How,
-    file: &OutsideFile,
-    columns: &Columns,
-    out: &Outlet,
-) -> Result<(), SqlError> {
+async fn read_parquet(how: &How, file: &OutsideFile, columns: &Columns, out: &Outlet) -> Result<(), SqlError> {
     let damaged =
         |error: ParquetError| SqlError::invalid("22P04", format!("{} can't be read as Parquet: {error}", file.name));
     let (store, path) = file.object().map_err(of_lake)?;

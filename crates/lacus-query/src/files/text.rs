@@ -14,7 +14,7 @@ use super::options::{Quotes, TextForm};
 use crate::error::SqlError;
 use crate::json::{text_column, uuid_text};
 
-/// A point in time; the second one says that it is in UTC.
+/// A timestamp; the second format marks it as UTC.
 const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
 const TIME_UTC: &str = "%Y-%m-%d %H:%M:%S%.f+00";
 
@@ -64,7 +64,7 @@ fn write_line<'a>(values: impl Iterator<Item = Option<&'a str>>, form: &TextForm
 
 fn write_csv(value: &str, form: &TextForm, out: &mut Vec<u8>) {
     let needs = |byte: &u8| *byte == form.delimiter || *byte == form.quote || b"\n\r".contains(byte);
-    // Between quotes it is a value, even where it is what null is written as.
+    // In quotes it is a value, even if it equals the text for null.
     if value != form.null && !value.as_bytes().iter().any(needs) {
         out.extend_from_slice(value.as_bytes());
         return;

@@ -4,9 +4,10 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{SqlError, characters_before};
+use crate::identifiers::{folded_word, is_word};
 use crate::stated_name::StatedName;
 
-/// What of a statement is still to be read.
+/// What is left to parse of a statement.
 pub(crate) struct Words<'a> {
     sql: &'a str,
     /// Without what stands between words.
@@ -110,7 +111,7 @@ impl<'a> Words<'a> {
     pub(crate) fn name(&mut self) -> Result<(String, bool), SqlError> {
         let Some(Token::Word(word)) = self.peek() else { return Err(self.expected("a name")) };
         let quoted = word.quote_style.is_some();
-        let name = if quoted { word.value.clone() } else { word.value.to_lowercase() };
+        let name = folded_word(word);
         self.at += 1;
         Ok((name, quoted))
     }
@@ -126,7 +127,7 @@ impl<'a> Words<'a> {
         Ok(names)
     }
 
-    /// Takes what stands in parentheses, with them.
+    /// Takes everything in parentheses, including them.
     pub(crate) fn parenthesized(&mut self) -> Result<Vec<TokenWithSpan>, SqlError> {
         let first = self.at;
         self.must_symbol(&Token::LParen)?;
@@ -181,7 +182,7 @@ impl<'a> Words<'a> {
         next.is_some_and(|next| is_text(next) || is_word(next, "STDIN"))
     }
 
-    /// Takes what stands before the closing parenthesis, with the same characters in the same places, and nothing around.
+    /// Takes what is before the closing parenthesis, at its place in the text, with blanks for the rest.
     pub(crate) fn inside(&mut self) -> Result<String, SqlError> {
         let first = self.character();
         let mut depth = 1_u32;
@@ -200,7 +201,7 @@ impl<'a> Words<'a> {
         Ok(self.alone(first, self.character()))
     }
 
-    /// What follows, with the same characters in the same places.
+    /// What follows, at its place in the text, with blanks before it.
     pub(crate) fn rest(&self) -> String {
         self.alone(self.character(), None)
     }
@@ -214,7 +215,7 @@ impl<'a> Words<'a> {
         self.sql.chars().enumerate().map(blank).collect()
     }
 
-    /// The character that the next word begins with, counted from 1.
+    /// The position of the next word, in characters counted from 1.
     pub(crate) fn character(&self) -> Option<usize> {
         let start = self.tokens.get(self.at)?.span.start;
         characters_before(start.line, start.column, self.sql)
@@ -230,8 +231,4 @@ impl<'a> Words<'a> {
 
 fn ident((name, is_quoted): (String, bool)) -> Ident {
     if is_quoted { Ident::with_quote('"', name) } else { Ident::new(name) }
-}
-
-fn is_word(token: &Token, wanted: &str) -> bool {
-    matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
 }

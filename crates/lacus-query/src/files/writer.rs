@@ -21,27 +21,27 @@ use crate::error::SqlError;
 use crate::json;
 use crate::writing::without_ids;
 
-/// Rows that are written at once, before it is looked how large the file is.
+/// Rows that are encoded before the size of the file is checked.
 const ROWS_AT_ONCE: usize = 1_024;
-/// Bytes of a row group of Parquet in memory.
+/// The size of a Parquet row group in memory.
 const ROW_GROUP_BYTES: usize = 32 << 20;
-/// The folder of rows whose partition is null.
+/// The folder name for a partition value of null.
 const NO_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The files of an `UNLOAD`.
 pub(super) struct Writer {
     unload: Unload,
-    /// Some once it has begun, until it has ended.
+    /// The upload, from its begin to its end.
     unloading: Option<Unloading>,
     /// The columns in the files.
     schema: SchemaRef,
     places: Vec<usize>,
-    /// The columns that say which folder a row goes to.
+    /// The columns that determine a row's folder.
     partition: Vec<usize>,
     names: Vec<String>,
     open: Option<Open>,
     folder: String,
-    /// Files in each folder so far, as [`same_folder`] has them: a statement may come back to one.
+    /// How many files each folder has so far, by [`same_folder`]: a statement may come back to a folder.
     parts: HashMap<String, usize>,
 }
 
@@ -51,7 +51,7 @@ struct Open {
 }
 
 impl Writer {
-    /// Files of rows with these columns, called so.
+    /// A writer for rows with these columns, under these names.
     ///
     /// # Errors
     /// If files can't have such columns.
@@ -111,7 +111,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the last file. A query without rows makes one without any, unless each partition has its own.
+    /// Ends the last file. A query without rows makes an empty file, unless files are partitioned.
     ///
     /// # Errors
     /// When the store or the disk refuses.
@@ -199,7 +199,7 @@ impl Writer {
         WriterProperties::builder().set_compression(pages).build()
     }
 
-    /// `0000_part_00`, or `000`, in the folder of the partition; with what says the form.
+    /// The next file's name: `0000_part_00`, or `000`, in the partition's folder, with the suffix of the form.
     fn next_name(&self) -> String {
         let part = self.parts.get(&same_folder(&self.folder)).copied().unwrap_or_default();
         let number = if self.unload.one_by_one { format!("{part:03}") } else { format!("0000_part_{part:02}") };
@@ -226,7 +226,7 @@ impl Writer {
         Ok(folder)
     }
 
-    /// The columns that files have, called and typed as they are there.
+    /// The columns that files have, with the names and types that they have there.
     fn of_the_files(&self, rows: &RecordBatch) -> Result<RecordBatch, SqlError> {
         let column = |(&index, field): (&usize, &FieldRef)| {
             let column = rows.column(index);
@@ -245,7 +245,7 @@ impl Writer {
 }
 
 impl Open {
-    /// The rows as bytes of the file; with Parquet, those that are ready.
+    /// The encoded rows; with Parquet, what is complete so far.
     fn encode(&mut self, rows: &RecordBatch, form: &Form) -> Result<Vec<u8>, SqlError> {
         let mut bytes = Vec::new();
         match (form, &mut self.parquet) {
@@ -273,7 +273,7 @@ fn must_differ(places: &[usize], names: &[String]) -> Result<(), SqlError> {
     }
 }
 
-/// The type that a column has in files: as readers of Parquet know it.
+/// The type of a column in files, such that readers of Parquet know it.
 fn kept(kind: &DataType) -> DataType {
     match kind {
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
@@ -283,12 +283,12 @@ fn kept(kind: &DataType) -> DataType {
     }
 }
 
-/// What folders have in common that are one where case does not count.
+/// Equal for folders that are the same where case does not count.
 fn same_folder(folder: &str) -> String {
     folder.to_lowercase()
 }
 
-/// The name of a column as folders begin with it: a dot would hide them.
+/// The column's name in folder names: without a leading dot, which would hide them.
 fn folder_name(column: &str) -> String {
     let name = escaped(column);
     match name.strip_prefix('.') {
@@ -297,7 +297,7 @@ fn folder_name(column: &str) -> String {
     }
 }
 
-/// As Hive has values in the names of folders.
+/// A value as Hive writes it in folder names.
 fn escaped(value: &str) -> String {
     let mut name = String::with_capacity(value.len());
     for letter in value.chars() {
@@ -308,11 +308,11 @@ fn escaped(value: &str) -> String {
             name.push(letter);
         }
     }
-    // Neither may be the name of a folder.
+    // Neither `.` nor `..` may be the name of a folder.
     if matches!(name.as_str(), "." | "..") { name.replace('.', "%2E") } else { name }
 }
 
-/// What the lake says about files, with the SQLSTATE that clients know it by.
+/// The lake's error about files, with the SQLSTATE that clients know.
 pub(super) fn of_lake(error: Error) -> SqlError {
     let code = match error.kind() {
         Kind::Exists => "58P02",

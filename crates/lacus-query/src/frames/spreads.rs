@@ -1,9 +1,9 @@
-//! Variances and standard deviations, over frames that move along.
+//! Variances and standard deviations over sliding frames.
 //!
-//! Taking a value away again loses digits, down to a variance below zero. So nothing is subtracted: the values of a frame
-//! are a queue of two halves. In front are those that leave next, each with the spread from it to the last one there;
-//! behind are those that came since, with the spread of all of them. Once the front is empty, what is behind becomes the
-//! front. Each value is looked at twice, however long the frame.
+//! Subtracting a value loses digits, down to a variance below zero, so nothing is subtracted. The values of a frame are a queue
+//! of two halves: the front holds those that leave next, each with the spread from it to the end of the front; the back holds
+//! those that came since, with the spread of all of them. When the front is empty, the back becomes the front. Each value is
+//! looked at twice, however long the frame.
 
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::Float64Type;
@@ -11,17 +11,17 @@ use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::Accumulator;
 use datafusion::scalar::ScalarValue;
 
-/// What is told of the values of a frame.
+/// Which of the functions it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Measure {
     /// The standard deviation, not the variance.
     is_root: bool,
-    /// Of what the values are a sample of.
+    /// Of a sample, not of the whole population.
     is_of_sample: bool,
 }
 
 impl Measure {
-    /// None if the function of the engine is no such one.
+    /// None if it is another function of the engine.
     pub(super) fn of(function: &str) -> Option<Self> {
         let (is_root, is_of_sample) = match function {
             "stddev" => (true, true),
@@ -59,7 +59,7 @@ impl Spread {
         Self { values: 1, mean: value, squares }
     }
 
-    /// That of both together, as Chan, Golub and LeVeque have it. Equal values stay at zero.
+    /// Both together, by the formula of Chan, Golub and LeVeque. The spread of equal values stays zero.
     fn with(self, other: Self) -> Self {
         if self.values == 0 {
             return other;
@@ -67,7 +67,7 @@ impl Spread {
         if other.values == 0 {
             return self;
         }
-        // There are fewer rows than whole numbers that a double knows.
+        // The number of rows is small enough to be exact in a double.
         let values = self.values + other.values;
         let (these, others, all) = (self.values as f64, other.values as f64, values as f64);
         let apart = other.mean - self.mean;
@@ -83,9 +83,9 @@ impl Spread {
 #[derive(Debug)]
 pub(super) struct Spreads {
     measure: Measure,
-    /// From each value to the one that leaves last of them. The one that leaves next stands at the end.
+    /// From each value to the last one in front. The value that leaves next is at the end.
     front: Vec<Spread>,
-    /// The values that came after those in front, in their order.
+    /// The values that came after those in front, in order.
     behind: Vec<f64>,
     all_behind: Spread,
 }
@@ -116,7 +116,7 @@ impl Accumulator for Spreads {
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        // Rows leave in the order they came in: how many have a value is enough to know.
+        // Rows leave in the order they came in: it is enough to count those with a value.
         for _ in values[0].as_primitive::<Float64Type>().iter().flatten() {
             if self.front.is_empty() {
                 self.step_forward();

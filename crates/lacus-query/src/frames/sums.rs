@@ -1,7 +1,7 @@
-//! Sums and averages of doubles, over frames that move along.
+//! Sums and averages of doubles over sliding frames.
 //!
-//! What is added is subtracted once its row leaves the frame. So the digits that a sum has no place for are kept beside it, and
-//! what is not finite is counted: infinity minus infinity is no number.
+//! What was added is subtracted when its row leaves the frame. So the digits that a sum has no place for are kept beside it, and
+//! values that are not finite are counted: infinity minus infinity is no number.
 
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::Float64Type;
@@ -19,7 +19,7 @@ pub(super) struct Doubles {
     not_finite: NotFinite,
 }
 
-/// How many of the values are not finite.
+/// The number of values that are not finite, by kind.
 #[derive(Debug, Default)]
 struct NotFinite {
     nans: u64,
@@ -92,7 +92,7 @@ impl Accumulator for Doubles {
             return Ok(ScalarValue::Float64(None));
         }
         let sum = self.value()?;
-        // There are fewer rows than whole numbers that a double knows.
+        // The number of rows is small enough to be exact in a double.
         Ok(ScalarValue::Float64(Some(if self.is_average { sum / self.values as f64 } else { sum })))
     }
 
@@ -109,7 +109,7 @@ impl Accumulator for Doubles {
     }
 }
 
-/// A sum with what its digits have no place for: what is added and taken away again leaves nothing behind.
+/// A sum with the digits that it has no place for: adding a value and subtracting it leaves no error.
 #[derive(Debug, Clone, Copy, Default)]
 struct Exact {
     sum: f64,
@@ -117,7 +117,7 @@ struct Exact {
 }
 
 impl Exact {
-    /// Møller's and Knuth's sum of two numbers, with its error.
+    /// The exact sum of two numbers and its rounding error (Møller, Knuth).
     fn add(&mut self, value: f64) {
         let sum = self.sum + value;
         let taken = sum - self.sum;
@@ -128,7 +128,7 @@ impl Exact {
     fn value(self) -> Result<f64> {
         let value = self.sum + self.lost;
         if !value.is_finite() {
-            // Nothing can be taken away from it any more.
+            // After an overflow nothing can be subtracted any more.
             return exec_err!("value out of range: overflow, in a sum over a frame that moves");
         }
         Ok(value)

@@ -19,7 +19,7 @@ use crate::engine::CATALOG;
 
 /// What it is called.
 pub(super) const NAME: &str = "pg_stat_activity";
-/// What stands in place of what others ask, as in PostgreSQL.
+/// Shown in place of the queries of other users, as in PostgreSQL.
 const HIDDEN: &str = "<insufficient privilege>";
 
 /// The table.
@@ -54,7 +54,7 @@ impl TableProvider for StatActivity {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        // A view is planned for nobody, and shows what everybody sees.
+        // A view is planned for no user, and shows what everybody may see.
         let asking = state.config().get_extension::<Asking>();
         let seen = self.sessions.seen_by(asking.as_ref().map(|asking| asking.user.as_str()));
         table(columns(&seen))?.scan(state, projection, filters, limit).await
@@ -104,7 +104,7 @@ fn state(waiting: Option<Waiting>) -> &'static str {
     }
 }
 
-/// When its block began, or else its statement, while that runs.
+/// When its transaction block began, or else the statement that is running.
 fn transaction_began_at(own: &Own) -> Option<Timestamp> {
     let doing = &own.doing;
     doing.block_at.or_else(|| doing.query_at.filter(|_| doing.waiting.is_none()))

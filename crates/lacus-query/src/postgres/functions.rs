@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, TypeSignature, Volatility};
@@ -22,7 +22,7 @@ use super::oids::Oids;
 use super::tables::OWNER;
 use super::types::{postgres_type, sql_name};
 use crate::activity::{Sessions, Signal};
-use crate::error::SqlError;
+use crate::error::external;
 use crate::variables::Variables;
 
 /// Who asks.
@@ -50,7 +50,7 @@ fn function(
     ScalarUDF::from(SimpleScalarUDF::new_with_signature(name, any, returns, Arc::new(answer)))
 }
 
-/// Adds the functions that answer all sessions alike.
+/// Adds the functions that answer every session alike.
 pub(super) fn register(context: &SessionContext, oids: &Arc<Oids>) {
     for (names, value) in constants() {
         for name in names {
@@ -70,7 +70,7 @@ pub(super) fn register(context: &SessionContext, oids: &Arc<Oids>) {
     }
 }
 
-/// Functions that answer always the same.
+/// Functions with constant answers.
 fn constants() -> Vec<(Vec<&'static str>, ScalarValue)> {
     let no_text = ScalarValue::Utf8(None);
     let yes = ScalarValue::Boolean(Some(true));
@@ -153,13 +153,13 @@ fn constants() -> Vec<(Vec<&'static str>, ScalarValue)> {
     ]
 }
 
-/// No member of an array, with its place: only keys and indexes are asked about so, of which there are none.
+/// An empty set of array members with places: asked only about keys and indexes, of which there are none.
 fn no_member() -> ScalarValue {
     let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int32, true));
     ScalarValue::try_from(&DataType::Struct(fields.to_vec().into())).expect("a struct can be null")
 }
 
-/// Adds the functions whose answers depend on who asks, and says who that is.
+/// Adds the functions whose answers depend on the session and its user.
 pub(crate) fn of_session(state: &mut SessionState, asking: &Asking, oids: &Arc<Oids>) {
     state.config_mut().set_extension(Arc::new(asking.clone()));
     let user = ScalarValue::Utf8(Some(asking.user.clone()));
@@ -185,7 +185,7 @@ pub(crate) fn of_session(state: &mut SessionState, asking: &Asking, oids: &Arc<O
 }
 
 fn add(state: &mut SessionState, function: ScalarUDF) {
-    // One that was there before is replaced.
+    // An earlier one of the same name is replaced.
     let _old = state.register_udf(Arc::new(function)).expect("a session takes any function");
 }
 
@@ -208,7 +208,7 @@ fn current_schema(asking: &Asking) -> ScalarUDF {
     })
 }
 
-/// With `true`, those that are searched without being named, too.
+/// With `true`, the schemas that are always searched count, too.
 fn current_schemas(asking: &Asking) -> ScalarUDF {
     let asking = asking.clone();
     let returns = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
@@ -232,7 +232,7 @@ fn current_setting(asking: &Asking) -> ScalarUDF {
     })
 }
 
-/// `set_config(name, value, is_local)`. There are no transactions that it could end with.
+/// `set_config(name, value, is_local)`. There is no transaction for the setting to end with.
 fn set_config(asking: &Asking) -> ScalarUDF {
     let asking = asking.clone();
     function("set_config", DataType::Utf8, Volatility::Volatile, move |arguments| {
@@ -249,11 +249,7 @@ fn set_config(asking: &Asking) -> ScalarUDF {
     })
 }
 
-fn external(error: SqlError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-/// `pg_cancel_backend(pid)`, `pg_terminate_backend(pid)`: whether there was such a session to be told.
+/// `pg_cancel_backend(pid)`, `pg_terminate_backend(pid)`: whether there is such a session.
 fn tell(asking: &Asking, name: &'static str, signal: Signal) -> ScalarUDF {
     let asking = asking.clone();
     function(name, DataType::Boolean, Volatility::Volatile, move |arguments| {
@@ -281,7 +277,7 @@ fn pg_table_is_visible(asking: &Asking, oids: &Arc<Oids>) -> ScalarUDF {
     })
 }
 
-/// The name of a table, with its database if that is not the first that is searched.
+/// The name of a table, qualified unless its database is the first in the search path.
 fn regclass_name(oids: &Arc<Oids>) -> ScalarUDF {
     let oids = Arc::clone(oids);
     function("_regclass_name", DataType::Utf8, Volatility::Stable, move |arguments| {
@@ -309,8 +305,8 @@ fn to_regclass(oids: &Arc<Oids>) -> ScalarUDF {
     })
 }
 
-/// `parse_ident(name)`: the parts of a name, null if it is none. The library's does not know blanks beside the point, which ADBC
-/// has there.
+/// `parse_ident(name)`: the parts of a name, null if it is invalid. The library's does not allow the blanks around the dot
+/// that ADBC sends.
 fn parse_ident() -> ScalarUDF {
     let parts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
     function("parse_ident", parts, Volatility::Immutable, |arguments| {
@@ -324,7 +320,7 @@ fn parse_ident() -> ScalarUDF {
     })
 }
 
-/// `"Web" . Clicks` as `Web` and `clicks`. None if quotes do not close, or a part is empty.
+/// `"Web" . Clicks` as `Web` and `clicks`. None if a quote is not closed or a part is empty.
 fn parts_of(name: &str) -> Option<Vec<String>> {
     let (mut parts, mut is_quoted) = (vec![String::new()], false);
     for letter in name.chars() {
@@ -340,9 +336,9 @@ fn parts_of(name: &str) -> Option<Vec<String>> {
     (!is_quoted && parts.iter().all(|part| !part.is_empty())).then_some(parts)
 }
 
-/// The number of one of Postgres' own types, by either of its names.
+/// The OID of a built-in type, by either of its names.
 fn to_regtype() -> ScalarUDF {
-    /// The numbers of these types are below this.
+    /// The OIDs of these types are below this.
     const OIDS_END: u32 = 6_000;
     function("to_regtype", DataType::Int32, Volatility::Stable, |arguments| {
         let [name] = arguments else { return exec_err!("to_regtype wants one name") };
@@ -405,7 +401,7 @@ fn pg_encoding_to_char() -> ScalarUDF {
     })
 }
 
-/// The name of a value's type, without its digits.
+/// The name of a value's type, without precision.
 fn pg_typeof() -> ScalarUDF {
     function("pg_typeof", DataType::Utf8, Volatility::Stable, |arguments| {
         let [value] = arguments else { return exec_err!("pg_typeof wants one value") };
@@ -414,7 +410,7 @@ fn pg_typeof() -> ScalarUDF {
     })
 }
 
-/// `12 kB`: in the largest unit of which there are at least ten.
+/// `12 kB`: in the largest unit that gives at least ten.
 fn pg_size_pretty() -> ScalarUDF {
     function("pg_size_pretty", DataType::Utf8, Volatility::Stable, |arguments| {
         let [sizes] = arguments else { return exec_err!("pg_size_pretty wants one number") };
@@ -435,7 +431,7 @@ fn pretty(bytes: i64) -> String {
     format!("{size} PB")
 }
 
-/// A text for each text of the first argument.
+/// Maps each text of the first argument to a text.
 fn texts_of(arguments: &[ColumnarValue], answer: impl Fn(&str) -> Result<Option<String>>) -> Answer {
     let Some(first) = arguments.first() else { return exec_err!("a name is missing") };
     let names = cast(&first.to_array(1)?, &DataType::Utf8)?;
@@ -449,7 +445,7 @@ fn texts_of(arguments: &[ColumnarValue], answer: impl Fn(&str) -> Result<Option<
     in_form_of(&arguments[..1], Arc::new(StringArray::from(found)))
 }
 
-/// An answer for each number of the first argument.
+/// Maps each number of the first argument.
 fn of_oids(arguments: &[ColumnarValue], answer: impl Fn(&mut dyn Iterator<Item = Option<i32>>) -> ArrayRef) -> Answer {
     let Some(first) = arguments.first() else { return exec_err!("the number of an object is missing") };
     let oids = int32(&first.to_array(1)?)?;
@@ -461,7 +457,7 @@ fn int32(numbers: &ArrayRef) -> Result<ArrayRef> {
     Ok(cast(numbers, &DataType::Int32)?)
 }
 
-/// One value for arguments that are one value each.
+/// A scalar if the arguments are scalars.
 fn in_form_of(arguments: &[ColumnarValue], found: ArrayRef) -> Answer {
     if arguments.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_))) {
         return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?));

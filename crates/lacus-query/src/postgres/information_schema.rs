@@ -157,7 +157,7 @@ fn columns(all: &Relations) -> Columns {
     ]
 }
 
-/// What the standard calls a type: `ARRAY` for any array.
+/// The standard's name of a type: `ARRAY` for any array.
 fn data_type(kind: &Type) -> String {
     if matches!(kind.kind(), Kind::Array(_)) { "ARRAY".to_owned() } else { sql_name(kind, -1) }
 }

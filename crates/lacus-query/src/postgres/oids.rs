@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The first number that is not one of Postgres' own.
+/// The first OID that is not reserved for Postgres' own objects.
 const FIRST: i32 = 16_384;
-/// The first number of tables that Postgres has, for those of which nobody knows the number by heart.
+/// The first OID of those system tables whose numbers nobody knows by heart.
 const FIRST_OF_SYSTEM: i32 = 12_000;
 /// The most names that are kept.
 const NAMES_MAX: usize = 1_000_000;
@@ -53,7 +53,7 @@ pub(crate) struct About {
 }
 
 impl Oids {
-    /// The number of a database, or of a table in it.
+    /// The OID of a database, or of a table in it.
     pub(crate) fn of(&self, about: About) -> i32 {
         let mut given = self.given();
         let name = match &about.name {
@@ -79,18 +79,18 @@ impl Oids {
         oid
     }
 
-    /// What is behind a number that was given.
+    /// The object of an OID that was given out.
     pub(crate) fn about(&self, oid: i32) -> Option<About> {
         self.given().by_oid.get(&oid).cloned()
     }
 
-    /// The number of `database.table`, if it was given.
+    /// The OID of `database.table`, if one was given out.
     pub(crate) fn named(&self, name: &str) -> Option<i32> {
         self.given().by_name.get(name).copied()
     }
 
     fn given(&self) -> MutexGuard<'_, Given> {
-        // A name without what is behind it is asked for again: a panic leaves nothing that misleads.
+        // A name without its number is given another one: a panic leaves nothing that misleads.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -137,7 +137,7 @@ fn users() -> Columns {
     vec![("usename", texts([OWNER])), ("usesysid", ints([OWNER_OID]))]
 }
 
-/// Views about other databases that Redshift reads: the lake has none.
+/// Views about external databases: the lake has none.
 fn external(name: &str) -> Option<Columns> {
     let names: &[&'static str] = match name {
         "pg_external_schema" => &["esoid", "eskind", "esdbname", "esoptions"],

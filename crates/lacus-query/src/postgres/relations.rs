@@ -20,7 +20,7 @@ pub(super) struct Relations {
     pub(super) relations: Vec<Relation>,
 }
 
-/// A database of it. Postgres calls it a schema.
+/// A database of the lake, which Postgres calls a schema.
 pub(super) struct Namespace {
     pub(super) oid: i32,
     pub(super) name: String,
@@ -67,7 +67,7 @@ pub(crate) fn is_system(namespace: &str) -> bool {
     namespace == PG_CATALOG || namespace == INFORMATION_SCHEMA
 }
 
-/// Looks at everything in a catalog. Tables about the catalog are named, and have no columns: clients know them.
+/// Lists everything in a catalog. Tables about the catalog itself are listed without columns: clients know them.
 ///
 /// # Errors
 /// If the columns of a table can't be told.
@@ -78,7 +78,7 @@ pub(super) async fn of(catalog: &dyn CatalogProvider, name: &str, oids: &Oids) -
         let oid = oids.of(About { namespace: namespace.clone(), name: None, definition: None });
         for name in database.table_names() {
             let table = if is_system(&namespace) { None } else { Some(database.table(&name).await?) };
-            // One that was dropped meanwhile is not there.
+            // A table that was dropped meanwhile is left out.
             let Some(table) = table.map_or(Some(None), |table| table.map(Some)) else { continue };
             found.relations.push(relation(&namespace, oid, name, table.as_deref(), oids));
         }
@@ -110,11 +110,11 @@ fn relation(
 }
 
 fn columns(table: &dyn TableProvider) -> Vec<Column> {
-    // What the engine reads may lack values that the table wants: rows of the tail.
+    // The scan may have nulls where the table allows none: rows of the tail.
     let wanted = table.downcast_ref::<LakeTable>().map(|table| table.state().schema.columns.as_slice());
     let is_wanted =
         |field: &Field| wanted?.iter().find(|column| column.name == *field.name()).map(|column| column.required);
-    // A table has as many columns as fit.
+    // A table has fewer columns than there are numbers.
     let numbered = table.schema().fields().clone();
     let columns = numbered.iter().zip(1..).map(|(field, number)| {
         let is_nullable = !is_wanted(field).unwrap_or(!field.is_nullable());

@@ -17,12 +17,13 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES;
 
 use super::{INFORMATION_SCHEMA, PG_CATALOG, redshift, tables};
+use crate::rewrite::text_of;
 
-/// Names that the catalog has as texts, where Postgres has numbers of functions.
+/// Columns that are texts here, and OIDs of functions in Postgres.
 const FUNCTION_COLUMNS: [&str; 8] =
     ["typanalyze", "typinput", "typmodin", "typmodout", "typoutput", "typreceive", "typsend", "typsubscript"];
 
-/// Whether a statement only asks about tables, and reads none but those of the catalog.
+/// Whether a statement only asks, and only about tables of the catalog.
 pub(crate) fn asks_the_catalog_alone(statement: &Statement) -> bool {
     let changes_nothing = matches!(
         statement,
@@ -82,7 +83,7 @@ pub(crate) fn rewrite(statement: &mut Statement) {
     let _done: ControlFlow<()> = statement.visit(&mut Numbers);
 }
 
-/// What is cast to `regclass` in the answer itself is shown by name.
+/// Casts to `regclass` in the answer itself are shown by name.
 fn name_answers(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) => {
@@ -154,12 +155,12 @@ impl VisitorMut for Numbers {
             }
             Expr::Subquery(query) => one_answer(query),
             Expr::CompoundIdentifier(names) => match names.last_mut() {
-                // Which table a row is of, and what Postgres 17 calls otherwise.
+                // The table that a row is of, and columns that Postgres 17 has renamed.
                 Some(name) if name.value == "tableoid" => *expr = Expr::Value(Value::Null.with_empty_span()),
                 Some(name) if name.value == "colliculocale" => name.value = "colllocale".to_owned(),
                 _ => {}
             },
-            // `typinput = 'array_in'::regproc`, which the library looks up among the functions.
+            // `typinput = 'array_in'::regproc`, for which the library would look among the functions.
             Expr::BinaryOp { left, right, .. } if is_function_column(left) && right.to_string().contains("pg_proc") => {
                 if let Some(name) = right.to_string().split('\'').nth(1) {
                     **right = Expr::Value(Value::SingleQuotedString(name.to_owned()).with_empty_span());
@@ -189,10 +190,10 @@ impl VisitorMut for Numbers {
     }
 }
 
-/// The name of the object whose number is cast to `regclass` or `regtype`.
+/// The name of the object whose OID is cast to `regclass` or `regtype`.
 fn by_name(expr: &Expr) -> Option<Expr> {
     let Expr::Cast { expr: inner, data_type, .. } = expr else { return None };
-    // A text is a name already; whether there is such an object is seen when its number is asked for.
+    // A text is a name already; whether there is such an object shows when its OID is asked for.
     let is_literal = matches!(inner.as_ref(), Expr::Value(_));
     match alias(data_type)?.as_str() {
         "regclass" if !is_literal => parsed(&format!("_regclass_name({inner})")),
@@ -206,14 +207,14 @@ fn parsed(sql: &str) -> Option<Expr> {
     Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).ok()?.parse_expr().ok()
 }
 
-/// The type that is the number of an object: `oid`, `regclass` …
+/// The alias type of an OID: `oid`, `regclass` …
 fn alias(kind: &DataType) -> Option<String> {
     let name = last_word(kind)?;
     let is_alias = name.starts_with("reg") || ["oid", "xid", "cid"].contains(&name.as_str());
     is_alias.then_some(name)
 }
 
-/// A type as the engine calls it, if Postgres calls it otherwise: `oid`, `pg_catalog.int2[]`.
+/// The engine's name of a type, if Postgres has another one: `oid`, `pg_catalog.int2[]`.
 fn plain(kind: &DataType) -> Option<DataType> {
     if let DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) = kind {
         return Some(DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(plain(element)?), *size)));
@@ -238,8 +239,8 @@ fn plain(kind: &DataType) -> Option<DataType> {
     })
 }
 
-/// `ARRAY(SELECT a FROM …)` as `(SELECT array_agg(a) FROM …)`. Where it asks for the members of an array, as for the roles of a policy, there is
-/// none: the lake has nothing that has such members.
+/// `ARRAY(SELECT a FROM …)` as `(SELECT array_agg(a) FROM …)`. Where it asks for the members of an array, such as the roles
+/// of a policy, the answer is empty: the lake has no such objects.
 fn array_of_query(call: &Function) -> Option<Expr> {
     let FunctionArguments::Subquery(query) = &call.args else { return None };
     if !call.name.to_string().eq_ignore_ascii_case("array") {
@@ -262,7 +263,7 @@ fn array_of_query(call: &Function) -> Option<Expr> {
     Some(Expr::Subquery(Box::new(query)))
 }
 
-/// `generate_subscripts(a, 1)`: the places of an array's members.
+/// `generate_subscripts(a, 1)`: the indexes of an array's elements.
 fn subscripts(call: &Function) -> Option<Expr> {
     let FunctionArguments::List(list) = &call.args else { return None };
     let (true, [array, ..]) = (call.name.to_string() == "generate_subscripts", list.args.as_slice()) else {
@@ -271,7 +272,7 @@ fn subscripts(call: &Function) -> Option<Expr> {
     parsed(&format!("unnest(generate_series(CAST(1 AS BIGINT), CAST(array_length({array}) AS BIGINT)))"))
 }
 
-/// Whether it asks tables that never have rows, so that it is null: the engine can't plan some of what is asked about them.
+/// Whether it reads tables that never have rows, so that it is null: the engine can't plan some queries on them.
 fn is_empty(query: &Query) -> bool {
     let SetExpr::Select(select) = query.body.as_ref() else { return false };
     let from: Vec<String> = select.from.iter().map(|table| table.relation.to_string().to_lowercase()).collect();
@@ -281,7 +282,7 @@ fn is_empty(query: &Query) -> bool {
         && from.iter().any(is_empty)
 }
 
-/// The engine wants a subquery that depends on the row around it to be an aggregate: the only row's value is its largest.
+/// The engine requires a correlated scalar subquery to be an aggregate: with one row, `max` gives its value.
 fn one_answer(query: &mut Query) {
     let aggregates = ["max(", "min(", "sum(", "count(", "_agg(", "bool_or(", "bool_and(", "unnest("];
     if let SetExpr::Select(select) = query.body.as_mut()
@@ -301,7 +302,7 @@ fn one_answer(query: &mut Query) {
     }
 }
 
-/// The columns of a recursive query are called as it says: the engine calls them as its first part does.
+/// The columns of a recursive query have the names in its header: the engine takes those of its first part.
 fn name_columns(with: &mut With) {
     for cte in &mut with.cte_tables {
         let SetExpr::SetOperation { left, .. } = cte.query.body.as_mut() else { continue };
@@ -314,14 +315,7 @@ fn name_columns(with: &mut With) {
     }
 }
 
-fn text_of(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => Some(text),
-        _ => None,
-    }
-}
-
-/// Whether a table of ours is called so: it is found without `pg_catalog`.
+/// Whether it is the name of one of our tables, found without `pg_catalog`.
 fn is_ours(name: &str) -> bool {
     tables::NAMES.contains(&name) || redshift::NAMES.contains(&name)
 }
@@ -333,7 +327,7 @@ fn is_boolean(name: &str) -> bool {
         || ["attisdropped", "atthasdef", "attnotnull"].contains(&name)
 }
 
-/// Types of texts that the engine does not know by this name.
+/// Names of text types that the engine does not know.
 fn is_text(kind: &DataType) -> bool {
     match kind {
         DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_) | DataType::String(_) => true,
@@ -355,7 +349,7 @@ fn is_function_column(expr: &Expr) -> bool {
     column(expr).is_some_and(|name| FUNCTION_COLUMNS.contains(&name.as_str()))
 }
 
-/// The name of a column, in small letters.
+/// The name of a column, in lowercase.
 fn column(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(name) => Some(name.value.to_lowercase()),

@@ -12,7 +12,7 @@ use super::types::storage;
 use super::{Columns, bools, ints, maybe_texts, smalls, texts};
 use crate::variables;
 
-/// The tables that are here, and the one of sessions, which is beside.
+/// The tables that are here, and the table of sessions, which is elsewhere.
 pub(super) const NAMES: [&str; 38] = [
     "pg_auth_members",
     "pg_authid",
@@ -56,15 +56,15 @@ pub(super) const NAMES: [&str; 38] = [
 
 /// The role that owns everything.
 pub(crate) const OWNER: &str = "lacus";
-/// Its number: the one of the role that Postgres begins with.
+/// The OID of Postgres' first role.
 pub(super) const OWNER_OID: i32 = 10;
-/// UTF8, among the encodings of Postgres.
+/// The number of UTF8 among Postgres' encodings.
 const UTF8: i32 = 6;
-/// The number of the collation that texts have.
+/// The OID of the default collation.
 const DEFAULT_COLLATION: i32 = 100;
-/// The number of the database: any, but always the same.
+/// The OID of the database: arbitrary, but always the same.
 pub(super) const DATABASE_OID: i32 = 5;
-/// The number of the tablespace `pg_default`.
+/// The OID of the tablespace `pg_default`.
 const TABLESPACE_OID: i32 = 1663;
 
 /// The columns of a table; none if it is not here.
@@ -183,7 +183,7 @@ fn attributes(all: &Relations) -> Columns {
     ]
 }
 
-/// The numbers of built-in types are small.
+/// The OIDs of built-in types are small.
 pub(super) fn oid(kind: &postgres_types::Type) -> i32 {
     i32::try_from(kind.oid()).unwrap_or(0)
 }
@@ -303,7 +303,7 @@ fn views(all: &Relations) -> Columns {
     ]
 }
 
-/// The tables without rows: their columns, each with its type.
+/// The tables without rows: their columns and types.
 const EMPTY: [(&str, &str); 26] = [
     ("pg_auth_members", "oid:int4 roleid:int4 member:int4 grantor:int4 admin_option:bool"),
     ("pg_available_extensions", "name:text default_version:text installed_version:text comment:text"),

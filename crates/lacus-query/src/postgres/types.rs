@@ -4,11 +4,11 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use lacus_lake::schema::is_uuid;
 use postgres_types::{Kind, Type};
 
-/// What a numeric's modifier is more than its digits (Postgres, `numeric.c`).
+/// What is added to the digits in the modifier of a numeric (Postgres, `numeric.c`).
 const VARHDRSZ: i32 = 4;
 
-/// The type that values of a column are sent as. Scalars and lists of scalars have types of their own; all else that is nested is
-/// `json`.
+/// The type in which a column's values are sent. Scalars and lists of scalars have types of their own; all else that is
+/// nested is `json`.
 #[must_use]
 pub fn postgres_type(field: &Field) -> Type {
     if is_uuid(field) { Type::UUID } else { of(field.data_type()) }
@@ -68,7 +68,7 @@ fn array_of(element: &Type) -> Option<Type> {
     arrays.into_iter().find(|array| matches!(array.kind(), Kind::Array(of) if of == element))
 }
 
-/// What Postgres keeps beside a type: the digits of a numeric; -1 for all others.
+/// The modifier of a type: the digits of a numeric; -1 for all others.
 #[must_use]
 pub fn type_modifier(kind: &DataType) -> i32 {
     match digits(kind) {
@@ -88,7 +88,7 @@ pub(super) fn digits(kind: &DataType) -> Option<(u8, i8)> {
     }
 }
 
-/// How a type is written in SQL: `bigint`, `timestamp with time zone`, `text[]`, `numeric(12,2)`.
+/// The SQL name of a type: `bigint`, `timestamp with time zone`, `text[]`, `numeric(12,2)`.
 pub(super) fn sql_name(kind: &Type, modifier: i32) -> String {
     if let Kind::Array(element) = kind.kind() {
         return format!("{}[]", sql_name(element, modifier));
@@ -118,7 +118,7 @@ pub(super) fn sql_name(kind: &Type, modifier: i32) -> String {
     }
 }
 
-/// Bytes of a value, and -1 if they differ; whether it is passed by value; its alignment; where it is stored.
+/// The length of a value in bytes, -1 if it varies; whether it is passed by value; its alignment; its storage.
 pub(super) fn storage(kind: &Type) -> (i16, bool, &'static str, &'static str) {
     match *kind {
         Type::BOOL => (1, true, "c", "p"),

@@ -17,7 +17,7 @@ use super::{folded, template, within};
 /// What the names begin with that [`tell_shared`] gives. No table of the lake is called so.
 pub(crate) const SHARED: &str = "@shared";
 
-/// Names the columns of the rows that recursions begin with.
+/// Names the columns of the initial rows of recursions.
 pub(super) fn name_columns(query: &mut Query) {
     let Some(with) = query.with.as_mut().filter(|with| with.recursive) else { return };
     for Cte { alias, query, .. } in &mut with.cte_tables {
@@ -46,7 +46,9 @@ impl VisitorMut for TellShared {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let Some(is_recursive) = query.with.as_ref().map(|with| with.recursive) else { return ControlFlow::Continue(()) };
+        let Some(is_recursive) = query.with.as_ref().map(|with| with.recursive) else {
+            return ControlFlow::Continue(());
+        };
         let read = Tables::of(query);
         for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             let name = folded(&table.alias.name);

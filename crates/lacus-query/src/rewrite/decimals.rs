@@ -1,9 +1,8 @@
-//! Numbers in the text of which every digit counts: `1.005::numeric(10, 2)`, `SET price = 1.005`, `n > 4.9999999999999999`,
-//! `1.50::text`.
+//! Number literals of which every digit counts: `1.005::numeric(10, 2)`, `SET price = 1.005`, `n > 4.9999999999999999`, `1.50::text`.
 //!
-//! The engine takes a number with a point, or with many digits, for a fraction of some 16 digits: 1.005 would be a little less.
-//! Where it becomes a decimal or a text at once, it is read as a text. So is what has more digits than a fraction keeps, where it is
-//! compared.
+//! The engine reads a number with a point, or with many digits, as a double of some 16 digits: 1.005 would be a little less.
+//! Where the literal becomes a decimal or a text at once, it is read as a text. So is a compared literal with more digits than a
+//! double holds.
 
 use datafusion::arrow::datatypes::DataType as Kind;
 use datafusion::sql::sqlparser::ast::{
@@ -13,18 +12,18 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{is_called, quoted};
 
-/// The digits of a whole number that the engine certainly keeps.
+/// Integers with this many digits are certainly kept by the engine.
 const WHOLE_DIGITS: usize = 18;
-/// The most digits of a text that becomes a decimal. More than these don't change how it is rounded.
+/// The most digits of a text that becomes a decimal. Further digits don't change how it is rounded.
 const READ_DIGITS: usize = 76;
-/// The digits that a fraction certainly keeps.
+/// The digits that a double certainly keeps.
 const FRACTION_DIGITS: usize = 15;
 /// The most digits of a decimal.
 const DECIMAL_DIGITS: usize = 38;
-/// The most digits behind the point of a decimal that whole numbers are compared with: they have twenty in front of it.
+/// The most digits after the point of a decimal that is compared with integers, which need twenty before it.
 const BEHIND_DIGITS: usize = 18;
 
-/// Lets a cast to a decimal or a text see what is written: `'1.005'::numeric(10, 2)`.
+/// Makes the literal in a cast to a decimal or a text itself a text: `'1.005'::numeric(10, 2)`.
 pub(super) fn cast_as_written(expr: &mut Expr) {
     let Expr::Cast { expr: value, data_type, .. } = expr else { return };
     let Some(text) = number(value) else { return };
@@ -39,7 +38,7 @@ pub(super) fn cast_as_written(expr: &mut Expr) {
     }
 }
 
-/// Lets a comparison see numbers with more digits than a fraction keeps.
+/// Makes literals with more digits than a double keeps decimals, where they are compared.
 pub(super) fn compare_as_written(expr: &mut Expr) {
     use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     match expr {
@@ -85,7 +84,7 @@ fn read_whole(value: &mut Expr) {
     }
 }
 
-/// The sign of a number other than zero, its digits in front of the point without leading zeros, and those behind it.
+/// The sign of a number (none for zero), its digits before the point without leading zeros, and those after it.
 fn digits(text: &str) -> (&str, &str, &str) {
     let unsigned = text.trim_start_matches('-');
     let (whole, behind) = unsigned.split_once('.').unwrap_or((unsigned, ""));
@@ -99,7 +98,7 @@ fn as_decimal(text: &str, digits: u64, scale: i64) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(quoted(text)), data_type, array: false, format: None }
 }
 
-/// Lets a column see what is written, if it has decimals.
+/// Makes a literal a text if its column is decimal.
 pub(crate) fn keep_digits(value: &mut Expr, column: &Kind) {
     let Kind::Decimal128(digits, scale) = *column else { return };
     if let Some(text) = number(value) {
@@ -107,7 +106,7 @@ pub(crate) fn keep_digits(value: &mut Expr, column: &Kind) {
     }
 }
 
-/// A number that stands there and would lose digits.
+/// A number literal that would lose digits.
 fn number(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Plus, expr: inner } => number(inner),

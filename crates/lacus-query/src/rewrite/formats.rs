@@ -1,14 +1,14 @@
 //! `to_char(x, 'YYYY-MM-DD')`, `to_date`, `to_timestamp`, with the formats of PostgreSQL and Redshift.
 //!
-//! The engine's functions of these names take formats of another kind (`%Y-%m-%d`), and write a text without `%` as it is. A format
-//! that stands in the statement is put in the words that `format_datetime` and `parse_datetime` know.
+//! The engine's functions of these names take another kind of format (`%Y-%m-%d`), and write a text without `%` as it is. A
+//! format that is a literal is translated for `format_datetime` and `parse_datetime`.
 
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArguments};
 
 use super::{call, expression, plain, quoted, text_of};
 
-/// The names of parts, the longest of those that begin alike first, and what `format_datetime` calls them. Names in lowercase
-/// with a blank behind each other are not there: nothing writes a month in capitals only.
+/// The names of format parts, and what `format_datetime` calls them. Of names with a common beginning the longest is first.
+/// Names in lowercase with a blank after each other are missing: nothing writes a month in capitals only.
 const PARTS: [(&str, &str); 20] = [
     ("YYYY", "yyyy"),
     ("IYYY", "xxxx"),
@@ -33,10 +33,10 @@ const PARTS: [(&str, &str); 20] = [
 ];
 /// Those with more digits than three, and halves of days.
 const MORE_PARTS: [(&str, &str); 3] = [("US", "SSSSSS"), ("AM", "a"), ("PM", "a")];
-/// What `format_datetime` refuses, by name.
+/// A pattern letter that `format_datetime` refuses by name.
 const UNKNOWN: char = 'Q';
 
-/// A call with such a format in other words, if it is one.
+/// A call with such a format, translated; none for other calls.
 pub(super) fn reworded(expr: &Expr) -> Option<Expr> {
     let Expr::Function(function) = expr else { return None };
     let [part] = function.name.0.as_slice() else { return None };
@@ -85,7 +85,7 @@ fn pattern(format: &str) -> String {
     pattern
 }
 
-/// What is behind a part: of numbers in any case, of names in the case that they are written in.
+/// What follows a part. Parts for numbers match in any case, those for names in exactly theirs.
 fn strip<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let start = text.get(..name.len())?;
     let is_name = name.bytes().any(|letter| letter.is_ascii_lowercase());

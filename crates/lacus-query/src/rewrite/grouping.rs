@@ -1,12 +1,12 @@
-//! `ROLLUP ((a, b), c)` and `CUBE ((a, b), c)`: columns that come and go together. The engine knows such sets only where each is
-//! written out.
+//! `ROLLUP ((a, b), c)` and `CUBE ((a, b), c)`: composite columns. The engine knows such grouping sets only when each is written
+//! out.
 
 use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Select};
 
-/// The most parts of a `CUBE`: each more makes it twice as many sets.
+/// The most parts of a `CUBE`: each further part doubles the number of sets.
 const CUBE_MAX: usize = 8;
 
-/// Writes out the sets that rows are grouped by.
+/// Writes out the grouping sets of a query.
 pub(super) fn write_out(select: &mut Select) {
     let GroupByExpr::Expressions(groups, _) = &mut select.group_by else { return };
     for group in groups {

@@ -1,7 +1,7 @@
-//! `SELECT count FROM (SELECT count(*) FROM t) AS counted`: the columns of queries in `FROM` and `WITH`, called as PostgreSQL calls
-//! them, and `SELECT n FROM generate_series(1, 3) AS n`.
+//! Names of the columns of queries in `FROM` and `WITH`, as PostgreSQL gives them:
+//! `SELECT count FROM (SELECT count(*) FROM t) AS counted`, `SELECT n FROM generate_series(1, 3) AS n`.
 //!
-//! The engine has names of its own for them. These are put only where it misses a column.
+//! The engine has names of its own for them. PostgreSQL's are put in only after the engine has missed a column.
 
 use std::ops::ControlFlow;
 
@@ -11,21 +11,18 @@ use datafusion::sql::sqlparser::ast::{
     TrimWhereField, VisitMut, VisitorMut,
 };
 
-use super::folded;
+use crate::ast::ast_mut;
+use crate::identifiers::folded;
 use crate::naming::last_field;
 
-/// Names the columns of queries and table functions within a statement; whether there are any without names.
+/// Names the unnamed columns of queries and table functions within a statement; whether there are any.
 pub(crate) fn name_inner_columns(statement: &mut Parsed) -> bool {
-    match statement {
-        Parsed::Statement(ast) => {
-            let mut naming = Naming { has_named: false };
-            // The visitor never breaks off.
-            let _done: ControlFlow<()> = ast.visit(&mut naming);
-            naming.has_named
-        }
-        Parsed::Explain(explain) => name_inner_columns(&mut explain.statement),
-        _ => false,
+    let mut naming = Naming { has_named: false };
+    if let Some(ast) = ast_mut(statement) {
+        // The visitor never breaks off.
+        let _done: ControlFlow<()> = ast.visit(&mut naming);
     }
+    naming.has_named
 }
 
 struct Naming {
@@ -51,7 +48,7 @@ impl VisitorMut for Naming {
             {
                 self.has_named |= name_columns(&mut subquery.body);
             }
-            // A function with one column: where it has more, the engine finds too few names.
+            // A function with one column: if it has more, the engine reports too few names.
             TableFactor::Table { name, alias, args: Some(_), .. } => {
                 let function = name.0.last().and_then(|part| part.as_ident());
                 if let Some(called) = alias.as_ref().map(|alias| &alias.name).or(function).cloned() {
@@ -73,7 +70,7 @@ impl VisitorMut for Naming {
     }
 }
 
-/// Names the columns of a query that have no names; whether there are any. Two that would be called the same stay as they are:
+/// Gives aliases to the unnamed columns of a query; whether there are any. Two that would have the same name stay unnamed:
 /// PostgreSQL finds neither.
 fn name_columns(body: &mut SetExpr) -> bool {
     let select = match body {
@@ -110,7 +107,7 @@ fn name_of_item(item: &SelectItem) -> Option<String> {
 enum Name {
     /// So also if it is cast.
     Own(String),
-    /// Unless it is cast: then as the type.
+    /// Kept unless it is cast: then the name is that of the type.
     Kind(&'static str),
 }
 
@@ -164,7 +161,7 @@ fn name_of(expr: &Expr) -> Option<Name> {
     }
 }
 
-/// The name of a function as it was written, where it was reworded.
+/// The original name of a function that was rewritten to another one.
 fn as_written(name: String) -> String {
     let written = match name.as_str() {
         "at_time_zone" => "timezone",

@@ -1,7 +1,7 @@
-//! Intervals as PostgreSQL and ISO 8601 write them: `'1 02:03:04'`, `'1 year 04:05:06'`, `'P1Y2MT3H'`. The engine knows numbers with
-//! units, and takes a number without one for months where it casts it.
+//! Intervals as PostgreSQL and ISO 8601 write them: `'1 02:03:04'`, `'1 year 04:05:06'`, `'P1Y2MT3H'`. The engine knows only numbers
+//! with units, and casts a number without one to months.
 
-/// Such an interval as numbers with units, if it is one.
+/// Such an interval in numbers with units; none if it is no such interval.
 pub(super) fn in_units(text: &str) -> Option<String> {
     if let Some(parts) = text.trim().strip_prefix('P') {
         return designated(parts);
@@ -26,7 +26,7 @@ fn is_number(word: &str) -> bool {
         && digits.chars().all(|letter| letter.is_ascii_digit() || letter == '.')
 }
 
-/// `-02:03:04.5`, whose sign is that of each part.
+/// `-02:03:04.5`: the sign applies to each part.
 fn clock(word: &str) -> Option<String> {
     let (sign, clock) = match word.strip_prefix('-') {
         Some(clock) => ("-", clock),

@@ -1,11 +1,11 @@
-//! `JOIN … USING (id)` and `NATURAL JOIN`: what `id` is, and what `*` is.
+//! `JOIN … USING (id)` and `NATURAL JOIN`: what `id` and `*` mean.
 //!
-//! The engine finds such a column in `SELECT`, but not in `WHERE` and `ON`, nor where three tables share it, and has no join of four.
-//! Of `*` it takes the one of the table whose name comes first in the alphabet, which may have no row in a `LEFT JOIN`, and leaves
-//! it where it is, while in SQL shared columns come first (DataFusion 54.1). What tables share only their plan tells: so the joins
-//! are planned by themselves, without conditions, and what the columns are is put in the place of their names.
+//! The engine finds such a column in `SELECT`, but not in `WHERE` and `ON`, nor where three tables share it, and can't plan a join
+//! of four. For `*` it takes the column of the table whose name is first in the alphabet, which may have no row in a `LEFT JOIN`,
+//! and leaves it at its place, while in SQL shared columns come first (DataFusion 54.1). Which columns tables share is known only
+//! from a plan: so the joins are planned by themselves, without conditions, and expressions replace the names of their columns.
 //!
-//! Joins that have no such plan, as they look at rows outside or at the `WITH RECURSIVE` they are in, stay as they are.
+//! Joins that have no such plan, because they refer to outer rows or to the `WITH RECURSIVE` around them, stay as they are.
 
 use std::ops::ControlFlow;
 
@@ -21,9 +21,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::shared_columns::{Put, Shared, constraint_of, constraint_to_change, last_word, put_in, put_in_order_of};
-use super::{call, expression, folded, template};
+use super::{binary, call, expression, template};
+use crate::ast::{ast_mut, ast_of};
+use crate::identifiers::folded;
 
-/// How many queries there are in a statement whose joins share columns.
+/// The number of queries in a statement whose joins share columns.
 pub(crate) fn sharing(statement: &Parsed) -> usize {
     let mut count = Count(0);
     if let Some(ast) = ast_of(statement) {
@@ -33,34 +35,18 @@ pub(crate) fn sharing(statement: &Parsed) -> usize {
     count.0
 }
 
-/// The joins of one of these queries, by themselves; none if the columns of a table there are known only with the rest.
+/// The joins of one of these queries, by themselves; none if their columns are known only with the rest.
 pub(crate) fn joins_at(statement: &Parsed, place: usize) -> Option<Parsed> {
     let mut finding = Finding { place, scopes: Vec::new(), found: None };
     let _done: ControlFlow<()> = Visit::visit(ast_of(statement)?, &mut finding);
     finding.found
 }
 
-/// Puts the columns of one of these queries in the place of their names, as the plan of its joins has them.
+/// Replaces the names of shared columns in one of these queries, by the plan of its joins.
 pub(crate) fn put_columns(statement: &mut Parsed, place: usize, joins: &LogicalPlan) {
     let mut putting = Putting { place, joins, depth: 0, shared: None };
-    if let Some(ast) = ast_to_change(statement) {
+    if let Some(ast) = ast_mut(statement) {
         let _done: ControlFlow<()> = VisitMut::visit(ast, &mut putting);
-    }
-}
-
-fn ast_of(statement: &Parsed) -> Option<&Ast> {
-    match statement {
-        Parsed::Statement(ast) => Some(ast.as_ref()),
-        Parsed::Explain(explain) => ast_of(&explain.statement),
-        _ => None,
-    }
-}
-
-fn ast_to_change(statement: &mut Parsed) -> Option<&mut Ast> {
-    match statement {
-        Parsed::Statement(ast) => Some(ast.as_mut()),
-        Parsed::Explain(explain) => ast_to_change(&mut explain.statement),
-        _ => None,
     }
 }
 
@@ -100,7 +86,7 @@ struct Finding {
 struct Scope {
     tables: Vec<Cte>,
     is_recursive: bool,
-    /// How many of its queries are behind.
+    /// How many of its queries were visited.
     done: usize,
 }
 
@@ -116,7 +102,7 @@ impl Visitor for Finding {
 
     fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
         self.scopes.pop();
-        // Those of its WITH come before all others in a query.
+        // The queries of its `WITH` are visited before all others in it.
         if let Some(around) = self.scopes.last_mut() {
             around.done = (around.done + 1).min(around.tables.len());
         }
@@ -136,9 +122,9 @@ impl Visitor for Finding {
     }
 }
 
-/// The joins without conditions, with what `WITH` says before them.
+/// The joins without conditions, with the `WITH` around them.
 fn alone(from: &[TableWithJoins], scopes: &[Scope]) -> Option<Parsed> {
-    // One that reads itself can't be planned without its end.
+    // A query that reads itself can't be planned in parts.
     if scopes.iter().any(|scope| scope.is_recursive && scope.done < scope.tables.len()) {
         return None;
     }
@@ -171,12 +157,12 @@ fn without_conditions(table: &mut TableWithJoins) {
     }
 }
 
-/// Puts columns into the query at a place.
+/// Replaces names in the query at a place.
 struct Putting<'a> {
     place: usize,
     joins: &'a LogicalPlan,
     depth: usize,
-    /// What the query shares, and how deep it is.
+    /// The depth of the query, and the columns that its joins share.
     shared: Option<(usize, Vec<Shared>)>,
 }
 
@@ -217,7 +203,7 @@ impl VisitorMut for Putting<'_> {
     }
 }
 
-/// Puts columns into a query; none if what it has is not known.
+/// Replaces names in a query; none if its columns are not known.
 fn put_in_query(select: &mut Select, joins: &LogicalPlan) -> Option<Vec<Shared>> {
     let LogicalPlan::Projection(one) = joins else { return None };
     let mut reading = Reading { kinds: kinds_of(&select.from).into_iter(), joins: Vec::new() };
@@ -241,7 +227,7 @@ fn put_in_query(select: &mut Select, joins: &LogicalPlan) -> Option<Vec<Shared>>
     Some(shared)
 }
 
-/// `*` as the columns that it is; none if it names others.
+/// `*` as a list of columns; none if it is something else.
 fn expanded(item: &SelectItem, columns: &[Visible]) -> Option<Vec<SelectItem>> {
     let SelectItem::Wildcard(options) = item else { return Some(vec![item.clone()]) };
     let left_out = left_out(options)?;
@@ -261,7 +247,7 @@ fn expanded(item: &SelectItem, columns: &[Visible]) -> Option<Vec<SelectItem>> {
     Some(items.collect())
 }
 
-/// The columns that `*` leaves out by their names; none if it does so otherwise.
+/// The columns that `*` excludes by name; none if it excludes them otherwise.
 fn left_out(options: &WildcardAdditionalOptions) -> Option<Vec<String>> {
     let WildcardAdditionalOptions { opt_ilike, opt_exclude, opt_except, opt_rename, opt_alias, .. } = options;
     if opt_ilike.is_some() || opt_rename.is_some() || opt_alias.is_some() {
@@ -279,7 +265,7 @@ fn left_out(options: &WildcardAdditionalOptions) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Conditions know what is on both of their sides.
+/// A condition may name the columns of both sides.
 fn put_in_joins(table: &mut TableWithJoins, joins: &mut impl Iterator<Item = Joined>) {
     put_in_parentheses(&mut table.relation, joins);
     for join in &mut table.joins {
@@ -305,7 +291,7 @@ enum Kind {
     Other,
 }
 
-/// Those of all joins, in the order in which they are done: a comma is one of them.
+/// The kinds of all joins in the order in which they are planned: a comma is a join.
 fn kinds_of(from: &[TableWithJoins]) -> Vec<Kind> {
     let mut kinds = Vec::new();
     for (index, table) in from.iter().enumerate() {
@@ -352,7 +338,7 @@ impl Visible {
         Ident::with_quote('"', &self.name)
     }
 
-    /// What two columns are together: that of the side whose rows are all there. If only one is a double, it is one.
+    /// Two columns as one: that of the side whose rows are all kept. If only one of them is a double, the result is one.
     fn with(&self, right: &Self, join: JoinType) -> Self {
         let coalesced = |first: &Self, second: &Self| call("coalesce", vec![first.value.clone(), second.value.clone()]);
         let are_numbers = self.kind.is_numeric() && right.kind.is_numeric();
@@ -369,7 +355,7 @@ impl Visible {
     }
 }
 
-/// The columns that are shared, but those whose name another one has, too.
+/// The shared columns, except for those whose name is ambiguous.
 fn shared(columns: &[Visible]) -> Vec<Shared> {
     let shared = columns.iter().filter(|column| column.is_shared && only(columns, &column.name).is_some());
     shared.map(|column| Shared { name: column.ident(), value: column.value.clone() }).collect()
@@ -386,18 +372,18 @@ fn only<'a>(columns: &'a [Visible], name: &str) -> Option<&'a Visible> {
 struct Joined {
     /// The columns of both sides.
     columns: Vec<Visible>,
-    /// What it compares, if one of its sides is of tables that share the column, too.
+    /// The comparison, if a side is itself a join that shares the column.
     condition: Option<Expr>,
 }
 
-/// Reads the plan of joins, each after its sides.
+/// Walks over the plan of joins, each after its sides.
 struct Reading {
     kinds: std::vec::IntoIter<Kind>,
     joins: Vec<Joined>,
 }
 
 impl Reading {
-    /// The columns of a plan as `*` has them; none if it is another one than the text has it.
+    /// The columns of a plan in the order of `*`; none if the plan does not match the text.
     fn columns(&mut self, plan: &LogicalPlan) -> Option<Vec<Visible>> {
         let LogicalPlan::Join(join) = plan else { return columns_of_table(plan) };
         let left = self.columns(&join.left)?;
@@ -416,10 +402,10 @@ impl Reading {
         for name in &names {
             let (of_left, of_right) = (only(&left, name)?, only(&right, name)?);
             is_shared_before |= of_left.is_shared || of_right.is_shared;
-            compared.push(both(of_left.value.clone(), BinaryOperator::Eq, of_right.value.clone()));
+            compared.push(binary(of_left.value.clone(), BinaryOperator::Eq, of_right.value.clone()));
             columns.push(of_left.with(of_right, join.join_type));
         }
-        let condition = compared.into_iter().reduce(|all, one| both(all, BinaryOperator::And, one));
+        let condition = compared.into_iter().reduce(|all, one| binary(all, BinaryOperator::And, one));
         self.joins.push(Joined {
             columns: left.iter().chain(&right).cloned().collect(),
             condition: condition.filter(|_| is_shared_before),
@@ -434,11 +420,7 @@ impl Reading {
     }
 }
 
-fn both(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
-}
-
-/// The columns of a table, if it has a name.
+/// The columns of a table; none for a table without a name.
 fn columns_of_table(plan: &LogicalPlan) -> Option<Vec<Visible>> {
     let columns = plan.schema().iter().map(|(table, field)| {
         let words = words_of(table?).chain([field.name().as_str()]);

@@ -1,16 +1,17 @@
-//! `FROM t, generate_series(1, t.n) AS g`, `LEFT JOIN LATERAL unnest(t.a) AS e ON true`: functions that look at the rows before
-//! them.
+//! Functions in `FROM` that use columns of tables before them: `FROM t, generate_series(1, t.n) AS g`,
+//! `LEFT JOIN LATERAL unnest(t.a) AS e ON true`.
 //!
-//! The engine's functions in `FROM` look at nothing. The elements of an array it has beside each row, so here is what has such
-//! elements: `UNNEST`. It has to come before joins with `UNNEST` are put in parentheses.
+//! The engine's table functions can't refer to columns. But `UNNEST` can, so an array is computed for each row and unnested. This
+//! has to come before joins with `UNNEST` are put in parentheses.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, TableAlias, TableFactor, VisitorMut, visit_expressions};
 
-use super::{call, folded, plain};
+use super::{call, plain};
+use crate::identifiers::folded;
 
-/// Reads functions that look at the rows before them as `UNNEST`.
+/// Rewrites table functions that use columns of earlier tables as `UNNEST`.
 pub(super) struct AsUnnest {
     /// Whether `generate_series` is one of them.
     pub(super) has_series: bool,

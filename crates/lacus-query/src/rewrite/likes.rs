@@ -1,4 +1,4 @@
-//! `x LIKE ANY (ARRAY['a%', 'b%'])`, `x LIKE ALL (patterns)`: whether any of these patterns matches, or each. The engine knows one.
+//! `x LIKE ANY (ARRAY['a%', 'b%'])`, `x LIKE ALL (patterns)`. The engine knows `LIKE` with one pattern only.
 
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Ident, LambdaFunction,
@@ -6,12 +6,12 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::values::array_in;
-use super::{call, plain, text_of};
+use super::{binary, call, nested, plain, text_of};
 
-/// What a pattern of an array is called: a name that nobody gives.
+/// The lambda's parameter for a pattern: nobody else gives such a name.
 const PATTERN: &str = "pattern#";
 
-/// A match with patterns as matches with each of them, where they stand there, or with what an array has.
+/// A match with several patterns, written as a match with each if they are listed, or with the elements of an array.
 pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
     let (Expr::Like { any, pattern, escape_char: None, .. } | Expr::ILike { any, pattern, escape_char: None, .. }) =
         expr
@@ -26,12 +26,8 @@ pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
     if let Some(patterns) = patterns(array) {
         let mut matches = patterns.iter().map(|pattern| with_pattern(expr, pattern));
         let first = matches.next()?;
-        let joined = matches.fold(first, |left, right| Expr::BinaryOp {
-            left: Box::new(left),
-            op: joined_by.clone(),
-            right: Box::new(right),
-        });
-        return Some(Expr::Nested(Box::new(joined)));
+        let joined = matches.fold(first, |left, right| binary(left, joined_by.clone(), right));
+        return Some(nested(joined));
     }
     if matches!(array, Expr::Subquery(_) | Expr::Tuple(_)) {
         return None;
@@ -44,7 +40,7 @@ pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
     let params = OneOrManyWithParens::One(LambdaFunctionParameter { name, data_type: None });
     let lambda = Expr::Lambda(LambdaFunction { params, body: Box::new(body), syntax: LambdaSyntax::Arrow });
     let all = call("all_match", vec![array.clone(), lambda]);
-    // Any of them does, unless all of them do not.
+    // `ANY` is the negation of: all of them do not match.
     Some(if *any { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(all) } } else { all })
 }
 

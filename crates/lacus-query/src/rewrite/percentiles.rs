@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArgumentClause, FunctionArguments, OrderByExpr,
 };
 
-use super::{call, expression, is_called, plain};
+use super::{binary, call, expression, is_called, nested, plain};
 
 /// A call of one of them as a value of an array.
 pub(super) fn at_place(expr: &Expr) -> Option<Expr> {
@@ -39,7 +39,7 @@ fn sorted(function: &Function, sort: &OrderByExpr) -> Expr {
 fn place(function: &Function, sort: &OrderByExpr, share: &Expr) -> Expr {
     let count = cast(of_some(function, sort, "count"), DataType::DoublePrecision);
     let share = call("fraction", vec![cast(share.clone(), DataType::DoublePrecision)]);
-    let place = both(share, BinaryOperator::Multiply, count);
+    let place = binary(share, BinaryOperator::Multiply, count);
     call("greatest", vec![cast(call("ceil", vec![place]), DataType::BigInt(None)), expression("1")])
 }
 
@@ -47,7 +47,7 @@ fn place(function: &Function, sort: &OrderByExpr, share: &Expr) -> Expr {
 fn of_some(function: &Function, sort: &OrderByExpr, aggregate: &str) -> Expr {
     let is_there = Expr::IsNotNull(Box::new(sort.expr.clone()));
     let counted = match function.filter.as_deref() {
-        Some(filter) => both(Expr::Nested(Box::new(filter.clone())), BinaryOperator::And, is_there),
+        Some(filter) => binary(nested(filter.clone()), BinaryOperator::And, is_there),
         None => is_there,
     };
     let mut values = call(aggregate, vec![sort.expr.clone()]);
@@ -55,10 +55,6 @@ fn of_some(function: &Function, sort: &OrderByExpr, aggregate: &str) -> Expr {
         called.filter = Some(Box::new(counted));
     }
     values
-}
-
-fn both(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {

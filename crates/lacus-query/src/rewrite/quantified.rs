@@ -1,7 +1,7 @@
-//! `x = ANY (array)`, `x > ALL (array)`, `a @> b` and `a && b`: what is asked of the elements of arrays.
+//! `x = ANY (array)`, `x > ALL (array)`, `a @> b` and `a && b`: comparisons with the elements of arrays.
 //!
-//! The engine takes a null among them for one that is not there, or for the same as another one. An array that stands there is a
-//! list: `x = ANY (ARRAY[1, 2])` is `x IN (1, 2)`.
+//! The engine ignores nulls among the elements, or takes them as equal. An array literal is a list: `x = ANY (ARRAY[1, 2])` becomes
+//! `x IN (1, 2)`.
 
 use datafusion::logical_expr::Operator;
 use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, Expr};
@@ -10,7 +10,7 @@ use trino_functions::quantified;
 use super::values::array_in;
 use super::{call, text_of};
 
-/// A question to the elements of an array as one that is answered as SQL has it.
+/// A comparison with the elements of an array, rewritten so that nulls count as in SQL.
 pub(super) fn asked(expr: &Expr) -> Option<Expr> {
     let (left, op, right, is_all) = match expr {
         Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, false),
@@ -41,12 +41,12 @@ fn of_arrays(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
     Some(call(name, vec![read(left), read(right)]))
 }
 
-/// An array, also one that is written as a text.
+/// An array, which may be written as a text.
 fn read(array: &Expr) -> Expr {
     text_of(array).and_then(array_in).unwrap_or_else(|| array.clone())
 }
 
-/// The elements that stand there, if there are any and none is an array itself.
+/// The elements of an array that is written out, if there are any and none is an array itself.
 fn elements(array: &Expr) -> Option<&[Expr]> {
     match array {
         Expr::Nested(inner) => elements(inner),

@@ -1,4 +1,4 @@
-//! Redshift's own forms: `DECODE`, `NVL`, `DATEADD(day, …)`, `TOP`, `MINUS`, arrays that begin at 0 and are read in `FROM`.
+//! Redshift's own forms: `DECODE`, `NVL`, `DATEADD(day, …)`, `TOP`, `MINUS`, arrays that are indexed from 0 and unnested in `FROM`.
 
 use std::ops::ControlFlow;
 
@@ -10,13 +10,14 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 use trino_functions::syntax::SqlDialect;
 
-use super::{call, case, expression, name_of, plain, quoted, same_name, text_of};
+use super::{binary, call, case, expression, name_of, plain, quoted, text_of};
+use crate::identifiers::same_name;
 
-/// Functions whose first argument names a unit: a word, which BI tools put into quotes, or a text.
+/// Functions whose first argument is a unit: a word, which BI tools put in quotes, or a text.
 const WITH_UNITS: [&str; 8] =
     ["dateadd", "date_add", "datediff", "date_diff", "date_part", "datepart", "pgdate_part", "date_trunc"];
 
-/// Words that are units there, also in quotes; others are columns.
+/// Words that are units there, even in quotes; others are columns.
 const UNITS: &str = "millennium millennia mil mils century centuries c cent cents decade decades dec decs epoch \
     year years y yr yrs quarter quarters qtr qtrs month months mon mons week weeks w \
     dayofweek dow dw weekday dayofyear doy dy yearday day days d hour hours h hr hrs minute minutes m min mins \
@@ -51,7 +52,7 @@ impl VisitorMut for AsRedshift {
         ControlFlow::Continue(())
     }
 
-    // Before what is in it: a value is among that.
+    // Before its parts are visited: a value is among them.
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Convert { expr: kind, data_type: Some(value), charset: None, is_try: false, .. } = expr
             && let Some(cast) = converted(kind, value)
@@ -102,7 +103,7 @@ fn limit_instead_of_top(query: &mut Query) {
     query.limit_clause = Some(LimitClause::LimitOffset { limit, offset: None, limit_by: Vec::new() });
 }
 
-/// `FROM orders o, o.lines AS line` reads the elements of a column.
+/// `FROM orders o, o.lines AS line` unnests a column.
 fn unnest_paths(select: &mut Select) {
     let mut names: Vec<Ident> = Vec::new();
     for table in &mut select.from {
@@ -140,11 +141,10 @@ fn count_from_one(access: &mut AccessExpr) {
     if is_name {
         return;
     }
-    *index =
-        Expr::BinaryOp { left: Box::new(index.clone()), op: BinaryOperator::Plus, right: Box::new(expression("1")) };
+    *index = binary(index.clone(), BinaryOperator::Plus, expression("1"));
 }
 
-/// The beginning of the statement, without a zone.
+/// The start time of the statement, without a time zone.
 fn now() -> Expr {
     call("to_local_time", vec![call("now", Vec::new())])
 }
@@ -203,7 +203,7 @@ fn renamed(function: &mut Function, name: &str) -> Option<Expr> {
     None
 }
 
-/// `DECODE(x, 1, 'one', 2, 'two', 'many')`: null is one of the values.
+/// `DECODE(x, 1, 'one', 2, 'two', 'many')`: compares nulls as equal.
 fn decoded(value: &Expr, rest: &[Expr]) -> Expr {
     let pairs = rest.chunks_exact(2);
     let otherwise = pairs.remainder().first().cloned();
@@ -225,7 +225,7 @@ fn cast(value: &Expr, kind: &str) -> Option<Expr> {
     Some(cast)
 }
 
-/// `CONVERT(int, a)`, which the parser takes for MySQL's: the value `int`, and the type `a`.
+/// `CONVERT(int, a)`, which the parser takes for MySQL's: as the value `int` and the type `a`.
 fn converted(kind: &Expr, value: &DataType) -> Option<Expr> {
     let value = Parser::new(&SqlDialect).try_with_sql(&value.to_string()).ok()?.parse_expr().ok()?;
     cast(&value, &kind.to_string())
@@ -242,7 +242,7 @@ fn digest(value: &Expr, bits: &Expr) -> Option<Expr> {
     Some(call("encode", vec![call(name, vec![value.clone()]), quoted("hex")]))
 }
 
-/// The text of what is at a path: without quotes around a text.
+/// The value at a path as text: a text is without quotes.
 fn at_path(json: &Expr, path: &str) -> Expr {
     let path = || quoted(&format!("${path}"));
     let scalar = call("json_extract_scalar", vec![json.clone(), path()]);

@@ -1,4 +1,4 @@
-//! What the engine would answer wrongly: refused, with what to write instead.
+//! Statements that the engine would answer wrongly: refused, with what to write instead.
 
 use std::ops::ControlFlow;
 
@@ -11,26 +11,23 @@ use datafusion::sql::sqlparser::ast::{
 use super::rows::{asks_for_rows, must_be_comparable};
 use super::shared_columns::{must_not_share, must_share_once};
 use super::values::{is_known_pattern, is_power, must_be_array};
+use crate::ast::ast_of;
 use crate::error::SqlError;
 
-/// Refuses statements that would have a wrong answer.
+/// Refuses statements that would be answered wrongly.
 pub(crate) fn must_be_understood(statement: &Parsed) -> Result<(), SqlError> {
-    match statement {
-        Parsed::Statement(ast) => match ast.visit(&mut Refusing::default()) {
-            ControlFlow::Break(error) => Err(error),
-            ControlFlow::Continue(()) => Ok(()),
-        },
-        Parsed::Explain(explain) => must_be_understood(&explain.statement),
-        _ => Ok(()),
+    match ast_of(statement).map(|ast| ast.visit(&mut Refusing::default())) {
+        Some(ControlFlow::Break(error)) => Err(error),
+        Some(ControlFlow::Continue(())) | None => Ok(()),
     }
 }
 
-/// The most questions for rows, one in the other: each is asked several times.
+/// How deep `IN` with rows may be nested: each is evaluated several times.
 const ROWS_DEPTH_MAX: usize = 3;
 
 #[derive(Default)]
 struct Refusing {
-    /// How many questions for rows a place is in.
+    /// How deep in such questions a place is.
     rows_depth: usize,
 }
 
@@ -90,7 +87,7 @@ impl Visitor for Refusing {
                 let hint = "write the pattern in quotes, or match a regular expression: x ~ '^a.*$'";
                 ControlFlow::Break(SqlError::invalid("0A000", message).with_hint(hint))
             }
-            // The parser takes it for -(a ^ b), and it is (-a) ^ b.
+            // The parser takes it for -(a ^ b), while it means (-a) ^ b.
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } if is_power(expr) => {
                 let error = SqlError::invalid("0A000", "-a ^ b is not supported without parentheses");
                 ControlFlow::Break(error.with_hint("write (-a) ^ b, or -(a ^ b)"))
@@ -108,10 +105,10 @@ impl Visitor for Refusing {
     }
 }
 
-/// The most comparisons with subqueries within the value of another one: each is written several times there.
+/// The most comparisons with subqueries inside of the value of another one: each is repeated there several times.
 const COMPARISONS_MAX: usize = 6;
 
-/// Refuses comparisons of comparisons of comparisons with subqueries.
+/// Refuses comparisons with subqueries that are nested too deeply in each other.
 fn must_not_multiply(expr: &Expr) -> Result<(), SqlError> {
     let Some(value) = value_of_comparison(expr) else { return Ok(()) };
     let mut count = 0;
@@ -125,7 +122,7 @@ fn must_not_multiply(expr: &Expr) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// What is compared with the rows of a subquery.
+/// The value that is compared with the rows of a subquery.
 fn value_of_comparison(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::InSubquery { expr, .. } => Some(expr.as_ref()),
@@ -143,7 +140,7 @@ fn flow(checked: Result<(), SqlError>) -> ControlFlow<SqlError> {
     }
 }
 
-/// The engine does not count how often a row is on each side.
+/// The engine ignores how often a row occurs on each side.
 fn must_not_count_rows(body: &SetExpr) -> ControlFlow<SqlError> {
     let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return ControlFlow::Continue(()) };
     if matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus)

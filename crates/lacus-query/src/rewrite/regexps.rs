@@ -1,6 +1,5 @@
-//! Regular expressions as PostgreSQL reads them: `.` is any letter, also one that ends a line, and `regexp_replace` knows groups as
-//! `\1` and the whole match as `\&`. To the engine `$1` is a group, too. `substring(x FROM 'a(.)')` is the first group of a match,
-//! or all of it.
+//! Regular expressions as PostgreSQL reads them: `.` matches newlines too, and in `regexp_replace` a group is `\1` and the whole
+//! match `\&`, while the engine takes `$1`. `substring(x FROM 'a(.)')` is the first group of a match, or all of it.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -8,16 +7,16 @@ use std::str::Chars;
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::values::written;
-use super::{as_text, call, expression, quoted, replace};
+use super::{as_text, binary, call, expression, nested, quoted, replace};
 use crate::dialect::Dialect;
 
 /// Functions whose second argument is a pattern.
 const WITH_PATTERNS: [&str; 6] =
     ["regexp_replace", "regexp_match", "regexp_like", "regexp_count", "regexp_instr", "regexp_substr"];
-/// A group that no pattern has, of which nothing is written.
+/// A group that no pattern has: it stands for an empty text.
 const NO_GROUP: &str = "${no_group}";
 
-/// Reads patterns, and what is put in the place of matches, as PostgreSQL does. Redshift's groups are `$1`.
+/// Rewrites patterns and replacements as PostgreSQL reads them. In Redshift, groups are `$1`.
 pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
     use BinaryOperator::{PGRegexIMatch, PGRegexMatch, PGRegexNotIMatch, PGRegexNotMatch};
     match expr {
@@ -54,7 +53,7 @@ pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
     }
 }
 
-/// The group that is asked for of a pattern: its first one, or all of it. None if that is not known.
+/// The group that `substring` extracts: the first one, or the whole match. None if the pattern is not known.
 fn first_group(pattern: &str) -> Option<&'static str> {
     let mut letters = pattern.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -76,7 +75,7 @@ fn first_group(pattern: &str) -> Option<&'static str> {
     Some("0")
 }
 
-/// Goes behind the bracket that ends `[^a]`, `[]a]`, `[[:alpha:]]`.
+/// Skips a bracket expression: `[^a]`, `[]a]`, `[[:alpha:]]`.
 fn skip_brackets(letters: &mut Peekable<Chars<'_>>) {
     letters.next_if_eq(&'^');
     letters.next_if_eq(&']');
@@ -92,7 +91,8 @@ fn skip_brackets(letters: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// The pattern with dots that are ends of lines, too. That is said behind a `^`, which the engine looks for to be faster.
+/// The pattern with dots that match newlines. The flag is set after a leading `^`, which the engine looks for as an
+/// optimisation.
 fn over_lines(pattern: &Expr) -> Expr {
     match written(pattern) {
         Some(text) if !text.contains('.') => pattern.clone(),
@@ -100,11 +100,7 @@ fn over_lines(pattern: &Expr) -> Expr {
             Some(rest) => quoted(&format!("^(?s){rest}")),
             None => quoted(&format!("(?s){text}")),
         },
-        None => Expr::BinaryOp {
-            left: Box::new(quoted("(?s)")),
-            op: BinaryOperator::StringConcat,
-            right: Box::new(Expr::Nested(Box::new(pattern.clone()))),
-        },
+        None => binary(quoted("(?s)"), BinaryOperator::StringConcat, nested(pattern.clone())),
     }
 }
 
@@ -115,7 +111,7 @@ fn replacement(with: &Expr) -> Expr {
     }
 }
 
-/// `\1` and `\&` as `${1}` and `${0}`; what else there is stands for itself.
+/// `\1` and `\&` as `${1}` and `${0}`; all else is literal.
 fn with_groups(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();

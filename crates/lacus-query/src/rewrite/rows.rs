@@ -1,8 +1,8 @@
-//! Rows that are compared: `(a, b) = (1, 2)`, `(a, b) < (c, d)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`.
+//! Row comparisons: `(a, b) = (1, 2)`, `(a, b) < (c, d)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`.
 //!
-//! To the engine a row is a value, and a null in it the same as another one. In SQL rows are compared value by value, and what is
-//! unknown of one value may be unknown of the row. So here is what is meant, in comparisons of values. What a condition asks of
-//! the rows of a query is left to [`crate::rows`]; among the columns of a query it is counted, as other subqueries there are.
+//! To the engine a row is one value, and nulls in it equal each other. In SQL rows are compared value by value, and one unknown
+//! comparison may make the whole unknown. So these become comparisons of values. An `IN` with a subquery in a condition is left
+//! to [`crate::rows`]; among the columns of a query it becomes a count, as other subqueries there do.
 
 use std::ops::ControlFlow;
 
@@ -10,21 +10,21 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArguments, Query, SelectItem, SetExpr, TableFactor, UnaryOperator, visit_expressions,
 };
 
-use super::{call, case, expression, plain, within};
+use super::{binary, call, case, expression, nested, plain, within};
 use crate::error::SqlError;
 use crate::rows::ROWS;
 
-/// The most values that a row which is compared may have.
+/// The most values of a row that is compared.
 const VALUES_MAX: usize = 100;
 
-/// The most that a list of rows may come to, in parts of what is compared with each of them.
+/// The largest list of rows, in parts of the comparisons that it becomes.
 const LIST_MAX: usize = 30_000;
 
-/// The most values of a row that is asked for among the columns of a query: each more makes it three times as many questions,
-/// and many take very long to plan.
+/// The most values of a row in an `IN` among a query's columns: each further value makes it three times as many questions,
+/// which may take very long to plan.
 const COUNTED_MAX: usize = 2;
 
-/// The values of a row that is written as one.
+/// The values of a row expression.
 fn values(expr: &Expr) -> Option<Vec<&Expr>> {
     match expr {
         Expr::Tuple(values) => Some(values.iter().collect()),
@@ -43,7 +43,7 @@ fn values_of_call(expr: &Expr) -> Option<Vec<&Expr>> {
     if is_row { list.args.iter().map(plain).collect() } else { None }
 }
 
-/// A comparison of rows as comparisons of their values.
+/// A row comparison, as comparisons of values.
 pub(super) fn compared(expr: &Expr, is_postgres: bool) -> Option<Expr> {
     let found = match expr {
         Expr::BinaryOp { left, op, right } => compare(&values(left)?, op, &values(right)?)?,
@@ -57,7 +57,7 @@ pub(super) fn compared(expr: &Expr, is_postgres: bool) -> Option<Expr> {
             let pairs = pairs(&values(left)?, &values(right)?)?;
             joined(pairs.into_iter().map(same).collect(), &BinaryOperator::And)?
         }
-        // A row that is not there is one of nulls to PostgreSQL.
+        // To PostgreSQL, a missing row is a row of nulls.
         Expr::IsNull(row) if is_postgres => {
             let nulls = values(row)?.into_iter().map(|value| Expr::IsNull(boxed(value)));
             joined(nulls.collect(), &BinaryOperator::And)?
@@ -76,7 +76,7 @@ pub(super) fn compared(expr: &Expr, is_postgres: bool) -> Option<Expr> {
             let row = values(expr)?;
             let from = compare(&row, &BinaryOperator::GtEq, &values(low)?)?;
             let to = compare(&row, &BinaryOperator::LtEq, &values(high)?)?;
-            not_if(*negated, nested(both(from, BinaryOperator::And, to)))
+            not_if(*negated, nested(binary(from, BinaryOperator::And, to)))
         }
         Expr::InSubquery { expr, subquery, negated } => {
             let row = written(expr).filter(|values| values.len() > 1)?.to_vec();
@@ -97,7 +97,7 @@ fn written(expr: &Expr) -> Option<&[Expr]> {
     }
 }
 
-/// The values of two rows side by side, unless they are rows, too.
+/// The values of two rows in pairs, unless they are rows themselves.
 fn pairs<'a>(left: &[&'a Expr], right: &[&'a Expr]) -> Option<Vec<(&'a Expr, &'a Expr)>> {
     let is_row = |value: &&Expr| written(value).is_some();
     if left.len() != right.len() || left.iter().chain(right).any(is_row) {
@@ -109,7 +109,7 @@ fn pairs<'a>(left: &[&'a Expr], right: &[&'a Expr]) -> Option<Vec<(&'a Expr, &'a
 fn compare(left: &[&Expr], op: &BinaryOperator, right: &[&Expr]) -> Option<Expr> {
     use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or};
     let pairs = pairs(left, right)?.into_iter();
-    let one = |op: &BinaryOperator, a: &Expr, b: &Expr| both(a.clone(), op.clone(), b.clone());
+    let one = |op: &BinaryOperator, a: &Expr, b: &Expr| binary(a.clone(), op.clone(), b.clone());
     let strictly = match op {
         Eq => return joined(pairs.map(|(a, b)| one(op, a, b)).collect(), &And),
         NotEq => return joined(pairs.map(|(a, b)| one(op, a, b)).collect(), &Or),
@@ -117,42 +117,34 @@ fn compare(left: &[&Expr], op: &BinaryOperator, right: &[&Expr]) -> Option<Expr>
         Gt | GtEq => Gt,
         _ => return None,
     };
-    // The first values that differ decide.
+    // The first pair that differs decides.
     let mut decides: Option<Expr> = None;
     for (a, b) in pairs.rev() {
         decides = Some(match decides {
             None => one(op, a, b),
             Some(rest) => {
-                let rest = nested(both(one(&Eq, a, b), And, rest));
-                nested(both(one(&strictly, a, b), Or, rest))
+                let rest = nested(binary(one(&Eq, a, b), And, rest));
+                nested(binary(one(&strictly, a, b), Or, rest))
             }
         });
     }
     decides
 }
 
-/// Conditions that are joined, as a tree: a long list is not a deep one.
+/// Conditions joined as a balanced tree: a long list must not be a deep expression.
 fn joined(mut conditions: Vec<Expr>, op: &BinaryOperator) -> Option<Expr> {
     while conditions.len() > 1 {
         let mut halves = Vec::with_capacity(conditions.len().div_ceil(2));
         let mut rest = conditions.into_iter();
         while let Some(left) = rest.next() {
             halves.push(match rest.next() {
-                Some(right) => nested(both(left, op.clone(), right)),
+                Some(right) => nested(binary(left, op.clone(), right)),
                 None => left,
             });
         }
         conditions = halves;
     }
     conditions.pop()
-}
-
-fn both(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
-}
-
-fn nested(expr: Expr) -> Expr {
-    Expr::Nested(Box::new(expr))
 }
 
 fn not_if(negated: bool, expr: Expr) -> Expr {
@@ -173,8 +165,7 @@ fn among(query: &Query, count: usize) -> Query {
     rows
 }
 
-/// Takes the name off the query whose rows are asked for something. One whose columns have their names needs none itself, and one
-/// that looks at the row outside can't have it.
+/// Removes the alias of such a query. If its columns are named, it needs none; and a correlated query can't have one.
 pub(super) fn without_name(rows: &mut Query) {
     if let SetExpr::Select(select) = rows.body.as_mut()
         && let Some(table) = select.from.first_mut()
@@ -185,12 +176,12 @@ pub(super) fn without_name(rows: &mut Query) {
     }
 }
 
-/// What the values of rows are called.
+/// The names of a row's columns.
 fn column(index: usize) -> String {
     format!("\"among#{}\"", index + 1)
 }
 
-/// The values of a row that is asked for among rows, if it was made so by [`compared`].
+/// The values of a row in an `IN` that was made by [`compared`].
 pub(super) fn asked<'a>(value: &'a Expr, query: &Query) -> Option<Vec<&'a Expr>> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     let [SelectItem::UnnamedExpr(selected)] = select.projection.as_slice() else { return None };
@@ -199,17 +190,17 @@ pub(super) fn asked<'a>(value: &'a Expr, query: &Query) -> Option<Vec<&'a Expr>>
     values_of_call(value).filter(|values| is_ours && values.len() == columns.len())
 }
 
-/// What a value of a row is to the same value of another one, if they may be the same rows.
+/// How a value of a row compares with its counterpart, if the rows may be equal.
 #[derive(Clone, Copy)]
 enum May {
     Be,
-    /// The one that is asked for is not known.
+    /// The value looked for is null.
     BeAnything,
-    /// The one among the rows is not known.
+    /// The value in the query's row is null.
     BeThis,
 }
 
-/// Whether a row is among those of a query, in the three values that this may have; nothing if it is too long for it.
+/// Whether a row is among those of a query, as one of SQL's three truth values; none if the row is too long.
 pub(super) fn is_in(row: &[&Expr], query: &Query) -> Option<Expr> {
     if row.len() > COUNTED_MAX {
         return None;
@@ -219,7 +210,7 @@ pub(super) fn is_in(row: &[&Expr], query: &Query) -> Option<Expr> {
         let each = [May::Be, May::BeAnything, May::BeThis];
         ways = ways.iter().flat_map(|way| each.map(|may| [way.as_slice(), &[may]].concat())).collect();
     }
-    // The first way is the one in which all is known.
+    // The first way is the one without nulls.
     let mut cases = Vec::with_capacity(ways.len());
     for (index, way) in ways.iter().enumerate() {
         let value = if index == 0 { "true" } else { "CAST(NULL AS boolean)" };
@@ -228,13 +219,13 @@ pub(super) fn is_in(row: &[&Expr], query: &Query) -> Option<Expr> {
     Some(case(cases, expression("false")))
 }
 
-/// Whether there is a row that is the same in this way.
+/// Whether there is a row that compares in this way.
 fn is_there(row: &[&Expr], way: &[May], query: &Query) -> Option<Expr> {
     let (mut conditions, mut inside) = (Vec::new(), Vec::new());
     for (index, (value, may)) in row.iter().zip(way).enumerate() {
         let among = expression(&column(index));
         match may {
-            May::Be => inside.push(both(among, BinaryOperator::Eq, Expr::clone(value))),
+            May::Be => inside.push(binary(among, BinaryOperator::Eq, Expr::clone(value))),
             May::BeAnything => conditions.push(Expr::IsNull(boxed(value))),
             May::BeThis => inside.push(Expr::IsNull(Box::new(among))),
         }
@@ -248,7 +239,7 @@ fn is_there(row: &[&Expr], way: &[May], query: &Query) -> Option<Expr> {
     joined(conditions, &BinaryOperator::And)
 }
 
-/// Refuses rows that can't be compared, or that would come to too much.
+/// Refuses rows that can't be compared, or whose comparison would be too large.
 pub(super) fn must_be_comparable(expr: &Expr) -> Result<(), SqlError> {
     let (row, others): (&Expr, Vec<&Expr>) = match expr {
         Expr::BinaryOp { left, right, .. } => (left.as_ref(), vec![right.as_ref()]),
@@ -280,7 +271,7 @@ pub(super) fn must_be_comparable(expr: &Expr) -> Result<(), SqlError> {
         let message = format!("a row that is compared has more than {VALUES_MAX} values");
         return Err(SqlError::invalid("54000", message));
     }
-    // They would be written several times, each in each.
+    // They would be repeated several times, inside of each other.
     let is_too_much = |value| written(value).is_some() || has_comparison(value, asks_for_rows(expr));
     if all.into_iter().any(is_too_much) {
         let message = "a row, or a comparison with a row or a subquery, has no place within a row that is compared";
@@ -293,7 +284,7 @@ pub(super) fn must_be_comparable(expr: &Expr) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// How many columns a query has, where its text says so.
+/// The number of a query's columns, if its text tells.
 fn columns_of(query: &Query) -> Option<usize> {
     match query.body.as_ref() {
         SetExpr::Select(select) => {
@@ -315,7 +306,7 @@ fn size(expr: &Expr) -> usize {
     parts
 }
 
-/// Whether it has in it what is written several times where it is compared, or, if that matters, any subquery.
+/// Whether it contains a comparison that is repeated when it is compared, or, if asked, any subquery.
 fn has_comparison(expr: &Expr, or_subquery: bool) -> bool {
     let found = visit_expressions(expr, |expr| match expr {
         Expr::InSubquery { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. } => ControlFlow::Break(()),
@@ -326,7 +317,7 @@ fn has_comparison(expr: &Expr, or_subquery: bool) -> bool {
     found.is_break()
 }
 
-/// Whether it asks for a row among those of a query.
+/// Whether it is an `IN` of a row and a query.
 pub(super) fn asks_for_rows(expr: &Expr) -> bool {
     matches!(expr, Expr::InSubquery { expr: row, .. } if written(row).is_some())
 }

@@ -1,10 +1,10 @@
-//! `SELECT generate_series(1, 3)`: a row for each number. To the engine it is one array.
+//! `SELECT generate_series(1, 3)`: one row for each number. The engine gives one array.
 
 use datafusion::sql::sqlparser::ast::{Expr, Select, SelectItem};
 
 use super::call;
 
-/// Makes rows of the series that are columns of a query.
+/// Turns series among the columns of a query into rows.
 pub(super) fn as_rows(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item

@@ -1,8 +1,7 @@
-//! `FULL JOIN … USING (id)` and `RIGHT JOIN … USING (id)`: `id` is that of the row that is there.
+//! `FULL JOIN … USING (id)` and `RIGHT JOIN … USING (id)`: `id` is that of whichever side has a row.
 //!
-//! For the engine it is that of the left table, which may have no row. Here `coalesce` is put in its place, or the column of
-//! the right table, wherever the name stands alone; `*` has it, too. What needs to know the columns of tables is put later: see
-//! [`super::joined`].
+//! The engine takes the left table's, which may have no row. Here `coalesce`, or the column of the right table, replaces the name
+//! wherever it stands alone, and in `*`. What has to know the columns of tables is done later, in [`super::joined`].
 
 use std::ops::ControlFlow;
 
@@ -12,16 +11,17 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
-use super::{call, name_of, same_name, subqueries};
+use super::{call, name_of, subqueries};
 use crate::error::SqlError;
+use crate::identifiers::same_name;
 
-/// A column that two tables share, and what it is.
+/// A column that two tables share, and the expression for it.
 pub(super) struct Shared {
     pub(super) name: Ident,
     pub(super) value: Expr,
 }
 
-/// Puts the columns that joins share in the place of their names.
+/// Replaces the names of shared columns.
 pub(super) fn put(select: &mut Select) {
     let shared = shared(&select.from);
     if shared.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn put(select: &mut Select) {
     put_in(select, &shared);
 }
 
-/// The same but for the conditions of its joins.
+/// The same, except in the conditions of the joins.
 pub(super) fn put_in(select: &mut Select, shared: &[Shared]) {
     let mut put = Put::new(shared);
     let Select { distinct, projection, selection, group_by, having, named_window, qualify, .. } = select;
@@ -51,7 +51,7 @@ pub(super) fn put_in(select: &mut Select, shared: &[Shared]) {
     }
 }
 
-/// What is joined later compares with what the joins before it share.
+/// The condition of a join may use what the joins before it share.
 fn put_in_conditions(table: &mut TableWithJoins) {
     let mut shared: Vec<Shared> = Vec::new();
     let mut left = name_of(&table.relation);
@@ -61,14 +61,14 @@ fn put_in_conditions(table: &mut TableWithJoins) {
     }
 }
 
-/// The same for what the rows of a query are sorted by.
+/// The same in `ORDER BY`.
 pub(super) fn put_in_order(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     let shared = shared(&select.from);
     put_in_order_of(query, &shared);
 }
 
-/// The same with columns that are known.
+/// The same for known columns.
 pub(super) fn put_in_order_of(query: &mut Query, shared: &[Shared]) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     let Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
@@ -78,7 +78,7 @@ pub(super) fn put_in_order_of(query: &mut Query, shared: &[Shared]) {
     let mut put = Put::new(shared);
     let is_distinct_on = matches!(select.distinct, Some(Distinct::On(_)));
     for sort in sorts {
-        // A name alone is that of a column of the answer, if it has one of this name.
+        // A plain name means the column of the answer, if there is one.
         let is_column = matches!(&sort.expr, Expr::Identifier(name) if is_in_answer(name, select));
         if !is_column || is_distinct_on {
             let _done: ControlFlow<()> = sort.expr.visit(&mut put);
@@ -86,7 +86,7 @@ pub(super) fn put_in_order_of(query: &mut Query, shared: &[Shared]) {
     }
 }
 
-/// Whether the answer may have a column of a name.
+/// Whether the answer may have a column of this name.
 fn is_in_answer(name: &Ident, select: &Select) -> bool {
     select.projection.iter().any(|item| match item {
         SelectItem::UnnamedExpr(Expr::Identifier(word)) | SelectItem::ExprWithAlias { alias: word, .. } => {
@@ -111,7 +111,7 @@ fn shared(from: &[TableWithJoins]) -> Vec<Shared> {
     shared
 }
 
-/// Adds what a join shares. Of several tables before it, it is not known which one has the column.
+/// Adds the columns that a join shares. If several tables come before it, it is not known which of them has the column.
 fn push_shared(shared: &mut Vec<Shared>, left: Option<&Ident>, join: &Join) {
     let (Some((columns, is_full)), Some(right)) = (shared_by(&join.join_operator), name_of(&join.relation)) else {
         return;
@@ -124,7 +124,7 @@ fn push_shared(shared: &mut Vec<Shared>, left: Option<&Ident>, join: &Join) {
     }
 }
 
-/// The columns that a join shares, if they are not those of the left table; whether they are those of both.
+/// The columns that a join shares, unless the left table's are right anyway; and whether both sides count.
 fn shared_by(join: &JoinOperator) -> Option<(&[ObjectName], bool)> {
     match join {
         JoinOperator::FullOuter(JoinConstraint::Using(columns)) => Some((columns, true)),
@@ -138,13 +138,13 @@ pub(super) fn last_word(name: &ObjectName) -> Option<&Ident> {
     name.0.last()?.as_ident()
 }
 
-/// Refuses joins that share such a column once more, which the engine would compare with that of the left table only, and
-/// such joins of tables without a name.
+/// Refuses joins that share such a column again, which the engine would compare with the left table's only, and joins of
+/// unnamed tables.
 pub(super) fn must_share_once(from: &[TableWithJoins]) -> Result<(), SqlError> {
     from.iter().try_for_each(|table| must_share_once_in(&table.joins))
 }
 
-/// The same for joins of one with the other: what is behind a comma is another table.
+/// The same for the joins of one item of `FROM`: what follows a comma is another one.
 fn must_share_once_in(joins: &[Join]) -> Result<(), SqlError> {
     let mut seen: Vec<&Ident> = Vec::new();
     for Join { relation, join_operator, .. } in joins {
@@ -170,7 +170,7 @@ fn must_share_once_in(joins: &[Join]) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// Refuses such joins where the names of columns are not looked after.
+/// Refuses such joins in places where names are not replaced.
 pub(super) fn must_not_share(from: &[TableWithJoins], place: &str) -> Result<(), SqlError> {
     let mut joins = from.iter().flat_map(|table| &table.joins);
     if joins.any(|join| shared_by(&join.join_operator).is_some()) {
@@ -183,57 +183,46 @@ fn refused(what: &str) -> SqlError {
     SqlError::invalid("0A000", format!("{what} is not supported")).with_hint("compare the columns: ON a.id = b.id")
 }
 
+/// The constraint of a join, borrowed as the join is.
+macro_rules! constraint {
+    ($join:expr) => {
+        match $join {
+            JoinOperator::Join(constraint)
+            | JoinOperator::Inner(constraint)
+            | JoinOperator::Left(constraint)
+            | JoinOperator::LeftOuter(constraint)
+            | JoinOperator::Right(constraint)
+            | JoinOperator::RightOuter(constraint)
+            | JoinOperator::FullOuter(constraint)
+            | JoinOperator::CrossJoin(constraint)
+            | JoinOperator::Semi(constraint)
+            | JoinOperator::LeftSemi(constraint)
+            | JoinOperator::RightSemi(constraint)
+            | JoinOperator::Anti(constraint)
+            | JoinOperator::LeftAnti(constraint)
+            | JoinOperator::RightAnti(constraint)
+            | JoinOperator::StraightJoin(constraint) => Some(constraint),
+            _ => None,
+        }
+    };
+}
+
 pub(super) fn constraint_of(join: &JoinOperator) -> Option<&JoinConstraint> {
-    match join {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint)
-        | JoinOperator::CrossJoin(constraint)
-        | JoinOperator::Semi(constraint)
-        | JoinOperator::LeftSemi(constraint)
-        | JoinOperator::RightSemi(constraint)
-        | JoinOperator::Anti(constraint)
-        | JoinOperator::LeftAnti(constraint)
-        | JoinOperator::RightAnti(constraint)
-        | JoinOperator::StraightJoin(constraint) => Some(constraint),
-        _ => None,
-    }
+    constraint!(join)
 }
 
-/// The same to be changed.
 pub(super) fn constraint_to_change(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
-    match join {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint)
-        | JoinOperator::CrossJoin(constraint)
-        | JoinOperator::Semi(constraint)
-        | JoinOperator::LeftSemi(constraint)
-        | JoinOperator::RightSemi(constraint)
-        | JoinOperator::Anti(constraint)
-        | JoinOperator::LeftAnti(constraint)
-        | JoinOperator::RightAnti(constraint)
-        | JoinOperator::StraightJoin(constraint) => Some(constraint),
-        _ => None,
-    }
+    constraint!(join)
 }
 
-/// What a column is; nothing if two have this name, which the engine then tells.
+/// The expression for a name; none if two shared columns have it, which the engine reports.
 fn value_of<'a>(name: &Ident, shared: &'a [Shared]) -> Option<&'a Expr> {
     let mut found = shared.iter().filter(|shared| same_name(&shared.name, name));
     let Shared { value, .. } = found.next()?;
     found.next().is_none().then_some(value)
 }
 
-/// Whether the whole of it is such a column, or all.
+/// Replaces an item that is just such a name, or `*`; whether it was one.
 fn put_item(item: &mut SelectItem, shared: &[Shared]) -> bool {
     match item {
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
@@ -253,7 +242,7 @@ fn put_item(item: &mut SelectItem, shared: &[Shared]) -> bool {
     }
 }
 
-/// Puts values in the place of names, not in queries that are in this one, and not where a lambda has a parameter of the name.
+/// Replaces names by expressions, except in subqueries, and where a lambda has a parameter of the name.
 pub(super) struct Put<'a> {
     shared: &'a [Shared],
     depth: usize,
@@ -270,7 +259,7 @@ impl VisitorMut for Put<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        // What rows are compared with in a query of ours stands in this one.
+        // In a query of ours, the compared value belongs to this query.
         if self.depth == 0 {
             let (shared, parameters) = (self.shared, self.parameters.clone());
             let mut put = Put { shared, depth: 0, parameters };
@@ -294,7 +283,7 @@ impl VisitorMut for Put<'_> {
         ControlFlow::Continue(())
     }
 
-    // After what is in it was visited: the name in `coalesce` stays.
+    // After its parts were visited: the name inside of `coalesce` must stay.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Lambda(lambda) => self.parameters.truncate(self.parameters.len() - lambda.params.len()),

@@ -1,14 +1,14 @@
-//! `ORDER BY 2` and `ORDER BY at` where the answer has a column without a name of its own: `count(*) + 1`, `at::date`; and
-//! `ORDER BY max(v)` where it has `max(v) AS v`.
+//! `ORDER BY` a column of the answer that has no name of its own: `ORDER BY 2` for `count(*) + 1`, `ORDER BY at` for `at::date`; and
+//! `ORDER BY max(v)` beside `max(v) AS v`.
 //!
-//! The engine finds such a column by the name it gave it, which it does not find again where rows are grouped, and a cast
-//! has the name of what is cast: here the expression itself is put in their place. A name of a cast is PostgreSQL's: for Trino
-//! it is that of the column which is cast, and the cast is called by its place, `_col0`, as it is where it has no name.
+//! The engine finds such a column by the name it gave it. It does not find it again where rows are grouped, and a cast has the
+//! name of what is cast. So the expression itself is put into `ORDER BY`. Only PostgreSQL names a cast after its column: in Trino
+//! that name is the column's, and the cast is `_col0`, by its place, as any column without a name.
 //!
-//! That rows become one without `GROUP BY`, as in `SELECT sum(v) + 1 FROM t ORDER BY 1`, is known only when the engine misses the
-//! column. Then it gets a name, which the answer does not show.
+//! That a query without `GROUP BY` has aggregates, as `SELECT sum(v) + 1 FROM t ORDER BY 1`, is known only when the engine misses
+//! the column. Then the column gets a name, which the answer does not show.
 //!
-//! In `ORDER BY max(v)` the engine takes `v` for the column of the answer, as Trino does. For PostgreSQL it is that of the table.
+//! In `ORDER BY max(v)` the engine takes `v` for the column of the answer, as Trino does. In PostgreSQL it is the table's.
 
 use std::ops::ControlFlow;
 
@@ -18,9 +18,10 @@ use datafusion::sql::sqlparser::ast::{
     SetExpr, Value, VisitMut, VisitorMut, visit_expressions,
 };
 
-use super::same_name;
+use crate::ast::ast_mut;
+use crate::identifiers::same_name;
 
-/// Puts expressions in the place of what stands for them in `ORDER BY`.
+/// Replaces places and names in `ORDER BY` by the expressions that they stand for.
 pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
     let Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
     let SetExpr::Select(select) = query.body.as_ref() else { return };
@@ -40,7 +41,7 @@ pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
                 None => None,
             },
             Expr::CompoundIdentifier(_) => None,
-            // With DISTINCT ON, rows are sorted by the expressions that stand there.
+            // With `DISTINCT ON`, `ORDER BY` repeats its expressions.
             _ if !is_postgres || matches!(select.distinct, Some(Distinct::On(_))) => None,
             expr => column_of(expr, select).map(|alias| Expr::Identifier(alias.clone())),
         };
@@ -53,7 +54,7 @@ pub(super) fn by_expressions(query: &mut Query, is_postgres: bool) {
     }
 }
 
-/// `DISTINCT ON (a, b) … ORDER BY b, a`: the engine wants both in one order, and all of them in `ORDER BY`.
+/// `DISTINCT ON (a, b) … ORDER BY b, a`: the engine requires the same order in both, and all of them in `ORDER BY`.
 pub(super) fn as_distinct(query: &mut Query) {
     let Query { body, order_by: Some(OrderBy { kind: OrderByKind::Expressions(sorts), .. }), .. } = query else {
         return;
@@ -71,18 +72,14 @@ pub(super) fn as_distinct(query: &mut Query) {
     sorts.extend(others.into_iter().map(|expr| OrderByExpr { expr, options, with_fill: None }));
 }
 
-/// Names the columns without a name whose places rows are sorted by; whether there are any.
+/// Names the unnamed columns that rows are sorted by; whether there are any.
 pub(crate) fn name_sorted_columns(statement: &mut Parsed) -> bool {
-    match statement {
-        Parsed::Statement(ast) => {
-            let mut naming = Naming { has_named: false };
-            // The visitor never breaks off.
-            let _done: ControlFlow<()> = ast.visit(&mut naming);
-            naming.has_named
-        }
-        Parsed::Explain(explain) => name_sorted_columns(&mut explain.statement),
-        _ => false,
+    let mut naming = Naming { has_named: false };
+    if let Some(ast) = ast_mut(statement) {
+        // The visitor never breaks off.
+        let _done: ControlFlow<()> = ast.visit(&mut naming);
     }
+    naming.has_named
 }
 
 struct Naming {
@@ -108,7 +105,7 @@ impl VisitorMut for Naming {
     }
 }
 
-/// Names the column at a place if it has no name; whether it has none.
+/// Names the column at a place if it is unnamed; whether it is.
 fn name_column(place: &str, select: &mut Select) -> bool {
     let items = place.parse::<usize>().ok().and_then(|place| select.projection.get_mut(..place)).unwrap_or_default();
     let has_one_for_each = items.iter().all(has_one_column);
@@ -128,7 +125,7 @@ fn has_one_column(item: &SelectItem) -> bool {
     matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
 }
 
-/// Calls a column by its place, unless the query has something else of this name.
+/// Names a cast after its place, unless the query uses that name already.
 fn name_cast(query: &mut Query, index: usize) {
     let by_place = format!("_col{index}");
     let is_taken = has_name(query, &by_place);
@@ -151,7 +148,7 @@ fn has_name(query: &Query, name: &str) -> bool {
     select.projection.iter().any(is_alias) || visit_expressions(query, is_asked_for).is_break()
 }
 
-/// The expression at a place, if rows are grouped and it has no name.
+/// The expression at a place, if rows are grouped and the column is unnamed.
 fn at_place<'a>(place: &str, select: &'a Select) -> Option<&'a Expr> {
     let index = place.parse::<usize>().ok()?.checked_sub(1)?;
     let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
@@ -166,7 +163,7 @@ fn at_place<'a>(place: &str, select: &'a Select) -> Option<&'a Expr> {
     }
 }
 
-/// Whether a name in an expression would be taken for that of another column of the answer.
+/// Whether a name in an expression would be taken for an alias in the answer.
 pub(super) fn has_alias(expr: &Expr, select: &Select) -> bool {
     let aliases = select.projection.iter().filter_map(|item| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias),
@@ -180,7 +177,7 @@ pub(super) fn has_alias(expr: &Expr, select: &Select) -> bool {
     .is_break()
 }
 
-/// What the answer calls an expression, if nothing else in it is called so.
+/// The alias of an expression in the answer, if no other column has it.
 fn column_of<'a>(expr: &Expr, select: &'a Select) -> Option<&'a Ident> {
     let found = select.projection.iter().find_map(|item| match item {
         SelectItem::ExprWithAlias { expr: shown, alias } if shown == expr => Some(alias),
@@ -198,7 +195,7 @@ fn column_of<'a>(expr: &Expr, select: &'a Select) -> Option<&'a Ident> {
     (select.projection.iter().filter(may_be_called_so).count() == 1).then_some(found)
 }
 
-/// The one cast of a column of this name in the answer and its place, if the column itself is not there.
+/// The only cast of this column in the answer, and its place, if the column itself is not there.
 fn cast_of<'a>(name: &Ident, select: &'a Select) -> Option<(usize, &'a Expr)> {
     let mut found = None;
     for (index, item) in select.projection.iter().enumerate() {
@@ -215,7 +212,7 @@ fn cast_of<'a>(name: &Ident, select: &'a Select) -> Option<(usize, &'a Expr)> {
             }
             SelectItem::ExprWithAlias { alias, .. } if same_name(alias, name) => return None,
             SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => {}
-            // What is in a wildcard is not known here.
+            // The columns of a wildcard are not known here.
             _ => return None,
         }
     }

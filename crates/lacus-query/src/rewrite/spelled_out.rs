@@ -1,9 +1,9 @@
-//! What the parser reads only where more words say it: `TABLE t`, `trim(TRAILING FROM s)`.
+//! Short forms that the parser reads only when they are written out: `TABLE t`, `trim(TRAILING FROM s)`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// Writes `SELECT * FROM t` for `TABLE t`, and the blanks that `trim` takes off where it is not said what.
+/// Writes `SELECT * FROM t` for `TABLE t`, and adds to `trim` the blanks that it removes by default.
 pub(crate) fn spell_out(tokens: &mut Vec<TokenWithSpan>) {
     let mut at = 0;
     while at < tokens.len() {
@@ -24,7 +24,7 @@ pub(crate) fn spell_out(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// Whether a query begins with this word, of a table that is named behind it.
+/// Whether a query begins with this word, followed by the name of a table.
 fn is_query(tokens: &[TokenWithSpan], at: usize) -> bool {
     use Keyword::{ALL, AS, DISTINCT, EXCEPT, INTERSECT, UNION};
     let is_space = |token: &&TokenWithSpan| matches!(token.token, Token::Whitespace(_));
@@ -49,7 +49,7 @@ fn is_of_blanks(tokens: &[TokenWithSpan], at: usize) -> bool {
         && keyword(tokens, trim) == Some(Keyword::TRIM)
 }
 
-/// The place of what stands before a token.
+/// The index of the token before this one, blanks aside.
 fn before(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
     (0..at).rev().find(|&place| !matches!(tokens[place].token, Token::Whitespace(_)))
 }

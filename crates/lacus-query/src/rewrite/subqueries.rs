@@ -1,7 +1,8 @@
-//! Subqueries where the engine has no plan for them, or confuses names.
+//! Subqueries for which the engine has no plan, or whose names it confuses.
 //!
-//! `x > ALL (SELECT x FROM t)`: the engine takes both `x` for one if they are of the same table, and fails on others. `SELECT EXISTS (…)`, `SELECT x IN (SELECT …)`: outside of conditions it knows only subqueries that are values. `JOIN … ON a OR x NOT IN (SELECT …)`: an
-//! `IN` that is unknown becomes false there (DataFusion 54.1).
+//! - `x > ALL (SELECT x FROM t)`: it takes both `x` for one if they are of the same table, and fails on others.
+//! - `SELECT EXISTS (…)`, `SELECT x IN (SELECT …)`: outside of conditions it knows only scalar subqueries.
+//! - `JOIN … ON a OR x NOT IN (SELECT …)`: an `IN` that is unknown becomes false there (DataFusion 54.1).
 
 use std::ops::ControlFlow;
 
@@ -10,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, SetExpr, Statement, UnaryOperator, VisitMut, VisitorMut, visit_expressions,
 };
 
-use super::{call, case, expression, is_called, rows, within};
+use super::{binary, call, case, expression, is_called, nested, rows, within};
 use crate::array_of_rows::ARRAY_OF_ROWS;
 
 /// `ARRAY(SELECT …)` as a function of a subquery.
@@ -24,7 +25,7 @@ pub(super) fn as_array(expr: &Expr) -> Option<Expr> {
     }
 }
 
-/// `x > ALL (SELECT …)` as what it means: whether `x` is greater than the greatest, if there are rows at all and none is null.
+/// `x > ALL (SELECT …)`, written out: whether `x` is greater than the maximum, with regard to empty results and nulls.
 pub(super) fn compared(expr: &Expr) -> Option<Expr> {
     let (left, op, right, is_all) = match expr {
         Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, false),
@@ -49,8 +50,8 @@ pub(super) fn compared(expr: &Expr) -> Option<Expr> {
         (BinaryOperator::Gt | BinaryOperator::GtEq, false) | (BinaryOperator::Lt | BinaryOperator::LtEq, true) => {
             compared(op, "min")
         }
-        (BinaryOperator::Eq, true) => both(compared(op, "min"), BinaryOperator::And, compared(op, "max")),
-        (BinaryOperator::NotEq, false) => both(compared(op, "min"), BinaryOperator::Or, compared(op, "max")),
+        (BinaryOperator::Eq, true) => binary(compared(op, "min"), BinaryOperator::And, compared(op, "max")),
+        (BinaryOperator::NotEq, false) => binary(compared(op, "min"), BinaryOperator::Or, compared(op, "max")),
         _ => return None,
     };
     let decides =
@@ -68,15 +69,7 @@ pub(super) fn compared(expr: &Expr) -> Option<Expr> {
     ))
 }
 
-fn both(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
-}
-
-fn nested(expr: Expr) -> Expr {
-    Expr::Nested(Box::new(expr))
-}
-
-/// Makes values of `EXISTS` and `IN (SELECT …)` among the columns of a query.
+/// Turns `EXISTS` and `IN (SELECT …)` among the columns of a query into scalar subqueries.
 pub(super) fn as_values(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
@@ -86,7 +79,7 @@ pub(super) fn as_values(select: &mut Select) {
     }
 }
 
-/// Makes values of those `IN (SELECT …)` in the conditions of joins for which it matters whether they are false or unknown.
+/// The same for `IN (SELECT …)` in conditions of joins where false and unknown differ.
 pub(super) fn as_values_in_joins(select: &mut Select) {
     for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
         if let Some(condition) = condition_of(&mut join.join_operator) {
@@ -95,7 +88,7 @@ pub(super) fn as_values_in_joins(select: &mut Select) {
     }
 }
 
-/// Makes values of those in what columns are set to.
+/// The same in the values of assignments.
 pub(super) fn as_values_in_assignments(statement: &mut Statement) {
     let update = match statement {
         Statement::Update(update) => update,
@@ -142,7 +135,7 @@ fn in_condition(condition: &mut Expr) {
 
 struct AsValues {
     depth: usize,
-    /// Whether `EXISTS` becomes a value, too.
+    /// Whether `EXISTS` is replaced, too.
     are_asked_whether: bool,
 }
 
@@ -168,7 +161,7 @@ impl VisitorMut for AsValues {
                 Some((is_there(subquery.as_ref().clone()), *negated))
             }
             Expr::InSubquery { expr, subquery, negated } => match rows::asked(expr, subquery) {
-                // What joins ask of rows is asked above them.
+                // Row comparisons in joins are moved above them.
                 Some(_) if !self.are_asked_whether => None,
                 Some(row) => rows::is_in(&row, subquery).map(|found| (found, *negated)),
                 None => Some((is_in(expr, subquery), *negated)),
@@ -190,7 +183,7 @@ fn is_there(mut query: Query) -> Expr {
         && query.fetch.is_none()
         && has_row_for_each(select)
     {
-        // Its order is of no matter, and columns that it sorts by would not be there any more.
+        // The order does not matter, and its columns would not exist any more.
         query.order_by = None;
         select.distinct = None;
         select.projection = vec![SelectItem::UnnamedExpr(counted)];
@@ -199,7 +192,7 @@ fn is_there(mut query: Query) -> Expr {
     Expr::Subquery(Box::new(asked("SELECT count(*) > 0 FROM (SELECT 1) AS \"rows#\"", query)))
 }
 
-/// A question of ours to the rows of a query, whose column may have a name there.
+/// A query of ours over the rows of another one, whose column may be renamed.
 fn asked(question: &str, mut query: Query) -> Query {
     leave_out_order(&mut query);
     let mut asked = within(question, &[], query);
@@ -207,7 +200,7 @@ fn asked(question: &str, mut query: Query) -> Query {
     asked
 }
 
-/// Takes what is of no matter to such a question from a query: the order of its rows, and the name that it has for its column.
+/// Removes what does not matter here: the order of a query's rows, and the name of its column.
 fn leave_out_order(query: &mut Query) {
     let is_cut = query.limit_clause.is_some() || query.fetch.is_some();
     let SetExpr::Select(select) = query.body.as_mut() else { return };
@@ -220,7 +213,7 @@ fn leave_out_order(query: &mut Query) {
     }
 }
 
-/// Whether it has a row for each that its conditions leave.
+/// Whether it has one row for each row that meets its conditions.
 fn has_row_for_each(select: &Select) -> bool {
     let has_call = |item: &SelectItem| {
         let found = visit_expressions(item, |expr| match expr {
@@ -232,7 +225,7 @@ fn has_row_for_each(select: &Select) -> bool {
     is_plain(select) && !select.projection.iter().any(has_call)
 }
 
-/// Whether nothing but conditions and `DISTINCT` is between its tables and its columns.
+/// Whether there is nothing but conditions and `DISTINCT` between its tables and its columns.
 fn is_plain(select: &Select) -> bool {
     matches!(&select.group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty())
         && select.having.is_none()
@@ -240,7 +233,7 @@ fn is_plain(select: &Select) -> bool {
         && select.top.is_none()
 }
 
-/// `x IN (SELECT …)` in the three values that it may have.
+/// `x IN (SELECT …)` as one of SQL's three truth values.
 fn is_in(value: &Expr, query: &Query) -> Expr {
     let among = || Box::new(Expr::Identifier(Ident::with_quote('"', "among#")));
     let rows = |condition: Option<Expr>| {
@@ -254,14 +247,13 @@ fn is_in(value: &Expr, query: &Query) -> Expr {
     let value = Box::new(value.clone());
     let same = rows(Some(Expr::BinaryOp { left: among(), op: BinaryOperator::Eq, right: value.clone() }));
     let nothing = Expr::IsNull(value);
-    let of_nothing = Expr::BinaryOp { left: Box::new(nothing), op: BinaryOperator::And, right: Box::new(rows(None)) };
+    let of_nothing = binary(nothing, BinaryOperator::And, rows(None));
     let unknown = rows(Some(Expr::IsNull(among())));
     let null = || expression("CAST(NULL AS boolean)");
     case(vec![(same, expression("true")), (of_nothing, null()), (unknown, null())], expression("false"))
 }
 
-/// Looks at what the rows of a query of ours are compared with by [`is_in`], or value by value by [`rows::is_in`]: it is of the
-/// query outside.
+/// Visits the values that [`is_in`] or [`rows::is_in`] compares with the rows of a query: they belong to the outer query.
 pub(super) fn for_compared(query: &mut Query, look: &mut dyn FnMut(&mut Expr)) {
     if let SetExpr::Select(select) = query.body.as_mut()
         && let Some(condition) = &mut select.selection

@@ -1,14 +1,14 @@
-//! `ORDER BY x FETCH FIRST 3 ROWS WITH TIES`: the first rows, and those that are sorted as the last of them is. The engine knows
-//! the ranks of rows.
+//! `ORDER BY x FETCH FIRST 3 ROWS WITH TIES`: the first rows, and those that tie with the last of them; written with `rank()`.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Value, WindowType,
 };
 
 use super::sorting::has_alias;
-use super::{expression, same_name};
+use super::{binary, expression};
+use crate::identifiers::same_name;
 
-/// Asks for the ranks of rows where the last one has ties. What has an `OFFSET` is left to the planner, which refuses it.
+/// Replaces `WITH TIES` by a condition on ranks. With an `OFFSET` it is left to the planner, which refuses it.
 pub(super) fn by_ranks(query: &mut Query) {
     let Query { body, order_by: Some(order_by), limit_clause: None, fetch, .. } = query else { return };
     let OrderBy { kind: OrderByKind::Expressions(sorts), .. } = order_by else { return };
@@ -25,10 +25,10 @@ pub(super) fn by_ranks(query: &mut Query) {
         window.order_by = order;
     }
     let count = fetch.quantity.unwrap_or_else(|| expression("1"));
-    select.qualify = Some(Expr::BinaryOp { left: Box::new(rank), op: BinaryOperator::LtEq, right: Box::new(count) });
+    select.qualify = Some(binary(rank, BinaryOperator::LtEq, count));
 }
 
-/// What rows are sorted by, where the columns of the answer are not known. None if that can't be said.
+/// The sort key with places resolved, where the columns of the answer are not in scope. None if that is not possible.
 fn of_rows(sort: &OrderByExpr, select: &Select) -> Option<OrderByExpr> {
     let expr = match &sort.expr {
         Expr::Value(value) => match &value.value {

@@ -1,7 +1,7 @@
-//! `SELECT 1 AS a, 2 AS a`: two columns of one name.
+//! Two columns of one name: `SELECT 1 AS a, 2 AS a`.
 //!
-//! The engine wants columns of different names. Where it has found two of one name, those that may be meant get names with their
-//! places, which the answer does not show: see [`crate::naming`].
+//! The engine requires different names. When it has refused a query for this, columns are renamed with their places (`a#2`) where
+//! that can't change what a name means; the answer does not show it: see [`crate::naming`].
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -12,10 +12,11 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, visit_expressions,
 };
 
-use super::folded;
 use super::shared_columns::constraint_of;
+use crate::identifiers::folded;
+use crate::naming::is_wildcard;
 
-/// Gives columns without a name names of their own, and those whose name another one has.
+/// Gives names to unnamed columns, and other names to those of the same name.
 pub(crate) fn tell_columns_apart(statement: &mut Parsed) {
     let Parsed::Statement(ast) = statement else { return };
     let whole = Mentions::of(ast);
@@ -28,8 +29,8 @@ pub(crate) fn tell_columns_apart(statement: &mut Parsed) {
     }
 }
 
-/// Tells apart the columns of queries in `FROM` and `WITH` that nobody asks for, as in `SELECT count(*) FROM (SELECT x, x FROM t)`,
-/// or that are named behind the query, as in `(SELECT x, x FROM t) AS q(a, b)`.
+/// Renames columns of queries in `FROM` and `WITH` that nobody refers to, as in `SELECT count(*) FROM (SELECT x, x FROM t)`,
+/// or that are named after the query, as in `(SELECT x, x FROM t) AS q(a, b)`.
 struct Inside {
     whole: Mentions,
 }
@@ -63,7 +64,7 @@ impl VisitorMut for Inside {
     }
 }
 
-/// The names that a part of a statement has in it.
+/// The names that occur in a part of a statement.
 #[derive(Default)]
 struct Mentions {
     words: HashMap<String, usize>,
@@ -80,7 +81,7 @@ impl Mentions {
         mentions
     }
 
-    /// Whether a column of this name may be meant outside of the part whose names these are.
+    /// Whether a name may refer to a column from outside of the part that `inside` is of.
     fn is_asked_for(&self, name: &str, inside: &Self) -> bool {
         let count = |mentions: &Self| mentions.words.get(name).copied().unwrap_or(0);
         self.has_shared || self.wildcards > inside.wildcards || count(self) > count(inside)
@@ -122,8 +123,8 @@ impl Visitor for Mentions {
     }
 }
 
-/// Tells apart all columns of a query, or those alone whose name another one has. Whoever asks for a column by its name does not
-/// know which one it is: such columns keep theirs.
+/// Renames all columns of a query, or only those whose name is not unique. A name that is referred to is kept, since it is
+/// not known which column is meant.
 fn tell_apart(query: &mut Query, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
     let Query { body, order_by, .. } = query;
     let order_by = &*order_by;
@@ -140,7 +141,7 @@ fn tell_apart_in(body: &mut SetExpr, all: bool, is_asked_for: &dyn Fn(&str) -> b
                 set_quantifier,
                 SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName
             );
-            // The columns have the names of those on the left.
+            // The columns have the names of the left side.
             if !is_by_name {
                 tell_apart_in(right, all, &|_| false);
             }
@@ -160,7 +161,7 @@ fn tell_items_apart(select: &mut Select, all: bool, is_asked_for: &dyn Fn(&str) 
             || has_word(qualify, name)
     };
     let names: Vec<Option<String>> = projection.iter().map(name_of).collect();
-    // Of more than one, nobody knows which column of the answer is which.
+    // With several wildcards it is not known which column of the answer is which.
     let wildcards = projection.iter().filter(|item| is_wildcard(item)).count();
     for (index, item) in projection.iter_mut().enumerate() {
         let with_place = |name: &str| Ident::with_quote('"', format!("{name}#{}", index + 1));
@@ -189,11 +190,7 @@ fn tell_items_apart(select: &mut Select, all: bool, is_asked_for: &dyn Fn(&str) 
     }
 }
 
-fn is_wildcard(item: &SelectItem) -> bool {
-    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
-}
-
-/// What a column is called, if it is not called as what is computed.
+/// The name of a column, if it has one.
 fn name_of(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::UnnamedExpr(Expr::Identifier(word)) | SelectItem::ExprWithAlias { alias: word, .. } => {
@@ -204,7 +201,7 @@ fn name_of(item: &SelectItem) -> Option<String> {
     }
 }
 
-/// Whether a part of a query has a name in it that stands alone.
+/// Whether a part of a query contains the name by itself.
 fn has_word(part: &impl Visit, name: &str) -> bool {
     let found = visit_expressions(part, |expr| match expr {
         Expr::Identifier(word) if folded(word) == name => ControlFlow::Break(()),

@@ -1,5 +1,5 @@
-//! Literals and operators that PostgreSQL reads otherwise than the engine: `'\x00ff'::bytea`, `'{a,b}'::text[]`,
-//! `SIMILAR TO`, `AT TIME ZONE`, timestamps, intervals.
+//! Literals and operators that PostgreSQL reads differently from the engine: `'\x00ff'::bytea`, `'{a,b}'::text[]`, `SIMILAR TO`,
+//! `AT TIME ZONE`, timestamps, intervals.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -13,7 +13,7 @@ use super::{call, expression, intervals, is_called, quoted, text_of};
 use crate::error::SqlError;
 use crate::uuids::{TO_UUID, TRY_TO_UUID};
 
-/// Reads an expression as PostgreSQL does.
+/// Rewrites an expression as PostgreSQL reads it.
 pub(super) fn read(expr: &mut Expr) {
     match expr {
         Expr::Cast { expr: value, data_type, .. } => {
@@ -48,7 +48,7 @@ pub(super) fn read(expr: &mut Expr) {
     }
 }
 
-/// `x::uuid`, `UUID '…'` and `gen_random_uuid()` as calls of functions that give UUIDs.
+/// `x::uuid`, `UUID '…'` and `gen_random_uuid()` as calls of our functions for UUIDs.
 pub(super) fn uuid(expr: &Expr) -> Option<Expr> {
     match expr {
         Expr::Cast { kind, expr: value, data_type: DataType::Uuid, .. } => {
@@ -73,7 +73,7 @@ fn is_random_uuid(function: &Function) -> bool {
     is_without && function.name.0.len() == 1 && function.name.0[0].as_ident().is_some_and(is_called)
 }
 
-/// `a ^ b` is a power, of doubles. To the engine it is of bits.
+/// `a ^ b` is a power of doubles. The engine takes it for XOR.
 pub(super) fn power(expr: &Expr) -> Option<Expr> {
     let Expr::BinaryOp { left, right, .. } = expr else { return None };
     let double = |value: &Expr| Expr::Cast {
@@ -90,7 +90,7 @@ pub(super) fn is_power(expr: &Expr) -> bool {
     matches!(expr, Expr::BinaryOp { op: BinaryOperator::BitwiseXor | BinaryOperator::PGExp, .. })
 }
 
-/// `x SIMILAR TO 'a%'` as the match with a regular expression that it is.
+/// `x SIMILAR TO 'a%'` as a match with a regular expression.
 pub(super) fn similar(expr: &mut Expr) {
     if let Expr::SimilarTo { negated, expr: value, pattern, escape_char } = expr
         && let Some(pattern) = written(pattern).and_then(|text| regular(text, escape_of(escape_char.as_ref())))
@@ -100,7 +100,7 @@ pub(super) fn similar(expr: &mut Expr) {
     }
 }
 
-/// `TRY_CAST('x' AS int[])` is null: the text is none of an array.
+/// `TRY_CAST('x' AS int[])` is null: the text is not that of an array.
 pub(super) fn tried(expr: &mut Expr) {
     if let Expr::Cast { kind: CastKind::TryCast | CastKind::SafeCast, expr: value, data_type, .. } = expr
         && is_array(data_type)
@@ -110,7 +110,7 @@ pub(super) fn tried(expr: &mut Expr) {
     }
 }
 
-/// The function that does what PostgreSQL's of this name does.
+/// Our function that does what PostgreSQL's of this name does.
 fn as_postgres(function: &Function) -> Option<&'static str> {
     let [part] = function.name.0.as_slice() else { return None };
     let FunctionArguments::List(list) = &function.args else { return None };
@@ -127,7 +127,7 @@ fn as_postgres(function: &Function) -> Option<&'static str> {
 /// The most bits of a `float(n)` that is a `real`.
 const REAL_BITS: u64 = 24;
 
-/// The name that the engine knows a type by. `float` has 53 bits unless fewer are asked for; to the engine it has 24.
+/// The engine's name of a type. `float` has 53 bits unless fewer are given; to the engine it has 24.
 fn with_known_name(data_type: &mut DataType) {
     *data_type = match data_type {
         DataType::Dec(digits) => DataType::Decimal(*digits),
@@ -139,7 +139,7 @@ fn with_known_name(data_type: &mut DataType) {
     };
 }
 
-/// Bytes, intervals and arrays that are written as text, and numbers and times with blanks around them.
+/// Literals of bytes, intervals and arrays, and numbers and times with blanks around them.
 fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
     match data_type {
         DataType::Bytea => {
@@ -157,13 +157,13 @@ fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
     }
 }
 
-/// The array that is written as a text, of texts.
+/// The text of an array, as an array of texts.
 pub(super) fn array_in(text: &str) -> Option<Expr> {
     let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
     Some(Expr::Array(Array { elem: elements(text)?.into_iter().map(element).collect(), named: true }))
 }
 
-/// Whether blanks around a text say nothing in this type.
+/// Whether blanks around a text are ignored for this type.
 fn is_without_blanks(data_type: &DataType) -> bool {
     use DataType::{
         BigInt, Bool, Boolean, Date, Decimal, Double, DoublePrecision, Float4, Float8, Int, Int2, Int4, Int8, Integer,
@@ -193,7 +193,7 @@ fn is_without_blanks(data_type: &DataType) -> bool {
     )
 }
 
-/// The elements of `{a,"b c",NULL}`; nothing if it is none, or has arrays in it.
+/// The elements of `{a,"b c",NULL}`; none if it is no array, or a nested one.
 fn elements(text: &str) -> Option<Vec<Option<String>>> {
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut elements = Vec::new();
@@ -210,7 +210,7 @@ fn elements(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
-/// The next element, and whether it is the last one. Blanks around it are not of it, but those in quotes are.
+/// The next element, and whether it is the last. Blanks around it don't belong to it, those in quotes do.
 fn element(letters: &mut Chars<'_>) -> Option<(Option<String>, bool)> {
     let (mut element, mut is_quoted, mut in_quotes, mut is_last) = (String::new(), false, false, true);
     while let Some(letter) = letters.next() {
@@ -243,7 +243,7 @@ fn element(letters: &mut Chars<'_>) -> Option<(Option<String>, bool)> {
     }
 }
 
-/// Refuses the text of an array that is none, of which the engine would make an array with this one text in it.
+/// Refuses a text that is not that of an array: the engine would make an array of this one text.
 pub(super) fn must_be_array(kind: &CastKind, text: &Expr, data_type: &DataType) -> Result<(), SqlError> {
     let Some(text) = text_of(text).filter(|text| is_array(data_type) && elements(text).is_none()) else {
         return Ok(());
@@ -265,12 +265,12 @@ fn is_array(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Array(ArrayElemTypeDef::SquareBracket(..) | ArrayElemTypeDef::AngleBracket(_)))
 }
 
-/// Whether a pattern of `SIMILAR TO` is known, so that it can be read as SQL means it.
+/// Whether a pattern of `SIMILAR TO` is a literal, so that it can be rewritten.
 pub(super) fn is_known_pattern(pattern: &Expr, escape: Option<&ValueWithSpan>) -> bool {
     written(pattern).is_some_and(|pattern| regular(pattern, escape_of(escape)).is_some())
 }
 
-/// The text that is written there: also in parentheses, as `E'…'` or `$$…$$`, and with its type.
+/// The text of a literal: also in parentheses, as `E'…'` or `$$…$$`, and with its type.
 pub(super) fn written(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Nested(inner) => written(inner),
@@ -288,7 +288,7 @@ pub(super) fn written(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// The letter that escapes others; none for `ESCAPE ''`.
+/// The escape character; none for `ESCAPE ''`.
 fn escape_of(escape: Option<&ValueWithSpan>) -> Option<char> {
     match escape {
         None => Some('\\'),
@@ -296,7 +296,7 @@ fn escape_of(escape: Option<&ValueWithSpan>) -> Option<char> {
     }
 }
 
-/// A pattern of `SIMILAR TO` as a regular expression that the whole text has to match.
+/// A pattern of `SIMILAR TO` as a regular expression that has to match the whole text.
 fn regular(pattern: &str, escape: Option<char>) -> Option<String> {
     let mut letters = pattern.chars().peekable();
     let mut regular = String::from("^(?s:");
@@ -315,7 +315,7 @@ fn regular(pattern: &str, escape: Option<char>) -> Option<String> {
     Some(regular)
 }
 
-/// What follows `[`: but for a leading `^`, ranges and classes such as `[:digit:]`, each letter is itself.
+/// A bracket expression: except for a leading `^`, ranges and classes such as `[:digit:]`, each character is literal.
 fn push_bracket(regular: &mut String, letters: &mut Peekable<Chars<'_>>, escape: Option<char>) -> Option<()> {
     regular.push('[');
     regular.extend(letters.next_if_eq(&'^'));
@@ -334,7 +334,7 @@ fn push_bracket(regular: &mut String, letters: &mut Peekable<Chars<'_>>, escape:
                 regular.extend(letters.by_ref().take_while(|letter| *letter != ']'));
                 regular.push(']');
             }
-            // Two of them would take away what follows.
+            // Two of them would be a set difference.
             '-' if !regular.ends_with('-') => regular.push('-'),
             letter => push_itself(regular, letter),
         }
@@ -342,7 +342,7 @@ fn push_bracket(regular: &mut String, letters: &mut Peekable<Chars<'_>>, escape:
     None
 }
 
-/// What an escape is before: a class, or a letter that is itself then. Other letters mean what only PostgreSQL knows.
+/// The escaped character: a class, or a literal. Other letters have meanings that only PostgreSQL knows.
 fn push_escaped(regular: &mut String, letter: char) -> Option<()> {
     match letter {
         'd' | 'D' | 's' | 'S' | 'w' | 'W' => regular.extend(['\\', letter]),

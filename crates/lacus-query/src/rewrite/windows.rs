@@ -1,7 +1,6 @@
-//! Windows with names: `sum(x) OVER (w ROWS 1 PRECEDING) … WINDOW w AS (PARTITION BY k ORDER BY day)`.
+//! Named windows: `sum(x) OVER (w ROWS 1 PRECEDING) … WINDOW w AS (PARTITION BY k ORDER BY day)`.
 //!
-//! The engine knows `OVER w`, and forgets what `w` says in `OVER (w …)` and in `WINDOW v AS (w …)`. It takes `lag(x, NULL)` for
-//! `lag(x)`.
+//! The engine knows `OVER w`, but ignores `w` in `OVER (w …)` and in `WINDOW v AS (w …)`. It also takes `lag(x, NULL)` for `lag(x)`.
 
 use std::ops::ControlFlow;
 
@@ -10,12 +9,13 @@ use datafusion::sql::sqlparser::ast::{
     WindowType, visit_expressions_mut,
 };
 
-use super::{case, expression, plain, same_name};
+use super::{case, expression, plain};
+use crate::identifiers::same_name;
 
-/// Windows that are built on others, at most, one on the other.
+/// How deep windows may be built on each other.
 const DEPTH_MAX: usize = 16;
 
-/// Writes out what windows are built on.
+/// Writes out windows that are built on others.
 pub(super) fn write_out(select: &mut Select) {
     let Select { distinct, projection, qualify, named_window, .. } = select;
     if named_window.is_empty() {
@@ -28,14 +28,14 @@ pub(super) fn write_out(select: &mut Select) {
     let _done = visit_expressions_mut(qualify, &mut put);
 }
 
-/// The same for what the rows of a query are sorted by.
+/// The same in `ORDER BY`.
 pub(super) fn write_out_order(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     // The visitor never breaks off.
     let _done = visit_expressions_mut(&mut query.order_by, |expr| put(expr, &select.named_window));
 }
 
-/// `lag(x, NULL)`: null of every row, of the type that `lag(x)` has.
+/// `lag(x, NULL)`: null for every row, with the type of `lag(x)`.
 pub(super) fn of_no_row(expr: &Expr) -> Option<Expr> {
     let Expr::Function(call) = expr else { return None };
     let [name] = call.name.0.as_slice() else { return None };
@@ -69,7 +69,7 @@ fn put(expr: &mut Expr, named: &[NamedWindowDefinition]) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// A window with all that it is built on; nothing if it names one that is not there.
+/// A window with everything that it is built on; none if it names one that does not exist.
 fn whole(window: &WindowType, named: &[NamedWindowDefinition], depth: usize) -> Option<WindowSpec> {
     let depth = depth.checked_sub(1)?;
     match window {
@@ -77,7 +77,7 @@ fn whole(window: &WindowType, named: &[NamedWindowDefinition], depth: usize) -> 
         WindowType::WindowSpec(spec) => {
             let Some(name) = &spec.window_name else { return Some(spec.clone()) };
             let base = definition(name, named, depth)?;
-            // As in PostgreSQL, only what the base does not say can be added.
+            // As in PostgreSQL, only what the base leaves open may be added.
             if !spec.partition_by.is_empty() || !base.order_by.is_empty() && !spec.order_by.is_empty() {
                 return None;
             }

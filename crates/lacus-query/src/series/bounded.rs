@@ -8,12 +8,12 @@ use datafusion::arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNano, In
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
-/// The most values of the arrays that are made at once: 80 MB.
+/// The most values of arrays that are made at once: 80 MB.
 const VALUES_MAX: i128 = 10_000_000;
 
 const DAY_NANOS: i128 = 86_400_000_000_000;
 
-/// The engine's function, asked only for what fits.
+/// The engine's function, called only for what fits.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bounded {
     inner: Arc<ScalarUDF>,
@@ -58,7 +58,7 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
-/// How many values a row asks for, or somewhat more.
+/// The number of values that a row asks for, or somewhat more.
 fn values_of(places: &[i128]) -> i128 {
     let (first, last, step) = match *places {
         [last] => (0, last, 1),
@@ -66,12 +66,12 @@ fn values_of(places: &[i128]) -> i128 {
         [first, last, step] => (first, last, step),
         _ => return 0,
     };
-    // A step of zero, or away from the end, is for the function to judge.
+    // A step of zero, or in the wrong direction, is for the function to judge.
     let is_on_its_way = step != 0 && (last >= first) == (step > 0);
     if is_on_its_way { (last - first) / step + 1 } else { 0 }
 }
 
-/// Numbers, or nanoseconds of moments and intervals; of months, those of short ones.
+/// Integers, or nanoseconds of timestamps and intervals; a month counts as a short one.
 fn places(array: &ArrayRef) -> Result<Vec<Option<i128>>> {
     if let Some(intervals) = array.as_primitive_opt::<IntervalMonthDayNanoType>() {
         let nanos = |interval: IntervalMonthDayNano| {

@@ -45,7 +45,7 @@ pub(super) enum Begun {
 type Batches = mpsc::Sender<Result<RecordBatch, SqlError>>;
 
 impl Job {
-    /// Plans it, tells `begin` of the plan, and sends its rows; or tells the answer that was given before.
+    /// Plans the statement, tells `begin` of the plan, and sends its rows; or tells an earlier answer.
     pub(super) async fn run(self, begin: oneshot::Sender<Result<Begun, SqlError>>, send: Batches) {
         let (plan, question) = match timeout_at(self.deadline.at, self.begin()).await {
             Ok(Ok((Begun::Running(plan), question))) => (plan, question),
@@ -69,13 +69,13 @@ impl Job {
         physical_plan(&self.state, &plan).await.map_err(|error| self.explained(error))
     }
 
-    /// The answer that was given before; or how it is found, and the question under which it is kept.
+    /// An earlier answer; or the plan, and the question under which to keep its answer.
     async fn begin(&self) -> Result<(Begun, Option<Question>), SqlError> {
         let plan = self.logical_plan().await?;
         let question = Question::of(&plan, &self.statement, &self.state);
         if let Some(given) = question.as_ref().and_then(|question| self.shared.answers.find(question)) {
             self.must_have_columns(&given.schema)?;
-            // It reads nothing, whoever asked first; but it may have more rows than this one may be answered with.
+            // An earlier answer reads nothing, but may have more rows than this user is allowed.
             self.allowance.must_have_rows(given.rows())?;
             return Ok((Begun::Given(given), None));
         }
@@ -90,7 +90,7 @@ impl Job {
         filled(&self.state, plan, &self.parameters).map_err(explained)?
     }
 
-    /// A client reads values as those of the types that it was told.
+    /// A client decodes values with the types that it was told.
     fn must_have_columns(&self, schema: &SchemaRef) -> Result<(), SqlError> {
         must_be_as_prepared(self.expected.as_ref(), &self.statement.names.apply(schema))
     }

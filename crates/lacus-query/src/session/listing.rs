@@ -9,8 +9,8 @@ use super::{Client, Session, lock};
 use crate::activity::{Activity, Signal, Waiting};
 
 impl Session {
-    /// Lists the session, whose client is at `address`, for others to see until it goes. What one of them tells it to do, `signal`
-    /// does. After [`set_client`](Self::set_client), and once.
+    /// Lists the session, whose client is at `address`, until it is dropped. `signal` does what another session tells it to
+    /// do. To be called once, after [`set_client`](Self::set_client).
     pub fn announce(
         &self,
         address: SocketAddr,
@@ -23,14 +23,14 @@ impl Session {
         self.shared.sessions.add(self.activity.get_or_init(|| Arc::new(activity)));
     }
 
-    /// Shows that this text is answered from now on. Of a session that is not listed nobody is told.
+    /// Shows this text as the current statement, if the session is listed.
     pub fn asks(&self, text: &str) {
         if let Some(activity) = self.activity.get() {
             activity.asks(text);
         }
     }
 
-    /// Shows that the session waits for its client from now on.
+    /// Shows that the session waits for its client.
     pub fn waits(&self, waiting: Waiting) {
         if let Some(activity) = self.activity.get() {
             activity.waits(waiting);

@@ -28,7 +28,7 @@ use crate::totals::whole;
 use crate::uuids;
 use crate::views::as_one;
 
-/// Plans a query; refuses what would write or define anything, in whatever form it came. Each table is seen in one state.
+/// Plans a query. Refuses whatever would write or define anything, in any form. Each table is seen in one state.
 pub(crate) async fn plan(state: &SessionState, statement: &Statement) -> Result<LogicalPlan, DataFusionError> {
     as_one(plan_alone(state, statement)).await
 }
@@ -41,7 +41,7 @@ async fn plan_alone(state: &SessionState, statement: &Statement) -> Result<Logic
     with_types(state, plan_parsed(state, parsed).await?)
 }
 
-/// The part of a statement that reads, with the versions of tables and the names of columns that are meant.
+/// The part of a statement that reads, with versions of tables and spellings of columns resolved.
 pub(crate) async fn prepared(
     state: &SessionState,
     statement: &Statement,
@@ -60,8 +60,8 @@ pub(crate) async fn prepared(
     Ok(parsed)
 }
 
-/// Plans what reads, and `INSERT` of it; refuses what would write or define anything else. Types are those that stand there:
-/// see [`with_types`].
+/// Plans a query, or an `INSERT` of one; refuses what would write or define anything else. Types are not final yet: see
+/// [`with_types`].
 pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let parsed = Box::pin(with_shared(state, parsed)).await;
     let (plan, are_shared) = Box::pin(with_shared_queries(state, parsed)).await?;
@@ -69,19 +69,18 @@ pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<
     let plan = if are_shared { computed_once(plan)? } else { plan };
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
-        // The engine only says what would come: the lake writes it.
+        // The engine plans only the rows: the lake writes them.
         LogicalPlan::Dml(dml) if matches!(dml.op, WriteOp::Insert(_)) => reads_only.verify_plan(&dml.input)?,
         plan => reads_only.verify_plan(plan)?,
     }
     Ok(plan)
 }
 
-/// The statement with what columns that joins share are in the place of their names. Joins of the queries within are looked at
-/// before those around them.
+/// Replaces the names of columns that joins share, from the innermost queries outwards.
 async fn with_shared(state: &SessionState, mut parsed: Parsed) -> Parsed {
     for place in 0..sharing(&parsed) {
         let Some(joins) = joins_at(&parsed, place) else { continue };
-        // What has no plan by itself is planned with the whole, which says what is wrong.
+        // Joins that have no plan by themselves are planned with the whole, which reports what is wrong.
         if let Ok(plan) = state.statement_to_plan(joins).await {
             put_columns(&mut parsed, place, &plan);
         }
@@ -114,8 +113,7 @@ async fn named(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, 
     Box::pin(sorted(state, parsed)).await.map_err(|_| missed)
 }
 
-/// What the engine makes of a statement; with names for the columns whose places rows are sorted by, where it does not find one of
-/// them.
+/// The engine's plan; if it does not find a column of `ORDER BY`, with names for the columns that are sorted by place.
 async fn sorted(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let missed = match Box::pin(told_apart(state, parsed.clone())).await {
         Err(error) if says(&error, &[NO_SORTED_COLUMN]) => error,
@@ -127,7 +125,7 @@ async fn sorted(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan,
     Box::pin(told_apart(state, parsed)).await
 }
 
-/// What the engine makes of a statement; with other names inside, where it would call two columns the same.
+/// The engine's plan; if two columns would have one name, with other names inside.
 async fn told_apart(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     match state.statement_to_plan(parsed.clone()).await {
         Err(error) if says(&error, &[NAMES_OF_ONE_SELECT, NAMES_OF_A_PLAN, NAMES_OF_A_TABLE]) => {}
@@ -142,14 +140,14 @@ async fn told_apart(state: &SessionState, mut parsed: Parsed) -> Result<LogicalP
     state.statement_to_plan(parsed).await
 }
 
-/// What the engine says of a column that is not there.
+/// How the engine says that a column does not exist.
 const NO_COLUMN: &str = "No field named";
-/// What the engine says of two columns of one name.
+/// How the engine says that two columns have the same name.
 const NAMES_OF_ONE_SELECT: &str = "require unique expression names";
 const NAMES_OF_A_PLAN: &str = "Schema contains duplicate";
 /// The same where one of them is of a table.
 const NAMES_OF_A_TABLE: &str = "which would be ambiguous";
-/// What the engine says of a column that rows are sorted by, and that it does not find where they are grouped.
+/// How the engine says that it does not find a column of `ORDER BY` where rows are grouped.
 const NO_SORTED_COLUMN: &str = "Column in ORDER BY must be in GROUP BY";
 
 fn says(error: &DataFusionError, texts: &[&str]) -> bool {
@@ -157,7 +155,7 @@ fn says(error: &DataFusionError, texts: &[&str]) -> bool {
     texts.iter().any(|text| said.contains(text))
 }
 
-/// A plan with values in place of its parameters.
+/// The plan with values in place of its parameters.
 ///
 /// # Errors
 /// If there are too few, or one is none of what the statement takes it for.
@@ -175,7 +173,7 @@ pub(crate) fn filled(
     }
 }
 
-/// The plan with nulls for its parameters: to know its columns.
+/// The plan with nulls for its parameters, to know its columns.
 pub(super) fn with_nulls(
     state: &SessionState,
     plan: LogicalPlan,
@@ -186,12 +184,12 @@ pub(super) fn with_nulls(
     }
     let nulls = types.iter().map(|kind| ScalarValue::try_from(kind.as_ref().unwrap_or(&DataType::Utf8)));
     let nulls = nulls.collect::<Result<Vec<_>, _>>()?;
-    // What can't be without a value says so when there is one.
+    // What can't be planned without a value says so when there is one.
     Ok(plan.clone().with_param_values(nulls).and_then(|known| with_types(state, known)).unwrap_or(plan))
 }
 
-/// The plan with the types that its columns come to have. Until it is analyzed, a `UNION` has those of its first part, and a
-/// `CASE` that of its first value. As long as parameters are not known, it is as it was.
+/// The plan with its final types. Before it is analyzed, a `UNION` has the types of its first part, and a `CASE` that of its
+/// first value. With unknown parameters it stays as it is.
 pub(crate) fn with_types(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     if !plan.get_parameter_names()?.is_empty() {
         return Ok(plan);
@@ -199,8 +197,7 @@ pub(crate) fn with_types(state: &SessionState, plan: LogicalPlan) -> Result<Logi
     with_signs(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
 }
 
-/// Whole numbers of the engine that have no sign, such as `row_number()`, as those that have one: neither tables nor clients
-/// know others.
+/// Casts unsigned integers, such as `row_number()`, to signed ones: neither tables nor clients know others.
 fn with_signs(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     let is_unsigned = |field: &Field| field.data_type().is_unsigned_integer();
     if matches!(plan, LogicalPlan::Dml(_)) || !plan.schema().fields().iter().any(|field| is_unsigned(field)) {
@@ -218,7 +215,7 @@ fn with_signs(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
-/// The names of columns of the tables that a statement reads.
+/// The spellings of columns in the tables that a statement reads.
 async fn spellings(state: &SessionState, parsed: &Parsed, moments: &[Moment]) -> Result<Spellings, DataFusionError> {
     let mut schemas = Vec::new();
     for name in state.resolve_table_references(parsed)? {

@@ -5,7 +5,7 @@ use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use crate::error::SqlError;
 use crate::json::type_name;
 
-/// Refuses columns that are others than those that a client was told about.
+/// Refuses columns that differ from those that the client was told of.
 pub(crate) fn must_be_as_prepared(expected: Option<&SchemaRef>, now: &Schema) -> Result<(), SqlError> {
     if expected.is_none_or(|expected| same_columns(expected, now)) {
         return Ok(());
@@ -22,8 +22,7 @@ fn same_columns(a: &Schema, b: &Schema) -> bool {
             .all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
 }
 
-/// Whether clients read values of both in the same way. Digits of a `numeric` may depend on the values of parameters, and come
-/// with each value.
+/// Whether clients decode both in the same way. The digits of a `numeric` may depend on parameters, and come with each value.
 fn same_type(a: &DataType, b: &DataType) -> bool {
     match (a, b) {
         (a, b) if a.is_decimal() && b.is_decimal() => true,

@@ -218,8 +218,9 @@ async fn rows_that_are_read_twice_are_computed_once_and_go_to_disk() {
     let session = with(&lake, &settings::Query { memory_max: ByteSize::mb(48), ..settings::Query::default() });
     // Texts of some 120 bytes, of which nobody knows how long they are.
     let wide = "SELECT repeat('x', 100) || CAST(random() AS text) AS t FROM generate_series(1, 600000)";
-    let question =
-        format!("WITH r AS ({wide}) SELECT (SELECT sum(length(t)) FROM r) - (SELECT sum(length(t)) FROM r), (SELECT count(*) FROM r)");
+    let question = format!(
+        "WITH r AS ({wide}) SELECT (SELECT sum(length(t)) FROM r) - (SELECT sum(length(t)) FROM r), (SELECT count(*) FROM r)"
+    );
     assert_eq!(ask(&session, &question).await, "0|600000");
     let few = "WITH r AS (SELECT random() AS x) SELECT a.x = b.x, a.x = $1 FROM r AS a, r AS b";
     let one = [ScalarValue::Float64(Some(2.0))];

@@ -15,15 +15,16 @@ use super::{Planned, aside, name_of};
 use crate::answer::Answer;
 use crate::error::{SqlError, explain};
 use crate::files::is_external;
+use crate::identifiers::folded;
 use crate::session::Session;
-use crate::stated_name::{StatedName, new_name};
+use crate::stated_name::StatedName;
 use crate::statement::{Statement, StatementKind, tokens};
 
-/// `CREATE VIEW`, without its query: that is text.
+/// `CREATE VIEW` without its query, which is kept as text.
 #[derive(Debug, Clone)]
 pub(crate) struct CreateView {
     name: StatedName,
-    /// What its columns are called; empty for the names that the query gives them.
+    /// The names of its columns; empty if the query names them.
     columns: Vec<String>,
     or_replace: bool,
     unless_there: bool,
@@ -51,13 +52,13 @@ impl CreateView {
         }
         Ok(Self {
             name: StatedName::of(&view.name)?,
-            columns: view.columns.iter().map(|column| new_name(&column.name)).collect(),
+            columns: view.columns.iter().map(|column| folded(&column.name)).collect(),
             or_replace: view.or_replace,
             unless_there: view.if_not_exists,
         })
     }
 
-    /// The columns of its query as it calls them.
+    /// The columns of its query, renamed.
     fn named(&self, columns: &SchemaRef) -> Result<SchemaRef, SqlError> {
         if self.columns.is_empty() {
             return Ok(Arc::clone(columns));
@@ -98,13 +99,13 @@ impl Session {
         }
         let query = query_of(statement).map_err(|error| explain(error, &statement.sql, self.names()))?;
         let sql = statement.sql[query.clone()].to_owned();
-        // Places are told in the statement, not in the query.
+        // Positions are told in the statement, not in the query.
         let before = statement.sql[..query.start].chars().count();
         let placed = |error: SqlError| {
             let position = error.position().map(|position| before + position);
             error.with_position(position)
         };
-        // More than one is told when it is planned.
+        // A query that is several statements is refused when it is planned.
         let home = match self.parse(&sql).map_err(placed)?.first() {
             Some(query) => self.home_of(query)?,
             None => MAIN_DATABASE.to_owned(),
@@ -149,7 +150,7 @@ impl Session {
         Ok(Answer::done("DROP VIEW"))
     }
 
-    /// The query that a statement makes a view of. None if it makes none, or it can't be read.
+    /// The query of a view that the statement makes. None if it makes none, or can't be parsed.
     pub(crate) fn query_of_view(&self, statement: &Statement) -> Option<Statement> {
         let StatementKind::CreateView(_) = &statement.kind else { return None };
         let query = query_of(statement).ok()?;
@@ -165,7 +166,7 @@ impl Session {
     }
 }
 
-/// A view's columns are told apart by their names.
+/// The columns of a view must have different names.
 fn must_differ(columns: &Schema) -> Result<(), SqlError> {
     let mut names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
     names.sort_unstable();
@@ -189,17 +190,17 @@ fn query_of(statement: &Statement) -> Result<Range<usize>, DataFusionError> {
     Ok(offset(sql, first.span.start)..offset(sql, last.span.end))
 }
 
-/// No blank, no comment, and not the end.
+/// Neither blank, nor comment, nor the end.
 fn is_word(token: &TokenWithSpan) -> bool {
     !matches!(token.token, Token::Whitespace(_) | Token::EOF)
 }
 
-/// The first `AS` of the statement: names and options before it have none.
+/// The statement's own `AS`: the names and options before it contain none.
 fn is_as(token: &TokenWithSpan) -> bool {
     matches!(&token.token, Token::Word(word) if word.keyword == Keyword::AS && word.quote_style.is_none())
 }
 
-/// Where a place, counted in lines and characters, is in a text.
+/// The byte offset of a line and column.
 fn offset(sql: &str, place: Location) -> usize {
     let count = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
     let line: usize = sql.split_inclusive('\n').take(count(place.line)).map(str::len).sum();

@@ -55,7 +55,7 @@ fn take_apart(assignments: &mut Vec<Assignment>, is_aggregate: IsAggregate<'_>) 
     Ok(())
 }
 
-/// A query for each column of one that gives a row or none: all of them give the same.
+/// One query for each column of a query that gives at most one row.
 fn columns(query: &Query, is_aggregate: IsAggregate<'_>) -> Result<Vec<Expr>, SqlError> {
     let SetExpr::Select(select) = query.body.as_ref() else { return Err(refused()) };
     let is_place = |expr: &Expr| matches!(expr, Expr::Value(_));
@@ -85,7 +85,7 @@ fn columns(query: &Query, is_aggregate: IsAggregate<'_>) -> Result<Vec<Expr>, Sq
     Ok(columns)
 }
 
-/// Whether it calls a function that gives something else each time: the columns would not be of one row.
+/// Whether it calls a volatile function: the columns would not be of one row.
 fn differs_each_time(query: &Query) -> bool {
     const FUNCTIONS: [&str; 6] = ["random", "rand", "uuid", "gen_random_uuid", "shuffle", "array_shuffle"];
     let differs = |expr: &Expr| match expr {
@@ -105,7 +105,7 @@ fn refused() -> SqlError {
     .with_hint("UPDATE t SET a = s.a, b = s.b FROM (SELECT …) AS s WHERE …")
 }
 
-/// A value of no row as one of the total, which has a row for no rows, too.
+/// The value in a query with an aggregate, which has a row even for no rows.
 fn of_all_rows(value: Expr) -> Expr {
     let counted = Parser::new(&GenericDialect).try_with_sql("count(*) >= 0").and_then(|mut parser| parser.parse_expr());
     let condition = counted.expect("it is our own SQL");
@@ -118,7 +118,7 @@ fn of_all_rows(value: Expr) -> Expr {
     }
 }
 
-/// Whether the columns of a query call such a function, not counting windows and the queries in them.
+/// Whether the columns of a query call such a function, not counting windows and subqueries.
 fn calls(select: &Select, is_such: IsAggregate<'_>) -> bool {
     select.projection.visit(&mut Calls { is_such, depth: 0 }).is_break()
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::new_empty_array;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
-use datafusion::common::DataFusionError;
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{ColumnarValue, SortExpr};
 use datafusion::logical_expr::{
@@ -20,9 +19,9 @@ use lacus_core::TableName;
 use lacus_core::layout::{PartitionField, Transform};
 use lacus_lake::{Column as TableColumn, partition_value};
 
-use crate::error::SqlError;
+use crate::error::{SqlError, external};
 
-/// The plan with the columns from `first` on cast to those of a table, and called as they are.
+/// The plan with the columns from `first` on cast to those of a table, under their names.
 ///
 /// # Errors
 /// `42804` for a value that can't go to its column.
@@ -49,7 +48,7 @@ pub(super) fn cast_columns(
     LogicalPlanBuilder::from(plan).project(exprs)?.build().map(Ok)
 }
 
-/// Rows with all columns of a table in order: those at `places`, and null where none is given.
+/// Rows with all columns of a table in order: the given ones at `places`, and null for the others.
 pub(super) fn in_place(rows: LogicalPlan, places: &[usize], wanted: &SchemaRef) -> Result<LogicalPlan> {
     let mut exprs = Vec::with_capacity(wanted.fields().len());
     for (place, field) in wanted.fields().iter().enumerate() {
@@ -62,8 +61,8 @@ pub(super) fn in_place(rows: LogicalPlan, places: &[usize], wanted: &SchemaRef) 
     LogicalPlanBuilder::from(rows).project(exprs)?.build()
 }
 
-/// The question of a `MERGE` with each value that a clause sets cast to its column: the type that all clauses have in common
-/// might not hold what one of them keeps.
+/// The question of a `MERGE` with each value cast to the column it is set to: the common type of all clauses might not hold a
+/// value that one of them keeps.
 ///
 /// # Errors
 /// `42804` for a value that can't go to its column, `0A000` for a condition that is not the same each time.
@@ -103,7 +102,7 @@ pub(super) fn cast_choices(
     LogicalPlanBuilder::from(input.as_ref().clone()).project(exprs)?.build().map(Ok)
 }
 
-/// The type without the ids of what is inside: the engine has values without, and the lake puts them on.
+/// The type without field ids inside: the engine's values have none, and the lake adds them.
 pub(crate) fn without_ids(kind: &DataType) -> DataType {
     let plain = |field: &FieldRef| {
         let kind = without_ids(field.data_type());
@@ -117,15 +116,15 @@ pub(crate) fn without_ids(kind: &DataType) -> DataType {
     }
 }
 
-/// Why the values of a column can't go to this one.
+/// Why values of this column can't be written to that one.
 pub(super) fn misfit(plan: &LogicalPlan, index: usize, table: &TableName, target: &Field) -> Option<SqlError> {
     misfit_of(plan.schema().field(index).data_type(), is_literal(plan, index), table, target)
 }
 
 fn misfit_of(from: &DataType, is_literal: bool, table: &TableName, target: &Field) -> Option<SqlError> {
     let to = target.data_type();
-    // A text is not the bytes that Postgres would read from it.
-    if fits(from, to) || (is_text(from) && !is_bytes(to) && is_literal) {
+    // A text is not the bytes that Postgres would parse it to.
+    if fits(from, to) || (from.is_string() && !is_bytes(to) && is_literal) {
         return None;
     }
     let (name, from, to) = (target.name(), sql_type(&Field::new("value", from.clone(), true)), sql_type(target));
@@ -136,10 +135,6 @@ fn misfit_of(from: &DataType, is_literal: bool, table: &TableName, target: &Fiel
 /// The type in words of SQL.
 fn sql_type(field: &Field) -> String {
     TableColumn::of_arrow(field).map_or_else(|_| field.data_type().to_string(), |column| column.kind.sql())
-}
-
-fn is_text(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }
 
 pub(super) fn is_bytes(kind: &DataType) -> bool {
@@ -154,7 +149,7 @@ fn fits(from: &DataType, to: &DataType) -> bool {
     let both = |is: &dyn Fn(&DataType) -> bool| is(from) && is(to);
     *from == DataType::Null
         || from == to
-        || is_text(to) && !from.is_nested() && !is_bytes(from)
+        || to.is_string() && !from.is_nested() && !is_bytes(from)
         || both(&DataType::is_numeric)
         || both(&is_bytes)
         || both(&is_time)
@@ -165,7 +160,7 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         || matches!(from, DataType::Dictionary(_, values) if fits(values, to))
 }
 
-/// Whether an object has more fields than there is room for, at any depth: a cast would drop them.
+/// Whether an object has more fields than the column, at any depth: a cast would drop them.
 fn loses_fields(from: &DataType, to: &DataType) -> bool {
     use DataType::{FixedSizeList, LargeList, List, Map, Struct};
     match (from, to) {
@@ -179,7 +174,7 @@ fn loses_fields(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// Whether a column stands in the statement itself.
+/// Whether a column is a literal or a parameter.
 fn is_literal(plan: &LogicalPlan, index: usize) -> bool {
     match plan {
         LogicalPlan::Values(_) => true,
@@ -199,24 +194,24 @@ fn is_literal_of(expr: &Expr, input: &LogicalPlan) -> bool {
         Expr::Column(column) => {
             input.schema().maybe_index_of_column(column).is_some_and(|index| is_literal(input, index))
         }
-        // What a MERGE sets: a column keeps its value in the other cases.
+        // The value that a clause of `MERGE` sets: in the other cases a column keeps its value.
         Expr::Case(case) => {
             let values = case.when_then_expr.iter().map(|(_, value)| value).chain(&case.else_expr);
             let mut values = values.map(AsRef::as_ref);
             values.all(|value: &Expr| {
-                is_literal_of(value, input) || value.get_type(input.schema()).is_ok_and(|kind| !is_text(&kind))
+                is_literal_of(value, input) || value.get_type(input.schema()).is_ok_and(|kind| !kind.is_string())
             })
         }
         _ => false,
     }
 }
 
-/// The plan with rows of one partition together, so that there are few files: on disk if there are many rows.
+/// The plan with the rows of each partition together, so that there are few files; the sort may spill.
 pub(super) fn cluster(plan: LogicalPlan, partition: &[PartitionField]) -> Result<LogicalPlan> {
     let mut by: Vec<SortExpr> = Vec::new();
     for field in partition {
         let found = plan.schema().index_of_column_by_name(None, &field.column);
-        // Of what is inside a column rows come as they are.
+        // Rows are not sorted by fields inside of a column.
         let Some(index) = found else { return Ok(plan) };
         let column = Expr::Column(Column::from(plan.schema().qualified_field(index)));
         let kind = column.get_type(plan.schema())?;
@@ -230,8 +225,7 @@ pub(super) fn cluster(plan: LogicalPlan, partition: &[PartitionField]) -> Result
 }
 
 fn partition_function(kind: &DataType, transform: Transform) -> Result<ScalarUDF> {
-    let value =
-        move |array| partition_value(&array, transform).map_err(|error| DataFusionError::External(error.into()));
+    let value = move |array| partition_value(&array, transform).map_err(external);
     let result = value(new_empty_array(kind))?.data_type().clone();
     let body = move |arguments: &[ColumnarValue]| {
         let arrays = ColumnarValue::values_to_arrays(arguments)?;

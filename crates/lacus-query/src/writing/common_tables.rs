@@ -7,15 +7,15 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::questions::select;
-use crate::stated_name::new_name;
+use crate::identifiers::folded;
 
-/// The statement without the `WITH` in front of it; nothing if a query in it has a table of the same name in a `WITH` of its own.
+/// The statement with its leading `WITH` moved into its queries; none if one of these has a `WITH` with the same name.
 pub(super) fn put_inside(with: &With, statement: &Ast) -> Option<Ast> {
     let mut statement = statement.clone();
     put(&mut statement, &mut Put { with, depth: 0 }).is_continue().then_some(statement)
 }
 
-/// The table that is changed is none of these.
+/// The table that is changed is never one of these.
 fn put(statement: &mut Ast, put: &mut Put<'_>) -> ControlFlow<()> {
     match statement {
         Ast::Update(update) => {
@@ -43,7 +43,7 @@ struct Put<'a> {
 
 impl Put<'_> {
     fn has(&self, name: &Ident) -> bool {
-        self.with.cte_tables.iter().any(|table| new_name(&table.alias.name) == new_name(name))
+        self.with.cte_tables.iter().any(|table| folded(&table.alias.name) == folded(name))
     }
 }
 

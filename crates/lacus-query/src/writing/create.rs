@@ -14,7 +14,8 @@ use lacus_lake::{Column, TableSchema};
 use super::layout::{PARTITION_FIELD, partition_field};
 use crate::alter::column_type;
 use crate::error::SqlError;
-use crate::stated_name::{StatedName, new_name};
+use crate::identifiers::folded;
+use crate::stated_name::StatedName;
 
 /// A table that is asked for.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub(crate) struct Creation {
 }
 
 impl Creation {
-    /// Reads a statement, and takes the query out of it.
+    /// Parses a statement, and takes the query out of it.
     ///
     /// # Errors
     /// For what lacus does not do, and for types that it does not have.
@@ -72,7 +73,7 @@ impl Creation {
         Ok((creation, create.query))
     }
 
-    /// The table of this name, with the columns it was given, or with these.
+    /// The table under this name, with the columns it was given, or with these.
     ///
     /// # Errors
     /// If it can't be.
@@ -93,7 +94,7 @@ impl Creation {
         Ok(NewTable::of(name, columns, &partition, &sort, self.properties.clone())?)
     }
 
-    /// What its rows are partitioned by, with its columns as they are spelled.
+    /// The partition fields, with the names of columns as they are spelled in the table.
     pub(crate) fn partition_of(&self, columns: &TableSchema) -> Vec<PartitionField> {
         let partition = self.partition.iter().cloned();
         partition.map(|field| PartitionField { column: spelled(&field.column, columns), ..field }).collect()
@@ -110,7 +111,7 @@ impl Creation {
                 self.partition.push(partition_field(&definition.name.value)?);
                 continue;
             }
-            // As in Hive: the column is one of the table's, and comes last.
+            // As in Hive, such a column is part of the table, and comes last.
             let column = column(&definition)?;
             self.partition.push(partition_field(&column.name)?);
             self.columns.push(column);
@@ -146,7 +147,7 @@ impl Creation {
             }
             "format" | "storage_format" => must_be(&name, &value, &["parquet"])?,
             "table_type" => must_be(&name, &value, &["iceberg"])?,
-            // Files are compressed with zstd, whatever was asked for.
+            // Files are compressed with zstd, whatever the option says.
             "write_compression" | "parquet_compression" | "is_external" | "vacuum_max_snapshot_age_seconds" => {}
             "location" | "external_location" => return Err(own_place()),
             "bucketed_by" | "bucket_count" => {
@@ -161,7 +162,7 @@ impl Creation {
     }
 }
 
-/// The name of a column as the table has it.
+/// The name of a column as it is spelled in the table.
 fn spelled(name: &str, columns: &TableSchema) -> String {
     let found = columns.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
     found.map_or(name, |column| &column.name).to_owned()
@@ -202,12 +203,12 @@ fn refused(what: &str) -> SqlError {
     SqlError::invalid("0A000", format!("{what} is not supported"))
 }
 
-/// A column as a statement says it.
+/// A column definition.
 ///
 /// # Errors
 /// For types that tables don't have, and for all that is said but its type and `NOT NULL`.
 pub(crate) fn column(definition: &ColumnDef) -> Result<Column, SqlError> {
-    let name = new_name(&definition.name);
+    let name = folded(&definition.name);
     let mut column = Column::new(0, &name, column_type(&of_hive(&definition.data_type))?);
     for option in &definition.options {
         match &option.option {
@@ -222,7 +223,7 @@ pub(crate) fn column(definition: &ColumnDef) -> Result<Column, SqlError> {
     Ok(column)
 }
 
-/// `tinyint` and `smallint` are kept as the least whole number that tables have.
+/// `tinyint` and `smallint` become the smallest integer type that tables have.
 fn of_hive(kind: &DataType) -> DataType {
     match kind {
         DataType::TinyInt(_) | DataType::SmallInt(_) | DataType::Int2(_) => DataType::Integer(None),

@@ -5,7 +5,9 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace, Word};
 
-/// Writes `WITH NO DATA` at the end of each `CREATE TABLE … AS` as a limit.
+use crate::identifiers::is_keyword;
+
+/// Rewrites `WITH NO DATA` at the end of each `CREATE TABLE … AS` as a limit.
 pub(crate) fn write_no_data(tokens: &mut Vec<TokenWithSpan>) {
     let mut start = 0;
     while start < tokens.len() {
@@ -14,7 +16,7 @@ pub(crate) fn write_no_data(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// The same for one statement. Says how many tokens it has more.
+/// The same for one statement. Returns how many tokens were added.
 fn write_in(tokens: &mut Vec<TokenWithSpan>, start: usize, end: usize) -> usize {
     let Some(query) = query_of(tokens, start, end) else { return 0 };
     let mut last = (query..end).rev().filter(|&at| !matches!(tokens[at].token, Token::Whitespace(_)));
@@ -36,7 +38,7 @@ fn write_in(tokens: &mut Vec<TokenWithSpan>, start: usize, end: usize) -> usize 
     if !has_limit {
         return 0;
     }
-    // One of its own stays within parentheses.
+    // A limit of its own stays in parentheses.
     let span = tokens[first].span;
     tokens.insert(first, TokenWithSpan::new(Token::RParen, span));
     tokens.insert(query, TokenWithSpan::new(Token::LParen, span));
@@ -51,7 +53,7 @@ fn query_of(tokens: &[TokenWithSpan], start: usize, end: usize) -> Option<usize>
     (is_keyword(&tokens[first], Keyword::CREATE) && table < query).then_some(query + 1)
 }
 
-/// Whether there is a limit that is in no parentheses.
+/// Whether there is a limit outside of parentheses.
 fn has_limit(tokens: &[TokenWithSpan]) -> bool {
     let mut depth = 0_i32;
     tokens.iter().any(|token| {
@@ -63,10 +65,6 @@ fn has_limit(tokens: &[TokenWithSpan]) -> bool {
         let is_limit = [Keyword::LIMIT, Keyword::OFFSET, Keyword::FETCH].iter().any(|word| is_keyword(token, *word));
         depth == 0 && is_limit
     })
-}
-
-fn is_keyword(token: &TokenWithSpan, wanted: Keyword) -> bool {
-    matches!(&token.token, Token::Word(word) if word.keyword == wanted)
 }
 
 #[cfg(test)]

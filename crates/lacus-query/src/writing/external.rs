@@ -9,7 +9,7 @@ use crate::error::SqlError;
 use crate::files::Words;
 use crate::statement::{StatementKind, tokens};
 
-/// What may be said about the access to a catalog elsewhere.
+/// Options about the access to another catalog.
 const ACCESS: [&str; 4] = ["IAM_ROLE", "REGION", "CATALOG_ROLE", "CATALOG_ID"];
 
 const EXTERNAL: &str = "EXTERNAL";
@@ -20,11 +20,11 @@ pub(crate) struct ExternalSchema {
     pub(crate) name: String,
     pub(crate) unless_there: bool,
     pub(crate) database: String,
-    /// Whether the database is made if it is not there.
+    /// Whether to make the database if it does not exist.
     pub(crate) makes_database: bool,
 }
 
-/// Reads a text that is this statement; gives nothing for any other.
+/// Parses this statement; nothing for any other.
 ///
 /// # Errors
 /// For what is wrong with it.
@@ -32,7 +32,7 @@ pub(crate) fn read(sql: &str) -> Result<Option<StatementKind>, SqlError> {
     if !may_be(sql) {
         return Ok(None);
     }
-    // Whoever reads it next says what is wrong.
+    // Whoever parses it next says what is wrong.
     let Ok(tokens) = tokens(sql) else { return Ok(None) };
     let mut words = Words::new(sql, tokens);
     if !(words.take("CREATE") && words.take(EXTERNAL) && words.take("SCHEMA")) {
@@ -68,7 +68,7 @@ pub(crate) fn read(sql: &str) -> Result<Option<StatementKind>, SqlError> {
     Ok(Some(StatementKind::Write(Box::new(Write::CreateExternalSchema(schema)))))
 }
 
-/// Whether a text has the one word in it that hardly any other statement has.
+/// Whether a text has a word that hardly any other statement has.
 fn may_be(sql: &str) -> bool {
     sql.as_bytes().windows(EXTERNAL.len()).any(|part| part.eq_ignore_ascii_case(EXTERNAL.as_bytes()))
 }

@@ -9,7 +9,7 @@ use lacus_core::layout::{PartitionField, Transform};
 
 use crate::error::SqlError;
 
-/// The type of what is no column: a partition field as text.
+/// The type that marks a partition field which is quoted as text.
 pub(super) const PARTITION_FIELD: &str = "lacus_partition_field";
 
 /// Quotes the partition fields of `PARTITIONED BY (…)` that have no type.
@@ -39,7 +39,7 @@ pub(crate) fn quote_partitions(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// The place of the parenthesis behind `PARTITIONED BY`, if that begins here.
+/// The place of the parenthesis of `PARTITIONED BY`, if that begins here.
 fn opens(tokens: &[TokenWithSpan], start: usize) -> Option<usize> {
     let mut rest = (start..tokens.len()).filter(|&index| !is_space(&tokens[index]));
     let is_word = |index: usize, wanted: &str| match &tokens[index].token {
@@ -63,7 +63,7 @@ fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
     })
 }
 
-/// What stands between the commas that are in no parentheses. Empty ones are left out.
+/// The parts between commas that are in no parentheses, without empty ones.
 fn items(tokens: &[TokenWithSpan]) -> Vec<&[TokenWithSpan]> {
     let mut depth = 0_i32;
     let parts = tokens.split(|token| {
@@ -87,8 +87,8 @@ fn is_space(token: &TokenWithSpan) -> bool {
     matches!(token.token, Token::Whitespace(_))
 }
 
-/// A partition field as users of lacus, Athena, Trino and Spark write it: `day(ts)`, `days(ts)`, `bucket[16](id)`,
-/// `bucket(16, id)`, `bucket(id, 16)`, `country`.
+/// A partition field in the notation of lacus, Athena, Trino or Spark: `day(ts)`, `days(ts)`, `bucket[16](id)`, `bucket(16,
+/// id)`, `bucket(id, 16)`, `country`.
 ///
 /// # Errors
 /// For what is none.

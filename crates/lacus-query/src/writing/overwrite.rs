@@ -15,13 +15,13 @@ use super::questions::{Columns, places_of_all, select};
 use crate::error::SqlError;
 use crate::session::plan_parsed;
 
-/// A column that has the same value in all rows that come.
+/// A column with the same value in all new rows.
 pub(super) struct Fixed {
     pub(super) place: usize,
     value: Expr,
 }
 
-/// Takes the values out of `PARTITION (day = '2026-11-22', country)`.
+/// Takes the fixed values out of `PARTITION (day = '2026-11-22', country)`.
 ///
 /// # Errors
 /// For what is no column, or no value.
@@ -63,7 +63,7 @@ fn is_literal(value: &Expr) -> bool {
     }
 }
 
-/// Adds the values to each row of `VALUES`.
+/// Adds the fixed values to each row of `VALUES`.
 pub(super) fn add_to_values(insert: &mut Insert, fixed: &[Fixed]) {
     if let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) {
         for row in &mut values.rows {
@@ -72,7 +72,7 @@ pub(super) fn add_to_values(insert: &mut Insert, fixed: &[Fixed]) {
     }
 }
 
-/// Adds the values to rows, behind their columns.
+/// Adds the fixed values to rows, after their columns.
 pub(super) fn add_to_rows(rows: LogicalPlan, values: &[Value]) -> Result<LogicalPlan> {
     if values.is_empty() {
         return Ok(rows);
@@ -97,7 +97,7 @@ pub(super) async fn values_of(state: &SessionState, fixed: &[Fixed]) -> Result<V
     }
 }
 
-/// Where the rows are that go: all of the table, or those of the partition with these values.
+/// The places of the rows to replace: all of the table, or those of the partition with these values.
 ///
 /// # Errors
 /// `22023` if the table is not partitioned so.

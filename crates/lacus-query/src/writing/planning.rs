@@ -33,10 +33,10 @@ use crate::uuids::TO_UUID;
 use crate::views::{as_one, see};
 use crate::{engine::Shared, error::Names};
 
-/// A question, and what becomes of its answer.
+/// The question of a statement, and what to do with its answer.
 pub(super) struct Planned {
     pub(super) plan: LogicalPlan,
-    /// A question for the places of rows that go, too.
+    /// A second question, for the places of rows to remove.
     pub(super) gone: Option<LogicalPlan>,
     pub(super) into: Into,
     /// What is returned of the rows.
@@ -58,13 +58,13 @@ pub(super) enum Shape {
     Added,
     /// Places of rows that go.
     Gone,
-    /// Places of rows that go, and the columns of those that come.
+    /// Places of old rows, and the columns of new ones.
     Changed,
-    /// The same, with what is to be done between them.
+    /// The same, with the action between them.
     Merged,
 }
 
-/// The table of a name, to write to it.
+/// The table of this name, to be written to.
 ///
 /// # Errors
 /// `42P01` if it is not there, `Corrupt` if it can't be read.
@@ -188,7 +188,7 @@ async fn insert(
     insert.overwrite = false;
     keep_all_digits(&mut insert, &places, &now);
     if let Some(question) = insert.source.take_if(|source| !matches!(source.body.as_ref(), SetExpr::Values(_))) {
-        // By itself: as a part of an INSERT, the engine casts all VALUES in it to the columns of the table.
+        // Planned by itself: within an `INSERT`, the engine casts all nested `VALUES` to the columns of the table.
         let question = Parsed::Statement(Box::new(Ast::Query(question)));
         let rows = plan_parsed(state, question).await.and_then(|rows| with_types(state, rows)).map_err(&explained)?;
         if rows.schema().fields().len() != places.len() {
@@ -226,7 +226,7 @@ async fn insert(
         return Err(SqlError::new(Kind::Internal, "XX000", "an INSERT has another plan"));
     }
     let state_of_plan = Arc::clone(target.state());
-    // Under the casts to the table's columns are the rows as they were asked for.
+    // Below the casts to the table's columns are the rows as the query gives them.
     if let LogicalPlan::Projection(casts) = dml.input.as_ref() {
         for (index, &place) in places.iter().enumerate() {
             if let Some(error) = misfit(&casts.input, index, name, state_of_plan.arrow_schema.field(place)) {
@@ -239,7 +239,7 @@ async fn insert(
         let into = Into::Old { table, state: state_of_plan, shape: Shape::Added };
         return Ok(Planned { plan, gone, into, returning });
     }
-    // Places of rows, and of the columns that are returned, are of the state that they were asked of.
+    // Places of rows, and of returned columns, are those of the state that was planned with.
     if state_of_plan.arrow_schema != now.arrow_schema {
         let message = format!("the columns of table \"{name}\" were changed meanwhile");
         return Err(SqlError::new(Kind::Conflict, "40001", message).with_hint("try again"));
@@ -248,7 +248,7 @@ async fn insert(
     Ok(Planned { plan, gone, into: Into::Old { table, state, shape: Shape::Added }, returning })
 }
 
-/// The places of the columns that rows are given for.
+/// The places of the columns that rows give values for.
 fn named_places(insert: &Insert, columns: &Columns<'_>, fixed: &[Fixed]) -> Result<Vec<usize>, SqlError> {
     let named: Vec<&ObjectName> = insert.columns.iter().collect();
     let fixed: Vec<usize> = fixed.iter().map(|fixed| fixed.place).collect();
@@ -257,7 +257,7 @@ fn named_places(insert: &Insert, columns: &Columns<'_>, fixed: &[Fixed]) -> Resu
     } else {
         named.into_iter().map(|name| columns.place(name)).collect::<Result<Vec<_>, _>>()?
     };
-    // Hive's PARTITION (a, b): the last columns of the rows are these.
+    // Hive's `PARTITION (a, b)`: the last columns of the rows are these.
     for field in insert.partitioned.iter().flatten() {
         let Expr::Identifier(word) = field else {
             return Err(SqlError::invalid("0A000", format!("PARTITION ({field}) is not supported"))
@@ -279,7 +279,7 @@ fn named_places(insert: &Insert, columns: &Columns<'_>, fixed: &[Fixed]) -> Resu
     Ok(places)
 }
 
-/// Whether each row of `VALUES` has a value for each column.
+/// Refuses `VALUES` with too few or too many values in a row.
 fn must_match(insert: &Insert, columns: usize) -> Result<(), SqlError> {
     if let Some(source) = &insert.source
         && let SetExpr::Values(values) = source.body.as_ref()
@@ -290,14 +290,14 @@ fn must_match(insert: &Insert, columns: usize) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// Keeps all digits of the numbers that `VALUES`, or a `SELECT`, has for columns of decimals.
+/// Keeps all digits of number literals in `VALUES`, or in a `SELECT`, for decimal columns.
 fn keep_all_digits(insert: &mut Insert, places: &[usize], state: &TableState) {
     match insert.source.as_mut().map(|source| source.body.as_mut()) {
         Some(SetExpr::Values(values)) => {
             values.rows.iter_mut().for_each(|row| keep_digits_of(row.content.iter_mut(), places, state));
         }
         Some(SetExpr::Select(select)) => {
-            // Behind a `*` nobody knows yet which columns are meant.
+            // After a `*` it is not known which columns follow.
             let values = select.projection.iter_mut().map_while(|item| match item {
                 SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
                 _ => None,
@@ -314,7 +314,7 @@ fn keep_digits_of<'a>(values: impl Iterator<Item = &'a mut Expr>, places: &[usiz
     }
 }
 
-/// A text for a column of UUIDs is one.
+/// A text for a column of UUIDs is parsed as one.
 fn read_uuids(insert: &mut Insert, places: &[usize], state: &TableState) {
     let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else { return };
     for (column, &place) in places.iter().enumerate() {
@@ -333,7 +333,7 @@ fn is_text_literal(value: &Expr) -> bool {
     matches!(value, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
 }
 
-/// Postgres reads `'\x00ff'` as two bytes; the engine would take the six letters.
+/// Refuses texts for columns of bytes: Postgres parses `'\x00ff'` as two bytes, the engine as six letters.
 fn must_be_no_text_for_bytes(insert: &Insert, places: &[usize], state: &TableState) -> Result<(), SqlError> {
     let Some(SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref()) else {
         return Ok(());
@@ -410,7 +410,7 @@ async fn change(
     Ok(Planned { plan, gone: None, into: Into::Old { table, state: now, shape }, returning })
 }
 
-/// The committed rows of a table: those that a statement changes, and its subqueries see the same ones.
+/// The committed state of a table, to be changed; subqueries of the statement see the same one.
 fn committed(table: &Table) -> Arc<TableState> {
     let now = Arc::new(TableState { tail: Vec::new(), ..TableState::clone(&table.state()) });
     see(table, Arc::clone(&now));
@@ -423,7 +423,7 @@ fn columns_of<'a>(name: &'a TableName, table: &Table, state: &'a TableState) -> 
     Columns { table: name, called: name.table().to_owned(), names, kinds, is_delivered: table.is_delivered() }
 }
 
-/// What the rows of a table are partitioned by.
+/// The partition fields of a table.
 fn partition_of(shared: &Shared, table: &Table) -> Result<Vec<PartitionField>, SqlError> {
     let fields = lake(shared)?.layout(table).into_iter();
     let fields = fields.filter(|field| field.is_partition && field.missing.is_none());

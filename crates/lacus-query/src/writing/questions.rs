@@ -21,12 +21,12 @@ use crate::numbered::{FILE, NUMBERED, ROW};
 use crate::rewrite::keep_digits;
 use crate::stated_name::StatedName;
 
-/// The column of a `MERGE` that says what is to be done with the row: see [`Doing`].
+/// The column in the question of a `MERGE` that says what to do with the row: see [`Doing`].
 const DOING: &str = "_lacus_doing";
-/// A column of the source of a `MERGE` that is null where no row of it matches.
+/// A column of a `MERGE`'s source that is null where no row of it matches.
 const SOURCE: &str = "_lacus_source";
 
-/// What a `MERGE` does with a row, as its question says it.
+/// What a `MERGE` does with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doing {
     Nothing = 0,
@@ -35,7 +35,7 @@ pub(super) enum Doing {
     Insert = 3,
 }
 
-/// What of a table must be known to make the question.
+/// What has to be known of a table to make the question.
 pub(super) struct Columns<'a> {
     pub(super) table: &'a TableName,
     /// What the statement calls it.
@@ -44,7 +44,7 @@ pub(super) struct Columns<'a> {
     pub(super) names: Vec<&'a str>,
     /// What is in them.
     pub(super) kinds: Vec<&'a DataType>,
-    /// Whether a stream delivers to it: its system columns say where a row came from, and stay.
+    /// Whether a stream delivers to it: its system columns say which event a row is from, and are kept.
     pub(super) is_delivered: bool,
 }
 
@@ -74,7 +74,8 @@ pub(super) fn target_name(statement: &Ast) -> Result<StatedName, SqlError> {
     }
 }
 
-/// The question in a statement. Where it `returns`, that of a `DELETE` has the columns of the rows that go behind their places.
+/// The question of a statement. If it `returns`, a `DELETE` asks for the columns of the removed rows, too, after their
+/// places.
 ///
 /// # Errors
 /// For what lacus does not do, and for columns that are not there.
@@ -101,7 +102,7 @@ pub(super) fn places_of_all(columns: &Columns<'_>) -> Result<Ast, SqlError> {
     question(parsed.expect("this is a statement"), columns, false)
 }
 
-/// The table with places, and what its columns are said to be of.
+/// The table with places, and the name that qualifies its columns.
 fn numbered(mut factor: TableFactor, table: &TableName) -> (TableFactor, Ident) {
     let mut called = quoted(table.table());
     if let TableFactor::Table { name, alias, .. } = &mut factor {
@@ -175,7 +176,7 @@ fn merging(merge: Merge, target: TableFactor, alias: &Ident, columns: &Columns<'
 struct Case {
     condition: Expr,
     doing: Doing,
-    /// The values of all columns of the row that comes; none for a row that only goes.
+    /// The values of all columns of the new row; none if the row is only removed.
     values: Vec<Expr>,
 }
 
@@ -220,7 +221,7 @@ impl Case {
     }
 }
 
-/// `CASE WHEN … THEN … ELSE … END` over all clauses: the first one that is true decides.
+/// `CASE WHEN … THEN … ELSE … END` over all clauses: the first that is true decides.
 fn choice(cases: &[Case], value: impl Fn(&Case) -> Expr, otherwise: Expr) -> Expr {
     let conditions =
         cases.iter().map(|case| CaseWhen { condition: case.condition.clone(), result: value(case) }).collect();
@@ -233,7 +234,7 @@ fn choice(cases: &[Case], value: impl Fn(&Case) -> Expr, otherwise: Expr) -> Exp
     }
 }
 
-/// The source with a column that is null where none of its rows match, and what its columns are said to be of.
+/// The source with a column that is null where no row of it matches, and the name that qualifies its columns.
 fn marked(source: TableFactor) -> Result<(TableFactor, Ident), SqlError> {
     let called = match &source {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
@@ -256,7 +257,7 @@ fn marked(source: TableFactor) -> Result<(TableFactor, Ident), SqlError> {
     Ok((derived, called))
 }
 
-/// The expressions that columns are set to, for all columns in order.
+/// The new values of all columns, in order.
 fn assigned(assignments: Vec<Assignment>, columns: &Columns<'_>) -> Result<Vec<Option<Expr>>, SqlError> {
     let mut values: Vec<Option<Expr>> = vec![None; columns.names.len()];
     for Assignment { target, value } in assignments {
@@ -273,7 +274,7 @@ fn assigned(assignments: Vec<Assignment>, columns: &Columns<'_>) -> Result<Vec<O
     Ok(values)
 }
 
-/// The values of all columns of a row that is inserted.
+/// The values of all columns of an inserted row.
 fn inserted(names: &[ObjectName], values: Vec<Expr>, columns: &Columns<'_>) -> Result<Vec<Expr>, SqlError> {
     let places: Vec<usize> = if names.is_empty() {
         columns.default_places()
@@ -299,7 +300,7 @@ impl Columns<'_> {
         let word = match words.as_slice() {
             [word] => *word,
             [of, word] if of.value.eq_ignore_ascii_case(&self.called) => *word,
-            // A field of a column is none: the value of the whole column would go.
+            // A field can't be set: the rest of the column's value would be lost.
             [_, .., _] => {
                 return Err(SqlError::invalid("0A000", format!("\"{name}\" is no column, and can't be set by itself"))
                     .with_hint("set the whole column"));
@@ -321,12 +322,12 @@ impl Columns<'_> {
         Ok(place)
     }
 
-    /// The columns that a row without a list of columns has values for.
+    /// The columns that a row has values for if the statement lists none.
     pub(super) fn default_places(&self) -> Vec<usize> {
         (0..self.names.len()).filter(|place| !self.is_kept(*place)).collect()
     }
 
-    /// What a statement gives a column. There are no defaults: `DEFAULT` is null.
+    /// The value that a statement gives a column. There are no defaults: `DEFAULT` is null.
     fn value(&self, place: usize, mut value: Expr) -> Expr {
         match &value {
             Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => {

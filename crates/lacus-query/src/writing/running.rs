@@ -40,7 +40,7 @@ use crate::statement::{Statement, StatementKind};
 
 /// Pieces that wait for the lake.
 const PIECES_AHEAD: usize = 2;
-/// How often the rows of a statement are looked for when another engine changed them meanwhile.
+/// How often to ask for the rows again when another engine changed them meanwhile.
 const TRIES_MAX: u32 = 3;
 
 /// Until when a statement may go on.
@@ -50,7 +50,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Waits until the statement must end, and says why.
+    /// Waits until the statement has to stop, and says why.
     pub(crate) async fn over(&mut self) -> SqlError {
         tokio::select! {
             () = sleep_until(self.deadline.at) => self.deadline.passed(),
@@ -60,7 +60,7 @@ impl Limits {
         }
     }
 
-    /// Does something, unless the statement must end before.
+    /// Does something, unless the statement has to stop first.
     pub(crate) async fn within<T>(&mut self, work: impl Future<Output = T>) -> Result<T, SqlError> {
         tokio::select! {
             why = self.over() => Err(why),
@@ -106,7 +106,7 @@ impl Session {
         }
     }
 
-    /// The table that a statement with a question writes to.
+    /// The table that a statement writes to.
     fn target(&self, write: &Write) -> Result<TableName, SqlError> {
         match write {
             Write::CreateTableAs(creation, _) => self.meant_new(&creation.name),
@@ -114,7 +114,7 @@ impl Session {
         }
     }
 
-    /// Changes the columns of a table, or its properties.
+    /// Changes the columns or the properties of a table.
     pub(crate) async fn alter(&self, alteration: &Alteration) -> Result<Answer, SqlError> {
         self.must_be_allowed("ALTER TABLE")?;
         let stated = &alteration.table;
@@ -134,7 +134,7 @@ impl Session {
         Ok(Answer::done("ALTER TABLE"))
     }
 
-    /// Types of parameters of a statement that writes, and the columns that it returns, after a look whether it can be done.
+    /// The parameters of a statement that writes and the columns it returns, after checking that it can be done.
     pub(crate) async fn check_write(&self, statement: Statement) -> Result<Checked, SqlError> {
         let name = match &statement.kind {
             StatementKind::Write(write) if write.question().is_some() => self.target(write)?,
@@ -251,7 +251,7 @@ impl Session {
             return Err(SqlError::new(Kind::NotFound, "3F000", format!("database \"{database}\" does not exist"))
                 .with_hint("CREATE EXTERNAL DATABASE IF NOT EXISTS at the end makes it"));
         }
-        // What stands for itself is there now.
+        // The alias exists already.
         if name != database {
             lake.create_other_name(name, database).await?;
         }
@@ -318,13 +318,13 @@ impl Session {
         turn: &mut Turn<'_>,
     ) -> Result<Counted, SqlError> {
         let Turn { limits, allowance, .. } = turn;
-        // Once for all that follows: a table that comes meanwhile into a database before must not get these rows.
+        // Resolved once: a table that appears meanwhile in an earlier database of the search path must not get these rows.
         let name = self.target(write)?;
         let _stay = match write {
             Write::Rows { .. } => {
                 let (_, is_changed) = written_table(write)?;
                 let table = table_to_write(self.shared(), &name)?;
-                // Rows that change must be in files, and columns of rows that come must be committed.
+                // Rows to change must be in files, and the columns of rows in the tail committed.
                 if let Some((_, altering)) = &self.shared().altering
                     && table.is_delivered()
                 {
@@ -363,13 +363,13 @@ impl Session {
                 return match writing.await {
                     // It was too late to stop it.
                     Ok(written) => Ok(Counted::of(written, ended.try_recv().ok(), returned)),
-                    // Nobody knows whether it was too late.
+                    // Nobody knows whether the commit happened.
                     Err(error) if error.kind() == Kind::Internal => Err(of_lake(error)),
                     Err(_) => Err(why),
                 };
             }
         };
-        // The question says how it ended before it lets go of the pieces.
+        // The question reports its end before it drops the sender of pieces.
         match (written, ended.try_recv()) {
             (Ok(written), how) => Ok(Counted::of(written, how.ok(), returned)),
             (Err(_), Ok(Err(error))) => Err(error),
@@ -390,7 +390,7 @@ struct Counted {
 
 impl Counted {
     fn of(written: Written, ended: Option<Result<Ended, SqlError>>, returned: Option<SchemaRef>) -> Self {
-        // What is committed came from a question that had ended well.
+        // Only a question that ended well is committed.
         let ended = ended.and_then(Result::ok);
         let merged = ended.as_ref().map_or(written.added.max(written.gone), |ended| ended.merged);
         let rows = ended.map(|ended| ended.returned).unwrap_or_default();
@@ -407,15 +407,15 @@ pub(crate) struct Checked {
     pub(crate) returned: Option<SchemaRef>,
 }
 
-/// What there is to say of a question when all of it is answered.
+/// What is known once a question is answered completely.
 #[derive(Default)]
 struct Ended {
-    /// Rows of a `MERGE` that there was something to be done with.
+    /// Rows that a `MERGE` did something with.
     merged: u64,
     returned: Vec<RecordBatch>,
 }
 
-/// What the lake says, with the SQLSTATE that clients know it by.
+/// The lake's error, with the SQLSTATE that clients know.
 pub(crate) fn of_lake(error: Error) -> SqlError {
     let message = error.chain();
     let code = match error.kind() {
@@ -431,7 +431,7 @@ pub(crate) fn of_lake(error: Error) -> SqlError {
     .with_source(error)
 }
 
-/// Each of several would be a commit of its own, and the first gone when the second is refused.
+/// With several, each would be a commit, and the first done when the second is refused.
 fn must_be_one<T>(command: &str, names: &[T]) -> Result<(), SqlError> {
     if names.len() > 1 {
         return Err(SqlError::invalid("0A000", format!("{command} takes one name"))
@@ -445,7 +445,7 @@ fn no_database(name: &str) -> SqlError {
         .with_hint(format!("CREATE SCHEMA {name}"))
 }
 
-/// The table whose rows a statement changes, and whether some of them go: its files must stay meanwhile.
+/// The table whose rows a statement changes, and whether rows are removed: then its files must stay meanwhile.
 fn written_table(write: &Write) -> Result<(StatedName, bool), SqlError> {
     let no_rows = || SqlError::new(Kind::Internal, "XX000", "this statement changes no rows");
     let Write::Rows { parsed, .. } = write else { return Err(no_rows()) };
@@ -492,7 +492,7 @@ impl Job {
         let (target, shape) = match into {
             Into::New(new) => (Target::New(new), Shape::Added),
             Into::Old { table, state, shape } => {
-                // The same row may be found through more than one row of another table.
+                // A row may be found through several rows of another table.
                 (Target::Old { table, state, may_repeat: shape == Shape::Gone }, shape)
             }
         };
@@ -505,12 +505,12 @@ impl Job {
         // Nobody listens once the statement is stopped.
         let _gone = end.send(answered);
         if is_whole {
-            // If the lake has ended already, it says why.
+            // If the lake has stopped already, it says why.
             let _gone = send.send(Piece::End).await;
         }
     }
 
-    /// The question, the one for rows that go beside, where the answers go, and what is returned of them.
+    /// The plans of the question and of the one for removed rows, where the answers go, and what is returned of them.
     async fn plan(&self) -> Result<(Question, Option<Question>, Into, Option<Returning>), SqlError> {
         let explained = |error| explain(error, &self.statement.sql, &*self.shared);
         let planned = plan(&self.shared, &self.state, &self.statement, &self.write, &self.name).await?;
@@ -523,7 +523,7 @@ impl Job {
         Ok((physical_plan(&self.state, &plan).await.map_err(explained)?, gone, into, returning))
     }
 
-    /// Sends what both questions answer, and keeps what is returned of it.
+    /// Sends the answers of both questions, and keeps what is returned of them.
     async fn answers(
         &self,
         gone: Option<Question>,
@@ -546,7 +546,7 @@ impl Job {
         Ok(Ended { merged, returned })
     }
 
-    /// Sends what the question answers. Says how many rows of a `MERGE` there were something to be done with.
+    /// Sends the answer of a question. Returns the number of rows that a `MERGE` did something with.
     async fn answer(
         &self,
         plan: Question,

@@ -6,7 +6,9 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// Writes the types in the columns of each `CREATE TABLE` as the parser knows them.
+use crate::identifiers::is_keyword;
+
+/// Rewrites the types in the columns of each `CREATE TABLE` so that the parser knows them.
 pub(crate) fn write_types(tokens: &mut Vec<TokenWithSpan>) {
     let mut from = 0;
     while let Some((start, end)) = columns(tokens, from) {
@@ -31,10 +33,6 @@ fn columns(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, usize)> {
     Some((table, query.unwrap_or(statement)))
 }
 
-fn is_keyword(token: &TokenWithSpan, wanted: Keyword) -> bool {
-    matches!(&token.token, Token::Word(word) if word.keyword == wanted)
-}
-
 /// `>>` ends two types.
 fn split_shifts(tokens: &mut Vec<TokenWithSpan>, start: usize, end: usize) {
     for at in (start..end).rev() {
@@ -46,7 +44,7 @@ fn split_shifts(tokens: &mut Vec<TokenWithSpan>, start: usize, end: usize) {
     }
 }
 
-/// Writes the brackets of the type that begins here, if there is one.
+/// Rewrites the brackets of the type that begins here, if there is one.
 fn write_type(tokens: &mut [TokenWithSpan], at: usize, end: usize) {
     let Token::Word(word) = &tokens[at].token else { return };
     if word.quote_style.is_some() {

@@ -25,7 +25,7 @@ const NO_SUCH_COLUMN: &str = "42703";
 pub(super) struct Asked {
     /// A condition in SQL: `user_id = 'u1'`.
     r#where: String,
-    /// Look in this table only; default: in all that have the columns of the condition.
+    /// Search only this table; by default all tables that have the columns of the condition.
     table: Option<String>,
     /// Find, and erase nothing.
     #[serde(default)]
@@ -40,9 +40,9 @@ pub(super) struct Told {
     events: u64,
     tables: Vec<WireTable>,
     streams: Vec<WireStream>,
-    /// Tables that lack a column of the condition. An event that was found in another one leaves them all the same.
+    /// Tables that lack a column of the condition. An event that was found in another table leaves them all the same.
     without_column: Vec<String>,
-    /// Tables of other engines: they were not looked at.
+    /// Tables of other engines, which were not searched.
     not_searched: Vec<String>,
     /// When the files that had the rows are deleted.
     files_deleted_at: Option<String>,
@@ -58,7 +58,7 @@ struct WireTable {
     bytes_before: u64,
     bytes_after: u64,
     forgotten_snapshots: u64,
-    /// Rows that meet the condition and that another engine wrote: they stay.
+    /// Rows that meet the condition but were written by another engine: they stay.
     strangers: u64,
 }
 
@@ -69,7 +69,7 @@ struct WireStream {
     raw_files: u64,
     raw_bytes_before: u64,
     raw_bytes_after: u64,
-    /// Events that the log still has: it can't be changed, and removes them when their retention is over.
+    /// Events that are still in the log, which can't be changed: they go when their retention is over.
     in_log: u64,
     log_until: Option<String>,
 }
@@ -113,7 +113,7 @@ async fn run(served: &Served, asked: &Asked) -> Result<Told, SqlError> {
     Ok(told)
 }
 
-/// The tables to look at, and those that can't be looked at.
+/// The tables to search, and those that can't be searched.
 fn tables(served: &Served, asked: &Asked) -> Result<(Vec<Arc<Table>>, Vec<String>)> {
     let streams: BTreeSet<StreamName> = served.log.streams().into_iter().map(|stream| stream.name).collect();
     let is_fed = |table: &Arc<Table>| table.state().schema.system.is_some() && streams.contains(&table.name().stream());
@@ -131,7 +131,7 @@ fn tables(served: &Served, asked: &Asked) -> Result<(Vec<Arc<Table>>, Vec<String
     Ok((vec![table], Vec::new()))
 }
 
-/// What the condition finds in which streams, and the tables that lack a column of it.
+/// The events that meet the condition, by stream, and the tables that lack a column of it.
 async fn search(
     served: &Served,
     tables: &[Arc<Table>],
@@ -142,7 +142,7 @@ async fn search(
     for table in tables {
         let stream = table.name().stream();
         if !streams.contains_key(&stream) {
-            // What came until now is in files then: only they are looked at.
+            // Only files are searched: this brings everything acknowledged so far into files.
             flush(served, &stream.table()).await?;
         }
         let in_stream = streams.entry(stream).or_default();

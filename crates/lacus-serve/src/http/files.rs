@@ -30,17 +30,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::answers::Files;
 use crate::engines::{Engines, Locked};
 
-/// How a signature begins that is verified here.
+/// The prefix of signatures that are verified here.
 const SIGNED: &str = "AWS4-HMAC-SHA256 ";
 /// The service it is for.
 const SCOPE: &str = "/s3/aws4_request";
-/// Signatures in the address: what may be passed on is not what a lake hands out.
+/// Parameters of presigned URLs: the lake hands out nothing that may be passed on.
 const SIGNED_ADDRESS: [&str; 3] = ["x-amz-signature", "signature", "awsaccesskeyid"];
-/// Bodies that are not files: lists of parts, lists of names to delete.
+/// The most bytes of XML bodies: lists of parts, lists of names to delete.
 const XML_BYTES_MAX: usize = 4 << 20;
-/// A field of a form, and all of them.
+/// The most bytes of a field of a form, and of all of them.
 const FORM_BYTES_MAX: usize = 1 << 10;
-/// Headers that decide how a body is read: here and in the library they have to be the same.
+/// Headers that decide how a body is read: each may occur once, so that we and the library read it the same way.
 const READ_ONCE: [&str; 6] = [
     "content-type",
     "content-length",
@@ -49,14 +49,14 @@ const READ_ONCE: [&str; 6] = [
     "x-amz-date",
     "x-amz-trailer",
 ];
-/// What is around chunks and after them, beside an eighth of what is in them.
+/// What may be around and after the chunks of a body, beside an eighth of its contents.
 const AROUND_CHUNKS_BYTES: u64 = 64 << 10;
-/// A body that comes in chunks is kept in memory chunk by chunk, and a chunk may be all of it.
+/// The longest body in chunks: it is kept in memory chunk by chunk, and one chunk may be all of it.
 const CHUNKED_BYTES_MAX: u64 = 64 << 20;
-/// All of these bodies together, in KiB.
+/// The most memory for all of these bodies together, in KiB.
 const CHUNKED_KIB_MAX: usize = 256 << 10;
 
-/// What decides whether a request is for files, and answers it.
+/// Decides whether a request is for files, and answers it.
 #[derive(Clone)]
 struct Gate {
     service: S3Service,
@@ -83,13 +83,13 @@ impl S3Auth for Secrets {
     }
 }
 
-/// Has a router answer for the files of the lake, too.
+/// Adds the files of the lake to a router.
 pub fn with_files(router: Router, served: &Arc<Served>, engines: &Arc<Engines>) -> Router {
     let mut builder = S3ServiceBuilder::new(Files::new(Arc::clone(served)));
     builder.set_auth(Secrets(Arc::clone(engines)));
     let mut config = S3Config::default();
     config.xml_max_body_size = XML_BYTES_MAX;
-    // Forms are refused before; what would be one all the same gets no memory.
+    // Forms are refused earlier; one that slips through gets no memory.
     config.post_object_max_file_size = 0;
     config.form_max_field_size = FORM_BYTES_MAX;
     config.form_max_fields_size = FORM_BYTES_MAX;
@@ -133,7 +133,7 @@ pub fn is_in_bucket(path: &str, bucket: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a request says that it is signed for files.
+/// Whether a request has a signature for files.
 pub fn is_signed_for_files(headers: &HeaderMap) -> bool {
     let signature = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     signature.is_some_and(|signature| signature.starts_with(SIGNED) && signature.contains(SCOPE))
@@ -171,15 +171,15 @@ fn must_be_plain(head: &Parts) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A place in memory for a body in chunks.
+/// Reserved memory for a body in chunks.
 #[derive(Debug)]
 struct Room {
     permit: OwnedSemaphorePermit,
-    /// How long the body may be with all that is around the chunks.
+    /// The longest that the body may be, including what is around the chunks.
     bytes: u64,
 }
 
-/// Finds room for a body in chunks; other bodies need none.
+/// Reserves memory for a body in chunks; other bodies need none.
 fn room_for_chunks(headers: &HeaderMap, chunked: &Arc<Semaphore>) -> Result<Option<Room>, Refused> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if !text("x-amz-content-sha256").is_some_and(|hash| hash.starts_with("STREAMING-")) {
@@ -199,7 +199,7 @@ fn room_for_chunks(headers: &HeaderMap, chunked: &Arc<Semaphore>) -> Result<Opti
     Ok(Some(Room { permit, bytes: length + length / 8 + AROUND_CHUNKS_BYTES }))
 }
 
-/// A body that ends with an error where it has more bytes than it was said to have.
+/// A body that fails when it is longer than announced.
 fn no_longer_than(body: Body, bytes: u64) -> Body {
     let mut left = bytes;
     Body::from_stream(body.into_data_stream().map(move |piece| {
@@ -210,7 +210,7 @@ fn no_longer_than(body: Body, bytes: u64) -> Body {
     }))
 }
 
-/// An answer before the library has seen the request: status, code, message.
+/// A refusal before the library sees the request: status, code, message.
 #[derive(Debug)]
 struct Refused(StatusCode, &'static str, &'static str);
 

@@ -29,7 +29,7 @@ use super::Shared;
 /// The most bytes of a request. A commit of a table with ten thousand columns takes about two megabytes.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
-/// What is served, as a client may ask for it.
+/// The endpoints that are served, as a client may ask for them.
 const ENDPOINTS: [&str; 25] = [
     "GET /v1/{prefix}/namespaces",
     "POST /v1/{prefix}/namespaces",
@@ -74,7 +74,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/v1/tables/rename", post(changes::rename))
         .route("/v1/namespaces/{namespace}/views", get(views::list).post(views::create))
         .route(
-            // The names of the path are those of a table: views are found by them in the same way.
+            // The path's names are those of a table: views are looked up in the same way.
             "/v1/namespaces/{namespace}/views/{table}",
             get(views::load).head(views::exists).post(views::replace).delete(views::drop),
         )
@@ -87,7 +87,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .method_not_allowed_fallback(async || Refused::unsupported())
         .fallback(async || Refused::unknown_route())
         .layer(middleware::from_fn_with_state(Arc::clone(shared), door::open));
-    // Whoever has no token yet asks for one.
+    // These work without a token.
     let tokens = Router::new()
         .route("/v1/oauth/tokens", post(door::token))
         .layer(DefaultBodyLimit::max(door::FORM_BYTES_MAX))
@@ -95,8 +95,8 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
     Router::new().nest("/iceberg", catalog.merge(tokens))
 }
 
-/// What a client needs to know first: the URI is enough, and credentials if files are in a bucket that is not ours. A client
-/// may reach the bucket by another address, so that its own settings come first.
+/// What a client has to know first: the URI, and credentials if files are in a bucket that is not ours. A client may reach
+/// the bucket at another address, so its own settings take precedence.
 async fn config(State(shared): State<Shared>, asker: Asker) -> Json<Value> {
     Json(json!({ "defaults": asker.store_properties(&shared), "overrides": {}, "endpoints": ENDPOINTS }))
 }

@@ -30,11 +30,11 @@ use super::refusal::Refusal;
 use super::{Inner, Shared, tables};
 use crate::CATCH_UP_MAX;
 
-/// Records that are replayed by one commit.
+/// The most records that one commit replays.
 const RECORDS_MAX: usize = 5_000;
-/// The same in bytes, beyond which no further one is read.
+/// The same in bytes; no further record is read beyond that.
 const RECORDS_BYTES_MAX: usize = 32 << 20;
-/// Reasons that are told apart; records that stay for further ones are counted under one.
+/// The most different reasons; further ones are counted as one.
 const REASONS_MAX: usize = 20;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -77,7 +77,7 @@ struct WireAccepted {
     columns: Vec<WireColumn>,
     /// Values that are in columns now.
     values: u64,
-    /// Files that were written anew for it.
+    /// Files that were rewritten for it.
     files: u64,
 }
 
@@ -163,7 +163,7 @@ async fn replay(
     Object(asked): Object<Map<String, Value>>,
 ) -> Result<Json<WireReplay>, Refusal> {
     let Path(table) = table.map_err(|error| Error::invalid(error.body_text()))?;
-    // Read in two steps: an array of two texts would do for a struct of them.
+    // Parsed in two steps: otherwise an array of two texts would be accepted for the struct.
     let asked: AskedReplay = serde_json::from_value(Value::Object(asked))
         .map_err(|error| Error::invalid(format!("the body is no replay: {error}")))?;
     let table = TableName::new(&table)?;
@@ -171,7 +171,7 @@ async fn replay(
     catch_up(&inner, &quarantine).await;
     let (mut moved, mut stayed) = (0, BTreeMap::<String, u64>::new());
     let mut after = None;
-    // Each round begins behind the last record of the one before.
+    // Each round begins after the last record of the one before.
     loop {
         let (records, unfixed, last) = read(&inner, &quarantine, &asked, after).await?;
         let Some(last) = last else { break };
@@ -198,12 +198,12 @@ fn add(reasons: &mut BTreeMap<String, u64>, reason: String, records: u64) {
     }
 }
 
-/// Who asks means what was acknowledged before.
+/// The request is about everything that was acknowledged before it.
 async fn catch_up(inner: &Inner, table: &TableName) {
     inner.served.deliveries.catch_up_within(CATCH_UP_MAX, Some(&BTreeSet::from([table.stream()]))).await;
 }
 
-/// The next records of a quarantine, with the bytes that the fix makes of theirs; how many it makes nothing of; and the last
+/// The next records of a quarantine, with the bytes that the fix makes of theirs; how many it could not change; and the last
 /// position that was read.
 async fn read(
     inner: &Inner,
@@ -216,7 +216,7 @@ async fn read(
     while let Some(batch) = answer.next().await {
         let rows = Rows::of(&batch.map_err(|error| as_asked(&error))?)?;
         for row in 0..rows.positions.len() {
-            // A comment in what was asked may have taken the limit away.
+            // A comment in the request may have disabled the limit.
             if bytes >= RECORDS_BYTES_MAX
                 || records.len() + usize::try_from(unfixed).unwrap_or(usize::MAX) >= RECORDS_MAX
             {
@@ -252,7 +252,7 @@ async fn ask(inner: &Inner, quarantine: &TableName, asked: &AskedReplay, after: 
     inner.served.engine.session(Dialect::Lacus).uncounted().query(&sql, &[]).await.map_err(|error| as_asked(&error))
 }
 
-/// An error without a position: it would be one in SQL that nobody wrote.
+/// The error without its position, which would be one in SQL that the user did not write.
 fn as_asked(error: &SqlError) -> Error {
     Error::new(error.kind(), error.message().to_owned())
         .with_hint("where and fix are SQL over the columns text, bytes, reason, _received_at, _partition and _offset")

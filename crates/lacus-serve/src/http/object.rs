@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
 
-/// A body that is a JSON object. An array of the values of its fields, which would be read as well, is none.
+/// A body that is a JSON object. Without this, an array of the fields' values would be accepted as well.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Object<T> {

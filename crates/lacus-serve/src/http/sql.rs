@@ -45,7 +45,7 @@ struct Asked {
 enum Form {
     /// One JSON object with all of it.
     Whole,
-    /// One JSON object for each row, and one more with the stats if that is asked for.
+    /// One JSON object for each row, and one more with the stats on request.
     Lines { stats: bool },
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn answer(
         return Err(SqlError::new(Kind::Limited, "53300", "too many queries are running").into());
     };
     let session = inner.served.engine.session(dialect);
-    // What is wrong with it is told by the query.
+    // If it can't be parsed, the query below says why.
     let statement = session.parse(&asked.sql).ok().and_then(|mut statements| statements.pop());
     let streams = statement.and_then(|statement| session.streams_of(&statement));
     inner.served.deliveries.catch_up_within(CATCH_UP_MAX, streams.as_ref()).await;
@@ -74,7 +74,7 @@ pub(super) async fn answer(
         }
         _ => Form::Whole,
     };
-    // A query that fails at once is told so by the status, and so are values that can't be written.
+    // A query that fails at once has an error status, and so has one whose values can't be written.
     let first = match answer.next().await.transpose()? {
         Some(batch) => Some(written(batch, form, true).await?),
         None => None,
@@ -113,12 +113,12 @@ struct Writing {
     answer: Answer,
     form: Form,
     step: Step,
-    /// Given back when the answer is written.
+    /// Released when the answer is written.
     _turn: OwnedSemaphorePermit,
 }
 
 enum Step {
-    /// The columns, and the first rows as they are written, if there are any.
+    /// The columns, and the first rows in their written form, if there are any.
     Begin(Option<Vec<u8>>),
     Rows {
         first: bool,
@@ -167,7 +167,7 @@ fn pieces(writing: Writing) -> impl Stream<Item = Result<Bytes, std::convert::In
     })
 }
 
-/// The rows of a batch, written on a thread that may be busy for a while.
+/// The rows of a batch in their written form, made on a thread that may be busy for a while.
 async fn written(batch: RecordBatch, form: Form, first: bool) -> Result<Vec<u8>, SqlError> {
     let written = tokio::task::spawn_blocking(move || {
         let mut rows = Vec::new();
@@ -199,7 +199,7 @@ impl Writing {
         self.step = Step::Ended;
         let error = refusal::json(error);
         match self.form {
-            // {"error":…} without its opening brace.
+            // `{"error":…}` without its opening brace.
             Form::Whole => piece.extend(format!("\n],{}\n", &error[1..]).into_bytes()),
             Form::Lines { .. } => piece.extend(format!("{error}\n").into_bytes()),
         }

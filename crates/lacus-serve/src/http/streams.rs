@@ -67,7 +67,7 @@ struct WireStream {
 struct WireShard {
     shard: u32,
     state: &'static str,
-    /// Decimal text: the numbers have up to 39 digits.
+    /// A decimal number as text: it has up to 39 digits.
     hash_start: String,
     hash_end: String,
     parents: Vec<u32>,
@@ -85,7 +85,7 @@ struct AskedStream {
     shards: u32,
 }
 
-/// What to do with the shards of a stream: one of these.
+/// How to change the shards of a stream: one of these.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AskedReshard {
@@ -167,7 +167,7 @@ async fn reshard(
     Ok(Json(wire(resharded)))
 }
 
-/// The hash key to split a shard at: the one asked for, or the middle.
+/// The hash key at which to split a shard: the requested one, or the middle.
 fn split_point(stream: &StreamInfo, shard: Partition, at: Option<&str>) -> Result<u128> {
     if let Some(at) = at {
         return at.parse().map_err(|_| {

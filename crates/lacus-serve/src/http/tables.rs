@@ -52,14 +52,14 @@ struct WireTags {
 #[derive(Serialize)]
 struct WireTag {
     tag: String,
-    /// Decimal text: the number has up to 19 digits.
+    /// A decimal number as text: it has up to 19 digits.
     snapshot: String,
 }
 
 #[derive(Serialize)]
 struct WireRollback {
     table: String,
-    /// The snapshot to return to to undo it.
+    /// The snapshot to return to in order to undo it.
     from: String,
     to: String,
     rows_before: u64,
@@ -106,7 +106,7 @@ async fn rollback(
 ) -> Result<Json<WireRollback>, Refusal> {
     let Path(table) = table.map_err(|error| Error::invalid(error.body_text()))?;
     let table = find(&inner, &table)?;
-    // A mistake is told before anything is committed.
+    // A mistake is reported before anything is committed.
     inner.served.lake.table_at(&table, &Version::read(&asked.to)).await?;
     if let Err(error) = inner.served.deliveries.flush(table.name()).await
         // Nobody brings rows to it.

@@ -66,7 +66,7 @@ struct WireUsers {
     users: Vec<WireUser>,
 }
 
-/// What is an object: an array of the values of its fields, which would be read as well, is none.
+/// A field that must be an object: otherwise an array of its fields' values would be accepted as well.
 fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
     let fields = Map::<String, Value>::deserialize(deserializer)?;
     serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)
@@ -112,7 +112,7 @@ async fn remove(
     Ok(Json(wire(change(&inner, move |users| users.remove(&name)).await?)))
 }
 
-/// Changes the users off the async threads: it waits for the disk, and a verifier takes its time.
+/// Changes the users off the async threads: it waits for the disk, and computing a verifier takes time.
 async fn change<T: Send + 'static>(
     inner: &Shared,
     change: impl FnOnce(&Users) -> Result<T> + Send + 'static,

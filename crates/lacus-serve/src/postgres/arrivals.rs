@@ -18,14 +18,14 @@ use crate::users::throttle::network;
 
 /// As many are there at once.
 const ARRIVALS_MAX: usize = 64;
-/// The time that each of them has in any case.
+/// The time that each client is given in any case.
 const TIME_OF_EACH: Duration = Duration::from_secs(5);
 
 /// The clients without a session.
 #[derive(Default)]
 pub(crate) struct Arrivals {
     there: Mutex<There>,
-    /// Told when one is not there any more.
+    /// Notified when a client has left.
     gone: Notify,
 }
 
@@ -42,7 +42,7 @@ struct Client {
     displaced: CancellationToken,
 }
 
-/// A client without a session; until it is dropped.
+/// A client without a session, until this is dropped.
 pub(crate) struct Arrived {
     arrivals: Arc<Arrivals>,
     number: u64,
@@ -58,13 +58,13 @@ impl Drop for Arrived {
 }
 
 impl Arrivals {
-    /// Lets one more in, as soon as there is room.
+    /// Admits a client as soon as there is room.
     pub(crate) async fn arrive(self: &Arc<Self>, from: IpAddr) -> Arrived {
         loop {
             match self.let_in(from, Instant::now()) {
                 Ok(arrived) => return arrived,
                 Err(later) => {
-                    // Whether one went or the time of one is over: there may be room.
+                    // Either a client left or one's time is over: there may be room.
                     let _gone = tokio::time::timeout(later, self.gone.notified()).await;
                 }
             }
@@ -88,7 +88,8 @@ impl Arrivals {
 }
 
 impl There {
-    /// Sends one away: the first of the network that most are from. If its time is not over, it says how long that takes.
+    /// Displaces a client: the first of the network that most clients are from. If its time is not over yet, returns how long
+    /// that takes.
     fn displace(&mut self, now: Instant) -> Result<(), Duration> {
         let mut networks: HashMap<IpAddr, (usize, u64)> = HashMap::new();
         for (number, client) in &self.clients {

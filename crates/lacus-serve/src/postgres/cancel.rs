@@ -11,21 +11,21 @@ use tokio_util::sync::CancellationToken;
 
 /// What one connection is doing.
 pub(crate) struct Running {
-    /// Cancelled to stop what is answered now; none while the client asks for nothing.
+    /// Cancelled to stop the current statement; none while there is none.
     now: Mutex<Option<CancellationToken>>,
-    /// Queries that run, suspended ones too.
+    /// Queries that run, including suspended ones.
     count: watch::Sender<usize>,
     /// Cancelled when another session ends this one.
     terminated: CancellationToken,
 }
 
-/// A query that runs; until it is dropped.
+/// A running query, until this is dropped.
 pub(crate) struct RunningQuery {
     pub(crate) cancelled: CancellationToken,
     running: Arc<Running>,
 }
 
-/// That a client waits for an answer, which a cancel request stops; until it is dropped.
+/// A statement that a cancel request stops, until this is dropped.
 pub(crate) struct Answering(Arc<Running>);
 
 impl Drop for Answering {
@@ -39,20 +39,20 @@ impl Running {
         Self { now: Mutex::default(), count: watch::Sender::new(0), terminated: CancellationToken::new() }
     }
 
-    /// What is answered from now on is what this token stops.
+    /// Makes this token stop the current statement.
     pub(crate) fn answer(self: &Arc<Self>, cancelled: CancellationToken) -> Answering {
         *self.now() = Some(cancelled);
         Answering(Arc::clone(self))
     }
 
-    /// A query begins, as part of what is answered now.
+    /// Counts a query that begins as part of the current statement.
     pub(crate) fn begin(self: &Arc<Self>) -> RunningQuery {
         let cancelled = self.now().clone().unwrap_or_default();
         self.count.send_modify(|count| *count += 1);
         RunningQuery { cancelled, running: Arc::clone(self) }
     }
 
-    /// Stops what is answered now, if anything is.
+    /// Stops the current statement, if there is one.
     pub(crate) fn cancel(&self) {
         if let Some(cancelled) = &*self.now() {
             cancelled.cancel();
@@ -67,7 +67,7 @@ impl Running {
         self.cancel();
     }
 
-    /// Waits until another session ends this one.
+    /// Waits until another session terminates this one.
     pub(crate) async fn terminated(&self) {
         self.terminated.cancelled().await;
     }
@@ -79,7 +79,7 @@ impl Running {
     /// Waits until a query runs.
     pub(crate) async fn busy(&self) {
         let mut count = self.count.subscribe();
-        // The sender is here: it can't be gone.
+        // The sender lives in `self`, so this can't fail.
         let _changed = count.wait_for(|count| *count > 0).await;
     }
 
@@ -96,7 +96,7 @@ impl Drop for RunningQuery {
     }
 }
 
-/// Connections by the key that cancel requests name them with.
+/// Connections by the keys that cancel requests use.
 #[derive(Default)]
 pub(crate) struct Cancels {
     /// Makes the keys.
@@ -107,12 +107,12 @@ pub(crate) struct Cancels {
 impl Cancels {
     pub(crate) fn add(&self, key: (i32, Bytes), running: &Arc<Running>) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        // As many as there are connections, or fewer.
+        // Connections that are gone are removed when a new one comes.
         connections.retain(|_, running| running.strong_count() > 0);
         connections.insert(key, Arc::downgrade(running));
     }
 
-    /// Stops the query of a connection; a wrong key does nothing, and nobody is told.
+    /// Stops the query of a connection. A wrong key has no effect and no answer.
     pub(crate) fn cancel(&self, key: &(i32, Bytes)) {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = connections.get(key).and_then(Weak::upgrade) {

@@ -89,11 +89,11 @@ fn format_of(format: &Format, column: usize) -> FieldFormat {
     }
 }
 
-/// A column in the form it is sent in.
+/// A column in the form in which it is sent.
 struct Column {
     values: ArrayRef,
     field: Field,
-    /// Whether the values are texts of decimals.
+    /// Whether the values are decimals as texts.
     is_numeric: bool,
 }
 
@@ -140,7 +140,7 @@ impl Column {
 }
 
 fn converted(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, SqlError> {
-    // A moment that is out of range is an error: null is another answer.
+    // A timestamp out of range is an error: null would be another answer.
     let strictly = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(array, kind, &strictly).map_err(|error| {
         let name = json::type_name(array.data_type());
@@ -190,7 +190,7 @@ fn shape(kind: &DataType) -> Shape {
     }
 }
 
-/// The type that values of a scalar type are sent from.
+/// The type from which values of a scalar type are encoded.
 fn scalar(kind: &DataType) -> Option<DataType> {
     Some(match kind {
         DataType::Null => DataType::Null,
@@ -214,7 +214,7 @@ fn scalar(kind: &DataType) -> Option<DataType> {
     })
 }
 
-/// Bytes of a value of fixed size; -1 for others.
+/// The length of a fixed-size value in bytes; -1 for others.
 fn size(kind: &Type) -> i16 {
     match *kind {
         Type::BOOL => 1,

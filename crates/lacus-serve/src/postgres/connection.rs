@@ -56,11 +56,11 @@ struct Inner {
     cancels: Arc<Cancels>,
     /// Places for sessions.
     places: Arc<Places>,
-    /// The variables that the client was told, with the values it was told.
+    /// The variables that were reported to the client, with their reported values.
     told: Mutex<HashMap<String, String>>,
-    /// The prepared statements with a name, of the protocol and of `PREPARE`.
+    /// The named prepared statements, of the protocol and of `PREPARE`.
     statements: Mutex<BTreeMap<String, Arc<StoredStatement<Kept>>>>,
-    /// The portals that were bound, with what stops each.
+    /// The bound portals, each with the token that stops it.
     portals: Mutex<HashMap<String, CancellationToken>>,
     /// What the client sends rows for.
     sent: Mutex<Option<CopyIn>>,
@@ -98,7 +98,7 @@ impl Connection {
         &self.inner.places
     }
 
-    /// The variables that the client has to be told, because they changed since it was told last.
+    /// The variables to report to the client, because they changed.
     pub(crate) fn newly_reported(&self) -> HashMap<String, String> {
         let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut news = HashMap::new();
@@ -112,14 +112,14 @@ impl Connection {
         news
     }
 
-    /// Waits for what was acknowledged to the streams that a statement is about.
+    /// Waits for what was acknowledged to the streams that a statement reads.
     async fn catch_up(&self, statement: &Statement) {
         let streams = self.session().streams_of(statement);
         self.inner.deliveries.catch_up_within(CATCH_UP_MAX, streams.as_ref()).await;
     }
 
-    /// Runs a statement, or what it executes, in a transaction of this status, until its first rows can be sent; cancelled if
-    /// the client asks.
+    /// Runs a statement, or the one that it executes, in a transaction with this status, until its first rows can be sent;
+    /// stops when the client cancels.
     async fn run(&self, status: TransactionStatus, what: What<'_>, format: &Format) -> Result<Reply, SqlError> {
         let Some(execution) = what.statement().executes() else { return self.run_itself(status, what, format).await };
         if status == TransactionStatus::Error {
@@ -127,7 +127,7 @@ impl Connection {
         }
         let target = self.target(&execution.name)?;
         let query = self.inner.running.begin();
-        // Before the statement begins: from then on one that writes is waited for.
+        // Before the statement begins: once one that writes has begun, it is waited for.
         let values = tokio::select! {
             biased;
             () = query.cancelled.cancelled() => return Err(cancelled()),
@@ -177,14 +177,14 @@ impl Connection {
         }
         let mut response = QueryResponse::new(fields, rows);
         response.set_command_tag(match statement.command() {
-            // A number of old stands between: see `tag`.
+            // A zero for an OID stands between, for historical reasons: see `tag`.
             "INSERT" => "INSERT 0",
             command => command,
         });
         Ok(Reply::Rows(Box::new(response)))
     }
 
-    /// Runs what writes, or not, until it answers or the client asks to cancel.
+    /// Runs a statement until it answers, or the client cancels.
     async fn to_its_end(
         &self,
         query: &RunningQuery,
@@ -195,14 +195,14 @@ impl Connection {
             biased;
             answer = &mut running => answer,
             () = query.cancelled.cancelled() => match self.session().stop_writing() || writes {
-                // Whether it came in time, the statement says. What begins to write at once is done.
+                // The statement itself tells whether the cancel came in time. What has begun to write is finished.
                 true => running.await,
                 false => Err(cancelled()),
             },
         }
     }
 
-    /// Forgets the prepared statements that a statement says are not needed any more.
+    /// Forgets the prepared statements that a statement deallocates.
     fn forget(&self, statement: &Statement) -> Result<(), SqlError> {
         match statement.deallocates() {
             None => Ok(()),
@@ -214,7 +214,7 @@ impl Connection {
         }
     }
 
-    /// Tells the client which variables changed.
+    /// Reports changed variables to the client.
     async fn report<C>(&self, client: &mut C) -> PgWireResult<()>
     where
         C: Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -227,7 +227,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Runs a statement of a text of statements, and sends what it answers.
+    /// Runs one statement of a simple query, and sends its answer.
     async fn answer<C>(&self, client: &mut C, status: TransactionStatus, statement: &Statement) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -247,7 +247,7 @@ impl Connection {
         self.report(client).await
     }
 
-    /// Tells the client the status after a statement. Portals end with their transaction.
+    /// Updates the status after a statement. Portals end with their transaction.
     fn ended<C>(&self, client: &mut C, status: TransactionStatus, statement: &Statement)
     where
         C: ClientInfo + ClientPortalStore,
@@ -290,7 +290,7 @@ impl Connection {
     }
 }
 
-/// What a statement has for the client.
+/// What a statement answers.
 enum Reply {
     Rows(Box<QueryResponse>),
     Copy(CopyFormat, Arc<Vec<FieldInfo>>, Pin<Box<dyn Stream<Item = PgWireResult<DataRow>> + Send>>),
@@ -299,7 +299,7 @@ enum Reply {
     Done(Tag),
 }
 
-/// The status of a transaction after a statement.
+/// The status of the transaction after a statement.
 fn status_after(statement: &Statement, status: TransactionStatus) -> TransactionStatus {
     if statement.ends_transaction() {
         TransactionStatus::Idle
@@ -332,7 +332,7 @@ impl What<'_> {
     }
 }
 
-/// What a client is told that was done: `INSERT 0 3`, `DELETE 2`, `SELECT 7` for a table that was made with its rows.
+/// The command tag: `INSERT 0 3`, `DELETE 2`, `SELECT 7` for a table that was made with its rows.
 fn tag(answer: &Answer) -> Tag {
     let rows = answer.affected().map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
     match (answer.command(), rows) {
@@ -343,7 +343,7 @@ fn tag(answer: &Answer) -> Tag {
     }
 }
 
-/// Each statement is committed by itself: a `ROLLBACK` could not take it back, so nobody is led to believe so.
+/// Each statement is committed by itself, and `ROLLBACK` could not undo it: so it is refused in a transaction.
 fn in_transaction(statement: &Statement) -> SqlError {
     let message = format!("{} can't run inside a transaction block", statement.command());
     SqlError::invalid("25001", message)
@@ -358,7 +358,7 @@ fn cancelled() -> SqlError {
 fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<Item = PgWireResult<DataRow>> + Send {
     type Batch = Box<dyn Iterator<Item = PgWireResult<DataRow>> + Send>;
     let nothing: Batch = Box::new(std::iter::empty());
-    // What is written is written: nobody is told that it was cancelled.
+    // What is written can't be cancelled any more.
     let may_cancel = answer.affected().is_none();
     stream::unfold(Some((answer, columns, query, nothing)), move |state| async move {
         let (mut answer, columns, query, mut batch) = state?;
@@ -392,7 +392,7 @@ fn rows(answer: Answer, columns: Columns, query: RunningQuery) -> impl Stream<It
 
 #[async_trait]
 impl SimpleQueryHandler for Connection {
-    /// Runs each statement when all before it are answered; the library's own way would first begin all.
+    /// Runs each statement after the ones before it are answered; the library would begin all of them first.
     async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -432,12 +432,12 @@ impl SimpleQueryHandler for Connection {
     }
 }
 
-/// The library has a method for answers that are ready at once, which nobody calls here.
+/// The library's method for answers that are complete at once, which is never called here.
 fn only_as_they_come() -> PgWireError {
     wire(&SqlError::new(lacus_core::Kind::Internal, "XX000", "statements are answered as they run"))
 }
 
-/// A cancel request has a connection of its own, on which no session begins: none comes here.
+/// A cancel request has a connection of its own, on which no session begins: none arrives here.
 #[async_trait]
 impl CancelHandler for Connection {
     async fn on_cancel_request(&self, _request: CancelRequest) {}

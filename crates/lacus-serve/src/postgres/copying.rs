@@ -15,12 +15,12 @@ use pgwire::messages::data::DataRow;
 
 use crate::postgres::errors::wire;
 
-/// What a binary copy begins with: its signature, no flags, and no more header.
+/// The header of a binary copy: its signature, no flags, and no extension.
 const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What it ends with.
 const BINARY_END: &[u8] = &[0xff, 0xff];
 
-/// How the values of such a copy are encoded.
+/// How values are encoded in such a copy.
 pub(super) fn encoding(format: &CopyFormat) -> Format {
     if format.kind == CopyKind::Binary { Format::UnifiedBinary } else { Format::UnifiedText }
 }
@@ -42,7 +42,7 @@ where
     let response = CopyOutResponse::new(i8::from(code == 1), columns, vec![code; fields.len()]);
     client.feed(PgWireBackendMessage::CopyOutResponse(response)).await?;
     let data = |bytes: Bytes| PgWireBackendMessage::CopyData(CopyData::new(bytes));
-    // As Postgres does: the binary header comes together with what is first, and clients count on it.
+    // As in Postgres, the binary header is in the same message as the first row, and clients rely on it.
     let mut before: &[u8] = if format.kind == CopyKind::Binary { BINARY_HEADER } else { &[] };
     let mut with_header = |bytes: Bytes| match std::mem::take(&mut before) {
         [] => bytes,
@@ -96,7 +96,7 @@ fn line(format: &CopyFormat, row: &DataRow) -> PgWireResult<Bytes> {
     joined(format, Values(&row.data))
 }
 
-/// The values of a row: the length of each before it, -1 for null.
+/// The values of a row: each after its length, which is -1 for null.
 struct Values<'a>(&'a [u8]);
 
 impl<'a> Iterator for Values<'a> {
@@ -144,7 +144,7 @@ fn joined<'a>(
     Ok(line.freeze())
 }
 
-/// A value in which nothing ends it: delimiters, ends of lines and backslashes have a backslash before them.
+/// A value in the text format, with a backslash before delimiters, line ends and backslashes.
 fn put_text(line: &mut BytesMut, format: &CopyFormat, value: &[u8]) {
     for byte in value {
         let escaped = match byte {

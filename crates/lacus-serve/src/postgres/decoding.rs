@@ -16,7 +16,7 @@ use postgres_types::Kind;
 use crate::postgres::numeric;
 use crate::postgres::parameters::{arrow, binary, elements};
 
-/// An array of a column's values. Decimals and UUIDs are text in it, with all their digits.
+/// An array of a column's values. Decimals and UUIDs are texts in it, with all their digits.
 ///
 /// # Errors
 /// Which value is the first that is not of the column's type.
@@ -52,7 +52,7 @@ fn lists(element: &Type, values: &[Option<&[u8]>]) -> Result<ArrayRef, usize> {
     lists.map(|lists| Arc::new(lists) as ArrayRef).map_err(|_| 0)
 }
 
-/// Whether an array may say this of the type of its elements.
+/// Whether an array may state this OID as its element type.
 fn may_be_called(element: &Type, oid: u32) -> bool {
     let is_small = *element == Type::INT4 && oid == Type::INT2.oid();
     oid == element.oid() || is_small || *element == Type::TEXT
@@ -63,7 +63,7 @@ fn scalars(kind: &Type, values: &[Option<&[u8]>]) -> Result<ArrayRef, usize> {
     if values.is_empty() {
         return Ok(new_empty_array(&arrow));
     }
-    // Every type that columns are told to be of has null.
+    // Every type that columns are announced with has a null.
     let null = ScalarValue::try_new_null(&arrow).map_err(|_| 0_usize)?;
     let mut wrong = None;
     let scalars = values.iter().enumerate().map(|(index, value)| {
@@ -85,7 +85,7 @@ fn scalar(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     if *kind == Type::NUMERIC {
         return Some(ScalarValue::Utf8(Some(numeric::read(bytes)?)));
     }
-    // A column that was made as smallint is an integer here, and whoever made it sends two bytes.
+    // A column created as smallint is an integer here, and clients that created it send two bytes.
     if *kind == Type::INT4
         && let Ok(bytes) = <[u8; 2]>::try_from(bytes)
     {

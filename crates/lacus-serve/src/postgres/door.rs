@@ -20,7 +20,8 @@ pub struct Door {
 }
 
 impl Door {
-    /// The door at `address` of the project in `root`. `is_only_here` says whether only people of this machine reach it.
+    /// Opens the door at `address` for the project in `root`. `is_only_here` says whether it can be reached from this machine
+    /// only.
     ///
     /// # Errors
     /// If others than those of this machine could come in without a password and the settings do not say so, or if the
@@ -51,10 +52,10 @@ impl Door {
         Ok(Self { passwords: settings.passwords, is_only_here, tls_required: settings.tls_required, tls, users })
     }
 
-    /// Whether somebody who connects now has to have a password.
+    /// Whether a client that connects now needs a password.
     pub(crate) fn asks(&self) -> bool {
         match self.passwords {
-            // A door that others reach does not open when its last user is dropped.
+            // A door that other machines reach does not open when its last user is dropped.
             Passwords::Auto => !self.is_only_here || !self.users.is_empty(),
             Passwords::Always => true,
             Passwords::Never => false,

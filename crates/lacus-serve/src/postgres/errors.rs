@@ -33,12 +33,12 @@ fn plain(severity: &str, sqlstate: &str, message: &str) -> ErrorInfo {
     info
 }
 
-/// A text as the protocol has it: it ends at a zero byte.
+/// The text up to a zero byte, which would end it in the protocol.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
 }
 
-/// The error of a statement in a transaction that has failed before.
+/// The error of a statement in a failed transaction.
 pub(crate) fn aborted() -> SqlError {
     SqlError::invalid("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 }

@@ -12,12 +12,12 @@ use crate::postgres::errors::fatal;
 
 /// The most bytes of a message: a statement, or the values of its parameters.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// So many bytes of a message are taken at once, however long it says it is.
+/// Memory for a message grows in steps of this size, whatever length it announces.
 const TAKEN_AT_ONCE: usize = 64 << 10;
 /// The bytes of a kind and a length.
 const HEAD_BYTES: usize = 5;
 
-/// The next message; none when the client has gone.
+/// The next message; none when the client is gone.
 ///
 /// # Errors
 /// If it is too long or no message: then nothing more can be read.
@@ -206,7 +206,7 @@ mod tests {
         assert!(read(b"Q\0\0\0\x40sel").await.unwrap().is_none(), "a client that has gone");
     }
 
-    /// What has a form, the library reads without a panic.
+    /// The library decodes every well-formed message without a panic.
     #[tokio::test]
     #[expect(clippy::print_stdout, reason = "a seed repeats what failed")]
     async fn whatever_has_a_form_is_decoded() {

@@ -21,15 +21,15 @@ use crate::users::scram::{Exchange, Failed, SCRAM, SCRAM_PLUS, Verifier};
 use crate::users::throttle::Who;
 use crate::users::{Known, Md5Hash, Users, random};
 
-/// The most bytes of a message with a password, or with what stands for it.
+/// The longest message with a password, or a proof of one.
 const ANSWER_BYTES_MAX: usize = 10_000;
 /// The kind of those messages.
 const ANSWER: u8 = b'p';
 const NONCE_BYTES: usize = 18;
-/// So much of a name is in the log: as much as a user may have.
+/// Characters of a name that are logged: as many as a user's name may have.
 const NAME_CHARACTERS_TOLD: usize = 63;
 
-/// Lets the client in as `user`, if it proves to have the password. `endpoint` is what it may bind its proof to.
+/// Lets the client in as `user`, if it proves that it has the password. `endpoint` is what it may bind its proof to.
 ///
 /// # Errors
 /// Why it is not let in, as it is told.
@@ -99,7 +99,7 @@ impl Login<'_> {
         Ok(hash.is_answered_by(answer.strip_suffix(b"\0").unwrap_or(&answer), salt))
     }
 
-    /// The error of an exchange that failed.
+    /// The error of a failed exchange.
     fn failed(&self, failed: Failed) -> PgWireError {
         if failed == Failed::Binding {
             self.tell("the channel binding does not fit");
@@ -107,7 +107,7 @@ impl Login<'_> {
         refused(failed)
     }
 
-    /// Tells the log who was not let in, and why.
+    /// Logs who was not let in, and why.
     fn tell(&self, reason: &str) {
         let Some(untold) = self.users.refusals.count(Instant::now()) else { return };
         if untold > 0 {
@@ -122,7 +122,7 @@ async fn ask<S>(socket: &mut Wire<S>, asked: Authentication) -> PgWireResult<()>
     Ok(socket.send(PgWireBackendMessage::Authentication(asked)).await?)
 }
 
-/// What the client answers: not a byte more is read, and nothing else is taken.
+/// Reads the client's answer: no byte beyond it, and no other message.
 async fn read_answer<S>(socket: &mut Wire<S>) -> PgWireResult<Vec<u8>> {
     let socket = socket.get_mut();
     let mut head = [0; 5];
@@ -135,7 +135,7 @@ async fn read_answer<S>(socket: &mut Wire<S>) -> PgWireResult<Vec<u8>> {
     Ok(answer)
 }
 
-/// The mechanism and the message of a client's first answer.
+/// The mechanism and the message in a client's first answer.
 fn initial(answer: &[u8]) -> Option<(&str, &[u8])> {
     let end = answer.iter().position(|byte| *byte == 0)?;
     let mechanism = std::str::from_utf8(&answer[..end]).ok()?;

@@ -22,10 +22,10 @@ use crate::postgres::incoming::read_message;
 use crate::postgres::socket::Wire;
 use crate::postgres::startup;
 
-/// A client shows within this time that it may have a session, TLS, password and all; and then begins it.
+/// The time in which a client has to prove that it may have a session, including TLS and password, and to begin it.
 const STARTUP_MAX: Duration = Duration::from_secs(60);
 
-/// Answers a client until it goes, or breaks the protocol; or until it has to go before it may have a session.
+/// Serves a client until it leaves or breaks the protocol, or is displaced before it has a session.
 ///
 /// # Errors
 /// If the socket can't be read or written.
@@ -37,7 +37,7 @@ pub(crate) async fn converse(
 ) -> io::Result<()> {
     let admitted = timeout(STARTUP_MAX, startup::admit(socket, &connection, door));
     let Some(Ok(admitted)) = arrived.displaced.run_until_cancelled(admitted).await else { return Ok(()) };
-    // From here on nobody is sent away without a word.
+    // From here on the client is not displaced any more.
     drop(arrived);
     let Some(socket) = admitted? else { return Ok(()) };
     let Ok(begun) = timeout(STARTUP_MAX, startup::begin(socket, &connection, door)).await else { return Ok(()) };
@@ -62,7 +62,7 @@ pub(crate) async fn converse(
     }
 }
 
-/// Answers one message; breaks off when the session is over.
+/// Answers one message; breaks when the session is over.
 async fn answer(
     socket: &mut Wire<Kept>,
     connection: &Arc<Connection>,
@@ -90,13 +90,13 @@ async fn answer(
     Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
-/// Whether a client waits for no more after the answer to this.
+/// Whether a client waits for nothing more after the answer to this.
 fn ends_turn(message: &PgWireFrontendMessage) -> bool {
     use PgWireFrontendMessage::{CopyDone, CopyFail, Query, Sync};
     matches!(message, Query(_) | Sync(_) | CopyDone(_) | CopyFail(_))
 }
 
-/// How a session waits whose transaction has this status.
+/// How a session with this transaction status waits.
 fn waiting(status: TransactionStatus) -> Waiting {
     match status {
         TransactionStatus::Idle => Waiting::Idle,
@@ -105,12 +105,12 @@ fn waiting(status: TransactionStatus) -> Waiting {
     }
 }
 
-/// What a client is told whose session another one ends.
+/// The error for a client whose session was terminated by another one.
 fn terminated() -> PgWireError {
     fatal("57P01", "terminating connection due to administrator command", None)
 }
 
-/// Whether a client may send this while rows are asked for. What has nothing to say then is passed over.
+/// Whether a client may send this while rows are expected. Messages without meaning then are ignored.
 fn may_come_in_copy(message: &PgWireFrontendMessage) -> bool {
     use PgWireFrontendMessage::{CopyData, CopyDone, CopyFail, Flush, Sync};
     matches!(message, CopyData(_) | CopyDone(_) | CopyFail(_) | Flush(_) | Sync(_))

@@ -15,24 +15,24 @@ use pgwire::types::ToSqlText;
 use pgwire::types::format::FormatOptions;
 use postgres_types::{IsNull, Kind, ToSql, to_sql_checked};
 
-/// Days from 1970 to 2000, where PostgreSQL counts from.
+/// Days from 1970 to 2000, PostgreSQL's epoch.
 pub(crate) const DAYS_TO_2000: i32 = 10_957;
 /// Microseconds from 1970 to 2000.
 pub(crate) const MICROS_TO_2000: i64 = 946_684_800_000_000;
 
 const MICROS_OF_SECOND: i64 = 1_000_000;
 pub(crate) const MICROS_OF_DAY: i64 = 86_400 * MICROS_OF_SECOND;
-/// The calendar is the same again after 400 years.
+/// The calendar repeats after 400 years.
 const DAYS_OF_CYCLE: i64 = 146_097;
 const YEARS_OF_CYCLE: i64 = 400;
-/// The first day that PostgreSQL has: 24 November 4714 BC.
+/// PostgreSQL's first day: 24 November 4714 BC.
 const FIRST_DAY: i32 = -2_440_588;
 /// The last one: 31 December 5874897.
 const LAST_DAY: i32 = 2_145_042_905;
-/// The first microsecond. Its last one is later than any we have.
+/// PostgreSQL's first microsecond. Its last one is later than any of ours.
 const FIRST_MICROS: i64 = -2_440_588 * MICROS_OF_DAY;
 
-/// A date, a time or a timestamp that PostgreSQL has, too.
+/// A date, time or timestamp within PostgreSQL's range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// Days since 1970.
@@ -87,7 +87,7 @@ pub(crate) fn moments(values: &ArrayRef, row: usize) -> Result<Option<Vec<Option
 }
 
 impl Moment {
-    /// The moment, if PostgreSQL has it.
+    /// The moment, if it is within PostgreSQL's range.
     ///
     /// # Errors
     /// 22008 if it has not.
@@ -124,7 +124,7 @@ impl Moment {
     }
 }
 
-/// `2026-11-22`, and the era where it has to be said.
+/// `2026-11-22`, and the era if it is BC.
 fn date(days: i64) -> (String, &'static str) {
     let within = i32::try_from(days.rem_euclid(DAYS_OF_CYCLE)).ok().and_then(NaiveDate::from_epoch_days);
     let within = within.expect("a calendar has the 400 years since 1970");
@@ -153,7 +153,7 @@ impl ToSqlText for Moment {
         _options: &FormatOptions,
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         let text = self.text();
-        // As an element of an array, what has a space is quoted.
+        // Elements of an array are quoted if they contain a blank.
         let quote = if matches!(kind.kind(), Kind::Array(_)) && text.contains(' ') { "\"" } else { "" };
         out.put_slice(format!("{quote}{text}{quote}").as_bytes());
         Ok(IsNull::No)

@@ -15,25 +15,25 @@ use tokio_util::either::Either;
 use crate::postgres::socket::Socket;
 use crate::postgres::tls::Loaded;
 
-/// The bytes of a packet: as in PostgreSQL.
+/// The length of a packet: as in PostgreSQL.
 const PACKET_BYTES: RangeInclusive<usize> = 8..=10_000;
 /// The packet that asks for TLS.
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-/// The packet that asks for encryption by Kerberos.
+/// The packet that requests encryption by Kerberos.
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
-/// The first byte of TLS that was not asked for first.
+/// The first byte of TLS without a request before it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A client, and what it wants.
 pub(crate) struct Arrival {
     pub(crate) socket: Socket,
-    /// The first packet that is not about encryption: a startup message, or a cancel request.
+    /// The first packet that is not about encryption: a startup message or a cancel request.
     pub(crate) packet: BytesMut,
-    /// The certificate that the client saw.
+    /// The certificate that the client was shown.
     pub(crate) tls: Option<Arc<Loaded>>,
 }
 
-/// Begins TLS if the client wants it and there is a certificate, and reads what else it wants.
+/// Begins TLS if the client requests it and there is a certificate, and reads the client's first other packet.
 ///
 /// # Errors
 /// If the client goes, or sends what is no packet.
@@ -69,7 +69,7 @@ async fn encrypted(mut socket: Socket, tls: Arc<Loaded>) -> io::Result<Arrival> 
     Ok(Arrival { socket, packet, tls: Some(tls) })
 }
 
-/// A packet, with the length it begins with.
+/// Reads a packet, including the length that it begins with.
 async fn read_packet(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
     let mut length = [0; 4];
     socket.read_exact(&mut length).await?;

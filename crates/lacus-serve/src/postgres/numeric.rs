@@ -10,7 +10,7 @@ use postgres_types::{IsNull, ToSql, to_sql_checked};
 
 /// The most digits before the point: no decimal has more.
 const WHOLE_MAX: usize = 38;
-/// The most digits after the point that are read: those behind would not change how a decimal is rounded.
+/// The most digits after the point that are read: further ones don't change how a decimal is rounded.
 const FRACTION_MAX: usize = 76;
 
 /// A decimal as text: `-12.50`.
@@ -30,7 +30,7 @@ impl ToSqlText for Numeric {
 }
 
 impl ToSql for Numeric {
-    /// Groups of four digits, the weight of the first, the sign, and the digits after the point.
+    /// Base-10000 digits, after the weight of the first, the sign, and the number of decimal digits after the point.
     fn to_sql(&self, _kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         let (negative, digits) = match self.0.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -164,7 +164,7 @@ mod tests {
         }
         assert_eq!(read(&[0, 1]), None);
         assert_eq!(read(&[0, 9, 0, 0, 0, 0, 0, 0]), None);
-        // A group of more than four digits, one below zero, and one too many.
+        // A base-10000 digit that is too large, a negative one, and a surplus byte pair.
         for broken in [[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10], [0, 1, 0, 0, 0, 0, 0, 0, 0xff, 0xff], [0; 10]] {
             assert_eq!(read(&broken), None, "{broken:?}");
         }

@@ -14,7 +14,7 @@ use postgres_types::Kind;
 use crate::postgres::moments::{DAYS_TO_2000, MICROS_OF_DAY, MICROS_TO_2000, Moment};
 use crate::postgres::numeric;
 
-/// The zone of all values that have one.
+/// The time zone of all values that have one.
 const UTC: &str = "+00:00";
 
 /// The types that a client declares.
@@ -23,7 +23,7 @@ pub(crate) fn declared(types: &[Option<Type>]) -> Declared {
     Declared::by_message(&kinds)
 }
 
-/// The parameters of a portal, whose types the client was told are `types`, of a session in this time zone.
+/// The parameters of a portal, of the `types` that the client was told, in a session with this time zone.
 pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type], zone: &str) -> Result<Vec<ScalarValue>, SqlError> {
     let mut values = Vec::with_capacity(portal.parameters.len());
     for (index, bytes) in portal.parameters.iter().enumerate() {
@@ -33,7 +33,7 @@ pub(crate) fn values<S: Clone>(portal: &Portal<S>, types: &[Type], zone: &str) -
         let value = match bytes {
             None => Some(ScalarValue::Null),
             Some(bytes) if is_binary(&portal.parameter_format, index) => binary(&kind, bytes),
-            // The same text may be a value elsewhere.
+            // The same text may be valid for another type.
             Some(bytes) => match text(&kind, bytes, zone) {
                 None if text(&kind, bytes, "UTC").is_some() => return Err(no_zone(index, zone)),
                 value => value,
@@ -62,7 +62,7 @@ fn is_binary(format: &Format, index: usize) -> bool {
     }
 }
 
-/// The value of a type in the text format; none if it is no such value, or stands in a zone that nobody knows.
+/// A value in the text format; none if it is invalid, or its time zone is unknown.
 fn text(kind: &Type, bytes: &[u8], zone: &str) -> Option<ScalarValue> {
     let text = std::str::from_utf8(bytes).ok()?;
     if let Kind::Array(element) = kind.kind() {
@@ -90,24 +90,24 @@ fn text(kind: &Type, bytes: &[u8], zone: &str) -> Option<ScalarValue> {
     }
 }
 
-/// A time with a zone. One without an offset is what clocks show in this zone.
+/// A timestamp with a time zone. Without an offset it is local time in `zone`.
 fn zoned(text: &str, zone: &str) -> Option<ScalarValue> {
     let at = |zone: &str| match moment_of_text(text, &DataType::Timestamp(TimeUnit::Microsecond, Some(zone.into())))? {
         ScalarValue::TimestampMicrosecond(micros, _) => micros,
         _ => None,
     };
     let utc = at(UTC)?;
-    // Where the zone makes no difference, the text has its own.
+    // If the zone makes no difference, the text has its own.
     let micros = if at("+01:00") == Some(utc) { utc } else { at(named(zone)?)? };
     Some(ScalarValue::TimestampMicrosecond(Some(micros), Some(UTC.into())))
 }
 
-/// The zone, if it is a name: PostgreSQL counts the offset in `+02` the other way round than people do.
+/// The zone, if it is a name: PostgreSQL counts the offset in `+02` in the opposite direction to ISO 8601.
 fn named(zone: &str) -> Option<&str> {
     Some(zone).filter(|zone| zone.starts_with(|letter: char| letter.is_ascii_alphabetic()))
 }
 
-/// The value of a type in the binary format; none if the bytes are no such value.
+/// A value in the binary format; none if the bytes are invalid.
 pub(crate) fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     if let Kind::Array(element) = kind.kind() {
         return binary_array(element, bytes);
@@ -144,9 +144,9 @@ pub(crate) fn binary(kind: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     })
 }
 
-/// What PostgreSQL has not, infinity too, nobody could be sent again.
+/// Refuses what is outside of PostgreSQL's range, infinity too: it could not be sent back.
 fn must_exist(moment: Moment) -> Option<()> {
-    // What is wrong with it is for the caller to say.
+    // The caller reports what is wrong.
     moment.checked().ok().map(drop)
 }
 
@@ -159,7 +159,7 @@ fn interval(bytes: &[u8]) -> Option<IntervalMonthDayNano> {
     Some(IntervalMonthDayNano::new(months, i32::from_be_bytes(*days), nanos))
 }
 
-/// `3 days -04:05:06.5`, as PostgreSQL writes intervals, with words for each part as the engine reads them.
+/// An interval as PostgreSQL writes it, such as `3 days -04:05:06.5`, with a unit for each part, as the engine reads it.
 fn in_words(text: &str) -> Option<String> {
     let words = text.split_whitespace().map(|word| {
         if !word.contains(':') {
@@ -187,7 +187,7 @@ fn binary_array(element: &Type, bytes: &[u8]) -> Option<ScalarValue> {
     list(element, items.collect::<Option<Vec<_>>>()?)
 }
 
-/// The elements of an array of one dimension, and the number of the type that it says they are of.
+/// The elements of a one-dimensional array, and the OID of its element type.
 ///
 /// Dimensions, a flag, the element type; for each dimension its length and first index; then the elements.
 pub(crate) fn elements(bytes: &[u8]) -> Option<(u32, Vec<Option<&[u8]>>)> {
@@ -223,7 +223,7 @@ pub(crate) fn elements(bytes: &[u8]) -> Option<(u32, Vec<Option<&[u8]>>)> {
 }
 
 fn list(element: &Type, items: Vec<ScalarValue>) -> Option<ScalarValue> {
-    // Numbers have as many digits after the point as the one that has most.
+    // All elements get as many digits after the point as the one that has most.
     let kinds = items.iter().map(ScalarValue::data_type).filter(|kind| *kind != DataType::Null);
     let kind = kinds.reduce(|kind, other| match (kind, other) {
         (DataType::Decimal128(digits, scale), DataType::Decimal128(_, other)) => {
@@ -236,7 +236,7 @@ fn list(element: &Type, items: Vec<ScalarValue>) -> Option<ScalarValue> {
     Some(ScalarValue::List(ScalarValue::new_list_nullable(&items?, &kind)))
 }
 
-/// `{a,"b c",NULL}`: the items, of one dimension.
+/// The items of a one-dimensional array: `{a,"b c",NULL}`.
 fn array_items(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut items = Vec::new();
@@ -285,8 +285,7 @@ pub(crate) fn arrow(kind: &Type) -> DataType {
     }
 }
 
-/// A decimal with as many digits after the point as it is written with: `12.50`, `1.5E-3`. Those at the end that there is no
-/// room for are rounded away.
+/// A decimal with the scale it is written with: `12.50`, `1.5E-3`. Trailing digits without room are rounded away.
 fn decimal(text: &str) -> Option<ScalarValue> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
@@ -312,7 +311,7 @@ fn decimal(text: &str) -> Option<ScalarValue> {
     let excess = digits.len().max(scale).saturating_sub(most);
     let scale = scale.checked_sub(excess)?;
     let (kept, cut) = digits.split_at(digits.len().saturating_sub(excess));
-    // Of fewer digits than are cut, the first one is a zero.
+    // If there are fewer digits than have to be cut, the first one that is cut would be a zero.
     let rounds_up = cut.len() == excess && cut.starts_with(['5', '6', '7', '8', '9']);
     let value = if kept.is_empty() { 0 } else { kept.parse::<i128>().ok()? } + i128::from(rounds_up);
     let value = Some(if is_negative { -value } else { value });
@@ -367,7 +366,7 @@ mod tests {
         assert_eq!(read("1.5E-3"), Some((15, 4)));
         assert_eq!(read("1E+3"), Some((1000, 0)));
         assert_eq!(read("0E+3"), Some((0, 0)));
-        // More digits than there is room for are rounded away, and not those before the point.
+        // Digits after the point that have no room are rounded away, digits before it are not.
         assert_eq!(read("7.0000000000000000000000000000000000000000006").map(|(_, scale)| scale), Some(37));
         assert_eq!(read("0.000000000000000000000000000000000000019"), Some((2, 38)));
         assert_eq!(read("1E-50"), Some((0, 38)));
@@ -383,7 +382,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(micros(&Type::TIMESTAMP, "2024-01-31 13:00"), Some(1_706_706_000_000_000));
-        // Drivers send what clocks show, and behind it their zone.
+        // Drivers send local time followed by its zone.
         assert_eq!(micros(&Type::TIMESTAMP, "2024-01-31 13:00:00+02"), Some(1_706_706_000_000_000));
         assert_eq!(micros(&Type::TIMESTAMPTZ, "2024-01-31T13:00:00.5+02:00"), Some(1_706_698_800_500_000));
         assert_eq!(text(&Type::DATE, b"2024-1-31"), Some(ScalarValue::Date32(Some(19_753))));
@@ -418,7 +417,7 @@ mod tests {
         };
         let expected = ScalarValue::TimestampMicrosecond(noon, Some(UTC.into()));
         assert_eq!(ScalarValue::try_from_array(&list.value(0), 0).unwrap(), expected);
-        // What has no zone has none here either.
+        // A type without time zone ignores it.
         let plain = super::text(&Type::TIMESTAMP, b"2024-07-01 12:00", "Europe/Berlin");
         assert_eq!(plain, Some(ScalarValue::TimestampMicrosecond(noon, None)));
     }

@@ -25,7 +25,7 @@ impl Places {
         Self { sessions: Arc::new(Semaphore::new(sessions_max)), waiting: Semaphore::new(WAITING_MAX) }
     }
 
-    /// A place for a session. If there is none it waits for one, unless too many do; none if none came.
+    /// A place for a session. If there is none, it waits, unless too many do; none if none became free in time.
     pub(crate) async fn take(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.sessions).try_acquire_owned() {
             return Some(place);

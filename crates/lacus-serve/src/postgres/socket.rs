@@ -10,6 +10,6 @@ use tokio_util::either::Either;
 /// A plain socket, or one with TLS.
 pub(crate) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// A socket that takes messages of the protocol. We read it by ourselves (see [`incoming`](super::incoming)): the library would
-/// read on where a message ends. `S` is what is kept of a prepared statement.
+/// A socket for messages of the protocol. We read it ourselves (see [`incoming`](super::incoming)), as the library would read
+/// beyond the end of a message. `S` is what is kept of a prepared statement.
 pub(crate) type Wire<S> = Framed<BufReader<Socket>, PgWireMessageServerCodec<S>>;

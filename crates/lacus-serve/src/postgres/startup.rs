@@ -35,7 +35,7 @@ use crate::users::Users;
 /// The only database.
 const DATABASE: &str = "lake";
 
-/// The variables that clients are told about, when they connect and when they change, as Postgres spells them.
+/// The variables that are reported to clients when they connect and when they change, in Postgres' spelling.
 pub(crate) const REPORTED: [&str; 12] = [
     "application_name",
     "client_encoding",
@@ -51,7 +51,7 @@ pub(crate) const REPORTED: [&str; 12] = [
     "TimeZone",
 ];
 
-/// Lets a client in that may have a session. None: it wanted no session, or may not have one and was told why.
+/// Admits a client that may have a session. None: it wanted no session, or was refused and told why.
 ///
 /// # Errors
 /// If the client goes, or sends what is no startup.
@@ -60,9 +60,9 @@ pub(crate) async fn admit(socket: TcpStream, connection: &Connection, door: &Doo
     socket.set_nodelay(true)?;
     let mut arrival = negotiate(socket, door.tls.as_ref().map(|tls| tls.current())).await?;
     if CancelRequest::is_cancel_request_packet(&arrival.packet) {
-        // Without TLS too where that is required: older clients know no other way, and it tells nothing but its key.
+        // Allowed without TLS even where that is required: older clients can't do otherwise, and only the key is revealed.
         connection.cancel(arrival.packet);
-        // A client takes TLS that just ends for a failure.
+        // A client takes a TLS connection that just ends for a failure.
         return arrival.socket.shutdown().await.map(|()| None);
     }
     let client = DefaultClient::new(from, arrival.tls.is_some());
@@ -72,8 +72,8 @@ pub(crate) async fn admit(socket: TcpStream, connection: &Connection, door: &Doo
     Ok(or_refused(&mut socket, admitted).await?.map(|()| socket))
 }
 
-/// Begins the session of a client that may have one, and gives it a place. None: there is none, or the session can't begin, and the
-/// client was told.
+/// Begins the session of a client that may have one, and gives it a place. None: there is no place, or the session can't
+/// begin, and the client was told.
 ///
 /// # Errors
 /// If the client goes.
@@ -86,7 +86,7 @@ pub(crate) async fn begin(
     Ok(or_refused(&mut socket, begun).await?.map(|place| (socket, place)))
 }
 
-/// What came of it; none if the client had to be told why nothing did.
+/// The result; none if the client was told of an error.
 async fn or_refused<T>(socket: &mut Wire<Kept>, result: PgWireResult<T>) -> io::Result<Option<T>> {
     match result {
         Ok(done) => Ok(Some(done)),
@@ -95,7 +95,7 @@ async fn or_refused<T>(socket: &mut Wire<Kept>, result: PgWireResult<T>) -> io::
     }
 }
 
-/// Tells a client why it has no session. Whatever the error is: it ends the connection.
+/// Tells a client why it has no session. Every such error ends the connection.
 async fn refuse(socket: &mut Wire<Kept>, error: PgWireError) -> io::Result<()> {
     let mut info: ErrorInfo = error.into();
     "FATAL".clone_into(&mut info.severity);
@@ -104,7 +104,7 @@ async fn refuse(socket: &mut Wire<Kept>, error: PgWireError) -> io::Result<()> {
     socket.close().await
 }
 
-/// Reads who a client is and what it wants, and has it prove who it is where that is asked.
+/// Reads who the client is and what it wants, and has it prove who it is if required.
 async fn ask_who(socket: &mut Wire<Kept>, door: &Door, mut packet: BytesMut, tls: Option<&Loaded>) -> PgWireResult<()> {
     let startup = Startup::decode(&mut packet, &DecodeContext::default())?;
     let startup = startup.ok_or(PgWireError::InvalidStartupMessage)?;
@@ -153,7 +153,7 @@ impl Connection {
         finish_authentication(client, &Told(self.newly_reported())).await
     }
 
-    /// Stops the query that a cancel request names. Nobody is told whether there is one.
+    /// Stops the query that a cancel request names. There is no answer.
     fn cancel(&self, mut packet: BytesMut) {
         if let Ok(Some(request)) = CancelRequest::decode(&mut packet, &DecodeContext::default()) {
             self.cancels().cancel(&(request.pid, request.secret_key.to_bytes()));
@@ -161,7 +161,7 @@ impl Connection {
     }
 }
 
-/// Sessions begin before the library sees a message: it has nothing to start.
+/// Sessions begin before the library sees a message: nothing is left to do here.
 #[async_trait]
 impl StartupHandler for Connection {
     async fn on_startup<C>(&self, _client: &mut C, _message: PgWireFrontendMessage) -> PgWireResult<()>
@@ -174,8 +174,8 @@ impl StartupHandler for Connection {
     }
 }
 
-/// Sets what the client asked for when it connected: variables by name, and `-c name=value` in `options`. Names that are
-/// no variables are the client's own and are left alone.
+/// Sets the variables that the client requested when it connected: by name, and by `-c name=value` in `options`. Unknown
+/// names are the client's own, and ignored.
 fn apply(session: &Session, asked: &HashMap<String, String>) -> PgWireResult<()> {
     let options = asked.get("options").map(String::as_str).unwrap_or_default();
     let from_options = options.split("-c").filter_map(|option| option.trim().split_once('='));

@@ -41,7 +41,7 @@ impl ToSql for Written {
     to_sql_checked!();
 }
 
-/// The text of a value that is not null; nothing for types that are well written already.
+/// The text of a value that is not null; none for types that the library writes correctly.
 pub(crate) fn written(values: &ArrayRef, row: usize) -> Option<String> {
     match values.data_type() {
         DataType::Float64 => Some(text_of_double(values.as_primitive::<Float64Type>().value(row))),

@@ -21,31 +21,31 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-/// What clients say that they speak within TLS.
+/// The protocol that clients announce within TLS.
 const PROTOCOL: &[u8] = b"postgresql";
-/// How often we look whether the files changed.
+/// How often to check whether the files changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The most bytes of a file with certificates or a key.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Permissions of those who are neither the owner nor of the group.
 const OF_OTHERS: u32 = 0o007;
 
-/// A certificate, and the one that comes after it.
+/// The current certificate, and where the next one will come from.
 pub(crate) struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<Loaded>>,
 }
 
-/// A certificate that connections have.
+/// A certificate in use by connections.
 pub(crate) struct Loaded {
     acceptor: TlsAcceptor,
-    /// Its hash, which a client binds its password to. None: its algorithm has none.
+    /// Its hash, which a client may bind its password to. None: its signature algorithm has none.
     pub(crate) endpoint: Option<Vec<u8>>,
     seen: Seen,
 }
 
-/// By what we see that a file changed, or who may read it: its number, when it was changed in any way, and its bytes.
+/// Changes with the contents or the permissions of the two files: inode, change time (seconds, nanoseconds) and size of each.
 type Seen = [(u64, i64, i64, u64); 2];
 
 impl Tls {
@@ -58,12 +58,12 @@ impl Tls {
         Ok(Self { certificate, key, current })
     }
 
-    /// What a connection that begins now has.
+    /// The certificate for new connections.
     pub(crate) fn current(&self) -> Arc<Loaded> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes what is in the files each time they change. Never ends by itself.
+    /// Loads the files again each time they change. Never ends by itself.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut refused = None;
         loop {
@@ -74,7 +74,7 @@ impl Tls {
         }
     }
 
-    /// Takes what is in the files, if they changed; gives those that it refused.
+    /// Loads the files if they changed; returns the version that was refused.
     fn look(&self, refused: Option<Seen>) -> Option<Seen> {
         let seen = seen(&self.certificate, &self.key).unwrap_or_default();
         if seen == self.current().seen || Some(seen) == refused {
@@ -95,12 +95,12 @@ impl Tls {
 }
 
 impl Loaded {
-    /// Begins TLS with a client that asked for it.
+    /// Begins TLS with a client that requested it.
     pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.acceptor.accept(socket).await
     }
 
-    /// The same with a client that did not ask first: it must say within TLS what it speaks.
+    /// The same with a client that did not: it has to announce the protocol within TLS.
     pub(crate) async fn accept_direct(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let stream = self.acceptor.accept(socket).await?;
         if stream.get_ref().1.alpn_protocol() == Some(PROTOCOL) {
@@ -174,7 +174,7 @@ fn unfit(certificate: &Path, key: &Path, error: rustls::Error) -> Error {
     Error::invalid(message).with_source(error)
 }
 
-/// The hash of a certificate, by the algorithm of its signature: `tls-server-end-point` of RFC 5929.
+/// The hash of a certificate by its signature algorithm: `tls-server-end-point` of RFC 5929.
 fn endpoint(certificate: &[u8]) -> Option<Vec<u8>> {
     const RSA: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
     const ECDSA: [u8; 7] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
@@ -184,7 +184,7 @@ fn endpoint(certificate: &[u8]) -> Option<Vec<u8>> {
     let (name, _) = element(algorithm)?;
     let (last, family) = name.split_last()?;
     match (family, last) {
-        // MD5 and SHA-1 are taken for SHA-256.
+        // For MD5 and SHA-1, SHA-256 is used.
         (family, 4 | 5 | 11) if family == RSA => Some(Sha256::digest(certificate).to_vec()),
         (family, 12) if family == RSA => Some(Sha384::digest(certificate).to_vec()),
         (family, 13) if family == RSA => Some(Sha512::digest(certificate).to_vec()),
@@ -195,7 +195,7 @@ fn endpoint(certificate: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The content of the first element of DER, and what comes after it.
+/// The content of the first DER element, and the bytes after it.
 fn element(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&[_, length], rest) = bytes.split_first_chunk::<2>()?;
     if length < 0x80 {

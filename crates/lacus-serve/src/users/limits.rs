@@ -10,18 +10,18 @@ pub enum Change<T> {
     /// It stays as it is.
     #[default]
     Same,
-    /// It is this one from now on; or none, so that what holds for all holds for the user, too.
+    /// A new value; without one, the limit for all users applies to this user.
     To(Option<T>),
 }
 
-/// Where there is a value, be it null, it is what the limit is from now on.
+/// A field that is present, even as null, is a change.
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self::To)
     }
 }
 
-/// What becomes of all limits of a user.
+/// Changes of all limits of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitChanges {

@@ -13,7 +13,7 @@ use super::scram::{ITERATIONS, SALT_BYTES, Verifier, authenticate};
 const PASSWORD_CHARACTERS_MAX: usize = 1000;
 const MD5_DIGITS: usize = 32;
 
-/// What we know of a password. Not `Debug`: it is in no log.
+/// The stored form of a password. Not `Debug`: it is never logged.
 #[derive(Clone)]
 pub(crate) enum Known {
     /// For SCRAM-SHA-256.
@@ -26,16 +26,16 @@ pub(crate) enum Known {
 #[derive(Clone)]
 pub(crate) struct Md5Hash(String);
 
-/// What everybody sees of what is stored, before a password is proved.
+/// What anybody can see of a stored password before proving it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shape {
     /// The client is asked by MD5.
     Md5,
-    /// The client is asked by SCRAM-SHA-256.
+    /// The client is asked for SCRAM-SHA-256.
     Scram { iterations: u32, salt_bytes: usize },
 }
 
-/// What is to be stored of a password. One that is stored by a PostgreSQL (`pg_authid.rolpassword`) is taken as it is.
+/// The form of a password to store. One that a PostgreSQL stores (`pg_authid.rolpassword`) is taken as it is.
 ///
 /// # Errors
 /// `Invalid` for no password, one that is too long or has a zero byte, and for an MD5 hash that was not asked for.
@@ -72,8 +72,8 @@ impl Known {
         is_hash.then(|| Self::Md5(Md5Hash(digits.to_owned())))
     }
 
-    /// One for a user who is not there: the same at each try, and in the shape of some who are there. By which, the name decides
-    /// and not how many there are: it changes only when a shape comes or goes.
+    /// A made-up password for a user who does not exist: the same each time, and of a shape that existing users have. Which
+    /// shape depends on the name and not on how many have it: it changes only when a shape appears or disappears.
     pub(super) fn mock(secret: &[u8], user: &str, shapes: &BTreeSet<Shape>) -> Self {
         let rank = |shape: &&Shape| authenticate(secret, format!("shape:{}:{user}", shape.text()).as_bytes());
         match shapes.iter().max_by_key(rank) {
@@ -115,7 +115,7 @@ impl Md5Hash {
         Self(hex(&[secret, user.as_bytes()].concat()))
     }
 
-    /// Whether this is what a client answers to `salt` that has the password.
+    /// Whether this is the answer to `salt` of a client that has the password.
     pub(crate) fn is_answered_by(&self, answer: &[u8], salt: [u8; 4]) -> bool {
         let expected = format!("md5{}", hex(&[self.0.as_bytes(), &salt].concat()));
         expected.as_bytes().ct_eq(answer).into()
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_as_in_postgres() {
-        // SELECT rolpassword FROM pg_authid after CREATE ROLE ada PASSWORD 'secret' with password_encryption = md5.
+        // The `rolpassword` of `CREATE ROLE ada PASSWORD 'secret'` with `password_encryption = md5`.
         assert_eq!(stored("ada", "secret", true).unwrap(), "md52953f29bc314bd0a7ea7ddf6ccc1555f");
         let scram = stored("ada", "secret", false).unwrap();
         assert!(scram.starts_with("SCRAM-SHA-256$4096:") && !scram.contains("secret"));

@@ -26,7 +26,7 @@ struct Period {
 }
 
 impl Refusals {
-    /// Counts one: whether it is to be told, and then of how many before it that was not said.
+    /// Counts a refusal. If it should be logged, returns how many before it were not.
     pub(crate) fn count(&self, now: Instant) -> Option<u64> {
         let mut period = self.period.lock().unwrap_or_else(PoisonError::into_inner);
         if period.began.is_none_or(|began| now.duration_since(began) >= PERIOD) {

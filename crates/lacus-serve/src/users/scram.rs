@@ -11,19 +11,19 @@ use subtle::ConstantTimeEq;
 
 /// The mechanism.
 pub(crate) const SCRAM: &str = "SCRAM-SHA-256";
-/// The same, bound to the TLS connection it happens on: nobody in between can pass it on.
+/// The same, bound to the TLS connection: nobody in between can pass it on.
 pub(crate) const SCRAM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 /// As many as PostgreSQL.
 pub(super) const ITERATIONS: u32 = 4096;
-/// A verifier of another server may have more of them: its clients have the work.
+/// A verifier from another server may have more iterations: computing them is the clients' work.
 const ITERATIONS_MAX: u32 = 10_000_000;
 /// As long as PostgreSQL's.
 pub(super) const SALT_BYTES: usize = 16;
 const SALT_BYTES_MAX: usize = 1024;
 const KEY_BYTES: usize = 32;
 
-/// What we know of a password: enough to see that somebody has it.
+/// What is stored of a password: enough to verify a proof of it.
 #[derive(Clone)]
 pub(crate) struct Verifier {
     salt: Vec<u8>,
@@ -37,13 +37,13 @@ pub(crate) struct Verifier {
 pub(crate) enum Failed {
     /// It is no SCRAM.
     Malformed(&'static str),
-    /// What the client knows of the TLS connection is not what we know.
+    /// The client's view of the TLS connection differs from ours.
     Binding,
     /// The client does not have the password.
     Proof,
 }
 
-/// An exchange in which the client has said who it is, and was asked for a proof.
+/// An exchange after the client's first message, waiting for its proof.
 pub(crate) struct Exchange {
     verifier: Verifier,
     client_first: String,
@@ -54,7 +54,7 @@ pub(crate) struct Exchange {
 }
 
 impl Verifier {
-    /// Reads `SCRAM-SHA-256$4096:salt$StoredKey:ServerKey`, as PostgreSQL stores it.
+    /// Parses `SCRAM-SHA-256$4096:salt$StoredKey:ServerKey`, as PostgreSQL stores it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (parameters, keys) = text.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
         let (iterations, salt) = parameters.split_once(':')?;
@@ -68,7 +68,7 @@ impl Verifier {
         })
     }
 
-    /// One for a user who is not there: the same at each try, and of no password.
+    /// A verifier for a user who does not exist: the same each time, and of no password.
     pub(super) fn mock(secret: &[u8], user: &str, iterations: u32, salt_bytes: usize) -> Self {
         let part = |what: &str| authenticate(secret, &[what.as_bytes(), b":", user.as_bytes()].concat());
         let mut salt = part("salt").to_vec();
@@ -89,8 +89,8 @@ impl Verifier {
 }
 
 impl Exchange {
-    /// Begins with the client's first message. `endpoint` is what a client may bind itself to: it was offered
-    /// [`SCRAM_PLUS`] if there is one. `our_nonce` is printable and never used twice.
+    /// Begins with the client's first message. `endpoint` is what a client may bind itself to: with one, [`SCRAM_PLUS`] was
+    /// offered. `our_nonce` is printable and never reused.
     ///
     /// # Errors
     /// `Malformed`, or `Binding` when the client believes that we can't bind and we offered it.
@@ -106,7 +106,8 @@ impl Exchange {
         let (identity, client_first) = rest.split_once(',').ok_or(Failed::Malformed("the message has no identity"))?;
         let endpoint = match (mechanism, flag, endpoint) {
             (SCRAM_PLUS, "p=tls-server-end-point", Some(endpoint)) => endpoint,
-            // A client that could bind, and was not offered to: if we did offer, somebody in between took that away.
+            // The client supports binding, and was not offered it: since we did offer it, somebody in between removed the
+            // offer.
             (SCRAM, "y", Some(_)) => return Err(Failed::Binding),
             (SCRAM, "n" | "y", _) => &[],
             _ => return Err(Failed::Malformed("the channel binding does not fit the mechanism")),
@@ -114,7 +115,7 @@ impl Exchange {
         if !identity.is_empty() {
             return Err(Failed::Malformed("an authorization identity is not supported"));
         }
-        // The user is the one of the startup message, whatever stands here.
+        // The user is that of the startup message; the one here is ignored.
         let mut fields = client_first.split(',');
         let named = fields.next().is_some_and(|field| field.starts_with("n="));
         let nonce = fields.next().and_then(|field| field.strip_prefix("r=")).filter(|_| named);
@@ -137,7 +138,7 @@ impl Exchange {
         &self.server_first
     }
 
-    /// Checks the client's proof, and gives ours.
+    /// Verifies the client's proof, and returns ours.
     ///
     /// # Errors
     /// Why it is none.

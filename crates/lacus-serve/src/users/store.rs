@@ -13,7 +13,7 @@ use lacus_stream::replace_private;
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "users.json";
-/// The format that is written. Users of the first one had no limits; it is read as this one is.
+/// The format that is written. In the first one users had no limits; it is still read.
 const FORMAT: u32 = 2;
 const FORMAT_FIRST: u32 = 1;
 const SECRET_BYTES: usize = 32;
@@ -42,7 +42,7 @@ struct AnyFormat {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
-    /// What those are asked with who are not there, in base64.
+    /// The secret for users who do not exist, in base64.
     secret: String,
     users: Vec<StoredUser>,
 }
@@ -59,7 +59,7 @@ pub(super) struct StoredUser {
     pub(super) limits: StatementLimits,
 }
 
-/// Whether nothing is said about limits: then nothing is written, as in the first format.
+/// Whether there are no limits: then none are written, as in the first format.
 fn is_unlimited(limits: &StatementLimits) -> bool {
     *limits == StatementLimits::default()
 }
@@ -86,7 +86,7 @@ impl Store {
         &self.content.users
     }
 
-    /// Puts these users in the place of those that are there.
+    /// Replaces all users.
     pub(super) fn replace(&mut self, users: Vec<StoredUser>) -> Result<()> {
         let content = Content { users, ..self.content.clone() };
         let stored = StoredUsers { format: FORMAT, crc32: checksum(&content)?, content };
@@ -102,7 +102,7 @@ fn read(path: &Path, text: &[u8]) -> Result<Content> {
         Error::corrupt(format!("{} is damaged: {how}", path.display()))
             .with_hint("restore it from a backup, or remove it and make the users anew")
     };
-    // Not with the error of the parser: it may show what it found.
+    // The parser's error is not shown: it may contain secrets.
     let AnyFormat { format } = serde_json::from_slice(text).map_err(|_| damaged("it is no list of users"))?;
     if !(FORMAT_FIRST..=FORMAT).contains(&format) {
         let message = format!("{} has format {format}, this lacus knows {FORMAT} and before", path.display());

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What one wrong password costs: when the allowance is used up, so long passes between two tries.
+/// The cost of a wrong password: once the allowance is used up, this is the time between two attempts.
 const COST: Duration = Duration::from_secs(2);
-/// The allowance: ten wrong passwords at once.
+/// The allowance: ten wrong passwords in a row.
 const ALLOWANCE: Duration = Duration::from_secs(20);
 /// As many are remembered.
 const REMEMBERED_MAX: usize = 10_000;
-/// A longer name is of no user: all of them are one.
+/// No user has a longer name: all of those count as one.
 const NAME_BYTES_MAX: usize = 63;
 
 /// Who tries.
@@ -40,10 +40,10 @@ impl Who {
     }
 }
 
-/// All that somebody has who has this address.
+/// The network that one person with this address may have.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
-        // Whoever has one such address has the 2^64 of its network.
+        // Whoever has one such address has all 2^64 of its network.
         IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
         }
@@ -52,14 +52,14 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Throttle {
-    /// Waits until one more try is allowed, and charges it.
+    /// Waits until one more attempt is allowed, and charges for it.
     pub(crate) async fn admit(&self, who: &Who) {
         while let Err(later) = self.charge(who, Instant::now()) {
             tokio::time::sleep(later).await;
         }
     }
 
-    /// Gives back what a try cost: it was right.
+    /// Refunds an attempt that was right.
     pub(crate) fn refund(&self, who: &Who) {
         let mut paid_back = self.paid_back();
         if let Some(at) = paid_back.get_mut(who) {
@@ -86,7 +86,7 @@ impl Throttle {
     }
 }
 
-/// Makes room by those who owe the least.
+/// Makes room by forgetting those who owe least.
 fn forget_some(paid_back: &mut HashMap<Who, Instant>) {
     if paid_back.len() < REMEMBERED_MAX {
         return;

@@ -27,13 +27,13 @@ use crate::project::{DATA_DIRECTORY, Project, SETTINGS_FILE};
 use crate::run::Invocation;
 use crate::terminal::Terminal;
 
-/// How often a backup begins anew because the log let go of files before they were linked, which takes moments.
+/// How often a backup begins again because the log removed files before they were linked, which takes moments.
 const TRIES_MAX: usize = 5;
 /// Held by the one process that backs the project up.
 const LOCK: &str = "backup.lock";
 /// Where links are made when the target is on another disk.
 const LINKS: &str = "backup.links";
-/// What is in the data folder but means something to running processes only, or is backed up in a way of its own.
+/// Files of the data folder that only running processes need, or that are backed up in their own way.
 const NOT_STATE: [&str; 6] = ["lock", "server.json", "doctor.tmp", LOCK, "catalog.db", "catalog.db-journal"];
 
 /// A backup that was taken.
@@ -109,7 +109,7 @@ fn take(project: &Project, asked: &Backup, terminal: Terminal) -> Result<Taken> 
     Ok(taken)
 }
 
-/// One backup of a project at a time: what an earlier one left that was killed is nobody's.
+/// Allows one backup of a project at a time. The lock of one that was killed is free.
 fn alone(project: &Project) -> Result<File> {
     let path = project.data().join(LOCK);
     let file = match File::options().create(true).truncate(false).write(true).open(&path) {

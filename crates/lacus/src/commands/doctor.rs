@@ -38,8 +38,7 @@ pub(crate) async fn run(invocation: &Invocation) -> Result<()> {
     let checks = checks::all(invocation).await;
     if invocation.json {
         for check in &checks {
-            let line = serde_json::to_string(check).map_err(|error| Error::internal(error.to_string()))?;
-            invocation.terminal.say(&line)?;
+            invocation.terminal.say_json(check)?;
         }
     } else {
         for check in &checks {
@@ -63,7 +62,7 @@ fn show(check: &Check, invocation: &Invocation) -> Result<()> {
     Ok(())
 }
 
-/// Fails with the worst kind that was found: damage before what a user can fix.
+/// Fails with the worst kind found: damage before what a user can fix.
 fn verdict(checks: &[Check]) -> Result<()> {
     let kinds: Vec<Kind> = checks
         .iter()

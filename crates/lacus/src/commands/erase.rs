@@ -1,8 +1,8 @@
-//! `lacus erase`: what is known of somebody leaves tables, older snapshots and the raw zone.
+//! `lacus erase`: removes a person from tables, older snapshots and the raw zone.
 
 use axum::http::Method;
+use lacus_core::Result;
 use lacus_core::units::{human_bytes, human_count_of};
-use lacus_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::cli::Erase;
 use crate::door::Door;
 use crate::run::Invocation;
 
-/// What was erased, as the server tells.
+/// What was erased, as the server answers.
 #[derive(Debug, Serialize, Deserialize)]
 struct Erased {
     dry_run: bool,
@@ -55,8 +55,7 @@ pub(crate) async fn run(erase: Erase, invocation: &Invocation) -> Result<()> {
     door.close().await?;
     let erased = erased?;
     if invocation.json {
-        let line = serde_json::to_string(&erased).map_err(|error| Error::internal(error.to_string()))?;
-        return invocation.terminal.say(&line);
+        return invocation.terminal.say_json(&erased);
     }
     draw(&erased, invocation)
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::door::Door;
 use crate::run::Invocation;
 
-/// A name and its snapshot, as the server tells.
+/// A tag and its snapshot, as the server answers.
 #[derive(Debug, Serialize, Deserialize)]
 struct Tagged {
     tag: String,
@@ -35,14 +35,14 @@ pub(crate) async fn tag(table: &str, tag: &str, snapshot: Option<String>, invoca
     door.close().await?;
     let tagged = tagged?;
     if invocation.json {
-        return say_json(&tagged, invocation);
+        return invocation.terminal.say_json(&tagged);
     }
     let Tagged { tag, snapshot } = tagged;
     invocation.terminal.say(&format!("Snapshot {snapshot} of {table} is {tag} now, and stays."))?;
     invocation.terminal.note(&format!("SELECT … FROM {table} FOR VERSION AS OF '{tag}'"))
 }
 
-/// Takes a name away.
+/// Removes a tag.
 pub(crate) async fn untag(table: &str, tag: &str, invocation: &Invocation) -> Result<()> {
     let (table, path) = path(table, tag)?;
     let door = Door::open(invocation).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn untag(table: &str, tag: &str, invocation: &Invocation) -> Re
     door.close().await?;
     let untagged = untagged?;
     if invocation.json {
-        return say_json(&untagged, invocation);
+        return invocation.terminal.say_json(&untagged);
     }
     let Tagged { tag, snapshot } = untagged;
     invocation.terminal.say(&format!("Snapshot {snapshot} of {table} is {tag} no more, and expires as others do."))
@@ -65,7 +65,7 @@ pub(crate) async fn rollback(table: &str, to: &str, invocation: &Invocation) -> 
     door.close().await?;
     let done = done?;
     if invocation.json {
-        return say_json(&done, invocation);
+        return invocation.terminal.say_json(&done);
     }
     invocation.terminal.say(&format!(
         "Table {table} has the {} of snapshot {} again; it had {}.",
@@ -86,9 +86,4 @@ fn path(table: &str, tag: &str) -> Result<(TableName, String)> {
     }
     let path = format!("/v1/tables/{table}/tags/{tag}");
     Ok((table, path))
-}
-
-fn say_json(what: &impl Serialize, invocation: &Invocation) -> Result<()> {
-    let line = serde_json::to_string(what).map_err(|error| Error::internal(error.to_string()))?;
-    invocation.terminal.say(&line)
 }

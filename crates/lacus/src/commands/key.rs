@@ -10,7 +10,7 @@ use crate::cli::{CreateKey, Key};
 use crate::door::Door;
 use crate::run::Invocation;
 
-/// A key as `/v1/keys` tells it; its secret only when it is made. Not `Debug`: secrets are in no log.
+/// A key, as `/v1/keys` answers it; its secret only when it is made. Not `Debug`: secrets are in no log.
 #[derive(Serialize, Deserialize)]
 struct Told {
     id: String,
@@ -52,7 +52,7 @@ async fn create(door: &Door, key: CreateKey, invocation: &Invocation) -> Result<
         json!({"name": name, "source": source, "aws": aws, "lake": lake, "events_per_second": events_per_second});
     let made: Told = door.call(Method::POST, "/v1/keys", Some(asked)).await?;
     if invocation.json {
-        return say_json(&made, invocation);
+        return invocation.terminal.say_json(&made);
     }
     let base = match door {
         Door::Server { base, .. } => base.clone(),
@@ -83,7 +83,7 @@ fn how_to_use(key: &Told, base: &str) -> String {
 async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
     let Keys { keys } = door.call(Method::GET, "/v1/keys", None).await?;
     if invocation.json {
-        return keys.iter().try_for_each(|key| say_json(key, invocation));
+        return keys.iter().try_for_each(|key| invocation.terminal.say_json(key));
     }
     if keys.is_empty() {
         return invocation.terminal.say("No keys yet. Make one with lacus key create.");
@@ -111,12 +111,7 @@ async fn revoke(door: &Door, id: &str, invocation: &Invocation) -> Result<()> {
     }
     let revoked: Told = door.call(Method::DELETE, &format!("/v1/keys/{id}"), None).await?;
     if invocation.json {
-        return say_json(&revoked, invocation);
+        return invocation.terminal.say_json(&revoked);
     }
     invocation.terminal.say(&format!("Revoked {id}: requests with it are refused from now on."))
-}
-
-fn say_json(key: &Told, invocation: &Invocation) -> Result<()> {
-    let line = serde_json::to_string(key).map_err(|error| Error::internal(error.to_string()))?;
-    invocation.terminal.say(&line)
 }

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use lacus_core::units::{human_count, human_count_of};
-use lacus_core::{Error, Result, TableName};
+use lacus_core::{Result, TableName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::cli::Replay;
 use crate::door::Door;
 use crate::run::Invocation;
 
-/// What stands in `_rescued`, as the server tells.
+/// The values in `_rescued`, as the server answers.
 #[derive(Debug, Deserialize)]
 struct Proposals {
     rows: u64,
@@ -65,7 +65,7 @@ pub(crate) async fn proposals(table: &str, invocation: &Invocation) -> Result<()
     let told: Proposals = call(Method::GET, &format!("/v1/tables/{table}/proposals"), None, invocation).await?;
     let terminal = invocation.terminal;
     if invocation.json {
-        return told.proposals.iter().try_for_each(|proposal| say_json(proposal, invocation));
+        return told.proposals.iter().try_for_each(|proposal| terminal.say_json(proposal));
     }
     let (with, rows) = (human_count(told.rows_with_misfits), human_count_of(told.rows, "row"));
     terminal.say(&format!("{with} of {rows} of {table} have values in _rescued."))?;
@@ -102,7 +102,7 @@ pub(crate) async fn accept(table: &str, column: &str, invocation: &Invocation) -
     let path = format!("/v1/tables/{table}/proposals");
     let done: Accepted = call(Method::POST, &path, Some(json!({ "column": column })), invocation).await?;
     if invocation.json {
-        return say_json(&done, invocation);
+        return invocation.terminal.say_json(&done);
     }
     for Column { column, r#type } in &done.columns {
         invocation.terminal.say(&format!("{column} of {table} is {type} now."))?;
@@ -117,7 +117,7 @@ pub(crate) async fn replay(asked: Replay, invocation: &Invocation) -> Result<()>
     let body = json!({ "where": asked.r#where, "fix": asked.fix });
     let done: Replayed = call(Method::POST, &format!("/v1/tables/{table}/replay"), Some(body), invocation).await?;
     if invocation.json {
-        return say_json(&done, invocation);
+        return invocation.terminal.say_json(&done);
     }
     let (moved, stayed) = (human_count_of(done.moved, "event"), human_count(done.stayed));
     invocation.terminal.say(&format!("{moved} left {}; {stayed} of those asked for stay.", done.quarantine))?;
@@ -140,9 +140,4 @@ async fn call<T: serde::de::DeserializeOwned>(
     let answered = door.call(method, path, body).await;
     door.close().await?;
     answered
-}
-
-fn say_json(what: &impl Serialize, invocation: &Invocation) -> Result<()> {
-    let line = serde_json::to_string(what).map_err(|error| Error::internal(error.to_string()))?;
-    invocation.terminal.say(&line)
 }

@@ -1,7 +1,7 @@
 //! `lacus status`: how far each stream is.
 
+use lacus_core::Result;
 use lacus_core::units::{human_bytes, human_count, human_count_of};
-use lacus_core::{Error, Result};
 
 use crate::answer::{Answer, Cell};
 use crate::door::Door;
@@ -16,8 +16,7 @@ pub(crate) async fn run(invocation: &Invocation) -> Result<()> {
     let status = status?;
     if invocation.json {
         for stream in &status.streams {
-            let line = serde_json::to_string(stream).map_err(|error| Error::internal(error.to_string()))?;
-            invocation.terminal.say(&line)?;
+            invocation.terminal.say_json(stream)?;
         }
         return Ok(());
     }

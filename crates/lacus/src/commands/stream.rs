@@ -13,7 +13,7 @@ use crate::cli::{Reshard, Stream, Tail};
 use crate::door::{Door, next};
 use crate::run::Invocation;
 
-/// A stream as `/v1/streams` tells it.
+/// A stream, as `/v1/streams` answers it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Summary {
     name: String,
@@ -100,7 +100,7 @@ async fn reshard(door: &Door, reshard: Reshard, invocation: &Invocation) -> Resu
 async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
     let Summaries { streams } = door.call(Method::GET, "/v1/streams", None).await?;
     if invocation.json {
-        return streams.iter().try_for_each(|stream| say_json(stream, invocation));
+        return streams.iter().try_for_each(|stream| invocation.terminal.say_json(stream));
     }
     if streams.is_empty() {
         return invocation
@@ -122,7 +122,7 @@ async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
 
 fn show(stream: &Description, invocation: &Invocation) -> Result<()> {
     if invocation.json {
-        return say_json(stream, invocation);
+        return invocation.terminal.say_json(stream);
     }
     let columns = ["shard", "state", "first hash key", "last hash key", "parents", "in the log", "records"];
     let row = |shard: &Shard| {
@@ -211,11 +211,6 @@ fn encoded(text: &str) -> String {
         _ => format!("%{byte:02X}"),
     };
     text.bytes().map(byte).collect()
-}
-
-fn say_json(value: &impl Serialize, invocation: &Invocation) -> Result<()> {
-    let line = serde_json::to_string(value).map_err(|error| Error::internal(error.to_string()))?;
-    invocation.terminal.say(&line)
 }
 
 fn write_table(columns: &[&str], rows: Vec<Vec<Cell>>, invocation: &Invocation) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `lacus table …`: acts on one table.
 
 use lacus_core::units::{human_bytes, human_count, human_count_of};
-use lacus_core::{Error, Result, TableName};
+use lacus_core::{Result, TableName};
 use serde::Serialize;
 
 use crate::answer::{Answer, Cell};
@@ -17,7 +17,7 @@ struct Shown {
     table: String,
     /// All that SQL sees.
     rows: u64,
-    /// Of them those in files.
+    /// Those of them that are in files.
     committed_rows: u64,
     files: u64,
     bytes: u64,
@@ -59,8 +59,7 @@ pub(crate) async fn show(table: &str, invocation: &Invocation) -> Result<()> {
     door.close().await?;
     let shown = shown?;
     if invocation.json {
-        let line = serde_json::to_string(&shown).map_err(|error| Error::internal(error.to_string()))?;
-        return invocation.terminal.say(&line);
+        return invocation.terminal.say_json(&shown);
     }
     draw(&shown, invocation)
 }
@@ -189,8 +188,7 @@ pub(crate) async fn flush(table: &str, invocation: &Invocation) -> Result<()> {
     door.close().await?;
     let flushed = flushed?;
     if invocation.json {
-        let line = serde_json::to_string(&flushed).map_err(|error| Error::internal(error.to_string()))?;
-        return invocation.terminal.say(&line);
+        return invocation.terminal.say_json(&flushed);
     }
     invocation.terminal.say(&format!(
         "Committed {} of {table}: {} of Parquet, {} of raw JSON.",

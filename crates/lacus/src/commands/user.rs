@@ -17,7 +17,7 @@ use crate::run::Invocation;
 const STDIN_BYTES_MAX: u64 = 4096;
 const NOBODY_IS_ASKED: &str = "Nobody is asked for a password: [postgres] passwords = \"never\".";
 
-/// A user as `/v1/users` tells it; the password only when it was made. Not `Debug`: passwords are in no log.
+/// A user, as `/v1/users` answers it; the password only when it was generated. Not `Debug`: passwords are in no log.
 #[derive(Serialize, Deserialize)]
 struct Told {
     name: String,
@@ -35,7 +35,7 @@ struct Users {
 
 /// Runs one of the commands.
 pub(crate) async fn run(command: User, invocation: &Invocation) -> Result<()> {
-    // Before the project is opened: what comes by stdin may take its time.
+    // Before the project is opened: reading stdin may take long.
     let given = match &command {
         User::Create(NewUser { user, .. }) | User::Password(AnotherPassword { user, .. }) if user.password_stdin => {
             Some(read_password()?)
@@ -59,7 +59,7 @@ async fn create(door: &Door, new: &NewUser, given: Option<String>, invocation: &
     let asked = json!({"name": user.name, "password": given, "md5": user.md5, "limits": told(limits)});
     let made: Told = door.call(Method::POST, "/v1/users", Some(asked)).await?;
     if invocation.json {
-        return say_json(&made, invocation);
+        return invocation.terminal.say_json(&made);
     }
     say_password(&made, invocation)?;
     let Users { users } = door.call(Method::GET, "/v1/users", None).await?;
@@ -69,7 +69,7 @@ async fn create(door: &Door, new: &NewUser, given: Option<String>, invocation: &
     invocation.terminal.note(&first(&invocation.project()?.settings))
 }
 
-/// What the first user changes.
+/// What changes with the first user.
 fn first(settings: &Settings) -> String {
     let address = settings.server.postgres;
     match settings.postgres.passwords {
@@ -83,7 +83,7 @@ fn first(settings: &Settings) -> String {
     }
 }
 
-/// What it changes that the last user is gone.
+/// What changes when the last user is gone.
 fn last(settings: &Settings) -> String {
     let address = settings.server.postgres;
     match settings.postgres.passwords {
@@ -111,7 +111,7 @@ async fn set_password(
     let path = format!("{}/password", path(&another.user.name)?);
     let set: Told = door.call(Method::POST, &path, Some(asked)).await?;
     if invocation.json {
-        return say_json(&set, invocation);
+        return invocation.terminal.say_json(&set);
     }
     say_password(&set, invocation)?;
     let as_before = if is_told { "" } else { ", as before" };
@@ -125,7 +125,7 @@ async fn set_limits(door: &Door, changed: &LimitsOf, invocation: &Invocation) ->
     let path = format!("{}/limits", path(&changed.name)?);
     let user: Told = door.call(Method::POST, &path, Some(told(&changed.limits))).await?;
     if invocation.json {
-        return say_json(&user, invocation);
+        return invocation.terminal.say_json(&user);
     }
     let limits = user.limits.to_string();
     let limits = if limits.is_empty() { "what [query] in lacus.toml says" } else { limits.as_str() };
@@ -135,7 +135,7 @@ async fn set_limits(door: &Door, changed: &LimitsOf, invocation: &Invocation) ->
         .note("It holds for sessions that begin now. Those that have begun keep the limits that they had.")
 }
 
-/// The limits that are told, as `/v1/users` takes them.
+/// The limits that are given, as `/v1/users` takes them.
 fn told(limits: &Limits) -> Value {
     let Limits { scan_max, rows_max, time_max, memory_max } = limits;
     let all = [
@@ -166,7 +166,7 @@ fn say_password(user: &Told, invocation: &Invocation) -> Result<()> {
 async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
     let Users { users } = door.call(Method::GET, "/v1/users", None).await?;
     if invocation.json {
-        return users.iter().try_for_each(|user| say_json(user, invocation));
+        return users.iter().try_for_each(|user| invocation.terminal.say_json(user));
     }
     if users.is_empty() {
         return invocation.terminal.say("No users yet. Make one with lacus user create.");
@@ -183,7 +183,7 @@ async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
 async fn drop_user(door: &Door, name: &str, invocation: &Invocation) -> Result<()> {
     let dropped: Told = door.call(Method::DELETE, &path(name)?, None).await?;
     if invocation.json {
-        return say_json(&dropped, invocation);
+        return invocation.terminal.say_json(&dropped);
     }
     invocation.terminal.say(&format!("Dropped {name}. Sessions that have begun go on."))?;
     let Users { users } = door.call(Method::GET, "/v1/users", None).await?;
@@ -216,9 +216,4 @@ fn read_password() -> Result<String> {
         return Err(Error::invalid("there is no password on stdin").with_hint("write it in its first line"));
     }
     Ok(line.to_owned())
-}
-
-fn say_json(user: &Told, invocation: &Invocation) -> Result<()> {
-    let line = serde_json::to_string(user).map_err(|error| Error::internal(error.to_string()))?;
-    invocation.terminal.say(&line)
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::answer::{Answer, Cell};
 use crate::door::Refused;
 
-/// How far one stream and its table are.
+/// The progress of one stream and its table.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StreamStatus {
     pub(crate) stream: String,
@@ -36,7 +36,7 @@ pub(crate) struct LakeStatus {
     pub(crate) raw_bytes: u64,
 }
 
-/// How far the mirror in AWS Glue is.
+/// The progress of the mirror in AWS Glue.
 #[derive(Debug, Deserialize)]
 pub(crate) struct GlueStatus {
     pub(crate) current: u64,
@@ -44,7 +44,7 @@ pub(crate) struct GlueStatus {
     pub(crate) error: Option<String>,
 }
 
-/// All that a project tells of itself.
+/// The status of a project.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
     pub(crate) streams: Vec<StreamStatus>,
@@ -64,7 +64,7 @@ pub(crate) struct Flushed {
 struct WireAnswer {
     columns: Vec<WireColumn>,
     rows: Vec<Vec<Box<RawValue>>>,
-    /// Not told of a query that failed.
+    /// Absent for a query that failed.
     #[serde(default)]
     stats: WireStats,
     /// Why the rows end before the last one.
@@ -142,7 +142,7 @@ pub(crate) fn late_error(last_line: &[u8]) -> Option<Refused> {
     refusal.error.sqlstate.is_some().then(|| refusal.error.into())
 }
 
-/// What a question cost, as JSON, if this last line of rows as NDJSON says it.
+/// The cost of a query as JSON, if this last line of rows as NDJSON has it.
 pub(crate) fn stats_of(last_line: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -18,16 +18,16 @@ pub(super) fn is_from_elsewhere(peer: SocketAddr, local: Option<SocketAddr>) -> 
     !peer.is_loopback() && local.is_none_or(|local| local.ip().to_canonical() != peer)
 }
 
-/// What is known of those who ask.
+/// What the middleware has to know.
 #[derive(Clone)]
 struct Others {
     bucket: Option<Arc<str>>,
-    /// Where the loopback is not trusted: what those show who are of this machine.
+    /// Where the loopback is not trusted: what commands of this machine present.
     pass: Option<Pass>,
 }
 
-/// Has a router answer other machines about the Iceberg catalog, the files of the lake's bucket and its health alone. With a pass,
-/// everybody on a connection who does not show it is taken for another machine.
+/// Has a router answer other machines only about the Iceberg catalog, the files of the lake's bucket, and its health. With a
+/// pass, every request on a connection that does not show it counts as one of another machine.
 pub(crate) fn open_to_others(router: Router, bucket: Option<&str>, pass: Option<Pass>) -> Router {
     let others = Others { bucket: bucket.map(Arc::from), pass };
     router.layer(middleware::from_fn_with_state(others, refuse_others))
@@ -55,7 +55,7 @@ async fn refuse_others(State(others): State<Others>, mut request: Request, next:
     next.run(request).await
 }
 
-/// Whether a request came over a connection, and does not show the pass. Those of this very process did not.
+/// Whether a request came over a connection and does not show the pass. Requests within this process have no connection.
 fn is_stranger(request: &Request, pass: &Pass) -> bool {
     request.extensions().get::<ConnectInfo<SocketAddr>>().is_some() && !pass.is_shown(request.headers())
 }

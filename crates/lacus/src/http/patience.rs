@@ -18,18 +18,18 @@ use axum::body::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
-/// A client does what we wait for within this time.
+/// A client has to do what we wait for within this time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// So many times in that time we look whether it did: a request between two looks costs nothing.
+/// How often within that time the client is checked: a request between two checks costs nothing.
 const LOOKS: u32 = 4;
 
 /// What happens on one connection.
 #[derive(Debug)]
 pub(super) struct Patience {
     most: Duration,
-    /// Requests and pieces of answers that were asked of us.
+    /// Requests and pieces of answers that the client asked for.
     asked: AtomicU64,
-    /// How many of them we gave.
+    /// How many of them it was given.
     given: AtomicU64,
 }
 
@@ -39,19 +39,19 @@ impl Patience {
         Self { most, asked: AtomicU64::new(0), given: AtomicU64::new(0) }
     }
 
-    /// A request, or a piece of an answer, is our turn until this is dropped.
+    /// Marks a request, or a piece of an answer, as ours to deliver, until this is dropped.
     pub(super) fn turn(self: &Arc<Self>) -> Turn {
         self.asked.fetch_add(1, Ordering::Relaxed);
         Turn(Arc::clone(self))
     }
 
-    /// Whether a request, or a piece of an answer, is asked for and not there yet.
+    /// Whether the client waits for a request, or for a piece of an answer.
     pub(super) fn is_our_turn(&self) -> bool {
         let given = self.given.load(Ordering::Relaxed);
         self.asked.load(Ordering::Relaxed) != given
     }
 
-    /// Ends when the client did nothing for longer than it may.
+    /// Ends when the client has done nothing for longer than it may.
     pub(super) async fn ends(&self) {
         let (mut seen, mut quiet_looks) = (self.asked.load(Ordering::Relaxed), 0);
         while quiet_looks < LOOKS {
@@ -64,7 +64,7 @@ impl Patience {
     }
 }
 
-/// We have something to do.
+/// The client waits for us.
 #[derive(Debug)]
 pub(super) struct Turn(Arc<Patience>);
 
@@ -74,16 +74,16 @@ impl Drop for Turn {
     }
 }
 
-/// The body of a request, which arrives in time or breaks off. A file that is large has more time.
+/// The body of a request, which breaks off if it does not arrive in time. A large one has more time.
 pub(super) struct Asked {
     body: Incoming,
-    /// Set when we first had to wait.
+    /// Set when we first have to wait.
     late: Option<Pin<Box<Sleep>>>,
-    /// How much came since more time was given.
+    /// Bytes received since the time was last extended.
     bytes: u64,
 }
 
-/// For so many bytes that came, a body has a second more.
+/// A body has one more second for this many bytes received.
 const BYTES_A_SECOND: u64 = 64 << 10;
 
 impl Asked {
@@ -91,7 +91,7 @@ impl Asked {
         Self { body, late: None, bytes: 0 }
     }
 
-    /// Gives more time for what came.
+    /// Extends the time for bytes received.
     fn came(&mut self, bytes: u64) {
         self.bytes += bytes;
         if let Some(late) = &mut self.late {
@@ -128,11 +128,11 @@ impl Body for Asked {
     }
 }
 
-/// The body of an answer, whose pieces are asked for when there is room on the wire.
+/// The body of an answer, whose pieces are polled when there is room on the wire.
 pub(super) struct Answered<B> {
     body: B,
     patience: Arc<Patience>,
-    /// While a piece was asked for and is not there yet.
+    /// Set while a piece was asked for and is not there yet.
     turn: Option<Turn>,
 }
 

@@ -82,7 +82,7 @@ fn project(directory: &Path) -> Project {
 }
 
 fn must(finished: Finished) -> Finished {
-    assert!(finished.status.is_some_and(|status| status.success()), "{}{}", finished.stdout, finished.stderr);
+    assert!(finished.succeeded(), "{}{}", finished.stdout, finished.stderr);
     finished
 }
 

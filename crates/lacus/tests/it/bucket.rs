@@ -118,7 +118,7 @@ fn kills_and_a_store_that_goes_away_lose_and_double_nothing() {
     assert!(lost.is_empty() && wrong.is_empty(), "lost {lost:?}, doubled or never sent {wrong:?}");
     let mut doctor = project.command(&["doctor"]);
     let doctor = run_for(doctor.env("LACUS__LAKE__S3__SECRET_ACCESS_KEY", "correct-horse"), SCRIPT_TIME_MAX);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
+    assert!(doctor.succeeded(), "{}{}", doctor.stdout, doctor.stderr);
 }
 
 /// Events are still acknowledged and visible; the status says why nothing is committed.
@@ -148,6 +148,6 @@ fn pyiceberg_and_duckdb_agree_with_lacus_about_a_bucket() {
     command.arg("--location").arg(format!("s3://{}/lake", Buckets::BUCKET));
     let finished = run_for(command.args(["--endpoint", &buckets.address().to_string()]), SCRIPT_TIME_MAX);
     println!("{}", finished.stdout);
-    assert!(finished.status.is_some_and(|status| status.success()), "{}", finished.stderr);
+    assert!(finished.succeeded(), "{}", finished.stderr);
     assert!(server.stop().success());
 }

@@ -74,5 +74,5 @@ pub(crate) fn run_client_in(python: &Path, time: Duration, project: &Project, na
     command.arg(script).arg("--project").arg(project.directory()).args(arguments);
     let finished = run_for(&mut command, time);
     println!("{}", finished.stdout);
-    assert!(finished.status.is_some_and(|status| status.success()), "{name}: {}", finished.stderr);
+    assert!(finished.succeeded(), "{name}: {}", finished.stderr);
 }

@@ -31,6 +31,5 @@ fn random_questions_are_answered_as_duckdb_answers_them() {
     let arguments = ["--seed", &seed, "--seconds", &time];
     run_client_within(Duration::from_secs(seconds) + REST, &project, "differential.py", &arguments);
     assert!(server.stop().success());
-    let doctor = project.run(&["doctor"]);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
+    project.must_be_well();
 }

@@ -49,12 +49,6 @@ fn send_day(http: &mut Http, day: u64) {
     lines.chunks(15).for_each(|some| post(http, some));
 }
 
-fn run(project: &Project, arguments: &[&str]) -> String {
-    let finished = project.run(arguments);
-    assert!(finished.status.is_some_and(|status| status.success()), "{arguments:?}: {}", finished.stderr);
-    finished.stdout
-}
-
 fn ask(server: &Server, sql: &str) -> Vec<Vec<Option<String>>> {
     server.postgres().query(sql).unwrap_or_else(|failure| panic!("{sql}: {failure}")).rows
 }
@@ -96,7 +90,7 @@ fn schemas_drift_and_every_value_is_found_again() {
     let server = project.start();
     let mut http = server.http();
     send_day(&mut http, 0);
-    run(&project, &["table", "flush", "shop"]);
+    project.must_run(&["table", "flush", "shop"]);
     let typed = "SELECT column_name, data_type FROM \"shop$columns\" WHERE data_type NOT LIKE '%struct<%'";
     let before = ask(&server, typed);
     for day in 1..4 {
@@ -117,7 +111,7 @@ fn schemas_drift_and_every_value_is_found_again() {
     assert_eq!(ask(&server, "SELECT count(*) FROM shop__quarantine")[0][0].as_deref(), Some("10"));
 
     // What is proposed: a column for each shape.
-    let told = run(&project, &["schema", "proposals", "shop", "--json"]);
+    let told = project.must_run(&["schema", "proposals", "shop", "--json"]);
     let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let mut shown: Vec<String> = told
         .iter()
@@ -131,7 +125,7 @@ fn schemas_drift_and_every_value_is_found_again() {
         r#""user.id" 40 "user.id_text" "text""#,
     ];
     assert_eq!(shown, expected);
-    let shown = run(&project, &["schema", "proposals", "shop"]);
+    let shown = project.must_run(&["schema", "proposals", "shop"]);
     assert!(shown.starts_with("120 of 160 rows of shop have values in _rescued.\n"), "{shown}");
 
     // Accepted, with kills in between: rows stay, whatever of it is done.
@@ -143,9 +137,9 @@ fn schemas_drift_and_every_value_is_found_again() {
     assert_eq!(numbers(&server, "SELECT n FROM shop"), days(0..4));
     drop(project.run(&["schema", "accept", "shop", "amount"]));
     for column in ["user.id", "items.element.sku"] {
-        run(&project, &["schema", "accept", "shop", column]);
+        project.must_run(&["schema", "accept", "shop", column]);
     }
-    let told = run(&project, &["schema", "proposals", "shop"]);
+    let told = project.must_run(&["schema", "proposals", "shop"]);
     assert_eq!(told, "0 of 160 rows of shop have values in _rescued.\n");
     assert_eq!(numbers(&server, "SELECT n FROM shop"), days(0..4));
     assert_eq!(numbers(&server, "SELECT amount FROM shop WHERE amount IS NOT NULL"), &days(0..1) | &days(3..4));
@@ -176,15 +170,14 @@ fn schemas_drift_and_every_value_is_found_again() {
     let (rows, waiting) = (numbers(&server, there), numbers(&server, in_quarantine));
     assert!(rows.is_disjoint(&waiting) && rows.len() + waiting.len() == 10, "{rows:?} and {waiting:?}");
     let fix = ["replay", "shop", "--fix", "replace(text, 'NaN', 'null')"];
-    run(&project, &fix);
+    project.must_run(&fix);
     assert_eq!(numbers(&server, there), (160..170).collect());
-    assert_eq!(run(&project, &fix), "0 events left shop__quarantine; 0 of those asked for stay.\n");
+    assert_eq!(project.must_run(&fix), "0 events left shop__quarantine; 0 of those asked for stay.\n");
     let refused = project.run(&["replay", "shop", "--where", "no_column = 1"]);
     assert!(refused.stderr.starts_with("error: "), "{}", refused.stderr);
 
-    run(&project, &["table", "flush", "shop"]);
+    project.must_run(&["table", "flush", "shop"]);
     run_client(&project, "shapes.py", &["shop"]);
     assert!(server.stop().success());
-    let doctor = project.run(&["doctor"]);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
+    project.must_be_well();
 }

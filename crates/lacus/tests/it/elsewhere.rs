@@ -18,7 +18,7 @@ fn project() -> Project {
 /// A lake key, as `lacus key create` makes it.
 fn lake_key(project: &Project) -> String {
     let made = project.run(&["key", "create", "--lake", "--name", "notebooks", "--json"]);
-    assert!(made.status.is_some_and(|status| status.success()), "{}", made.stderr);
+    assert!(made.succeeded(), "{}", made.stderr);
     let made: Value = serde_json::from_str(&made.stdout).expect("it is JSON");
     let text = |name: &str| made[name].as_str().expect("it is told").to_owned();
     format!("{}:{}", text("access_key_id"), text("secret_access_key"))
@@ -38,8 +38,7 @@ fn end(project: &Project, server: Server, key: &str) {
     let log = server.log();
     assert!(!log.iter().any(|line| line.contains(secret) || line.contains("lake-token")), "a secret is in the log");
     assert!(server.stop().success());
-    let doctor = project.run(&["doctor"]);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
+    project.must_be_well();
 }
 
 #[test]
@@ -80,7 +79,7 @@ fn a_lake_that_was_made_with_folders_is_not_served() {
     assert!(project.start().stop().success());
     fs::write(project.directory().join("lacus.toml"), SERVED).expect("write settings");
     let told = project.run(&["up"]);
-    assert!(!told.status.is_some_and(|status| status.success()));
+    assert!(!told.succeeded());
     assert!(
         told.stderr.contains("this lake was made at file://") && told.stderr.contains("lake.bucket"),
         "{}",
@@ -93,10 +92,10 @@ fn where_the_loopback_is_not_trusted_keys_and_commands_are_answered_alone() {
     let settings = format!("[server]\ntrust_loopback = false\n{SERVED}");
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), &settings);
     let told = project.run(&["up"]);
-    assert!(!told.status.is_some_and(|status| status.success()));
+    assert!(!told.succeeded());
     assert!(told.stderr.contains("there is no user yet"), "{}", told.stderr);
     let made = project.run(&["user", "create", "ada"]);
-    assert!(made.status.is_some_and(|status| status.success()), "{}", made.stderr);
+    assert!(made.succeeded(), "{}", made.stderr);
 
     let server = project.start();
     let ask = |path: &str, headers: &[(&str, &str)]| server.http().send("GET", path, headers, b"").expect("ask").status;

@@ -27,15 +27,9 @@ fn events(range: std::ops::Range<u64>) -> Vec<Value> {
     range.map(|n| json!({ "n": n, "user_id": format!("u{}", n % PEOPLE) })).collect()
 }
 
-fn run(project: &Project, arguments: &[&str]) -> String {
-    let finished = project.run(arguments);
-    assert!(finished.status.is_some_and(|status| status.success()), "{arguments:?}: {}", finished.stderr);
-    finished.stdout
-}
-
 fn erase(project: &Project, condition: &str, more: &[&str]) -> Value {
     let arguments = [&["--json", "erase", "--where", condition][..], more].concat();
-    serde_json::from_str(&run(project, &arguments)).expect("JSON")
+    serde_json::from_str(&project.must_run(&arguments)).expect("JSON")
 }
 
 fn numbers(server: &Server) -> BTreeSet<u64> {
@@ -54,18 +48,13 @@ fn raw_records(server: &Server) -> Option<u64> {
     server.http().get("/v1/status").expect("an answer").json()["lake"]["raw_records"].as_u64()
 }
 
-fn is_well(project: &Project) {
-    let doctor = project.run(&["doctor"]);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
-}
-
 #[test]
 fn somebody_is_erased_from_everywhere() {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
     let server = project.start();
     send(&server, &events(0..10));
-    run(&project, &["table", "flush", "clicks"]);
-    run(&project, &["table", "tag", "clicks", "monday"]);
+    project.must_run(&["table", "flush", "clicks"]);
+    project.must_run(&["table", "tag", "clicks", "monday"]);
     send(&server, &events(10..20));
     send(&server, &[json!({ "n": "u3 is no number", "user_id": "u4" })]);
 
@@ -97,12 +86,12 @@ fn somebody_is_erased_from_everywhere() {
     assert!(server.stop().success());
 
     // Without a server it is the same.
-    let told = run(&project, &["erase", "--where", "user_id = 'u1'"]);
+    let told = project.must_run(&["erase", "--where", "user_id = 'u1'"]);
     assert!(told.contains("raw events of clicks: 4 events erased from"), "{told}");
     let server = project.start();
     assert_eq!(numbers(&server).len(), 12);
     assert!(server.stop().success());
-    is_well(&project);
+    project.must_be_well();
 }
 
 #[test]
@@ -127,7 +116,7 @@ fn an_event_goes_with_its_elements_and_from_quarantine() {
     assert_eq!(count("SELECT count(*) FROM clicks__quarantine"), "0");
     assert_eq!(count("SELECT n FROM clicks"), "1");
     assert!(server.stop().success());
-    is_well(&project);
+    project.must_be_well();
 }
 
 #[test]
@@ -163,5 +152,5 @@ fn an_erasure_that_is_killed_loses_nobody_else_and_is_finished_later() {
     assert!(server.stop().success());
     let raw = raw_zone::events(project.directory(), "clicks");
     assert!(raw.len() as u64 >= others(LIVES * 50, 0).len() as u64);
-    is_well(&project);
+    project.must_be_well();
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use lacus_testkit::ledger::Promises;
-use lacus_testkit::{FaultLoop, Http, Mode, Postgres, Project, Server, Trial};
+use lacus_testkit::{FaultLoop, Http, Postgres, Project, Server, Trial};
 
 use crate::raw_zone;
 
@@ -38,7 +38,7 @@ pub(crate) fn start_under_fault(trial: &Trial, project: &Project) -> Result<Opti
     server.allow(""); // it may complain about its disk
     match server.ready() {
         Ok(()) => Ok(Some(server)),
-        Err(_) if !server.is_running() && !has_no_excuse(trial) => Ok(None),
+        Err(_) if !server.is_running() && !trial.has_no_excuse() => Ok(None),
         Err(reason) => Err(reason),
     }
 }
@@ -47,15 +47,10 @@ pub(crate) fn start_under_fault(trial: &Trial, project: &Project) -> Result<Opti
 pub(crate) fn stop_under_fault(trial: &Trial, mut server: Server) -> Result<(), String> {
     let status = server.stop_in_time()?;
     let is_bad = server.log().iter().any(|line| line.contains("panicked at"));
-    if is_bad || has_no_excuse(trial) && !status.success() {
+    if is_bad || trial.has_no_excuse() && !status.success() {
         return Err(format!("{status}: {}", server.log().join("\n")));
     }
     Ok(())
-}
-
-/// Whether nothing fails: all that was asked for has to be done.
-pub(crate) fn has_no_excuse(trial: &Trial) -> bool {
-    matches!(trial.fault.map(|fault| fault.mode), None | Some(Mode::Hang))
 }
 
 fn serve_under_fault(trial: &Trial, project: &Project) -> Result<Promises, String> {
@@ -63,7 +58,7 @@ fn serve_under_fault(trial: &Trial, project: &Project) -> Result<Promises, Strin
     let promises = send(&server);
     let log = server.log();
     stop_under_fault(trial, server)?;
-    if has_no_excuse(trial) && promises.acked.len() as u64 != EVENTS {
+    if trial.has_no_excuse() && promises.acked.len() as u64 != EVENTS {
         return Err(format!("{} of {EVENTS} acknowledged: {}", promises.acked.len(), log.join("\n")));
     }
     Ok(promises)

@@ -22,12 +22,6 @@ fn post(http: &mut Http, numbers: std::ops::Range<u64>) {
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
-fn run(project: &Project, arguments: &[&str]) -> String {
-    let finished = project.run(arguments);
-    assert!(finished.status.is_some_and(|status| status.success()), "{arguments:?}: {}", finished.stderr);
-    finished.stdout
-}
-
 /// The numbers in the table, none twice.
 fn numbers(server: &Server) -> BTreeSet<u64> {
     let rows = server.postgres().query("SELECT n FROM clicks").expect("an answer").rows;
@@ -44,8 +38,8 @@ fn a_table_is_asked_as_it_was_and_returns_to_it() {
     let server = project.start();
     let mut http = server.http();
     post(&mut http, 0..3);
-    run(&project, &["table", "flush", "clicks"]);
-    let told = run(&project, &["table", "tag", "clicks", "monday"]);
+    project.must_run(&["table", "flush", "clicks"]);
+    let told = project.must_run(&["table", "tag", "clicks", "monday"]);
     assert!(told.contains("of clicks is monday now, and stays."), "{told}");
     post(&mut http, 3..5);
 
@@ -53,7 +47,7 @@ fn a_table_is_asked_as_it_was_and_returns_to_it() {
     assert_eq!(server.postgres().query(past).expect("an answer").single(), "3");
     let answer = http.post("/v1/sql", &[], past.as_bytes()).expect("an answer");
     assert_eq!(answer.json()["rows"], json!([[3]]));
-    assert_eq!(run(&project, &["sql", "--json", past]), "{\"c\":3}\n");
+    assert_eq!(project.must_run(&["sql", "--json", past]), "{\"c\":3}\n");
     let with_cost = project.run(&["sql", "--json", "--cost", past]);
     assert_eq!(with_cost.stdout, "{\"c\":3}\n");
     let cost: Value = serde_json::from_str(&with_cost.stderr).expect("one JSON object");
@@ -63,7 +57,7 @@ fn a_table_is_asked_as_it_was_and_returns_to_it() {
     assert!(refused.stderr.starts_with(expected), "{}", refused.stderr);
 
     let told: Value =
-        serde_json::from_str(&run(&project, &["table", "rollback", "clicks", "--to", "monday", "--json"]))
+        serde_json::from_str(&project.must_run(&["table", "rollback", "clicks", "--to", "monday", "--json"]))
             .expect("JSON");
     assert_eq!((&told["rows_before"], &told["rows_after"]), (&json!(5), &json!(3)));
     post(&mut http, 5..6);
@@ -75,15 +69,14 @@ fn a_table_is_asked_as_it_was_and_returns_to_it() {
 
     // Without a server it is the same.
     let from = told["from"].as_str().expect("a snapshot");
-    run(&project, &["table", "rollback", "clicks", "--to", from]);
-    run(&project, &["table", "untag", "clicks", "monday"]);
+    project.must_run(&["table", "rollback", "clicks", "--to", from]);
+    project.must_run(&["table", "untag", "clicks", "monday"]);
     let server = project.start();
     assert_eq!(numbers(&server), BTreeSet::from([0, 1, 2, 3, 4]));
     post(&mut server.http(), 6..7);
     assert_eq!(numbers(&server), BTreeSet::from([0, 1, 2, 3, 4, 6]));
     assert!(server.stop().success());
-    let doctor = project.run(&["doctor"]);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
+    project.must_be_well();
 }
 
 #[test]
@@ -95,8 +88,8 @@ fn a_rollback_that_is_killed_has_happened_or_not() {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), SETTINGS);
     let server = project.start();
     post(&mut server.http(), 0..3);
-    run(&project, &["table", "flush", "clicks"]);
-    run(&project, &["table", "tag", "clicks", "start"]);
+    project.must_run(&["table", "flush", "clicks"]);
+    project.must_run(&["table", "tag", "clicks", "start"]);
     server.kill9();
     let base: BTreeSet<u64> = (0..3).collect();
     let mut possible = vec![base.clone()];
@@ -122,6 +115,5 @@ fn a_rollback_that_is_killed_has_happened_or_not() {
     let server = project.start();
     assert!(possible.contains(&numbers(&server)));
     assert!(server.stop().success());
-    let doctor = project.run(&["doctor"]);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
+    project.must_be_well();
 }

@@ -141,7 +141,7 @@ fn check_so_far(server: &Server, ledgers: &[Mutex<Sent>]) {
 fn check_everything(project: &Project, ledgers: &[Sent]) -> usize {
     let server = project.start();
     let flushed = project.run(&["table", "flush", "events"]);
-    assert!(flushed.status.is_some_and(|status| status.success()), "flush: {}", flushed.stderr);
+    assert!(flushed.succeeded(), "flush: {}", flushed.stderr);
     let sql = "SELECT id, sender, n, _partition, _offset FROM events ORDER BY _partition, _offset";
     let table = server.postgres().query(sql).unwrap_or_else(|failure| panic!("{sql}: {failure}"));
     let mut rows: HashMap<String, (u64, u64)> = HashMap::new();

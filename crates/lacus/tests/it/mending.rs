@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lacus_testkit::{FaultLoop, Http, Postgres, Project, Server, Trial};
 
-use crate::faults::{has_no_excuse, start_under_fault, stop_under_fault};
+use crate::faults::{start_under_fault, stop_under_fault};
 use crate::raw_zone;
 
 const SETTINGS: &str = "[sources.shop]\ninvalid = \"quarantine\"\n";
@@ -95,7 +95,7 @@ fn mend_under_fault(trial: &Trial, project: &Project) -> Result<Told, String> {
     let log = server.log();
     stop_under_fault(trial, server)?;
     let Told { accepted, replayed, replaced_view, dropped_view } = told;
-    if has_no_excuse(trial) && !(accepted && replayed && replaced_view && dropped_view) {
+    if trial.has_no_excuse() && !(accepted && replayed && replaced_view && dropped_view) {
         return Err(format!("not all was done: {told:?}: {}", log.join("\n")));
     }
     Ok(told)
@@ -156,7 +156,7 @@ fn finish(project: &Project, server: Server, has_misfits: bool, all: &[u64]) -> 
         return Err("the server does not stop well".to_owned());
     }
     let doctor = project.run(&["doctor"]);
-    let is_well = doctor.status.is_some_and(|status| status.success());
+    let is_well = doctor.succeeded();
     if is_well && !doctor.stdout.contains("belongs to no table") { Ok(()) } else { Err(doctor.stdout + &doctor.stderr) }
 }
 

@@ -71,7 +71,7 @@ fn pgjdbc_works_unmodified() {
     let mut java = Command::new("java");
     java.args(["-cp", "/usr/share/java/postgresql.jar"]).arg(program).arg(server.postgres_address().to_string());
     let told = run_for(&mut java, TIME_MAX);
-    assert!(told.status.is_some_and(|status| status.success()), "{}{}", told.stdout, told.stderr);
+    assert!(told.succeeded(), "{}{}", told.stdout, told.stderr);
     assert!(server.stop().success());
 }
 
@@ -82,7 +82,7 @@ fn psql(server: &Server, command: &str) -> String {
     psql.args(["-X", "-U", "lacus", "-d", "lake", "-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
     psql.args(["-v", "ON_ERROR_STOP=1", "-c", command]);
     let told = run_for(&mut psql, TIME_MAX);
-    assert!(told.status.is_some_and(|status| status.success()), "{command}: {}{}", told.stdout, told.stderr);
+    assert!(told.succeeded(), "{command}: {}{}", told.stdout, told.stderr);
     told.stdout + &told.stderr
 }
 

@@ -51,7 +51,7 @@ fn psql(server: &Server, settings: &str, password: &str) -> Result<String, Strin
         .arg(place)
         .env("PGPASSWORD", password);
     let told = run_for(&mut psql, TIME_MAX);
-    if told.status.is_some_and(|status| status.success()) {
+    if told.succeeded() {
         return Ok(told.stdout.trim().to_owned());
     }
     Err(told.stderr)

@@ -56,7 +56,7 @@ impl Lab {
         command.env("LACUS_URL", url).env("AWS_ENDPOINT_URL", url).env("WRITE_KEY", &self.write_key);
         command.env("PREFIX", prefix(script)).env("COUNT", count.to_string()).env("CHROMIUM", "/usr/bin/chromium");
         let finished = run_for(&mut command, TIME_MAX);
-        let is_well = finished.status.is_some_and(|status| status.success());
+        let is_well = finished.succeeded();
         assert!(is_well, "{script}: {}\n{}", finished.stdout, finished.stderr);
     }
 }
@@ -213,7 +213,7 @@ fn what_sdks_send_through_trouble_is_stored_once() {
 fn what_aws_clients_send_through_trouble_is_stored_at_least_once() {
     let lab = Lab::new("");
     let made = lab.project.run(&["stream", "create", "drops", "--shards", "2"]);
-    assert!(made.status.is_some_and(|status| status.success()), "{}", made.stderr);
+    assert!(made.succeeded(), "{}", made.stderr);
     let count = if prove() { 20_000 } else { 2_000 };
     let server = sent_through_trouble(&lab, &["kinesis_at_least_once.py"], count);
     must_hold(&server, "select count(distinct id), count(distinct id) from drops", count, count);

@@ -19,11 +19,6 @@ fn single(server: &Server, sql: &str) -> String {
     server.postgres().query(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}")).single().to_owned()
 }
 
-fn is_well(project: &Project) {
-    let doctor = project.run(&["doctor"]);
-    assert!(doctor.status.is_some_and(|status| status.success()), "{}{}", doctor.stdout, doctor.stderr);
-}
-
 #[test]
 fn statements_write_over_every_door() {
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
@@ -39,7 +34,7 @@ fn statements_write_over_every_door() {
     let server = project.start();
     assert_eq!(single(&server, "SELECT sum(a) FROM alone"), "6");
     assert!(server.stop().success());
-    is_well(&project);
+    project.must_be_well();
 }
 
 #[test]
@@ -78,7 +73,7 @@ fn what_a_stream_delivers_is_corrected_and_never_lost() {
     assert_eq!(single(&server, "SELECT sum(n) FROM clicks"), (3725 - 1045).to_string(), "nothing comes back");
     assert_eq!(single(&server, "SELECT count(*) FROM clicks WHERE _offset IS NULL"), "1", "what was inserted");
     assert!(server.stop().success());
-    is_well(&project);
+    project.must_be_well();
 }
 
 #[test]
@@ -117,7 +112,7 @@ fn a_statement_that_writes_sees_one_state_through_views_too() {
         assert_eq!(counted, [sent.to_string(), sent.to_string()], "{statement}");
     }
     assert!(server.stop().success());
-    is_well(&project);
+    project.must_be_well();
 }
 
 #[test]
@@ -156,5 +151,5 @@ fn kill_9_leaves_the_rows_from_before_or_from_after() {
         }
     }
     assert!(server.stop().success());
-    is_well(&project);
+    project.must_be_well();
 }

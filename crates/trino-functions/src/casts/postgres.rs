@@ -14,16 +14,16 @@ use crate::math::{cut, is_decimal};
 use crate::scalar::{DOUBLE, TEXT, bad, is_text};
 use crate::{intervals, lists};
 
-/// From this power of ten on a double is written with an exponent.
+/// From this power of ten on, a double is written with an exponent.
 const DOUBLE_EXPONENT: i32 = 15;
 /// The same for a number of 32 bits.
 const REAL_EXPONENT: i32 = 6;
-/// The digits that a double has for certain: a decimal gets no more of it.
+/// The digits that a double certainly keeps: a decimal gets no more of them.
 const DOUBLE_DIGITS: u8 = 15;
 /// The same for a number of 32 bits.
 const REAL_DIGITS: u8 = 6;
 
-/// The text of a double in PostgreSQL: the shortest that is read as the same number.
+/// PostgreSQL's text of a double: the shortest that reads as the same number.
 #[must_use]
 pub fn text_of_double(value: f64) -> String {
     number(value, DOUBLE_EXPONENT)
@@ -50,7 +50,7 @@ fn number<T: Display + LowerExp>(value: T, exponent_from: i32) -> String {
     }
 }
 
-/// Whether values of a type have a text that DataFusion writes otherwise.
+/// Whether DataFusion writes values of a type differently.
 pub(super) fn has_text(kind: &DataType) -> bool {
     match kind {
         DataType::Float32 | DataType::Float64 | DataType::Interval(_) | DataType::Duration(_) => true,
@@ -58,7 +58,7 @@ pub(super) fn has_text(kind: &DataType) -> bool {
     }
 }
 
-/// Whether it is an array of what can be written in one.
+/// Whether it is an array of values that can be written in one.
 fn is_written_list(kind: &DataType) -> bool {
     let element = lists::element_type(kind).filter(|_| lists::is_list(kind));
     element.is_some_and(|element| match &element {
@@ -68,7 +68,7 @@ fn is_written_list(kind: &DataType) -> bool {
     })
 }
 
-/// The texts of values for which [`has_text`], and of what is in arrays.
+/// The texts of values for which [`has_text`] is true, and of array elements.
 pub(super) fn texts(array: &ArrayRef) -> Result<StringArray> {
     Ok(match array.data_type() {
         DataType::Float64 => {
@@ -104,7 +104,7 @@ fn arrays(array: &ArrayRef) -> Result<StringArray> {
     Ok((0..list.len()).map(written).collect())
 }
 
-/// A text in an array: in quotes where it would be read as something else without.
+/// A text in an array, quoted if it would be read as something else.
 fn quoted(text: &str) -> String {
     let is_special =
         |letter: char| matches!(letter, '{' | '}' | ',' | '"' | '\\' | '\u{b}') || letter.is_ascii_whitespace();
@@ -123,8 +123,8 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Fractions as decimals of the digits that they have for certain, rounded to those that are wanted: 0.1 is 0.1, whatever its bits
-/// come to.
+/// Floating point numbers as decimals of the digits that they certainly keep, rounded to the scale: 0.1 is 0.1, whatever its
+/// bits are.
 pub(super) fn decimals(array: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
     let digits = if *array.data_type() == DOUBLE { DOUBLE_DIGITS } else { REAL_DIGITS };
     let most = 10_u128.pow(precision.into());
@@ -143,7 +143,7 @@ pub(super) fn decimals(array: &ArrayRef, precision: u8, scale: i8) -> Result<Arr
     Ok(Arc::new(found.with_data_type(DataType::Decimal128(precision, scale))))
 }
 
-/// The first digits of a fraction, as a decimal with so many behind the point. None for what is too large, or no number.
+/// The leading digits of a floating point number, as a decimal with this scale. None if it is too large, or NaN.
 fn decimal(value: f64, digits: u8, scale: i8) -> Option<i128> {
     let behind = digits - 1;
     let written = format!("{value:.*e}", usize::from(behind));
@@ -155,7 +155,7 @@ fn decimal(value: f64, digits: u8, scale: i8) -> Option<i128> {
     }
     match u32::try_from(power) {
         Ok(power) => whole.checked_mul(10_i128.checked_pow(power)?),
-        // Where the unit has too many digits, none of the number is left.
+        // If the divisor has too many digits, nothing of the number is left.
         Err(_) => Some(10_i128.checked_pow(power.unsigned_abs()).map_or(0, |unit| cut(whole, unit, true))),
     }
 }

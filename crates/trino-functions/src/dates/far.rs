@@ -173,7 +173,9 @@ impl ScalarUDFImpl for DateBin {
             // DataFusion says what is wrong with it.
             Some(0) => self.inner.invoke_with_args(args),
             Some(stride) if stride > 0 => mapped(moments, |moment, _| binned(moment, stride, origin.into())),
-            _ => Err(bad("timestamp out of range: intervals of date_bin that are negative, or have months, reach to the year 2254")),
+            _ => Err(bad(
+                "timestamp out of range: intervals of date_bin that are negative, or have months, reach to the year 2254",
+            )),
         }
     }
 

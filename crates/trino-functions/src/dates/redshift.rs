@@ -66,7 +66,7 @@ fn unit(text: &str) -> Result<Unit> {
     })
 }
 
-/// A timestamp of what is a date, a timestamp, or the text of one.
+/// The timestamp type for a date, a timestamp, or the text of one.
 fn timestamp(kind: &DataType) -> Option<DataType> {
     match moment_type(kind) {
         Some(DataType::Date32) => Some(MICROS),
@@ -110,7 +110,7 @@ fn diff(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// How many of a unit had begun since some moment that is the same for all.
+/// How many of a unit have begun since a fixed point in time.
 fn begun(unit: Unit, local: NaiveDateTime) -> i64 {
     const DAY_MS: i64 = 86_400_000;
     const WEEK_MS: i64 = 7 * DAY_MS;
@@ -203,7 +203,8 @@ fn convert(call: &Call) -> Result<ArrayRef> {
         if call.args.iter().any(|arg| arg.is_null(row)) {
             return Ok(None);
         }
-        let moment = source.micros(row).and_then(naive).ok_or_else(|| bad("convert_timezone: timestamp out of range"))?;
+        let moment =
+            source.micros(row).and_then(naive).ok_or_else(|| bad("convert_timezone: timestamp out of range"))?;
         let is_local = place == 2 && !source.has_zone();
         let utc = if is_local { last_from.get(from.value(row))?.last_utc(moment) } else { moment };
         Ok(Some(micros(last_to.get(to.value(row))?.local(utc))))
@@ -212,7 +213,7 @@ fn convert(call: &Call) -> Result<ArrayRef> {
 
 fn at_zone_types(given: &Given) -> Result<Types> {
     let [moment, name] = given.types else { return given.refuse() };
-    // A date or a text becomes what has a zone, as in PostgreSQL.
+    // A date or a text becomes a timestamp with time zone, as in PostgreSQL.
     let kind = match moment_type(moment) {
         Some(DataType::Date32) => Some(zoned("+00:00")),
         None if is_text(moment) => Some(zoned("+00:00")),

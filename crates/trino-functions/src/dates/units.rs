@@ -37,7 +37,7 @@ pub(super) fn unit(text: &str) -> Result<Unit> {
     })
 }
 
-/// A unit, other arguments, and a date or timestamp at `place`, whose type comes out.
+/// The types of a unit, other arguments, and a date or timestamp at `place`, whose type is returned.
 pub(super) fn types(given: &Given, place: usize) -> Result<Types> {
     match given.types {
         [unit, .., moment] if given.types.len() == place + 1 && is_text(unit) => {
@@ -67,7 +67,7 @@ pub(super) fn diff_types(given: &Given) -> Result<Types> {
     }
 }
 
-/// A column of the type that comes out, computed in local time.
+/// A column of the returned type, computed in local time.
 fn moved(
     call: &Call,
     place: usize,
@@ -96,9 +96,7 @@ fn moved(
 }
 
 pub(super) fn truncate(call: &Call) -> Result<ArrayRef> {
-    moved(call, 1, unit, |unit, _, local| {
-        cut(unit, local).ok_or_else(|| bad("date_trunc: timestamp out of range"))
-    })
+    moved(call, 1, unit, |unit, _, local| cut(unit, local).ok_or_else(|| bad("date_trunc: timestamp out of range")))
 }
 
 /// Where the unit begins that clocks show. None if that is before all calendars.
@@ -151,7 +149,7 @@ pub(super) fn diff(call: &Call) -> Result<ArrayRef> {
             return Err(bad("date_diff: timestamp out of range"));
         };
         Ok(Some(match *last.get(units.value(row))? {
-            // Milliseconds are counted, not parts of them: both are cut off first.
+            // Whole milliseconds are counted: fractions are cut off on both sides first.
             Unit::Fixed(millis) => (to.and_utc().timestamp_millis() - from.and_utc().timestamp_millis()) / millis,
             Unit::Months(months) => i64::from(months_between(from, to) / months),
         }))

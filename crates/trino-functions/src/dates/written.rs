@@ -17,7 +17,7 @@ use crate::scalar::{TEXT, bad};
 
 const SECOND_MICROS: i64 = 1_000_000;
 const DAY_MICROS: i64 = 86_400 * SECOND_MICROS;
-/// The last year: behind it there has to be room for any time zone.
+/// The last year: after it there has to be room for any time zone.
 const YEAR_MAX: i32 = 262_000;
 
 /// How texts become timestamps.
@@ -25,10 +25,10 @@ const YEAR_MAX: i32 = 262_000;
 pub(crate) struct Reading<'a> {
     /// The zone of the timestamps, and of texts without one.
     pub(crate) zone: Option<&'a str>,
-    /// Whether, as in PostgreSQL, timestamps without a zone are what clocks show, whatever zone a text has, and an hour that is
-    /// there twice is the second one. If not, such timestamps are in UTC, and the hour is the first one.
+    /// Whether to read as PostgreSQL does: then timestamps without time zone are local times, whatever zone a text has, and
+    /// an hour that occurs twice is the second one. Otherwise they are in UTC, and the hour is the first one.
     pub(crate) is_postgres: bool,
-    /// Whether a text that is none becomes null.
+    /// Whether invalid texts become null.
     pub(crate) is_try: bool,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn timestamps(texts: &ArrayRef, reading: Reading<'_>) -> Result<Array
     Ok(Arc::new(values.with_timezone_opt(reading.zone)))
 }
 
-/// Texts as dates; a time behind one is left out.
+/// Texts as dates; a time after one is ignored.
 pub(crate) fn dates(texts: &ArrayRef, is_try: bool) -> Result<ArrayRef> {
     let texts = cast(texts, &TEXT)?;
     let values = texts.as_string::<i32>().iter().map(|text| {
@@ -60,8 +60,8 @@ pub(crate) fn dates(texts: &ArrayRef, is_try: bool) -> Result<ArrayRef> {
     Ok(Arc::new(values.collect::<Result<Date32Array>>()?))
 }
 
-/// A text as a date or a timestamp of microseconds, as PostgreSQL reads it: what has no zone is what clocks show, whatever zone the
-/// text has. Nothing if it is none, or if the type is another one.
+/// A text as a date or a timestamp of microseconds, as PostgreSQL reads it: a type without time zone takes the local time,
+/// whatever zone the text has. None if the text is invalid, or for other types.
 #[must_use]
 pub fn moment_of_text(text: &str, kind: &DataType) -> Option<ScalarValue> {
     match kind {
@@ -77,12 +77,12 @@ pub fn moment_of_text(text: &str, kind: &DataType) -> Option<ScalarValue> {
     }
 }
 
-/// In the words in which the engine says it of other types.
+/// Worded as the engine's errors for other types.
 fn none_of(kind: &str, text: &str) -> DataFusionError {
     bad(format!("Cannot cast string '{text}' to value of {kind} type"))
 }
 
-/// Microseconds since 1970, of a text that is in a zone of its own or in this one.
+/// Microseconds since 1970, of a text with a time zone or in this one.
 fn moment(text: &str, own: Option<Zone>, is_postgres: bool) -> Option<i64> {
     let written = Written::of(text)?;
     let local = i64::from(written.day) * DAY_MICROS + written.clock;
@@ -123,7 +123,7 @@ impl Written {
     }
 }
 
-/// The days since 1970 of the date that a text begins with, and what is behind it.
+/// The date at the beginning of a text in days since 1970, and the rest.
 fn date(text: &str) -> Option<(i32, &str)> {
     // The engine writes years of five digits with a sign.
     let text = text.strip_prefix('+').unwrap_or(text);
@@ -136,7 +136,7 @@ fn date(text: &str) -> Option<(i32, &str)> {
     Some((days(NaiveDate::from_ymd_opt(year, month, day)?), rest))
 }
 
-/// The microseconds since midnight of the time that a text begins with, and what is behind it.
+/// The time at the beginning of a text in microseconds since midnight, and the rest.
 fn clock(text: &str) -> Option<(i64, &str)> {
     let (between, least) = if digits(text) == 6 { ("", 2) } else { (":", 1) };
     let (hour, rest) = number(text, least, 2)?;
@@ -155,7 +155,7 @@ fn clock(text: &str) -> Option<(i64, &str)> {
     is_shown.then_some((seconds * SECOND_MICROS + fraction, rest))
 }
 
-/// The microseconds, rounded, of the digits that a text begins with, and what is behind them.
+/// The fraction at the beginning of a text in microseconds, rounded, and the rest.
 fn fraction(text: &str) -> Option<(i64, &str)> {
     let (digits, rest) = text.split_at(digits(text));
     let tenths = digits.bytes().chain(std::iter::repeat(b'0')).take(7);
@@ -163,7 +163,7 @@ fn fraction(text: &str) -> Option<(i64, &str)> {
     (!digits.is_empty()).then_some(((tenths + 5) / 10, rest))
 }
 
-/// The number of at least and at most so many digits that a text begins with, and what is behind it.
+/// The number at the beginning of a text, with at least and at most this many digits, and the rest.
 fn number(text: &str, least: usize, most: usize) -> Option<(u32, &str)> {
     let (digits, rest) = text.split_at(digits(text).min(most));
     let number = digits.bytes().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
@@ -179,7 +179,7 @@ fn digits(text: &str) -> usize {
 mod tests {
     use super::{Written, micros, moment, naive, zone};
 
-    /// What a text is as a timestamp without a zone, in PostgreSQL.
+    /// A text in PostgreSQL's reading as a timestamp without time zone.
     fn read(text: &str) -> Option<String> {
         moment(text, None, true).and_then(naive).map(|moment| moment.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
     }

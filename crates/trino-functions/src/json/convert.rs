@@ -182,7 +182,7 @@ enum Writer {
     Bare(StringArray),
     Quoted(StringArray),
     List(ListArray, Box<Writer>),
-    /// The keys, and the values in the order of rows and keys.
+    /// The keys, and a writer for the values, both in the order of rows and keys.
     Map(MapArray, StringArray, Box<Writer>),
     Row(StructArray, Vec<(String, Writer)>),
 }

@@ -13,12 +13,12 @@ use crate::scalar::{Call, DOUBLE, Double, Given, INT, Int, Types, bad, column, m
 pub(crate) const DIGITS_MAX: u8 = 38;
 const TOO_LARGE: u128 = 10_u128.pow(DIGITS_MAX as u32);
 
-/// Whether a decimal has no more digits than any may have: there is room for some more in its bytes.
+/// Whether a decimal has no more digits than allowed: its 128 bits have room for more.
 pub(crate) fn fits_decimal(value: i128) -> bool {
     value.unsigned_abs() < TOO_LARGE
 }
 
-/// A type that the functions here work on.
+/// The type that these functions compute in.
 fn worked(kind: &DataType) -> Option<DataType> {
     match kind {
         DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => {
@@ -37,7 +37,7 @@ pub(super) fn types1(given: &Given) -> Result<Types> {
     }
 }
 
-/// `ceil` and `floor` of a decimal have no digits behind the point.
+/// `ceil` and `floor` of a decimal have no fractional digits.
 pub(super) fn types_whole(given: &Given) -> Result<Types> {
     let mut types = types1(given)?;
     if let DataType::Decimal128(precision, scale) = types.arguments[0] {
@@ -101,7 +101,7 @@ pub(crate) fn decimal(kind: &DataType) -> (u8, i8) {
     }
 }
 
-/// Runs what fits the type of the first argument.
+/// Runs the variant for the type of the first argument.
 fn by_type(
     call: &Call,
     whole: impl FnMut(i64) -> Result<Option<i64>>,
@@ -206,7 +206,7 @@ fn real_digits(x: f64, digits: i64, is_rounded: bool) -> f64 {
     if result.is_finite() { result } else { 0.0 }
 }
 
-/// Divides, halves away from zero or cut off.
+/// Divides, rounding half away from zero or truncating.
 pub(crate) fn cut(value: i128, unit: i128, is_rounded: bool) -> i128 {
     let whole = value / unit;
     let rest = value - whole * unit;

@@ -147,7 +147,7 @@ fn run_peer(engine: &str, table: &str, questions: &PathBuf, runs: usize, files: 
     let mut command = Command::new(python());
     command.arg(script).args([engine, table]).arg(questions).args([runs.to_string(), MEMORY_MB.to_string()]);
     let finished = run_for(command.args(&files.paths), TIME_MAX);
-    assert!(finished.status.is_some_and(|status| status.success()), "peer.py: {}", finished.stderr);
+    assert!(finished.succeeded(), "peer.py: {}", finished.stderr);
     serde_json::from_str(&finished.stdout).expect("peer.py prints JSON")
 }
 

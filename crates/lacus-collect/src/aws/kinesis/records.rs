@@ -8,7 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use lacus_core::{Error, Kind, Offset, Partition, Position, Record, StreamName, Timestamp};
-use lacus_stream::{Log, StreamInfo};
+use lacus_stream::{FORMAT_ATTRIBUTE, Log, StreamInfo};
 use serde::{Deserialize, Serialize};
 
 use super::super::answer::Answer;
@@ -59,17 +59,12 @@ pub(super) async fn put_records(call: &Call<'_>) -> Result<AllPlaced, AwsError> 
 async fn put(call: &Call<'_>, batch: Batch) -> Result<Vec<Placed>, AwsError> {
     let Batch { stream, is_dry_run, records, lasts, bytes } = batch;
     let stream = stream.find(call)?;
-    if stream.attributes.contains_key(crate::FORMAT_ATTRIBUTE) {
+    if stream.attributes.contains_key(FORMAT_ATTRIBUTE) {
         return Err(AwsError::invalid(format!("stream {} is fed by the Segment API only", aws_name(&stream))));
     }
     check_dry_run(is_dry_run)?;
     call.admit(records.len(), bytes)?;
-    let tally = SourceStats {
-        requests: 1,
-        accepted: records.len() as u64,
-        bytes: records.iter().map(|record| record.value.len() as u64).sum(),
-        ..SourceStats::default()
-    };
+    let tally = SourceStats::of_request(&records);
     let positions = append::store(call.inner, &stream.name, records, tally).await?;
     let placed = |position: &Position| Placed {
         shard_id: shard_id(position.partition),

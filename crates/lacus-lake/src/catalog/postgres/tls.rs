@@ -1,7 +1,7 @@
-//! TLS to the PostgreSQL server: whether there is any, and who is believed to be the server.
+//! TLS to the PostgreSQL server: whether it is used, and how the server proves who it is.
 //!
-//! `sslmode` and `sslrootcert` in the URL mean what they mean to PostgreSQL's own clients. Whoever asks for encryption never gets a
-//! connection without it, and whoever asks for a certificate none with another.
+//! `sslmode` and `sslrootcert` in the URL mean what they mean to PostgreSQL's own clients. Whoever asks for encryption never gets
+//! a connection without it, and whoever asks for verification never one with a wrong certificate.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -30,13 +30,13 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsConnector, client};
 
-/// What we say within TLS that we speak.
+/// The protocol that we announce within TLS.
 const PROTOCOL: &[u8] = b"postgresql";
-/// The value of `sslrootcert` for whoever this machine trusts.
+/// The value of `sslrootcert` for the certificates that this machine trusts.
 const SYSTEM: &str = "system";
 /// The most bytes of a file with certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// What the driver says of a server that answers a request for TLS with no.
+/// The driver's error for a server that refuses TLS.
 const NO_TLS: &str = "server does not support TLS";
 
 /// What a URL says about TLS.
@@ -46,28 +46,28 @@ pub(super) struct Asked {
     roots: Option<String>,
 }
 
-/// The values of `sslmode`, but for `allow`.
+/// The values of `sslmode`, except for `allow`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mode {
     /// Never TLS.
     Disable,
     /// TLS where the server has it.
     Prefer,
-    /// TLS with whoever answers, or with who has a certificate if `sslrootcert` is there.
+    /// TLS with any server; with `sslrootcert`, only with one that has such a certificate.
     Require,
     /// TLS with who has a certificate.
     VerifyCa,
-    /// TLS with who has a certificate of the name that we connect to.
+    /// TLS with a server whose certificate has the name that we connect to.
     VerifyFull,
 }
 
 /// Who is believed to be the server.
 enum Believed {
-    /// Whoever answers: what is sent can't be read on the way, unless somebody there pretends to be the server.
+    /// Any server: protects from those who listen, not from one who pretends to be the server.
     Anybody,
-    /// Who has a certificate that one of these has signed.
+    /// A server with a certificate that one of these signed.
     SignedBy(RootCertStore),
-    /// The same, and it is of the name that we connect to.
+    /// The same, if the certificate has the name that we connect to.
     Named(RootCertStore),
 }
 
@@ -77,27 +77,27 @@ pub(super) struct Tls {
     config: Arc<ClientConfig>,
 }
 
-/// A connection that is about to be encrypted.
+/// A connection about to be encrypted.
 pub(super) struct Handshake {
     connector: TlsConnector,
     host: String,
 }
 
-/// A connection that is encrypted. It is large, and goes through many hands.
+/// An encrypted connection, boxed because it is large and moved often.
 pub(super) struct Encrypted(Box<client::TlsStream<Socket>>);
 
-/// Takes out of a URL what it says about TLS: its driver knows less of it.
+/// Takes the TLS parameters out of a URL: the driver knows fewer of them.
 ///
 /// # Errors
 /// `Invalid` for a mode that there is not.
 pub(super) fn split(url: &str) -> Result<(String, Asked)> {
     let mut asked = Asked { mode: Mode::Prefer, roots: None };
-    // As the driver has it: a password may have a question mark.
+    // As in the driver: a password may contain a question mark.
     let host = url.find('@').unwrap_or(0);
     let Some(query) = url[host..].find('?').map(|place| host + place) else { return Ok((url.to_owned(), asked)) };
     let mut others = Vec::new();
     for parameter in url[query + 1..].split('&') {
-        // In URLs of forms a plus is a space, in these it is itself.
+        // In these URLs a plus is a plus, not a space as in forms.
         let plain = parameter.replace('+', "%2B");
         let Some((name, value)) = form_urlencoded::parse(plain.as_bytes()).next() else { continue };
         match &*name {
@@ -127,7 +127,7 @@ impl FromStr for Mode {
 }
 
 impl Asked {
-    /// How connections with these settings are encrypted; none if they are not. It says so in the settings, too.
+    /// How to encrypt connections with these settings; none if not at all. It sets the driver's mode, too.
     ///
     /// # Errors
     /// `Invalid` for what can't be, and for certificates that can't be read.
@@ -162,7 +162,7 @@ impl Asked {
             Mode::VerifyFull if is_system => system_roots().map(Believed::Named),
             Mode::VerifyFull => roots_in(roots).map(Believed::Named),
             Mode::Require | Mode::VerifyCa if !is_system => roots_in(roots).map(Believed::SignedBy),
-            // Who is signed by somebody that everybody trusts may be anybody.
+            // The certificates that everybody trusts sign anybody's.
             Mode::Disable | Mode::Prefer | Mode::Require | Mode::VerifyCa => {
                 Err(Error::invalid("lake.catalog has an sslrootcert that its sslmode does not look at")
                     .with_hint("say sslmode=verify-full, too"))
@@ -195,7 +195,7 @@ fn roots_in(path: &str) -> Result<RootCertStore> {
 /// Whoever this machine trusts.
 fn system_roots() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    // Some may be of a kind that nobody uses any more.
+    // Some may be of a kind that is no longer used.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(Error::invalid("this machine has no list of whom it trusts")
@@ -226,7 +226,7 @@ impl Tls {
     }
 }
 
-/// Looks at who has signed a certificate, if it looks at it at all, and not at whose it is.
+/// Verifies who signed a certificate, if that matters, but not its name.
 #[derive(Debug)]
 struct AnyName {
     roots: Option<RootCertStore>,
@@ -258,7 +258,7 @@ impl ServerCertVerifier for AnyName {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         match self.roots {
             Some(_) => crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms),
-            // Of a certificate that anybody may have made, a signature says nothing.
+            // The signature proves nothing if anybody may have made the certificate.
             None => Ok(HandshakeSignatureValid::assertion()),
         }
     }
@@ -285,7 +285,7 @@ impl MakeTlsConnect<Socket> for Tls {
     type TlsConnect = Handshake;
     type Error = Infallible;
 
-    /// It is asked for before it is known whether there will be TLS, and of Unix sockets without a name.
+    /// Called before it is known whether there will be TLS; for Unix sockets without a name.
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Infallible> {
         Ok(Handshake { connector: TlsConnector::from(Arc::clone(&self.config)), host: host.to_owned() })
     }
@@ -305,7 +305,7 @@ impl TlsConnect<Socket> for Handshake {
 }
 
 impl TlsStream for Encrypted {
-    /// Passwords are not bound to the certificate: `sslmode=verify-full` says who the server is.
+    /// Passwords are not bound to the certificate: `sslmode=verify-full` proves who the server is.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
@@ -331,7 +331,7 @@ impl AsyncWrite for Encrypted {
     }
 }
 
-/// Whether a connection failed because the two don't agree about TLS, or the server wants those without it alone.
+/// Whether a connection failed because the two sides disagree about TLS.
 pub(super) fn is_refused(error: &tokio_postgres::Error) -> bool {
     of_rustls(error).is_some() || error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
@@ -340,7 +340,7 @@ fn of_rustls(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
     error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
-/// An error of the catalog of this name as one of ours, if it is about TLS.
+/// An error about TLS of the catalog with this name; none for other errors.
 pub(super) fn failed(error: &tokio_postgres::Error, name: &str) -> Option<Error> {
     let denied = |message: String| Error::new(Kind::Denied, message);
     if error.source().is_some_and(|source| source.to_string() == NO_TLS) {
@@ -351,7 +351,7 @@ pub(super) fn failed(error: &tokio_postgres::Error, name: &str) -> Option<Error>
     }
     Some(match of_rustls(error)? {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
-            // Another one of the same name is found by what it has not signed.
+            // Another certificate of the same name is noticed by what it has not signed.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 denied(format!("nobody that lacus trusts has signed the certificate of the catalog {name}"))
                     .with_hint("sslrootcert=/path/to/ca.crt in lake.catalog names the certificate of who signed it")

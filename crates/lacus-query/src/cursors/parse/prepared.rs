@@ -5,14 +5,15 @@ use std::ops::Range;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::{Piece, byte_of, is_word, one};
+use super::{Piece, byte_of, one};
 use crate::cursors::{Around, Execution, Preparation};
 use crate::error::SqlError;
+use crate::identifiers::is_word;
 use crate::statement::{EXECUTED, Statement};
 
 /// What a question begins with.
 const SELECT: &str = "SELECT";
-/// What comes behind the values of a question, and not behind those of `EXECUTE`.
+/// Keywords that may follow the values of a query, but not those of `EXECUTE`.
 const BEHIND: [&str; 9] = ["except", "from", "group", "having", "intersect", "limit", "order", "union", "where"];
 
 impl Piece<'_> {
@@ -51,7 +52,7 @@ impl Piece<'_> {
         Ok(Around::Execute(Execution { name, values: Some(values) }))
     }
 
-    /// `(int, numeric(10, 2))`, as a question for a null of each.
+    /// `(int, numeric(10, 2))`, as a query for a null of each type.
     fn types(&mut self, read: &dyn Fn(&str) -> Result<Vec<Statement>, SqlError>) -> Result<Box<Statement>, SqlError> {
         let types = self.brackets()?;
         let null = |(number, kind): (usize, Range<usize>)| format!("CAST(NULL AS {}) AS n{number}", self.text(kind));
@@ -59,7 +60,7 @@ impl Piece<'_> {
         one(read(&format!("{SELECT} {}", nulls.join(", ")))?, "PREPARE")
     }
 
-    /// What is between the bracket that is next and its end.
+    /// The tokens between the bracket that is next and the one that closes it.
     fn brackets(&mut self) -> Result<Range<usize>, SqlError> {
         let (open, mut depth) = (self.next, 0_usize);
         while let Some(token) = self.tokens.get(self.next) {
@@ -76,7 +77,7 @@ impl Piece<'_> {
         Err(self.unexpected(")"))
     }
 
-    /// The parts that commas divide, those within brackets aside.
+    /// The parts between commas that are in no brackets.
     fn parts(&self, all: Range<usize>) -> Vec<Range<usize>> {
         let (mut parts, mut begin, mut depth) = (Vec::new(), all.start, 0_usize);
         for at in all.clone() {
@@ -94,7 +95,7 @@ impl Piece<'_> {
         parts
     }
 
-    /// Refuses what would be more than a value, where values are read as a question.
+    /// Refuses what would be more than a value when the values are parsed as a query.
     fn must_be_value(&self, part: Range<usize>) -> Result<(), SqlError> {
         let mut depth = 0_usize;
         let tokens = &self.tokens[part];
@@ -102,7 +103,10 @@ impl Piece<'_> {
             match token.token {
                 Token::LParen => depth += 1,
                 Token::RParen => depth = depth.saturating_sub(1),
-                _ if depth == 0 && BEHIND.iter().any(|word| is_word(token, word)) && !compares(&tokens[..=at]) => {
+                _ if depth == 0
+                    && BEHIND.iter().any(|word| is_word(&token.token, word))
+                    && !compares(&tokens[..=at]) =>
+                {
                     let message = format!("syntax error at \"{}\": expected a value", token.token);
                     return Err(SqlError::invalid("42601", message));
                 }
@@ -112,7 +116,7 @@ impl Piece<'_> {
         Ok(())
     }
 
-    /// Values as a question for them, each at its place in the whole: `EXECUTE name (` is longer than what it begins with.
+    /// The values as a query, each at its place in the text: `EXECUTE name (` is longer than what the query begins with.
     fn selected(&self, values: Range<usize>) -> String {
         let mut sql = self.padded(values);
         let at = self.tokens.first().map_or(0, |first| byte_of(self.sql, first.span.start));
@@ -122,11 +126,11 @@ impl Piece<'_> {
     }
 }
 
-/// Whether the last of these is that of `IS [NOT] DISTINCT FROM`.
+/// Whether the last of these tokens belongs to `IS [NOT] DISTINCT FROM`.
 fn compares(tokens: &[&TokenWithSpan]) -> bool {
     let ends_with = |words: &[&str]| {
         let last = tokens.len().checked_sub(words.len()).map(|first| &tokens[first..]);
-        last.is_some_and(|last| last.iter().zip(words).all(|(token, word)| is_word(token, word)))
+        last.is_some_and(|last| last.iter().zip(words).all(|(token, word)| is_word(&token.token, word)))
     };
     ends_with(&["is", "distinct", "from"]) || ends_with(&["is", "not", "distinct", "from"])
 }

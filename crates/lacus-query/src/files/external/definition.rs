@@ -25,9 +25,9 @@ const ADVICE: Advice = Advice {
     value: "correct the file, or make the table with another type of the column: text takes any text",
     fields: "check the delimiter and 'skip.header.line.count': a line has as many fields as the table has columns",
 };
-/// The character between values where nothing else is said, as in Hive.
+/// The default delimiter, as in Hive.
 const DELIMITER: u8 = 1;
-/// What stands for null in text, as in Hive.
+/// The default text for null, as in Hive.
 const NULL: &str = "\\N";
 
 /// What an external table is.
@@ -35,7 +35,7 @@ const NULL: &str = "\\N";
 pub(super) struct Definition {
     /// The columns that files have.
     pub(super) columns: Arc<TableSchema>,
-    /// The columns whose values are names of folders, from the outermost on.
+    /// The columns whose values are in the names of folders, outermost first.
     pub(super) folders: Vec<Column>,
     /// All of them.
     pub(super) schema: SchemaRef,
@@ -77,7 +77,7 @@ enum Stored {
     Parquet,
 }
 
-/// What follows the columns, in any order.
+/// The clauses after the columns, in any order.
 #[derive(Default)]
 struct Clauses {
     folders: Vec<Column>,
@@ -88,7 +88,7 @@ struct Clauses {
     properties: Vec<(String, String)>,
 }
 
-/// The words of `ROW FORMAT DELIMITED`, and what a serde calls the same.
+/// The words of `ROW FORMAT DELIMITED`, and the properties of a serde that mean the same.
 const DELIMITED: [(&[&str], &str); 6] = [
     (&["FIELDS", "TERMINATED", "BY"], "field.delim"),
     (&["ESCAPED", "BY"], "escape.delim"),
@@ -98,7 +98,7 @@ const DELIMITED: [(&[&str], &str); 6] = [
     (&["NULL", "DEFINED", "AS"], "serialization.null.format"),
 ];
 
-/// Properties of tables that may say to read other rows, or to make values of what are none.
+/// Table properties that may change which rows are read, or what is a valid value.
 const READING: [&str; 12] = [
     "skip.footer.line.count",
     "has_encrypted_data",
@@ -115,7 +115,7 @@ const READING: [&str; 12] = [
 ];
 
 impl Clauses {
-    /// Takes one of them. Whether there was one.
+    /// Takes one clause; whether there was one.
     fn take(&mut self, words: &mut Words<'_>, sql: &str) -> Result<bool, SqlError> {
         if words.take("COMMENT") {
             words.text()?;
@@ -168,7 +168,7 @@ impl Clauses {
         how.passes_others = true;
         self.apply_properties(&mut how)?;
         let count = columns.len();
-        // In a table of one column it may be an empty text.
+        // In a table of one column, an empty line may be an empty text.
         how.blank_lines_ignored = count > 1;
         let folders = std::mem::take(&mut self.folders);
         let all = TableSchema::of_columns(columns.into_iter().chain(folders));
@@ -214,7 +214,7 @@ impl Clauses {
         for (name, value) in &self.serde_properties {
             let lower = name.to_ascii_lowercase();
             let is_known = match &mut form {
-                // What Hive writes there where nothing is meant.
+                // Hive writes this where nothing is meant by it.
                 _ if lower == "serialization.format" && (has_delimiter || serde != Serde::Delimited) => true,
                 Form::Text(form) if serde == Serde::Delimited => delimited_property(form, &lower, value)?,
                 Form::Text(form) => csv_property(form, &lower, value)?,
@@ -249,7 +249,7 @@ impl Clauses {
     }
 }
 
-/// Whether a property says what is done anyway.
+/// Whether a property asks for what is done anyway.
 fn is_usual(value: &str) -> bool {
     ["", "0", "false", "fail", "disabled", "none"].iter().any(|usual| value.trim().eq_ignore_ascii_case(usual))
 }
@@ -258,14 +258,14 @@ fn unknown_property(name: &str, value: &str) -> SqlError {
     refused(&format!("'{name}' = '{value}'"), "leave it out, or write the files as docs/reference/external.md says")
 }
 
-/// Whether a property of text between delimiters is known.
+/// Whether a property of delimited text is known.
 fn delimited_property(form: &mut TextForm, name: &str, value: &str) -> Result<bool, SqlError> {
     match name {
         "field.delim" | "serialization.format" => form.delimiter = code_or_character(value)?,
         "escape.delim" if is_backslash(value) => form.escape = true,
         "serialization.null.format" => value.clone_into(&mut form.null),
         "line.delim" => return Ok(["\n", "\\n"].contains(&value)),
-        // There are no columns that have such in them.
+        // Such columns do not exist here.
         "collection.delim" | "mapkey.delim" => {}
         _ => return Ok(false),
     }
@@ -289,7 +289,7 @@ fn is_backslash(text: &str) -> bool {
     text == "\\" || text == "\\\\"
 }
 
-/// A character, or the number of one: Hive writes `1` for the character that has it.
+/// A character, or its number: Hive writes `1` for the character with code 1.
 fn code_or_character(text: &str) -> Result<u8, SqlError> {
     match text.parse::<u8>() {
         Ok(code) if code.is_ascii() && !b"\n\r".contains(&code) => Ok(code),
@@ -339,7 +339,7 @@ fn unknown_form(name: &str) -> SqlError {
     )
 }
 
-/// Nobody has names to tell from while columns are read.
+/// Suggests no names: while columns are parsed there are none.
 struct NoNames;
 
 impl Names for NoNames {
@@ -355,7 +355,7 @@ impl Names for NoNames {
 /// Columns with their types, in parentheses.
 fn columns(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Vec<Column>, SqlError> {
     must_be_shallow(&tokens)?;
-    // Behind these words types are looked for.
+    // Types are parsed after these words.
     let span = tokens.first().map_or_else(Span::empty, |token| token.span);
     let words = ["CREATE", "TABLE"].map(|word| TokenWithSpan::new(Token::make_keyword(word), span));
     let mut tokens: Vec<TokenWithSpan> = words.into_iter().chain(tokens).collect();

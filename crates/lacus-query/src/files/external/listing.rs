@@ -24,7 +24,7 @@ use crate::json::type_name;
 
 /// The name of a folder whose value is null.
 const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
-/// What files of text are called that nothing here decompresses.
+/// Suffixes of text files that can't be decompressed here.
 const COMPRESSED: [&str; 8] = [".bz2", ".snappy", ".lzo", ".lz4", ".deflate", ".xz", ".zip", ".br"];
 
 /// Files that were found.
@@ -35,7 +35,7 @@ pub(super) struct Listing {
     pub(super) values: Arc<[ArrayRef]>,
     /// The columns of folders.
     columns: SchemaRef,
-    /// The folders with files in them, as `dt=2026-11-22/hour=7`.
+    /// The folders that contain files, as `dt=2026-11-22/hour=7`.
     pub(super) folders: Vec<String>,
     /// Turns to read them.
     pub(super) readers: Readers,
@@ -76,7 +76,7 @@ impl Listing {
         }
     }
 
-    /// The files in folders whose names all filters accept, in order.
+    /// The files in folders that all filters accept, in order.
     pub(super) fn files_to_read(&self, filters: &[Expr], session: &dyn Session) -> Result<Vec<usize>> {
         let count = self.inputs.len();
         let mut is_kept = vec![true; count];
@@ -87,7 +87,7 @@ impl Listing {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let folders = RecordBatch::try_new_with_options(Arc::clone(&self.columns), self.values.to_vec(), &options)?;
         for filter in filters.iter().filter(|filter| self.is_about_folders(filter)) {
-            // What fails here fails again above, where rows are filtered, or has no rows to fail with.
+            // A filter that fails here fails again above, or there are no rows to fail on.
             let Ok(filter) = session.create_physical_expr(filter.clone(), &named) else { continue };
             let Ok(accepted) = filter.evaluate(&folders).and_then(|accepted| accepted.into_array(count)) else {
                 continue;
@@ -100,7 +100,7 @@ impl Listing {
         Ok((0..count).filter(|&file| is_kept[file]).collect())
     }
 
-    /// Whether a filter has the same answer for all rows of a file.
+    /// Whether a filter depends on the folder alone.
     fn is_about_folders(&self, filter: &Expr) -> bool {
         let columns = filter.column_refs();
         let is_folder = |name: &str| self.columns.fields().iter().any(|field| field.name() == name);
@@ -108,8 +108,8 @@ impl Listing {
     }
 }
 
-/// The files that may have rows: Hive, too, passes over names that begin with `_` or `.`, and consoles of buckets leave empty
-/// files in the place of folders.
+/// The files that may have rows. As in Hive, names that begin with `_` or `.` are skipped, and so are the empty files that
+/// consoles of buckets make for folders.
 fn with_rows(files: Vec<OutsideFile>, begin: &str, columns: &[Column]) -> Vec<OutsideFile> {
     let mut around: HashSet<String> = HashSet::new();
     for file in &files {
@@ -129,7 +129,7 @@ fn with_rows(files: Vec<OutsideFile>, begin: &str, columns: &[Column]) -> Vec<Ou
     files.into_iter().filter(may_have).collect()
 }
 
-/// For each column of folders, the value of each file; and the folders that there are.
+/// The value of each file for each column of folders, and all folders.
 fn values(
     files: &[OutsideFile],
     begin: &str,
@@ -157,7 +157,7 @@ fn values(
     Ok((values.into(), folders))
 }
 
-/// The folders that a file is in as far as they are columns, and their values. None if it is not in such.
+/// The folders of a file as far as they are columns, and their values. None if the file is not in such folders.
 fn in_folders(rest: &str, columns: &[Column]) -> Option<(String, Vec<Option<String>>)> {
     let mut parts = rest.split('/');
     let (mut folders, mut values) = (Vec::with_capacity(columns.len()), Vec::with_capacity(columns.len()));
@@ -183,7 +183,7 @@ fn misplaced(file: &OutsideFile, columns: &[Column]) -> SqlError {
     )
 }
 
-/// Names of folders as Hive writes them: `%3A` for a colon. None if it is no UTF-8.
+/// A folder name without Hive's escapes: `%3A` is a colon. None if it is not UTF-8.
 fn unescaped(name: &str) -> Option<String> {
     let bytes = name.as_bytes();
     let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
@@ -196,7 +196,7 @@ fn unescaped(name: &str) -> Option<String> {
     String::from_utf8(plain).ok()
 }
 
-/// The folder of a value, as Hive writes it.
+/// The folder name of a value, as Hive writes it.
 pub(super) fn folder_of(column: &str, value: &str) -> String {
     const ESCAPED: &str = "\"#%'*/:=?\\{[]^";
     let mut folder = format!("{column}=");
@@ -210,7 +210,7 @@ pub(super) fn folder_of(column: &str, value: &str) -> String {
     folder
 }
 
-/// Names of folders as values of a column.
+/// The values in folder names, with the column's type.
 fn typed(texts: &StringArray, field: &Field, files: &[OutsideFile]) -> Result<ArrayRef, SqlError> {
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let values = cast_with_options(texts, field.data_type(), &options);

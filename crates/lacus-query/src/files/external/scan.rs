@@ -23,15 +23,15 @@ use lacus_lake::{OutsideFile, Piece, READERS_MAX, Readers, TableSchema};
 use tokio::sync::{mpsc, oneshot};
 
 use super::definition::Definition;
-use super::external;
 use super::listing::Listing;
 use crate::answer::StopOnDrop;
 use crate::cost::BYTES_SCANNED;
-use crate::error::SqlError;
+use crate::error::{SqlError, external};
 use crate::files::columns::Columns;
 use crate::files::options::{Form, How};
 use crate::files::source::{Input, Outlet, bytes_of, read_input};
 use crate::files::writer::of_lake;
+use crate::runs::runs_of;
 
 /// Pieces of a file that wait to be read.
 const PIECES_AHEAD: usize = 2;
@@ -39,19 +39,19 @@ const PIECES_AHEAD: usize = 2;
 /// Where a column of an answer is.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    /// This one of those that are read of files.
+    /// A column read from files, by its place among those.
     File(usize),
-    /// This one of those that folders are the values of.
+    /// A column of folders, by its place among those.
     Folder(usize),
 }
 
-/// Some files of an external table, in some of its columns.
+/// Some files of an external table, with some of its columns.
 #[derive(Clone)]
 pub(super) struct FilesSource {
     how: How,
     inputs: Arc<Vec<Input>>,
     folders: Arc<[ArrayRef]>,
-    /// Files that are read one after the other, by their places: for each partition of the plan.
+    /// The files of each partition of the plan, by index: read one after the other.
     runs: Arc<[Vec<usize>]>,
     /// What is read of each file.
     columns: Arc<Columns>,
@@ -63,7 +63,7 @@ pub(super) struct FilesSource {
 }
 
 impl FilesSource {
-    /// These files of a listing, in these columns of the table: `schema`.
+    /// These files of a listing, with the columns of `schema`.
     pub(super) fn new(
         name: &TableName,
         definition: &Definition,
@@ -75,7 +75,7 @@ impl FilesSource {
     ) -> Result<Self> {
         let of_files = definition.columns.columns.len();
         let wanted = projection.cloned().unwrap_or_else(|| (0..definition.schema.fields().len()).collect());
-        // Lines are read as a whole; of Parquet, what is asked for.
+        // Of Parquet only the requested columns are read, of lines all.
         let read: Vec<usize> = match definition.how.form {
             Form::Parquet => wanted.iter().copied().filter(|&column| column < of_files).collect(),
             _ => (0..of_files).collect(),
@@ -84,12 +84,11 @@ impl FilesSource {
             Some(place) => Place::File(place),
             None => Place::Folder(column - of_files),
         };
-        let per_run = files.len().div_ceil(partitions.max(1)).max(1);
         Ok(Self {
             how: definition.how.clone(),
             inputs: Arc::clone(&listing.inputs),
             folders: Arc::clone(&listing.values),
-            runs: files.chunks(per_run).map(<[_]>::to_vec).collect(),
+            runs: runs_of(files, partitions),
             columns: Arc::new(Columns::all(name, Arc::new(definition.schema.project(&read)?))),
             decoded: Arc::clone(&definition.columns),
             places: wanted.into_iter().map(place).collect(),
@@ -105,7 +104,7 @@ impl FilesSource {
         let out = Outlet::counted(send, Arc::clone(memory));
         let (tell, ended) = oneshot::channel();
         if let Input::File(file) = &self.inputs[index] {
-            // Whole files count: nobody knows before how much of one is read.
+            // Whole files are counted: how much of one will be read is not known.
             let metric = MetricBuilder::new(&self.metrics).with_new_label("filename", file.name.clone());
             metric.counter(BYTES_SCANNED, partition).add(usize::try_from(file.bytes).unwrap_or(usize::MAX));
         }
@@ -126,7 +125,7 @@ impl FilesSource {
         file.must_be_unchanged().await.map_err(of_lake)
     }
 
-    /// Rows of a file in the columns of the answer.
+    /// The rows of a file, with the columns of the answer.
     fn answer(&self, rows: &RecordBatch, file: usize) -> Result<RecordBatch> {
         let count = rows.num_rows();
         let mut columns = Vec::with_capacity(self.places.len());
@@ -143,7 +142,7 @@ impl FilesSource {
     }
 }
 
-/// What is wrong with a file, with its name.
+/// An error about a file, with its name.
 fn naming(error: SqlError, file: &OutsideFile) -> SqlError {
     if error.message().contains(&file.name) {
         return error;

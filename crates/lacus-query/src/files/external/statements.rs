@@ -1,7 +1,7 @@
-//! Statements about external tables: how they are made, what they say of themselves, and those of Hive about folders.
+//! Statements about external tables: creating and describing them, and Hive's about partitions.
 //!
-//! Folders are found by each question, so there is nothing to add and nothing to repair; but who asks for it is told if a
-//! question would not find them.
+//! Folders are listed by each query, so there is nothing to add or repair; but whoever asks for it is told if queries would not
+//! find them.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub(crate) struct Partition {
     location: Option<String>,
 }
 
-/// One of these is in each of the statements.
+/// Each of the statements contains one of these words.
 const WORDS: [&str; 4] = ["external", "msck", "show", "partition"];
 
 /// Whether a text may be such a statement.
@@ -64,7 +64,7 @@ pub(crate) fn may_be(sql: &str) -> bool {
     WORDS.into_iter().any(has)
 }
 
-/// Reads what is such a statement; gives nothing for any other.
+/// Parses such a statement; nothing for any other.
 ///
 /// # Errors
 /// For what is wrong with it.
@@ -108,7 +108,7 @@ fn creation(words: &mut Words<'_>, sql: &str) -> Result<Creation, SqlError> {
 }
 
 fn add_partitions(words: &mut Words<'_>) -> Result<Option<External>, SqlError> {
-    // Whoever reads it next says what is wrong.
+    // Whoever parses it next says what is wrong.
     let Ok(table) = words.table() else { return Ok(None) };
     if !words.take("ADD") {
         return Ok(None);
@@ -141,7 +141,7 @@ fn add_partitions(words: &mut Words<'_>) -> Result<Option<External>, SqlError> {
     Ok((!added.is_empty()).then_some(External::AddPartitions { table, added }))
 }
 
-/// What the statement says that an external table was made with.
+/// The definition in the statement that made an external table.
 ///
 /// # Errors
 /// If it is none.
@@ -159,7 +159,7 @@ pub(crate) fn is_external(lake: &Lake, name: &TableName) -> bool {
     lake.view(name).is_some_and(|view| statement_of(&view).is_some())
 }
 
-/// Refuses to change what is only read.
+/// Refuses to write to an external table.
 ///
 /// # Errors
 /// If an external table has this name.
@@ -286,7 +286,7 @@ fn of_view(view: &View) -> Result<Definition, SqlError> {
     definition(statement_of(view).unwrap_or_default())
 }
 
-/// Whether questions find what is in a partition.
+/// Refuses a partition whose folder queries would not look into.
 ///
 /// # Errors
 /// If its folder is not the one that they look into.

@@ -27,7 +27,7 @@ const DELETES_MAX: usize = 1_000;
 /// Names of a page, as at Amazon.
 const PAGE_MAX: i32 = 1_000;
 
-/// Files that are read at once. Each has a few pieces in memory until its client takes them.
+/// The most files that are read at the same time. Each has a few pieces in memory until its client takes them.
 const READS_MAX: usize = 256;
 
 /// The files, for whoever signed.
@@ -49,7 +49,7 @@ impl Files {
         Err(S3Error::with_message(S3ErrorCode::NoSuchBucket, why))
     }
 
-    /// Refuses a name that a key is not for.
+    /// Refuses a name that a key does not give access to.
     fn may_reach(&self, credentials: Option<&Credentials>, bucket: &str, name: &str) -> S3Result<()> {
         self.must_be_here(bucket)?;
         let denied = |why: &'static str| Err(S3Error::with_message(S3ErrorCode::AccessDenied, why));
@@ -63,13 +63,14 @@ impl Files {
 }
 
 impl Files {
-    /// Compares the parts of an upload with what is said of them. An upload that was completed by these parts was compared then.
+    /// Compares the parts of an upload with the checksums that were announced. An upload that was completed with these parts
+    /// before was compared then.
     async fn compare(&self, sums: Sums, name: &str, upload: &str, parts: &[(u32, String)]) -> S3Result<()> {
         if self.served.completed(name, upload, parts).await.map_err(refused)?.is_some() {
             return Ok(());
         }
         let compared = self.compare_parts(sums, name, upload, parts).await;
-        // Somebody who asked for the same may have completed it meanwhile, and its parts are gone.
+        // The same request may have completed it meanwhile, so that its parts are gone.
         if compared.is_err() && self.served.completed(name, upload, parts).await.map_err(refused)?.is_some() {
             return Ok(());
         }
@@ -85,7 +86,7 @@ impl Files {
     }
 }
 
-/// An error of the lake, in the words of S3.
+/// The lake's error as one of S3.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err calls")]
 pub(super) fn refused(error: Error) -> S3Error {
     let code = match error.kind() {
@@ -105,7 +106,7 @@ pub(super) fn refused(error: Error) -> S3Error {
     S3Error::with_message(code, message)
 }
 
-/// The same of an upload in parts: what is missing is the upload.
+/// The same for an upload in parts: what is missing is the upload.
 fn refused_upload(error: Error) -> S3Error {
     let is_missing = error.kind() == Kind::NotFound;
     let mut refused = refused(error);
@@ -123,7 +124,7 @@ fn tag_of(file: &ServedFile) -> ETag {
     ETag::Strong(file.tag.clone())
 }
 
-/// The conditions of a request: those to look and those to read have fields of the same names, and are other types.
+/// Conditional headers of a request: HEAD and GET have different types with the same fields.
 macro_rules! conditions {
     ($input:expr) => {
         Conditions {
@@ -135,7 +136,7 @@ macro_rules! conditions {
     };
 }
 
-/// What a client knows of a file already, and whether it is still so.
+/// The version of a file that a client knows, and whether it is still current.
 struct Conditions<'a> {
     is: Option<&'a ETagCondition>,
     is_not: Option<&'a ETagCondition>,
@@ -166,7 +167,7 @@ impl Conditions<'_> {
     }
 }
 
-/// Whether a file may only be written if there is none of its name. Other conditions are about files that are written again.
+/// Whether a file may be written only if it does not exist. Other conditions are about overwriting.
 fn only_new(is_not: Option<&ETagCondition>, is: Option<&ETagCondition>) -> S3Result<bool> {
     match (is_not, is) {
         (None, None) => Ok(false),
@@ -254,7 +255,7 @@ impl S3 for Files {
             Some(_) => return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "the delimiter is /, or none")),
         };
         let page = max_keys.unwrap_or(PAGE_MAX).clamp(0, PAGE_MAX);
-        // The token is the last name of the page before.
+        // The token is the last name of the previous page.
         let after = continuation_token.clone().or_else(|| start_after.clone()).unwrap_or_default();
         let listing = Listing { prefix: from, after, by_folder, page: usize::try_from(page).unwrap_or_default() };
         let listed = self.served.list(listing).await.map_err(refused)?;
@@ -279,7 +280,7 @@ impl S3 for Files {
             contents: Some(listed.files.into_iter().map(object).collect()),
             common_prefixes: Some(folders),
             delimiter,
-            // No name has a letter that XML has not: they stand as they are, whatever encoding was asked for.
+            // No name contains characters that XML lacks: so names are never encoded, even on request.
             encoding_type: None,
             start_after,
             ..ListObjectsV2Output::default()

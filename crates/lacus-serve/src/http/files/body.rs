@@ -24,7 +24,7 @@ use super::answers::refused;
 
 /// Bytes of a file that are read at once.
 const PIECE_BYTES: u64 = 256 << 10;
-/// The checksums that a client may send, by the names of their headers.
+/// The checksums that a client may send, by header.
 const CHECKSUMS: [&str; 5] = [
     "x-amz-checksum-crc32",
     "x-amz-checksum-crc32c",
@@ -33,10 +33,10 @@ const CHECKSUMS: [&str; 5] = [
     "x-amz-checksum-sha256",
 ];
 
-/// What a client says about the bytes it sends.
+/// What a client announces about the bytes it sends.
 #[derive(Default)]
 pub(super) struct Said {
-    /// Checksums by the names of their headers, in base64.
+    /// Checksums in base64, by header.
     pub(super) checksums: Vec<(&'static str, String)>,
     /// Names of checksums that come after the body.
     pub(super) later: Vec<&'static str>,
@@ -52,7 +52,7 @@ impl Said {
         let trailer = text("x-amz-trailer").unwrap_or_default().to_ascii_lowercase();
         let named: Vec<&str> = trailer.split(',').map(str::trim).collect();
         let later = CHECKSUMS.iter().copied().filter(|name| named.contains(name)).collect();
-        // Of a body in chunks it is the length of what is in them.
+        // For a body in chunks, the length of its contents.
         let decoded = text("x-amz-decoded-content-length").and_then(|length| length.parse().ok());
         let bytes = decoded.or_else(|| length.and_then(|length| u64::try_from(length).ok()));
         if bytes.is_none() {
@@ -90,7 +90,7 @@ pub(super) fn hasher_of(names: impl Iterator<Item = &'static str>) -> ChecksumHa
     hasher
 }
 
-/// The checksum of a header, if it was computed.
+/// The computed checksum for a header, if there is one.
 pub(super) fn found_in<'a>(found: &'a Checksum, name: &str) -> Option<&'a str> {
     let found = match name {
         "x-amz-checksum-crc32" => &found.checksum_crc32,
@@ -102,7 +102,7 @@ pub(super) fn found_in<'a>(found: &'a Checksum, name: &str) -> Option<&'a str> {
     found.as_deref()
 }
 
-/// Takes a whole body in.
+/// Receives a whole body.
 ///
 /// # Errors
 /// If it breaks off, is not what was said, or can't be written.
@@ -147,7 +147,7 @@ fn mismatch(name: &str) -> S3Error {
     S3Error::with_message(S3ErrorCode::BadDigest, format!("{name} is not that of the body"))
 }
 
-/// What the library says when a body ends early, or is not the one that was signed.
+/// The library's error for a body that ends early, or does not match its signature.
 fn broken_off(said: &str) -> S3Error {
     if said.contains("Sha256Mismatch") {
         return S3Error::with_message(S3ErrorCode::BadDigest, "x-amz-content-sha256 is not that of the body");
@@ -158,10 +158,10 @@ fn broken_off(said: &str) -> S3Error {
     S3Error::with_message(S3ErrorCode::IncompleteBody, "the body broke off, or can't be read")
 }
 
-/// The bytes of a part of a file. The permit is held until they are sent.
+/// The bytes of a range of a file. The permit is held until they are sent.
 pub(super) fn read(file: File, range: Range<u64>, permit: OwnedSemaphorePermit) -> StreamingBlob {
     let pieces = pieces(Arc::new(file), range);
-    // Bodies of answers are shared between threads, and a piece that is being read is not.
+    // The library requires a body that can be shared between threads, which a read in progress can't.
     StreamingBlob::wrap(read_ahead(pieces, permit))
 }
 

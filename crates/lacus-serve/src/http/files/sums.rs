@@ -21,10 +21,10 @@ use super::body::{checksums_of, found_in, hasher_of};
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// What was said, and what was found so far.
+/// The announced checksums, and what was computed so far.
 pub(super) struct Sums {
     whole: Vec<Sum>,
-    /// What was said of each part that was not looked at yet, the next one last.
+    /// The checksums announced for each part that is still to be read, the next one last.
     parts: Vec<Vec<(&'static str, String)>>,
     kind: Option<ChecksumType>,
     bytes_said: Option<i64>,
@@ -41,7 +41,7 @@ struct Sum {
 }
 
 impl Sums {
-    /// What the headers say of the whole file, and what is said beside each part.
+    /// The checksums in the headers, for the whole file, and those of each part.
     pub(super) fn of(
         headers: &HeaderMap,
         kind: Option<ChecksumType>,
@@ -62,7 +62,7 @@ impl Sums {
         self.whole.is_empty() && self.bytes_said.is_none() && self.parts.iter().all(Vec::is_empty)
     }
 
-    /// Looks at the next part.
+    /// Reads the next part.
     ///
     /// # Errors
     /// If it is not what was said of it, or can't be read.
@@ -104,7 +104,7 @@ impl Sums {
         Ok(())
     }
 
-    /// Compares what was said of the whole file, after its last part.
+    /// Compares the checksums of the whole file, after its last part.
     ///
     /// # Errors
     /// `BadDigest` if a checksum is another one, `InvalidRequest` if the file has another length.
@@ -158,7 +158,7 @@ mod tests {
     const CRC32: &str = "x-amz-checksum-crc32";
     const SHA256: &str = "x-amz-checksum-sha256";
 
-    /// How a file of these parts is answered, when this is said of it.
+    /// The answer for a file of these parts, with these announced checksums.
     async fn answer(said: &[(&str, &str)], kind: Option<&'static str>, of_second: Option<&str>) -> &'static str {
         let mut headers = HeaderMap::new();
         for &(name, value) in said {

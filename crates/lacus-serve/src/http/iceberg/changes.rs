@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::body::Body;
 use super::door::Asker;
 use super::error::{About, Refused};
-use super::names::{Identifier, Named, Namespace, table_name};
+use super::names::{Identifier, Named, Namespace, Renaming, table_name};
 use super::tables::loaded;
 use crate::http::Shared;
 
@@ -132,12 +132,6 @@ pub(super) async fn drop(
     };
     shared.served.lake.drop_table(named.known()?, purge).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Deserialize)]
-pub(super) struct Renaming {
-    source: Identifier,
-    destination: Identifier,
 }
 
 pub(super) async fn rename(

@@ -25,12 +25,12 @@ use crate::http::{Elsewhere, Shared};
 
 /// The most bytes of a form with a key.
 pub(super) const FORM_BYTES_MAX: usize = 16 << 10;
-/// How a client asks for credentials for the files of a table.
+/// The header by which a client asks for credentials for the files of a table.
 const DELEGATION: &str = "x-iceberg-access-delegation";
 const TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
-/// The lake key that a request has shown by its token.
+/// The lake key that a request's token proves.
 #[derive(Debug, Clone)]
 struct Holder(String);
 
@@ -52,7 +52,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Lets a request in, if it may come in.
+/// Lets a request in, or refuses it.
 pub(super) async fn open(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let holder = bearer(request.headers()).and_then(|token| shared.served.engines.holder(token));
     match holder {
@@ -63,7 +63,7 @@ pub(super) async fn open(State(shared): State<Shared>, mut request: Request, nex
     next.run(request).await
 }
 
-/// A token for whoever shows a lake key; for anybody where the catalog is open.
+/// A token for whoever has a lake key; for anybody where the catalog is open.
 pub(super) async fn token(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -116,7 +116,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((id.to_owned(), secret.to_owned()))
 }
 
-/// Why somebody gets no token, as OAuth2 has it: status, error, description.
+/// Why no token is given, as in OAuth2: status, error, description.
 struct NotSignedIn(StatusCode, &'static str, &'static str);
 
 impl IntoResponse for NotSignedIn {
@@ -127,7 +127,7 @@ impl IntoResponse for NotSignedIn {
 }
 
 impl Asker {
-    /// What they must know of the store, whatever the table.
+    /// What a client has to know of the store, whatever the table.
     pub(super) fn store_properties(&self, shared: &Shared) -> BTreeMap<String, String> {
         let lake = &shared.served.lake;
         let mut properties = lake.store_properties().clone();
@@ -142,8 +142,7 @@ impl Asker {
         properties
     }
 
-    /// What is said with a table: the properties of its files, and the same with where they are if they hold credentials,
-    /// because some were asked for.
+    /// The properties of a table's files; and the same as storage credentials with a prefix, if credentials were requested.
     pub(super) fn said_of(&self, shared: &Shared, location: &str) -> (BTreeMap<String, String>, Option<Value>) {
         if shared.served.lake.served().is_none() {
             return (BTreeMap::new(), None);
@@ -163,7 +162,7 @@ impl Asker {
         Some(json!({ "prefix": location, "config": properties }))
     }
 
-    /// Whether what is handed out with a table has an end.
+    /// Whether something handed out with a table expires.
     pub(super) fn may_be_lent(&self, shared: &Shared) -> bool {
         self.wants_credentials && self.holder.is_some() && shared.served.lake.served().is_some()
     }
@@ -182,7 +181,7 @@ impl Asker {
     }
 }
 
-/// As clients name us, if it is a name.
+/// The name by which the client addressed us, if it is a valid one.
 fn host_of(head: &Parts) -> Option<String> {
     let named = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let named = named.or_else(|| head.uri.authority().map(Authority::as_str))?;

@@ -17,15 +17,15 @@ pub(super) struct Refused {
     message: String,
 }
 
-/// What a request is about: it names what is missing, and says what a failure means.
+/// What a request is about: it decides what is reported as missing, and what a failure means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum About {
     Namespace,
     Table,
     View,
-    /// A change of a view: as for a commit of tables.
+    /// A change of a view: failures are as for a commit of tables.
     ViewCommit,
-    /// A commit of tables: if it failed for no reason of the client's, nobody knows whether it happened.
+    /// A commit of tables: after a failure that is not the client's, it is unknown whether it happened.
     Commit,
 }
 
@@ -51,7 +51,7 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
     }
 
-    /// Whoever asks has not shown who they are.
+    /// The client has not proved who it is.
     pub(super) fn unauthorized() -> Self {
         let message = "sign in with a lake key as client id and secret: credential = \"<access key id>:<secret access key>\"; lacus key create --lake makes one";
         Self::new(StatusCode::UNAUTHORIZED, "NotAuthorizedException", message)
@@ -77,7 +77,7 @@ impl Refused {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException", message)
     }
 
-    /// A path that the specification may have and this catalog has not.
+    /// A path of the specification that this catalog lacks.
     pub(super) fn unknown_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFoundException", "this catalog has no such path; see /iceberg/v1/config")
     }

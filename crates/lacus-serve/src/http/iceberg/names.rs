@@ -68,7 +68,14 @@ impl Identifier {
     }
 }
 
-/// The name that a new table has in the lake.
+/// A table or a view, and the name that it is to get.
+#[derive(Deserialize)]
+pub(super) struct Renaming {
+    pub(super) source: Identifier,
+    pub(super) destination: Identifier,
+}
+
+/// The lake's name for a new table.
 pub(super) fn table_name(namespace: &str, name: &str) -> Result<TableName, Refused> {
     let name = TableName::new(&format!("{namespace}.{name}"));
     name.map_err(|error| Refused::of(&error, About::Table))

@@ -29,7 +29,7 @@ pub(super) async fn list(State(shared): State<Shared>, page: Page) -> Result<Jso
     let all: Vec<String> = databases(&shared).await?.into_keys().collect();
     let all = match page.parent.as_deref() {
         None | Some("") => all,
-        // There is one level: what exists has nothing below it.
+        // There is one level: an existing namespace has nothing below it.
         Some(parent) if all.iter().any(|name| name == parent) => Vec::new(),
         Some(parent) => return Err(Refused::no_namespace(parent)),
     };

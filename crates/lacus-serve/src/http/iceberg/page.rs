@@ -14,7 +14,7 @@ const PAGE_NAMES_MAX: usize = 1_000;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page {
-    /// Empty asks for the first page. Without one, everything is answered, as clients want it that know no pages.
+    /// An empty token asks for the first page. Without a token everything is answered, for clients that know no pages.
     page_token: Option<String>,
     page_size: Option<usize>,
     /// The namespace above those to list.
@@ -22,7 +22,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The names of this page, and what to ask for the next one with. `names` are in order.
+    /// The names of this page, and the token for the next one. `names` are in order.
     pub(super) fn of(&self, mut names: Vec<String>) -> Result<(Vec<String>, Option<String>), Refused> {
         let Some(token) = &self.page_token else { return Ok((names, None)) };
         let size = self.page_size.unwrap_or(PAGE_NAMES_MAX).min(PAGE_NAMES_MAX);

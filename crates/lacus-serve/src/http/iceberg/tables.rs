@@ -43,7 +43,7 @@ pub(super) struct Wanted {
 enum Snapshots {
     #[default]
     All,
-    /// Only those that a branch or a tag names.
+    /// Only those that a branch or tag names.
     Refs,
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn load(
     let table = find(&shared, &named)?;
     let (location, metadata) = table.metadata();
     let tag = etag(&location, wanted.snapshots);
-    // What is lent for its files ends: who may have some is given it anew.
+    // Credentials expire: clients that may get some always get new ones.
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter(|_| !asker.may_be_lent(&shared));
     if known.filter_map(|known| known.to_str().ok()).flat_map(|known| known.split(',')).any(|known| known.trim() == tag)
     {
@@ -75,7 +75,7 @@ pub(super) async fn exists(State(shared): State<Shared>, named: Named) -> Result
     find(&shared, &named).map(|_| StatusCode::NO_CONTENT)
 }
 
-/// Where the files are that the client opens by itself, it needs none.
+/// Clients that open the files themselves need none.
 pub(super) async fn credentials(
     State(shared): State<Shared>,
     named: Named,
@@ -86,12 +86,12 @@ pub(super) async fn credentials(
     Ok(Json(json!({ "storage-credentials": lent.into_iter().collect::<Vec<_>>() })))
 }
 
-/// What a client measured is not kept.
+/// Metrics of clients are not kept.
 pub(super) async fn metrics(State(shared): State<Shared>, named: Named) -> Result<StatusCode, Refused> {
     find(&shared, &named).map(|_| StatusCode::NO_CONTENT)
 }
 
-/// The answer to who loads a table, or changed it. One that is staged has no location yet.
+/// The answer to loading or changing a table. A staged table has no location yet.
 pub(super) fn loaded(
     shared: &Shared,
     asker: &Asker,
@@ -123,7 +123,7 @@ pub(super) fn find(shared: &Shared, named: &Named) -> Result<Arc<Table>, Refused
     }
 }
 
-/// Metadata never changes where it is, so its place tells one version from another.
+/// Metadata files never change, so the location identifies a version.
 fn etag(location: &str, snapshots: Snapshots) -> String {
     let name = location.rsplit('/').next().unwrap_or(location).trim_end_matches(".metadata.json");
     match snapshots {
@@ -132,7 +132,7 @@ fn etag(location: &str, snapshots: Snapshots) -> String {
     }
 }
 
-/// Leaves out snapshots that neither a branch nor a tag names.
+/// Removes snapshots that neither a branch nor a tag names.
 fn keep_referenced(answer: &mut Value, metadata: &TableMetadata) {
     let Some(refs) = answer["refs"].as_object() else { return };
     let named: Vec<i64> = refs.values().filter_map(|named| named["snapshot-id"].as_i64()).collect();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use super::error::{About, Refused};
-use super::names::{Identifier, Named, Namespace, table_name};
+use super::names::{Named, Namespace, Renaming, table_name};
 use super::page::Page;
 use crate::http::Shared;
 
@@ -119,12 +119,6 @@ pub(super) async fn register(
     loaded(&view).map(Json)
 }
 
-#[derive(Deserialize)]
-pub(super) struct Renaming {
-    source: Identifier,
-    destination: Identifier,
-}
-
 pub(super) async fn rename(
     State(shared): State<Shared>,
     Body(renaming): Body<Renaming>,
@@ -134,7 +128,7 @@ pub(super) async fn rename(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The answer to who loads a view, or changed it.
+/// The answer to loading or changing a view.
 fn loaded(view: &View) -> Result<Value, Refused> {
     let metadata = serde_json::to_value(&view.metadata)
         .map_err(|error| refused(Error::internal("write view metadata").with_source(error)))?;

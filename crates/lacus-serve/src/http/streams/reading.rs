@@ -32,7 +32,7 @@ const READ_BYTES_MAX: usize = 256 << 10;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
-    /// `start`, `now`, a time or an offset; absent: `start`, or where the reader is.
+    /// `start`, `now`, a time or an offset. By default `start`, or the cursor of the reader.
     from: Option<String>,
     /// A reader whose cursor says where to begin.
     reader: Option<String>,
@@ -55,7 +55,7 @@ enum From {
     Now,
     Time(Timestamp),
     Offset(Offset),
-    /// Where a reader is; at the start of shards that it has not begun.
+    /// The cursor of a reader; shards it has not begun are read from their start.
     Cursor(lacus_core::Offsets),
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn records(
     let stream = find(&inner, path)?;
     let Query(asked) = asked.map_err(|error| Error::invalid(error.body_text()))?;
     let tail = Tail::new(inner.served.log.clone(), stream, asked)?;
-    // What can't be read at all is told by the status.
+    // If nothing can be read at all, the status tells.
     let first = tail.advance().await?;
     let lines = stream::unfold(first, |(lines, tail)| async move {
         if let Some(lines) = lines {
@@ -115,7 +115,7 @@ impl Tail {
             return Err(Error::invalid("an offset needs its shard").with_hint("add shard=0"));
         }
         let changes = log.changes();
-        // Shards that a reshard makes later are read from their start.
+        // Shards that later reshards make are read from their start.
         let next = match from {
             From::Now => {
                 stream.shards.iter().map(|shard| (shard.partition, stream.end.next(shard.partition))).collect()
@@ -135,7 +135,7 @@ impl Tail {
         })
     }
 
-    /// The next lines, and who reads on after them. No lines: it is the end.
+    /// The next lines, and the reader to go on with. Without lines, this is the end.
     async fn advance(mut self) -> Result<(Option<Bytes>, Option<Self>)> {
         loop {
             self.changes.mark_unchanged();
@@ -156,7 +156,7 @@ impl Tail {
         }
     }
 
-    /// Reads once from each shard whose parents are read. Tells whether there was nothing to read.
+    /// Reads once from each shard whose parents are finished. Returns whether there was nothing to read.
     fn read(&mut self) -> Result<(Vec<u8>, bool)> {
         self.stream = self.log.stream(&self.stream.name).unwrap_or_else(|| self.stream.clone());
         let (mut lines, mut is_at_end) = (Vec::new(), true);
@@ -190,7 +190,7 @@ impl Tail {
         Ok((lines, is_at_end))
     }
 
-    /// One shard alone is read whatever its parents; among all of them order is kept.
+    /// A single shard is read whatever its parents; across all shards order is kept.
     fn parents_are_read(&self, shard: &Shard) -> bool {
         let is_read =
             |parent: &Partition| self.next.get(parent).is_some_and(|next| *next >= self.stream.end.next(*parent));
@@ -274,7 +274,7 @@ struct WireRecord<'a> {
 }
 
 fn write_line(record: &Record, lines: &mut Vec<u8>) {
-    // An event that was printed over many lines is one line here all the same.
+    // An event that was sent on several lines is one line here.
     let event = serde_json::from_slice::<&RawValue>(&record.value).ok().filter(|raw| !raw.get().contains('\n'));
     let compact = if event.is_none() { serde_json::from_slice::<Value>(&record.value).ok() } else { None };
     let compact = compact.and_then(|value| serde_json::value::to_raw_value(&value).ok());
@@ -292,7 +292,7 @@ fn write_line(record: &Record, lines: &mut Vec<u8>) {
     lines.push(b'\n');
 }
 
-/// The last line of an answer that can't go on.
+/// The last line of an answer that breaks off.
 fn last_words(error: &Error) -> Bytes {
     format!("{}\n", serde_json::json!({"error": {"kind": error.kind().as_str(), "message": error.chain()}})).into()
 }

@@ -42,7 +42,7 @@ const NAME_BYTES_MAX: usize = 1024;
 pub(crate) struct Kept {
     /// None if its text was empty.
     pub(super) prepared: Option<Arc<Prepared>>,
-    /// The types of its parameters that `PREPARE` declared.
+    /// The parameter types that `PREPARE` declared.
     pub(super) declared: Declared,
 }
 
@@ -127,7 +127,7 @@ impl ExtendedQueryHandler for Connection {
         Ok(())
     }
 
-    /// As the library does it, with bounds.
+    /// As in the library, with bounds.
     async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -160,7 +160,7 @@ impl ExtendedQueryHandler for Connection {
         Ok(())
     }
 
-    /// Sends rows as they come; the library's own way would first collect them all.
+    /// Sends rows as they come; the library would collect them first.
     async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -180,7 +180,7 @@ impl ExtendedQueryHandler for Connection {
         let _answering = self.inner.running.answer(cancelled);
         let executed = self.execute(client, &portal, rows_max).await;
         if executed.is_err() {
-            // What came of it is lost: it must not look like the end of its rows when it is asked for more.
+            // Its rows are lost: asked for more, it must not seem to be at the end.
             self.end_portal(client, name);
         }
         if !self.is_sent_rows() {
@@ -189,7 +189,7 @@ impl ExtendedQueryHandler for Connection {
         executed
     }
 
-    /// A cursor that was declared by a statement is a portal, too.
+    /// A cursor declared by a statement is a portal, too.
     async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -211,8 +211,8 @@ impl ExtendedQueryHandler for Connection {
         self._on_describe(client, message).await
     }
 
-    /// Portals live as long as their transaction. Outside a block that is until here: all of them end. Within one they stay,
-    /// the one without a name, too.
+    /// Portals live as long as their transaction. Outside of a block that ends here, and so do all portals. Within a block
+    /// they stay, including the unnamed one.
     async fn on_sync<C>(&self, client: &mut C, _message: PgSync) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -262,7 +262,7 @@ fn must_be_short(name: &str) -> Result<(), SqlError> {
 }
 
 impl Connection {
-    /// Runs a portal, or goes on with it, and sends its next rows: so many, or all if that is 0.
+    /// Runs a portal or resumes it, and sends its next rows: this many, or all if 0.
     async fn execute<C>(&self, client: &mut C, portal: &Portal<Kept>, rows_max: usize) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -293,7 +293,7 @@ impl Connection {
         self.report(client).await
     }
 
-    /// Runs the statement of a portal. What returns no rows is answered; rows are for the client to ask for.
+    /// Runs the statement of a portal. If it returns no rows it is answered; rows wait for the client to ask for them.
     async fn begin<C>(
         &self,
         client: &mut C,
@@ -325,7 +325,7 @@ impl Connection {
         Ok(None)
     }
 
-    /// Refuses a portal that the client wants if it has too many.
+    /// Refuses another portal if there are too many.
     fn must_have_room_for_portal(&self, name: Option<&str>) -> Result<(), SqlError> {
         let Some(name) = name else { return Ok(()) };
         must_be_short(name)?;
@@ -338,7 +338,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Refuses a statement that the client wants kept if it has too many.
+    /// Refuses another prepared statement if there are too many.
     pub(super) fn must_have_room(&self, name: Option<&str>) -> Result<(), SqlError> {
         let Some(name) = name else { return Ok(()) };
         must_be_short(name)?;

@@ -36,7 +36,7 @@ impl Connection {
         let mut types = Vec::new();
         if let Some(question) = &preparation.types {
             let nulls = self.session().prepare(Statement::clone(question)).await?;
-            // Of a type that clients do not know, they are told what the statement asks for.
+            // For a type that clients don't know, they are told the inferred one.
             types.extend(nulls.schema().fields().iter().map(|field| into_pg_type(field.data_type()).ok()));
         }
         let declared = preparation.declared();
@@ -57,7 +57,7 @@ impl Connection {
         let empty = || SqlError::invalid("26000", format!("prepared statement \"{name}\" is empty"));
         let prepared = prepared.ok_or_else(empty)?;
         let statement = prepared.statement();
-        // The protocol may name others, of which a session and its client keep track where they stand themselves.
+        // The protocol may name others, but the session and the client track those where they are sent directly.
         if !statement.can_be_executed() {
             let message =
                 format!("prepared statement \"{name}\" is {}, which EXECUTE does not run", statement.command());
@@ -66,7 +66,7 @@ impl Connection {
         Ok(Target { prepared, declared })
     }
 
-    /// The values of `EXECUTE`, cast to the types that `PREPARE` declared, or else to those that the statement asks for.
+    /// The values of `EXECUTE`, cast to the declared types, or else to the inferred ones.
     pub(super) async fn values(&self, target: &Target, execution: &Execution) -> Result<Vec<ScalarValue>, SqlError> {
         let wanted = target.declared.or(target.prepared.parameters());
         let values = match &execution.values {
@@ -89,7 +89,7 @@ impl Connection {
         Ok(values)
     }
 
-    /// The prepared statement that a message of the protocol names, or the one without a name.
+    /// The prepared statement that a message of the protocol names, or the unnamed one.
     pub(super) fn stored<C>(&self, client: &C, name: Option<&str>) -> Result<Arc<StoredStatement<Kept>>, SqlError>
     where
         C: ClientPortalStore,
@@ -103,7 +103,7 @@ impl Connection {
     }
 }
 
-/// The values of an answer of one row.
+/// The values of a one-row answer.
 async fn single_row(mut answer: Answer) -> Result<Vec<ScalarValue>, SqlError> {
     let mut values = None;
     while let Some(rows) = answer.next().await {

@@ -18,7 +18,7 @@ use crate::postgres::copying;
 use crate::postgres::errors::wire;
 
 impl Connection {
-    /// Has the client send rows: what comes next is for them.
+    /// Tells the client to send rows; the next messages are expected to be rows.
     pub(super) async fn begin_copy<C>(&self, client: &mut C, copy: CopyIn, is_extended: bool) -> PgWireResult<()>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -36,7 +36,7 @@ impl Connection {
         self.sent().is_some()
     }
 
-    /// Forgets the rows that were sent: what came instead of more is no part of a `COPY`.
+    /// Discards the rows that were sent, because another message came that does not belong to a `COPY`.
     pub(crate) fn break_off_copy(&self) -> PgWireError {
         self.put(None);
         wire(&SqlError::invalid("08P01", "unexpected message while COPY FROM STDIN takes rows: nothing was loaded"))
@@ -78,7 +78,7 @@ impl CopyHandler for Connection {
         let loaded = self.to_its_end(&query, true, Box::pin(self.session().end_copy(copy))).await;
         let loaded = loaded.map_err(|error| wire(&error))?;
         send_execution_response(client, tag(&loaded)).await?;
-        // From here on it is what it was before; the library looks after the answer to a text of statements alone.
+        // The library restores the state only after a simple query.
         client.set_state(PgWireConnectionState::ReadyForQuery);
         Ok(())
     }

@@ -22,18 +22,18 @@ const BAR: u64 = 30;
 /// A folder that is being filled.
 pub(super) struct Folder {
     root: PathBuf,
-    /// Folders that were made, or got a file, by their paths in it. They are synced at the end.
+    /// Folders that were created, or got a file, by their paths in it. They are synced at the end.
     touched: BTreeSet<PathBuf>,
     held: Held,
     terminal: Terminal,
     drawn: Instant,
 }
 
-/// What a folder has.
+/// The contents of a folder, counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Held {
     pub(super) files: u64,
-    /// Of them those that are hard links.
+    /// Those among them that are hard links.
     pub(super) linked: u64,
     pub(super) bytes: u64,
 }
@@ -83,7 +83,7 @@ impl Folder {
                 self.count(path)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-            // No links on this file system, or none to there. If it is something else, copying says it.
+            // No links on this file system, or none to there. Any other problem shows when copying.
             Err(_) => self.copy(from, path),
         }
     }
@@ -93,7 +93,7 @@ impl Folder {
         self.make(path.parent().unwrap_or(Path::new("")))?;
         let mut from = File::open(from)?;
         let metadata = from.metadata()?;
-        // What it holds may be secret: it is nobody else's before it has the rights of the first.
+        // The contents may be secret: nobody else can open the file before it has the permissions of the original.
         let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.root.join(path))?;
         io::copy(&mut (&mut from).take(metadata.len()), &mut to)?;
         to.set_permissions(metadata.permissions())?;
@@ -101,7 +101,7 @@ impl Folder {
         self.count(path)
     }
 
-    /// Counts a file that was written here by somebody else.
+    /// Counts a file that something else has written here.
     pub(super) fn count(&mut self, path: &Path) -> io::Result<()> {
         self.held.bytes += fs::metadata(self.root.join(path))?.len();
         self.held.files += 1;
@@ -148,7 +148,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes all names in it durable, and says what it has.
+    /// Makes all names in it durable, and returns its counts.
     pub(super) fn finish(self) -> Result<Held> {
         for folder in self.touched.iter().rev() {
             let folder = self.root.join(folder);

@@ -74,7 +74,7 @@ async fn served(holder: &Holder) -> Vec<Check> {
         Check::skipped("lake", "the catalog and its files are verified when no server runs"),
     ];
     let status = async { Door::to_server(server)?.status().await };
-    // That it does not answer was said above.
+    // Its failure to answer was reported above.
     let mirror = status.await.ok().and_then(|status| status.glue);
     checks.extend(mirror.map(|glue| Check::of("glue", mirrored(glue))));
     checks
@@ -198,7 +198,7 @@ async fn verify_lake(lake: &Lake) -> Result<String> {
     Ok(std::iter::once(held).chain(told).collect::<Vec<_>>().join("; "))
 }
 
-/// No stream's tables have more of it than the log ever had.
+/// Checks that the tables of no stream are ahead of its log.
 fn progress(log: &Log, lake: &Lake) -> Result<String> {
     let mut behind = 0;
     for stream in log.streams() {

@@ -45,7 +45,7 @@ impl Lab {
         let text = |key: &Value, name: &str| key[name].as_str().expect("a new key tells its secret").to_owned();
         let (aws, write) = (key(&["--aws"]), key(&["--source", "web"]));
         let made = project.run(&["stream", "create", "signed"]);
-        assert!(made.status.is_some_and(|status| status.success()), "{}", made.stderr);
+        assert!(made.succeeded(), "{}", made.stderr);
         Self {
             access_key_id: text(&aws, "access_key_id"),
             secret_access_key: text(&aws, "secret_access_key"),
