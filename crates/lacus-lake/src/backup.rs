@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use lacus_core::{Context, Error, Kind, Result, settings};
 
-use crate::catalog::{CatalogPlace, catalog_file, copy_catalog};
+use crate::catalog::{CatalogPlace, Tell, catalog_file, copy_catalog};
 
 /// How often the catalog is told that files are still being listed. PostgreSQL ends a session that says nothing for a minute.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -77,16 +77,16 @@ fn must_be_on_a_disk(settings: &settings::Lake) -> Result<()> {
 }
 
 /// All files below a folder, by their paths in `root`. Nothing but their names is read. After each, `tell` is called.
-fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>, tell: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>, tell: Tell<'_>) -> Result<()> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in root.join(&folder).read_dir()? {
             let entry = entry?;
             let path = folder.join(entry.file_name());
             if entry.file_type()?.is_dir() {
-                folders.push(path)
+                folders.push(path);
             } else {
-                files.push(path)
+                files.push(path);
             }
             tell()?;
         }

@@ -504,13 +504,16 @@ fn all_pointers(sql: &mut dyn Sql) -> Result<Vec<(String, String)>> {
     rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
 
+/// Tells a catalog that whoever holds it is still at work.
+pub(crate) type Tell<'a> = &'a mut dyn FnMut() -> Result<()>;
+
 /// Copies a catalog that may be in use to a new file, durably. While nobody else can write to it, `meanwhile` is told the
 /// leftovers and the number of tables that the copy has, and how to tell that it is still at work: what has not told for a
 /// minute is taken for one that hangs. It blocks, and on a thread of a runtime that may: one in PostgreSQL needs the runtime.
 pub(crate) fn copy_catalog(
     place: &CatalogPlace,
     to: &Path,
-    meanwhile: &mut dyn FnMut(Vec<String>, usize, &mut dyn FnMut() -> Result<()>) -> Result<()>,
+    meanwhile: &mut dyn FnMut(Vec<String>, usize, Tell<'_>) -> Result<()>,
 ) -> Result<()> {
     let mut tell = |sql: &mut dyn Sql| {
         let all = sql.query("SELECT path FROM leftovers", &[])?;

@@ -6,6 +6,7 @@ use lacus_core::{MessageId, Offset, Offsets, Partition};
 
 use super::*;
 use crate::judging::Judge;
+use crate::reading::describe;
 
 impl Running {
     /// Sends events with message ids: the id of an event is its number.

@@ -267,7 +267,7 @@ async fn a_copy_says_that_it_is_at_work_and_ends_if_nobody_hears_it() {
     for place in Place::each() {
         drop(place.open().await);
         let (from, to) = (place.place(), place.directory.path().join("copy.db"));
-        let copied = tokio::task::spawn_blocking(move || {
+        let copied = spawn_blocking(move || {
             let ended = copy_catalog(&from, &to, &mut |_, _, tell| {
                 tell()?;
                 tell()
@@ -284,7 +284,7 @@ async fn a_copy_says_that_it_is_at_work_and_ends_if_nobody_hears_it() {
         (place.place(), place.directory.path().join("copy.db"), place.database.as_ref().unwrap().url());
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    let refused = tokio::task::spawn_blocking(move || {
+    let refused = spawn_blocking(move || {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'";
         let runtime = tokio::runtime::Handle::current();
         let ended = copy_catalog(&from, &to, &mut |_, _, tell| {

@@ -16,7 +16,8 @@ use crate::table::Table;
 const DROPPED_GRACE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 pub(super) async fn drop_table(lake: &Inner, name: &TableName, purge: bool) -> Result<()> {
-    drop_found(lake, &theirs(lake, name)?, purge).await
+    let table = theirs(lake, name)?;
+    drop_found(lake, &table, purge).await
 }
 
 /// Drops a table that nothing is delivered to any more.
