@@ -7,6 +7,7 @@
 mod activity;
 mod functions;
 mod information_schema;
+mod json_functions;
 mod oids;
 mod redshift;
 mod relations;

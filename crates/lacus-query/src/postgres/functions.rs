@@ -18,6 +18,7 @@ use datafusion::prelude::SessionContext;
 use postgres_types::Type;
 
 use super::PG_CATALOG;
+use super::json_functions::{json_build_array, json_build_object};
 use super::oids::Oids;
 use super::tables::OWNER;
 use super::types::{postgres_type, sql_name};
@@ -40,7 +41,8 @@ pub(crate) struct Asking {
 
 type Answer = Result<ColumnarValue>;
 
-fn function(
+/// A function of any arguments, or of none.
+pub(super) fn function(
     name: &str,
     returns: DataType,
     volatility: Volatility,
@@ -60,8 +62,16 @@ pub(super) fn register(context: &SessionContext, oids: &Arc<Oids>) {
             context.register_udf(function(name, returns, Volatility::Stable, answer));
         }
     }
-    let functions =
-        [format_type(), pg_size_pretty(), pg_encoding_to_char(), pg_get_userbyid(), pg_typeof(), to_regtype()];
+    let functions = [
+        json_build_object(),
+        json_build_array(),
+        format_type(),
+        pg_size_pretty(),
+        pg_encoding_to_char(),
+        pg_get_userbyid(),
+        pg_typeof(),
+        to_regtype(),
+    ];
     for function in functions {
         context.register_udf(function);
     }
@@ -80,7 +90,6 @@ fn constants() -> Vec<(Vec<&'static str>, ScalarValue)> {
             vec![
                 "col_description",
                 "inet_client_addr",
-                "json_build_object",
                 "inet_server_addr",
                 "obj_description",
                 "pg_advisory_unlock_all",
