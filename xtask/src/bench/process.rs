@@ -54,6 +54,11 @@ pub(super) fn peak_mb(pid: u32) -> f64 {
     status_mb(pid, "VmHWM:")
 }
 
+/// What of its memory are pages of files: the program and its libraries.
+pub(super) fn program_mb(pid: u32) -> f64 {
+    status_mb(pid, "RssFile:")
+}
+
 fn status_mb(pid: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a size");
