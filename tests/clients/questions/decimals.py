@@ -21,6 +21,7 @@ FORMS = {
     ],
     "dec": [
         ("abs({})", ("dec",), None),
+        ("(- {})", ("dec",), None),
         ("greatest({}, {})", ("dec", "dec"), None),
         ("nullif({}, {})", ("dec", "dec"), None),
     ],

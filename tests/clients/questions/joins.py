@@ -17,7 +17,7 @@ class Joins(Parts):
         return Select(items, source, (join,), self.maybe_where(scope), **self.ends())
 
     def shared(self):
-        """USING: a column that two tables share is one."""
+        """USING: a column that two tables share, or three, is one."""
         left, right = (self.chance.choice(self.tables) for _ in range(2))
         common = self.common(left, right)
         using = self.chance.sample(common, 1)
@@ -28,17 +28,22 @@ class Joins(Parts):
         source = Source(left.name, one)
         join = Join(words, None, Source(right.name, other), None, tuple(f'"{name}"' for name in using))
         ones = [Expr(left.columns[(name,)], f'"{name}"') for name in using]
-        of_tables = scope_of(one, left.columns) + scope_of(other, right.columns)
-        scope = ones + of_tables
-        # A subquery would take a column without a table's name for its own.
-        where = self.condition(scope if words in ("FULL JOIN", "RIGHT JOIN") else of_tables, 1) if self.may(0.6) else None
+        scope = ones + scope_of(one, left.columns) + scope_of(other, right.columns)
+        joins, is_stream = (join,), left.is_stream or right.is_stream
+        # Of ids alone: other columns are shared by too many rows of three tables.
+        if "id" in using and words in ("JOIN", "LEFT JOIN") and self.may(0.4):
+            third, again = self.chance.choice(self.tables), self.alias()
+            joins = (join, Join(self.chance.choice(["JOIN", "LEFT JOIN"]), None, Source(third.name, again), None, ('"id"',)))
+            scope, is_stream = scope + scope_of(again, third.columns), is_stream or third.is_stream
+        # One without subqueries: they would take a column without a table's name for their own.
+        where = self.condition(scope, 1) if self.may(0.6) else None
         if self.may(0.3):
             items = self.named([*ones, *(self.aggregate_beside(scope) for _ in range(2))])
-            return Select(items, source, (join,), where, tuple(ones), **self.ends())
-        if using == ["id"] and not (left.is_stream or right.is_stream) and self.may(0.3):
-            return Select((Item(Expr("all", "*"), ""),), source, (join,), where)
+            return Select(items, source, joins, where, tuple(ones), **self.ends())
+        if using == ["id"] and not is_stream and self.may(0.3):
+            return Select((Item(Expr("all", "*"), ""),), source, joins, where)
         exprs = [*ones, *(self.any_column(scope) for _ in range(self.chance.randrange(1, 4)))]
-        return Select(self.named(exprs), source, (join,), where, **self.ends())
+        return Select(self.named(exprs), source, joins, where, **self.ends())
 
     def common(self, left, right):
         """Columns that both have, of one kind; of large tables only what few rows share."""
@@ -64,7 +69,7 @@ class Joins(Parts):
         if self.may(0.4):
             return Select((Item(Expr("all", "*"), ""),), derived[0], (join,))
         keys = [Expr(kind, f"k{index}") for index, kind in enumerate(kinds)]
-        return Select(self.named([*keys, *scope]), derived[0], (join,), self.comparison(scope, 0) if self.may(0.5) else None, **self.ends())
+        return Select(self.named([*keys, *scope]), derived[0], (join,), self.comparison(keys + scope, 0) if self.may(0.5) else None, **self.ends())
 
     def kinds_of_both(self, sides):
         kinds = [{column.kind for column in inner if column.kind in KEYS} for _, inner, _ in sides]

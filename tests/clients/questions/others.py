@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from questions.parts import Parts, at_the_top, columns_of, scope_of
+from questions.parts import Parts, columns_of, scope_of
 from questions.trees import Both, Derived, Expr, Join, Named, Select, Source, over
 from questions.values import PLAIN
 
@@ -30,7 +30,6 @@ class Others(Parts):
     def first_of_each(self):
         """DISTINCT ON: ordered by all columns, so that it is known which row is the first."""
         source, joins, scope, _ = self.sources()
-        scope = at_the_top(scope)
         of = tuple(dict.fromkeys(self.any_column(scope) for _ in range(self.chance.choice([1, 1, 2]))))
         exprs = [*of, *(self.any_column(scope) for _ in range(self.chance.randrange(1, 4)))]
         limit = self.chance.choice([None, None, 1, 5])

@@ -120,6 +120,7 @@ class Parts:
         return self.chance.choice([
             lambda: over("bool", "(CASE WHEN {} THEN {} ELSE {} END)", found, self.comparison(scope, 0), self.comparison(scope, 0)),
             lambda: over("bool", "({} OR {})", found, self.comparison(scope, 0)),
+            lambda: over("bool", "({} IS NULL)", found),
             lambda: over("bool", "(NOT ({} AND {}))", self.comparison(scope, 0), found),
         ])()  # fmt: skip
 

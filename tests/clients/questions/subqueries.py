@@ -46,7 +46,7 @@ class Subqueries(Parts):
 
     def quantified(self, scope, source, inner):
         kind = self.any_of(scope, ("int", "text", "date", "dec", "ts"))
-        one = Select((Item(self.column(inner, kind), "c1"),), source, where=self.condition(inner, 1))
+        one = Select((Item(self.column(inner, kind), "c1"),), source, where=self.of_others(scope, inner))
         return over("bool", f"({{}} {self.chance.choice(COMPARED)} {self.chance.choice(['ANY', 'ALL'])} ({{}}))", self.column(scope, kind), one)
 
     def of_others(self, scope, inner):
@@ -105,15 +105,15 @@ class Subqueries(Parts):
     # Questions
 
     def beside_subqueries(self):
-        """Totals of other tables, and whether there are such rows, as columns."""
+        """Totals of other tables, and conditions on them, as columns."""
         source, scope, key = self.source(outer=True)
         exprs = [Expr("int", key), *(self.beside(scope) for _ in range(self.chance.randrange(1, 3)))]
         return Select(self.named(exprs), source, where=self.maybe_where(scope), **self.ends())
 
     def beside(self, scope):
+        if self.may(0.5):
+            return self.subquery(scope)
         other, inner, _ = self.source(outer=True)
-        if self.may(0.4):
-            return self.exists(at_the_top(scope), other, inner)
         return over("int", "({})", self.total(at_the_top(scope), other, inner))
 
     def lateral(self):
@@ -131,8 +131,9 @@ class Subqueries(Parts):
         exprs = [self.chance.choice(columns_of(one, alias)), *(self.any_column(scope) for _ in range(self.chance.randrange(1, 4)))]
         return Select(self.named(exprs), source, (join,), self.comparison(scope, 0) if self.may(0.5) else None, **self.ends())
 
-    def all_of(self, _scope, source, inner, where):
-        return Select(self.named(self.any_column(inner) for _ in range(2)), source, where=where)
+    def all_of(self, scope, source, inner, where):
+        exprs = [self.any_column(inner), self.expr(at_the_top(scope) + inner, self.any_of(inner), 1)]
+        return Select(self.named(exprs), source, where=where)
 
     def totals_of(self, _scope, source, inner, where):
         exprs = [self.chance.choice([over("int", "count(*)"), over("int", "max({})", self.column(inner, "int")), over("int", "sum({})", self.column(inner, "int"))]) for _ in range(2)]

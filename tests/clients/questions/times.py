@@ -3,7 +3,7 @@
 An interval is in no answer: a client makes months of 30 days of it. It is compared, added, or a part of it is taken.
 """
 
-# How expressions are made, as in `expressions`. "span" is any interval, "said" one that stands in the question.
+# How expressions are made, as in `expressions`. An interval may be one that stands in the question, or one between two times.
 FORMS = {
     "int": [
         ("({} - {})", ("date", "date"), None),
@@ -39,13 +39,13 @@ FORMS = {
         ("({} + CAST({} % 1000 AS integer))", ("date", "int"), None),
         ("({} - CAST({} % 1000 AS integer))", ("date", "int"), None),
         ("CAST({} AS date)", ("tz",), None),
-        ("CAST({} + {} AS date)", ("date", "said"), None),
+        ("CAST({} + {} AS date)", ("date", "span"), None),
     ],
     "ts": [
         ("({} + {})", ("ts", "span"), None),
         ("({} - {})", ("ts", "span"), None),
-        ("({} + {})", ("date", "said"), None),
-        ("({} - {})", ("date", "said"), None),
+        ("({} + {})", ("date", "span"), None),
+        ("({} - {})", ("date", "span"), None),
         ("date_trunc('week', {})", ("ts",), None),
         ("date_trunc('quarter', {})", ("ts",), None),
         ("date_trunc('second', {})", ("ts",), None),
@@ -65,6 +65,7 @@ FORMS = {
         ("({} - {})", ("tz", "tz"), None),
         ("({} - {})", ("ts", "date"), None),
         ("({} + {})", ("span", "span"), None),
+        ("(- {})", ("span",), None),
         ("(INTERVAL '1 hour' * {})", ("int",), None),
         ("coalesce({}, {})", ("span", "span"), None),
         ("greatest({}, {})", ("span", "span"), None),

@@ -20,7 +20,6 @@ TYPES = {
     "ints": "bigint[]",
     "texts": "text[]",
     "span": "interval",
-    "said": "interval",
 }
 NUMBERS = ("int", "big", "i32", "dbl", "f32", "dec", "wide")
 PLAIN = (*NUMBERS, "text", "bool", "date", "ts", "tz")
@@ -67,7 +66,7 @@ def value(chance, kind, nulls=0.15):
         case "ts" | "tz":
             days, second, fraction = chance.choice([-1, 20454, 20455, 20480]), chance.randrange(86400), chance.choice([0, 1, 500_000])
             return EPOCH + datetime.timedelta(days=days, seconds=second, microseconds=fraction)
-        case "span" | "said":
+        case "span":
             return chance.choice(SPANS)
         case "ints":
             return [value(chance, "int", 0.2) for _ in range(chance.randrange(4))]
@@ -99,7 +98,7 @@ def literal(given, kind):
             return f"TIMESTAMP '{given.isoformat(sep=' ')}'"
         case "tz":
             return f"TIMESTAMPTZ '{given.isoformat(sep=' ')}+00'"
-        case "span" | "said":
+        case "span":
             return f"INTERVAL '{given}'"
         case "ints" | "texts":
             inner = {"ints": "int", "texts": "text"}[kind]

@@ -96,7 +96,7 @@ class Windows(Parts):
             over(anything.kind, "min({})", anything), over(anything.kind, "max({})", anything), over("int", "count({})", anything),
             over("int", "sum({})", ints), over("dbl", "avg({})", ints), over("dbl", "sum({})", exact), over("dbl", "avg({})", exact),
             over("dbl", "sum({})", infinite), over("dbl", "avg({})", infinite), over("dbl", "min({})", infinite),
-            over("spread", "var_samp({})", ints), over("spread", "var_pop({})", ints), over("spread", "covar_pop({}, {})", ints, ints),
+            over("spread", "var_samp({})", ints), over("spread", "stddev_samp({})", ints), over("spread", "var_pop({})", ints), over("spread", "covar_pop({}, {})", ints, ints),
             over("bool", "bool_and({})", self.column(scope, "bool")), over("dec", "sum({})", self.column(scope, "dec")),
             over("int", "count(*) FILTER (WHERE {})", condition), over("int", "sum({}) FILTER (WHERE {})", ints, condition),
             over("int", "bit_xor({})", ints),
