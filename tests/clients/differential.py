@@ -5,11 +5,11 @@ Usage: differential.py --project DIR --seed N --seconds S [--keep-going]
 
 A lacus server with the settings of differential.toml must be serving the project. Tables change between questions: events
 come (the hot tail), are flushed and merged, bring columns; columns are added, widened, renamed and dropped; SQL inserts,
-updates, deletes and merges, also from other tables; there are views over views. DuckDB has tables of its own that go through
-the same. Each question is asked of lacus twice, the second time so that no file can be skipped and nothing is answered from
-manifests.
+updates, deletes and merges, also from other tables, and returns rows; there are views over views, and external tables whose
+files come by themselves. DuckDB has tables of its own that go through the same. Each question is asked of lacus twice, the second
+time so that no file can be skipped and nothing is answered from manifests.
 
-What it asks is in `questions`, what the tables go through in `differential_changes` and `differential_writes`.
+What it asks is in `questions`, what the tables go through in `differential_changes`, `differential_writes` and `differential_outside`.
 
 A disagreement is made smaller as long as it stays one, and printed with all three answers.
 """
@@ -140,7 +140,7 @@ def main():
                 wrong(error.query, told or "only once")
             steps += 1
             for _ in range(8):
-                query = Questions(chance, both.tables, both.views).one()
+                query = Questions(chance, both.tables, both.only_read).one()
                 told, _ = verdict(both, query)
                 asked += 1
                 if told == "refused":

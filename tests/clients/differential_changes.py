@@ -3,7 +3,7 @@
 import dataclasses
 
 from differential_tables import COLUMNS, View
-from differential_writes import Writes
+from differential_outside import Outside
 from questions.every import Questions
 from questions.trees import DUCK, LACUS
 from questions.values import TYPES, value
@@ -12,7 +12,7 @@ ROWS_MAX = 350
 VIEWS_MAX = 3
 
 
-class Changes(Writes):
+class Changes(Outside):
     """Changes one table at a time."""
 
     def step(self):
@@ -24,6 +24,8 @@ class Changes(Writes):
                 self.new_table()
         if self.chance.random() < 0.1:
             self.view()
+        if self.chance.random() < 0.1:
+            self.files_come()
         table = self.chance.choice(self.tables)
         acts = [
             (self.insert, 8), (self.insert_select, 4), (self.delete, 8), (self.delete_using, 5), (self.update, 8), (self.update_from, 8),
@@ -107,7 +109,7 @@ class Changes(Writes):
 
     def widen(self, table, shape):
         wider = {"i32": "bigint", "f32": "double precision"}
-        names = [name for name in ("n", "f") if shape.get(name) in wider and name not in table.partitioned and (table.name, name) != ("by_day", "n")]
+        names = [name for name in ("n", "f") if shape.get(name) in wider and name not in table.partitioned]
         if not names:
             return None
         name = self.chance.choice(names)
@@ -156,7 +158,7 @@ class Changes(Writes):
         if len(self.views) >= VIEWS_MAX:
             return
         tables = [dataclasses.replace(table, versions=[]) for table in self.tables]
-        questions = Questions(self.chance, tables, self.views)
+        questions = Questions(self.chance, tables, self.only_read)
         make = self.chance.choice([questions.plain, questions.grouped, questions.windows, questions.sets, questions.shared, questions.lateral])
         query = make()
         if not all(item.alias for item in query.items) or self.agreed(query) is None:

@@ -11,7 +11,7 @@ import duckdb
 import psycopg
 from iceberg import Lacus
 from questions.answers import differing, same_rows
-from questions.decimals import MACROS
+from questions.expressions import MACROS
 from questions.trees import DUCK, LACUS, Expr, Item, Select, Source
 from questions.values import TYPES, literal, value
 
@@ -22,6 +22,8 @@ COLUMNS = {
     "g": "text", "b": "bool", "day": "date", "ts": "ts", "tz": "tz", "l": "ints", "lt": "texts",
     "o": {"a": "int", "b": "text", "c": {"d": "dbl", "day": "date"}},
 }  # fmt: skip
+# By which columns themselves differential.toml partitions the tables of streams.
+PARTITIONED = {"by_bucket": {"b": "b"}, "by_day": {"n": "n"}, "by_value": {"g": "g", "day": "day"}}
 # How tables that SQL makes are partitioned, by the columns that it takes.
 PARTITIONS = {
     "s": ["s", "bucket(3, s)", "truncate(2, s)"], "i": ["i", "bucket(4, i)", "truncate(10, i)"], "day": ["day", "month(day)", "year(day)"],
@@ -173,6 +175,29 @@ class Tables:
         if ours not in (theirs, -1):
             raise Disagreement(f"lacus changed {ours} rows, DuckDB {theirs}:\n{sql}")
 
+    def both(self, table, write):
+        """A statement that changes rows, in the words of each engine. Now and then it returns the rows."""
+        if self.chance.random() < 0.4:
+            self.returned(table, write)
+        else:
+            self.change(write(LACUS), write(DUCK))
+
+    def returned(self, table, write):
+        """Both return the same of the rows that came or went."""
+        names = [name for name, kind in table.shape.items() if isinstance(kind, str)]
+        chosen = self.chance.sample(names, self.chance.randrange(1, len(names) + 1))
+        returning = " RETURNING " + ", ".join(f'{table.name}."{name}"' for name in chosen)
+        sql, own = write(LACUS) + returning, write(DUCK) + returning
+        self.say(sql[:2000])
+        try:
+            with self.postgres.cursor(binary=self.chance.random() < 0.5) as cursor:
+                ours = cursor.execute(sql.encode()).fetchall()
+        except psycopg.Error as error:
+            raise Disagreement(f"lacus refused what changes a table: {error}\n{sql}") from error
+        theirs = self.duckdb.execute(own).fetchall()
+        for one, other in differing(ours, theirs, False):
+            raise Disagreement(f"other rows are returned\nlacus has {one}\nDuckDB has {other}:\n{sql}")
+
     # Tables
 
     def begin(self):
@@ -185,7 +210,7 @@ class Tables:
 
     def stream(self, name):
         """A table of a stream: its first event makes it, and its columns are added with their types."""
-        table = Table(name, dict(COLUMNS), True)
+        table = Table(name, dict(COLUMNS), True, partitioned=PARTITIONED.get(name, {}))
         self.lacus.send(name, [json.dumps({"id": 0})])
         self.wait(name, 1)
         added = ", ".join(f"ADD COLUMN {column} {type_of(kind, False)}" for column, kind in COLUMNS.items() if column != "id")
@@ -292,7 +317,7 @@ class Tables:
                     row[name] = self.chance.choice([float("nan"), float("inf"), float("-inf")])
         values = ", ".join("(" + ", ".join(literal(row[name], table.shape[name]) for name in names) + ")" for row in rows)
         listed = ", ".join(f'"{name}"' for name in names)
-        self.change(f"INSERT INTO {table.name} ({listed}) VALUES {values}")
+        self.both(table, lambda _: f"INSERT INTO {table.name} ({listed}) VALUES {values}")
 
     def check(self, table):
         """All rows of a table, with each value of each column."""

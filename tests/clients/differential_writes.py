@@ -42,10 +42,6 @@ class Writes(Tables):
             raise Wrong(query)
         return answers[0]
 
-    def both(self, write):
-        """The same statement in the words of each engine."""
-        self.change(write(LACUS), write(DUCK))
-
     def questions(self):
         return Questions(self.chance, self.tables, self.views)
 
@@ -70,13 +66,13 @@ class Writes(Tables):
     def delete(self, table):
         condition = self.condition(table, 3)
         if condition:
-            self.both(lambda dialect: f"DELETE FROM {table.name} WHERE {condition.write(dialect)}")
+            self.both(table, lambda dialect: f"DELETE FROM {table.name} WHERE {condition.write(dialect)}")
 
     def update(self, table):
         sets = self.sets(table, self.scope(table))
         condition = self.condition(table, 2, [expr for _, expr in sets])
         if condition and sets:
-            self.both(lambda dialect: f"UPDATE {table.name} SET {assigned(sets, dialect)} WHERE {condition.write(dialect)}")
+            self.both(table, lambda dialect: f"UPDATE {table.name} SET {assigned(sets, dialect)} WHERE {condition.write(dialect)}")
 
     def sets(self, table, scope):
         """Columns and what they are set to."""
@@ -128,14 +124,15 @@ class Writes(Tables):
         on = self.narrowed(others.on, scope, self.one_in(table, 2))
         if sets and self.joined(table, "JOIN", others, on, [expr for _, expr in sets]):
             self.both(
-                lambda dialect: f"UPDATE {table.name} SET {assigned(sets, dialect)} FROM {others.source.write(dialect)} WHERE {on.write(dialect)}"
+                table,
+                lambda dialect: f"UPDATE {table.name} SET {assigned(sets, dialect)} FROM {others.source.write(dialect)} WHERE {on.write(dialect)}",
             )
 
     def delete_using(self, table):
         others = self.others(table)
         on = self.narrowed(others.on, self.scope(table) + others.scope, self.one_in(table, 3))
         if self.joined(table, "JOIN", others, on, []):
-            self.both(lambda dialect: f"DELETE FROM {table.name} USING {others.source.write(dialect)} WHERE {on.write(dialect)}")
+            self.both(table, lambda dialect: f"DELETE FROM {table.name} USING {others.source.write(dialect)} WHERE {on.write(dialect)}")
 
     def narrowed(self, on, scope, few):
         """A condition on rows of both, which few rows meet."""
@@ -163,10 +160,10 @@ class Writes(Tables):
         exprs = [expr for clause in clauses for expr in (clause.condition, *(expr for _, expr in clause.sets))]
         if not clauses or not self.joined(table, "FULL JOIN", others, others.on, exprs):
             return
-        self.both(
-            lambda dialect: f"MERGE INTO {table.name} USING {others.source.write(dialect)} ON {others.on.write(dialect)} "
-            + " ".join(clause.write(dialect) for clause in clauses)
+        write = lambda dialect: f"MERGE INTO {table.name} USING {others.source.write(dialect)} ON {others.on.write(dialect)} " + " ".join(
+            clause.write(dialect) for clause in clauses
         )
+        self.change(write(LACUS), write(DUCK))
         table.next_id += others.next_id
 
     def clause(self, when, scope, act, few):
@@ -199,7 +196,7 @@ class Writes(Tables):
         if self.agreed(query) is None:
             return
         names = ", ".join(f'"{name}"' for name, _ in values)
-        self.both(lambda dialect: f"INSERT INTO {table.name} ({names}) {query.write(dialect)}")
+        self.both(table, lambda dialect: f"INSERT INTO {table.name} ({names}) {query.write(dialect)}")
         table.next_id += others.next_id
 
     def overwrite(self, table):

@@ -1,6 +1,9 @@
 """What expressions and totals are made of."""
 
-from questions import decimals, times
+from questions import decimals, elements, mixed, texts, times
+
+# What DuckDB has no word for.
+MACROS = [*decimals.MACROS, *texts.MACROS]
 
 # Expressions by what they give: template, kinds of the arguments, DuckDB's template.
 SIMPLE = {
@@ -24,7 +27,7 @@ SIMPLE = {
         ("CAST(extract(month FROM {}) AS bigint)", ("ts",), None),
         ("CAST(extract(hour FROM {}) AS bigint)", ("ts",), None),
         ("cardinality({})", ("ints",), "len({})"),
-        ("{}[1]", ("ints",), None),
+        ("({})[1]", ("ints",), None),
     ],
     "dbl": [
         ("({} + {})", ("dbl", "dbl"), None),
@@ -58,7 +61,7 @@ SIMPLE = {
         ("CAST({} AS text)", ("int",), None),
         ("CAST({} AS text)", ("date",), None),
         ("CASE WHEN {} THEN {} ELSE {} END", ("bool", "text", "text"), None),
-        ("{}[2]", ("texts",), None),
+        ("({})[2]", ("texts",), None),
     ],
     "date": [
         ("CAST({} AS date)", ("ts",), None),
@@ -76,10 +79,8 @@ SIMPLE = {
     "tz": [("date_trunc('day', {})", ("tz",), None), ("coalesce({}, {})", ("tz", "tz"), None)],
 }
 
-FORMS = {
-    kind: [form for forms in (SIMPLE, times.FORMS, decimals.FORMS) for form in forms.get(kind, ())]
-    for kind in (*SIMPLE, *times.FORMS, *decimals.FORMS)
-}
+SUBJECTS = (SIMPLE, times.FORMS, decimals.FORMS, texts.FORMS, elements.FORMS, mixed.FORMS)
+FORMS = {kind: [form for forms in SUBJECTS for form in forms.get(kind, ())] for subject in SUBJECTS for kind in subject}
 
 # Totals: what they give ("same": what their argument is), template, kinds of the arguments, DuckDB's template.
 AGGREGATES = [
@@ -98,5 +99,10 @@ AGGREGATES = [
     ("int", "sum(DISTINCT {})", ("int",), None),
     ("int", "count(*) FILTER (WHERE {})", ("bool",), None),
     ("int", "sum({}) FILTER (WHERE {})", ("int", "bool"), None),
+    ("same", "min({}) FILTER (WHERE {})", ("plain", "bool"), None),
+    ("int", "bit_or({})", ("int",), None),
+    ("int", "bit_and({})", ("int",), None),
+    # No spread of whole numbers is in the middle between two digits then.
+    ("dbl", "round(stddev_samp({}) + CAST('0.00314159' AS double precision), 2)", ("int",), None),
     *decimals.AGGREGATES,
 ]

@@ -1,8 +1,10 @@
 """Joins: of columns that both sides share, of columns of one name, and of rows that are only looked for."""
 
+import dataclasses
+
 from questions.parts import KEYS, Parts, columns_of, scope_of
 from questions.trees import Derived, Expr, Item, Join, Select, Source, over
-from questions.values import PLAIN
+from questions.values import PLAIN, literal, value
 
 
 class Joins(Parts):
@@ -79,6 +81,21 @@ class Joins(Parts):
         """A column to join by: where there are many rows, one that tells them apart."""
         ids = [column for column in scope if column.kind == kind and column.form.endswith('."id"')]
         return ids[0] if ids else self.column(scope, kind)
+
+    def beside_values(self):
+        """A table beside rows that stand in the question."""
+        source, scope, _ = self.source(outer=True)
+        other = self.alias()
+        kind = self.any_of(scope, (*KEYS, "dec", "ts"))
+        kinds = [kind, self.chance.choice(["int", "text"])]
+        rows = [[literal(value(self.chance, one), one) for one in kinds] for _ in range(self.chance.randrange(1, 6))]
+        rows = ", ".join(f"({', '.join(row)})" for row in rows)
+        join = Join(self.chance.choice(["JOIN", "LEFT JOIN"]), None, Expr("table", f"(VALUES {rows}) AS {other}(k, v)"), None)
+        more = [Expr(one, f"{other}.{name}") for one, name in zip(kinds, "kv")]
+        join = dataclasses.replace(join, on=over("bool", "({} = {})", self.column(scope, kind), more[0]))
+        scope = scope + more
+        exprs = [*more, *(self.any_column(scope) for _ in range(self.chance.randrange(1, 3)))]
+        return Select(self.named(exprs), source, (join,), self.maybe_where(scope, 0.4), **self.ends())
 
     def of_one_name(self):
         """The first rows of a join, in the order of columns that are called alike."""

@@ -1,7 +1,8 @@
-"""Totals: of all rows, of groups, of several groupings at once, and beside distinct values."""
+"""Totals: of all rows, of groups, of several groupings at once, beside distinct values, and what has a place in an order."""
 
-from questions.parts import Parts
-from questions.trees import Expr, Select, listed, over
+from questions.parts import Parts, scope_of
+from questions.trees import Expr, Select, Source, listed, over
+from questions.values import PLAIN
 
 
 class Totals(Parts):
@@ -12,7 +13,8 @@ class Totals(Parts):
         by = [self.expr(scope, self.any_of(scope), 1) if self.may(0.3) else self.any_column(scope) for _ in range(self.chance.choice([1, 1, 2, 3]))]
         # A number alone would be the place of a column.
         by = tuple(dict.fromkeys(expr if expr.args or expr.form.startswith("t") else self.any_column(scope) for expr in by))
-        items = self.named([*by, *(self.aggregate(scope) for _ in range(self.chance.randrange(1, 4)))])
+        totals = [self.aggregate(scope) for _ in range(self.chance.randrange(1, 4))]
+        items = self.named([*by, *totals] if self.may(0.85) else totals)
         having = self.having(scope) if self.may(0.3) else None
         return Select(items, source, joins, self.maybe_where(scope), by, having, **self.ends())
 
@@ -71,6 +73,48 @@ class Totals(Parts):
         self.chance.shuffle(totals)
         having = self.having(scope) if self.may(0.2) else None
         return Select(self.named([*by, *totals]), source, joins, self.maybe_where(scope, 0.4), by, having, **self.ends())
+
+    def in_order(self):
+        """Values that such a share of all does not come behind, and values one after the other."""
+        source, joins, scope, _ = self.sources()
+        by = tuple(dict.fromkeys(self.any_column(scope) for _ in range(self.chance.choice([0, 1, 1, 2]))))
+        share, direction = self.chance.choice(["0", "0.25", "0.5", "0.75", "1"]), self.chance.choice(["", " DESC"])
+        column = self.column(scope, self.any_of(scope, ("int", "i32", "big", "text", "date", "dec", "ts")))
+        within = f"WITHIN GROUP (ORDER BY {{}}{direction})"
+        disc = over(column.kind, f"percentile_disc({share}) {within}", column)
+        if self.may(0.3):
+            disc = over(column.kind, f"percentile_disc({share}) {within} FILTER (WHERE {{}})", column, self.comparison(scope, 0))
+        # No two of them: their orders may differ.
+        texts, listed_kind = self.column(scope, "text"), {"int": "ints", "text": "texts"}.get(column.kind)
+        ordered = [disc, disc, over("text", f"string_agg({{0}}, ',' ORDER BY {{0}}{direction})", texts)]
+        if listed_kind:
+            ordered.append(over(listed_kind, f"array_agg({{0}} ORDER BY {{0}}{direction})", column))
+        whole = self.chance.choice([self.column(scope, "int"), self.exact(scope)])
+        others = [
+            over("dbl", f"percentile_cont({share}) {within}", whole), over("dbl", "median({})", whole), over("int", "count(*)"),
+            over("int", "count(DISTINCT {})", column), over("int", "sum({})", self.column(scope, "int")),
+        ]  # fmt: skip
+        totals = [self.chance.choice(ordered), *self.chance.sample(others, self.chance.randrange(3))]
+        return Select(self.named([*by, *totals]), source, joins, self.maybe_where(scope, 0.5), by, **self.ends())
+
+    def group_counts(self):
+        """How many rows each value has: files need not be read where all of their rows have one."""
+        table = self.chance.choice(self.tables)
+        alias = self.alias()
+        scope = scope_of(alias, table.columns)
+        parted = [column for column in scope for name in table.partitioned if column.form == f'{alias}."{name}"' and column.kind in PLAIN]
+        column = self.chance.choice(parted) if parted and self.may(0.8) else self.any_column(scope)
+        where = self.comparison([column], 0) if self.may(0.4) else self.maybe_where(scope, 0.2)
+        of = Source(table.name, alias)
+        count = over("int", "count(*)")
+        match self.chance.choice(["counts", "counts", "counts", "values", "distinct", "having"]):
+            case "values":
+                return Select(self.named([column]), of, where=where, distinct=True, **self.ends())
+            case "distinct":
+                return Select(self.named([over("int", "count(DISTINCT {})", column), count]), of, where=where)
+            case "having":
+                return Select(self.named([column, count]), of, where=where, groups=(column,), having=self.having(scope), **self.ends())
+        return Select(self.named([column, count]), of, where=where, groups=(column,), **self.ends())
 
     def counted(self):
         """What may be answered without reading rows."""

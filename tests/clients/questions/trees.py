@@ -167,20 +167,29 @@ class Select:
     distinct: bool = False
     # Of rows that have the same in these, only the first one.
     distinct_on: tuple = ()
+    # A window with a name, and a condition on what windows give.
+    window: Expr | None = None
+    qualify: Expr | None = None
     # Rows are ordered by all columns in this order; equal rows may stand in any.
     ordered: bool = False
     # Ordered by what the columns are made of, and not by their places.
     by_words: bool = False
+    # Ordered by these instead, which tell rows apart, or which the columns are made of.
+    by: tuple = ()
     limit: int | None = None
+    # How many of the first rows by these are there, with all that are sorted as the last of them is. They are in no order.
+    ties: int | None = None
     offset: int | None = None
     withs: tuple = ()
+    recursive: bool = False
 
     @property
     def kinds(self):
         return [item.expr.kind for item in self.items]
 
     def write(self, dialect):
-        parts = [f"WITH {', '.join(f'{name} AS ({query.write(dialect)})' for name, query in self.withs)} " if self.withs else ""]
+        words = "WITH RECURSIVE" if self.recursive else "WITH"
+        parts = [f"{words} {', '.join(f'{name} AS ({query.write(dialect)})' for name, query in self.withs)} " if self.withs else ""]
         parts.append("SELECT DISTINCT " if self.distinct else "SELECT ")
         if self.distinct_on:
             parts.append(f"DISTINCT ON ({', '.join(expr.write(dialect) for expr in self.distinct_on)}) ")
@@ -193,8 +202,25 @@ class Select:
             parts.append(" GROUP BY " + ", ".join(group.write(dialect) for group in self.groups))
         if self.having:
             parts.append(" HAVING " + self.having.write(dialect))
-        columns = [item.expr.write(dialect) if self.by_words else str(place) for place, item in enumerate(self.items, 1)]
-        return "".join(parts) + end(self, columns)
+        if self.window:
+            parts.append(" WINDOW " + self.window.write(dialect))
+        if self.qualify:
+            parts.append(" QUALIFY " + self.qualify.write(dialect))
+        if self.ties is not None:
+            parts.append(self.first_with_ties(dialect))
+        return "".join(parts) + end(self, self.sorts(dialect))
+
+    def sorts(self, dialect):
+        if self.by:
+            return [f"{item.expr.write(dialect)}{item.order}" for item in self.by]
+        columns = [item.expr.write(dialect) if self.by_words else place for place, item in enumerate(self.items, 1)]
+        return [f"{column}{item.order}" for column, item in zip(columns, self.items)]
+
+    def first_with_ties(self, dialect):
+        sorts = ", ".join(self.sorts(dialect))
+        if dialect == DUCK:
+            return f" QUALIFY rank() OVER (ORDER BY {sorts}) <= {self.ties}"
+        return f" ORDER BY {sorts} FETCH FIRST {self.ties} ROWS WITH TIES"
 
     def less_items(self, index):
         """Without one of its columns."""
@@ -207,7 +233,7 @@ class Select:
         for index in reversed(range(len(self.joins))):
             yield change(joins=without(self.joins, index))
         yield from smaller_end(self)
-        for name, nothing in (("where", None), ("having", None), ("distinct", False), ("distinct_on", ())):
+        for name, nothing in (("where", None), ("having", None), ("distinct", False), ("distinct_on", ()), ("qualify", None), ("ties", None)):
             if getattr(self, name) != nothing:
                 yield change(**{name: nothing})
         for index in range(len(self.groups)):
@@ -216,7 +242,7 @@ class Select:
         for index in range(len(self.distinct_on), len(self.items)):
             if len(self.items) > 1:
                 yield self.less_items(index)
-        for name in ("source", "where", "having"):
+        for name in ("source", "where", "having", "window", "qualify"):
             part = getattr(self, name)
             for less in part.smaller() if part else ():
                 yield change(**{name: less})
@@ -224,6 +250,9 @@ class Select:
             for index, part in enumerate(getattr(self, name)):
                 for less in part.smaller():
                     yield change(**{name: instead(getattr(self, name), index, less)})
+        # The last ones tell rows apart: an id, or what groups are made by.
+        for index in range(len(self.by) - max(1, len(self.groups))):
+            yield change(by=without(self.by, index))
         for index, (name, query) in enumerate(self.withs):
             for less in query.smaller():
                 yield change(withs=instead(self.withs, index, (name, less)))
@@ -254,7 +283,10 @@ class Both:
         return self.left.kinds
 
     def write(self, dialect):
-        return f"{self.side(self.left, dialect)} {self.words} {self.side(self.right, dialect)}" + end(self, range(1, len(self.items) + 1))
+        return f"{self.side(self.left, dialect)} {self.words} {self.side(self.right, dialect)}" + end(self, self.sorts())
+
+    def sorts(self):
+        return [f"{place}{item.order}" for place, item in enumerate(self.items, 1)]
 
     def side(self, query, dialect):
         written = query.write(dialect)
@@ -276,11 +308,11 @@ class Both:
                     yield dataclasses.replace(self, **{name: less})
 
 
-def end(query, columns):
+def end(query, sorts):
     """ORDER BY, LIMIT and OFFSET."""
     text = ""
     if query.ordered:
-        text += " ORDER BY " + ", ".join(f"{column}{item.order}" for column, item in zip(columns, query.items))
+        text += " ORDER BY " + ", ".join(sorts)
     if query.limit is not None:
         text += f" LIMIT {query.limit}"
     if query.offset is not None:

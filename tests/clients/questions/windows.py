@@ -61,6 +61,20 @@ class Windows(Parts):
         exprs = [Expr("int", key), *(self.over_frame(scope, key, part) for _ in range(self.chance.randrange(1, 4)))]
         return Select(self.named(exprs), source, where=self.maybe_where(scope, 0.4), **self.ends())
 
+    def named_window(self):
+        """Several of one window that has a name, of which some take other rows, and how many rows there are in all."""
+        source, scope, key = self.source(outer=True)
+        part = self.column(scope, self.any_of(scope, ("text", "bool", "int", "date")))
+        by, anything, ints = self.any_column(scope), self.any_column(scope), self.column(scope, "int")
+        window = over("window", f"w AS (PARTITION BY {{}} ORDER BY {{}}{self.chance.choice(DIRECTIONS)}, {key})", part, by)
+        exprs = [
+            over("int", "row_number() OVER w"), over("int", "sum({}) OVER w", ints), over(anything.kind, "lag({}) OVER w", anything),
+            over(anything.kind, "first_value({}) OVER w", anything), over("int", "count(*) OVER ()"),
+            over("int", "count({}) OVER (w ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)", anything),
+        ]  # fmt: skip
+        chosen = [Expr("int", key), *self.chance.sample(exprs, self.chance.randrange(1, 4))]
+        return Select(self.named(chosen), source, where=self.maybe_where(scope, 0.4), window=window, **self.ends())
+
     def over_frame(self, scope, key, part):
         total = self.total_of_frame(scope)
         direction = self.chance.choice(DIRECTIONS)
