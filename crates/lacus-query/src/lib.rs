@@ -78,6 +78,7 @@ mod uuids;
 // right. `engine` and `session` say when each of them comes.
 mod asked_order;
 mod beside_distinct;
+mod beside_rows;
 mod correlated;
 mod dependencies;
 mod exceptions;

@@ -10,6 +10,7 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 
 use crate::array_of_rows::collected;
+use crate::beside_rows::beside_rows;
 use crate::correlated::joinable;
 use crate::dialect::Dialect;
 use crate::error::SqlError;
@@ -65,7 +66,8 @@ pub(crate) async fn prepared(
 pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let parsed = Box::pin(with_shared(state, parsed)).await;
     let (plan, are_shared) = Box::pin(with_shared_queries(state, parsed)).await?;
-    let plan = moving(joinable(whole(count_rows(collected(uuids::meant(plan)?)?)?)?)?)?;
+    let plan = beside_rows(count_rows(collected(uuids::meant(plan)?)?)?)?;
+    let plan = moving(joinable(whole(plan)?)?)?;
     let plan = if are_shared { computed_once(plan)? } else { plan };
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
