@@ -7,6 +7,7 @@
 
 mod common_tables;
 mod decimals;
+mod first_of_each;
 mod formats;
 mod grouping;
 mod inner_names;
@@ -45,6 +46,7 @@ use trino_functions::syntax::SqlDialect;
 
 pub(crate) use self::common_tables::{SHARED, tell_shared};
 pub(crate) use self::decimals::keep_digits;
+pub(crate) use self::first_of_each::number_first_of_each;
 pub(crate) use self::inner_names::name_inner_columns;
 pub(crate) use self::joined::{joins_at, put_columns, sharing};
 pub(crate) use self::refused::must_be_understood;

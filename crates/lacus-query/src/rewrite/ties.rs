@@ -29,7 +29,7 @@ pub(super) fn by_ranks(query: &mut Query) {
 }
 
 /// The sort key with places resolved, where the columns of the answer are not in scope. None if that is not possible.
-fn of_rows(sort: &OrderByExpr, select: &Select) -> Option<OrderByExpr> {
+pub(super) fn of_rows(sort: &OrderByExpr, select: &Select) -> Option<OrderByExpr> {
     let expr = match &sort.expr {
         Expr::Value(value) => match &value.value {
             Value::Number(place, _) => at_place(place.parse().ok()?, select)?,

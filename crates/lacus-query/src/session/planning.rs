@@ -1,11 +1,12 @@
 //! From a statement that reads to its plan, with the types that its columns come to have.
 
 use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 
@@ -20,7 +21,8 @@ use crate::once::{computed_once, is_volatile};
 use crate::one_row::count_rows;
 use crate::parameters;
 use crate::rewrite::{
-    joins_at, name_inner_columns, name_sorted_columns, put_columns, sharing, tell_columns_apart, tell_shared,
+    joins_at, name_inner_columns, name_sorted_columns, number_first_of_each, put_columns, sharing, tell_columns_apart,
+    tell_shared,
 };
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
@@ -94,11 +96,31 @@ async fn with_shared(state: &SessionState, mut parsed: Parsed) -> Parsed {
 /// read more than once. Whether there are any.
 async fn with_shared_queries(state: &SessionState, parsed: Parsed) -> Result<(LogicalPlan, bool), DataFusionError> {
     let mut told = parsed.clone();
-    let plan = Box::pin(named(state, parsed)).await?;
+    let plan = Box::pin(first_of_each(state, parsed)).await?;
     if !is_volatile(&plan)? || !tell_shared(&mut told) {
         return Ok((plan, false));
     }
-    Ok((Box::pin(named(state, told)).await?, true))
+    Ok((Box::pin(first_of_each(state, told)).await?, true))
+}
+
+/// What the engine makes of a statement; with numbers of rows, where it has no plan for the first of each.
+async fn first_of_each(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let planned = Box::pin(named(state, parsed.clone())).await;
+    let is_missed = match &planned {
+        Err(error) => says(error, &[NO_FIRST_IN_ORDER, NO_FIRST_OF_GROUPS]),
+        Ok(plan) => plan.exists(|plan| Ok(misses_what_is_first(plan)))?,
+    };
+    if !is_missed || !number_first_of_each(&mut parsed) {
+        return planned;
+    }
+    Box::pin(named(state, parsed)).await
+}
+
+/// Whether it asks for the first rows of each of something that is no column below.
+fn misses_what_is_first(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Distinct(Distinct::On(first)) = plan else { return false };
+    let is_missing = |column: &&Column| !first.input.schema().has_column(column);
+    first.on_expr.iter().any(|each| each.column_refs().iter().any(is_missing))
 }
 
 /// What the engine makes of a statement; with the names that PostgreSQL has for columns inside, where one is missed. For Trino they
@@ -144,6 +166,10 @@ async fn told_apart(state: &SessionState, mut parsed: Parsed) -> Result<LogicalP
 
 /// How the engine says that a column does not exist.
 const NO_COLUMN: &str = "No field named";
+/// What the engine says of the first rows of each, where it does not find what they are sorted by, and where there are groups or
+/// windows.
+const NO_FIRST_IN_ORDER: &str = "DISTINCT ON expressions must match";
+const NO_FIRST_OF_GROUPS: &str = "DISTINCT ON expressions with GROUP BY";
 /// How the engine says that two columns have the same name.
 const NAMES_OF_ONE_SELECT: &str = "require unique expression names";
 const NAMES_OF_A_PLAN: &str = "Schema contains duplicate";
