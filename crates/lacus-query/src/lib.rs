@@ -99,6 +99,7 @@ mod one_row;
 mod one_sided_joins;
 mod opaque;
 mod parts;
+mod recursions;
 mod rows;
 mod same;
 mod stop;
