@@ -6,6 +6,9 @@
 //! Nothing is ever subtracted from `stddev` and its kin. Aggregates that can't retract are computed anew for each frame. Where a
 //! frame may be empty in the middle of a partition, the rows after it are never taken in (`sliding_aggregate.rs`): such frames
 //! are refused.
+//!
+//! A frame that only grows is reversed by the engine where rows are sorted the other way for another window, and slides then. Such frames
+//! are not reversed here, and rows are sorted again: sums are taken in the order that is asked for.
 
 mod spreads;
 mod sums;
@@ -50,10 +53,11 @@ fn mended(expr: Expr) -> Result<Transformed<Expr>> {
     let WindowFunctionDefinition::AggregateUDF(function) = &window.fun else {
         return Ok(Transformed::no(Expr::WindowFunction(window)));
     };
-    let Some(way) = Way::of(function.name()).filter(|_| moves(&window.params.window_frame)) else {
+    let frame = &window.params.window_frame;
+    let Some(way) = Way::of(function.name()).filter(|_| moves(frame) || grows(frame)) else {
         return Ok(Transformed::no(Expr::WindowFunction(window)));
     };
-    let moving = AggregateUDF::from(Moving { function: Arc::clone(function), way });
+    let moving = AggregateUDF::from(Moving { function: Arc::clone(function), way, may_turn: moves(frame) });
     window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(moving));
     Ok(Transformed::yes(Expr::WindowFunction(window)))
 }
@@ -140,6 +144,11 @@ fn moves(frame: &WindowFrame) -> bool {
     !frame.start_bound.is_unbounded()
 }
 
+/// Whether rows only come to the frame.
+fn grows(frame: &WindowFrame) -> bool {
+    frame.start_bound.is_unbounded() && !frame.end_bound.is_unbounded()
+}
+
 /// Whether it may become empty after it had a row.
 fn may_be_empty(frame: &WindowFrame) -> bool {
     use WindowFrameBound::{Following, Preceding};
@@ -154,6 +163,8 @@ fn may_be_empty(frame: &WindowFrame) -> bool {
 struct Moving {
     function: Arc<AggregateUDF>,
     way: Way,
+    /// Whether it may go along with the frame from the last row to the first.
+    may_turn: bool,
 }
 
 impl AggregateUDFImpl for Moving {
@@ -191,7 +202,7 @@ impl AggregateUDFImpl for Moving {
 
     fn reverse_expr(&self) -> ReversedUDAF {
         match self.function.reverse_udf() {
-            ReversedUDAF::Identical => ReversedUDAF::Identical,
+            ReversedUDAF::Identical if self.may_turn => ReversedUDAF::Identical,
             _ => ReversedUDAF::NotSupported,
         }
     }
