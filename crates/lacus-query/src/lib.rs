@@ -90,6 +90,7 @@ mod large_joins;
 mod late;
 mod leaves;
 mod lone_laterals;
+mod mixed_numbers;
 mod named_casts;
 mod null_joins;
 mod offset_order;

@@ -16,6 +16,7 @@ use crate::correlated::joinable;
 use crate::dialect::Dialect;
 use crate::error::SqlError;
 use crate::frames::moving;
+use crate::mixed_numbers::as_doubles;
 use crate::named_casts::naming_casts;
 use crate::once::{computed_once, is_volatile};
 use crate::one_row::count_rows;
@@ -69,7 +70,7 @@ pub(crate) async fn prepared(
 pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let parsed = Box::pin(with_shared(state, parsed)).await;
     let (plan, are_shared) = Box::pin(with_shared_queries(state, parsed)).await?;
-    let plan = collected(without_numbers(uuids::meant(plan)?)?)?;
+    let plan = collected(without_numbers(uuids::meant(as_doubles(plan)?)?)?)?;
     let plan = beside_rows(count_rows(plan)?)?;
     let plan = moving(joinable(whole(plan)?)?)?;
     let plan = if are_shared { computed_once(plan)? } else { plan };
@@ -109,13 +110,15 @@ async fn with_shared_queries(state: &SessionState, parsed: Parsed) -> Result<(Lo
 async fn first_of_each(state: &SessionState, mut parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let planned = Box::pin(named(state, parsed.clone())).await;
     let is_missed = match &planned {
-        Err(error) => says(error, &[NO_FIRST_IN_ORDER, NO_FIRST_OF_GROUPS]),
+        Err(error) => says(error, &[NO_FIRST_IN_ORDER, NO_FIRST_OF_GROUPS, NO_COLUMN]),
         Ok(plan) => plan.exists(|plan| Ok(misses_what_is_first(plan)))?,
     };
     if !is_missed || !number_first_of_each(&mut parsed) {
         return planned;
     }
-    Box::pin(named(state, parsed)).await
+    let numbered = Box::pin(named(state, parsed)).await;
+    // What is wrong with both is said of what was asked.
+    if numbered.is_err() && planned.is_err() { planned } else { numbered }
 }
 
 /// Whether it asks for the first rows of each of something that is no column below.
