@@ -2,6 +2,8 @@
 //!
 //! The engine requires different names. When it has refused a query for this, columns are renamed with their places (`a#2`) where
 //! that can't change what a name means; the answer does not show it: see [`crate::naming`].
+//! The same is done where rows are sorted by the column of a table whose name another column of the answer has:
+//! `SELECT upper(t.a) AS a FROM t ORDER BY t.a`.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -128,12 +130,16 @@ impl Visitor for Mentions {
 fn tell_apart(query: &mut Query, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
     let Query { body, order_by, .. } = query;
     let order_by = &*order_by;
-    tell_apart_in(body, all, &|name| is_asked_for(name) || has_word(order_by, name));
+    let is_asked_for = |name: &str| is_asked_for(name) || has_word(order_by, name);
+    match body.as_mut() {
+        SetExpr::Select(select) => tell_items_apart(select, all, &is_asked_for, &|name| has_column(order_by, name)),
+        body => tell_apart_in(body, all, &is_asked_for),
+    }
 }
 
 fn tell_apart_in(body: &mut SetExpr, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
     match body {
-        SetExpr::Select(select) => tell_items_apart(select, all, is_asked_for),
+        SetExpr::Select(select) => tell_items_apart(select, all, is_asked_for, &|_| false),
         SetExpr::Query(query) => tell_apart(query, all, is_asked_for),
         SetExpr::SetOperation { left, right, set_quantifier, .. } => {
             tell_apart_in(left, all, is_asked_for);
@@ -150,7 +156,12 @@ fn tell_apart_in(body: &mut SetExpr, all: bool, is_asked_for: &dyn Fn(&str) -> b
     }
 }
 
-fn tell_items_apart(select: &mut Select, all: bool, is_asked_for: &dyn Fn(&str) -> bool) {
+fn tell_items_apart(
+    select: &mut Select,
+    all: bool,
+    is_asked_for: &dyn Fn(&str) -> bool,
+    is_of_table: &dyn Fn(&str) -> bool,
+) {
     let Select { projection, distinct, group_by, having, named_window, qualify, .. } = select;
     let is_asked_for = |name: &str| {
         is_asked_for(name)
@@ -181,7 +192,8 @@ fn tell_items_apart(select: &mut Select, all: bool, is_asked_for: &dyn Fn(&str) 
             }
             SelectItem::ExprWithAlias { alias, .. } => {
                 let name = folded(alias);
-                if wildcards < 2 && (is_twice || wildcards == 1) && !is_asked_for(&name) {
+                let may_be_meant = is_twice || wildcards == 1 || is_of_table(&name);
+                if wildcards < 2 && may_be_meant && !is_asked_for(&name) {
                     *alias = with_place(&name);
                 }
             }
@@ -205,6 +217,17 @@ fn name_of(item: &SelectItem) -> Option<String> {
 fn has_word(part: &impl Visit, name: &str) -> bool {
     let found = visit_expressions(part, |expr| match expr {
         Expr::Identifier(word) if folded(word) == name => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// Whether a part of a query has a column of a table in it that is called so.
+fn has_column(part: &impl Visit, name: &str) -> bool {
+    let found = visit_expressions(part, |expr| match expr {
+        Expr::CompoundIdentifier(words) if words.last().is_some_and(|word| folded(word) == name) => {
+            ControlFlow::Break(())
+        }
         _ => ControlFlow::Continue(()),
     });
     found.is_break()
