@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::values::array_in;
-use super::{binary, call, nested, plain, text_of};
+use super::{binary, call, expression, nested, plain, text_of};
 
 /// The lambda's parameter for a pattern: nobody else gives such a name.
 const PATTERN: &str = "pattern#";
@@ -25,7 +25,8 @@ pub(super) fn of_several(expr: &Expr) -> Option<Expr> {
     let array = &read(array);
     if let Some(patterns) = patterns(array) {
         let mut matches = patterns.iter().map(|pattern| with_pattern(expr, pattern));
-        let first = matches.next()?;
+        // Any of none does not match, and all of none do.
+        let Some(first) = matches.next() else { return Some(expression(if *any { "false" } else { "true" })) };
         let joined = matches.fold(first, |left, right| binary(left, joined_by.clone(), right));
         return Some(nested(joined));
     }
