@@ -91,9 +91,16 @@ class Outside(Writes):
 
     def write(self, table, path, rows):
         ids = ", ".join(str(row["id"]) for row in rows)
-        columns = ", ".join(f'"{name}"' for name in table.shape if name not in table.partitioned)
+        columns = ", ".join(written(name, kind, table.format) for name, kind in table.shape.items() if name not in table.partitioned)
         selected = f"SELECT {columns} FROM {table.name} WHERE id IN ({ids})"
         self.duckdb.execute(f"COPY ({selected}) TO '{path}.{table.format}' ({FORMATS[table.format]})")
+
+
+def written(name, kind, written_as):
+    """A column as it is written. In JSON, DuckDB's offset of hours alone is none to lacus."""
+    if kind == "tz" and written_as == "json":
+        return f"strftime(\"{name}\", '%Y-%m-%dT%H:%M:%S.%fZ') AS \"{name}\""
+    return f'"{name}"'
 
 
 def in_name(given):

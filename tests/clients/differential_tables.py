@@ -1,10 +1,12 @@
 """The tables that differential.py asks about: lacus's, and DuckDB's, which go through the same."""
 
+import contextlib
 import dataclasses
 import datetime
 import decimal
 import itertools
 import json
+import threading
 import time
 
 import duckdb
@@ -152,13 +154,24 @@ class Tables:
         sql = query.write(dialect)
         try:
             if dialect == DUCK:
-                return self.duckdb.execute(sql).fetchall()
+                with self.bounded():
+                    return self.duckdb.execute(sql).fetchall()
             with self.postgres.cursor(binary=self.chance.random() < 0.5) as cursor:
                 return cursor.execute(sql.encode()).fetchall()
         except (duckdb.Error, psycopg.Error) as error:
             if self.postgres.closed:
                 raise
             return error
+
+    @contextlib.contextmanager
+    def bounded(self):
+        """DuckDB has no timeout of its own."""
+        timer = threading.Timer(STATEMENT_SECONDS_MAX, self.duckdb.interrupt)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def change(self, sql, *own):
         """A statement that changes something, and how many rows of both it changed. DuckDB may need several, or another one."""

@@ -1,18 +1,19 @@
 //! Doubles and decimals that are one value: `CASE WHEN a THEN price ELSE weight END`, `coalesce(weight, price)`, a `UNION` of both.
 //!
 //! In SQL such a value is a double. The engine makes a decimal of 15 digits behind the point of it (DataFusion 54.1,
-//! `type_coercion/binary.rs`): it cuts small doubles, and refuses large ones. Here decimals beside doubles become doubles. A number
-//! that stands in the text, as in `coalesce(price, 0.5)`, is as exact as it is written: with decimals it stays a decimal.
+//! `type_coercion/binary.rs`): it cuts small doubles, refuses large ones, and has no plan for `INTERSECT` and `EXCEPT`. Here decimals
+//! beside doubles become doubles. A number that stands in the text, as in `coalesce(price, 0.5)`, is as exact as it is written: with
+//! decimals it stays a decimal.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, cast};
+use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast};
 
 /// Functions that give one of their arguments.
 const CHOOSING: [&str; 6] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull"];
@@ -23,6 +24,7 @@ pub(crate) fn as_doubles(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|plan| {
         let changed = match plan {
             LogicalPlan::Union(union) => united(union)?,
+            LogicalPlan::Join(join) if is_of_sets(&join) => intersected(join)?,
             plan => {
                 let schema = merge_schema(&plan.inputs());
                 let names = NamePreserver::new(&plan);
@@ -65,21 +67,52 @@ fn united(union: Union) -> Result<Transformed<LogicalPlan>> {
     if doubles.iter().all(Option::is_none) {
         return Ok(Transformed::no(LogicalPlan::Union(union)));
     }
-    let mut inputs = Vec::with_capacity(union.inputs.len());
-    for input in &union.inputs {
-        let columns = input.schema().iter().zip(&doubles).enumerate().map(|(place, ((table, field), double))| {
-            let column = Expr::Column(Column::from((table, field)));
-            match double {
-                Some(kind) if Kind::at(input, place).is_exact() => {
-                    cast(column, kind.clone()).alias_qualified(table.cloned(), field.name())
-                }
-                _ => column,
-            }
-        });
-        let columns: Vec<Expr> = columns.collect();
-        inputs.push(Arc::new(LogicalPlanBuilder::from(input.as_ref().clone()).project(columns)?.build()?));
-    }
+    let inputs = union.inputs.iter().map(|input| with_doubles(input, &doubles)).collect::<Result<Vec<_>>>()?;
     Union::try_new_with_loose_types(inputs).map(|union| Transformed::yes(LogicalPlan::Union(union)))
+}
+
+/// Whether it is `INTERSECT` or `EXCEPT`: only there are nulls the same, and all columns compared.
+fn is_of_sets(join: &Join) -> bool {
+    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+        && join.null_equality == NullEquality::NullEqualsNull
+        && join.on.len() == join.left.schema().fields().len()
+}
+
+/// Such a join, whose columns are of one kind on both sides.
+fn intersected(join: Join) -> Result<Transformed<LogicalPlan>> {
+    let kinds_at = |place| [Kind::at(&join.left, place), Kind::at(&join.right, place)];
+    let doubles: Vec<Option<DataType>> = (0..join.on.len()).map(|place| double(&kinds_at(place))).collect();
+    if doubles.iter().all(Option::is_none) {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    }
+    // Decimals that are not the same may be one double.
+    let left = LogicalPlanBuilder::from(Arc::unwrap_or_clone(with_doubles(&join.left, &doubles)?)).distinct()?;
+    let join = Join::try_new(
+        Arc::new(left.build()?),
+        with_doubles(&join.right, &doubles)?,
+        join.on,
+        join.filter,
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok(Transformed::yes(LogicalPlan::Join(join)))
+}
+
+/// Rows with doubles in these places, where they have decimals.
+fn with_doubles(rows: &Arc<LogicalPlan>, doubles: &[Option<DataType>]) -> Result<Arc<LogicalPlan>> {
+    let columns = rows.schema().iter().zip(doubles).enumerate().map(|(place, ((table, field), double))| {
+        let column = Expr::Column(Column::from((table, field)));
+        match double {
+            Some(kind) if Kind::at(rows, place).is_exact() => {
+                cast(column, kind.clone()).alias_qualified(table.cloned(), field.name())
+            }
+            _ => column,
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    LogicalPlanBuilder::from(rows.as_ref().clone()).project(columns)?.build().map(Arc::new)
 }
 
 /// What a value is, as far as it matters here.

@@ -51,7 +51,9 @@ def side_by_side(ours, theirs, is_ordered):
     ours, theirs = ([tuple(plain_value(one) for one in row) for row in rows] for rows in (ours, theirs))
     if not is_ordered:
         has_fractions = {place for row in (*ours, *theirs) for place, one in enumerate(row) if isinstance(one, float)}
-        key = lambda row: tuple(sort_key(one, place in has_fractions) for place, one in enumerate(row))
+        keys = lambda row, is_rounded: tuple(sort_key(one, is_rounded and place in has_fractions) for place, one in enumerate(row))
+        # What is nearly the same in all columns is told apart by all digits.
+        key = lambda row: (keys(row, True), keys(row, False))
         ours, theirs = sorted(ours, key=key), sorted(theirs, key=key)
     return itertools.zip_longest(ours, theirs)
 

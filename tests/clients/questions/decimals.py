@@ -50,7 +50,8 @@ FORMS = {
         ("CAST({} AS numeric(16,1))", ("dec",), None),
         ("CAST({} AS numeric(38,6))", ("wide",), None),
         ("CAST({} AS numeric(30,0))", ("wide",), None),
-        ("CAST({} AS numeric(20,2))", ("f32",), None),
+        # A real has six digits.
+        ("CAST({} AS numeric(20,2))", ("f32",), "CAST(CAST(printf('%.6g', CAST({} AS double precision)) AS double precision) AS numeric(20,2))"),
         ("CAST({} AS numeric(30,3))", ("int",), None),
         ("coalesce({}, {})", ("dec", "wide"), None),
         ("least({}, {})", ("wide", "dec"), None),

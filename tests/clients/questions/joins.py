@@ -33,7 +33,7 @@ class Joins(Parts):
         scope = ones + scope_of(one, left.columns) + scope_of(other, right.columns)
         joins, is_stream = (join,), left.is_stream or right.is_stream
         # Of ids alone: other columns are shared by too many rows of three tables.
-        if "id" in using and words in ("JOIN", "LEFT JOIN") and self.may(0.4):
+        if using == ["id"] and words in ("JOIN", "LEFT JOIN") and self.may(0.4):
             third, again = self.chance.choice(self.tables), self.alias()
             joins = (join, Join(self.chance.choice(["JOIN", "LEFT JOIN"]), None, Source(third.name, again), None, ('"id"',)))
             scope, is_stream = scope + scope_of(again, third.columns), is_stream or third.is_stream

@@ -7,8 +7,9 @@ FORMS = {
         ("CASE WHEN {} THEN {} ELSE {} END", ("bool", "i32", "int"), None),
         ("greatest({}, {})", ("int", "i32"), None),
     ],
-    "f32": [("coalesce({}, {})", ("f32", "i32"), None)],
     "dbl": [
+        # As a text, a real has fewer digits than it is made of.
+        ("CAST(coalesce({}, {}) AS double precision)", ("f32", "i32"), None),
         ("CASE WHEN {} THEN {} ELSE {} END", ("bool", "dbl", "int"), None),
         ("CASE WHEN {} THEN {} WHEN {} THEN {} END", ("bool", "i32", "bool", "dbl"), None),
         ("coalesce({}, {})", ("dbl", "dec"), None),

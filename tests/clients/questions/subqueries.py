@@ -24,12 +24,12 @@ class Subqueries(Parts):
 
     def subquery(self, scope):
         """A condition on another table, often on columns of this one."""
+        makes = [self.exists, self.within, self.quantified, self.beside_total, self.of_groups, self.row_within]
+        return self.of(makes, [30, 25, 12, 15, 15, 12], scope)
+
+    def of(self, makes, shares, scope):
         source, inner, _ = self.source(outer=True)
-        scope = at_the_top(scope)
-        make = self.chance.choices(
-            [self.exists, self.within, self.quantified, self.beside_total, self.of_groups, self.row_within], [30, 25, 12, 15, 15, 12]
-        )[0]
-        return make(scope, source, inner)
+        return self.chance.choices(makes, shares)[0](at_the_top(scope), source, inner)
 
     def exists(self, scope, source, inner):
         where = self.on(scope, inner, False)
@@ -112,7 +112,8 @@ class Subqueries(Parts):
 
     def beside(self, scope):
         if self.may(0.5):
-            return self.subquery(scope)
+            # Of groups that belong to this row only a condition can be asked.
+            return self.of([self.exists, self.within, self.quantified, self.beside_total, self.row_within], [30, 25, 12, 15, 12], scope)
         other, inner, _ = self.source(outer=True)
         return over("int", "({})", self.total(at_the_top(scope), other, inner))
 

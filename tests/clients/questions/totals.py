@@ -78,17 +78,23 @@ class Totals(Parts):
         """Values that such a share of all does not come behind, and values one after the other."""
         source, joins, scope, _ = self.sources()
         by = tuple(dict.fromkeys(self.any_column(scope) for _ in range(self.chance.choice([0, 1, 1, 2]))))
-        share, direction = self.chance.choice(["0", "0.25", "0.5", "0.75", "1"]), self.chance.choice(["", " DESC"])
-        column = self.column(scope, self.any_of(scope, ("int", "i32", "big", "text", "date", "dec", "ts")))
+        # DuckDB takes the last one for the first that no share comes before, where they are in descending order.
+        direction = self.chance.choice(["", " DESC"])
+        share = self.chance.choice(["0.25", "0.5", "0.75", "1", *([] if direction else ["0"])])
+        columns = [column for column in scope if column.kind in ("int", "i32", "big", "text", "date", "dec", "ts")]
+        if not columns:
+            return self.grouped()
+        column = self.chance.choice(columns)
         within = f"WITHIN GROUP (ORDER BY {{}}{direction})"
         disc = over(column.kind, f"percentile_disc({share}) {within}", column)
         if self.may(0.3):
             disc = over(column.kind, f"percentile_disc({share}) {within} FILTER (WHERE {{}})", column, self.comparison(scope, 0))
         # No two of them: their orders may differ.
-        texts, listed_kind = self.column(scope, "text"), {"int": "ints", "text": "texts"}.get(column.kind)
-        ordered = [disc, disc, over("text", f"string_agg({{0}}, ',' ORDER BY {{0}}{direction})", texts)]
-        if listed_kind:
-            ordered.append(over(listed_kind, f"array_agg({{0}} ORDER BY {{0}}{direction})", column))
+        ordered = [disc, disc]
+        if column.kind in ("int", "text"):
+            ordered.append(over(f"{column.kind}s", f"array_agg({{0}} ORDER BY {{0}}{direction})", column))
+        if column.kind == "text":
+            ordered.append(over("text", f"string_agg({{0}}, ',' ORDER BY {{0}}{direction})", column))
         whole = self.chance.choice([self.column(scope, "int"), self.exact(scope)])
         others = [
             over("dbl", f"percentile_cont({share}) {within}", whole), over("dbl", "median({})", whole), over("int", "count(*)"),

@@ -254,7 +254,7 @@ class Select:
         for index in range(len(self.by) - max(1, len(self.groups))):
             yield change(by=without(self.by, index))
         for index, (name, query) in enumerate(self.withs):
-            for less in query.smaller():
+            for less in query.smaller_first() if self.recursive else query.smaller():
                 yield change(withs=instead(self.withs, index, (name, less)))
         for index, item in enumerate(self.items):
             for less in item.expr.smaller():
@@ -294,6 +294,12 @@ class Both:
 
     def less_items(self, index):
         return dataclasses.replace(self, left=self.left.less_items(index), right=self.right.less_items(index))
+
+    def smaller_first(self):
+        """What begins; the step that follows would never end."""
+        for less in self.left.smaller():
+            if len(less.items) == len(self.items):
+                yield dataclasses.replace(self, left=less)
 
     def smaller(self):
         yield self.left
