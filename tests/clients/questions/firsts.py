@@ -1,7 +1,8 @@
 """The first rows: of wide tables, of groups, of each part, and with those that are sorted as the last of them is."""
 
-from questions.parts import Parts, scope_of
-from questions.trees import Expr, Item, Select, Source, over
+from questions.parts import Parts, at_the_top, scope_of
+from questions.trees import Expr, Item, Select, Source, given, over
+from questions.values import PLAIN, value
 
 DIRECTIONS = ["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]
 
@@ -40,6 +41,19 @@ class Firsts(Parts):
             return Select(self.named([total]), source, joins, where, groups, having, by=self.sorted_by([total]), **self.cut())
         exprs = [*groups, total] if self.may(0.6) else groups
         return Select(self.named(exprs), source, joins, where, groups, having, by=self.sorted_by([total, *groups]), **self.cut())
+
+    def called_alike(self):
+        """What is made of columns and called as they are, in the order of the columns."""
+        source, scope, key = self.source(outer=True)
+        columns = [column for column in at_the_top(scope) if column.kind in PLAIN]
+        chosen = self.chance.sample(columns, self.chance.choice([1, 2, 3]))
+        made = [over(column.kind, "coalesce({}, {})", column, given(value(self.chance, column.kind, 0), column.kind)) for column in chosen]
+        items = tuple(Item(expr, column.form.partition(".")[2]) for expr, column in zip(made, chosen))
+        where = self.maybe_where(scope, 0.4)
+        if self.may(0.3):
+            items = (*items, Item(over("int", "count(*)"), "count"))
+            return Select(items, source, where=where, groups=tuple(chosen), by=self.sorted_by(chosen), **self.cut())
+        return Select(items, source, where=where, by=self.sorted_by([*chosen, Expr("int", key)]), **self.cut())
 
     def with_ties(self):
         source, joins, scope, _ = self.sources()
