@@ -64,7 +64,8 @@ pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// `x NOT IN (SELECT y …)` in a condition becomes `NOT EXISTS (… AND (x = y) IS NOT FALSE)`: the engine's null-aware join
-/// looks at the nulls of all inner rows, not only of those that belong to the outer row.
+/// looks at the nulls of all inner rows, not only of those that belong to the outer row. Where `x` is
+/// the same for all rows, as in `11 NOT IN (SELECT y …)`, it takes a join that does not look at nulls at all.
 fn with_not_exists(plan: LogicalPlan) -> Result<LogicalPlan> {
     let filter = match plan {
         LogicalPlan::Filter(filter) if split_conjunction(&filter.predicate).into_iter().any(is_not_in) => filter,
@@ -86,11 +87,19 @@ fn is_not_in(condition: &Expr) -> bool {
     }
 }
 
-/// Whether it is an `IN`, or a `NOT IN`, whose subquery depends on the outer row.
+/// Whether it is an `IN`, or a `NOT IN`, whose subquery depends on the outer row, or of a value that does not.
 fn is_in(condition: &Expr, negated: bool) -> bool {
-    matches!(condition, Expr::InSubquery(list) if list.negated == negated
-        && !list.subquery.outer_ref_columns.is_empty()
-        && !is_one_row(&list.subquery.subquery))
+    let Expr::InSubquery(list) = condition else { return false };
+    let is_correlated = !list.subquery.outer_ref_columns.is_empty();
+    list.negated == negated
+        && if is_correlated { !is_one_row(&list.subquery.subquery) } else { is_same_for_all(&list.expr) }
+}
+
+/// Whether a value is known without a row.
+fn is_same_for_all(value: &Expr) -> bool {
+    let has_parameter = value.exists(|part| Ok(matches!(part, Expr::Placeholder(_))));
+    // What is looked at never fails.
+    !value.any_column_refs() && !value.contains_outer() && !value.is_volatile() && !has_parameter.unwrap_or(true)
 }
 
 fn not_exists(list: Expr, outside: &DFSchema) -> Result<Expr> {
