@@ -155,6 +155,7 @@ impl VisitorMut for Meanings {
         }
         values::similar(expr);
         values::tried(expr);
+        values::negated(expr);
         if self.is_postgres() {
             if let Some(array) = subqueries::as_array(expr) {
                 *expr = array;

@@ -6,7 +6,7 @@ use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, ObjectName, TypedString, Value, ValueWithSpan,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectName, TypedString, UnaryOperator, Value, ValueWithSpan,
 };
 
 use super::{call, expression, intervals, is_called, quoted, text_of};
@@ -45,6 +45,15 @@ pub(super) fn read(expr: &mut Expr) {
             }
         }
         _ => {}
+    }
+}
+
+/// `- INTERVAL '1 month 2 days'`: the engine takes the sign for that of the first number alone, but not where parentheses are.
+pub(super) fn negated(expr: &mut Expr) {
+    if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: value } = expr
+        && matches!(value.as_ref(), Expr::Interval(_))
+    {
+        **value = Expr::Nested(value.clone());
     }
 }
 
