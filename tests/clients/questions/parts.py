@@ -36,6 +36,9 @@ class Parts:
             source = Source(table.name, alias, snapshot, copy)
         elif not outer and self.may(0.1):
             inner = self.plain(deep=False)
+            while not any(kind in PLAIN for kind in inner.kinds):
+                # What is grouped or sorted by would be a number, and mean the place of a column.
+                inner = self.plain(deep=False)
             return Derived(inner, alias), columns_of(inner, alias), None
         return source, scope_of(alias, columns), f"{alias}.id"
 

@@ -51,7 +51,7 @@ pub(super) fn read(expr: &mut Expr) {
 /// `- INTERVAL '1 month 2 days'`: the engine takes the sign for that of the first number alone, but not where parentheses are.
 pub(super) fn negated(expr: &mut Expr) {
     if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: value } = expr
-        && matches!(value.as_ref(), Expr::Interval(_))
+        && matches!(**value, Expr::Interval(_))
     {
         **value = Expr::Nested(value.clone());
     }
