@@ -1,22 +1,24 @@
-//! Doubles and decimals that are one value: `CASE WHEN a THEN price ELSE weight END`, `coalesce(weight, price)`, a `UNION` of both.
+//! Doubles and decimals that are one value, or a key: `CASE WHEN a THEN price ELSE weight END`, `coalesce(weight, price)`, a `UNION` of
+//! both, `weight IN (SELECT price …)`, `JOIN … USING`.
 //!
 //! In SQL such a value is a double. The engine makes a decimal of 15 digits behind the point of it (DataFusion 54.1,
-//! `type_coercion/binary.rs`): it cuts small doubles, refuses large ones, and has no plan for `INTERSECT` and `EXCEPT`. Here decimals
-//! beside doubles become doubles. A number that stands in the text, as in `coalesce(price, 0.5)`, is as exact as it is written: with
+//! `type_coercion/binary.rs`): it cuts small doubles, refuses large ones, and has no plan where they are keys. Here decimals beside
+//! doubles become doubles. A number that stands in the text, as in `coalesce(price, 0.5)`, is as exact as it is written: with
 //! decimals it stays a decimal.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast};
 
-/// Functions that give one of their arguments.
-const CHOOSING: [&str; 6] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull"];
+/// Functions that give one of their arguments, or all as one.
+const CHOOSING: [&str; 7] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull", "make_array"];
 
 /// Makes doubles of decimals where they are one value with doubles.
 pub(crate) fn as_doubles(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -25,20 +27,43 @@ pub(crate) fn as_doubles(plan: LogicalPlan) -> Result<LogicalPlan> {
         let changed = match plan {
             LogicalPlan::Union(union) => united(union)?,
             LogicalPlan::Join(join) if is_of_sets(&join) => intersected(join)?,
-            plan => {
-                let schema = merge_schema(&plan.inputs());
-                let names = NamePreserver::new(&plan);
-                plan.map_expressions(|expr| {
-                    let name = names.save(&expr);
-                    Ok(expr.transform_up(|part| chosen(part, &schema))?.update_data(|expr| name.restore(expr)))
-                })?
-            }
+            LogicalPlan::Join(join) => joined(join),
+            plan => Transformed::no(plan),
         };
+        let changed = changed.transform_data(of_one_kind)?;
         has_changed |= changed.transformed;
         // What is above it has its columns.
         if has_changed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
     })
     .data()
+}
+
+/// A plan whose expressions have values of one kind.
+fn of_one_kind(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&plan.inputs());
+    let names = NamePreserver::new(&plan);
+    plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let made = expr.transform_up(|part| match part {
+            Expr::InSubquery(list) => listed(list, &schema),
+            part => chosen(part, &schema),
+        })?;
+        Ok(made.update_data(|expr| name.restore(expr)))
+    })
+}
+
+/// A value that is compared with those of a query.
+fn listed(mut list: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let value = Kind::of(&list.expr, schema);
+    let doubles = double(&[value.clone(), Kind::at(&list.subquery.subquery, 0)]);
+    let is_changed = doubles.is_some();
+    if let Some(kind) = doubles {
+        if value.is_exact() {
+            *list.expr = cast(list.expr.as_ref().clone(), kind.clone());
+        }
+        list.subquery.subquery = with_doubles(&list.subquery.subquery, &[Some(kind)])?;
+    }
+    Ok(Transformed::new_transformed(Expr::InSubquery(list), is_changed))
 }
 
 /// What is one of several values, with all of them of one kind.
@@ -69,6 +94,24 @@ fn united(union: Union) -> Result<Transformed<LogicalPlan>> {
     }
     let inputs = union.inputs.iter().map(|input| with_doubles(input, &doubles)).collect::<Result<Vec<_>>>()?;
     Union::try_new_with_loose_types(inputs).map(|union| Transformed::yes(LogicalPlan::Union(union)))
+}
+
+/// A join whose keys are of one kind on both sides.
+fn joined(mut join: Join) -> Transformed<LogicalPlan> {
+    let mut is_changed = false;
+    for (left, right) in &mut join.on {
+        let kinds = [Kind::of(left, join.left.schema()), Kind::of(right, join.right.schema())];
+        let Some(kind) = double(&kinds) else { continue };
+        is_changed = true;
+        for (key, _) in [left, right].into_iter().zip(&kinds).filter(|(_, kind)| kind.is_exact()) {
+            *key = cast(key.clone(), kind.clone());
+        }
+    }
+    if is_changed {
+        // Those of USING are columns.
+        join.join_constraint = JoinConstraint::On;
+    }
+    Transformed::new_transformed(LogicalPlan::Join(join), is_changed)
 }
 
 /// Whether it is `INTERSECT` or `EXCEPT`: only there are nulls the same, and all columns compared.
