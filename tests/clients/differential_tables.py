@@ -13,7 +13,7 @@ import duckdb
 import psycopg
 from iceberg import Lacus
 from questions.answers import differing, same_rows
-from questions.expressions import MACROS
+from questions.decimals import MACROS
 from questions.trees import DUCK, LACUS, Expr, Item, Select, Source
 from questions.values import TYPES, literal, value
 

@@ -28,8 +28,6 @@ FORMS = {
         of_elements(("i32", "ints"), "<>", "ANY"),
         ("({} = {})", ("ints", "ints"), None),
         ("({} <> {})", ("texts", "texts"), None),
-        ("({} < {})", ("ints", "ints"), None),
-        ("({} >= {})", ("texts", "texts"), None),
         ("({} IS NOT DISTINCT FROM {})", ("ints", "ints"), None),
         ("({} IN ({}, {}))", ("texts", "texts", "texts"), None),
         ("({} IS NULL)", ("ints",), None),

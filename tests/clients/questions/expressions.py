@@ -2,9 +2,6 @@
 
 from questions import decimals, elements, mixed, texts, times
 
-# What DuckDB has no word for.
-MACROS = [*decimals.MACROS, *texts.MACROS]
-
 # Expressions by what they give: template, kinds of the arguments, DuckDB's template.
 SIMPLE = {
     "int": [

@@ -1,10 +1,5 @@
 """Texts: what is cut out of them and put into them, and patterns, of which any or all match."""
 
-MACROS = [
-    "CREATE MACRO like_any(x, patterns) AS CASE WHEN len(list_filter(patterns, lambda p: x LIKE p)) > 0 THEN TRUE"
-    " WHEN patterns IS NULL OR len(list_filter(patterns, lambda p: (x LIKE p) IS NULL)) > 0 THEN NULL ELSE FALSE END",
-]
-
 # How expressions are made, as in `expressions`.
 FORMS = {
     "text": [
@@ -43,7 +38,8 @@ FORMS = {
         ("({} NOT LIKE ANY (ARRAY['a%', 'b%']))", ("text",), "({0} NOT LIKE 'a%' OR {0} NOT LIKE 'b%')"),
         ("({} NOT LIKE ALL (ARRAY['a%', '%n']))", ("text",), "({0} NOT LIKE 'a%' AND {0} NOT LIKE '%n')"),
         ("({} ILIKE ANY (ARRAY['B%', NULL]))", ("text",), "({0} ILIKE 'B%' OR CAST(NULL AS boolean))"),
-        ("({} LIKE ANY ({}))", ("text", "texts"), "like_any({}, {})"),
-        ("({} NOT LIKE ALL ({}))", ("text", "texts"), "(NOT like_any({}, {}))"),
+        ("({} LIKE ANY (CAST(ARRAY[{}, {}] AS text[])))", ("text", "text", "text"), "({0} LIKE {1} OR {0} LIKE {2})"),
+        ("({} NOT LIKE ALL (ARRAY[{}, 'a%']))", ("text", "text"), "({0} NOT LIKE {1} AND {0} NOT LIKE 'a%')"),
+        ("({} LIKE ANY (CAST(ARRAY[] AS text[])))", ("text",), "FALSE"),
     ],
 }
