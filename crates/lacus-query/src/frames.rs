@@ -7,8 +7,8 @@
 //! frame may be empty in the middle of a partition, the rows after it are never taken in (`sliding_aggregate.rs`): such frames
 //! are refused.
 //!
-//! A frame that only grows is reversed by the engine where rows are sorted the other way for another window, and slides then. Such frames
-//! are not reversed here, and rows are sorted again: sums are taken in the order that is asked for.
+//! A frame that only grows is reversed by the engine where rows are sorted the other way for another window, and slides then; values that
+//! are put together come in the other order. Such frames are not reversed here, and rows are sorted again.
 
 mod spreads;
 mod sums;
@@ -54,10 +54,12 @@ fn mended(expr: Expr) -> Result<Transformed<Expr>> {
         return Ok(Transformed::no(Expr::WindowFunction(window)));
     };
     let frame = &window.params.window_frame;
-    let Some(way) = Way::of(function.name()).filter(|_| moves(frame) || grows(frame)) else {
+    let is_in_order = ["array_agg", "string_agg"].contains(&function.name());
+    let Some(way) = Way::of(function.name()).filter(|_| moves(frame) || grows(frame) || is_in_order) else {
         return Ok(Transformed::no(Expr::WindowFunction(window)));
     };
-    let moving = AggregateUDF::from(Moving { function: Arc::clone(function), way, may_turn: moves(frame) });
+    let may_turn = moves(frame) && !is_in_order;
+    let moving = AggregateUDF::from(Moving { function: Arc::clone(function), way, may_turn });
     window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(moving));
     Ok(Transformed::yes(Expr::WindowFunction(window)))
 }
@@ -77,6 +79,8 @@ enum Way {
     Spread(Measure),
     /// It looks at all rows again.
     Again,
+    /// As the engine's does, but in the order of the rows.
+    InOrder,
 }
 
 impl Way {
@@ -87,6 +91,7 @@ impl Way {
             "min" | "bit_xor" => Some(Self::Anew),
             "sum" => Some(Self::Sum),
             "avg" => Some(Self::Average),
+            "array_agg" => Some(Self::InOrder),
             "bool_and" | "bool_or" | "bit_and" | "bit_or" | "string_agg" | "corr" | "covar_pop" | "covar_samp" => {
                 Some(Self::Again)
             }
@@ -221,7 +226,7 @@ impl AggregateUDFImpl for Moving {
             && !args.is_distinct;
         match self.way {
             Way::Sum | Way::Average if is_of_doubles => Ok(Box::new(Doubles::new(self.way == Way::Average))),
-            Way::Sum | Way::Average => self.function.create_sliding_accumulator(args),
+            Way::Sum | Way::Average | Way::InOrder => self.function.create_sliding_accumulator(args),
             Way::Spread(measure) if is_of_doubles => Ok(Box::new(Spreads::new(measure))),
             Way::Spread(_) | Way::Again => {
                 let made = Made::from(args);
