@@ -58,7 +58,7 @@ fn number(query: &mut Query) -> Option<()> {
     let options = OrderByOptions { asc: None, nulls_first: None };
     let each = each.iter().map(|expr| OrderByExpr { expr: expr.clone(), options, with_fill: None });
     let each: Vec<Expr> = each.map(|sort| Some(of_rows(&sort, select)?.expr)).collect::<Option<_>>()?;
-    let order = sorts.iter().map(|sort| of_rows(sort, select)).collect::<Option<_>>()?;
+    let order: Vec<OrderByExpr> = sorts.iter().map(|sort| of_rows(sort, select)).collect::<Option<_>>()?;
     let mut place = expression("row_number() OVER ()");
     if let Expr::Function(function) = &mut place
         && let Some(WindowType::WindowSpec(window)) = &mut function.over
