@@ -3,19 +3,20 @@
 //!
 //! In SQL such a value is a double. The engine makes a decimal of 15 digits behind the point of it (DataFusion 54.1,
 //! `type_coercion/binary.rs`): it cuts small doubles, refuses large ones, and has no plan where they are keys. Here decimals beside
-//! doubles become doubles. A number that stands in the text, as in `coalesce(price, 0.5)`, is as exact as it is written: with
-//! decimals it stays a decimal.
+//! doubles become doubles. A number that stands in the text, as in `coalesce(price, 0.5)`, is as exact as it is written:
+//! beside decimals it is one, of its own digits.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast};
+use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast, lit};
+use datafusion::scalar::ScalarValue;
 
 /// Functions that give one of their arguments, or all as one.
 const CHOOSING: [&str; 7] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull", "make_array"];
@@ -77,11 +78,42 @@ fn chosen(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         _ => return Ok(Transformed::no(expr)),
     };
     let kinds: Vec<Kind> = values.iter().map(|value| Kind::of(value, schema)).collect();
-    let Some(kind) = double(&kinds) else { return Ok(Transformed::no(expr)) };
-    for (value, _) in values.into_iter().zip(kinds).filter(|(_, kind)| kind.is_exact()) {
-        *value = cast(value.clone(), kind.clone());
+    if !kinds.contains(&Kind::Decimal) {
+        return Ok(Transformed::no(expr));
     }
-    Ok(Transformed::yes(expr))
+    let doubles = double(&kinds);
+    let mut is_changed = false;
+    for (value, kind) in values.into_iter().zip(&kinds) {
+        let made = match &doubles {
+            Some(double) if kind.is_exact() => Some(cast(value.clone(), double.clone())),
+            None if *kind == Kind::Written => as_written(value),
+            _ => None,
+        };
+        if let Some(made) = made {
+            *value = made;
+            is_changed = true;
+        }
+    }
+    Ok(Transformed::new_transformed(expr, is_changed))
+}
+
+/// A number of the text as a decimal of so many digits. None: it has too many.
+fn as_written(value: &Expr) -> Option<Expr> {
+    match value {
+        Expr::Literal(ScalarValue::Float64(Some(number)), _) => decimal(*number).map(lit),
+        Expr::Negative(value) => Some(Expr::Negative(Box::new(as_written(value)?))),
+        _ => None,
+    }
+}
+
+fn decimal(number: f64) -> Option<ScalarValue> {
+    let text = number.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text.as_str(), ""));
+    let digits = format!("{whole}{fraction}").parse::<i128>().ok()?;
+    let scale = u8::try_from(fraction.len()).ok()?;
+    let precision = u8::try_from(digits.unsigned_abs().to_string().len()).ok()?.max(scale);
+    let fits = precision <= DECIMAL128_MAX_PRECISION;
+    fits.then(|| ScalarValue::Decimal128(Some(digits), precision, scale.cast_signed()))
 }
 
 /// A union whose columns are of one kind in all of its inputs.
