@@ -506,6 +506,8 @@ fn all_pointers(sql: &mut dyn Sql) -> Result<Vec<(String, String)>> {
 
 /// Tells a catalog that whoever holds it is still at work.
 pub(crate) type Tell<'a> = &'a mut dyn FnMut() -> Result<()>;
+/// Is told the leftovers of a catalog, the number of its tables, and how to tell it.
+pub(crate) type Meanwhile<'a> = &'a mut dyn FnMut(Vec<String>, usize, Tell<'_>) -> Result<()>;
 
 /// Copies a catalog that may be in use to a new file, durably. While nobody else can write to it, `meanwhile` is told the
 /// leftovers and the number of tables that the copy has, and how to tell that it is still at work: what has not told for a
@@ -513,7 +515,7 @@ pub(crate) type Tell<'a> = &'a mut dyn FnMut() -> Result<()>;
 pub(crate) fn copy_catalog(
     place: &CatalogPlace,
     to: &Path,
-    meanwhile: &mut dyn FnMut(Vec<String>, usize, Tell<'_>) -> Result<()>,
+    meanwhile: Meanwhile<'_>,
 ) -> Result<()> {
     let mut tell = |sql: &mut dyn Sql| {
         let all = sql.query("SELECT path FROM leftovers", &[])?;
