@@ -512,11 +512,7 @@ pub(crate) type Meanwhile<'a> = &'a mut dyn FnMut(Vec<String>, usize, Tell<'_>) 
 /// Copies a catalog that may be in use to a new file, durably. While nobody else can write to it, `meanwhile` is told the
 /// leftovers and the number of tables that the copy has, and how to tell that it is still at work: what has not told for a
 /// minute is taken for one that hangs. It blocks, and on a thread of a runtime that may: one in PostgreSQL needs the runtime.
-pub(crate) fn copy_catalog(
-    place: &CatalogPlace,
-    to: &Path,
-    meanwhile: Meanwhile<'_>,
-) -> Result<()> {
+pub(crate) fn copy_catalog(place: &CatalogPlace, to: &Path, meanwhile: Meanwhile<'_>) -> Result<()> {
     let mut tell = |sql: &mut dyn Sql| {
         let all = sql.query("SELECT path FROM leftovers", &[])?;
         let leftovers = all.iter().map(|row| row.text(0)).collect::<Result<_>>()?;

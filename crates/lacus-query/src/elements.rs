@@ -53,6 +53,7 @@ pub(crate) fn is_of_elements(plan: &LogicalPlan) -> bool {
         | LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)
         | LogicalPlan::Distinct(Distinct::All(_))
+        | LogicalPlan::Subquery(_)
         | LogicalPlan::SubqueryAlias(_) => plan.inputs().into_iter().all(is_of_elements),
         _ => false,
     }
@@ -214,6 +215,8 @@ impl Elements {
         let input = match plan {
             LogicalPlan::Unnest(unnest) => return Self::unnested(unnest, outside),
             LogicalPlan::SubqueryAlias(alias) => return Self::of(&alias.input, outside),
+            // `FROM unnest(…)`, which looks at the row outside.
+            LogicalPlan::Subquery(beside) => return Self::of(&beside.subquery, outside),
             LogicalPlan::Projection(projection) => &projection.input,
             LogicalPlan::Filter(filter) => &filter.input,
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => &sort.input,

@@ -70,8 +70,9 @@ pub fn text_column(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, SqlEr
     let mut encoder = make_encoder(field, array, &options).map_err(no_json)?;
     let mut texts = StringBuilder::with_capacity(array.len(), 0);
     let mut text = Vec::new();
+    let nulls = array.logical_nulls();
     for row in 0..array.len() {
-        if array.is_null(row) {
+        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             texts.append_null();
             continue;
         }

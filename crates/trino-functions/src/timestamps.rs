@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::config::ConfigOptions;
@@ -25,6 +25,9 @@ use crate::scalar::{DOUBLE, MICROS, is_text};
 
 /// Functions for which a date is the timestamp at its beginning.
 const OF_TIMESTAMPS: [&str; 2] = ["date_trunc", "date_bin"];
+
+/// The function that takes an interval and where the first one begins.
+const OF_BINS: &str = "date_bin";
 
 /// The function that takes seconds from 1970, too.
 const OF_SECONDS: &str = "to_timestamp";
@@ -44,7 +47,9 @@ impl FunctionRewrite for Timestamps {
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let is_changed = match &mut expr {
             Expr::ScalarFunction(call) if !self.is_trino && OF_TIMESTAMPS.contains(&call.func.name()) => {
-                call.args.iter_mut().filter(|given| is_date(given, schema)).map(as_timestamp).count() > 0
+                let dates = call.args.iter_mut().filter(|given| is_date(given, schema)).map(as_timestamp).count();
+                let is_settled = call.func.name() == OF_BINS && settled(&mut call.args, schema);
+                dates > 0 || is_settled
             }
             Expr::ScalarFunction(call) if call.func.name() == OF_SECONDS => match call.args.as_mut_slice() {
                 [seconds] if seconds.get_type(schema).is_ok_and(|kind| kind.is_numeric()) => {
@@ -136,6 +141,26 @@ fn is_date(expr: &Expr, schema: &DFSchema) -> bool {
 
 fn as_timestamp(date: &mut Expr) {
     *date = cast(std::mem::take(date), MICROS);
+}
+
+/// Gives [`OF_BINS`] the types that it takes as they are: of others it makes nanoseconds, which end in 2262. Whether there were others.
+fn settled(given: &mut [Expr], schema: &DFSchema) -> bool {
+    let [stride, moments, origin @ ..] = given else { return false };
+    if !matches!(moments.get_type(schema), Ok(DataType::Timestamp(..))) {
+        return false;
+    }
+    let mut is_changed = false;
+    if stride.get_type(schema).is_ok_and(|kind| is_text(&kind)) {
+        *stride = cast(std::mem::take(stride), DataType::Interval(IntervalUnit::MonthDayNano));
+        is_changed = true;
+    }
+    for origin in origin {
+        if let Ok(DataType::Timestamp(TimeUnit::Microsecond, zone)) = origin.get_type(schema) {
+            *origin = cast(std::mem::take(origin), DataType::Timestamp(TimeUnit::Nanosecond, zone));
+            is_changed = true;
+        }
+    }
+    is_changed
 }
 
 /// The type of a function's result with microseconds, if it has another unit.
