@@ -95,11 +95,9 @@ fn is_in(condition: &Expr, negated: bool) -> bool {
         && if is_correlated { !is_one_row(&list.subquery.subquery) } else { is_same_for_all(&list.expr) }
 }
 
-/// Whether a value is known without a row.
+/// Whether a value is the same for all rows, as a parameter is.
 fn is_same_for_all(value: &Expr) -> bool {
-    let has_parameter = value.exists(|part| Ok(matches!(part, Expr::Placeholder(_))));
-    // What is looked at never fails.
-    !value.any_column_refs() && !value.contains_outer() && !value.is_volatile() && !has_parameter.unwrap_or(true)
+    !value.any_column_refs() && !value.contains_outer() && !value.is_volatile()
 }
 
 fn not_exists(list: Expr, outside: &DFSchema) -> Result<Expr> {

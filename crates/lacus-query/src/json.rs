@@ -60,10 +60,22 @@ pub fn write_objects(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), SqlEr
     })
 }
 
+/// That an array of texts holds so many bytes more.
+///
+/// # Errors
+/// `54000` above 2 GiB.
+pub(crate) fn must_fit(texts: &StringBuilder, bytes: usize) -> Result<(), SqlError> {
+    if texts.values_slice().len() + bytes <= i32::MAX.unsigned_abs() as usize {
+        return Ok(());
+    }
+    Err(SqlError::new(Kind::Limited, "54000", "texts of more than 2 GiB at once")
+        .with_hint("make them shorter, or ask for fewer columns"))
+}
+
 /// The values of a column as JSON text; null stays null.
 ///
 /// # Errors
-/// As [`write_arrays`].
+/// As [`write_arrays`], and `54000` if they are more than 2 GiB.
 pub fn text_column(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, SqlError> {
     let textless = Textless::default();
     let options = options(&textless);
@@ -78,6 +90,7 @@ pub fn text_column(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, SqlEr
         }
         text.clear();
         encoder.encode(row, &mut text);
+        must_fit(&texts, text.len())?;
         texts.append_value(String::from_utf8_lossy(&text));
     }
     must_have_text(&textless)?;

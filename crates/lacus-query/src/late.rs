@@ -24,7 +24,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, IsNullExpr, in_list, lit};
-use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -125,6 +125,9 @@ impl Reads {
         let Some(scan) = plan.downcast_ref::<DataSourceExec>() else { return false };
         let Some((_, source)) = scan.downcast_to_file_source::<ParquetSource>() else { return true };
         self.has_files = true;
+        if source.projection().is_some_and(|columns| columns.iter().any(|column| is_volatile(&column.expr))) {
+            return false;
+        }
         source.filter().is_none_or(|filter| self.filter(&filter))
     }
 
@@ -191,7 +194,15 @@ fn filtered(filter: &FilterExec, columns: &[usize]) -> Result<Option<Arc<dyn Exe
         }
     }
     let Some(input) = narrowed(filter.input(), &read)? else { return Ok(None) };
-    let predicate = reassign_expr_columns(Arc::clone(filter.predicate()), &input.schema())?;
+    let schema = input.schema();
+    let predicate = Arc::clone(filter.predicate()).transform(|expr| {
+        let place = expr.downcast_ref::<Column>().map(|column| read.iter().position(|read| *read == column.index()));
+        Ok(match place.flatten() {
+            Some(place) => Transformed::yes(Arc::new(Column::new(schema.field(place).name(), place))),
+            None => Transformed::no(expr),
+        })
+    });
+    let predicate = predicate.data()?;
     let columns = Some((0..columns.len()).collect());
     let filter = FilterExecBuilder::new(predicate, input).apply_projection(columns)?.build()?;
     Ok(Some(Arc::new(filter)))

@@ -3,6 +3,8 @@
 //! Rows sorted by `a` are also sorted by `b`, and the plan relies on it. The equality is known above a union; once the projection
 //! is pushed below, it isn't, and the plan is rejected (DataFusion 54.1, `UnionExec::try_swapping_with_projection`,
 //! `calculate_union`). So only projections that pick columns are pushed below a union.
+//!
+//! And `random() AS r` stays above the scan: in it, a filter on `r` that comes down later would be asked of other numbers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -18,7 +21,7 @@ use datafusion::physical_plan::union::UnionExec;
 
 use crate::stop::Stop;
 
-/// Puts a [`Stop`] below all other projections, before projections are pushed down.
+/// Puts a [`Stop`] below other projections, before projections are pushed down.
 #[derive(Debug)]
 pub(crate) struct WholeUnion;
 
@@ -26,7 +29,8 @@ impl PhysicalOptimizerRule for WholeUnion {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return Ok(Transformed::no(plan)) };
-            if picks_columns(projection) || !may_reach_union(projection.input()) {
+            let differs = projection.expr().iter().any(|column| is_volatile(&column.expr));
+            if !differs && (picks_columns(projection) || !may_reach_union(projection.input())) {
                 return Ok(Transformed::no(plan));
             }
             let input = Stop::above(Arc::clone(projection.input()), HashSet::new());

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility};
 
 use super::functions::function;
 use crate::error::external;
-use crate::json::{quoted, text_column};
+use crate::json::{must_fit, quoted, text_column};
 
 pub(super) fn json_build_object() -> ScalarUDF {
     function("json_build_object", DataType::Utf8, Volatility::Immutable, |arguments| {
@@ -67,6 +67,7 @@ fn build(
         text.push(open);
         write(&columns, row, &mut text)?;
         text.push(close);
+        must_fit(&texts, text.len()).map_err(external)?;
         texts.append_value(&text);
     }
     let texts: ArrayRef = Arc::new(texts.finish());

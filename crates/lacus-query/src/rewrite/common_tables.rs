@@ -29,7 +29,7 @@ pub(super) fn name_columns(query: &mut Query) {
 }
 
 /// Puts each query of a `WITH` whose name stands more than once into a query of its own name, [`SHARED`] and a number: so the plan
-/// tells which parts of it are the same. Whether there are any. Recursions have their rows once by themselves.
+/// tells which parts of it are the same. Whether there are any. Recursions stay: each is computed by itself.
 pub(crate) fn tell_shared(statement: &mut Parsed) -> bool {
     let Parsed::Statement(ast) = statement else { return false };
     let mut shared = TellShared { count: 0 };
