@@ -18,6 +18,8 @@ const WINDOW_MS: i64 = 2 * 24 * 3_600 * 1_000;
 pub(crate) struct Judge {
     ids: Arc<MessageIds>,
     stream: StreamName,
+    /// Records before it went with their tables: none is the first one with its id.
+    let_go: Offsets,
     /// Everything before it was judged.
     covered: Offsets,
     /// What the index was told last.
@@ -41,8 +43,16 @@ impl Judge {
         if committed.iter().any(|(shard, next)| covered.next(shard) < next) {
             skip_what_is_too_old(log, stream, committed, &mut covered)?;
         }
-        let (ids, stream) = (Arc::clone(ids), stream.name.clone());
-        Ok(Self { ids, stream, covered, remembered, first: committed.clone(), has_asked: false, must_sync: false })
+        Ok(Self {
+            ids: Arc::clone(ids),
+            stream: stream.name.clone(),
+            let_go: stream.let_go.clone(),
+            covered,
+            remembered,
+            first: committed.clone(),
+            has_asked: false,
+            must_sync: false,
+        })
     }
 
     /// Judges some of the records that were committed, or read, and are not in the index; whether there may be more.
@@ -85,7 +95,7 @@ impl Judge {
         if self.covered != self.remembered {
             // An index that was begun anew is filled again before the next turn. What is committed meanwhile is as what was
             // committed before an index was lost.
-            let verdicts = self.ids.judge(&self.stream, &[], &self.remembered, &self.covered)?;
+            let verdicts = self.ids.judge(&self.stream, &[], &self.remembered, &self.covered, &self.let_go)?;
             if verdicts.is_some() {
                 self.remembered.clone_from(&self.covered);
             }
@@ -111,7 +121,7 @@ impl Judge {
         if !with_id.is_empty() {
             // What it remembers of a call that fails is looked up before the next turn.
             self.has_asked = true;
-            let judged = self.ids.judge(&self.stream, &with_id, &self.remembered, &covered)?;
+            let judged = self.ids.judge(&self.stream, &with_id, &self.remembered, &covered, &self.let_go)?;
             verdicts = judged.ok_or_else(begun_anew)?;
             if verdicts.len() != with_id.len() {
                 return Err(Error::internal("the index of messages judged another number of messages"));

@@ -171,9 +171,10 @@ impl Deliveries {
         self.flush_stream(&stream).await
     }
 
-    /// The stream that delivers to a table, or will: one that is over never does.
+    /// The stream that delivers to a table, or will: one that is over never does, once its delivery has ended.
     fn feeding(&self, table: &TableName) -> Option<StreamInfo> {
-        reading::describe(&self.0.log, &table.stream()).ok().filter(|stream| !stream.is_over())
+        let stream = reading::describe(&self.0.log, &table.stream()).ok();
+        stream.filter(|stream| !stream.is_over() || self.handle(&stream.name).is_some())
     }
 
     async fn flush_stream(&self, stream: &StreamInfo) -> Result<CommitReport> {
@@ -262,7 +263,7 @@ impl Deliveries {
     }
 
     async fn ask(&self, stream: &StreamInfo, command: Command) -> Result<()> {
-        let handle = match self.handle(&stream.name) {
+        let handle = match self.going_on(&stream.name) {
             Some(handle) => handle,
             None => {
                 let started = self.start_new().await;
@@ -278,29 +279,40 @@ impl Deliveries {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner).get(stream).cloned()
     }
 
+    /// The same, unless it was told to end.
+    fn going_on(&self, stream: &StreamName) -> Option<Handle> {
+        self.handle(stream).filter(|handle| !handle.end.is_cancelled())
+    }
+
     /// Starts what is not running yet. A stream that can't be delivered keeps no other from it.
     async fn start_new(&self) -> Result<()> {
         let _beginning = self.0.beginning.lock().await;
         let mut failed = Ok(());
         for stream in self.0.log.streams() {
-            if stream.is_over() || self.handle(&stream.name).is_some() || self.0.cancel.is_cancelled() {
+            if self.going_on(&stream.name).is_some() || self.0.cancel.is_cancelled() {
                 continue;
             }
-            let name = stream.name.clone();
-            let source = self.source(&name);
-            match Decoding::open(&source).await.context(format_args!("deliver stream \"{name}\"")) {
-                Ok(decoding) => {
-                    self.failing().remove(&name);
-                    let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-                    running.entry(name).or_insert_with(|| self.spawn(source, decoding));
-                }
-                Err(error) => {
-                    self.failing().insert(name, error.chain());
-                    failed = Err(error);
-                }
+            let started = self.start_one(&stream).await;
+            if let Err(error) = started.context(format_args!("deliver stream \"{}\"", stream.name)) {
+                self.failing().insert(stream.name, error.chain());
+                failed = Err(error);
             }
         }
         failed
+    }
+
+    async fn start_one(&self, stream: &StreamInfo) -> Result<()> {
+        // If one was to end, and failed half-way.
+        self.end_delivery(&stream.name).await?;
+        if stream.is_over() {
+            return Ok(());
+        }
+        let source = self.source(&stream.name);
+        let decoding = Decoding::open(&source).await?;
+        self.failing().remove(&stream.name);
+        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.entry(stream.name.clone()).or_insert_with(|| self.spawn(source, decoding));
+        Ok(())
     }
 
     fn failing(&self) -> MutexGuard<'_, BTreeMap<StreamName, String>> {
@@ -365,7 +377,19 @@ impl Deliveries {
         lake.drop_ended_table(table).await
     }
 
-    /// Ends the delivery of a stream, if it runs. What it had not committed is delivered from the log when another begins.
+    /// Drops a table that had been dropped and was registered again with a name of its own: nothing delivers to it.
+    async fn drop_unfed(&self, table: &TableName) -> Result<()> {
+        let _beginning = self.0.beginning.lock().await;
+        let stream = table.stream();
+        if reading::describe(&self.0.log, &stream).is_ok() {
+            let message = format!("stream \"{stream}\" was made meanwhile, and delivers to table \"{table}\"");
+            return Err(Error::new(Kind::Conflict, message).with_hint("delete the stream, then drop the table"));
+        }
+        self.0.lake.drop_ended_table(table).await
+    }
+
+    /// Ends the delivery of a stream, if it runs. What it had not committed is delivered from the log when another begins. If
+    /// that fails half-way, the next one that begins has it done first.
     async fn end_delivery(&self, stream: &StreamName) -> Result<()> {
         let Some(handle) = self.handle(stream) else { return Ok(()) };
         handle.end.cancel();
@@ -459,6 +483,9 @@ impl AlterTables for Deliveries {
                 }
                 Some(stream) if stream.is_deleted && lake.table(&name).is_some_and(|table| table.is_delivered()) => {
                     return self.drop_ended(&stream, &name).await;
+                }
+                None if lake.table(&name).is_some_and(|table| table.is_delivered()) => {
+                    return self.drop_unfed(&name).await;
                 }
                 _ => {}
             }

@@ -21,7 +21,7 @@ fn main() -> Result<()> {
             let first = million * 1_000_000 + batch * BATCH;
             let records: Vec<Seen> = (first..first + BATCH).map(seen).collect();
             let none = Offsets::default();
-            let verdicts = ids.judge(&stream, &records, &none, &none)?;
+            let verdicts = ids.judge(&stream, &records, &none, &none, &none)?;
             duplicates += verdicts.into_iter().flatten().filter(|is_duplicate| *is_duplicate).count();
         }
         let seconds = begun.elapsed().as_secs_f64();

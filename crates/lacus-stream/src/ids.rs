@@ -6,6 +6,9 @@
 //! known. For that to hold, what is delivered must have been judged with what is durable here ([`MessageIds::sync`] before
 //! a commit), and what was delivered before an index was lost must be judged again first ([`MessageIds::covered`]).
 //!
+//! A stream that was deleted lets go of what it had when its tables are dropped. Positions of that don't count: whoever sends
+//! the same to the stream that is made with its name again gets rows, and the index the new positions.
+//!
 //! Ids are kept in buckets of a day, by when their record was received. A record is compared with its own bucket and the one
 //! before: the window is 24 hours at least; and with later ones, which there are when the clock was set back. Older buckets
 //! are dropped whole. An id that is forgotten early could only make one row more, never one less.
@@ -98,8 +101,8 @@ impl MessageIds {
     }
 
     /// Says for each record, in the order of the log, whether it is a duplicate. Ids that are new are remembered, together
-    /// with `covered`: everything before these offsets has been judged. Blocks on the disk, and for as long as too many ids
-    /// wait for it.
+    /// with `covered`: everything before these offsets has been judged. Of what was `let_go`, no record is the first one with
+    /// its id. Blocks on the disk, and for as long as too many ids wait for it.
     ///
     /// None, and nothing is remembered, if what the index covers is not `after`, as who asks was told last: it was begun
     /// anew meanwhile, and would call records new that it had. What is behind has to be judged first.
@@ -112,8 +115,9 @@ impl MessageIds {
         records: &[Seen],
         after: &Offsets,
         covered: &Offsets,
+        let_go: &Offsets,
     ) -> Result<Option<Vec<bool>>> {
-        self.with(|store| store.judge(stream, records, after, covered))
+        self.with(|store| store.judge(stream, records, after, covered, let_go))
             .context(format!("judge messages of stream \"{stream}\""))
     }
 

@@ -112,6 +112,7 @@ impl Store {
         records: &[Seen],
         after: &Offsets,
         covered: &Offsets,
+        let_go: &Offsets,
     ) -> fjall::Result<Option<Vec<bool>>> {
         if self.covered(stream)? != *after {
             return Ok(None);
@@ -124,9 +125,10 @@ impl Store {
         let days = self.days();
         for seen in records {
             let (key, bucket) = (seen.id.0 ^ salt, seen.received_at.as_micros().div_euclid(BUCKET_MICROS));
+            let counts = |first: Position| first == seen.position || !let_go.include(first);
             let first = match new.get(&key) {
                 Some(first) => Some(*first),
-                None => self.find(key, bucket, &days)?,
+                None => self.find(key, bucket, &days, counts)?,
             };
             verdicts.push(first.is_some_and(|first| first != seen.position));
             if first.is_none() {
@@ -170,12 +172,20 @@ impl Store {
         Ok(())
     }
 
-    /// Where the first record with an id is, if it was received in this bucket, the one before, or one of `days` behind it.
-    fn find(&self, key: u128, bucket: i64, days: &[i64]) -> fjall::Result<Option<Position>> {
+    /// Where the first record with an id that `counts` is, if it was received in this bucket, the one before, or one of `days`
+    /// behind it.
+    fn find(
+        &self,
+        key: u128,
+        bucket: i64,
+        days: &[i64],
+        counts: impl Fn(Position) -> bool,
+    ) -> fjall::Result<Option<Position>> {
         let later = days.iter().copied().filter(|day| *day > bucket);
         for bucket in [bucket, bucket - 1].into_iter().chain(later) {
-            if let Some(found) = self.bucket(bucket)?.get(key.to_be_bytes())? {
-                return Ok(decode(&found));
+            let found = self.bucket(bucket)?.get(key.to_be_bytes())?;
+            if let Some(first) = found.and_then(|found| decode(&found)).filter(|first| counts(*first)) {
+                return Ok(Some(first));
             }
         }
         Ok(None)

@@ -27,7 +27,12 @@ fn seen(id: u128, partition: u32, offset: u64, at: i64) -> Seen {
 /// For who does not look at how far the index comes.
 fn judge(ids: &MessageIds, records: &[Seen]) -> Vec<bool> {
     let covered = ids.covered(&clicks()).unwrap();
-    ids.judge(&clicks(), records, &covered, &Offsets::default()).unwrap().unwrap()
+    judge_after(ids, records, &covered, &Offsets::default()).unwrap().unwrap()
+}
+
+/// Of a stream that let go of nothing.
+fn judge_after(ids: &MessageIds, records: &[Seen], after: &Offsets, covered: &Offsets) -> Result<Option<Vec<bool>>> {
+    ids.judge(&clicks(), records, after, covered, &Offsets::default())
 }
 
 fn to(offset: u64) -> Offsets {
@@ -104,8 +109,28 @@ fn the_first_one_stays_and_the_others_are_duplicates() {
     let again = [seen(1, 0, 0, 0), seen(2, 0, 1, 0), seen(1, 0, 2, 0), seen(1, 0, 3, 0), seen(3, 0, 4, 0)];
     assert_eq!(judge(&ids, &again), [false, false, true, true, false], "the same records, the same verdicts");
     let other = StreamName::new("other").unwrap();
-    let verdicts = ids.judge(&other, &again[..1], &Offsets::default(), &Offsets::default()).unwrap();
+    let none = Offsets::default();
+    let verdicts = ids.judge(&other, &again[..1], &none, &none, &none).unwrap();
     assert_eq!(verdicts.unwrap(), [false], "streams are apart");
+}
+
+/// The rows of the first life of a stream are dropped with its tables: what is sent again in the second one is no duplicate.
+#[test]
+fn what_was_let_go_of_is_no_first_one_but_what_comes_after_it_is() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    judge(&ids, &[seen(1, 0, 0, DAY), seen(2, 0, 1, 2 * DAY), seen(3, 0, 2, 3 * DAY)]);
+    let judge = |records: &[Seen]| {
+        let none = Offsets::default();
+        ids.judge(&clicks(), records, &none, &none, &to(3)).unwrap().unwrap()
+    };
+    // On a day before, on the same day, and after a clock was set back.
+    let again = [seen(1, 1, 0, 2 * DAY), seen(2, 1, 1, 2 * DAY), seen(3, 1, 2, 2 * DAY), seen(3, 1, 3, 2 * DAY)];
+    for _ in 0..2 {
+        assert_eq!(judge(&again), [false, false, false, true]);
+    }
+    let retries = [1, 2, 3].map(|id| seen(id, 1, 9, 3 * DAY));
+    assert_eq!(judge(&retries), [true; 3]);
 }
 
 #[test]
@@ -113,7 +138,7 @@ fn ids_and_how_far_they_go_are_there_after_reopening() {
     let directory = TempDir::new().unwrap();
     let covered = to(1);
     let ids = MessageIds::open(directory.path()).unwrap();
-    ids.judge(&clicks(), &[seen(1, 0, 0, 0)], &Offsets::default(), &covered).unwrap().unwrap();
+    judge_after(&ids, &[seen(1, 0, 0, 0)], &Offsets::default(), &covered).unwrap().unwrap();
     ids.sync().unwrap();
     drop(ids);
     let ids = MessageIds::open(directory.path()).unwrap();
@@ -168,10 +193,10 @@ fn an_index_that_is_no_index_is_begun_anew() {
 fn an_index_of_records_that_the_log_does_not_have_is_begun_anew() {
     let directory = TempDir::new().unwrap();
     let ids = MessageIds::open(directory.path()).unwrap();
-    ids.judge(&clicks(), &[seen(1, 0, 0, 0), seen(2, 0, 1, 0)], &Offsets::default(), &to(2)).unwrap().unwrap();
+    judge_after(&ids, &[seen(1, 0, 0, 0), seen(2, 0, 1, 0)], &Offsets::default(), &to(2)).unwrap().unwrap();
     ids.fit(|_| to(2)).unwrap();
     assert_eq!(judge(&ids, &[seen(2, 0, 1, 0)]), [false], "it fits, and stays");
-    ids.judge(&clicks(), &[], &Offsets::default(), &to(2)).unwrap().unwrap();
+    judge_after(&ids, &[], &Offsets::default(), &to(2)).unwrap().unwrap();
     ids.fit(|stream| if stream == "clicks" { to(1) } else { Offsets::default() }).unwrap();
     assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
     assert_eq!(judge(&ids, &[seen(1, 0, 0, 0), seen(3, 0, 1, 0), seen(2, 0, 2, 0)]), [false; 3]);
@@ -181,11 +206,11 @@ fn an_index_of_records_that_the_log_does_not_have_is_begun_anew() {
 fn who_relies_on_an_index_that_was_begun_anew_is_told() {
     let directory = TempDir::new().unwrap();
     let ids = MessageIds::open(directory.path()).unwrap();
-    ids.judge(&clicks(), &[seen(1, 0, 0, 0)], &Offsets::default(), &to(1)).unwrap().unwrap();
+    judge_after(&ids, &[seen(1, 0, 0, 0)], &Offsets::default(), &to(1)).unwrap().unwrap();
     // Another delivery came upon damage, say.
     ids.fit(|_| Offsets::default()).unwrap();
     let again = [seen(1, 0, 1, 0)];
-    assert_eq!(ids.judge(&clicks(), &again, &to(1), &to(2)).unwrap(), None, "it does not know the first");
+    assert_eq!(judge_after(&ids, &again, &to(1), &to(2)).unwrap(), None, "it does not know the first");
     assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default(), "nothing was remembered");
     judge(&ids, &[seen(1, 0, 0, 0)]);
     assert_eq!(judge(&ids, &again), [true]);
@@ -242,7 +267,7 @@ fn who_waits_for_a_disk_that_fails_is_told_and_may_ask_again() {
     let error = thread::scope(|scope| {
         let judging = scope.spawn(|| {
             let none = Offsets::default();
-            (0..30).find_map(|number| ids.judge(&clicks(), &batch(number), &none, &none).err())
+            (0..30).find_map(|number| judge_after(&ids, &batch(number), &none, &none).err())
         });
         while !judging.is_finished() && !is_full(&bucket) {
             thread::sleep(Duration::from_millis(1));
@@ -300,14 +325,14 @@ fn damage_that_a_look_comes_upon_is_no_verdict() {
     let directory = TempDir::new().unwrap();
     let ids = MessageIds::open(directory.path()).unwrap();
     let records: Vec<Seen> = (0..5).flat_map(batch).collect();
-    ids.judge(&clicks(), &records, &Offsets::default(), &to(5_000)).unwrap().unwrap();
+    judge_after(&ids, &records, &Offsets::default(), &to(5_000)).unwrap().unwrap();
     bucket(&ids, 0).rotate_memtable_and_wait().unwrap();
     drop(ids);
     damage(directory.path());
     let ids = MessageIds::open(directory.path()).unwrap();
-    assert_eq!(ids.judge(&clicks(), &records, &to(5_000), &to(10_000)).unwrap(), None);
+    assert_eq!(judge_after(&ids, &records, &to(5_000), &to(10_000)).unwrap(), None);
     assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default(), "it is to be filled again");
-    assert_eq!(ids.judge(&clicks(), &records, &Offsets::default(), &to(5_000)).unwrap(), Some(vec![false; 5_000]));
+    assert_eq!(judge_after(&ids, &records, &Offsets::default(), &to(5_000)).unwrap(), Some(vec![false; 5_000]));
 }
 
 #[test]
@@ -317,7 +342,7 @@ fn damage_that_a_merge_comes_upon_does_not_stay() {
     let mut covered = Offsets::default();
     for number in 0..10 {
         let next = to((number + 1) * BATCH);
-        ids.judge(&clicks(), &batch(number), &covered, &next).unwrap().unwrap();
+        judge_after(&ids, &batch(number), &covered, &next).unwrap().unwrap();
         covered = next;
     }
     bucket(&ids, 0).rotate_memtable_and_wait().unwrap();
@@ -327,7 +352,7 @@ fn damage_that_a_merge_comes_upon_does_not_stay() {
     let mut is_anew = false;
     for number in 10..100 {
         let next = to((number + 1) * BATCH);
-        match ids.judge(&clicks(), &batch(number), &covered, &next) {
+        match judge_after(&ids, &batch(number), &covered, &next) {
             Ok(Some(verdicts)) => {
                 assert_eq!(verdicts, [false; BATCH as usize]);
                 covered = next;
