@@ -7,14 +7,18 @@
 //! The caller looks at what was delivered between [`LogBackup::begin`] and [`LogBackup::finish`]. That makes the copy fit:
 //! what `begin` takes goes back to what was not delivered by then, and what `finish` takes goes on beyond. Cursors are
 //! taken first, so that no reader is ahead of the copy, and the list of streams last, as it is stored before their records.
+//! What streams were let go of must not change meanwhile: whoever looked before might have tables with less than that, and the
+//! copy would never deliver the rest.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lacus_core::{Context, Error, Kind, Result};
+use lacus_core::{Context, Error, Kind, Offsets, Result, StreamName};
 
 use crate::index;
 use crate::recovery::SEGMENTS;
+use crate::streams::Streams;
 use crate::{cursors, segment, streams};
 
 /// How a file may be taken.
@@ -35,6 +39,8 @@ pub struct LogBackup {
     directory: PathBuf,
     /// The first log file that was not taken; none if there were no log files.
     next: Option<u64>,
+    /// What streams had been let go of.
+    let_go: BTreeMap<StreamName, Offsets>,
 }
 
 impl LogBackup {
@@ -43,6 +49,7 @@ impl LogBackup {
     /// # Errors
     /// If the directory can't be read, or a file can't be taken.
     pub fn begin(directory: &Path, take: &mut Take<'_>) -> Result<Self> {
+        let let_go = let_go(directory)?;
         for file in cursors::files(directory).context("list the cursors of the log")? {
             take_if_there(&file, Taking::Copy, take)?;
         }
@@ -53,13 +60,13 @@ impl LogBackup {
                 break;
             }
         }
-        Ok(Self { directory: directory.to_owned(), next: numbers.last().copied() })
+        Ok(Self { directory: directory.to_owned(), next: numbers.last().copied(), let_go })
     }
 
     /// Takes the log files that were finished since, what the last one has, and the list of streams.
     ///
     /// # Errors
-    /// `Conflict` if retention removed a file that was not taken yet: begin anew.
+    /// `Conflict` if retention removed a file that was not taken yet, or tables of a deleted stream were dropped: begin anew.
     pub fn finish(self, take: &mut Take<'_>) -> Result<()> {
         if let Some(last) = numbers(&self.directory)?.pop() {
             for number in self.next.unwrap_or(last)..last {
@@ -70,8 +77,20 @@ impl LogBackup {
             let file = in_log(last);
             take(&file, Taking::Copy).context(format_args!("take {}", file.display()))?;
         }
-        take_if_there(Path::new(streams::FILE), Taking::Copy, take).map(drop)
+        take_if_there(Path::new(streams::FILE), Taking::Copy, take)?;
+        // It only ever grows: what is so now was so when the list was taken.
+        if let_go(&self.directory)? != self.let_go {
+            return Err(Error::new(Kind::Conflict, "tables of a deleted stream were dropped meanwhile"));
+        }
+        Ok(())
     }
+}
+
+/// What each stream was let go of, if anything.
+fn let_go(directory: &Path) -> Result<BTreeMap<StreamName, Offsets>> {
+    let streams = Streams::load(directory)?;
+    let let_go = streams.iter().filter(|stream| stream.let_go.total() > 0);
+    Ok(let_go.map(|stream| (stream.name.clone(), stream.let_go.clone())).collect())
 }
 
 fn numbers(directory: &Path) -> Result<Vec<u64>> {

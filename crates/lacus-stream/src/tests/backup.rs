@@ -99,6 +99,25 @@ async fn must_hold(taker: &Taker<'_>, delivered: u64, acknowledged: u64) {
     assert!(before == bytes(taker.to.path()), "a file that may be linked was written to");
 }
 
+/// Tables that were copied in between may have less than what was let go of: the copy would never deliver the rest to them.
+#[tokio::test]
+async fn a_copy_is_begun_anew_when_a_stream_is_let_go_of_meanwhile() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    log.create_stream(&clicks(), &NewStream::of_shards(1)).unwrap();
+    log.append(&clicks(), vec![record(None, "1")]).await.unwrap();
+    log.delete_stream(&clicks()).unwrap();
+    let taker = Taker::new(directory.path());
+    let begin = || LogBackup::begin(directory.path(), &mut |file, how| taker.take(file, how)).unwrap();
+    let finish = |backup: LogBackup| backup.finish(&mut |file, how| taker.take(file, how));
+    let backup = begin();
+    log.let_go(&clicks(), &one_shard_to(1)).unwrap();
+    assert_eq!(finish(backup).unwrap_err().kind(), Kind::Conflict);
+    finish(begin()).unwrap();
+    let copy = open(taker.to.path());
+    assert!(copy.streams()[0].is_over());
+}
+
 #[test]
 fn a_log_that_was_never_opened_is_copied_as_nothing() {
     let directory = TempDir::new().unwrap();

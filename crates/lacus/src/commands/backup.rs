@@ -27,7 +27,8 @@ use crate::project::{DATA_DIRECTORY, Project, SETTINGS_FILE};
 use crate::run::Invocation;
 use crate::terminal::Terminal;
 
-/// How often a backup begins again because the log removed files before they were linked, which takes moments.
+/// How often a backup begins again because the log removed files before they were linked, which takes moments, or let go of a
+/// stream whose tables were dropped.
 const TRIES_MAX: usize = 5;
 /// Held by the one process that backs the project up.
 const LOCK: &str = "backup.lock";
