@@ -36,6 +36,9 @@ pub const OUTSIDE_FILES_MAX: usize = 10_000;
 pub const READERS_MAX: usize = 128;
 /// The prefix of folders with files that are not complete yet.
 const UNFINISHED: &str = ".unfinished-";
+/// The prefix of folders with the only copies of files that were replaced and could not come back: they stay until somebody
+/// takes them out.
+const REPLACED: &str = ".replaced-";
 
 /// The places where SQL may write and read files.
 #[derive(Debug, Default)]
@@ -332,7 +335,7 @@ fn walk(root: &FilePath, folder: &str, rest: &str, found: &mut Vec<Found>) -> Re
             }
             continue;
         };
-        if name.starts_with(UNFINISHED) {
+        if name.starts_with(UNFINISHED) || name.starts_with(REPLACED) {
             continue;
         }
         let name = within(&name);

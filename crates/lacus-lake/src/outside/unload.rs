@@ -3,9 +3,9 @@
 //! In a folder they grow in one of their own beside ([`UNFINISHED`](super::UNFINISHED)) and are renamed at the end; in a bucket
 //! they are uploads that are completed at the end. So a statement that fails, or is killed while it writes, leaves nothing.
 //! While names are given it can't be stopped; if that fails, those that have theirs are deleted again, and what they replaced
-//! comes back; the error says for which that could not be done. In a bucket nothing comes back: there, files that may have
-//! replaced others stay, and the error names them. Who is killed in that moment leaves those that have their names, each of
-//! them whole, and others as they were; a manifest comes last of all.
+//! comes back; the error says for which that could not be done, and where they are kept. In a bucket nothing comes back:
+//! there, files that may have replaced others stay, and the error names them. Who is killed in that moment leaves those that
+//! have their names, each of them whole, and others as they were; a manifest comes last of all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::compression::Compressor;
-use super::{Compression, Found, Outside, Prefix, Root, UNFINISHED, must_be_few};
+use super::{Compression, Found, Outside, Prefix, REPLACED, Root, UNFINISHED, must_be_few};
 use crate::store::{make_directory, store_error};
 
 /// Bytes of a part of an upload.
@@ -100,6 +100,15 @@ struct Whole {
 enum At {
     Folder(PathBuf),
     Bucket(Box<dyn MultipartUpload>),
+}
+
+/// What could not be undone.
+#[derive(Debug, Default)]
+struct Left {
+    /// New files that stay.
+    new: Vec<String>,
+    /// What some of them replaced, and by which name it is kept.
+    kept: Vec<String>,
 }
 
 impl Outside {
@@ -187,15 +196,23 @@ impl Unloading {
                 self.abandon().await;
                 Ok(files)
             }
-            Err(error) => {
-                let left = self.take_back(named).await;
-                self.abandon().await;
-                Err(match left.as_slice() {
-                    [] => error,
-                    left => error.with_hint(format!("these files are new, and no others: {}", left.join(", "))),
-                })
-            }
+            Err(error) => Err(self.undo(named, error).await),
         }
+    }
+
+    /// Undoes what was named, and has the error say for which files that could not be done.
+    async fn undo(mut self, named: Vec<String>, error: Error) -> Error {
+        let Left { new, kept } = self.take_back(named).await;
+        let hint = format!("these files are new, and no others: {}", new.join(", "));
+        if kept.is_empty() {
+            self.abandon().await;
+            return if new.is_empty() { error } else { error.with_hint(hint) };
+        }
+        // It has the only copies: no start must clear it away.
+        let folder = self.unfinished.with_file_name(format!("{REPLACED}{}", Uuid::now_v7()));
+        let renamed = tokio::fs::rename(&self.unfinished, &folder).await;
+        let folder = if renamed.is_ok() { folder } else { self.unfinished };
+        error.with_hint(format!("{hint}; what they replaced is in {}: {}", folder.display(), kept.join(", ")))
     }
 
     async fn try_publish(&mut self, manifest: bool, named: &mut Vec<String>) -> Result<Vec<Unloaded>> {
@@ -257,7 +274,7 @@ impl Unloading {
         }
     }
 
-    /// Gives what is to be replaced a second name, so that it can come back.
+    /// Gives what is to be replaced a second name, or copies it, so that it can come back.
     async fn keep_old(&mut self) -> Result<()> {
         let Root::Folder(root) = &self.prefix.root else { return Ok(()) };
         let (root, unfinished) = (root.clone(), self.unfinished.clone());
@@ -266,7 +283,7 @@ impl Unloading {
             let mut kept = BTreeMap::new();
             for (number, rest) in names.into_iter().enumerate() {
                 let second = unfinished.join(format!("replaced-{number}"));
-                match std::fs::hard_link(root.join(&rest), &second) {
+                match link_or_copy(&root.join(&rest), &second) {
                     Ok(()) => drop(kept.insert(rest, second)),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
@@ -280,27 +297,30 @@ impl Unloading {
     }
 
     /// Undoes what was named: what it replaced comes back, all else goes. Names those for which that could not be done.
-    async fn take_back(&mut self, named: Vec<String>) -> Vec<String> {
+    async fn take_back(&mut self, named: Vec<String>) -> Left {
         let Root::Folder(root) = &self.prefix.root else {
-            return match self.existing {
+            let new = match self.existing {
                 // Nobody knows any more whether there was another: without these there might be nothing.
                 Existing::Replaced => named.iter().map(|rest| self.prefix.name(rest)).collect(),
                 _ => self.delete(named).await,
             };
+            return Left { new, kept: Vec::new() };
         };
         let root = root.clone();
-        let (mut added, mut left) = (Vec::new(), Vec::new());
+        let (mut added, mut left) = (Vec::new(), Left::default());
         for rest in named {
             match self.kept.remove(&rest) {
                 None => added.push(rest),
                 Some(kept) => {
                     if tokio::fs::rename(&kept, root.join(&rest)).await.is_err() {
-                        left.push(self.prefix.name(&rest));
+                        let (name, kept) = (self.prefix.name(&rest), kept.file_name().unwrap_or_default());
+                        left.kept.push(format!("{} was {name}", kept.display()));
+                        left.new.push(name);
                     }
                 }
             }
         }
-        left.extend(self.delete(added).await);
+        left.new.extend(self.delete(added).await);
         left
     }
 
@@ -432,6 +452,17 @@ impl Sink {
     }
 }
 
+/// Gives a file a second name; copies it where there are no hard links.
+fn link_or_copy(file: &FilePath, second: &FilePath) -> std::io::Result<()> {
+    match std::fs::hard_link(file, second) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            std::fs::copy(file, second)?;
+            std::fs::File::open(second)?.sync_all()
+        }
+        linked => linked,
+    }
+}
+
 /// Makes a folder; an error if there is something else of that name.
 fn must_make(folder: &FilePath) -> std::io::Result<()> {
     make_directory(folder)?;
@@ -458,3 +489,6 @@ impl IsGone for object_store::Result<()> {
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests;
