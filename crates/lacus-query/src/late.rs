@@ -41,6 +41,8 @@ use datafusion::physical_plan::{
 use futures::{TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
+use crate::tail::TailSource;
+
 /// A sort of more rows than these finds some in most pages, and reads all columns at once.
 const ROWS_MAX: usize = 1_000;
 /// So many values at most are named one by one; of more, only the least and the greatest.
@@ -123,7 +125,10 @@ impl Reads {
             return plan.children().into_iter().all(|input| self.add(input));
         }
         let Some(scan) = plan.downcast_ref::<DataSourceExec>() else { return false };
-        let Some((_, source)) = scan.downcast_to_file_source::<ParquetSource>() else { return true };
+        let Some((_, source)) = scan.downcast_to_file_source::<ParquetSource>() else {
+            // Other sources, such as files that are not the lake's, may change meanwhile.
+            return is_tail(scan);
+        };
         self.has_files = true;
         if source.projection().is_some_and(|columns| columns.iter().any(|column| is_volatile(&column.expr))) {
             return false;
@@ -177,10 +182,12 @@ fn narrowed(plan: &Arc<dyn ExecutionPlan>, columns: &[usize]) -> Result<Option<A
     if let Some(scan) = plan.try_swapping_with_projection(&projection)? {
         return Ok(Some(scan));
     }
-    // The files of a scan are given out once, so it is not run twice.
-    let is_files = |scan: &DataSourceExec| scan.downcast_to_file_source::<ParquetSource>().is_some();
-    let is_files = plan.downcast_ref::<DataSourceExec>().is_none_or(is_files);
-    Ok((!is_files).then(|| Arc::new(projection) as _))
+    // The files of a scan are given out once, so it is not run twice. The tail is.
+    Ok(plan.downcast_ref::<DataSourceExec>().is_some_and(is_tail).then(|| Arc::new(projection) as _))
+}
+
+fn is_tail(scan: &DataSourceExec) -> bool {
+    scan.data_source().downcast_ref::<TailSource>().is_some()
 }
 
 /// The same of rows that a condition is asked of.
