@@ -66,7 +66,8 @@ fn loses_groups(plan: &LogicalPlan) -> bool {
 }
 
 /// A condition without columns is taken for one on the group keys: it is pushed below a total, which has a row all the same,
-/// and `random()` removes rows before they are counted.
+/// and `random()` removes rows before they are counted. Below rows that several parts of a plan share ([`crate::once`]) it would
+/// be asked of all of them, or of none.
 fn is_asked_of_what_is_computed(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Filter(filter) = plan else { return false };
     let is_of_no_column = |condition: &&Expr| condition.column_refs().is_empty() || condition.is_volatile();
@@ -101,7 +102,7 @@ fn keys(window: &Expr) -> &[Expr] {
 
 fn is_of_computed(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => true,
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Extension(_) => true,
         LogicalPlan::Filter(filter) => is_of_computed(&filter.input),
         _ => false,
     }
