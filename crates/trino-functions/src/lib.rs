@@ -41,6 +41,7 @@ mod percentiles;
 mod quantified;
 mod regexps;
 mod scalar;
+mod signs;
 mod strings;
 mod sums;
 pub mod syntax;
@@ -105,6 +106,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
         let average = averages::RoundedAverage::of_datafusion();
         state.register_udaf(Arc::new(AggregateUDF::new_from_impl(average)))?;
     }
+    signs::register(&mut state)?;
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
     state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;
