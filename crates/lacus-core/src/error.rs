@@ -170,14 +170,17 @@ impl Error {
         self.0.hint.as_deref()
     }
 
-    /// The message and all its causes, joined by `: `.
+    /// The message and each cause that it does not tell already, joined by `: `.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.0.message.clone();
         let mut cause = self.source();
         while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let told = error.to_string();
+            if !text.contains(&told) {
+                text.push_str(": ");
+                text.push_str(&told);
+            }
             cause = error.source();
         }
         text
@@ -245,6 +248,16 @@ mod tests {
         assert_eq!(error.to_string(), "commit snapshot: put manifest: no space left on device");
         assert_eq!(error.kind(), Kind::Unavailable);
         assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn a_chain_tells_each_cause_once() {
+        let refused = Error::unavailable("put manifest").with_source(std::io::Error::other("no space left on device"));
+        let error = Error::internal("commit snapshot").with_source(refused);
+        assert_eq!(error.chain(), "commit snapshot: put manifest: no space left on device");
+        // The message of an I/O error is its own text already.
+        let error = Err::<(), _>(std::io::Error::other("no space left on device")).context("put manifest").unwrap_err();
+        assert_eq!(error.chain(), "put manifest: no space left on device");
     }
 
     #[test]

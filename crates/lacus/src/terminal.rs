@@ -110,7 +110,7 @@ impl Terminal {
     /// Reports why a command failed, and what to do about it.
     pub(crate) fn report(self, error: &Error) {
         let coloured = self.err_is_terminal && self.colour;
-        let mut text = format!("{} {}\n", paint(coloured, "1;31", "error:"), with_causes(error));
+        let mut text = format!("{} {}\n", paint(coloured, "1;31", "error:"), error.chain());
         if let Some(hint) = error.hint() {
             text.push_str(&format!("{} {hint}\n", paint(coloured, "1", "hint:")));
         }
@@ -127,19 +127,4 @@ pub(crate) fn is_closed_pipe(error: &Error) -> bool {
 
 fn paint(coloured: bool, style: &str, text: &str) -> String {
     if coloured { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
-}
-
-/// The message, and each cause that it does not tell already.
-fn with_causes(error: &Error) -> String {
-    let mut text = error.message().to_owned();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
