@@ -197,8 +197,13 @@ impl Deliveries {
         let Some(stream) = self.feeding(table) else { return work.await };
         let (reply, answer) = oneshot::channel();
         let work = async move {
+            // In a task of its own: a bug in it must not end the delivery.
+            let done = tokio::spawn(work).await;
+            let done = done.unwrap_or_else(|error| {
+                Err(Error::internal("what was to be done with the table ended unexpectedly").with_source(error))
+            });
             // Who asked may have gone.
-            drop(reply.send(work.await));
+            drop(reply.send(done));
         };
         self.ask(&stream, Command::Alone(Box::pin(work))).await?;
         answer.await.map_err(|_| {

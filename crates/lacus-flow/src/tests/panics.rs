@@ -1,4 +1,4 @@
-//! Turns that panic: a bug must not end a delivery.
+//! Turns, and work on tables, that panic: a bug must not end a delivery.
 
 use super::*;
 
@@ -49,5 +49,26 @@ async fn a_panic_while_a_commit_runs_loses_and_doubles_nothing() {
     }
     running.flush().await;
     assert_eq!(running.positions("clicks", &project).len(), sent as usize);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_work_on_a_table_does_not_end_its_delivery() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.send(&events(0..10)).await;
+    let clicks = TableName::new("clicks").unwrap();
+    let work = async {
+        assert!(std::hint::black_box(false), "asked to panic");
+        Ok::<(), Error>(())
+    };
+    let error = running.deliveries.alone(&clicks, work).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Internal, "{error:?}");
+
+    running.send(&events(10..20)).await;
+    running.deliveries.caught_up().await.unwrap();
+    assert_eq!(running.positions("clicks", &project).len(), 20);
+    running.flush().await;
+    assert_eq!(running.positions("clicks", &project).len(), 20);
     running.stop().await;
 }
