@@ -316,6 +316,9 @@ impl Settings {
         if self.server.body_bytes_max > ByteSize::mb(64) {
             return Err(Error::invalid("server.body_bytes_max is 64MB at most"));
         }
+        if self.server.connections_max == 0 {
+            return Err(Error::invalid("server.connections_max is 0: nobody could connect"));
+        }
         Ok(self)
     }
 }
