@@ -305,6 +305,12 @@ impl Settings {
             .with_hint("listen on 127.0.0.1 and put an authenticating proxy in front, or use an SSH tunnel"));
         }
         self.postgres.check()?;
+        self.check_amounts()?;
+        Ok(self)
+    }
+
+    /// Whether there is enough of everything to work at all.
+    fn check_amounts(&self) -> Result<()> {
         at_least("stream.segment_bytes_max", self.stream.segment_bytes_max, ByteSize(64 << 10))?;
         at_least("stream.in_flight_bytes_max", self.stream.in_flight_bytes_max, ByteSize::mb(16))?;
         at_least("delivery.tail_bytes_max", self.delivery.tail_bytes_max, ByteSize::mb(16))?;
@@ -319,7 +325,10 @@ impl Settings {
         if self.server.connections_max == 0 {
             return Err(Error::invalid("server.connections_max is 0: nobody could connect"));
         }
-        Ok(self)
+        if self.query.timeout == Millis(0) {
+            return Err(Error::invalid("query.timeout is 0: no query could do anything"));
+        }
+        Ok(())
     }
 }
 

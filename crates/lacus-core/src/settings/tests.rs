@@ -69,6 +69,7 @@ fn values_that_cannot_be_are_refused() {
     );
     load("[query]\nstatement_memory_max = \"0B\"\nrows_max = 0\n", &[]).unwrap();
     check_refused("[server]\nconnections_max = 0\n", &[], "server.connections_max is 0: nobody could connect");
+    check_refused("[query]\ntimeout = \"0s\"\n", &[], "query.timeout is 0: no query could do anything");
     check_refused("[stream]\npartitions = 0\n", &[], "[stream] partitions = 0: a stream has 1 to 1024 partitions");
     let error = load("[server]\nhttp = \"0.0.0.0:8484\"\n", &[]).unwrap_err();
     assert!(error.message().starts_with("refusing to listen on 0.0.0.0:8484"), "{error}");
