@@ -1,4 +1,4 @@
-//! The vocabulary of lacus: names, records, units, layouts, settings, errors, time.
+//! The vocabulary of lacus: names, records, units, layouts, settings, errors, time, randomness.
 //!
 //! Every other crate speaks in these words. Nothing here reads a file, opens a socket or knows a wire format,
 //! and nothing here depends on arrow, DataFusion or a runtime: it compiles in seconds because all else waits for it.
@@ -8,6 +8,7 @@ pub mod error;
 pub mod layout;
 pub mod limits;
 pub mod names;
+mod randomness;
 pub mod record;
 pub mod settings;
 pub mod units;
@@ -16,5 +17,6 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Context, Error, Kind, Result};
 pub use limits::StatementLimits;
 pub use names::{MAIN_DATABASE, StreamName, TableName};
+pub use randomness::random;
 pub use record::{MessageId, NewRecord, Offset, Offsets, Partition, Position, Record};
 pub use settings::Settings;

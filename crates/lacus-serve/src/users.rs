@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lacus_core::{Clock, Error, Kind, Result, StatementLimits, Timestamp};
+use lacus_core::{Clock, Error, Kind, Result, StatementLimits, Timestamp, random};
 
 use self::password::Shape;
 use self::refusals::Refusals;
@@ -249,14 +249,6 @@ fn not_found(name: &str) -> Error {
 
 fn make_password() -> Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(random::<PASSWORD_RANDOM_BYTES>()?))
-}
-
-/// From the randomness of the operating system.
-pub(crate) fn random<const COUNT: usize>() -> Result<[u8; COUNT]> {
-    let mut bytes = [0; COUNT];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::unavailable(format!("no randomness from the machine: {error}")))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

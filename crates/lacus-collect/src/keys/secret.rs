@@ -6,7 +6,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lacus_core::{Error, Result};
+use lacus_core::{Error, Result, random};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 
@@ -135,11 +135,4 @@ fn letters<const COUNT: usize>(alphabet: &[u8]) -> Result<String> {
         text.extend(fair.map(|byte| char::from(alphabet[byte % alphabet.len()])).take(COUNT - text.len()));
     }
     Ok(text)
-}
-
-fn random<const COUNT: usize>() -> Result<[u8; COUNT]> {
-    let mut bytes = [0; COUNT];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::unavailable(format!("no randomness from the machine: {error}")))?;
-    Ok(bytes)
 }

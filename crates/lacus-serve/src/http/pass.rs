@@ -6,10 +6,8 @@ use std::fmt;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use lacus_core::Result;
+use lacus_core::{Result, random};
 use subtle::ConstantTimeEq;
-
-use crate::users::random;
 
 /// Bytes that nobody guesses.
 const RANDOM_BYTES: usize = 32;

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::SinkExt;
+use lacus_core::random;
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::startup::Authentication;
@@ -19,7 +20,7 @@ use crate::postgres::errors::fatal;
 use crate::postgres::socket::Wire;
 use crate::users::scram::{Exchange, Failed, SCRAM, SCRAM_PLUS, Verifier};
 use crate::users::throttle::Who;
-use crate::users::{Known, Md5Hash, Users, random};
+use crate::users::{Known, Md5Hash, Users};
 
 /// The longest message with a password, or a proof of one.
 const ANSWER_BYTES_MAX: usize = 10_000;

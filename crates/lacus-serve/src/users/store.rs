@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lacus_core::{Context, Error, Result, StatementLimits};
+use lacus_core::{Context, Error, Result, StatementLimits, random};
 use lacus_stream::replace_private;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ impl Store {
         let content = match fs::read(&path) {
             Ok(text) => read(&path, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secret = super::random::<SECRET_BYTES>()?;
+                let secret = random::<SECRET_BYTES>()?;
                 Content { secret: BASE64.encode(secret), users: Vec::new() }
             }
             Err(error) => return Err(error).context(format!("read {}", path.display())),
