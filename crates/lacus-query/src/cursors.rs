@@ -27,11 +27,14 @@ pub(crate) use self::parse::{Read, parse};
 /// Cursors that a session may have at once.
 const CURSORS_MAX: usize = 64;
 
-/// The longest name of a cursor, a savepoint or a prepared statement, in bytes.
+/// The longest name of a cursor, a savepoint, a prepared statement or a portal, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Refuses names that are too long: they would only take memory.
-pub(crate) fn must_be_short(name: &str) -> Result<(), SqlError> {
+/// Refuses a name of what a session keeps that is too long: it would only take memory.
+///
+/// # Errors
+/// 42622.
+pub fn must_be_short(name: &str) -> Result<(), SqlError> {
     if name.len() <= NAME_BYTES_MAX {
         return Ok(());
     }

@@ -115,7 +115,7 @@ mod tests;
 
 pub use activity::{Signal, Waiting};
 pub use answer::{Answer, QueryStats};
-pub use cursors::{CopyFormat, CopyKind, Execution, Preparation};
+pub use cursors::{CopyFormat, CopyKind, Execution, Preparation, must_be_short};
 pub use declared::Declared;
 pub use depth::STACK_BYTES;
 pub use dialect::Dialect;

@@ -33,7 +33,7 @@ fn plain(severity: &str, sqlstate: &str, message: &str) -> ErrorInfo {
     info
 }
 
-/// The text up to a zero byte, which would end it in the protocol.
+/// The text with a sign in place of each zero byte, which would end it in the protocol.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{Sink, SinkExt, stream};
-use lacus_query::{Declared, Prepared, SqlError};
+use lacus_query::{Declared, Prepared, SqlError, must_be_short};
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use pgwire::api::query::{
     ExtendedQueryHandler, send_describe_response, send_execution_response, send_partial_query_response,
@@ -34,8 +34,6 @@ use crate::postgres::parameters;
 const STATEMENTS_MAX: usize = 4096;
 /// Portals with a name that one connection may have at once.
 const PORTALS_MAX: usize = 64;
-/// The longest name of a prepared statement or a portal, in bytes.
-const NAME_BYTES_MAX: usize = 1024;
 
 /// A statement that the client prepared.
 #[derive(Debug, Clone, Default)]
@@ -252,13 +250,6 @@ fn no_portal(name: &str) -> SqlError {
 
 fn ran_before() -> SqlError {
     SqlError::invalid("55000", "the portal cannot be run again: its statement returned no rows and is done")
-}
-
-fn must_be_short(name: &str) -> Result<(), SqlError> {
-    if name.len() <= NAME_BYTES_MAX {
-        return Ok(());
-    }
-    Err(SqlError::invalid("42622", format!("the name is too long: it has more than {NAME_BYTES_MAX} bytes")))
 }
 
 impl Connection {
