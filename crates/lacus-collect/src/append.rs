@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use axum::body::BodyDataStream;
 use bytes::Bytes;
+use lacus_core::attributes::SEGMENT_FORMAT;
 use lacus_core::units::human_count;
 use lacus_core::{Error, Kind, NewRecord, Position, StreamName};
 use lacus_stream::{FORMAT_ATTRIBUTE, NewStream};
@@ -18,7 +19,7 @@ use crate::check::{Batch, Checker, Order, Receipt};
 use crate::refusal::Refusal;
 use crate::request::Encoding;
 use crate::stats::{Reason, SourceStats};
-use crate::{Inner, LIGHT_BYTES_MAX, SEGMENT_FORMAT};
+use crate::{Inner, LIGHT_BYTES_MAX};
 
 /// The same as [`LIGHT_BYTES_MAX`] where each event is validated against a schema.
 const LIGHT_CHECKED_BYTES_MAX: usize = 16 << 10;

@@ -2,7 +2,7 @@
 //!
 //! An event that is good becomes a record of its own bytes. One that is not is refused and explained; or, if its source
 //! says so, it becomes a record too, and delivery puts it into quarantine. What is no JSON object needs no mark for that; what
-//! is one, and against the schema, has [`REJECTED`] and the reason in front.
+//! is one, and against the schema, is kept as a [`RejectedEvent`].
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use lacus_core::settings::InvalidEvents;
 use lacus_core::units::{ByteSize, human_count};
-use lacus_core::{Error, MessageId, NewRecord, StreamName};
+use lacus_core::{Error, MessageId, NewRecord, RejectedEvent, StreamName};
 use sha2::{Digest, Sha256};
 
 use crate::budget::Share;
@@ -27,9 +27,6 @@ use crate::{Inner, body, form};
 
 /// The most refused events that are explained one by one; the others are only counted.
 pub(crate) const EXPLAINED_MAX: usize = 100;
-/// The prefix of a record whose event violates the schema of its source: the reason and a line break follow, then the event.
-/// No JSON begins like this.
-const REJECTED: &[u8] = b"\0rejected ";
 
 /// What a request asks for.
 pub(crate) struct Order {
@@ -136,7 +133,8 @@ impl Checker {
     fn schema_bytes(&self, text: &[u8], pieces: &[Piece]) -> usize {
         let Some(schema) = &self.schema else { return 0 };
         let longest = pieces.iter().map(|piece| piece.range.len()).max().unwrap_or_default();
-        let kept = if self.keeps_invalid { text.len() + pieces.len() * (REASON_BYTES_MAX + REJECTED.len()) } else { 0 };
+        let beside = pieces.len() * (REASON_BYTES_MAX + RejectedEvent::MORE_BYTES);
+        let kept = if self.keeps_invalid { text.len() + beside } else { 0 };
         schema.bytes_for(longest) + kept
     }
 
@@ -199,7 +197,7 @@ impl Checker {
         let value = match wrong {
             wrong if !self.keeps_invalid => return Err(wrong),
             Wrong::Fault(_) => bytes,
-            Wrong::Schema(reason) => Bytes::from([REJECTED, reason.as_bytes(), b"\n", &bytes].concat()),
+            Wrong::Schema(reason) => RejectedEvent::record(&reason, &bytes),
         };
         if value.len() <= EVENT_BYTES_MAX { Ok(value) } else { Err(too_long()) }
     }

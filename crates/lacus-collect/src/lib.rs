@@ -1,4 +1,4 @@
-//! Every way in: HTTP today, more doors to come.
+//! Every way in: doors for events over HTTP, from Segment SDKs, Kinesis and Firehose clients, webhooks and pixels.
 //!
 //! A door checks what a sender posts, event by event, and appends the bytes as they came to the log. It answers "yes"
 //! when the log has them on disk, and never before. It knows wire formats and no tables; it must never panic on, or
@@ -53,10 +53,6 @@ pub use crate::stats::{CollectStats, SourceStats};
 
 /// The most bytes of bodies in memory at once, over all requests. Senders beyond it are asked to slow down.
 pub(crate) const BODIES_BYTES_MAX: usize = 128 << 20;
-
-/// The [`FORMAT_ATTRIBUTE`](lacus_stream::FORMAT_ATTRIBUTE) of a stream of messages of the Segment API. Without one, records
-/// are JSON objects.
-pub(crate) const SEGMENT_FORMAT: &str = "segment";
 
 /// Work on inputs up to this size is done on the async thread: it takes a quarter of a millisecond.
 const LIGHT_BYTES_MAX: usize = 256 << 10;

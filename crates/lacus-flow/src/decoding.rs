@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use lacus_core::settings::{Contract, Shape};
-use lacus_core::{Context, Error, Offsets, Partition, Record, Result, StreamName, TableName, Timestamp};
+use lacus_core::{Context, Error, Offsets, Partition, Record, RejectedEvent, Result, StreamName, TableName, Timestamp};
 use lacus_lake::decode::{Decoded, Rejected, decode_under, quarantine_rows};
 use lacus_lake::{Lake, RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
 use lacus_stream::{FORMAT_ATTRIBUTE, Log, MessageIds, StreamInfo};
@@ -341,21 +340,12 @@ fn refused_rows(records: &[Record], refused: &[Refused]) -> Result<Option<Record
     }
     let original = |refused: &Refused| {
         let record = &records[refused.index];
-        match rejected_by_door(&record.value) {
-            Some((reason, value)) => (Record { value, ..record.clone() }, reason),
+        match RejectedEvent::of(&record.value) {
+            Some(RejectedEvent { reason, event }) => (Record { value: event, ..record.clone() }, reason),
             None => (record.clone(), refused.reason.clone()),
         }
     };
     let originals: Vec<_> = refused.iter().map(original).collect();
     let rows: Vec<_> = originals.iter().map(|(record, reason)| (record, reason.as_str())).collect();
     quarantine_rows(&rows).map(Some)
-}
-
-/// What a door found wrong with an event that it took all the same, and the event's own bytes:
-/// `\0rejected <reason>\n<bytes>`. The first byte makes sure that nothing takes it for an event.
-fn rejected_by_door(value: &Bytes) -> Option<(String, Bytes)> {
-    let rest = value.strip_prefix(b"\0rejected ")?;
-    let end = rest.iter().position(|byte| *byte == b'\n')?;
-    let reason = String::from_utf8_lossy(&rest[..end]).into_owned();
-    Some((reason, value.slice_ref(&rest[end + 1..])))
 }

@@ -3,12 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lacus_core::attributes::{COMMIT_AFTER_MS, COMMIT_BYTES};
 use lacus_core::settings;
-
-/// Attribute: commit when this many bytes wait.
-const COMMIT_BYTES: &str = "commit_bytes";
-/// Attribute: commit when the oldest event has waited this long.
-const COMMIT_AFTER_MS: &str = "commit_after_ms";
 
 /// The attributes of a stream about its commits. A value that is no integer is ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

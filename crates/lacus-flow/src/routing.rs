@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lacus_core::attributes::SEGMENT_FORMAT;
 use lacus_core::settings::{Arrays, Shape};
 use lacus_core::{Error, Offsets, Partition, Record, Result, StreamName, TableName};
 use lacus_stream::StreamInfo;
@@ -75,7 +76,7 @@ impl Format {
         match stream.format_of(shard) {
             None if shape.is_as_sent() => Ok(Self::Plain),
             None => Ok(Self::Shaped(Arc::clone(shape))),
-            Some("segment") => Ok(Self::Segment),
+            Some(SEGMENT_FORMAT) => Ok(Self::Segment),
             Some(other) => {
                 Err(Error::invalid(format!("stream \"{}\" has the unknown format \"{other}\"", stream.name))
                     .with_hint("was it written by a newer lacus? upgrade this one"))

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use lacus_core::attributes::{COMMIT_AFTER_MS, COMMIT_BYTES};
 use lacus_core::{Error, Kind, Result as LogResult, Timestamp};
 use lacus_stream::{Log, NewStream, StreamInfo};
 use serde::{Deserialize, Serialize};
@@ -17,9 +18,6 @@ use super::{Nothing, check_format, destination, invalid, not_found};
 
 /// The attribute with the configuration of a delivery stream, as JSON.
 const CONFIGURATION: &str = "firehose";
-/// The attributes that say when a stream's table is committed.
-const COMMIT_BYTES: &str = "commit_bytes";
-const COMMIT_AFTER_MS: &str = "commit_after_ms";
 
 const NAME_CHARS_MAX: usize = 64;
 const LIST_DEFAULT: usize = 10;
