@@ -16,6 +16,7 @@ mod budget;
 mod check;
 mod cors;
 mod form;
+mod hex;
 mod http;
 mod json;
 mod keys;

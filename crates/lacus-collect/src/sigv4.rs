@@ -16,6 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use lacus_core::{Error, Timestamp};
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::keys::{Key, Keyring};
 use crate::request::header_text;
 
@@ -311,9 +312,4 @@ fn keyed_hash(key: &[u8], text: &[u8]) -> Vec<u8> {
 pub(crate) fn is_same(expected: &str, given: &str) -> bool {
     let differences = expected.bytes().zip(given.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
     expected.len() == given.len() && std::hint::black_box(differences) == 0
-}
-
-/// As hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

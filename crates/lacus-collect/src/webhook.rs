@@ -20,6 +20,7 @@ use lacus_core::{Error, Kind, StreamName, Timestamp};
 use sha2::Sha256;
 
 use crate::check::{Identity, Order};
+use crate::hex::from_hex;
 use crate::refusal::Refusal;
 use crate::request::{Encoding, Target, header_text, says_form, says_lines};
 use crate::stats::Reason;
@@ -152,12 +153,6 @@ impl Signature {
 /// The parts of a header that holds several: `t=1700000000,v1=…`.
 fn parts(header: &str) -> impl Iterator<Item = &str> {
     header.split(',').map(str::trim)
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let is_hex = text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if is_hex { text.as_bytes().chunks(2).map(pair).collect() } else { None }
 }
 
 fn denied(message: &str) -> Refusal {

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
-use crate::sigv4::hex;
+use crate::hex::hex;
 use crate::tests::Door;
 use crate::{Grant, NewKey};
 

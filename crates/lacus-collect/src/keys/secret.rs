@@ -10,6 +10,8 @@ use lacus_core::{Error, Result, random};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::hex::{from_hex, hex};
+
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const CAPITALS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const MASTER_BYTES: usize = 32;
@@ -72,7 +74,7 @@ impl MasterKey {
 
     /// As it is written in a file.
     pub(super) fn to_hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 
     /// Encrypts a secret. It opens under the same `name` only, so that secrets can't be exchanged.
@@ -116,12 +118,6 @@ pub(super) fn access_key_id() -> Result<String> {
 /// Forty letters and digits: 238 random bits.
 pub(super) fn secret_access_key() -> Result<String> {
     letters::<40>(LETTERS)
-}
-
-fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, _) = digits.as_bytes().as_chunks::<2>();
-    pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
 }
 
 /// Letters from the randomness of the operating system, each as likely as any other.

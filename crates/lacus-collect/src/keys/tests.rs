@@ -92,7 +92,7 @@ fn another_master_key_opens_no_secret_and_hurts_no_other_key() {
 #[test]
 fn a_master_key_is_written_in_one_of_two_ways() {
     let bytes: [u8; 32] = std::array::from_fn(|at| u8::try_from(at * 8).unwrap());
-    let hex = crate::sigv4::hex(&bytes);
+    let hex = crate::hex::hex(&bytes);
     for written in [hex.clone(), hex.to_uppercase(), format!(" {}\n", BASE64.encode(bytes))] {
         assert_eq!(MasterKey::parse(&written).unwrap().to_hex(), hex);
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sha2::Sha256;
 
 use super::Door;
-use crate::sigv4::hex;
+use crate::hex::hex;
 
 const SETTINGS: &str =
     "[sources.hooks.webhook]\nsecret = \"s\"\nheader = \"x-signature\"\n[sources.clicks]\nschema = \"clicks.json\"";

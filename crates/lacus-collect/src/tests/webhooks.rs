@@ -9,7 +9,7 @@ use lacus_core::{Clock, MessageId, Offset, Partition, StreamName, SystemClock};
 use sha2::Sha256;
 
 use super::{Door, Reply};
-use crate::sigv4::hex;
+use crate::hex::hex;
 
 const SETTINGS: &str = r#"
 [sources.github]

@@ -4,7 +4,7 @@ use ciborium::Value as Cbor;
 use serde_json::json;
 
 use super::Aws;
-use crate::sigv4::hex;
+use crate::hex::hex;
 
 const TYPE: &str = "application/x-amz-cbor-1.1";
 
