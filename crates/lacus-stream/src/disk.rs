@@ -19,7 +19,10 @@ const ORDINARY: u32 = 0o666;
 const PRIVATE: u32 = 0o600;
 
 /// Creates a directory and its parents, and syncs their names.
-pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says of the directory that could not be made or synced.
+pub fn make_directory(path: &Path) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

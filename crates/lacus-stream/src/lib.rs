@@ -62,7 +62,7 @@ use crate::writer::{Command, Trouble, Writer};
 
 pub use crate::backup::{LogBackup, Take, Taking};
 pub use crate::cursors::{READER_BYTES_MAX, READERS_MAX};
-pub use crate::disk::replace_private;
+pub use crate::disk::{make_directory, replace_private};
 pub use crate::frame::RECORD_BYTES_MAX;
 pub use crate::ids::{MessageIds, Seen};
 pub use crate::shards::Shard;

@@ -1,8 +1,9 @@
 //! `lacus backup`: a copy of the project, taken while it is served or while it is not.
 //!
-//! It works on the files and asks no lacus; PostgreSQL only if the catalog is there. What makes the copy whole is the order: the log up to now, the catalog with the
-//! list of its files, the rest of the log, and then the files, which never change (see [`LogBackup`] and
-//! [`lacus_lake::back_up_lake`]). The copy gets its name when all of it is on disk: a folder of that name is whole.
+//! It works on the files and asks no lacus; PostgreSQL only if the catalog is there. What makes the copy whole is the order:
+//! the log up to now, the catalog with the list of its files, the rest of the log, and then the files, which never change
+//! (see [`LogBackup`] and [`lacus_lake::back_up_lake`]). The copy gets its name when all of it is on disk: a folder of that
+//! name is whole.
 //!
 //! Where links can't reach, they are made beside the project first, and then copied: however long copying takes, nothing that
 //! the backup needs is deleted meanwhile.
@@ -18,7 +19,7 @@ use std::time::Instant;
 use lacus_core::units::{human_bytes, human_count, human_count_of};
 use lacus_core::{Context, Error, Kind, Result};
 use lacus_lake::back_up_lake;
-use lacus_stream::LogBackup;
+use lacus_stream::{LogBackup, make_directory};
 use serde_json::json;
 
 use self::folder::{Folder, Held};
@@ -137,7 +138,9 @@ fn place(project: &Project, target: &Path) -> Result<(PathBuf, PathBuf)> {
             .with_hint("each backup is a new folder: backups/monday"));
     }
     let parent = target.parent().unwrap_or(Path::new("/")).to_owned();
-    fs::create_dir_all(&parent).context(format_args!("make the folder {}", parent.display()))?;
+    if !parent.is_dir() {
+        make_directory(&parent).context(format_args!("make the folder {}", parent.display()))?;
+    }
     if parent.canonicalize()?.starts_with(project.data().canonicalize()?) {
         return Err(Error::invalid("a backup can't be in the data of its own project")
             .with_hint("name a folder outside of .lacus"));

@@ -34,14 +34,18 @@ pub(crate) fn run(dir: &Path, invocation: &Invocation) -> Result<()> {
     terminal.say(&format!("Next: {}", invocation.in_folder(dir).command_line("up")))
 }
 
-/// Writes a file that is not there yet, durably, and says whether it was.
+/// Writes a file that is not there yet, all of it or nothing, and says whether it did.
 pub(crate) fn write_new(path: &Path, text: &str) -> Result<bool> {
     let mut file = match File::create_new(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
         created => created.context(format_args!("write {}", path.display()))?,
     };
-    file.write_all(text.as_bytes()).context(format_args!("write {}", path.display()))?;
-    file.sync_all().context(format_args!("sync {}", path.display()))?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a file would be there already when the user tries again. The first error counts.
+        fs::remove_file(path).ok();
+    }
+    written.context(format_args!("write {}", path.display()))?;
     Ok(true)
 }
 
