@@ -4,13 +4,15 @@
 //! shard, and a record is in each tail at most once: a turn first does all that can fail, and then shows its rows and
 //! moves [`Decoding::seen`]. A turn that fails has changed nothing (but tables without rows may have been made).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use lacus_core::settings::{Contract, Shape};
-use lacus_core::{Context, Error, Offsets, Partition, Record, RejectedEvent, Result, StreamName, TableName, Timestamp};
+use lacus_core::{
+    Context, Error, Offsets, Partition, Position, Record, RejectedEvent, Result, StreamName, TableName, Timestamp,
+};
 use lacus_lake::decode::{Decoded, Rejected, decode_under, quarantine_rows};
 use lacus_lake::{Lake, RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
 use lacus_stream::{FORMAT_ATTRIBUTE, Log, MessageIds, StreamInfo};
@@ -255,7 +257,7 @@ impl Decoding {
             let decoded = decode_under(&rows, pending.schema(), contract);
             let Decoded { rows: decoded, schema, rejected, widened } =
                 decoded.context(format_args!("decode rows of table \"{table}\""))?;
-            refused.extend(rejected.into_iter().filter_map(|rejected| refuse(records, &rows, rejected, has_rows)));
+            refused.extend(refuse(records, &rows, rejected, has_rows));
             ready.push(Ready { table, schema, rows: decoded, widened });
         }
         refused.sort_by_key(|refused| refused.index);
@@ -307,11 +309,18 @@ impl Decoding {
     }
 }
 
-/// The record of a row that is no JSON object, or against the contract of its table.
-fn refuse(records: &[Record], rows: &[Record], rejected: Rejected, has_rows: bool) -> Option<Refused> {
-    let position = rows.get(rejected.index)?.position;
-    let index = records.iter().position(|record| record.position == position)?;
-    Some(Refused { index, reason: rejected.reason, has_rows })
+/// The records of rows that are no JSON objects, or against the contract of their table.
+fn refuse(records: &[Record], rows: &[Record], rejected: Vec<Rejected>, has_rows: bool) -> Vec<Refused> {
+    if rejected.is_empty() {
+        return Vec::new();
+    }
+    let places = records.iter().enumerate().map(|(index, record)| (record.position, index));
+    let places: HashMap<Position, usize> = places.collect();
+    let refused = |Rejected { index, reason }: Rejected| {
+        let index = *places.get(&rows.get(index)?.position)?;
+        Some(Refused { index, reason, has_rows })
+    };
+    rejected.into_iter().filter_map(refused).collect()
 }
 
 /// Has the stream remember its shape, so that a change of the settings is told. Events that are in committed files stay

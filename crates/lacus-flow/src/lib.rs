@@ -42,6 +42,9 @@ pub use crate::tables::delivered;
 
 /// Requests that may wait for one delivery at once.
 const COMMANDS_MAX: usize = 64;
+/// How long a new stream may wait for its delivery, unless a query asks for it: nearly all changes of the log are records,
+/// and looking at all streams after each group of them would cost more than the group.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often files of log and lake that nobody needs any more are removed.
 const LET_GO_EVERY: Duration = Duration::from_secs(60);
 
@@ -420,14 +423,17 @@ impl Deliveries {
                 changed = changes.changed() => if changed.is_err() { return },
             }
             let failed = self.start_new().await.err().map(|error| error.chain());
-            if failed.is_some() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                changes.mark_changed();
-            }
             if failed != told
                 && let Some(error) = &failed
             {
                 tracing::error!(error, "a stream is not delivered; trying again every second");
+            }
+            let wait = if failed.is_some() { Duration::from_secs(1) } else { LOOK_EVERY };
+            if self.0.cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
+            if failed.is_some() {
+                changes.mark_changed();
             }
             told = failed;
         }
