@@ -2,7 +2,7 @@
 
 use lacus_core::settings::{Arrays, Contract, Nested};
 use lacus_core::{Offset, Partition, Position, Record, Timestamp};
-use lacus_lake::{Column, ColumnType};
+use lacus_lake::{Column, ColumnType, SchemaChange};
 
 use super::*;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use lacus_core::MessageId;
+use lacus_lake::AlterTables as _;
 use lacus_lake::views::SqlView;
 
 use super::*;
