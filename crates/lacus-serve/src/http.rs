@@ -27,6 +27,7 @@ mod streams;
 mod tables;
 mod users;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -230,8 +231,9 @@ struct LogStatus {
 
 async fn status(State(inner): State<Shared>) -> Json<Status> {
     let Served { deliveries, lake, log, clock, .. } = &inner.served;
+    let files = files_by_stream(lake);
     let streams = deliveries.status().into_iter().map(|delivery| {
-        let (files, file_bytes) = files(lake, &delivery.stream);
+        let (files, file_bytes) = files.get(&delivery.stream).copied().unwrap_or_default();
         stream_status(delivery, files, file_bytes)
     });
     Json(Status {
@@ -244,15 +246,16 @@ async fn status(State(inner): State<Shared>) -> Json<Status> {
     })
 }
 
-/// The number of files and their bytes, over all tables of a stream.
-fn files(lake: &Lake, stream: &StreamName) -> (u64, u64) {
-    let (mut files, mut bytes) = (0, 0);
-    for table in lake.tables().iter().filter(|table| table.name().stream() == *stream) {
+/// The number of files and their bytes, over all tables of each stream.
+fn files_by_stream(lake: &Lake) -> BTreeMap<StreamName, (u64, u64)> {
+    let mut by_stream: BTreeMap<StreamName, (u64, u64)> = BTreeMap::new();
+    for table in lake.tables() {
         let state = table.state();
-        files += state.files.len() as u64;
-        bytes += state.files.iter().map(|file| file.bytes).sum::<u64>();
+        let (files, bytes) = by_stream.entry(table.name().stream()).or_default();
+        *files += state.files.len() as u64;
+        *bytes += state.files.iter().map(|file| file.bytes).sum::<u64>();
     }
-    (files, bytes)
+    by_stream
 }
 
 fn stream_status(delivery: DeliveryStatus, files: u64, file_bytes: u64) -> StreamStatus {

@@ -61,6 +61,11 @@ impl Cell {
         Self::Number(count.to_string())
     }
 
+    /// A time as a server tells it, to the second.
+    pub(crate) fn time(told: &str) -> Self {
+        Self::Text(to_the_second(told))
+    }
+
     /// Its value, if it is a non-negative integer.
     pub(crate) fn whole(&self) -> Option<u64> {
         if let Self::Number(digits) = self { digits.parse().ok() } else { None }
@@ -169,7 +174,13 @@ fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-fn printable(text: &str) -> String {
+/// A time as a server tells it, in UTC and to the second.
+pub(crate) fn to_the_second(told: &str) -> String {
+    told.get(..19).unwrap_or(told).replace('T', " ")
+}
+
+/// Without control codes: what came from a sender is never sent to a terminal as them.
+pub(crate) fn printable(text: &str) -> String {
     if !text.contains(char::is_control) {
         return text.to_owned();
     }

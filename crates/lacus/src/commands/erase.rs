@@ -6,7 +6,7 @@ use lacus_core::units::{human_bytes, human_count_of};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::answer::{Answer, Cell};
+use crate::answer::{Answer, Cell, to_the_second};
 use crate::cli::Erase;
 use crate::door::Door;
 use crate::run::Invocation;
@@ -92,10 +92,10 @@ fn draw(erased: &Erased, invocation: &Invocation) -> Result<()> {
         }
         if let Some(until) = &stream.log_until {
             terminal.say(&format!(
-                "the log of {} has {} still, until {} at least: it can't be changed, and goes with its retention",
+                "the log of {} has {} still, until {} UTC at least: it can't be changed, and goes with its retention",
                 stream.stream,
                 human_count_of(stream.in_log, "event"),
-                shown(until)
+                to_the_second(until)
             ))?;
         }
     }
@@ -104,7 +104,7 @@ fn draw(erased: &Erased, invocation: &Invocation) -> Result<()> {
 
 fn notes(erased: &Erased, invocation: &Invocation) -> Result<()> {
     if let Some(at) = &erased.files_deleted_at {
-        invocation.terminal.say(&format!("the files that had them are deleted at {}", shown(at)))?;
+        invocation.terminal.say(&format!("the files that had them are deleted at {} UTC", to_the_second(at)))?;
     }
     if erased.dry_run && erased.events > 0 {
         invocation.terminal.say("Nothing was erased: without --dry-run it is.")?;
@@ -124,9 +124,4 @@ fn notes(erased: &Erased, invocation: &Invocation) -> Result<()> {
         invocation.terminal.note(&format!("not looked at, for other engines made them: {tables}"))?;
     }
     Ok(())
-}
-
-/// A time to the second.
-fn shown(time: &str) -> String {
-    format!("{} UTC", time.get(..19).unwrap_or(time).replace('T', " "))
 }

@@ -96,7 +96,7 @@ async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
             Cell::Text(key.source.clone().unwrap_or_default()),
             Cell::Text(key.name.clone()),
             key.events_per_second.map_or(Cell::Text(String::new()), |rate| Cell::count(rate.into())),
-            Cell::Text(key.created_at.get(..19).unwrap_or_default().replace('T', " ")),
+            Cell::time(&key.created_at),
         ]
     };
     let rows = keys.iter().map(row).collect();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::answer::{Answer, Cell};
+use crate::answer::{Answer, Cell, printable};
 use crate::cli::{Reshard, Stream, Tail};
 use crate::door::{Door, next};
 use crate::run::Invocation;
@@ -114,7 +114,7 @@ async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
             Cell::count(stream.open_shards),
             Cell::count(stream.records),
             Cell::count(stream.retained),
-            Cell::Text(stream.created_at.get(..19).unwrap_or_default().replace('T', " ")),
+            Cell::time(&stream.created_at),
         ]
     };
     write_table(&columns, streams.iter().map(row).collect(), invocation)
@@ -192,12 +192,6 @@ fn say_event(line: &[u8], invocation: &Invocation) -> Result<()> {
     let place = format!("{} {}/{}", event.received_at.format("%H:%M:%S%.3f"), event.shard, event.offset);
     let key = event.key.map(|key| format!(" {}", terminal.bold(&printable(&key)))).unwrap_or_default();
     terminal.say(&format!("{}{key} {}", terminal.dim(&place), printable(&text.unwrap_or_default())))
-}
-
-/// What came from a sender is never sent to a terminal as control codes.
-fn printable(text: &str) -> String {
-    let shown = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
-    text.chars().map(shown).collect()
 }
 
 fn path(stream: &str) -> Result<String> {

@@ -148,7 +148,7 @@ fn draw(shown: &Shown, invocation: &Invocation) -> Result<()> {
     let columns = ["committed", "what", "rows", "new files", "merged files", "new bytes"];
     let row = |commit: &Committed| {
         vec![
-            Cell::Text(commit.committed_at.get(..19).unwrap_or_default().replace('T', " ")),
+            Cell::time(&commit.committed_at),
             Cell::Text(commit.operation.clone()),
             Cell::count(commit.added_rows),
             Cell::count(commit.added_files),

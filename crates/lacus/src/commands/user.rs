@@ -8,7 +8,7 @@ use lacus_core::{Context, Error, Result, StatementLimits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Answer, Cell};
+use crate::answer::{Answer, Cell, to_the_second};
 use crate::cli::{AnotherPassword, Limits, LimitsOf, NewUser, User};
 use crate::door::Door;
 use crate::run::Invocation;
@@ -172,7 +172,7 @@ async fn list(door: &Door, invocation: &Invocation) -> Result<()> {
         return invocation.terminal.say("No users yet. Make one with lacus user create.");
     }
     let row = |user: &Told| {
-        let made = user.created_at.get(..19).unwrap_or_default().replace('T', " ");
+        let made = to_the_second(&user.created_at);
         [user.name.clone(), user.method.clone(), made, user.limits.to_string()].map(Cell::Text).to_vec()
     };
     let columns = ["name", "password", "made", "limits"].map(str::to_owned).to_vec();
