@@ -31,9 +31,9 @@ pub(crate) enum Halt {
 
 /// Takes a body apart. No pieces: it is empty.
 ///
-/// A body that begins with `[` is an array, unless the sender `says_lines`. Anything else is a sequence of values, on one line or on many.
-/// If a value is not JSON, the next one begins at the next line, provided that the body is written in lines: the sender
-/// says so, or its first line is complete, or its second line begins an object too.
+/// A body that begins with `[` is an array, unless the sender `says_lines`. Anything else is a sequence of values, on one
+/// line or on many. If a value is not JSON, the next one begins at the next line, provided that the body is written in
+/// lines: the sender says so, or its first line is complete, or its second line begins an object too.
 ///
 /// # Errors
 /// If an array, or a value over several lines, is not JSON; or for too many events.

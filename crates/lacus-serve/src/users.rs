@@ -1,9 +1,9 @@
 //! The users: who may ask over the Postgres protocol.
 //!
 //! They live in `.lacus/users.json`, replaced whole with each change, and a change is known to the next who connects. Of a
-//! password there is what PostgreSQL would store (see `password`), never itself. What a session's statements may take, its user's
-//! limits say from its beginning to its end. Who asks for a user that is not there can't
-//! tell: the exchange is as that of one of the users, with a salt made of a secret.
+//! password there is what PostgreSQL would store (see `password`), never itself. What a session's statements may take, its
+//! user's limits say from its beginning to its end. Who asks for a user that is not there can't tell: the exchange is as
+//! that of one of the users, with a salt made of a secret.
 
 mod limits;
 mod password;

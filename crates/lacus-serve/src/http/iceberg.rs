@@ -1,9 +1,10 @@
 //! The Iceberg REST catalog: other engines find, read and write the lake's tables.
 //!
 //! Paths, bodies and errors are those of the Iceberg REST specification
-//! (<https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml>) below `/iceberg`, without a prefix. A
-//! namespace is a database of the lake, so it has one level. Once there is a lake key, if the lake's files are served, and from
-//! other machines, nothing is answered without a token (see [`door`]); otherwise nobody is asked who they are, as on all of this port.
+//! (<https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml>) below `/iceberg`, without a prefix.
+//! A namespace is a database of the lake, so it has one level. Once there is a lake key, if the lake's files are served,
+//! and from other machines, nothing is answered without a token (see [`door`]); otherwise nobody is asked who they are, as
+//! on all of this port.
 
 mod body;
 mod changes;

@@ -1,4 +1,5 @@
-//! `COPY (…) TO STDOUT`: rows as text, CSV or Postgres' binary format, as they come. `COPY … FROM STDIN`: rows that the client sends.
+//! `COPY (…) TO STDOUT`: rows as text, CSV or Postgres' binary format, as they come. `COPY … FROM STDIN`: rows that the
+//! client sends.
 
 use std::fmt::Debug;
 

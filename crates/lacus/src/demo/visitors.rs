@@ -1,8 +1,8 @@
 //! Made-up visitors of a shop, and what they click.
 //!
-//! Some people are more active and some products sell better than others (Zipf-Mandelbrot). A session searches, looks, adds to the cart and maybe
-//! buys, and it is the same product at the same price all the way. The dice have a seed, so every run looks alike; only
-//! the ids of the events differ from run to run.
+//! Some people are more active and some products sell better than others (Zipf-Mandelbrot). A session searches, looks, adds
+//! to the cart and maybe buys, and it is the same product at the same price all the way. The dice have a seed, so every run
+//! looks alike; only the ids of the events differ from run to run.
 
 use lacus_core::Timestamp;
 use lacus_core::clock::Hour;
