@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lacus_core::Error;
+use lacus_core::units::human_count;
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
@@ -35,7 +36,7 @@ pub(crate) fn object(fields: impl IntoIterator<Item = (String, String)>) -> Resu
     let mut object = Map::new();
     for (count, (name, value)) in fields.into_iter().enumerate() {
         if count == FIELDS_MAX {
-            let error = Error::invalid("there are more than 1,000 fields");
+            let error = Error::invalid(format!("there are more than {} fields", human_count(FIELDS_MAX as u64)));
             return Err(Refusal::invalid(Reason::TooLarge, error));
         }
         add(&mut object, &name, value, LEVELS_MAX);

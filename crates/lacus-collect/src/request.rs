@@ -6,6 +6,7 @@ use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use bytes::Bytes;
+use lacus_core::units::human_count;
 use lacus_core::{Error, Kind, StreamName};
 
 use crate::json::KEY_BYTES_MAX;
@@ -86,7 +87,8 @@ impl Target {
         };
         let source = StreamName::new(&source).map_err(refused)?;
         if key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
-            return Err(refused(Error::invalid("parameter \"key\" is longer than 1,024 bytes")));
+            let most = human_count(KEY_BYTES_MAX as u64);
+            return Err(refused(Error::invalid(format!("parameter \"key\" is longer than {most} bytes"))));
         }
         Ok(Self { source, key: key.map(Bytes::from), write_key })
     }

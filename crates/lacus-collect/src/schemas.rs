@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jsonschema::{PatternOptions, ValidationError, Validator};
+use lacus_core::units::human_count;
 use lacus_core::{Context, Error, Result, Settings, StreamName};
 use serde_json::Value;
 
@@ -80,7 +81,8 @@ impl Schema {
     /// How an event violates the schema, on one line of at most [`REASON_BYTES_MAX`] bytes; none if it does not.
     pub(crate) fn violation(&self, event: &[u8]) -> Option<String> {
         if event.len() > CHECKED_BYTES_MAX {
-            return Some("an event has 1,048,576 bytes at most where there is a schema".to_owned());
+            let most = human_count(CHECKED_BYTES_MAX as u64);
+            return Some(format!("an event has {most} bytes at most where there is a schema"));
         }
         match serde_json::from_slice(event) {
             Ok(Tree(event)) => self.0.validate(&event).err().map(|error| explain(&error)),

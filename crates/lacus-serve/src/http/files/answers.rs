@@ -221,7 +221,8 @@ impl S3 for Files {
         let input = &request.input;
         self.may_reach(request.credentials.as_ref(), &input.bucket, &input.key)?;
         let permit = Arc::clone(&self.reads).try_acquire_owned();
-        let permit = permit.map_err(|_| S3Error::with_message(S3ErrorCode::SlowDown, "256 files are read already"))?;
+        let busy = |_| S3Error::with_message(S3ErrorCode::SlowDown, format!("{READS_MAX} files are read already"));
+        let permit = permit.map_err(busy)?;
         let (file, bytes) = self.served.open_file(&input.key).await.map_err(refused)?;
         conditions!(input).check(&file)?;
         let range = match &input.range {
