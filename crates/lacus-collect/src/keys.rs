@@ -235,8 +235,9 @@ impl Keyring {
     }
 }
 
-/// The write key that a request presents: `Authorization: Bearer KEY`, or `Basic` with the key as the user, as SDKs do. A
-/// malformed header is presented as it is, and so refused: a sender that means to have a key must not pass as one without.
+/// The write key that a request presents: `Authorization: Bearer KEY`, or `Basic` with the key as the user, as SDKs do. What
+/// is malformed there is presented as it is, and so refused: a sender that means to have a key must not pass as one without.
+/// Other schemes are meant for others.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<String> {
     let (scheme, value) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let value = value.trim();

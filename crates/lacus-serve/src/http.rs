@@ -83,6 +83,8 @@ struct Inner {
     queries: Arc<Semaphore>,
     /// Held while events are erased: one erasure at a time.
     erasing: AsyncMutex<()>,
+    /// Held from when the properties of a namespace are read until they are replaced: no change undoes another.
+    changing_namespace: AsyncMutex<()>,
     /// Set once everything that was in the log at start is visible.
     was_ready: AtomicBool,
 }
@@ -96,6 +98,7 @@ pub fn router(served: Served) -> Router {
         served,
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
         erasing: AsyncMutex::default(),
+        changing_namespace: AsyncMutex::default(),
         was_ready: AtomicBool::new(false),
     };
     let shared = Arc::new(inner);

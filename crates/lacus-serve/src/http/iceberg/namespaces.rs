@@ -85,6 +85,7 @@ pub(super) async fn change(
     if let Some(both) = removals.iter().find(|key| updates.contains_key(*key)) {
         return Err(Refused::both(both));
     }
+    let _changing = shared.changing_namespace.lock().await;
     let mut properties = databases(&shared).await?.remove(&name).unwrap_or_default();
     let (removed, missing): (Vec<String>, Vec<String>) =
         removals.into_iter().partition(|key| properties.remove(key).is_some());

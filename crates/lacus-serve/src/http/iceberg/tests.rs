@@ -126,6 +126,21 @@ fn pets() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_of_a_namespace_at_the_same_time_all_stay() {
+    let server = TestServer::start().await;
+    let names: Vec<String> = (0..20).map(|number| format!("p{number}")).collect();
+    let bodies: Vec<Value> = names.iter().map(|name| json!({"updates": {(name): "here"}})).collect();
+    let path = "/iceberg/v1/namespaces/main/properties";
+    for reply in futures::future::join_all(bodies.iter().map(|body| send(&server, path, body))).await {
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.json);
+    }
+    let main = get(&server, "/iceberg/v1/namespaces/main").await;
+    for name in &names {
+        assert_eq!(main["properties"][name], "here", "{name}: {main}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_staged_made_by_a_transaction_and_dropped() {
     let server = TestServer::start().await;
     let made = send(&server, "/iceberg/v1/namespaces", &json!({"namespace": ["zoo"], "properties": {"a": "b"}})).await;
