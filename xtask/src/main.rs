@@ -1,7 +1,7 @@
 //! The project's own chores: `cargo xtask tidy` checks the shape of the tree, `cargo xtask bench` measures.
 //!
-//! Nothing of the product depends on this crate, and it depends on nothing of the product: it looks at sources and at
-//! the binary from outside.
+//! Nothing of the product depends on this crate. It looks at sources and at the binary from outside; only the bench uses
+//! the log by itself, to have many records in it at once.
 
 mod bench;
 mod tidy;
