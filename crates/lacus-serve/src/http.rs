@@ -13,7 +13,7 @@
 //! | `/iceberg/v1/…` | the Iceberg REST catalog (see [`iceberg`]) |
 //! | `/{bucket}/…` | the files of a lake that is served (see [`files`]) |
 //! | `GET /livez` | the process answers |
-//! | `GET /readyz` | it answers questions: what the log had at start is visible |
+//! | `GET /readyz` | it takes events, and answers questions: what the log had at start is visible |
 
 mod erase;
 mod files;
@@ -124,6 +124,11 @@ struct Health {
 }
 
 async fn ready(State(inner): State<Shared>) -> Result<Json<Health>, Refusal> {
+    if inner.served.log.is_closed() {
+        return Err(Error::unavailable("the log is closed: no event is taken")
+            .with_hint("restart lacus: everything acknowledged is in the log")
+            .into());
+    }
     if !inner.was_ready.load(Ordering::Relaxed) {
         let behind: u64 = inner
             .served

@@ -25,7 +25,7 @@ pub(crate) struct TestServer {
     pub(crate) shutdown: CancellationToken,
     pub(crate) deliveries: Deliveries,
     pub(crate) users: Arc<Users>,
-    log: Log,
+    pub(crate) log: Log,
     _directory: TempDir,
 }
 

@@ -421,6 +421,12 @@ impl Log {
         Stats { segments, disk_bytes, in_flight_bytes, ..lock(&shared.counters).stats() }
     }
 
+    /// Whether no append will succeed any more: it was closed, or its writer ended in a bug.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.commands.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
     /// Writes what is waiting, and ends the writer. Appends after it are refused; reads go on.
     ///
     /// # Errors

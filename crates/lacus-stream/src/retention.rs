@@ -42,10 +42,10 @@ pub(crate) fn retain(shared: &Shared, limits: &Limits, delivered: &dyn Fn(&Strea
             }
             _ => {}
         }
-        // Each removal is synced before the next: files must not be missing between others after a power cut.
-        disk::sync_directory(&shared.segments).context("sync the directory of the log")?;
         Index::remove(&finished.segment);
         shared.forget_open(finished.segment.number);
+        // Each removal is synced before the next: files must not be missing between others after a power cut.
+        disk::sync_directory(&shared.segments).context("sync the directory of the log")?;
         freed += length;
     }
     Ok(freed)

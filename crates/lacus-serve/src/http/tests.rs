@@ -158,6 +158,16 @@ async fn rows_come_as_they_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_takes_no_events_is_not_ready() {
+    let server = TestServer::start().await;
+    assert_eq!(ask(&server, get("/readyz")).await.0, StatusCode::OK);
+    server.log.close().await.unwrap();
+    let (status, body) = ask(&server, get("/readyz")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert_eq!(ask(&server, get("/livez")).await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flush_commits_and_status_shows_it() {
     let server = TestServer::with_clicks().await;
     assert_eq!(ask(&server, get("/readyz")).await.0, StatusCode::OK);

@@ -74,8 +74,10 @@ async fn closing_writes_what_waits_and_refuses_what_comes() {
         })
         .collect();
     tokio::task::yield_now().await;
+    assert!(!log.is_closed());
     log.close().await.unwrap();
     log.close().await.unwrap();
+    assert!(log.is_closed());
     let mut acknowledged = 0;
     for append in sent {
         match append.await.unwrap() {
