@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lacus_core::{Clock, Error, Kind, Offsets, Result, settings};
 use lacus_lake::{Commit, CommitReport};
+use lacus_stream::StreamInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decoding::{Decoding, Frozen, Source, Turn};
 use crate::progress::{Progress, TailShare};
+use crate::reading;
 
 /// After a change, or a small turn, we wait this long before reading, so that many small appends make one turn.
 const PACE: Duration = Duration::from_millis(10);
@@ -68,6 +70,8 @@ pub(crate) struct Delivery {
     committed: Offsets,
     waiting: Vec<Command>,
     retry: Retry,
+    /// The stream before the last turn, if that turn left nothing to do.
+    done_as: Option<StreamInfo>,
 }
 
 /// Delays retries after failures.
@@ -110,6 +114,7 @@ impl Delivery {
             committing: None,
             waiting: Vec::new(),
             retry: Retry::default(),
+            done_as: None,
         }
     }
 
@@ -201,6 +206,7 @@ impl Delivery {
                 command => self.waiting.push(command),
             }
         }
+        self.done_as = None;
         self.with_decoding(|decoding| {
             decoding.look_anew();
             Ok(())
@@ -224,12 +230,20 @@ impl Delivery {
         let decoding = Decoding::open(&self.source).await?;
         self.committed = decoding.committed();
         self.decoding = Some(decoding);
+        self.done_as = None;
         tracing::warn!(stream = %self.source.stream, "reading again what was not committed when a turn panicked");
         Ok(())
     }
 
     async fn turn(&mut self) -> Result<Option<Duration>> {
+        let stream = reading::describe(&self.source.log, &self.source.stream)?;
+        // Every group of records wakes all deliveries: those of other streams have no reason for a turn.
+        if self.done_as.as_ref() == Some(&stream) {
+            return Ok(None);
+        }
+        self.done_as = None;
         let Turn { received_at, bytes, duplicates, is_behind } = self.with_decoding(Decoding::turn).await?;
+        self.done_as = (!is_behind).then_some(stream);
         let now = self.clock.now();
         let ages = received_at.iter().map(|time| u64::try_from(now.as_micros() - time.as_micros()).unwrap_or(0));
         self.progress.became_visible_after(&ages.collect::<Vec<_>>());

@@ -96,9 +96,7 @@ pub(crate) fn read_until(
 
 /// The stream as it is now, deleted or not.
 pub(crate) fn describe(log: &Log, name: &StreamName) -> Result<StreamInfo> {
-    let deleted = || log.streams().into_iter().find(|stream| stream.name == *name);
-    log.stream(name)
-        .or_else(deleted)
+    log.stream_or_deleted(name)
         .ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))
         .context("read the log")
 }

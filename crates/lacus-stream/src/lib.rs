@@ -186,6 +186,13 @@ impl Log {
         Some(self.inner.shared.state().describe(&stream))
     }
 
+    /// The stream of this name, deleted or not: what a deleted one has is still delivered.
+    #[must_use]
+    pub fn stream_or_deleted(&self, name: &StreamName) -> Option<StreamInfo> {
+        let stream = Arc::clone(self.inner.shared.streams().get(name)?);
+        Some(self.inner.shared.state().describe(&stream))
+    }
+
     /// What is remembered about a stream under this name (see [`NewStream`]). Cheap: to be asked for each request.
     ///
     /// # Errors
