@@ -110,9 +110,9 @@ impl Terminal {
     /// Reports why a command failed, and what to do about it.
     pub(crate) fn report(self, error: &Error) {
         let coloured = self.err_is_terminal && self.colour;
-        let mut text = format!("{} {}\n", paint(coloured, "1;31", "error:"), error.chain());
+        let mut text = format!("{} {}\n", paint(coloured, "1;31", "error:"), harmless(&error.chain()));
         if let Some(hint) = error.hint() {
-            text.push_str(&format!("{} {hint}\n", paint(coloured, "1", "hint:")));
+            text.push_str(&format!("{} {}\n", paint(coloured, "1", "hint:"), harmless(hint)));
         }
         // When even stderr is gone there is nobody left to tell; the exit code still does.
         drop(io::stderr().lock().write_all(text.as_bytes()));
@@ -125,6 +125,25 @@ pub(crate) fn is_closed_pipe(error: &Error) -> bool {
     source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Lines of text whose other control codes are escaped: names and values in it may be a sender's, who must not command the
+/// terminal.
+pub(crate) fn harmless(text: &str) -> String {
+    let is_command = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    let shown = |letter: char| if is_command(letter) { letter.escape_default().to_string() } else { letter.into() };
+    text.chars().map(shown).collect()
+}
+
 fn paint(coloured: bool, style: &str, text: &str) -> String {
     if coloured { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sender_wrote_commands_no_terminal() {
+        assert_eq!(harmless("no \u{1b}]0;x\u{7} here:\n\tline 1: é"), "no \\u{1b}]0;x\\u{7} here:\n\tline 1: é");
+        assert_eq!(harmless("\u{9b}2J\r"), "\\u{9b}2J\\r");
+    }
 }

@@ -8,6 +8,7 @@ use lacus_core::{Error, Kind, Result};
 use serde::Serialize;
 
 use crate::run::Invocation;
+use crate::terminal::harmless;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -55,9 +56,9 @@ fn show(check: &Check, invocation: &Invocation) -> Result<()> {
         Outcome::Skipped { detail } => ("–", detail, None),
         Outcome::Bad { detail, hint, .. } => ("✗", detail, hint.as_ref()),
     };
-    terminal.say(&format!("{sign} {:<11} {detail}", check.name))?;
+    terminal.say(&format!("{sign} {:<11} {}", check.name, harmless(detail)))?;
     if let Some(hint) = hint {
-        terminal.say(&format!("  {:<11} hint: {hint}", ""))?;
+        terminal.say(&format!("  {:<11} hint: {}", "", harmless(hint)))?;
     }
     Ok(())
 }

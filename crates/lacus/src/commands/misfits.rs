@@ -6,7 +6,7 @@ use lacus_core::{Result, TableName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::answer::{Answer, Cell};
+use crate::answer::{Answer, Cell, printable};
 use crate::cli::Replay;
 use crate::door::Door;
 use crate::run::Invocation;
@@ -74,13 +74,22 @@ pub(crate) async fn proposals(table: &str, invocation: &Invocation) -> Result<()
         let rows = told.proposals.iter().map(cells).collect();
         let drawn = Answer { columns: columns.map(str::to_owned).to_vec(), rows, ..Answer::default() };
         terminal.write(&drawn.draw(terminal.width()))?;
-        let accept = invocation.command_line(&format!("schema accept {table} {}", first.column));
+        let accept = invocation.command_line(&format!("schema accept {table} {}", in_a_shell(&first.column)));
         terminal.note(&format!("to have them in columns, those of old files too: {accept}"))?;
     }
     if told.others > 0 {
         terminal.note(&format!("no column is proposed for {} more", human_count_of(told.others, "value")))?;
     }
     Ok(())
+}
+
+/// A column as one word of a command line. Its name is a sender's, and the line is there to be copied.
+fn in_a_shell(column: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.');
+    if !column.is_empty() && column.chars().all(is_plain) {
+        return column.to_owned();
+    }
+    format!("'{}'", printable(column).replace('\'', "'\\''"))
 }
 
 fn cells(proposal: &Proposal) -> Vec<Cell> {
@@ -105,7 +114,7 @@ pub(crate) async fn accept(table: &str, column: &str, invocation: &Invocation) -
         return invocation.terminal.say_json(&done);
     }
     for Column { column, r#type } in &done.columns {
-        invocation.terminal.say(&format!("{column} of {table} is {type} now."))?;
+        invocation.terminal.say(&format!("{} of {table} is {type} now.", printable(column)))?;
     }
     let (values, files) = (human_count_of(done.values, "value"), human_count_of(done.files, "file"));
     invocation.terminal.say(&format!("Put {values} from _rescued into columns; wrote {files} anew."))
@@ -140,4 +149,18 @@ async fn call<T: serde::de::DeserializeOwned>(
     let answered = door.call(method, path, body).await;
     door.close().await?;
     answered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_one_word_of_a_command_line() {
+        assert_eq!(in_a_shell("additional_data.price"), "additional_data.price");
+        assert_eq!(in_a_shell("größe"), "größe");
+        assert_eq!(in_a_shell("a; reboot"), "'a; reboot'");
+        assert_eq!(in_a_shell("it's $(so)"), r"'it'\''s $(so)'");
+        assert_eq!(in_a_shell("a\u{1b}[2J"), r"'a\u{1b}[2J'");
+    }
 }

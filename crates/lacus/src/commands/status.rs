@@ -7,6 +7,7 @@ use crate::answer::{Answer, Cell};
 use crate::door::Door;
 use crate::door::wire::{GlueStatus, Status, StreamStatus};
 use crate::run::Invocation;
+use crate::terminal::harmless;
 
 /// Shows all streams.
 pub(crate) async fn run(invocation: &Invocation) -> Result<()> {
@@ -60,7 +61,11 @@ fn show(status: &Status, invocation: &Invocation) -> Result<()> {
     }
     for stream in streams {
         if let Some(error) = &stream.error {
-            invocation.terminal.say(&format!("\n{}: the delivery is being retried: {error}", stream.stream))?;
+            invocation.terminal.say(&format!(
+                "\n{}: the delivery is being retried: {}",
+                stream.stream,
+                harmless(error)
+            ))?;
         }
     }
     Ok(())
@@ -71,7 +76,7 @@ fn show_mirror(glue: &GlueStatus, invocation: &Invocation) -> Result<()> {
     let current = human_count_of(glue.current, "table");
     invocation.terminal.say(&invocation.terminal.dim(&format!("AWS Glue: {current} up to date{behind}")))?;
     match &glue.error {
-        Some(error) => invocation.terminal.say(&format!("\nAWS Glue is being tried again: {error}")),
+        Some(error) => invocation.terminal.say(&format!("\nAWS Glue is being tried again: {}", harmless(error))),
         None => Ok(()),
     }
 }
