@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::body::Body;
 use super::door::Asker;
 use super::error::{About, Refused};
-use super::names::{Identifier, Named, Namespace, Renaming, table_name};
+use super::names::{Identifier, Named, Namespace, Renaming, databases, table_name};
 use super::tables::loaded;
 use crate::http::Shared;
 
@@ -103,10 +103,11 @@ pub(super) async fn transact(
     State(shared): State<Shared>,
     Body(transaction): Body<Transaction>,
 ) -> Result<StatusCode, Refused> {
-    let mut commits = Vec::with_capacity(transaction.table_changes.len());
-    for TableChange { identifier, requirements, updates } in transaction.table_changes {
-        commits.push(TableCommit { table: identifier.table(&shared).await?, requirements, updates });
-    }
+    let namespaces = databases(&shared).await?;
+    let commit = |TableChange { identifier, requirements, updates }| {
+        Ok(TableCommit { table: identifier.table_of(&namespaces)?, requirements, updates })
+    };
+    let commits = transaction.table_changes.into_iter().map(commit).collect::<Result<_, Refused>>()?;
     shared.served.lake.commit_tables(commits).await.map_err(not_committed)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,9 +1,12 @@
 //! Names in paths: a namespace of one level, a table in it.
 
+use std::collections::BTreeMap;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use lacus_core::TableName;
+use lacus_lake::foreign::Properties;
 use serde::Deserialize;
 
 use super::error::{About, Refused};
@@ -62,8 +65,13 @@ pub(super) struct Identifier {
 impl Identifier {
     /// The table's name in the lake, if its namespace exists and it can have this name.
     pub(super) async fn table(&self, shared: &Shared) -> Result<TableName, Refused> {
+        self.table_of(&databases(shared).await?)
+    }
+
+    /// The same, where the namespaces that exist are known.
+    pub(super) fn table_of(&self, namespaces: &Namespaces) -> Result<TableName, Refused> {
         let namespace = one_level(&self.namespace)?;
-        must_exist(namespace, shared).await?;
+        must_be_of(namespaces, namespace)?;
         table_name(namespace, &self.name)
     }
 }
@@ -81,10 +89,19 @@ pub(super) fn table_name(namespace: &str, name: &str) -> Result<TableName, Refus
     name.map_err(|error| Refused::of(&error, About::Table))
 }
 
-pub(super) async fn must_exist(namespace: &str, shared: &Shared) -> Result<(), Refused> {
-    let databases = shared.served.lake.databases().await;
-    let databases = databases.map_err(|error| Refused::of(&error, About::Namespace))?;
-    let exists = databases.contains_key(namespace);
+/// All namespaces, with their properties.
+pub(super) type Namespaces = BTreeMap<String, Properties>;
+
+pub(super) async fn databases(shared: &Shared) -> Result<Namespaces, Refused> {
+    shared.served.lake.databases().await.map_err(|error| Refused::of(&error, About::Namespace))
+}
+
+async fn must_exist(namespace: &str, shared: &Shared) -> Result<(), Refused> {
+    must_be_of(&databases(shared).await?, namespace)
+}
+
+fn must_be_of(namespaces: &Namespaces, namespace: &str) -> Result<(), Refused> {
+    let exists = namespaces.contains_key(namespace);
     if exists { Ok(()) } else { Err(Refused::no_namespace(&namespace.replace(LEVELS, "."))) }
 }
 

@@ -1,7 +1,5 @@
 //! Namespaces: the databases of the lake.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,17 +10,13 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use super::error::{About, Refused};
-use super::names::{Namespace, one_level};
+use super::names::{Namespace, databases, one_level};
 use super::page::Page;
 use crate::http::Shared;
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err calls")]
 fn refused(error: Error) -> Refused {
     Refused::of(&error, About::Namespace)
-}
-
-async fn databases(shared: &Shared) -> Result<BTreeMap<String, Properties>, Refused> {
-    shared.served.lake.databases().await.map_err(refused)
 }
 
 pub(super) async fn list(State(shared): State<Shared>, page: Page) -> Result<Json<Value>, Refused> {
