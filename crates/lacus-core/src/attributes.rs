@@ -1,4 +1,5 @@
-//! What doors tell deliveries about a stream: attributes that the log keeps for them. As long as a log lives, so do these texts.
+//! What doors tell deliveries about a stream: attributes that the log keeps for them. As long as a log lives, so do these
+//! texts.
 
 /// The format of a stream of messages of the Segment API. Without a format, records are JSON objects.
 pub const SEGMENT_FORMAT: &str = "segment";

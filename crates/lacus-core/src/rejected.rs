@@ -1,5 +1,5 @@
-//! An event that a door takes although it is against the schema of its source, as the log keeps it: with the reason in front, so
-//! that its delivery puts it into quarantine.
+//! An event that a door takes although it is against the schema of its source, as the log keeps it: with the reason in
+//! front, so that its delivery puts it into quarantine.
 
 use bytes::Bytes;
 
