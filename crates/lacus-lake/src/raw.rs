@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use lacus_core::clock::Hour;
-use lacus_core::{Context, Error, Record, Result, Timestamp};
+use lacus_core::{Context, Error, Offset, Partition, Record, Result, Timestamp};
 use object_store::PutPayload;
 
 use crate::pieces::Pieces;
@@ -16,6 +16,8 @@ use crate::pieces::Pieces;
 const OPEN_HOURS_MAX: usize = 4;
 /// The longest position at the end of a line: two names and two numbers.
 const PLACE_BYTES_MAX: usize = 64;
+/// Lines are given to the compressor once they are so many bytes: a call for each would cost as much as writing it.
+const LINES_BYTES: usize = 64 << 10;
 /// zstd's fastest level: raw events are read rarely and JSON compresses well at any level.
 const ZSTD_LEVEL: i32 = 1;
 
@@ -25,20 +27,23 @@ pub struct RawWriter {
     /// At most [`OPEN_HOURS_MAX`], oldest first.
     open: Vec<OpenFile>,
     finished: Vec<RawFile>,
-    line: Vec<u8>,
-    /// When the last record was received: all records of one sync have the same time.
-    last: Option<Arrival>,
+    /// How the last line ended: all records of one sync have the same time.
+    last: Option<Ending>,
 }
 
-/// A time, formatted as in lines and in names of files.
-struct Arrival {
-    time: Timestamp,
-    text: String,
+/// What the lines of records that were received together end with.
+struct Ending {
+    received_at: Timestamp,
+    partition: Partition,
     hour: Hour,
+    /// The fields that are added to an event, up to the number of its offset.
+    text: String,
 }
 
 struct OpenFile {
     hour: Hour,
+    /// Lines that the compressor has not taken yet.
+    lines: Vec<u8>,
     encoder: zstd::Encoder<'static, Pieces>,
     records: u64,
 }
@@ -60,21 +65,17 @@ impl RawWriter {
     /// # Errors
     /// If the record is no JSON object or the compressor fails.
     pub fn add(&mut self, record: &Record) -> Result<()> {
-        let arrival = match self.last.take() {
-            Some(last) if last.time == record.received_at => last,
-            _ => Arrival::at(record.received_at),
+        let inside = inside_of(record)?;
+        let ending = match self.last.take() {
+            Some(last) if last.is_of(record) => last,
+            _ => Ending::of(record),
         };
-        self.line.clear();
-        write_line(record, &arrival.text, &mut self.line)?;
-        let line = std::mem::take(&mut self.line);
-        let file = self.file_of(arrival.hour)?;
-        file.encoder.write_all(&line).context("compress a raw event")?;
-        file.records += 1;
-        (self.line, self.last) = (line, Some(arrival));
+        self.file_of(ending.hour)?.add(inside, &ending, record.position.offset)?;
+        self.last = Some(ending);
         Ok(())
     }
 
-    /// The bytes written so far, without what the compressors still hold.
+    /// The bytes written so far, without lines that wait and what the compressors still hold.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let open = self.open.iter().map(|file| file.encoder.get_ref().len());
@@ -108,19 +109,38 @@ impl RawWriter {
     }
 }
 
-impl Arrival {
-    fn at(time: Timestamp) -> Self {
-        Self { time, text: time.to_string(), hour: time.hour() }
+impl Ending {
+    fn of(record: &Record) -> Self {
+        let (received_at, partition) = (record.received_at, record.position.partition);
+        let text = format!("\"_received_at\":\"{received_at}\",\"_partition\":{},\"_offset\":", partition.0);
+        Self { received_at, partition, hour: received_at.hour(), text }
+    }
+
+    fn is_of(&self, record: &Record) -> bool {
+        self.received_at == record.received_at && self.partition == record.position.partition
     }
 }
 
 impl OpenFile {
     fn new(hour: Hour) -> Result<Self> {
         let encoder = zstd::Encoder::new(Pieces::default(), ZSTD_LEVEL).context("start a raw file")?;
-        Ok(Self { hour, encoder, records: 0 })
+        Ok(Self { hour, lines: Vec::new(), encoder, records: 0 })
     }
 
-    fn finish(self) -> Result<RawFile> {
+    fn add(&mut self, inside: &[u8], ending: &Ending, offset: Offset) -> Result<()> {
+        write_line(inside, ending, offset, &mut self.lines)?;
+        self.records += 1;
+        if self.lines.len() < LINES_BYTES { Ok(()) } else { self.compress() }
+    }
+
+    fn compress(&mut self) -> Result<()> {
+        self.encoder.write_all(&self.lines).context("compress raw events")?;
+        self.lines.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<RawFile> {
+        self.compress()?;
         let bytes = self.encoder.finish().context("end a raw file")?.freeze();
         Ok(RawFile { hour: self.hour, bytes, records: self.records })
     }
@@ -142,20 +162,23 @@ pub(crate) fn place_of(line: &[u8]) -> Result<(u32, u64)> {
     Ok((partition.parse().map_err(|_| unreadable())?, offset.parse().map_err(|_| unreadable())?))
 }
 
-fn write_line(record: &Record, received_at: &str, line: &mut Vec<u8>) -> Result<()> {
-    let object = record.value.trim_ascii();
-    let [b'{', inside @ .., b'}'] = object else {
-        return Err(Error::internal(format!("record {} is no JSON object", record.position)));
-    };
-    line.push(b'{');
-    // JSON strings can't contain line ends, so these are white space between tokens.
-    line.extend(inside.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
-    if !inside.trim_ascii().is_empty() {
-        line.push(b',');
+/// What is between the braces of a record's JSON object.
+fn inside_of(record: &Record) -> Result<&[u8]> {
+    match record.value.trim_ascii() {
+        [b'{', inside @ .., b'}'] => Ok(inside),
+        _ => Err(Error::internal(format!("record {} is no JSON object", record.position))),
     }
-    let (partition, offset) = (record.position.partition.0, record.position.offset.0);
-    writeln!(line, "\"_received_at\":\"{received_at}\",\"_partition\":{partition},\"_offset\":{offset}}}")
-        .context("end the line of a raw event")
+}
+
+fn write_line(inside: &[u8], ending: &Ending, offset: Offset, lines: &mut Vec<u8>) -> Result<()> {
+    lines.push(b'{');
+    // JSON strings can't contain line ends, so these are white space between tokens.
+    lines.extend(inside.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    if !inside.trim_ascii().is_empty() {
+        lines.push(b',');
+    }
+    lines.extend_from_slice(ending.text.as_bytes());
+    writeln!(lines, "{}}}", offset.0).context("end the line of a raw event")
 }
 
 #[cfg(test)]

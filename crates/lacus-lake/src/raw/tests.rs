@@ -50,6 +50,25 @@ fn what_is_no_object_is_refused() {
 }
 
 #[test]
+fn many_lines_are_there_once_in_order_and_with_their_own_places() {
+    let mut writer = RawWriter::default();
+    for number in 0..5_000_u32 {
+        let mut record = record(r#"{"a":1}"#, number.into(), NOON + i64::from(number / 1_000));
+        record.position.partition = Partition(number % 3);
+        writer.add(&record).unwrap();
+        assert!(writer.open[0].lines.len() < LINES_BYTES, "lines that wait are bounded");
+    }
+    let text = text_of(&writer.finish().unwrap()[0]);
+    assert!(text.len() > 4 * LINES_BYTES, "they are compressed in several parts");
+    for (number, line) in text.lines().enumerate() {
+        let (time, partition) = (format!("2021-07-12T12:00:00.00000{}Z", number / 1_000), number % 3);
+        let place = format!(r#""_received_at":"{time}","_partition":{partition},"_offset":{number}"#);
+        assert_eq!(line, format!(r#"{{"a":1,{place}}}"#));
+    }
+    assert_eq!(text.lines().count(), 5_000);
+}
+
+#[test]
 fn there_is_one_file_per_hour_and_never_more_than_four_open() {
     let mut writer = RawWriter::default();
     for hour in 0..10 {
