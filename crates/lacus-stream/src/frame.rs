@@ -22,7 +22,7 @@
 //!
 //! Bytes that are no frame give `None` or an error, never a panic.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use lacus_core::{MessageId, NewRecord, Offset, Partition, Timestamp};
 
 use crate::streams::StreamId;
@@ -200,20 +200,12 @@ pub(crate) struct Taken {
 
 /// Removes the next record from the front of a body.
 pub(crate) fn take_record(body: &mut Bytes) -> Option<Taken> {
-    let lengths = take(body, RECORD_HEADER_BYTES)?;
-    let key = match u32_at(&lengths, 0) {
-        NO_KEY => None,
-        length => Some(take(body, length as usize)?),
-    };
-    let length = u32_at(&lengths, 4);
-    let id = if length & HAS_ID == 0 { None } else { Some(take_id(body)?) };
+    let key_length = body.try_get_u32_le().ok()?;
+    let length = body.try_get_u32_le().ok()?;
+    let key = if key_length == NO_KEY { None } else { Some(take(body, key_length as usize)?) };
+    let id = if length & HAS_ID == 0 { None } else { Some(MessageId(body.try_get_u128_le().ok()?)) };
     let value = take(body, (length & !HAS_ID) as usize)?;
     Some(Taken { key, id, value })
-}
-
-fn take_id(body: &mut Bytes) -> Option<MessageId> {
-    let id = take(body, ID_BYTES)?;
-    Some(MessageId(u128::from_le_bytes(id.as_ref().try_into().ok()?)))
 }
 
 fn take(body: &mut Bytes, length: usize) -> Option<Bytes> {
