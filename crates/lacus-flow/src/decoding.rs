@@ -191,10 +191,7 @@ impl Decoding {
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Turn::default()) };
         let received_at = vec![first.received_at, last.received_at];
         let bytes = records.iter().map(|record| record.value.len() as u64).sum();
-        let mut seen = self.seen.clone();
-        for record in &records {
-            seen.advance(record.position.partition, record.position.offset.plus(1));
-        }
+        let seen = reading::after(&self.seen, &records);
         let duplicates = self.judge.take_out_duplicates(&mut records)?;
         let (ready, refused) = self.decode(&records)?;
         let mut decoded_again = self.decode_pending_again(&ready)?;

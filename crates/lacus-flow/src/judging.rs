@@ -109,10 +109,7 @@ impl Judge {
 
     /// One verdict for each record that has an id.
     fn judge(&mut self, records: &[Record]) -> Result<Vec<bool>> {
-        let mut covered = self.covered.clone();
-        for record in records {
-            covered.advance(record.position.partition, record.position.offset.plus(1));
-        }
+        let covered = reading::after(&self.covered, records);
         let with_id = records.iter().filter_map(|record| {
             Some(Seen { id: record.id?, position: record.position, received_at: record.received_at })
         });

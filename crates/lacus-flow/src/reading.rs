@@ -94,6 +94,17 @@ pub(crate) fn read_until(
     if records.is_empty() { Err(gap(shard, range.start)) } else { Ok(records) }
 }
 
+/// The offsets after these records, of which those of a shard are in a row and in order.
+pub(crate) fn after(offsets: &Offsets, records: &[Record]) -> Offsets {
+    let mut after = offsets.clone();
+    for shard in records.chunk_by(|one, next| one.position.partition == next.position.partition) {
+        if let Some(last) = shard.last() {
+            after.advance(last.position.partition, last.position.offset.plus(1));
+        }
+    }
+    after
+}
+
 /// The stream as it is now, deleted or not.
 pub(crate) fn describe(log: &Log, name: &StreamName) -> Result<StreamInfo> {
     log.stream_or_deleted(name)
@@ -142,7 +153,7 @@ mod tests {
         for expected in ["before", "after"] {
             let read = read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap();
             assert_eq!(read.iter().map(|record| record.value.clone()).collect::<Vec<_>>(), [expected]);
-            read.iter().for_each(|record| seen.advance(record.position.partition, record.position.offset.plus(1)));
+            seen = after(&seen, &read);
         }
         assert!(read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap().is_empty());
     }
