@@ -9,8 +9,9 @@ use lacus_core::{Error, Result};
 use lacus_lake::conform::conform;
 use lacus_lake::{Table, TableAppend, TableSchema, TailBatch};
 
-/// Small tail batches are merged up to this many rows, so that a scan meets few batches.
-const MERGED_ROWS_MAX: usize = 16_384;
+/// Small tail batches are merged up to this many rows, so that a scan meets few batches. As many as a query works on at once:
+/// what a turn has when it lags stays as it is.
+const MERGED_ROWS_MAX: usize = 8_192;
 /// And up to this much memory: copying more would delay what comes next.
 const MERGED_BYTES_MAX: usize = 8 << 20;
 
@@ -117,4 +118,46 @@ pub(crate) fn tail_batch(rows: RecordBatch) -> TailBatch {
     let rows = RecordBatch::try_new_with_options(schema, columns, &options)
         .expect("these columns were a batch of this schema above");
     TailBatch { bytes: rows.get_array_memory_size(), rows }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use lacus_core::{Offset, Partition, Position, Record, SystemClock, TableName, Timestamp};
+    use lacus_lake::Lake;
+    use lacus_lake::decode::decode;
+
+    use super::*;
+
+    /// How many rows the batches of a tail have after turns with so many rows.
+    async fn rows_of_batches(turns: &[u64]) -> Vec<usize> {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(directory.path(), Arc::new(SystemClock)).await.unwrap();
+        let table = lake.create_table(&TableName::new("clicks").unwrap(), TableSchema::empty()).await.unwrap();
+        let mut pending = Pending::new(Arc::clone(&table));
+        for rows in turns {
+            let records: Vec<Record> = (0..*rows).map(record).collect();
+            let decoded = decode(&records, pending.schema()).unwrap();
+            pending.show(decoded.schema, decoded.rows, None);
+        }
+        table.state().tail.iter().map(|batch| batch.rows.num_rows()).collect()
+    }
+
+    fn record(offset: u64) -> Record {
+        Record {
+            position: Position { partition: Partition(0), offset: Offset(offset) },
+            received_at: Timestamp::from_micros(0),
+            key: None,
+            id: None,
+            value: Bytes::from_static(b"{\"a\":1}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn small_batches_are_merged_and_large_ones_stay() {
+        assert_eq!(rows_of_batches(&[5_000, 5_000, 5_000]).await, [5_000, 5_000, 5_000]);
+        let merged = rows_of_batches(&[100; 200]).await;
+        assert_eq!(merged.iter().sum::<usize>(), 20_000);
+        assert!(merged.len() <= 8 && merged.iter().all(|rows| *rows <= MERGED_ROWS_MAX), "{merged:?}");
+    }
 }
