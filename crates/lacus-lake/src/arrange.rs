@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Date32Type, Fields, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use iceberg::arrow::arrow_primitive_to_literal;
 use iceberg::spec::{NullOrder, Schema, SortDirection, SortOrder, Struct, Transform, Type};
 use iceberg::transform::create_transform_function;
@@ -50,7 +50,9 @@ pub(crate) fn arrange(batches: &[RecordBatch], layout: &Layout, schema: &Schema)
             rows.sort_by(|&one, &other| keys.get(one).cmp(&keys.get(other)));
         }
     }
-    Ok(partitions.into_iter().map(|(values, rows)| Arranged { values, rows: Some(rows) }).collect())
+    let is_whole = partitions.len() == 1 && !is_sorted;
+    let arranged = |(values, rows)| Arranged { values, rows: (!is_whole).then_some(rows) };
+    Ok(partitions.into_iter().map(arranged).collect())
 }
 
 /// The rows of each partition, in the order in which partitions first appear.
@@ -76,10 +78,13 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
             }
         };
         let keys = converter.convert_columns(&values).map_err(broken)?;
+        // Rows of a partition mostly come together where it is a time.
+        let mut last: Option<(Row<'_>, usize)> = None;
         for row in 0..batch.num_rows() {
             let key = keys.row(row);
-            let index = match known.get(key.as_ref()) {
-                Some(&index) => index,
+            let same = last.filter(|(before, _)| *before == key).map(|(_, index)| index);
+            let index = match same.or_else(|| known.get(key.as_ref()).copied()) {
+                Some(index) => index,
                 None => {
                     partitions.push((literals(&values, row, layout, schema)?, Vec::new()));
                     known.insert(key.as_ref().into(), partitions.len() - 1);
@@ -87,6 +92,7 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
                 }
             };
             partitions[index].1.push(place(number, row));
+            last = Some((key, index));
         }
     }
     Ok(partitions)
@@ -164,7 +170,7 @@ impl SortKeys {
         keys.collect::<Result<_>>().map(Self)
     }
 
-    fn get(&self, (batch, row): Place) -> arrow::row::Row<'_> {
+    fn get(&self, (batch, row): Place) -> Row<'_> {
         self.0[batch as usize].row(row as usize)
     }
 }

@@ -56,10 +56,17 @@ fn arranged(batches: &[RecordBatch], partition: &[&str], sort: &[&str]) -> BTree
     let (layout, schema) = layout(partition, sort);
     let all = arrange(batches, &layout, &schema).unwrap();
     let count = all.len();
-    let found: BTreeMap<_, _> =
-        all.into_iter().map(|arranged| (format!("{:?}", arranged.values), arranged.rows.unwrap())).collect();
+    let found = all
+        .into_iter()
+        .map(|arranged| (format!("{:?}", arranged.values), arranged.rows.unwrap_or_else(|| every_row(batches))));
+    let found: BTreeMap<_, _> = found.collect();
     assert_eq!(found.len(), count, "a partition is there twice");
     found
+}
+
+fn every_row(batches: &[RecordBatch]) -> Vec<Place> {
+    let rows = (0..).zip(batches).flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| place(number, row)));
+    rows.collect()
 }
 
 fn key(literals: Vec<Option<Literal>>) -> String {
@@ -133,6 +140,20 @@ proptest! {
         });
         prop_assert_eq!(found.into_values().next().unwrap(), expected);
     }
+}
+
+#[test]
+fn rows_of_one_partition_are_left_as_they_are_unless_they_are_sorted() {
+    const HOUR: i64 = 3_600_000_000;
+    let batches = [0, 1].map(|hour| batch(&[(Some(2), None, None, hour * HOUR), (Some(1), None, None, hour * HOUR)]));
+    let moved = |partition: &[&str], sort: &[&str]| -> Vec<bool> {
+        let (layout, schema) = layout(partition, sort);
+        let arranged = arrange(&batches, &layout, &schema).unwrap();
+        arranged.iter().map(|arranged| arranged.rows.is_some()).collect()
+    };
+    assert_eq!(moved(&["day(_received_at)"], &[]), [false]);
+    assert_eq!(moved(&["hour(_received_at)"], &[]), [true, true]);
+    assert_eq!(moved(&["day(_received_at)"], &["n"]), [true]);
 }
 
 #[test]
