@@ -176,21 +176,20 @@ impl Node {
 
     /// The values of `rows` rows, as an array of `kind`: the type of its [`column`](Self::column).
     pub(super) fn finish(self, rows: usize, kind: &DataType) -> ArrayRef {
-        let missing = rows - self.len();
         match self.values {
             Values::Boolean(mut values) => {
-                values.append_nulls(missing);
+                pad_booleans(&mut values, rows);
                 Arc::new(values.finish())
             }
-            Values::Long(values) => finish_numbers(values, missing),
-            Values::Double(values) => finish_numbers(values, missing),
+            Values::Long(values) => finish_numbers(values, rows),
+            Values::Double(values) => finish_numbers(values, rows),
             Values::Text(mut values) => {
-                values.append_nulls(missing);
+                pad_texts(&mut values, rows);
                 Arc::new(values.finish())
             }
             Values::Struct(fields) => fields.finish(rows, kind),
             Values::List(elements) => elements.finish(rows, kind),
-            Values::Typed(values) => values.finish(missing, kind),
+            Values::Typed(values) => values.finish(rows, kind),
             Values::Map(entries) => entries.finish(rows, kind),
             Values::Unknown | Values::Never(_) => new_null_array(kind, rows),
         }
@@ -345,12 +344,18 @@ impl Entries {
 
 impl Validity {
     fn store(&mut self, row: usize) {
-        self.0.append_n_nulls(row - self.0.len());
+        self.pad(row);
         self.0.append_non_null();
     }
 
+    fn pad(&mut self, rows: usize) {
+        if self.0.len() < rows {
+            self.0.append_n_nulls(rows - self.0.len());
+        }
+    }
+
     fn finish(mut self, rows: usize) -> Option<NullBuffer> {
-        self.0.append_n_nulls(rows - self.0.len());
+        self.pad(rows);
         self.0.finish()
     }
 }
@@ -363,31 +368,46 @@ impl Default for Validity {
 
 /// Stores a number at `row`; earlier rows without one become null.
 pub(super) fn store_number<T: ArrowPrimitiveType>(values: &mut PrimitiveBuilder<T>, row: usize, value: T::Native) {
-    if values.len() < row {
-        values.append_nulls(row - values.len());
-    }
+    pad_numbers(values, row);
     values.append_value(value);
 }
 
 /// The same for a boolean.
 pub(super) fn store_boolean(values: &mut BooleanBuilder, row: usize, value: bool) {
-    if values.len() < row {
-        values.append_nulls(row - values.len());
-    }
+    pad_booleans(values, row);
     values.append_value(value);
 }
 
 /// The same for a text.
 pub(super) fn store_text(values: &mut StringBuilder, row: usize, value: &str) {
-    if values.len() < row {
-        values.append_nulls(row - values.len());
-    }
+    pad_texts(values, row);
     values.append_value(value);
 }
 
-fn finish_numbers<T: ArrowPrimitiveType>(mut values: PrimitiveBuilder<T>, missing: usize) -> ArrayRef {
-    values.append_nulls(missing);
+/// The numbers of `rows` rows; those after the last number are null.
+pub(super) fn finish_numbers<T: ArrowPrimitiveType>(mut values: PrimitiveBuilder<T>, rows: usize) -> ArrayRef {
+    pad_numbers(&mut values, rows);
     Arc::new(values.finish())
+}
+
+/// Makes the rows after the last number null, up to `rows`. To append no null at all would give the column a bitmap, and whoever
+/// reads it would look at each bit for nothing.
+fn pad_numbers<T: ArrowPrimitiveType>(values: &mut PrimitiveBuilder<T>, rows: usize) {
+    if values.len() < rows {
+        values.append_nulls(rows - values.len());
+    }
+}
+
+fn pad_booleans(values: &mut BooleanBuilder, rows: usize) {
+    if values.len() < rows {
+        values.append_nulls(rows - values.len());
+    }
+}
+
+fn pad_texts(values: &mut StringBuilder, rows: usize) {
+    if values.len() < rows {
+        values.append_nulls(rows - values.len());
+    }
 }
 
 fn lowercase(name: &str) -> Cow<'_, str> {

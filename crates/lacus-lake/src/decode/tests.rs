@@ -123,6 +123,17 @@ fn the_first_value_decides_the_type() {
 }
 
 #[test]
+fn columns_without_nulls_have_no_bitmap() {
+    let event = r#"{"ok":true,"n":1,"f":1.5,"t":"x","o":{"a":1},"l":[1]}"#;
+    let rows = decoded(&[event; 3], &TableSchema::empty()).rows;
+    let (schema, objects) = (rows.schema(), rows.column_by_name("o").unwrap().as_struct());
+    let columns = schema.fields().iter().zip(rows.columns());
+    let with_bitmap = columns.filter(|(_, column)| column.nulls().is_some()).map(|(field, _)| field.name().as_str());
+    assert_eq!(with_bitmap.collect::<Vec<_>>(), [RESCUED]);
+    assert!(objects.column(0).nulls().is_none());
+}
+
+#[test]
 fn columns_are_found_in_order_and_keep_their_ids() {
     insta::assert_snapshot!(check_new(&[
         r#"{"b":{"x":[{"z":1}]}}"#,

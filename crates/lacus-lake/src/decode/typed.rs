@@ -13,7 +13,7 @@ use arrow::datatypes::DataType;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use uuid::Uuid;
 
-use super::columns::store_number;
+use super::columns::{finish_numbers, store_number};
 use super::numbers;
 use crate::schema::ColumnType;
 
@@ -104,36 +104,18 @@ impl Typed {
         .is_some()
     }
 
-    /// The values, and `missing` nulls after them.
-    pub(super) fn finish(self, missing: usize, kind: &DataType) -> ArrayRef {
+    /// The values of `rows` rows; those after the last value are null.
+    pub(super) fn finish(self, rows: usize, kind: &DataType) -> ArrayRef {
         debug_assert_eq!(self.kind.arrow(), *kind, "a node is finished as its own type");
         match self.values {
-            Builder::Int(mut values) => {
-                values.append_nulls(missing);
-                Arc::new(values.finish())
-            }
-            Builder::Float(mut values) => {
-                values.append_nulls(missing);
-                Arc::new(values.finish())
-            }
-            Builder::Decimal(mut values, ..) => {
-                values.append_nulls(missing);
-                Arc::new(values.finish())
-            }
-            Builder::Date(mut values) => {
-                values.append_nulls(missing);
-                Arc::new(values.finish())
-            }
-            Builder::Time(mut values) => {
-                values.append_nulls(missing);
-                Arc::new(values.finish())
-            }
-            Builder::Timestamp(mut values) | Builder::Timestamptz(mut values) => {
-                values.append_nulls(missing);
-                Arc::new(values.finish())
-            }
+            Builder::Int(values) => finish_numbers(values, rows),
+            Builder::Float(values) => finish_numbers(values, rows),
+            Builder::Decimal(values, ..) => finish_numbers(values, rows),
+            Builder::Date(values) => finish_numbers(values, rows),
+            Builder::Time(values) => finish_numbers(values, rows),
+            Builder::Timestamp(values) | Builder::Timestamptz(values) => finish_numbers(values, rows),
             Builder::Uuid(mut values) => {
-                values.append_nulls(missing);
+                pad_uuids(&mut values, rows);
                 Arc::new(values.finish())
             }
         }
@@ -141,8 +123,14 @@ impl Typed {
 }
 
 fn store_uuid(values: &mut FixedSizeBinaryBuilder, row: usize, uuid: Uuid) {
-    values.append_nulls(row.saturating_sub(values.len()));
+    pad_uuids(values, row);
     values.append_value(uuid.as_bytes()).expect("a UUID has 16 bytes");
+}
+
+fn pad_uuids(values: &mut FixedSizeBinaryBuilder, rows: usize) {
+    if values.len() < rows {
+        values.append_nulls(rows - values.len());
+    }
 }
 
 /// An integer only if a 32-bit float holds it exactly; for a fraction the nearest float.
