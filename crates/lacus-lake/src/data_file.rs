@@ -3,11 +3,12 @@
 //! Every leaf carries its Iceberg field id, so that other engines find columns by id. Before a row is encoded we check
 //! that it belongs here: it comes after what the table has, and before what the commit will say the table has.
 
+mod encoding;
+
 use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::interleave_record_batch;
-use arrow::datatypes::{DataType, Fields, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef};
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Schema, TableMetadata};
 use lacus_core::{Context, Error, Offset, Offsets, Partition, Position, Result};
 use object_store::PutPayload;
@@ -20,6 +21,7 @@ use crate::arrange::Place;
 use crate::bloom_filters::BloomFilters;
 use crate::bounds::bounds_of;
 use crate::conform::conform;
+use crate::data_file::encoding::{Source, write_all};
 use crate::file_stats::Placement;
 use crate::kernel::AddedFile;
 use crate::pieces::Pieces;
@@ -32,8 +34,6 @@ const ZSTD_LEVEL: i32 = 1;
 /// Dictionaries larger than this are given up for the rest of a column chunk: most values occur once, and looking each up
 /// costs more than it saves. The library's 1 MiB notices that only when a small file is almost written.
 const DICTIONARY_BYTES_MAX: usize = 128 << 10;
-/// Rows that are reordered at once.
-const ARRANGED_ROWS: usize = 8_192;
 
 /// A Parquet file in memory.
 pub(crate) struct Encoded {
@@ -90,37 +90,15 @@ pub(crate) fn properties(zstd_level: i32, form: &FileForm, rows_max: usize) -> R
 /// Encodes batches, whose schemas may be older, as one file: these rows in this order, or all. CPU-bound.
 pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, form: &FileForm) -> Result<Encoded> {
     let schema = &form.schema;
-    let row_count = match rows {
-        None => batches.iter().map(RecordBatch::num_rows).sum(),
-        Some(rows) => rows.len(),
-    };
-    let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(row_count))?;
+    let batches: Result<Vec<RecordBatch>> = batches.iter().map(|batch| conform(batch, schema)).collect();
+    let batches = batches.context("bring rows to the table's columns")?;
+    let source = Source { batches: &batches, places: rows };
+    let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(source.count()))?;
     // The footer has the Arrow schema too, so that a scan need not convert columns.
     let (mut bytes, mut not_numbers) = (Pieces::default(), NotNumbers::default());
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))
+    let writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
-    let mut write = |batch: &RecordBatch| {
-        not_numbers.count(batch);
-        writer.write(batch).map_err(|error| parquet_error(error, "encode rows"))
-    };
-    match rows {
-        None => {
-            for batch in batches {
-                write(&conform(batch, schema).context("bring rows to the table's columns")?)?;
-            }
-        }
-        Some(rows) => {
-            let batches: Vec<RecordBatch> =
-                batches.iter().map(|batch| conform(batch, schema)).collect::<Result<_>>()?;
-            let batches: Vec<&RecordBatch> = batches.iter().collect();
-            for rows in rows.chunks(ARRANGED_ROWS) {
-                let rows: Vec<_> = rows.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect();
-                let arranged = interleave_record_batch(&batches, &rows);
-                write(&arranged.map_err(|error| Error::internal("arrange rows").with_source(error))?)?;
-            }
-        }
-    }
-    let metadata = writer.close().map_err(|error| parquet_error(error, "end a Parquet file"))?;
+    let metadata = write_all(writer, schema, &source, &mut not_numbers)?;
     Ok(Encoded { bytes: bytes.freeze(), footer: Footer { metadata, not_numbers } })
 }
 
@@ -202,24 +180,24 @@ impl NotNumbers {
     }
 
     fn count_in(&mut self, fields: &Fields, columns: &[ArrayRef]) {
-        for (field, column) in fields.iter().zip(columns) {
-            let count = match column.data_type() {
-                DataType::Float64 => {
-                    column.as_primitive::<Float64Type>().values().iter().filter(|value| value.is_nan()).count()
-                }
-                DataType::Float32 => {
-                    column.as_primitive::<Float32Type>().values().iter().filter(|value| value.is_nan()).count()
-                }
-                DataType::Struct(inner) => {
-                    self.count_in(inner, column.as_struct().columns());
-                    continue;
-                }
-                _ => continue,
-            };
-            let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse().ok());
-            if let Some(id) = id {
-                *self.0.entry(id).or_default() += count as u64;
+        fields.iter().zip(columns).for_each(|(field, column)| self.count_in_column(field, column));
+    }
+
+    /// The same of one column.
+    fn count_in_column(&mut self, field: &Field, column: &ArrayRef) {
+        let count = match column.data_type() {
+            DataType::Float64 => {
+                column.as_primitive::<Float64Type>().values().iter().filter(|value| value.is_nan()).count()
             }
+            DataType::Float32 => {
+                column.as_primitive::<Float32Type>().values().iter().filter(|value| value.is_nan()).count()
+            }
+            DataType::Struct(inner) => return self.count_in(inner, column.as_struct().columns()),
+            _ => return,
+        };
+        let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse().ok());
+        if let Some(id) = id {
+            *self.0.entry(id).or_default() += count as u64;
         }
     }
 }

@@ -1,11 +1,18 @@
 //! What a Parquet file of ours holds, read back by others' readers.
 
+use std::slice;
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, StructArray};
+use arrow::buffer::NullBuffer;
+use arrow::compute::interleave_record_batch;
 use iceberg::spec::Datum;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::bloom_filter::Sbbf;
 
 use super::*;
-use crate::fixture::{nested, numbers, offsets, plain, rows};
+use crate::fixture::{column, nested, numbers, offsets, plain, rows, schema};
+use crate::schema::{ColumnType, TableSchema};
 
 #[test]
 fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
@@ -35,6 +42,74 @@ fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
     let read = arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
     let written = arrow::compute::concat_batches(&schema.arrow(), &batches).unwrap();
     assert_eq!(read.columns(), written.columns());
+}
+
+/// What the library makes of the same batches: its writer is at all columns at once.
+fn by_the_library(batches: &[RecordBatch], schema: &TableSchema) -> bytes::Bytes {
+    let count = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    let properties = properties(ZSTD_LEVEL, &plain(schema), ROW_GROUP_ROWS_MAX.min(count)).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.arrow(), Some(properties)).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.close().unwrap();
+    bytes.into()
+}
+
+/// The same rows; every third has no user at all.
+fn without_some_users(batch: &RecordBatch) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    let place = batch.schema().index_of("user").unwrap();
+    let (fields, inside, _) = columns[place].as_struct().clone().into_parts();
+    let is_there: Vec<bool> = (0..batch.num_rows()).map(|row| row % 3 > 0).collect();
+    columns[place] = Arc::new(StructArray::new(fields, inside, Some(NullBuffer::from(is_there))));
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+#[test]
+fn column_after_column_comes_to_the_same_file() {
+    let nested = nested();
+    let batches = [rows(&nested, 0, 0..3_000), rows(&nested, 1, 0..1), without_some_users(&rows(&nested, 2, 0..2_000))];
+    let encoded = encode(&batches, None, &plain(&nested)).unwrap();
+    assert_eq!(bytes::Bytes::from(encoded.bytes), by_the_library(&batches, &nested));
+    // The second batch is in two row groups.
+    let numbers = numbers();
+    let batches = [rows(&numbers, 0, 0..200_000), rows(&numbers, 0, 200_000..300_000)];
+    let encoded = encode(&batches, None, &plain(&numbers)).unwrap();
+    assert_eq!(encoded.footer.metadata.num_row_groups(), 2);
+    assert_eq!(bytes::Bytes::from(encoded.bytes), by_the_library(&batches, &numbers));
+}
+
+#[test]
+fn rows_in_another_order_come_to_the_same_file_as_if_they_had_come_so() {
+    let nested = nested();
+    let batches = [without_some_users(&rows(&nested, 0, 0..9_000)), rows(&nested, 1, 0..20)];
+    // Every third row is left out.
+    let places: Vec<Place> =
+        (0..20).map(|row| (1, row)).chain((0..9_000).rev().filter(|row| row % 3 > 0).map(|row| (0, row))).collect();
+    let encoded = encode(&batches, Some(&places), &plain(&nested)).unwrap();
+    let places: Vec<_> = places.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect();
+    let pieces: Vec<RecordBatch> =
+        places.chunks(8_192).map(|some| interleave_record_batch(&[&batches[0], &batches[1]], some).unwrap()).collect();
+    assert_eq!(bytes::Bytes::from(encoded.bytes), by_the_library(&pieces, &nested));
+}
+
+#[test]
+fn what_is_no_number_is_counted_in_every_object() {
+    let fields = vec![column(6, "x", ColumnType::Double), column(7, "name", ColumnType::Text)];
+    let schema = schema(vec![column(5, "user", ColumnType::Struct(fields))]);
+    let batch = rows(&schema, 0, 1..7);
+    let x: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, 1.0, f64::NAN, 2.0, f64::NAN, 3.0]));
+    let mut columns = batch.columns().to_vec();
+    let place = batch.schema().index_of("user").unwrap();
+    let DataType::Struct(inside) = batch.schema().field(place).data_type().clone() else { panic!("an object") };
+    let name = Arc::clone(columns[place].as_struct().column(1));
+    columns[place] = Arc::new(StructArray::new(inside, vec![x, name], None));
+    let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+    let counted = |places: Option<&[Place]>| {
+        encode(slice::from_ref(&batch), places, &plain(&schema)).unwrap().footer.not_numbers.0.get(&6).copied()
+    };
+    assert_eq!(counted(None), Some(3));
+    assert_eq!(counted(Some(&[(0, 0), (0, 1)])), Some(1), "of the rows that are in the file");
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! Encoding the rows of a file, one column after the other.
+//!
+//! While a column is encoded, its compressor, its dictionary and the values of its next page are in memory: up to two megabytes,
+//! often more than what comes of it. The library's own writer is at all columns at once. So a table with hundreds of columns
+//! would take hundreds of megabytes for each commit. The rows of a commit are in memory as a whole, and can be taken by columns;
+//! the bytes of the file are the same.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
+use arrow::compute::interleave;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
+use lacus_core::{Error, Result};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::{NotNumbers, ROW_GROUP_ROWS_MAX, parquet_error};
+use crate::arrange::Place;
+use crate::pieces::Pieces;
+
+/// Rows that are reordered at once.
+const ARRANGED_ROWS: usize = 8_192;
+
+/// Rows of batches that have one schema.
+pub(super) struct Source<'a> {
+    pub(super) batches: &'a [RecordBatch],
+    /// These of them, in this order; all if none.
+    pub(super) places: Option<&'a [Place]>,
+}
+
+/// Writes all rows, and ends the file. Counts what are no numbers.
+pub(super) fn write_all(
+    writer: ArrowWriter<&mut Pieces>,
+    schema: &SchemaRef,
+    rows: &Source<'_>,
+    not_numbers: &mut NotNumbers,
+) -> Result<ParquetMetaData> {
+    let (mut file, factory) = writer.into_serialized_writer().map_err(unwritable)?;
+    let count = rows.count();
+    for (number, first) in (0..count).step_by(ROW_GROUP_ROWS_MAX).enumerate() {
+        let range = first..count.min(first + ROW_GROUP_ROWS_MAX);
+        let mut group = file.next_row_group().map_err(unwritable)?;
+        let mut encoders = factory.create_column_writers(number).map_err(unwritable)?.into_iter();
+        for (column, field) in schema.fields().iter().enumerate() {
+            for part in parts_of(field) {
+                let values = rows.values(column, &part)?;
+                for encoder in encode(&values, rows, range.clone(), &part, &mut encoders, not_numbers)? {
+                    let chunk = encoder.close().map_err(unwritable)?;
+                    chunk.append_to_row_group(&mut group).map_err(unwritable)?;
+                }
+            }
+        }
+        group.close().map_err(unwritable)?;
+    }
+    file.close().map_err(|error| parquet_error(error, "end a Parquet file"))
+}
+
+/// Encodes a part of a column with the next of the encoders: one, or as many as there are within the elements of a list.
+fn encode(
+    values: &[ArrayRef],
+    rows: &Source<'_>,
+    range: Range<usize>,
+    part: &Field,
+    encoders: &mut impl Iterator<Item = ArrowColumnWriter>,
+    not_numbers: &mut NotNumbers,
+) -> Result<Vec<ArrowColumnWriter>> {
+    let mut taken: Vec<ArrowColumnWriter> = Vec::new();
+    rows.each(values, range, |values| {
+        not_numbers.count_in_column(part, values);
+        let leaves = compute_leaves(part, values).map_err(unwritable)?;
+        if taken.is_empty() {
+            taken.extend(encoders.by_ref().take(leaves.len()));
+        }
+        taken.iter_mut().zip(&leaves).try_for_each(|(encoder, leaf)| encoder.write(leaf)).map_err(unwritable)
+    })?;
+    Ok(taken)
+}
+
+impl Source<'_> {
+    pub(super) fn count(&self) -> usize {
+        match self.places {
+            None => self.batches.iter().map(RecordBatch::num_rows).sum(),
+            Some(places) => places.len(),
+        }
+    }
+
+    /// A part of a column, batch by batch.
+    fn values(&self, column: usize, part: &Field) -> Result<Vec<ArrayRef>> {
+        self.batches.iter().map(|batch| part_of(batch.column(column), part)).collect()
+    }
+
+    /// Calls `each` with the values of a range of the rows, in order and in pieces.
+    fn each(
+        &self,
+        values: &[ArrayRef],
+        range: Range<usize>,
+        mut each: impl FnMut(&ArrayRef) -> Result<()>,
+    ) -> Result<()> {
+        let Some(places) = self.places else {
+            let mut first = 0;
+            for values in values {
+                let end = first + values.len();
+                let (from, to) = (range.start.max(first), range.end.min(end));
+                if from < to {
+                    each(&values.slice(from - first, to - from))?;
+                }
+                first = end;
+            }
+            return Ok(());
+        };
+        let values: Vec<&dyn Array> = values.iter().map(|values| values.as_ref()).collect();
+        for places in places[range].chunks(ARRANGED_ROWS) {
+            let places: Vec<_> = places.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect();
+            let arranged = interleave(&values, &places);
+            each(&arranged.map_err(|error| Error::internal("arrange rows").with_source(error))?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A column as columns of their own: an object becomes one for each field in it, which has nothing else around it. The
+/// library encodes them in this order, too.
+fn parts_of(column: &FieldRef) -> Vec<FieldRef> {
+    let DataType::Struct(fields) = column.data_type() else { return vec![Arc::clone(column)] };
+    let around = |field: FieldRef| {
+        let alone = DataType::Struct(Fields::from(vec![field]));
+        Arc::new(column.as_ref().clone().with_data_type(alone))
+    };
+    fields.iter().flat_map(parts_of).map(around).collect()
+}
+
+/// The values of such a part.
+fn part_of(values: &ArrayRef, part: &Field) -> Result<ArrayRef> {
+    let DataType::Struct(fields) = part.data_type() else { return Ok(Arc::clone(values)) };
+    let missing = || Error::internal(format!("rows have no field of column \"{}\"", part.name()));
+    let (field, around) = fields.first().zip(values.as_struct_opt()).ok_or_else(missing)?;
+    let inside = part_of(around.column_by_name(field.name()).ok_or_else(missing)?, field)?;
+    let alone = StructArray::try_new(fields.clone(), vec![inside], around.nulls().cloned());
+    Ok(Arc::new(alone.map_err(|error| Error::internal("take a field out of its object").with_source(error))?))
+}
+
+fn unwritable(error: ParquetError) -> Error {
+    parquet_error(error, "encode rows")
+}
