@@ -32,8 +32,10 @@ use crate::table::LiveFile;
 const BATCH_ROWS: usize = 1_024;
 /// Memory of the row group that is being encoded, without its bloom filters.
 const ROW_GROUP_BYTES_MAX: usize = 8 << 20;
-/// Bytes of a part of the file: one is written while the next is filled. S3 requires at least 5 MiB.
-const PART_BYTES: usize = 5 << 20;
+/// Bytes of a part of the file: one is written while the next is filled.
+const PART_BYTES: usize = 1 << 20;
+/// The same in a bucket: S3 requires at least 5 MiB.
+const BUCKET_PART_BYTES: usize = 5 << 20;
 /// These files are written once and read often.
 const ZSTD_LEVEL: i32 = 3;
 /// The context of errors while writing.
@@ -49,9 +51,9 @@ pub(super) async fn rewrite(
     path: &str,
     stop: Arc<AtomicBool>,
 ) -> Result<Option<(Footer, u64)>> {
-    let (store, files, path) = (Arc::clone(&lake.files.store), files.to_vec(), Path::from(path));
+    let (store, files, target) = (Arc::clone(&lake.files.store), files.to_vec(), target(lake, path));
     apart(move || async move {
-        let mut output = Output::begin(&store, path, &form, stop)?;
+        let mut output = Output::begin(target, &form, stop)?;
         let is_done = match order {
             Some(order) => merge(&store, &files, order, &mut output).await?,
             None => concatenate(&store, &files, &mut output).await?,
@@ -82,10 +84,10 @@ pub(crate) async fn rewrite_unless(
     mut stays: impl FnMut(&RecordBatch) -> BooleanArray + Send + 'static,
     stop: Arc<AtomicBool>,
 ) -> Result<Option<(Footer, u64)>> {
-    let (store, path) = (Arc::clone(&lake.files.store), Path::from(path));
+    let (store, target) = (Arc::clone(&lake.files.store), target(lake, path));
     apart(move || async move {
         let mut input = Input::open(&store, &file, &form.schema).await?;
-        let mut output = Output::begin(&store, path, &form, stop)?;
+        let mut output = Output::begin(target, &form, stop)?;
         while let Some(batch) = input.next().await? {
             let left = filter_record_batch(&batch, &stays(&batch))
                 .map_err(|error| Error::internal("leave rows out").with_source(error))?;
@@ -148,11 +150,11 @@ pub(crate) async fn rewrite_each(
     path: &str,
     mut change: impl FnMut(RecordBatch) -> Result<RecordBatch> + Send + 'static,
 ) -> Result<(Footer, u64)> {
-    let (store, path) = (Arc::clone(&lake.files.store), Path::from(path));
+    let (store, target) = (Arc::clone(&lake.files.store), target(lake, path));
     let file = file.clone();
     apart(move || async move {
         let mut input = Input::open(&store, &file, &form.schema).await?;
-        let mut output = Output::begin(&store, path, &form, Arc::default())?;
+        let mut output = Output::begin(target, &form, Arc::default())?;
         while let Some(batch) = input.next().await? {
             output.write(&change(batch)?).await?;
         }
@@ -253,6 +255,12 @@ fn bytes_of(file: &ParquetMetaData, projection: &ProjectionMask) -> u64 {
     read.map(|(_, chunk)| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
 }
 
+/// Where a file is written, in parts.
+fn target(lake: &Inner, path: &str) -> BufWriter {
+    let part_bytes = if lake.files.warehouse.is_local() { PART_BYTES } else { BUCKET_PART_BYTES };
+    BufWriter::with_capacity(Arc::clone(&lake.files.store), Path::from(path), part_bytes).with_max_concurrency(1)
+}
+
 /// The file that is written. A row group that is encoded goes to the store in pieces, which go one by one as they are written: the
 /// library's own writer for stores keeps it in one growing buffer until all of the next one is encoded, too.
 struct Output {
@@ -265,8 +273,7 @@ struct Output {
 }
 
 impl Output {
-    fn begin(store: &Arc<dyn ObjectStore>, path: Path, form: &FileForm, stop: Arc<AtomicBool>) -> Result<Self> {
-        let target = BufWriter::with_capacity(Arc::clone(store), path, PART_BYTES).with_max_concurrency(1);
+    fn begin(target: BufWriter, form: &FileForm, stop: Arc<AtomicBool>) -> Result<Self> {
         let schema = Arc::clone(&form.schema);
         let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX)?;
         let writer =

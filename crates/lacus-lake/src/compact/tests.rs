@@ -152,6 +152,24 @@ async fn rows_stay_and_files_become_one() {
     assert_eq!(lake.check().await.unwrap(), []);
 }
 
+#[tokio::test]
+async fn a_large_file_is_written_in_parts() {
+    let place = Place::new();
+    let (lake, schema) = (place.open().await, nested());
+    let main = table(&lake, &schema).await;
+    for next in [100_000, 200_000] {
+        append(&main, &schema, next - 100_000..next);
+        commit(&lake, &[(&main, &schema)], next).await.unwrap();
+    }
+    let report = compact_all(&lake, &main).await.unwrap().unwrap();
+    assert!(report.bytes_after > 1 << 20, "{} bytes are one part", report.bytes_after);
+    let path = lake.inner().directory.join(&main.state().files[0].path);
+    assert_eq!(path.metadata().unwrap().len(), report.bytes_after);
+    let file = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
+    let rows: usize = file.build().unwrap().map(|batch| batch.unwrap().num_rows()).sum();
+    assert_eq!((rows, report.rows), (200_000, 200_000));
+}
+
 /// Of each file, whether the first column has bloom filters.
 fn have_filters(lake: &Lake, table: &Table) -> Vec<bool> {
     let has_filters = |file: &LiveFile| {
