@@ -28,6 +28,8 @@ use super::find;
 
 /// Bytes of records read from a shard at once.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes of lines after which a turn reads no further shard: a stream may have thousands.
+const LINES_BYTES_ENOUGH: usize = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,6 +78,8 @@ struct Tail {
     left: u64,
     follow: bool,
     next: BTreeMap<Partition, Offset>,
+    /// Where the next turn begins, when the last one had enough before it came to all shards.
+    first_shard: Partition,
     changes: watch::Receiver<u64>,
 }
 
@@ -127,6 +131,7 @@ impl Tail {
             left: asked.limit.unwrap_or(u64::MAX),
             follow: asked.follow,
             next,
+            first_shard: Partition(0),
             only,
             from,
             log,
@@ -156,13 +161,17 @@ impl Tail {
         }
     }
 
-    /// Reads once from each shard whose parents are finished. Returns whether there was nothing to read.
+    /// Reads once from each shard whose parents are finished, or from as many as give enough lines. Returns whether there was
+    /// nothing to read.
     fn read(&mut self) -> Result<(Vec<u8>, bool)> {
         self.stream = self.log.stream(&self.stream.name).unwrap_or_else(|| self.stream.clone());
         let (mut lines, mut is_at_end) = (Vec::new(), true);
-        for shard in self.stream.current_shards().cloned().collect::<Vec<_>>() {
-            let is_wanted = self.only.is_none_or(|only| only == shard.partition);
-            if !is_wanted || !self.parents_are_read(&shard) {
+        for shard in self.shards_in_turn() {
+            if lines.len() >= LINES_BYTES_ENOUGH {
+                self.first_shard = shard.partition;
+                break;
+            }
+            if !self.parents_are_read(&shard) {
                 continue;
             }
             let from = self.position(shard.partition)?;
@@ -188,6 +197,15 @@ impl Tail {
             }
         }
         Ok((lines, is_at_end))
+    }
+
+    /// The shards that are wanted, beginning with the one whose turn it is.
+    fn shards_in_turn(&self) -> Vec<Shard> {
+        let is_wanted = |shard: &&Shard| self.only.is_none_or(|only| only == shard.partition);
+        let mut shards: Vec<Shard> = self.stream.current_shards().filter(is_wanted).cloned().collect();
+        let first = shards.partition_point(|shard| shard.partition < self.first_shard);
+        shards.rotate_left(first);
+        shards
     }
 
     /// A single shard is read whatever its parents; across all shards order is kept.
@@ -296,3 +314,6 @@ fn write_line(record: &Record, lines: &mut Vec<u8>) {
 fn last_words(error: &Error) -> Bytes {
     format!("{}\n", serde_json::json!({"error": {"kind": error.kind().as_str(), "message": error.chain()}})).into()
 }
+
+#[cfg(test)]
+mod tests;
