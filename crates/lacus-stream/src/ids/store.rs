@@ -8,6 +8,7 @@
 //! requests to merge from the queue and puts them back, without a pause, for as long as the other one merges.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -42,16 +43,26 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 const FILES_OPEN_MAX: usize = 64;
 
 const META: &str = "covered";
+/// Where how many ids a bucket has stands beside how far streams were judged. No name of a stream begins so.
+const COUNT_OF: &str = "\0";
 const POSITION_BYTES: usize = 12;
 
 pub(super) struct Store {
     pub(super) database: Database,
-    meta: Keyspace,
+    pub(super) meta: Keyspace,
     buckets: RwLock<HashMap<i64, Keyspace>>,
     /// How many bytes of ids a part has.
     part_bytes: u64,
-    /// Held while a batch is written: there is room for one.
-    writing: Mutex<()>,
+    /// How many ids each bucket has. Held while a batch is written: there is room for one.
+    writing: Mutex<BTreeMap<i64, u64>>,
+}
+
+/// What is known of an id.
+struct Known {
+    /// Where the first record with it is, of those that count.
+    first: Option<Position>,
+    /// Whether its own bucket has it, counting or not.
+    is_there: bool,
 }
 
 impl Store {
@@ -64,7 +75,33 @@ impl Store {
             .open()?;
         let small = || KeyspaceCreateOptions::default().max_memtable_size(part_bytes);
         let meta = database.keyspace(META, small)?;
-        Ok(Self { database, meta, buckets: RwLock::default(), part_bytes, writing: Mutex::new(()) })
+        let store = Self { database, meta, buckets: RwLock::default(), part_bytes, writing: Mutex::default() };
+        store.counted()
+    }
+
+    /// Counts the ids, and fails if there are fewer than were on disk. Where the store's own log is damaged, it drops what follows
+    /// and says nothing. Ids may be gone then, while how far they go is in a file.
+    fn counted(self) -> fjall::Result<Self> {
+        let mut on_disk: BTreeMap<i64, u64> = BTreeMap::new();
+        for stored in self.meta.iter() {
+            let (key, count) = stored.into_inner()?;
+            on_disk.extend(read_count(&key, &count));
+        }
+        let days = self.days();
+        let newest = days.iter().chain(on_disk.keys()).max().copied().unwrap_or_default();
+        let mut counts = BTreeMap::new();
+        for day in days {
+            counts.insert(day, self.bucket(day)?.approximate_len() as u64);
+        }
+        for (day, least) in on_disk.into_iter().filter(|(day, _)| *day >= oldest_kept(newest)) {
+            let count = counts.get(&day).copied().unwrap_or_default();
+            if count < least {
+                let gone = format!("{} of {least} ids of {} are gone", least - count, name(day));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, gone).into());
+            }
+        }
+        *lock(&self.writing) = counts;
+        Ok(self)
     }
 
     /// Reads everything: each block has a checksum.
@@ -80,8 +117,18 @@ impl Store {
         Ok(self)
     }
 
+    /// Returns when everything is on disk, and remembers how many ids that are. A power cut may take later ones, of records that
+    /// are in no commit and are judged again.
     pub(super) fn sync(&self) -> fjall::Result<()> {
-        self.database.persist(PersistMode::SyncData)
+        let counts = lock(&self.writing).clone();
+        self.database.persist(PersistMode::SyncData)?;
+        let _writing = lock(&self.writing);
+        self.make_room(&self.meta)?;
+        let mut batch = self.database.batch();
+        for (bucket, count) in counts {
+            batch.insert(&self.meta, count_of(bucket), count.to_be_bytes());
+        }
+        batch.commit()
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
@@ -97,6 +144,9 @@ impl Store {
     pub(super) fn is_within(&self, end: &impl Fn(&str) -> Offsets) -> fjall::Result<bool> {
         for stored in self.meta.iter() {
             let (stream, covered) = stored.into_inner()?;
+            if stream.starts_with(COUNT_OF.as_bytes()) {
+                continue;
+            }
             let end = end(&String::from_utf8_lossy(&stream));
             if read_covered(&covered).iter().any(|(shard, next)| next > end.next(shard)) {
                 return Ok(false);
@@ -122,12 +172,13 @@ impl Store {
         let mut new: HashMap<u128, Position> = HashMap::new();
         let mut verdicts = Vec::with_capacity(records.len());
         let mut written = BTreeMap::new();
+        let mut added: BTreeMap<i64, u64> = BTreeMap::new();
         let days = self.days();
         for seen in records {
             let (key, bucket) = (seen.id.0 ^ salt, seen.received_at.as_micros().div_euclid(BUCKET_MICROS));
             let counts = |first: Position| first == seen.position || !let_go.include(first);
-            let first = match new.get(&key) {
-                Some(first) => Some(*first),
+            let Known { first, is_there } = match new.get(&key) {
+                Some(first) => Known { first: Some(*first), is_there: true },
                 None => self.find(key, bucket, &days, counts)?,
             };
             verdicts.push(first.is_some_and(|first| first != seen.position));
@@ -136,15 +187,19 @@ impl Store {
                 let keyspace = self.bucket(bucket)?;
                 batch.insert(&keyspace, key.to_be_bytes(), encode(seen.position));
                 written.insert(bucket, keyspace);
+                *added.entry(bucket).or_default() += u64::from(!is_there);
             }
         }
         let covered = serde_json::to_vec(covered).unwrap_or_default();
         batch.insert(&self.meta, stream.as_str(), covered);
-        let _writing = lock(&self.writing);
+        let mut counts = lock(&self.writing);
         for keyspace in written.values().chain([&self.meta]) {
             self.make_room(keyspace)?;
         }
         batch.commit()?;
+        for (bucket, more) in added {
+            *counts.entry(bucket).or_default() += more;
+        }
         Ok(Some(verdicts))
     }
 
@@ -172,23 +227,19 @@ impl Store {
         Ok(())
     }
 
-    /// Where the first record with an id that `counts` is, if it was received in this bucket, the one before, or one of `days`
-    /// behind it.
-    fn find(
-        &self,
-        key: u128,
-        bucket: i64,
-        days: &[i64],
-        counts: impl Fn(Position) -> bool,
-    ) -> fjall::Result<Option<Position>> {
+    /// What this bucket, the one before, and those of `days` behind it know of an id. A position that `counts` ends the search.
+    fn find(&self, key: u128, bucket: i64, days: &[i64], counts: impl Fn(Position) -> bool) -> fjall::Result<Known> {
+        let mut is_there = false;
         let later = days.iter().copied().filter(|day| *day > bucket);
-        for bucket in [bucket, bucket - 1].into_iter().chain(later) {
-            let found = self.bucket(bucket)?.get(key.to_be_bytes())?;
-            if let Some(first) = found.and_then(|found| decode(&found)).filter(|first| counts(*first)) {
-                return Ok(Some(first));
+        for day in [bucket, bucket - 1].into_iter().chain(later) {
+            let found = self.bucket(day)?.get(key.to_be_bytes())?;
+            is_there |= day == bucket && found.is_some();
+            let first = found.and_then(|found| decode(&found)).filter(|first| counts(*first));
+            if first.is_some() {
+                return Ok(Known { first, is_there });
             }
         }
-        Ok(None)
+        Ok(Known { first: None, is_there })
     }
 
     /// The buckets there are.
@@ -206,17 +257,18 @@ impl Store {
         buckets.insert(bucket, made.clone());
         // One that is looked into again may be of a clock that was ahead, and those before it of today.
         if is_new {
-            self.drop_before(bucket - 2, &mut buckets)?;
+            self.drop_before(oldest_kept(bucket), &mut buckets)?;
         }
         Ok(made)
     }
 
-    /// Drops the buckets that no record is compared with any more. One more than needed stays: records of the days before
-    /// may be judged again.
+    /// Drops the buckets that no record is compared with any more.
     fn drop_before(&self, oldest: i64, buckets: &mut HashMap<i64, Keyspace>) -> fjall::Result<()> {
         for name in self.database.list_keyspace_names() {
             let Some(old) = number(&name).filter(|bucket| *bucket < oldest) else { continue };
             buckets.remove(&old);
+            lock(&self.writing).remove(&old);
+            self.meta.remove(count_of(old))?;
             let keyspace = self.database.keyspace(&name, || self.options())?;
             self.database.delete_keyspace(keyspace)?;
         }
@@ -240,6 +292,22 @@ fn merging() -> Arc<Leveled> {
 
 fn read_covered(stored: &[u8]) -> Offsets {
     serde_json::from_slice(stored).unwrap_or_default()
+}
+
+/// The oldest bucket that stays beside this one. It is one more than records are compared with: those of the days before may be
+/// judged again.
+fn oldest_kept(bucket: i64) -> i64 {
+    bucket.saturating_sub(2)
+}
+
+fn count_of(bucket: i64) -> String {
+    format!("{COUNT_OF}{}", name(bucket))
+}
+
+/// A bucket and its number of ids, if it is that.
+fn read_count(key: &[u8], count: &[u8]) -> Option<(i64, u64)> {
+    let bucket = std::str::from_utf8(key).ok()?.strip_prefix(COUNT_OF)?;
+    Some((number(bucket)?, u64::from_be_bytes(count.try_into().ok()?)))
 }
 
 fn name(bucket: i64) -> String {

@@ -369,6 +369,83 @@ fn damage_that_a_merge_comes_upon_does_not_stay() {
     assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
 }
 
+/// Batches that are on disk, how far they go in a file if `covered_in_file`, the ids in the store's own log alone.
+fn logged(directory: &Path, covered_in_file: bool) {
+    let ids = MessageIds::open(directory).unwrap();
+    let mut covered = Offsets::default();
+    for number in 0..6 {
+        let next = to((number + 1) * BATCH);
+        judge_after(&ids, &batch(number), &covered, &next).unwrap().unwrap();
+        covered = next;
+    }
+    ids.sync().unwrap();
+    if covered_in_file {
+        let meta = match &*ids.state() {
+            State::Open(store) => store.meta.clone(),
+            _ => panic!("the index is not open"),
+        };
+        meta.rotate_memtable_and_wait().unwrap();
+    }
+}
+
+/// Has the store's own log begin its fourth batch with what is no beginning: the store drops that and all behind it.
+fn damage_log(directory: &Path) {
+    /// What a batch ends with.
+    const END: &[u8] = b"FJL\x03";
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "jnl");
+    let path = walk(directory).into_iter().find(is_log).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let mut ends = bytes.windows(END.len()).enumerate().filter(|(_, bytes)| *bytes == END);
+    let (third, _) = ends.nth(2).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[9], (third + END.len()) as u64).unwrap();
+}
+
+#[test]
+fn ids_that_are_gone_from_the_log_of_the_index_are_missed() {
+    let directory = TempDir::new().unwrap();
+    logged(directory.path(), true);
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(ids.covered(&clicks()).unwrap(), to(6 * BATCH), "it is whole");
+    drop(ids);
+    damage_log(directory.path());
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default(), "it is to be filled again");
+    assert_eq!(judge_after(&ids, &elsewhere(&batch(5)), &to(6 * BATCH), &to(7 * BATCH)).unwrap(), None);
+}
+
+#[test]
+fn what_is_gone_together_with_how_far_it_went_is_not_relied_on() {
+    let directory = TempDir::new().unwrap();
+    logged(directory.path(), false);
+    damage_log(directory.path());
+    let ids = MessageIds::open(directory.path()).unwrap();
+    assert_eq!(ids.covered(&clicks()).unwrap(), to(3 * BATCH));
+    let rest = judge_after(&ids, &elsewhere(&batch(2)), &to(3 * BATCH), &to(3 * BATCH)).unwrap();
+    assert_eq!(rest, Some(vec![true; BATCH as usize]), "what is left is right");
+}
+
+/// An id that is told again by another record is there once, and counts once.
+#[test]
+fn an_index_that_is_whole_is_not_taken_for_damaged() {
+    let directory = TempDir::new().unwrap();
+    let records: Vec<Seen> = batch(0).into_iter().chain(batch(0)).collect();
+    for round in 0..3 {
+        let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
+        let none = Offsets::default();
+        // Of the first round's, nothing counts later on.
+        let let_go = if round == 0 { none.clone() } else { to(BATCH) };
+        ids.judge(&clicks(), &records, &none, &none, &let_go).unwrap().unwrap();
+        let again = elsewhere(&records);
+        ids.judge(&clicks(), &again, &none, &none, &let_go).unwrap().unwrap();
+        bucket(&ids, 0).rotate_memtable_and_wait().unwrap();
+        bucket(&ids, 0).major_compact().unwrap();
+        ids.sync().unwrap();
+    }
+    let ids = MessageIds::with_parts(directory.path(), SMALL_PART).unwrap();
+    assert_eq!(judge(&ids, &[seen(batch(0)[0].id.0, 3, 3, 0)]), [true], "it was not begun anew");
+}
+
 fn walk(directory: &Path) -> Vec<PathBuf> {
     let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
