@@ -23,12 +23,15 @@ mod store;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use lacus_core::{Context, Error, MessageId, Offsets, Position, Result, StreamName, Timestamp};
 
 use crate::disk;
 use crate::ids::store::Store;
+use crate::state::lock;
 
 /// Memory for ids that are not sorted into files yet: one part of them, each bucket. Up to two more wait to be sorted. The same
 /// for how far streams were judged: a few bytes that are written again with every judgement, and each time take memory until they
@@ -36,6 +39,11 @@ use crate::ids::store::Store;
 const PART_BYTES: u64 = 4 << 20;
 /// A store that fails while the disk has this much room may have a damaged file.
 const ROOM_BYTES: u64 = 256 << 20;
+/// An index that the disk fails to read so often, over this long, is taken for damaged: a file that can't be read stays so.
+const DISK_ERRORS_MAX: u32 = 8;
+const DISK_ERRORS_FOR: Duration = Duration::from_secs(60);
+/// Errors that are further apart have nothing to do with each other.
+const DISK_ERRORS_APART: Duration = Duration::from_secs(600);
 /// What the directory of an index that is begun anew has added to its name until it is removed.
 const GONE: &str = "gone";
 
@@ -55,6 +63,17 @@ pub struct MessageIds {
     directory: PathBuf,
     part_bytes: u64,
     state: RwLock<State>,
+    disk_errors: Mutex<Option<DiskErrors>>,
+    /// For how long the disk may fail.
+    patience: Duration,
+    begun_anew: AtomicU64,
+}
+
+/// Times that the disk failed, one soon after the other.
+struct DiskErrors {
+    count: u32,
+    first: Instant,
+    last: Instant,
 }
 
 enum State {
@@ -79,7 +98,14 @@ impl MessageIds {
     fn with_parts(directory: &Path, part_bytes: u64) -> Result<Self> {
         // A crash may have left some of it.
         remove(&directory.with_added_extension(GONE))?;
-        let ids = Self { directory: directory.to_owned(), part_bytes, state: RwLock::new(State::Closed) };
+        let ids = Self {
+            directory: directory.to_owned(),
+            part_bytes,
+            state: RwLock::new(State::Closed),
+            disk_errors: Mutex::default(),
+            patience: DISK_ERRORS_FOR,
+            begun_anew: AtomicU64::new(0),
+        };
         ids.open_again()?;
         Ok(ids)
     }
@@ -146,6 +172,12 @@ impl MessageIds {
         }
     }
 
+    /// How often it was begun anew since it was opened, and had to be filled again from the log.
+    #[must_use]
+    pub fn begun_anew(&self) -> u64 {
+        self.begun_anew.load(Ordering::Relaxed)
+    }
+
     /// Works with the store; once more with a new one, if what it has is damaged.
     fn with<T>(&self, work: impl Fn(&Store) -> fjall::Result<T>) -> Result<T> {
         let mut done = self.try_with(&work)?;
@@ -170,7 +202,7 @@ impl MessageIds {
 
     /// What comes of a failure of the store.
     fn after(&self, error: &fjall::Error) -> State {
-        if is_damage(error) {
+        if is_damage(error) || self.disk_fails_for_long(error) {
             self.warn_of(error);
             return State::Unusable;
         }
@@ -193,7 +225,7 @@ impl MessageIds {
         let store = match opened {
             Ok(Some(store)) => store,
             Ok(None) => self.begin_anew()?,
-            Err(error) if is_damage(&error) => {
+            Err(error) if is_damage(&error) || self.disk_fails_for_long(&error) => {
                 self.warn_of(&error);
                 self.begin_anew()?
             }
@@ -215,7 +247,22 @@ impl MessageIds {
         let store = Store::open(&self.directory, self.part_bytes);
         let store = store.map_err(|error| failed(&error)).context("begin the index of messages")?;
         remove(&gone)?;
+        *lock(&self.disk_errors) = None;
+        self.begun_anew.fetch_add(1, Ordering::Relaxed);
         Ok(store)
+    }
+
+    /// Whether this is one more error of the disk, of many and for a while.
+    fn disk_fails_for_long(&self, error: &fjall::Error) -> bool {
+        if !is_of_the_disk(error) {
+            return false;
+        }
+        let now = Instant::now();
+        let mut errors = lock(&self.disk_errors);
+        let known = errors.take().filter(|known| now.duration_since(known.last) < DISK_ERRORS_APART);
+        let DiskErrors { count, first, .. } = known.unwrap_or(DiskErrors { count: 0, first: now, last: now });
+        *errors = Some(DiskErrors { count: count + 1, first, last: now });
+        count + 1 >= DISK_ERRORS_MAX && now.duration_since(first) >= self.patience
     }
 
     fn warn_of(&self, error: &fjall::Error) {
@@ -238,11 +285,21 @@ fn is_damage(error: &fjall::Error) -> bool {
     if matches!(error, fjall::Error::Locked | fjall::Error::Poisoned) {
         return false;
     }
-    let first: &(dyn std::error::Error + 'static) = error;
-    let causes = std::iter::successors(Some(first), |error| error.source());
-    let machine = causes.into_iter().find_map(|cause| cause.downcast_ref::<io::Error>());
     // What a start that was cut short leaves behind shows as files that are there or missing.
-    machine.is_none_or(|error| matches!(error.kind(), AlreadyExists | InvalidData | NotFound | UnexpectedEof))
+    of_the_machine(error)
+        .is_none_or(|error| matches!(error.kind(), AlreadyExists | InvalidData | NotFound | UnexpectedEof))
+}
+
+/// Whether the disk itself failed.
+fn is_of_the_disk(error: &fjall::Error) -> bool {
+    let code = rustix::io::Errno::IO.raw_os_error();
+    of_the_machine(error).is_some_and(|error| error.raw_os_error() == Some(code))
+}
+
+/// What the machine said, if that is the cause.
+fn of_the_machine(error: &fjall::Error) -> Option<&io::Error> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).find_map(|cause| cause.downcast_ref::<io::Error>())
 }
 
 fn has_room(directory: &Path) -> bool {
@@ -269,8 +326,13 @@ fn remove(directory: &Path) -> Result<()> {
 }
 
 fn failed(error: &fjall::Error) -> Error {
-    Error::unavailable(format!("the index of messages is not usable now: {error}"))
-        .with_hint("is the disk full? lacus goes on by itself when there is room")
+    let hint = match is_of_the_disk(error) {
+        true => {
+            "the disk fails: look into the system's log. Events are taken all the same; what goes on for a minute is taken for damage, and the index is made again from the log"
+        }
+        false => "is the disk full? lacus goes on by itself when there is room",
+    };
+    Error::unavailable(format!("the index of messages is not usable now: {error}")).with_hint(hint)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use axum::routing::get;
 use lacus_collect::{Collect, SourceStats};
 use lacus_flow::{Deliveries, DeliveryStatus};
 use lacus_lake::{GlueStatus, Lake};
-use lacus_stream::{Log, Stats};
+use lacus_stream::{Log, MessageIds, Stats};
 
 const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Streams that have numbers of their own.
@@ -25,6 +25,7 @@ pub(crate) struct Sources {
     pub(crate) collect: Collect,
     pub(crate) log: Log,
     pub(crate) deliveries: Deliveries,
+    pub(crate) ids: Arc<MessageIds>,
     pub(crate) lake: Arc<Lake>,
 }
 
@@ -38,6 +39,8 @@ fn text(sources: &Sources) -> String {
     collected(&mut page, &sources.collect);
     logged(&mut page, &sources.log.stats());
     delivered(&mut page, &sources.deliveries.status());
+    let anew = sources.ids.begun_anew();
+    page.counter("lacus_ids_begun_anew_total", "Times the index of message ids was damaged and made again.", anew);
     let lake = sources.lake.stats();
     page.gauge("lacus_lake_tables", "Tables, quarantines included.", lake.tables);
     page.gauge("lacus_lake_files", "Live data files.", lake.files);

@@ -75,7 +75,8 @@ impl Parts {
         lake.set_outside(Outside::open(project.root(), &settings.lake, &settings.query)?);
         let lake = Arc::new(lake);
         let ids = Arc::new(MessageIds::open(&project.message_ids())?);
-        let deliveries = Deliveries::start(log.clone(), Arc::clone(&lake), ids, settings, Arc::clone(clock)).await?;
+        let (known, tables) = (Arc::clone(&ids), Arc::clone(&lake));
+        let deliveries = Deliveries::start(log.clone(), tables, known, settings, Arc::clone(clock)).await?;
         let engine = Engine::new(Arc::clone(&lake), Arc::new(deliveries.clone()), &settings.query)?;
         let users = Arc::new(Users::open(&project.data(), Arc::clone(clock))?);
         let keyring = Arc::new(Keyring::open(&project.data(), project.master_key.clone(), Arc::clone(clock))?);
@@ -85,6 +86,7 @@ impl Parts {
             collect: collect.clone(),
             log: log.clone(),
             deliveries: deliveries.clone(),
+            ids,
             lake: Arc::clone(&lake),
         };
         let router = lacus_collect::router(collect)

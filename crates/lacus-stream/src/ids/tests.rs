@@ -369,6 +369,40 @@ fn damage_that_a_merge_comes_upon_does_not_stay() {
     assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default());
 }
 
+fn unreadable(_: &Store) -> fjall::Result<()> {
+    Err(io::Error::from(rustix::io::Errno::IO).into())
+}
+
+#[test]
+fn an_index_that_the_disk_fails_to_read_for_long_is_begun_anew() {
+    let directory = TempDir::new().unwrap();
+    let mut ids = MessageIds::open(directory.path()).unwrap();
+    ids.patience = Duration::ZERO;
+    judge_after(&ids, &[seen(1, 0, 0, 0)], &Offsets::default(), &to(1)).unwrap().unwrap();
+    for _ in 1..DISK_ERRORS_MAX {
+        let error = ids.with(unreadable).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.hint().unwrap_or_default().contains("the disk fails"), "{error:?}");
+        assert_eq!(ids.covered(&clicks()).unwrap(), to(1), "it is tried again");
+    }
+    ids.with(unreadable).unwrap_err();
+    assert_eq!(ids.covered(&clicks()).unwrap(), Offsets::default(), "it is to be filled again");
+    assert_eq!(ids.begun_anew(), 1);
+    ids.with(unreadable).unwrap_err();
+    assert_eq!(ids.begun_anew(), 1, "the new one has the same patience");
+}
+
+#[test]
+fn a_disk_that_fails_for_a_moment_costs_no_index() {
+    let directory = TempDir::new().unwrap();
+    let ids = MessageIds::open(directory.path()).unwrap();
+    judge_after(&ids, &[seen(1, 0, 0, 0)], &Offsets::default(), &to(1)).unwrap().unwrap();
+    for _ in 0..3 * DISK_ERRORS_MAX {
+        ids.with(unreadable).unwrap_err();
+    }
+    assert_eq!((ids.covered(&clicks()).unwrap(), ids.begun_anew()), (to(1), 0));
+}
+
 /// Batches that are on disk, how far they go in a file if `covered_in_file`, the ids in the store's own log alone.
 fn logged(directory: &Path, covered_in_file: bool) {
     let ids = MessageIds::open(directory).unwrap();
