@@ -62,6 +62,16 @@ impl Index {
         self.frames.entry(id).or_default().push(frame);
     }
 
+    /// Gives back the memory that was kept for more frames.
+    pub(crate) fn shrink(&mut self) {
+        self.frames.values_mut().for_each(Vec::shrink_to_fit);
+    }
+
+    /// The memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames.values().map(|frames| frames.capacity() * size_of::<FrameRef>()).sum()
+    }
+
     /// The frames with a partition's records from `from` on, until they have `bytes_enough`.
     pub(crate) fn frames(&self, id: PartitionId, from: Offset, bytes_enough: usize) -> Vec<FrameRef> {
         let all = self.frames.get(&id).map_or(&[][..], Vec::as_slice);

@@ -37,7 +37,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -518,7 +518,7 @@ fn set_up(recovered: Recovered, settings: &settings::Stream, clock: &Arc<dyn Clo
         segments,
         streams: RwLock::new(streams),
         state: RwLock::new(state),
-        finished_open: Mutex::new(VecDeque::new()),
+        finished_open: Mutex::default(),
         in_flight_bytes: AtomicU64::new(0),
         counters: Mutex::new(Counters::default()),
         changes: watch::Sender::new(0),

@@ -22,6 +22,8 @@ use crate::streams::{Stream, Streams};
 
 /// Finished files that are kept open, with their index in memory.
 const FINISHED_OPEN_MAX: usize = 8;
+/// The most bytes of those indexes, unless one alone has more: a file of events that came one by one has some 4 MB.
+const INDEX_BYTES_MAX: usize = 8 << 20;
 
 /// What handles of the log and its writer share.
 pub(crate) struct Shared {
@@ -32,8 +34,7 @@ pub(crate) struct Shared {
     /// Changed under `placing` only.
     pub(crate) streams: RwLock<Streams>,
     pub(crate) state: RwLock<State>,
-    /// Finished files in use, the latest last.
-    pub(crate) finished_open: Mutex<VecDeque<Arc<OpenSegment>>>,
+    pub(crate) finished_open: Mutex<OpenSegments>,
     /// Bytes of appends that are not answered yet.
     pub(crate) in_flight_bytes: AtomicU64,
     pub(crate) counters: Mutex<Counters>,
@@ -80,6 +81,35 @@ pub(crate) struct OpenSegment {
     pub(crate) index: Index,
 }
 
+/// Finished files in use, the latest last.
+#[derive(Default)]
+pub(crate) struct OpenSegments(VecDeque<Arc<OpenSegment>>);
+
+impl OpenSegments {
+    fn find(&mut self, number: u64) -> Option<Arc<OpenSegment>> {
+        let at = self.0.iter().position(|open| open.segment.number == number)?;
+        let found = self.0.remove(at)?;
+        self.0.push_back(Arc::clone(&found));
+        Some(found)
+    }
+
+    fn keep(&mut self, segment: Arc<OpenSegment>) {
+        self.forget(segment.segment.number);
+        self.0.push_back(segment);
+        while self.0.len() > FINISHED_OPEN_MAX || (self.0.len() > 1 && self.index_bytes() > INDEX_BYTES_MAX) {
+            self.0.pop_front();
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        self.0.retain(|open| open.segment.number != number);
+    }
+
+    fn index_bytes(&self) -> usize {
+        self.0.iter().map(|open| open.index.bytes()).sum()
+    }
+}
+
 impl Shared {
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -110,26 +140,17 @@ impl Shared {
 
     /// The finished file with this number, if it is open.
     pub(crate) fn find_open(&self, number: u64) -> Option<Arc<OpenSegment>> {
-        let mut open = lock(&self.finished_open);
-        let at = open.iter().position(|open| open.segment.number == number)?;
-        let found = open.remove(at)?;
-        open.push_back(Arc::clone(&found));
-        Some(found)
+        lock(&self.finished_open).find(number)
     }
 
-    /// Keeps a finished file open, and lets go of the one that was not used for longest.
+    /// Keeps a finished file open, and lets go of those that were not used for longest.
     pub(crate) fn keep_open(&self, segment: Arc<OpenSegment>) {
-        let mut open = lock(&self.finished_open);
-        open.retain(|other| other.segment.number != segment.segment.number);
-        if open.len() == FINISHED_OPEN_MAX {
-            open.pop_front();
-        }
-        open.push_back(segment);
+        lock(&self.finished_open).keep(segment);
     }
 
     /// Lets go of a finished file.
     pub(crate) fn forget_open(&self, number: u64) {
-        lock(&self.finished_open).retain(|open| open.segment.number != number);
+        lock(&self.finished_open).forget(number);
     }
 }
 
@@ -177,4 +198,48 @@ impl State {
 /// Locks a mutex whose content is whole between any two statements, so that a panic elsewhere does not matter.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use lacus_core::{Partition, Timestamp};
+
+    use super::*;
+    use crate::index::FrameRef;
+    use crate::streams::StreamId;
+
+    /// A file with so many frames.
+    fn segment(number: u64, frames: u64) -> Arc<OpenSegment> {
+        let segment = Segment::new(Path::new("segments"), number, 0, Timestamp::from_micros(0), Vec::new());
+        let mut index = Index::default();
+        for frame in 0..frames {
+            let id = PartitionId { stream: StreamId(0), partition: Partition(0) };
+            index.push(id, FrameRef { base: Offset(frame), position: 100 * frame, length: 100, records: 1 });
+        }
+        index.shrink();
+        Arc::new(OpenSegment { segment: Arc::new(segment), file: Arc::new(tempfile::tempfile().unwrap()), index })
+    }
+
+    fn numbers(open: &OpenSegments) -> Vec<u64> {
+        open.0.iter().map(|open| open.segment.number).collect()
+    }
+
+    #[test]
+    fn indexes_of_open_files_are_bounded_in_bytes() {
+        let mut open = OpenSegments::default();
+        // Files of batches have few frames, and only their number counts.
+        (0..20).for_each(|number| open.keep(segment(number, 10)));
+        assert_eq!(numbers(&open), (12..20).collect::<Vec<_>>());
+        // Of 24 bytes each: 2.4 MB.
+        (20..26).for_each(|number| open.keep(segment(number, 100_000)));
+        assert_eq!(numbers(&open), [23, 24, 25]);
+        assert!(open.index_bytes() <= INDEX_BYTES_MAX);
+        assert_eq!(open.find(23).unwrap().segment.number, 23);
+        open.keep(segment(26, 100_000));
+        assert_eq!(numbers(&open), [25, 23, 26], "what was used last stays");
+        open.keep(segment(27, 400_000));
+        assert_eq!(numbers(&open), [27], "one alone may be larger");
+    }
 }

@@ -257,7 +257,8 @@ impl Writer {
     /// Remembers a file that is no longer written to.
     fn finish(&self, before: Active, length: u64) {
         before.index.store(&before.segment, length);
-        let Active { segment, file, index, .. } = before;
+        let Active { segment, file, mut index, .. } = before;
+        index.shrink();
         self.shared.keep_open(Arc::new(OpenSegment { segment, file, index }));
     }
 
