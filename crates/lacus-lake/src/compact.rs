@@ -7,8 +7,10 @@
 //! manifests of all files. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is a commit as
 //! any other. The files that were merged stay until no snapshot has them.
 
+mod output;
 pub(crate) mod rewrite;
 mod sorted;
+mod units;
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 //! Every leaf carries its Iceberg field id, so that other engines find columns by id. Before a row is encoded we check
 //! that it belongs here: it comes after what the table has, and before what the commit will say the table has.
 
-mod encoding;
+pub(crate) mod encoding;
 
 use std::collections::HashMap;
 

@@ -1,8 +1,7 @@
 //! Reading files and writing their rows as one, in parts and within a bounded memory.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -11,35 +10,24 @@ use futures::StreamExt;
 use iceberg::spec::SortOrderRef;
 use lacus_core::{Error, Result};
 use object_store::ObjectStore;
-use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::file::metadata::ParquetMetaData;
-use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
 
+use super::output::{Output, target};
 use super::sorted::Merging;
+use super::units::{Unit, fit, units_of};
 use crate::conform::{conform, is_same_column};
-use crate::data_file::{FileForm, Footer, NotNumbers, ROW_GROUP_ROWS_MAX, parquet_error, properties};
+use crate::data_file::{FileForm, Footer, parquet_error};
 use crate::lake::Inner;
-use crate::pieces::Pieces;
 use crate::schema::{OFFSET, PARTITION};
 use crate::store::store_error;
 use crate::table::LiveFile;
 
 /// Rows that are read and encoded at once.
 const BATCH_ROWS: usize = 1_024;
-/// Memory of the row group that is being encoded, without its bloom filters.
-const ROW_GROUP_BYTES_MAX: usize = 8 << 20;
-/// Bytes of a part of the file: one is written while the next is filled.
-const PART_BYTES: usize = 1 << 20;
-/// The same in a bucket: S3 requires at least 5 MiB.
-const BUCKET_PART_BYTES: usize = 5 << 20;
-/// These files are written once and read often.
-const ZSTD_LEVEL: i32 = 3;
-/// The context of errors while writing.
-const WRITING: &str = "write the merged file";
 
 /// Reads files and writes their rows as one, durably, on a thread for such work: in their common order, or file after file.
 /// None if it was stopped.
@@ -186,15 +174,17 @@ pub(crate) async fn read_each<T: Send + 'static>(
 
 /// Writes one file after the other. Whether it came to the end.
 async fn concatenate(store: &Arc<dyn ObjectStore>, files: &[LiveFile], output: &mut Output) -> Result<bool> {
+    let mut units: Vec<Unit> = Vec::new();
     for file in files {
-        let mut input = Input::open(store, file, &output.schema).await?;
-        while let Some(batch) = input.next().await? {
-            if !output.write(&batch).await? {
+        for mut next in units_of(store, file, &output.schema).await? {
+            if !fit(&units, &next) && !output.write_units(&mut std::mem::take(&mut units)).await? {
                 return Ok(false);
             }
+            next.fetch(store).await?;
+            units.push(next);
         }
     }
-    Ok(true)
+    if units.is_empty() { Ok(true) } else { output.write_units(&mut units).await }
 }
 
 /// Merges sorted files. Whether it came to the end.
@@ -255,81 +245,8 @@ fn bytes_of(file: &ParquetMetaData, projection: &ProjectionMask) -> u64 {
     read.map(|(_, chunk)| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
 }
 
-/// Where a file is written, in parts.
-fn target(lake: &Inner, path: &str) -> BufWriter {
-    let part_bytes = if lake.files.warehouse.is_local() { PART_BYTES } else { BUCKET_PART_BYTES };
-    BufWriter::with_capacity(Arc::clone(&lake.files.store), Path::from(path), part_bytes).with_max_concurrency(1)
-}
-
-/// The file that is written. A row group that is encoded goes to the store in pieces, which go one by one as they are written: the
-/// library's own writer for stores keeps it in one growing buffer until all of the next one is encoded, too.
-struct Output {
-    writer: ArrowWriter<Pieces>,
-    target: BufWriter,
-    schema: SchemaRef,
-    row_group_bytes_max: usize,
-    not_numbers: NotNumbers,
-    stop: Arc<AtomicBool>,
-}
-
-impl Output {
-    fn begin(target: BufWriter, form: &FileForm, stop: Arc<AtomicBool>) -> Result<Self> {
-        let schema = Arc::clone(&form.schema);
-        let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX)?;
-        let writer =
-            ArrowWriter::try_new(Pieces::default(), Arc::clone(&schema), Some(properties)).map_err(unwritable)?;
-        let row_group_bytes_max = ROW_GROUP_BYTES_MAX + form.filters.memory();
-        Ok(Self { writer, target, schema, row_group_bytes_max, not_numbers: NotNumbers::default(), stop })
-    }
-
-    /// Writes rows; false if it was stopped.
-    async fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        self.not_numbers.count(batch);
-        self.writer.write(batch).map_err(unwritable)?;
-        if self.writer.memory_size() > self.row_group_bytes_max {
-            self.writer.flush().map_err(unwritable)?;
-        }
-        self.hand_on().await?;
-        Ok(true)
-    }
-
-    /// Passes encoded pieces on to the store.
-    async fn hand_on(&mut self) -> Result<()> {
-        let encoded = std::mem::take(self.writer.inner_mut());
-        if encoded.len() == 0 {
-            return Ok(());
-        }
-        for piece in encoded.freeze() {
-            self.target.put(piece).await.map_err(|error| store_error(error, WRITING))?;
-        }
-        Ok(())
-    }
-
-    async fn end(mut self) -> Result<(Footer, u64)> {
-        let metadata = self.writer.finish().map_err(unwritable)?;
-        self.hand_on().await?;
-        self.target.shutdown().await.map_err(unwritten)?;
-        Ok((Footer::new(metadata, self.not_numbers), self.writer.bytes_written() as u64))
-    }
-}
-
-fn unwritable(error: parquet::errors::ParquetError) -> Error {
-    parquet_error(error, WRITING)
-}
-
-/// An error of the store, which came wrapped in one of the standard library.
-fn unwritten(error: io::Error) -> Error {
-    match error.downcast::<object_store::Error>() {
-        Ok(error) => store_error(error, WRITING),
-        Err(error) => Error::unavailable(WRITING).with_source(error),
-    }
-}
-
 /// Converts an error: what can't be read or written now may pass, an invalid Parquet file is damage.
-fn store_or_parquet(error: parquet::errors::ParquetError, doing: String) -> Error {
+pub(super) fn store_or_parquet(error: parquet::errors::ParquetError, doing: String) -> Error {
     match error {
         parquet::errors::ParquetError::External(source) => match source.downcast::<object_store::Error>() {
             Ok(error) => store_error(*error, doing),

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::{concat, concat_batches};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
@@ -168,6 +170,65 @@ async fn a_large_file_is_written_in_parts() {
     let file = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
     let rows: usize = file.build().unwrap().map(|batch| batch.unwrap().num_rows()).sum();
     assert_eq!((rows, report.rows), (200_000, 200_000));
+}
+
+/// How many rows each row group of a file has.
+fn row_groups(lake: &Lake, file: &LiveFile) -> Vec<i64> {
+    let path = lake.inner().directory.join(&file.path);
+    let file = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
+    file.metadata().row_groups().iter().map(|group| group.num_rows()).collect()
+}
+
+#[tokio::test]
+async fn row_groups_are_joined_as_far_as_one_may_be_large() {
+    let place = Place::new();
+    let (lake, schema) = (place.open().await, numbers());
+    let main = table(&lake, &schema).await;
+    for next in [100_000, 200_000, 300_000] {
+        append(&main, &schema, next - 100_000..next);
+        commit(&lake, &[(&main, &schema)], next).await.unwrap();
+    }
+    compact_all(&lake, &main).await.unwrap().unwrap();
+    let state = main.state();
+    assert_eq!((state.files.len(), row_groups(&lake, &state.files[0])), (1, vec![200_000, 100_000]));
+}
+
+/// Deleted rows at both ends of row groups and in their midst, columns that a file lacks at any depth, and an empty end.
+#[tokio::test]
+async fn what_is_merged_by_columns_is_what_files_have_by_rows() {
+    let place = Place::new();
+    let (lake, older, newer) = (place.open().await, nested(), nested_more());
+    let main = table(&lake, &older).await;
+    fill(&lake, &main, &older, 0..4).await;
+    fill(&lake, &main, &newer, 4..6).await;
+    let store = Arc::clone(&lake.inner().files.store);
+    let mut files = main.state().files.to_vec();
+    files[0].deleted = DeletedRows::of(vec![0, 2, 4]);
+    files[1].deleted = DeletedRows::of(vec![0, 1, 2, 3, 4]);
+    files[4].deleted = DeletedRows::of(vec![3, 4]);
+    let wanted = newer.arrow();
+    let (mut by_rows, mut by_columns) = (Vec::new(), Vec::new());
+    for file in &files {
+        let mut input = rewrite::Input::open(&store, file, &wanted).await.unwrap();
+        while let Some(batch) = input.next().await.unwrap() {
+            by_rows.push(batch);
+        }
+        for mut unit in units::units_of(&store, file, &wanted).await.unwrap() {
+            unit.fetch(&store).await.unwrap();
+            let columns = wanted.fields().iter().map(|field| {
+                let mut pieces = Vec::new();
+                unit.each(field, |values| {
+                    pieces.push(Arc::clone(values));
+                    Ok(())
+                })
+                .unwrap();
+                concat(&pieces.iter().map(|piece| piece.as_ref()).collect::<Vec<&dyn Array>>()).unwrap()
+            });
+            by_columns.push(RecordBatch::try_new(Arc::clone(&wanted), columns.collect()).unwrap());
+        }
+    }
+    assert_eq!(by_columns.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 5, 5, 3, 5]);
+    assert_eq!(concat_batches(&wanted, &by_columns).unwrap(), concat_batches(&wanted, &by_rows).unwrap());
 }
 
 /// Of each file, whether the first column has bloom filters.

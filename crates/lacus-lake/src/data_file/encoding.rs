@@ -5,6 +5,7 @@
 //! would take hundreds of megabytes for each commit. The rows of a commit are in memory as a whole, and can be taken by columns;
 //! the bytes of the file are the same.
 
+use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
+use parquet::file::writer::SerializedRowGroupWriter;
 
 use super::{NotNumbers, ROW_GROUP_ROWS_MAX, parquet_error};
 use crate::arrange::Place;
@@ -46,11 +48,10 @@ pub(super) fn write_all(
         let mut encoders = factory.create_column_writers(number).map_err(unwritable)?.into_iter();
         for (column, field) in schema.fields().iter().enumerate() {
             for part in parts_of(field) {
+                let mut encoder = ColumnEncoder::of(&part);
                 let values = rows.values(column, &part)?;
-                for encoder in encode(&values, rows, range.clone(), &part, &mut encoders, not_numbers)? {
-                    let chunk = encoder.close().map_err(unwritable)?;
-                    chunk.append_to_row_group(&mut group).map_err(unwritable)?;
-                }
+                rows.each(&values, range.clone(), |values| encoder.write(values, &mut encoders, not_numbers))?;
+                encoder.end(&mut group)?;
             }
         }
         group.close().map_err(unwritable)?;
@@ -58,25 +59,42 @@ pub(super) fn write_all(
     file.close().map_err(|error| parquet_error(error, "end a Parquet file"))
 }
 
-/// Encodes a part of a column with the next of the encoders: one, or as many as there are within the elements of a list.
-fn encode(
-    values: &[ArrayRef],
-    rows: &Source<'_>,
-    range: Range<usize>,
-    part: &Field,
-    encoders: &mut impl Iterator<Item = ArrowColumnWriter>,
-    not_numbers: &mut NotNumbers,
-) -> Result<Vec<ArrowColumnWriter>> {
-    let mut taken: Vec<ArrowColumnWriter> = Vec::new();
-    rows.each(values, range, |values| {
-        not_numbers.count_in_column(part, values);
-        let leaves = compute_leaves(part, values).map_err(unwritable)?;
-        if taken.is_empty() {
-            taken.extend(encoders.by_ref().take(leaves.len()));
+/// Encodes one column of a row group.
+pub(crate) struct ColumnEncoder<'field> {
+    field: &'field Field,
+    /// One, or as many as there are columns within it.
+    encoders: Vec<ArrowColumnWriter>,
+}
+
+impl<'field> ColumnEncoder<'field> {
+    pub(crate) fn of(field: &'field Field) -> Self {
+        Self { field, encoders: Vec::new() }
+    }
+
+    /// Encodes more values, with the next of the row group's `encoders`. Counts what are no numbers.
+    pub(crate) fn write(
+        &mut self,
+        values: &ArrayRef,
+        encoders: &mut impl Iterator<Item = ArrowColumnWriter>,
+        not_numbers: &mut NotNumbers,
+    ) -> Result<()> {
+        not_numbers.count_in_column(self.field, values);
+        let leaves = compute_leaves(self.field, values).map_err(unwritable)?;
+        if self.encoders.is_empty() {
+            self.encoders.extend(encoders.by_ref().take(leaves.len()));
         }
-        taken.iter_mut().zip(&leaves).try_for_each(|(encoder, leaf)| encoder.write(leaf)).map_err(unwritable)
-    })?;
-    Ok(taken)
+        let mut each = self.encoders.iter_mut().zip(&leaves);
+        each.try_for_each(|(encoder, leaf)| encoder.write(leaf)).map_err(unwritable)
+    }
+
+    /// Puts what was encoded into the row group.
+    pub(crate) fn end<W: Write + Send>(self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<()> {
+        for encoder in self.encoders {
+            let chunk = encoder.close().map_err(unwritable)?;
+            chunk.append_to_row_group(group).map_err(unwritable)?;
+        }
+        Ok(())
+    }
 }
 
 impl Source<'_> {

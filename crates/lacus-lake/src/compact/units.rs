@@ -1,0 +1,228 @@
+//! Row groups of files that are merged: in memory as they are in their file, and read column by column.
+//!
+//! Rows take a fraction of their memory while they are compressed. So a row group of the merged file is made of row groups that
+//! are in memory whole, and of one of their columns at a time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, new_null_array};
+use arrow::datatypes::{Field, SchemaRef};
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
+use lacus_core::{Error, Result};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+};
+use parquet::arrow::async_reader::ParquetObjectReader;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::rewrite::store_or_parquet;
+use crate::conform::{conform_array, is_same_column};
+use crate::data_file::{ROW_GROUP_ROWS_MAX, parquet_error};
+use crate::store::store_error;
+use crate::table::LiveFile;
+
+/// Bytes of the columns of row groups that become one.
+const BYTES_MAX: u64 = 8 << 20;
+/// Values that are read at once.
+const VALUES: usize = 8_192;
+
+/// A row group of a file.
+pub(super) struct Unit {
+    path: String,
+    file: ArrowReaderMetadata,
+    number: usize,
+    /// Its rows that are not deleted, and how many they are.
+    kept: RowSelection,
+    rows: usize,
+    /// Where the columns that are read are in the file.
+    ranges: Vec<Range<u64>>,
+    chunks: Chunks,
+}
+
+/// Parts of a file that are in memory, in order.
+#[derive(Clone)]
+struct Chunks {
+    parts: Arc<[(u64, Bytes)]>,
+    file_bytes: u64,
+}
+
+/// The row groups of a file that have rows, for a table with these columns. Nothing of them is in memory yet.
+pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, schema: &SchemaRef) -> Result<Vec<Unit>> {
+    let reader = ParquetObjectReader::new(Arc::clone(store), Path::from(file.path.as_str()));
+    let opened =
+        ArrowReaderMetadata::load_async(&mut reader.with_file_size(file.bytes), ArrowReaderOptions::default()).await;
+    let opened = opened.map_err(|error| store_or_parquet(error, format!("read {}", file.path)))?;
+    let wanted = |field: &Field| schema.fields().iter().any(|wanted| is_same_column(field, wanted));
+    let roots: Vec<usize> =
+        (0..).zip(opened.schema().fields()).filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
+    let projection = ProjectionMask::roots(opened.parquet_schema(), roots);
+    let (mut units, mut first_row) = (Vec::new(), 0);
+    for (number, group) in opened.metadata().row_groups().iter().enumerate() {
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        let kept = file.deleted.selection(first_row, rows);
+        first_row += rows;
+        let read = group.columns().iter().enumerate().filter(|(leaf, _)| projection.leaf_included(*leaf));
+        let ranges = read.map(|(_, chunk)| {
+            let (start, length) = chunk.byte_range();
+            start..start.saturating_add(length)
+        });
+        let mut ranges: Vec<Range<u64>> = ranges.collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let chunks = Chunks { parts: Arc::default(), file_bytes: file.bytes };
+        let (path, rows) = (file.path.clone(), kept.row_count());
+        units.push(Unit { path, file: opened.clone(), number, kept, rows, ranges, chunks });
+    }
+    units.retain(|unit| unit.rows > 0);
+    Ok(units)
+}
+
+/// Whether these become one row group, together with one more.
+pub(super) fn fit(units: &[Unit], next: &Unit) -> bool {
+    let all = || units.iter().chain([next]);
+    let (rows, bytes) = (all().map(|unit| unit.rows).sum::<usize>(), all().map(Unit::bytes).sum::<u64>());
+    units.is_empty() || (rows <= ROW_GROUP_ROWS_MAX && bytes <= BYTES_MAX)
+}
+
+impl Unit {
+    fn bytes(&self) -> u64 {
+        self.ranges.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// Reads it into memory.
+    pub(super) async fn fetch(&mut self, store: &Arc<dyn ObjectStore>) -> Result<()> {
+        let fetched = store.get_ranges(&Path::from(self.path.as_str()), &self.ranges).await;
+        let fetched = fetched.map_err(|error| store_error(error, format!("read {}", self.path)))?;
+        self.chunks.parts = self.ranges.iter().map(|range| range.start).zip(fetched).collect();
+        Ok(())
+    }
+
+    /// Calls `each` with the values of a column, in order and in pieces: null where the file has no such column. Each column is
+    /// read once, and its bytes leave memory.
+    pub(super) fn each(&mut self, wanted: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
+        let Some(root) = self.file.schema().fields().iter().position(|have| is_same_column(have, wanted)) else {
+            return each(&new_null_array(wanted.data_type(), self.rows));
+        };
+        let doing = || format!("read {}", self.path);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.file.clone())
+            .with_projection(ProjectionMask::roots(self.file.parquet_schema(), [root]))
+            .with_row_groups(vec![self.number])
+            .with_row_selection(self.kept.clone())
+            .with_batch_size(VALUES)
+            .build()
+            .map_err(|error| parquet_error(error, &doing()))?;
+        for values in reader {
+            let values = values.map_err(|error| Error::internal(doing()).with_source(error))?;
+            let have = Arc::clone(&values.schema_ref().fields()[0]);
+            each(&conform_array(values.column(0), &have, wanted)?)?;
+        }
+        self.forget(root);
+        Ok(())
+    }
+
+    fn forget(&mut self, root: usize) {
+        let within = ProjectionMask::roots(self.file.parquet_schema(), [root]);
+        // Nobody reads any more.
+        let Some(parts) = Arc::get_mut(&mut self.chunks.parts) else { return };
+        let group = self.file.metadata().row_group(self.number);
+        for (_, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| within.leaf_included(*leaf)) {
+            let (start, _) = chunk.byte_range();
+            parts.iter_mut().filter(|(first, _)| *first == start).for_each(|(_, bytes)| *bytes = Bytes::new());
+        }
+    }
+}
+
+impl Chunks {
+    /// The bytes from `start` to the end of the part that has it.
+    fn rest_from(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let after = self.parts.partition_point(|(first, _)| *first <= start);
+        let part = after.checked_sub(1).map(|at| &self.parts[at]);
+        let rest = part.and_then(|(first, bytes)| {
+            let skipped = usize::try_from(start - first).ok().filter(|skipped| *skipped <= bytes.len())?;
+            Some(bytes.slice(skipped..))
+        });
+        rest.ok_or_else(|| ParquetError::EOF(format!("byte {start} belongs to no column that is read")))
+    }
+}
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.file_bytes
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(self.rest_from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let rest = self.rest_from(start)?;
+        if length > rest.len() {
+            return Err(ParquetError::EOF(format!("byte {start} is followed by fewer than {length} of its column")));
+        }
+        Ok(rest.slice(..length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Place, append, commit, nested, stream};
+
+    /// The one row group of a file of a few rows, where its columns are.
+    async fn unit(place: &Place) -> (Arc<dyn ObjectStore>, Unit) {
+        let (lake, schema) = (place.open().await, nested());
+        let table = lake.create_table(&stream().table(), schema.clone()).await.unwrap();
+        append(&table, &schema, 0..50);
+        commit(&lake, &[(&table, &schema)], 50).await.unwrap();
+        let store = Arc::clone(&lake.inner().files.store);
+        let file = table.state().files[0].clone();
+        let unit = units_of(&store, &file, &schema.arrow()).await.unwrap().remove(0);
+        (store, unit)
+    }
+
+    fn of_bytes(unit: &Unit, bytes: u64) -> Unit {
+        let (path, file, kept) = (unit.path.clone(), unit.file.clone(), unit.kept.clone());
+        let ranges = std::iter::once(0..bytes).collect();
+        Unit { path, file, number: unit.number, kept, rows: unit.rows, ranges, chunks: unit.chunks.clone() }
+    }
+
+    #[tokio::test]
+    async fn row_groups_become_one_as_long_as_they_fit_in_memory() {
+        let place = Place::new();
+        let (_, unit) = unit(&place).await;
+        let of_bytes = |bytes| of_bytes(&unit, bytes);
+        assert!(fit(&[of_bytes(BYTES_MAX / 2)], &of_bytes(BYTES_MAX / 2)));
+        assert!(!fit(&[of_bytes(BYTES_MAX / 2)], &of_bytes(BYTES_MAX / 2 + 1)));
+        assert!(fit(&[], &of_bytes(10 * BYTES_MAX)), "one alone may be larger");
+    }
+
+    #[tokio::test]
+    async fn a_column_that_was_read_leaves_memory() {
+        let place = Place::new();
+        let (store, mut unit) = unit(&place).await;
+        let in_memory = |unit: &Unit| unit.chunks.parts.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        assert_eq!(in_memory(&unit), 0);
+        unit.fetch(&store).await.unwrap();
+        assert_eq!(in_memory(&unit), unit.bytes());
+        for field in nested().arrow().fields() {
+            let (before, mut rows) = (in_memory(&unit), 0);
+            unit.each(field, |values| {
+                rows += values.len();
+                Ok(())
+            })
+            .unwrap();
+            assert!(rows == 50 && in_memory(&unit) < before, "column {}", field.name());
+        }
+        assert_eq!(in_memory(&unit), 0);
+        assert!(unit.each(nested().arrow().field(0), |_| Ok(())).is_err(), "each is read once");
+    }
+}
