@@ -19,7 +19,7 @@ use parquet::file::writer::SerializedFileWriter;
 use tokio::io::AsyncWriteExt;
 
 use super::units::Unit;
-use crate::data_file::encoding::ColumnEncoder;
+use crate::data_file::encoding::{ColumnEncoder, parts_of};
 use crate::data_file::{FileForm, Footer, NotNumbers, ROW_GROUP_ROWS_MAX, parquet_error, properties};
 use crate::lake::Inner;
 use crate::pieces::Pieces;
@@ -119,15 +119,18 @@ impl Output {
     fn encode(&mut self, units: &mut [Unit]) -> Result<bool> {
         let mut encoders = self.next_encoders()?.into_iter();
         let mut group = self.file.next_row_group().map_err(unwritable)?;
-        for field in self.schema.fields() {
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(false);
+        for column in self.schema.fields() {
+            for part in parts_of(column) {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                let mut encoder = ColumnEncoder::of(&part);
+                for unit in &*units {
+                    unit.each(&part, |values| encoder.write(values, &mut encoders, &mut self.not_numbers))?;
+                }
+                encoder.end(&mut group)?;
             }
-            let mut encoder = ColumnEncoder::of(field);
-            for unit in &mut *units {
-                unit.each(field, |values| encoder.write(values, &mut encoders, &mut self.not_numbers))?;
-            }
-            encoder.end(&mut group)?;
+            units.iter_mut().for_each(|unit| unit.forget(column));
         }
         group.close().map_err(unwritable)?;
         Ok(true)

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::compute::{concat, concat_batches};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::deletes::DeletedRows;
 use crate::expiry::SNAPSHOTS_MAX;
 use crate::file_stats::FileStats;
 use crate::fixture::{
-    Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, rows_of, stream,
+    Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, plain, rows_of, stream,
 };
 use crate::lake::Lake;
 use crate::leftovers::RETIRED_GRACE_MS;
@@ -207,28 +207,21 @@ async fn what_is_merged_by_columns_is_what_files_have_by_rows() {
     files[1].deleted = DeletedRows::of(vec![0, 1, 2, 3, 4]);
     files[4].deleted = DeletedRows::of(vec![3, 4]);
     let wanted = newer.arrow();
-    let (mut by_rows, mut by_columns) = (Vec::new(), Vec::new());
+    let mut by_rows = Vec::new();
     for file in &files {
         let mut input = rewrite::Input::open(&store, file, &wanted).await.unwrap();
         while let Some(batch) = input.next().await.unwrap() {
             by_rows.push(batch);
         }
-        for mut unit in units::units_of(&store, file, &wanted).await.unwrap() {
-            unit.fetch(&store).await.unwrap();
-            let columns = wanted.fields().iter().map(|field| {
-                let mut pieces = Vec::new();
-                unit.each(field, |values| {
-                    pieces.push(Arc::clone(values));
-                    Ok(())
-                })
-                .unwrap();
-                concat(&pieces.iter().map(|piece| piece.as_ref()).collect::<Vec<&dyn Array>>()).unwrap()
-            });
-            by_columns.push(RecordBatch::try_new(Arc::clone(&wanted), columns.collect()).unwrap());
-        }
     }
-    assert_eq!(by_columns.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 5, 5, 3, 5]);
-    assert_eq!(concat_batches(&wanted, &by_columns).unwrap(), concat_batches(&wanted, &by_rows).unwrap());
+    let (path, form) = ("main/t/data/by-columns.parquet", plain(&newer));
+    let written = rewrite(lake.shared(), &files, form, None, path, Arc::default()).await.unwrap();
+    assert_eq!(written.unwrap().0.rows(), 20);
+    let merged = std::fs::File::open(lake.inner().directory.join(path)).unwrap();
+    let merged = ParquetRecordBatchReaderBuilder::try_new(merged).unwrap().build().unwrap();
+    let merged: Vec<RecordBatch> = merged.map(|batch| batch.unwrap()).collect();
+    let (by_columns, by_rows) = (concat_batches(&merged[0].schema(), &merged), concat_batches(&wanted, &by_rows));
+    assert_eq!(by_columns.unwrap().columns(), by_rows.unwrap().columns());
 }
 
 /// Of each file, whether the first column has bloom filters.

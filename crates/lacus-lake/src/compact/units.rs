@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, new_null_array};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 use lacus_core::{Error, Result};
@@ -102,15 +102,15 @@ impl Unit {
         Ok(())
     }
 
-    /// Calls `each` with the values of a column, in order and in pieces: null where the file has no such column. Each column is
-    /// read once, and its bytes leave memory.
-    pub(super) fn each(&mut self, wanted: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
-        let Some(root) = self.file.schema().fields().iter().position(|have| is_same_column(have, wanted)) else {
+    /// Calls `each` with the values of a column, or of a part of one that has nothing else around it; in order and in pieces. They
+    /// are null where the file has no such column.
+    pub(super) fn each(&self, wanted: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
+        let Some(projection) = self.projection(wanted) else {
             return each(&new_null_array(wanted.data_type(), self.rows));
         };
         let doing = || format!("read {}", self.path);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.file.clone())
-            .with_projection(ProjectionMask::roots(self.file.parquet_schema(), [root]))
+            .with_projection(projection)
             .with_row_groups(vec![self.number])
             .with_row_selection(self.kept.clone())
             .with_batch_size(VALUES)
@@ -118,15 +118,29 @@ impl Unit {
             .map_err(|error| parquet_error(error, &doing()))?;
         for values in reader {
             let values = values.map_err(|error| Error::internal(doing()).with_source(error))?;
-            let have = Arc::clone(&values.schema_ref().fields()[0]);
-            each(&conform_array(values.column(0), &have, wanted)?)?;
+            let read = values.columns().first().zip(values.schema_ref().fields().first());
+            let (column, have) = read.ok_or_else(|| Error::internal(doing()))?;
+            each(&conform_array(column, have, wanted)?)?;
         }
-        self.forget(root);
         Ok(())
     }
 
-    fn forget(&mut self, root: usize) {
-        let within = ProjectionMask::roots(self.file.parquet_schema(), [root]);
+    /// The leaves that a column, or a part of one, is read from. None if the file does not have it.
+    fn projection(&self, wanted: &Field) -> Option<ProjectionMask> {
+        let (schema, fields) = (self.file.parquet_schema(), self.file.schema().fields());
+        let leaves = leaves_of(wanted, fields, 0)?;
+        if fields.iter().map(|field| leaf_count(field)).sum::<usize>() == schema.num_columns() {
+            return Some(ProjectionMask::leaves(schema, leaves));
+        }
+        // Another engine wrote a type of which it is not known here how many leaves it has.
+        Some(ProjectionMask::roots(schema, fields.iter().position(|have| is_same_column(have, wanted))))
+    }
+
+    /// Lets go of the bytes of a column.
+    pub(super) fn forget(&mut self, column: &Field) {
+        let roots = self.file.schema().fields().iter();
+        let root = roots.enumerate().find(|(_, have)| is_same_column(have, column)).map(|(root, _)| root);
+        let within = ProjectionMask::roots(self.file.parquet_schema(), root);
         // Nobody reads any more.
         let Some(parts) = Arc::get_mut(&mut self.chunks.parts) else { return };
         let group = self.file.metadata().row_group(self.number);
@@ -134,6 +148,46 @@ impl Unit {
             let (start, _) = chunk.byte_range();
             parts.iter_mut().filter(|(first, _)| *first == start).for_each(|(_, bytes)| *bytes = Bytes::new());
         }
+    }
+}
+
+/// The leaves of a file that a column is read from, or a part of one; the first of `fields` begins with leaf `next`.
+fn leaves_of(wanted: &Field, fields: &Fields, mut next: usize) -> Option<Range<usize>> {
+    for field in fields {
+        let all = next..next + leaf_count(field);
+        if is_same_column(field, wanted) {
+            return Some(match (field.data_type(), wanted.data_type()) {
+                // Any leaf tells where the object is null.
+                (DataType::Struct(fields), DataType::Struct(wanted)) if wanted.len() == 1 => {
+                    leaves_of(&wanted[0], fields, next).unwrap_or_else(|| first_leaf(fields, next))
+                }
+                _ => all,
+            });
+        }
+        next = all.end;
+    }
+    None
+}
+
+/// The first leaf within objects; all that a list or a map has.
+fn first_leaf(fields: &Fields, next: usize) -> Range<usize> {
+    match fields.first().map(|field| (field, field.data_type())) {
+        Some((_, DataType::Struct(fields))) => first_leaf(fields, next),
+        Some((field, _)) => next..next + leaf_count(field),
+        None => next..next,
+    }
+}
+
+fn leaf_count(field: &Field) -> usize {
+    match field.data_type() {
+        DataType::Struct(fields) => fields.iter().map(|field| leaf_count(field)).sum(),
+        DataType::List(element)
+        | DataType::LargeList(element)
+        | DataType::ListView(element)
+        | DataType::LargeListView(element)
+        | DataType::FixedSizeList(element, _)
+        | DataType::Map(element, _) => leaf_count(element),
+        _ => 1,
     }
 }
 
@@ -206,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_column_that_was_read_leaves_memory() {
+    async fn a_column_that_was_forgotten_leaves_memory() {
         let place = Place::new();
         let (store, mut unit) = unit(&place).await;
         let in_memory = |unit: &Unit| unit.chunks.parts.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
@@ -220,9 +274,10 @@ mod tests {
                 Ok(())
             })
             .unwrap();
+            unit.forget(field);
             assert!(rows == 50 && in_memory(&unit) < before, "column {}", field.name());
         }
         assert_eq!(in_memory(&unit), 0);
-        assert!(unit.each(nested().arrow().field(0), |_| Ok(())).is_err(), "each is read once");
+        assert!(unit.each(nested().arrow().field(0), |_| Ok(())).is_err(), "it is gone");
     }
 }

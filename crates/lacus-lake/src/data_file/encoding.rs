@@ -141,7 +141,7 @@ impl Source<'_> {
 
 /// A column as columns of their own: an object becomes one for each field in it, which has nothing else around it. The
 /// library encodes them in this order, too.
-fn parts_of(column: &FieldRef) -> Vec<FieldRef> {
+pub(crate) fn parts_of(column: &FieldRef) -> Vec<FieldRef> {
     let DataType::Struct(fields) = column.data_type() else { return vec![Arc::clone(column)] };
     let around = |field: FieldRef| {
         let alone = DataType::Struct(Fields::from(vec![field]));
