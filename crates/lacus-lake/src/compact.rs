@@ -33,7 +33,7 @@ use crate::table::{LiveFile, Table};
 /// The most files that one compaction merges.
 const FILES_MAX: usize = 256;
 /// The same for sorted files: all of them are open at once, each with a row group in memory.
-const SORTED_FILES_MAX: usize = 16;
+const SORTED_FILES_MAX: usize = 8;
 /// The most runs of files that one compaction merges, each into a file of its own.
 const RUNS_MAX: usize = 64;
 /// The id of the sort order of unsorted rows.
