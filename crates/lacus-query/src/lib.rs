@@ -99,6 +99,7 @@ mod one_partition;
 mod one_row;
 mod one_sided_joins;
 mod opaque;
+mod own_rows;
 mod parts;
 mod recursions;
 mod rows;

@@ -28,6 +28,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Inp
 use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
 
 use self::dealt::Dealt;
+pub(crate) use self::part::{bytes_shown, without_waste};
 use self::room::Room;
 
 /// Rows of a turn. It takes no more than as many groups of memory, and rows of a few groups become fewer all the same.

@@ -151,12 +151,13 @@ pub(super) fn rows(
     Box::pin(cooperative(RecordBatchStreamAdapter::new(Arc::clone(schema), batches.boxed())))
 }
 
-/// Bytes of the rows of a batch, without those of the buffers of its texts that belong to other rows.
-pub(super) fn bytes_shown(batch: &RecordBatch) -> usize {
+/// Bytes of the rows of a batch, without those of its buffers that belong to other rows. What is nested is counted whole.
+pub(crate) fn bytes_shown(batch: &RecordBatch) -> usize {
     let shown = |column: &ArrayRef| match column.data_type() {
         DataType::Utf8View => bytes_of_views::<StringViewType>(column),
         DataType::BinaryView => bytes_of_views::<BinaryViewType>(column),
-        _ => column.get_array_memory_size(),
+        kind if kind.is_nested() => column.get_array_memory_size(),
+        _ => column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()),
     };
     batch.columns().iter().map(shown).sum()
 }
@@ -168,7 +169,7 @@ fn bytes_of_views<T: ByteViewType>(column: &ArrayRef) -> usize {
 
 /// The same rows, with no more of the bytes of their texts than they show: buffers are made larger than what comes into them, and
 /// are those of many rows.
-pub(super) fn without_waste(batch: &RecordBatch) -> Result<RecordBatch> {
+pub(crate) fn without_waste(batch: &RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(batch.schema(), batch.columns().iter().map(compact).collect())?)
 }
 

@@ -198,6 +198,21 @@ async fn joins_that_do_not_fit_in_memory_are_answered_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_of_groups_begins_anew_only_where_they_do_not_fit() {
+    let lake = Filled::new().await;
+    let made = "CREATE TABLE pairs AS SELECT n, n % 11 AS k FROM generate_series(1, 2500000) AS s (n)";
+    lake.session().query(made, &[]).await.unwrap();
+    let question = "SELECT count(*), sum(a.n) FROM (SELECT DISTINCT n, k FROM pairs) AS a
+                    JOIN (SELECT DISTINCT n, k + n % 2 AS k FROM pairs) AS b ON a.n = b.n AND a.k = b.k";
+    // A hundred megabytes and some are enough for them. What begins anew reads all files again.
+    let small = with(&lake, &settings::Query { memory_max: ByteSize::mb(256), ..settings::Query::default() });
+    let large = with(&lake, &settings::Query { memory_max: ByteSize::mb(2000), ..settings::Query::default() });
+    let expected = read(&large, question).await;
+    assert_eq!(expected.0, "1250000|1562501250000");
+    assert_eq!(read(&small, question).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_that_do_not_fit_in_memory_never_stand_still() {
     let lake = Filled::new().await;
     let session = with(&lake, &settings::Query { memory_max: ByteSize::mb(48), ..settings::Query::default() });
