@@ -74,6 +74,7 @@ use crate::session::Session;
 use crate::stop::NoStops;
 use crate::subquery_order::OrderBesideSubqueries;
 use crate::table::STORE_URL;
+use crate::unlike::UnlikeAfterwards;
 use crate::uuids;
 use crate::variables::SERVER_VERSION;
 use crate::views::ViewPlanner;
@@ -270,7 +271,6 @@ fn config(threads: usize) -> SessionConfig {
         .with_target_partitions(threads);
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
-    options.execution.parquet.pushdown_filters = true;
     // If a thread has seen only nulls of a column, its half of the filter is left out (`max(v), min(v)` keeps only larger
     // rows): DataFusion 54.1, `aggregates/no_grouping.rs`.
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
@@ -346,7 +346,7 @@ type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 /// A rule of DataFusion, with the rules that mend its input before it and those that mend its output after it.
 fn with_mends(rule: Rule) -> Vec<Rule> {
     if rule.name() == FilterPushdown::new().name() {
-        vec![Arc::new(StopFilters), rule, Arc::new(NoStops)]
+        vec![Arc::new(UnlikeAfterwards), Arc::new(StopFilters), rule, Arc::new(NoStops)]
     } else if rule.name() == FilterPushdown::new_post_optimization().name() {
         let before: [Rule; 3] = [Arc::new(WholeOrder), Arc::new(LateMaterialization), Arc::new(StopFilters)];
         before.into_iter().chain([rule, Arc::new(NoStops), Arc::new(FoundFirst)]).collect()

@@ -107,6 +107,7 @@ mod same;
 mod stop;
 mod subquery_order;
 mod totals;
+mod unlike;
 mod whole_order;
 mod whole_union;
 mod yielding_joins;

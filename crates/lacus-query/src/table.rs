@@ -79,6 +79,8 @@ impl LakeTable {
             global: session.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
+        // If the session said so, it would be said of all scans.
+        options.global.pushdown_filters = true;
         let columns = projected(&self.schema, projection)?;
         let mut scanned = Vec::with_capacity(files.len());
         let is_described = files.len() * self.schema.fields().len() <= DESCRIBED_MAX;

@@ -15,5 +15,6 @@ mod pruning;
 mod reading;
 mod sessions;
 mod time_travel;
+mod unlike;
 mod views;
 mod writing;
