@@ -43,6 +43,7 @@ use url::Url;
 use crate::activity::Sessions;
 use crate::allowance::OfAll;
 use crate::array_of_rows;
+use crate::asked_after::AskedAfter;
 use crate::asked_order::AskedOrder;
 use crate::beside_distinct::SumsBesideDistinct;
 use crate::catalog::LakeCatalog;
@@ -74,7 +75,6 @@ use crate::session::Session;
 use crate::stop::NoStops;
 use crate::subquery_order::OrderBesideSubqueries;
 use crate::table::STORE_URL;
-use crate::unlike::UnlikeAfterwards;
 use crate::uuids;
 use crate::variables::SERVER_VERSION;
 use crate::views::ViewPlanner;
@@ -346,7 +346,7 @@ type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 /// A rule of DataFusion, with the rules that mend its input before it and those that mend its output after it.
 fn with_mends(rule: Rule) -> Vec<Rule> {
     if rule.name() == FilterPushdown::new().name() {
-        vec![Arc::new(UnlikeAfterwards), Arc::new(StopFilters), rule, Arc::new(NoStops)]
+        vec![Arc::new(AskedAfter), Arc::new(StopFilters), rule, Arc::new(NoStops)]
     } else if rule.name() == FilterPushdown::new_post_optimization().name() {
         let before: [Rule; 3] = [Arc::new(WholeOrder), Arc::new(LateMaterialization), Arc::new(StopFilters)];
         before.into_iter().chain([rule, Arc::new(NoStops), Arc::new(FoundFirst)]).collect()

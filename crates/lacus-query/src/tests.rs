@@ -1,5 +1,6 @@
 //! SQL over table states made by hand: files written by the Parquet writer, tails of Arrow batches.
 
+mod asked_after;
 mod cost;
 mod databases;
 mod errors;
@@ -15,6 +16,5 @@ mod pruning;
 mod reading;
 mod sessions;
 mod time_travel;
-mod unlike;
 mod views;
 mod writing;

@@ -1,12 +1,12 @@
-//! Conditions that most rows meet: `SELECT phrase, count(*) FROM hits WHERE phrase <> '' GROUP BY phrase`.
+//! Conditions that are asked of rows once they were read: `SELECT phrase, count(*) FROM hits WHERE phrase <> '' GROUP BY phrase`.
 //!
 //! The Parquet source asks a condition of all rows of a row group before it reads other columns, and reads those only where it is
 //! true. That saves much where few rows are left. Where many are, here and there, all columns are unpacked all the same; and what
 //! was read for the condition is kept, put together and taken apart once more (parquet 58.4, `cached_array_reader.rs`).
 //!
 //! That a column is not something leaves most rows, as a rule. Such conditions are asked of each batch once it was read, where
-//! rows are grouped and the other columns are numbers and times, which cost little to read. Files, row groups and pages that
-//! have no such row are left out all the same.
+//! rows are grouped and the other columns are numbers and times, which cost little to read. So is what the only column is. Files,
+//! row groups and pages that have no such row are left out all the same.
 
 use std::sync::Arc;
 
@@ -29,17 +29,23 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 /// Keeps such conditions from the Parquet source, before conditions are brought down.
 #[derive(Debug)]
-pub(crate) struct UnlikeAfterwards;
+pub(crate) struct AskedAfter;
 
-impl PhysicalOptimizerRule for UnlikeAfterwards {
+impl PhysicalOptimizerRule for AskedAfter {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         // What a join finds is worth to be asked while files are read.
         if plan.exists(|plan| Ok(plan.is::<HashJoinExec>()))? {
             return Ok(plan);
         }
         plan.transform_up(|plan| {
-            let rows = plan.downcast_ref::<AggregateExec>().map(|aggregate| read_first(aggregate.input()));
-            match rows.transpose()?.flatten() {
+            let rows = if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+                read_first(aggregate.input())?
+            } else if let Some(filter) = plan.downcast_ref::<FilterExec>().filter(|filter| is_of_all(filter)) {
+                without_conditions(filter.input())?
+            } else {
+                None
+            };
+            match rows {
                 Some(rows) => plan.with_new_children(vec![rows]).map(Transformed::yes),
                 None => Ok(Transformed::no(plan)),
             }
@@ -48,7 +54,7 @@ impl PhysicalOptimizerRule for UnlikeAfterwards {
     }
 
     fn name(&self) -> &str {
-        "unlike_afterwards"
+        "asked_after"
     }
 
     fn schema_check(&self) -> bool {
@@ -71,15 +77,21 @@ fn read_first(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionP
 /// Whether it asks only that columns are not something, and nothing else is read that costs much.
 fn is_met_by_most(filter: &FilterExec) -> bool {
     let conditions = split_conjunction(filter.predicate());
+    let unlike = |condition| compared(condition, Operator::NotEq);
     let Some(asked) = conditions.into_iter().map(unlike).collect::<Option<Vec<_>>>() else { return false };
     let is_cheap = |field: &Field| field.data_type().is_primitive() || *field.data_type() == DataType::Boolean;
     let schema = filter.input().schema();
     schema.fields().iter().enumerate().all(|(place, field)| asked.contains(&place) || is_cheap(field))
 }
 
-/// The column that is not to be something.
-fn unlike(condition: &Arc<dyn PhysicalExpr>) -> Option<usize> {
-    let condition = condition.downcast_ref::<BinaryExpr>().filter(|condition| *condition.op() == Operator::NotEq)?;
+/// Whether it asks what the only column is that is read: nothing else is saved by it.
+fn is_of_all(filter: &FilterExec) -> bool {
+    filter.input().schema().fields().len() == 1 && compared(filter.predicate(), Operator::Eq).is_some()
+}
+
+/// The column that a condition compares with a value in this way.
+fn compared(condition: &Arc<dyn PhysicalExpr>, operator: Operator) -> Option<usize> {
+    let condition = condition.downcast_ref::<BinaryExpr>().filter(|condition| *condition.op() == operator)?;
     condition.right().downcast_ref::<Literal>()?;
     Some(condition.left().downcast_ref::<Column>()?.index())
 }
