@@ -88,6 +88,9 @@ pub(crate) const CATALOG: &str = "lake";
 /// Sorts and joins that don't fit in memory may use this many times `memory_max` of temporary disk.
 const SPILL_FACTOR: u64 = 16;
 
+/// A partial aggregate that finds so many groups to a row at first passes all others on as they are.
+const PASSED_ON: f64 = 0.75;
+
 /// Statements that may write at the same time; others wait for their turn.
 const WRITES_MAX: usize = 4;
 
@@ -282,6 +285,8 @@ fn config(threads: usize) -> SessionConfig {
     // One spill file per batch: a reader that waits at an open file never sees what another writer puts into the next one,
     // and the query hangs (DataFusion issue 24883, mended after 54.1).
     options.execution.max_spill_file_size_bytes = 0;
+    // Of so many groups it makes a table that is not near the processor, to save a few rows: grouping in parts costs less.
+    options.execution.skip_partial_aggregation_probe_ratio_threshold = PASSED_ON;
     // Field ids that only one part of a plan has are no reason to reject it.
     options.execution.skip_physical_aggregate_schema_check = true;
     config
