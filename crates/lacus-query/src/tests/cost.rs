@@ -271,6 +271,27 @@ async fn groups_are_the_same_in_memory_on_disk_and_brought_together_on_the_way()
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_meet_rows_that_the_engine_dealt_out() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    let made = "CREATE TABLE t AS SELECT n, n % 600000 AS k, CAST(n % 600000 AS text) AS text FROM generate_series(1, 1200000) AS s (n)";
+    session.query(made, &[]).await.unwrap();
+    for key in ["k", "text"] {
+        let question = format!(
+            "SELECT count(*), sum(t.n), sum(g.c) FROM (SELECT {key}, count(*) AS c FROM t GROUP BY {key}) AS g JOIN t ON g.{key} = t.{key}"
+        );
+        let plan = ask(&session, &format!("EXPLAIN {question}")).await;
+        for part in ["mode=Partitioned", "PartExec: dealt out by Hash", "RepartitionExec: partitioning=Hash"] {
+            assert!(plan.contains(part), "{part}: {plan}");
+        }
+        assert_eq!(ask(&session, &question).await, "1200000|720000600000|2400000", "{key}");
+    }
+    // Few rows of one input, and many of another.
+    let few = "SELECT count(*), sum(c) FROM (SELECT k, count(*) AS c FROM (SELECT k FROM t WHERE n <= 300000 UNION ALL SELECT k FROM t WHERE n = 7) AS u GROUP BY k) AS g";
+    assert_eq!(ask(&session, few).await, "300000|300001");
+}
+
 /// The answer, and how many bytes were read for it.
 async fn read(session: &Session, query: &str) -> (String, u64) {
     let (rows, stats) = ask_with_stats(session, query).await.unwrap();
