@@ -29,6 +29,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use crate::elements::is_of_elements;
+use crate::null_joins::with_columns;
 use crate::rows;
 use crate::same::same;
 
@@ -41,7 +42,7 @@ const KEY: &str = "key#";
 /// For subqueries whose answer would be wrong.
 pub(crate) fn joinable(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut keys = 0;
-    let plan = rows::above_joins(plan)?;
+    let plan = with_columns(rows::above_joins(plan)?)?;
     plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Subquery(subquery) if is_of_elements(&subquery.subquery) => {
             Ok(Transformed::no(LogicalPlan::Subquery(subquery)))
