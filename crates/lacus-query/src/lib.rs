@@ -105,6 +105,7 @@ mod parts;
 mod recursions;
 mod rows;
 mod same;
+mod set_types;
 mod stop;
 mod subquery_order;
 mod totals;

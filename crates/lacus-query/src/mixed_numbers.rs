@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
+use datafusion::common::{Column, DFSchema, JoinConstraint};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast, lit};
 use datafusion::scalar::ScalarValue;
+
+use crate::set_types::is_of_sets;
 
 /// Functions that give one of their arguments, or all as one.
 const CHOOSING: [&str; 7] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull", "make_array"];
@@ -146,14 +148,7 @@ fn joined(mut join: Join) -> Transformed<LogicalPlan> {
     Transformed::new_transformed(LogicalPlan::Join(join), is_changed)
 }
 
-/// Whether it is `INTERSECT` or `EXCEPT`: only there are nulls the same, and all columns compared.
-fn is_of_sets(join: &Join) -> bool {
-    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
-        && join.null_equality == NullEquality::NullEqualsNull
-        && join.on.len() == join.left.schema().fields().len()
-}
-
-/// Such a join, whose columns are of one kind on both sides.
+/// An `INTERSECT` or `EXCEPT` whose columns are of one kind on both sides.
 fn intersected(join: Join) -> Result<Transformed<LogicalPlan>> {
     let kinds_at = |place| [Kind::at(&join.left, place), Kind::at(&join.right, place)];
     let doubles: Vec<Option<DataType>> = (0..join.on.len()).map(|place| double(&kinds_at(place))).collect();

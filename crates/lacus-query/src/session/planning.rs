@@ -26,6 +26,7 @@ use crate::rewrite::{
     joins_at, name_inner_columns, name_sorted_columns, number_first_of_each, put_columns, sharing, tell_columns_apart,
     tell_shared,
 };
+use crate::set_types::in_common_types;
 use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
 use crate::time_travel::{self, Moment, Versions};
@@ -227,7 +228,9 @@ pub(crate) fn with_types(state: &SessionState, plan: LogicalPlan) -> Result<Logi
     if !plan.get_parameter_names()?.is_empty() {
         return Ok(plan);
     }
-    with_signs(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
+    let analyzed = |plan| state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
+    let typed = in_common_types(analyzed(plan)?)?;
+    with_signs(if typed.transformed { analyzed(typed.data)? } else { typed.data })
 }
 
 /// Casts unsigned integers, such as `row_number()`, to signed ones: neither tables nor clients know others.
