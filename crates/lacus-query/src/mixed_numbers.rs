@@ -1,5 +1,5 @@
 //! Doubles and decimals that are one value, or a key: `CASE WHEN a THEN price ELSE weight END`, `coalesce(weight, price)`, a `UNION` of
-//! both, `weight IN (SELECT price …)`, `JOIN … USING`.
+//! both, `VALUES` of both, `weight IN (SELECT price …)`, `JOIN … USING`.
 //!
 //! In SQL such a value is a double. The engine makes a decimal of 15 digits behind the point of it (DataFusion 54.1,
 //! `type_coercion/binary.rs`): it cuts small doubles, refuses large ones, and has no plan where they are keys. Here decimals beside
@@ -15,7 +15,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, Values, cast, lit};
 use datafusion::scalar::ScalarValue;
 
 use crate::set_types::is_of_sets;
@@ -25,10 +25,13 @@ const CHOOSING: [&str; 7] = ["coalesce", "greatest", "least", "nullif", "nvl", "
 
 /// Makes doubles of decimals where they are one value with doubles.
 pub(crate) fn as_doubles(plan: LogicalPlan) -> Result<LogicalPlan> {
+    // What is inserted has the types of its columns.
+    let are_inserted = matches!(plan, LogicalPlan::Dml(_));
     let mut has_changed = false;
     plan.transform_up_with_subqueries(|plan| {
         let changed = match plan {
             LogicalPlan::Union(union) => united(union)?,
+            LogicalPlan::Values(values) if !are_inserted => written_rows(values)?,
             LogicalPlan::Join(join) if is_of_sets(&join) => intersected(join)?,
             LogicalPlan::Join(join) => joined(join),
             plan => Transformed::no(plan),
@@ -130,6 +133,52 @@ fn united(union: Union) -> Result<Transformed<LogicalPlan>> {
     Union::try_new_with_loose_types(inputs).map(|union| Transformed::yes(LogicalPlan::Union(union)))
 }
 
+/// Rows of the text whose columns are of one kind. The engine has cast them to decimals.
+fn written_rows(mut rows: Values) -> Result<Transformed<LogicalPlan>> {
+    let mut is_changed = false;
+    for (place, field) in rows.schema.fields().iter().enumerate().filter(|(_, field)| field.data_type().is_decimal()) {
+        let asked = rows.values.iter().map(|row| before_cast(&row[place], field.data_type(), &rows.schema));
+        let asked: Vec<&Expr> = asked.collect();
+        let kinds: Vec<Kind> = asked.iter().map(|value| Kind::of(value, &rows.schema)).collect();
+        if !kinds.contains(&Kind::Decimal) || !kinds.iter().any(Kind::is_floating) {
+            continue;
+        }
+        let doubles = double(&kinds);
+        let of_one_kind = asked.into_iter().zip(&kinds).map(|(value, kind)| match &doubles {
+            Some(double) => cast(value.clone(), double.clone()),
+            None if *kind == Kind::Written => as_written(value).unwrap_or_else(|| value.clone()),
+            None if is_null(value) => lit(ScalarValue::Null),
+            None => value.clone(),
+        });
+        let of_one_kind: Vec<Expr> = of_one_kind.collect();
+        for (row, value) in rows.values.iter_mut().zip(of_one_kind) {
+            row[place] = value;
+        }
+        is_changed = true;
+    }
+    if is_changed {
+        LogicalPlanBuilder::values(rows.values)?.build().map(Transformed::yes)
+    } else {
+        Ok(Transformed::no(LogicalPlan::Values(rows)))
+    }
+}
+
+/// A number before it was cast to the type of its column.
+fn before_cast<'a>(value: &'a Expr, kind: &DataType, schema: &DFSchema) -> &'a Expr {
+    match value {
+        Expr::Cast(cast)
+            if cast.field.data_type() == kind && cast.expr.get_type(schema).is_ok_and(|kind| kind.is_numeric()) =>
+        {
+            &cast.expr
+        }
+        value => value,
+    }
+}
+
+fn is_null(value: &Expr) -> bool {
+    matches!(value, Expr::Literal(value, _) if value.is_null())
+}
+
 /// A join whose keys are of one kind on both sides.
 fn joined(mut join: Join) -> Transformed<LogicalPlan> {
     let mut is_changed = false;
@@ -227,6 +276,10 @@ impl Kind {
 
     fn is_exact(&self) -> bool {
         matches!(self, Self::Decimal | Self::Written)
+    }
+
+    fn is_floating(&self) -> bool {
+        matches!(self, Self::Double(_) | Self::Written)
     }
 }
 
