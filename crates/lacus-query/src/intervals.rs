@@ -1,7 +1,7 @@
 //! Arithmetic of intervals as PostgreSQL does it, which the engine lacks: `interval '5 minutes' * 3`, `interval '1 hour' / 4`.
 //!
-//! A date plus an interval, or plus a difference of timestamps, is a timestamp. Fractions of a month become days, 30 to the
-//! month, and fractions of a day become hours, 24 to the day.
+//! A date plus an interval, or plus a difference of timestamps, is a timestamp; plus a number of days, it is a date. Fractions of a
+//! month become days, 30 to the month, and fractions of a day become hours, 24 to the day.
 
 use std::sync::Arc;
 
@@ -55,11 +55,24 @@ impl ExprPlanner for Intervals {
             BinaryOperator::Plus if is_span(&left) && right == DataType::Date32 => {
                 return Ok(PlannerResult::Planned(raw.left + cast(raw.right, TIMESTAMP)));
             }
+            BinaryOperator::Plus | BinaryOperator::Minus if left == DataType::Date32 && right.is_integer() => {
+                let op = if raw.op == BinaryOperator::Plus { Operator::Plus } else { Operator::Minus };
+                return Ok(PlannerResult::Planned(in_days(raw.left, op, raw.right)));
+            }
+            BinaryOperator::Plus if left.is_integer() && right == DataType::Date32 => {
+                return Ok(PlannerResult::Planned(in_days(raw.left, Operator::Plus, raw.right)));
+            }
             _ => return Ok(PlannerResult::Original(raw)),
         };
         let arguments = vec![cast(interval, INTERVAL), cast(number, DataType::Float64)];
         Ok(PlannerResult::Planned(ScalarUDF::new_from_impl(Scaled::new(operation)).call(arguments)))
     }
+}
+
+/// A date and a number of days. The engine makes nanoseconds of the days, which are too many after 292 years (DataFusion 54.1).
+fn in_days(left: Expr, op: Operator, right: Expr) -> Expr {
+    let days = binary_expr(cast(left, DataType::Int64), op, cast(right, DataType::Int64));
+    cast(cast(days, DataType::Int32), DataType::Date32)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
