@@ -43,6 +43,7 @@ use url::Url;
 use crate::activity::Sessions;
 use crate::allowance::OfAll;
 use crate::array_of_rows;
+use crate::array_order::ArrayOrder;
 use crate::asked_after::AskedAfter;
 use crate::asked_order::AskedOrder;
 use crate::beside_distinct::SumsBesideDistinct;
@@ -260,6 +261,7 @@ impl Templates {
         let state = template(catalog, told, runtime, config)?;
         let mut own = state.clone();
         own.register_expr_planner(Arc::new(Intervals))?;
+        own.register_expr_planner(Arc::new(ArrayOrder))?;
         Ok(Self { own: install(own, Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
     }
 }
