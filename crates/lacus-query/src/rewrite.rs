@@ -153,6 +153,9 @@ impl VisitorMut for Meanings {
         if let Some(value) = values::uuid(expr).or_else(|| values::power(expr)) {
             *expr = value;
         }
+        if let Some(value) = windows::of_missing_rows(expr) {
+            *expr = value;
+        }
         values::similar(expr);
         values::tried(expr);
         values::negated(expr);

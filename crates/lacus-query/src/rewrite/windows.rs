@@ -1,15 +1,16 @@
 //! Named windows: `sum(x) OVER (w ROWS 1 PRECEDING) … WINDOW w AS (PARTITION BY k ORDER BY day)`.
 //!
-//! The engine knows `OVER w`, but ignores `w` in `OVER (w …)` and in `WINDOW v AS (w …)`. It also takes `lag(x, NULL)` for `lag(x)`.
+//! The engine knows `OVER w`, but ignores `w` in `OVER (w …)` and in `WINDOW v AS (w …)`. It also takes `lag(x, NULL)` for `lag(x)`, and
+//! no column for the value of `lag(x, 1, y)` where there is no row.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, Value, WindowSpec,
-    WindowType, visit_expressions_mut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, NamedWindowDefinition, NamedWindowExpr,
+    Query, Select, SetExpr, Value, WindowSpec, WindowType, visit_expressions_mut,
 };
 
-use super::{case, expression, plain};
+use super::{case, expression, is_called, plain};
 use crate::identifiers::same_name;
 
 /// How deep windows may be built on each other.
@@ -37,18 +38,50 @@ pub(super) fn write_out_order(query: &mut Query) {
 
 /// `lag(x, NULL)`: null for every row, with the type of `lag(x)`.
 pub(super) fn of_no_row(expr: &Expr) -> Option<Expr> {
-    let Expr::Function(call) = expr else { return None };
-    let [name] = call.name.0.as_slice() else { return None };
-    let name = name.as_ident()?.value.to_lowercase();
-    let FunctionArguments::List(list) = &call.args else { return None };
-    if !["lag", "lead"].contains(&name.as_str()) || !list.args.get(1).and_then(plain).is_some_and(is_null) {
+    let (call, args) = shifted(expr)?;
+    args.get(1).and_then(plain).filter(|offset| is_null(offset))?;
+    Some(case(vec![(expression("true"), expression("NULL"))], with_args(call, args[..1].to_vec())))
+}
+
+/// `lag(x, 1, y)`: where there is no such row, `y` of this one. The engine knows only a literal there, of the type of `x`.
+pub(super) fn of_missing_rows(expr: &Expr) -> Option<Expr> {
+    let (call, args) = shifted(expr)?;
+    let default = args.get(2).and_then(plain).filter(|default| !is_kept(default))?;
+    if call.null_treatment.is_some() || plain(&args[1]).is_some_and(is_null) {
         return None;
     }
-    let mut by_one = call.clone();
-    if let FunctionArguments::List(list) = &mut by_one.args {
-        list.args.truncate(1);
+    let is_there = FunctionArg::Unnamed(FunctionArgExpr::Expr(expression("true")));
+    let is_there = with_args(call, vec![is_there, args[1].clone()]);
+    Some(case(vec![(is_there, with_args(call, args[..2].to_vec()))], default.clone()))
+}
+
+/// A call of `lag` or `lead`, and what it is given.
+fn shifted(expr: &Expr) -> Option<(&Function, &[FunctionArg])> {
+    let Expr::Function(call) = expr else { return None };
+    let FunctionArguments::List(list) = &call.args else { return None };
+    let is_shift =
+        call.over.is_some() && (is_called(call, "lag") || is_called(call, "lead")) && list.clauses.is_empty();
+    is_shift.then_some((call, list.args.as_slice()))
+}
+
+fn with_args(call: &Function, args: Vec<FunctionArg>) -> Expr {
+    let mut call = call.clone();
+    if let FunctionArguments::List(list) = &mut call.args {
+        list.args = args;
     }
-    Some(case(vec![(expression("true"), expression("NULL"))], Expr::Function(by_one)))
+    Expr::Function(call)
+}
+
+/// Whether it is of any type: a whole number, or a text in quotes.
+fn is_kept(default: &Expr) -> bool {
+    match default {
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => is_kept(inner),
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => number.bytes().all(|digit| digit.is_ascii_digit()),
+            _ => true,
+        },
+        _ => false,
+    }
 }
 
 fn is_null(expr: &Expr) -> bool {
