@@ -3,7 +3,8 @@
 //! The engine requires different names. When it has refused a query for this, columns are renamed with their places (`a#2`) where
 //! that can't change what a name means; the answer does not show it: see [`crate::naming`].
 //! The same is done where rows are sorted by the column of a table whose name another column of the answer has:
-//! `SELECT upper(t.a) AS a FROM t ORDER BY t.a`.
+//! `SELECT upper(t.a) AS a FROM t ORDER BY t.a`. Where the query is in `FROM` or `WITH` and somebody asks for that other column, a query
+//! around it gives the name back.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -15,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::shared_columns::constraint_of;
+use super::within;
 use crate::identifiers::folded;
 use crate::naming::is_wildcard;
 
@@ -43,7 +45,9 @@ impl Inside {
             tell_apart(query, true, &|_| false);
         } else {
             let inside = Mentions::of(query);
-            tell_apart(query, false, &|name| self.whole.is_asked_for(name, &inside));
+            let is_asked_for = |name: &str| self.whole.is_asked_for(name, &inside);
+            tell_apart(query, false, &is_asked_for);
+            name_sorted(query, &is_asked_for);
         }
     }
 }
@@ -154,6 +158,36 @@ fn tell_apart_in(body: &mut SetExpr, all: bool, is_asked_for: &dyn Fn(&str) -> b
         }
         _ => {}
     }
+}
+
+/// Renames columns whose names are those of columns that rows are sorted by, and names them again in a query around this one.
+fn name_sorted(query: &mut Query, is_asked_for: &dyn Fn(&str) -> bool) {
+    let Query { body, order_by, .. } = query;
+    let order_by = &*order_by;
+    let SetExpr::Select(select) = body.as_mut() else { return };
+    let Some(names) = select.projection.iter().map(name_of).collect::<Option<Vec<String>>>() else { return };
+    let is_unique = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
+    if !names.iter().all(is_unique) {
+        return;
+    }
+    let is_mistaken = |name: &str| is_asked_for(name) && has_column(order_by, name) && !has_word(order_by, name);
+    tell_items_apart(select, false, &|name| !is_mistaken(name), &is_mistaken);
+    let inner: Vec<Option<String>> = select.projection.iter().map(name_of).collect();
+    if inner.iter().flatten().eq(&names) {
+        return;
+    }
+    let quoted = |name: &String| Ident::with_quote('"', name);
+    let columns = inner
+        .iter()
+        .flatten()
+        .zip(&names)
+        .map(|(inner, name)| SelectItem::ExprWithAlias { expr: Expr::Identifier(quoted(inner)), alias: quoted(name) });
+    let columns = columns.collect();
+    let mut outer = within("SELECT 1 FROM (SELECT 1) AS \"sorted#\"", &[], query.clone());
+    if let SetExpr::Select(select) = outer.body.as_mut() {
+        select.projection = columns;
+    }
+    *query = outer;
 }
 
 fn tell_items_apart(
