@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArgumentClause, FunctionArguments, OrderByExpr,
 };
 
-use super::{binary, call, expression, is_called, nested, plain};
+use super::{binary, call, case, expression, is_called, nested, plain};
 
 /// A call of one of them as a value of an array.
 pub(super) fn at_place(expr: &Expr) -> Option<Expr> {
@@ -35,12 +35,13 @@ fn sorted(function: &Function, sort: &OrderByExpr) -> Expr {
     values
 }
 
-/// The place of the one that is asked for.
+/// The place of the one that is asked for. No share is at no place.
 fn place(function: &Function, sort: &OrderByExpr, share: &Expr) -> Expr {
     let count = cast(of_some(function, sort, "count"), DataType::DoublePrecision);
     let share = call("fraction", vec![cast(share.clone(), DataType::DoublePrecision)]);
     let place = binary(share, BinaryOperator::Multiply, count);
-    call("greatest", vec![cast(call("ceil", vec![place]), DataType::BigInt(None)), expression("1")])
+    let place = cast(call("ceil", vec![place]), DataType::BigInt(None));
+    case(vec![(binary(place.clone(), BinaryOperator::Lt, expression("1")), expression("1"))], place)
 }
 
 /// An aggregate of the values that are there.
