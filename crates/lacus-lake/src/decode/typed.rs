@@ -211,9 +211,15 @@ fn as_timestamp(text: &str) -> Option<i64> {
     Some(NaiveDateTime::new(day, time).and_utc().timestamp_micros())
 }
 
-/// Microseconds since 1970 of `2026-11-20T19:30:00Z`: RFC 3339, with a time zone.
+/// Microseconds since 1970 of `2026-11-20T19:30:00Z`: RFC 3339, with a time zone, which may be hours alone, as in `+01`.
 fn as_instant(text: &str) -> Option<i64> {
-    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    let zone = text.len().checked_sub(3).and_then(|at| text.get(at..)).and_then(|zone| zone.strip_prefix(['+', '-']));
+    let has_hours_alone = zone.is_some_and(|hours| hours.bytes().all(|digit| digit.is_ascii_digit()));
+    let time = match has_hours_alone {
+        true => DateTime::parse_from_rfc3339(&format!("{text}:00")),
+        false => DateTime::parse_from_rfc3339(text),
+    };
+    let time = time.ok()?;
     micros_of(time.timestamp_subsec_nanos())?;
     Some(time.timestamp_micros())
 }
@@ -273,7 +279,11 @@ mod tests {
             assert_eq!(as_timestamp(wrong), None, "{wrong}");
         }
         assert_eq!(as_instant("1970-01-01T01:00:00+01:00"), Some(0));
-        for wrong in ["1970-01-01T00:00:00", "1970-01-01T00:00:00.0000001Z", "0"] {
+        assert_eq!(as_instant("1970-01-01 00:00:01.5+00"), Some(1_500_000));
+        assert_eq!(as_instant("1970-01-01T00:00:00-01"), Some(3_600_000_000));
+        for wrong in
+            ["1970-01-01T00:00:00", "1970-01-01T00:00:00.0000001Z", "0", "1970-01-01", "1970-01-01 00:00:00+0é"]
+        {
             assert_eq!(as_instant(wrong), None, "{wrong}");
         }
     }
