@@ -47,6 +47,8 @@ pub struct FileStats {
     buckets: Box<[BucketOf]>,
     /// Fields of the partition that are values of a column.
     values: Box<[ValueOf]>,
+    /// The same of columns that the manifest tells nothing of: the file may lack them.
+    uncounted: Box<[ValueOf]>,
     may_have_nan: bool,
     is_own: bool,
 }
@@ -121,7 +123,8 @@ impl FileStats {
         Self {
             columns: columns.collect(),
             buckets: partition_buckets(file, spec_id, metadata),
-            values: partition_values(file, spec_id, metadata),
+            values: partition_values(file, spec_id, metadata, value_of),
+            uncounted: partition_values(file, spec_id, metadata, uncounted_value_of),
             placement,
             may_have_nan: may_have_nan(file, is_own, metadata),
             is_own,
@@ -159,6 +162,13 @@ impl FileStats {
     #[must_use]
     pub fn values(&self) -> &[ValueOf] {
         &self.values
+    }
+
+    /// The values of columns that the file may lack, as files that came from Hive do: its partition has them (Iceberg specification,
+    /// "Column Projection"). None of them is null.
+    #[must_use]
+    pub fn uncounted(&self) -> &[ValueOf] {
+        &self.uncounted
     }
 }
 
@@ -245,11 +255,22 @@ fn partition_buckets(file: &DataFile, spec_id: i32, metadata: &TableMetadata) ->
     buckets.collect()
 }
 
-fn partition_values(file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Box<[ValueOf]> {
+fn partition_values(
+    file: &DataFile,
+    spec_id: i32,
+    metadata: &TableMetadata,
+    value_of: fn(&DataFile, i32, Option<&Literal>) -> Option<ValueOf>,
+) -> Box<[ValueOf]> {
     let Some(spec) = metadata.partition_spec_by_id(spec_id) else { return Box::default() };
     let fields = spec.fields().iter().zip(file.partition().iter());
     let values = fields.filter(|(field, _)| field.transform == Transform::Identity);
     values.filter_map(|(field, value)| value_of(file, field.source_id, value)).collect()
+}
+
+fn uncounted_value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Option<ValueOf> {
+    let is_counted = file.null_value_counts().contains_key(&id);
+    let value = value.filter(|_| !is_counted)?;
+    Some(ValueOf { id, value: Some(Bound::of(&value.as_primitive_literal()?)?) })
 }
 
 /// None where the manifest counts no nulls of the column, as of a file that lacks it, or others than the partition says.
@@ -341,6 +362,20 @@ mod tests {
         assert!(values(1, Some(Literal::long(7)), Some(3)).is_empty());
         assert!(values(1, None, Some(0)).is_empty());
         assert!(values(2, Some(Literal::double(0.0)), Some(0)).is_empty(), "zero may have a sign");
+    }
+
+    #[test]
+    fn a_file_without_the_column_has_the_value_of_its_partition() {
+        let uncounted = |partition, nulls: Option<u64>| {
+            let spec =
+                UnboundPartitionSpec::builder().add_partition_field(1, "p", Transform::Identity).unwrap().build();
+            let mut file = file(SPARK, Struct::from_iter([partition]));
+            file.null_value_counts(nulls.map(|nulls| (1, nulls)).into_iter().collect());
+            FileStats::of(&file.build().unwrap(), 0, &table(spec)).uncounted().to_vec()
+        };
+        assert_eq!(uncounted(Some(Literal::long(7)), None), [ValueOf { id: 1, value: Some(Bound::Long(7)) }]);
+        assert_eq!(uncounted(Some(Literal::long(7)), Some(0)), []);
+        assert_eq!(uncounted(None, None), []);
     }
 
     #[test]

@@ -100,11 +100,27 @@ pub(crate) fn only_value(file: &LiveFile, field: &Field) -> Option<ScalarValue> 
     typed(file.stats.values().iter().find(|value| value.id == id)?, field.data_type())
 }
 
+/// The values of columns that a file may lack, by their places: its partition has them.
+pub(crate) fn values_of_partition(file: &LiveFile, schema: &SchemaRef) -> Vec<(usize, ScalarValue)> {
+    let values = file.stats.uncounted();
+    if values.is_empty() {
+        return Vec::new();
+    }
+    let value = |field: &Field| {
+        let id = field_id(field)?;
+        typed(values.iter().find(|value| value.id == id)?, field.data_type())
+    };
+    schema.fields().iter().enumerate().filter_map(|(place, field)| Some((place, value(field)?))).collect()
+}
+
 /// Such a value in the type of its column. None if it is of another, as of a file from before the type changed.
 pub(crate) fn typed(value: &ValueOf, kind: &DataType) -> Option<ScalarValue> {
     match (&value.value, kind) {
         (None, kind) => ScalarValue::try_from(kind).ok(),
         (Some(Bound::Text(text)), DataType::Utf8View) => Some(ScalarValue::Utf8View(Some(text.to_string()))),
+        (Some(Bound::Long(micros)), DataType::Time64(TimeUnit::Microsecond)) => {
+            Some(ScalarValue::Time64Microsecond(Some(*micros)))
+        }
         (Some(value), kind) => scalar(value, kind),
     }
 }

@@ -1,11 +1,13 @@
 //! One table in one immutable state: its files, read by the native Parquet source, and its hot tail.
 //!
-//! What a file or a batch of the tail lacks is null; columns are matched by field id (see [`crate::adapt`]). Files that
-//! can't have a row of the answer are left out (see [`crate::pruning`]). Counts of rows and of nulls are exact and given to
-//! the planner; column bounds are not given, because the planner takes exact bounds of strings for values.
+//! What a file lacks is the value of its partition, or null, as what a batch of the tail lacks; columns are matched by field id
+//! (see [`crate::adapt`]). Files that can't have a row of the answer are left out (see [`crate::pruning`]). Counts of rows and of
+//! nulls are exact and given to the planner; column bounds are not given, because the planner takes exact bounds of strings for
+//! values.
 //!
 //! Texts are read as views (Arrow's `Utf8View`): comparing, grouping and sorting them needs no copy.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +15,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Result, Statistics};
+use datafusion::common::{Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::parquet::{
@@ -31,7 +33,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use crate::adapt::MatchByFieldId;
 use crate::cost::{Scan, Scans};
-use crate::pruning::{field_id, files_to_read, least_text, value_range};
+use crate::pruning::{field_id, files_to_read, least_text, value_range, values_of_partition};
 use crate::tail::{TailSource, used_bytes};
 
 /// What the lake's object store is registered as.
@@ -84,10 +86,17 @@ impl LakeTable {
         let columns = projected(&self.schema, projection)?;
         let mut scanned = Vec::with_capacity(files.len());
         let is_described = files.len() * self.schema.fields().len() <= DESCRIBED_MAX;
+        let mut partitions: HashMap<Vec<(usize, ScalarValue)>, Arc<Statistics>> = HashMap::new();
         for file in files {
             let mut whole = PartitionedFile::new(file.path.clone(), file.bytes);
+            let of_partition = values_of_partition(file, &self.schema);
             if is_described {
-                whole = whole.with_statistics(Arc::new(self.one_file_statistics(file)));
+                whole = whole.with_statistics(Arc::new(with_values(self.one_file_statistics(file), &of_partition)));
+            } else if !of_partition.is_empty() {
+                let unknown = || Statistics::new_unknown(&self.schema);
+                let known = partitions.entry(of_partition);
+                let known = known.or_insert_with_key(|values| Arc::new(with_values(unknown(), values)));
+                whole = whole.with_statistics(Arc::clone(known));
             }
             let is_whole = file.deleted.is_empty();
             scanned.push(if is_whole { whole } else { without_deleted(session, &url, file, whole).await? });
@@ -235,6 +244,18 @@ impl TableProvider for LakeTable {
             _ => UnionExec::try_new(parts),
         }
     }
+}
+
+/// What is known of a file whose rows all have these values: a scan does not read such columns, which the file may lack.
+fn with_values(mut known: Statistics, values: &[(usize, ScalarValue)]) -> Statistics {
+    for (place, value) in values {
+        if let Some(column) = known.column_statistics.get_mut(*place) {
+            column.null_count = Precision::Exact(0);
+            column.min_value = Precision::Exact(value.clone());
+            column.max_value = Precision::Exact(value.clone());
+        }
+    }
+    known
 }
 
 /// Whether Parquet's statistics of the file tell of all its rows and of no others. They leave out what is no number; and

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Date32Type;
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFileBuilder, DataFileFormat, MAIN_BRANCH, ManifestContentType, ManifestFile,
+    DataContentType, DataFileBuilder, DataFileFormat, Literal, MAIN_BRANCH, ManifestContentType, ManifestFile,
     ManifestWriterBuilder, NestedField, Operation, PrimitiveType, Snapshot, SnapshotReference, SnapshotRetention,
-    Summary, Type,
+    Struct, Summary, Transform, Type,
 };
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -530,6 +531,59 @@ async fn several_tables_change_together_or_not_at_all() {
         assert_eq!(table.metadata().1.properties()["a"], "1");
     }
     assert_eq!(lake.check().await.unwrap(), []);
+}
+
+/// A file of some numbers as Hive has it: without the column that it is partitioned by.
+fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: i32) -> iceberg::spec::DataFile {
+    let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), "1".to_owned())]);
+    let field = arrow::datatypes::Field::new("id", arrow::datatypes::DataType::Int64, false).with_metadata(id);
+    let schema = Arc::new(arrow::datatypes::Schema::new(vec![field]));
+    let batch = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(ids.to_vec()))]).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let metadata = table.metadata().1;
+    let url = format!("{}/data/day={day}/{}.parquet", metadata.location(), ids[0]);
+    let (rows, size) = (ids.len() as u64, bytes.len() as u64);
+    put(lake, &url, &bytes.into());
+    DataFileBuilder::default()
+        .content(DataContentType::Data)
+        .file_path(url)
+        .file_format(DataFileFormat::Parquet)
+        .partition(Struct::from_iter([Some(Literal::date(day))]))
+        .partition_spec_id(metadata.default_partition_spec_id())
+        .record_count(rows)
+        .file_size_in_bytes(size)
+        .value_counts(HashMap::from([(1, rows)]))
+        .null_value_counts(HashMap::from([(1, 0)]))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_file_that_lacks_the_column_of_its_partition_has_the_partitions_value() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let by_day = UnboundPartitionSpec::builder().add_partition_field(2, "day", Transform::Identity).unwrap().build();
+    let table = lake.make_table(NewTable { partition_spec: Some(by_day), ..new_table("migrated") }).await.unwrap();
+    let name = table.name().clone();
+    for ids in [[1, 2], [3, 4]] {
+        let file = of_hive(&lake, &table, &ids, 20_000);
+        Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap();
+    }
+    assert_eq!(table.state().files.len(), 2);
+    // Read as it is, and from the file that both become.
+    for is_merged in [false, true] {
+        assert!(!is_merged || merge(&lake, &table).await);
+        let state = table.state();
+        let mut rows = lake.file_rows(&state.files[0], &state.arrow_schema).await.unwrap();
+        let batch = rows.next().await.unwrap().unwrap();
+        assert_eq!(batch.num_rows(), if is_merged { 4 } else { 2 });
+        let days = batch.column_by_name("day").unwrap().as_primitive::<Date32Type>();
+        assert!(days.iter().all(|day| day == Some(20_000)), "{days:?}");
+    }
+    assert_eq!(table.state().files.len(), 1);
 }
 
 #[derive(Debug, Clone, Copy)]
