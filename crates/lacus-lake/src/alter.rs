@@ -30,11 +30,11 @@ pub trait AlterTables: Send + Sync {
     /// `Unavailable` when they can't be committed now.
     fn flush<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>>;
 
-    /// Drops a table that nothing is delivered to. Its files stay for a week.
+    /// Drops a table that nothing is delivered to. Its files stay for a week, or for an hour if they are to be purged.
     ///
     /// # Errors
     /// `NotFound` if it is not there, `Denied` if a stream delivers to it, `Unavailable` when it can't be committed now.
-    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>>;
+    fn drop_table<'a>(&'a self, table: &'a TableName, purge: bool) -> BoxFuture<'a, Result<()>>;
 }
 
 impl AlterTables for Lake {
@@ -50,8 +50,8 @@ impl AlterTables for Lake {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<()>> {
-        Box::pin(Self::drop_table(self, table, false))
+    fn drop_table<'a>(&'a self, table: &'a TableName, purge: bool) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Self::drop_table(self, table, purge))
     }
 }
 

@@ -207,14 +207,14 @@ impl Lake {
         detached(async move { drop::drop_table(&inner, &name, purge).await.context(doing) }).await
     }
 
-    /// Drops a table of a stream that was deleted, once whoever delivered to it has ended. Its files stay for a week.
+    /// Drops a table of a stream that was deleted, once whoever delivered to it has ended. Its files stay as those of other tables.
     ///
     /// # Errors
     /// `NotFound` if it is not there, `Conflict` if it has rows that are not committed.
-    pub async fn drop_ended_table(&self, name: &TableName) -> Result<()> {
+    pub async fn drop_ended_table(&self, name: &TableName, purge: bool) -> Result<()> {
         let (inner, name) = (Arc::clone(self.shared_inner()), name.clone());
         let doing = format!("drop table \"{name}\"");
-        detached(async move { drop::drop_ended_table(&inner, &name).await.context(doing) }).await
+        detached(async move { drop::drop_ended_table(&inner, &name, purge).await.context(doing) }).await
     }
 
     /// Gives a table that another engine made another name.

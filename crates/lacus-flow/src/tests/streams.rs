@@ -93,12 +93,16 @@ async fn the_tables_of_a_deleted_stream_are_dropped_and_one_of_its_name_begins_a
     running.send(&events(0..100)).await;
     send_with_ids(&running, 0..5).await;
     assert_eq!(running.positions("clicks", &project).len(), 105);
-    assert_eq!(running.deliveries.drop_table(&table).await.unwrap_err().kind(), Kind::Denied, "its stream is there");
+    assert_eq!(
+        running.deliveries.drop_table(&table, false).await.unwrap_err().kind(),
+        Kind::Denied,
+        "its stream is there"
+    );
     running.log.delete_stream(&clicks).unwrap();
-    running.deliveries.drop_table(&table).await.unwrap();
+    running.deliveries.drop_table(&table, false).await.unwrap();
     assert!(running.lake.table(&table).is_none());
     assert_eq!(running.deliveries.status(), []);
-    running.deliveries.drop_table(&table.quarantine()).await.unwrap();
+    running.deliveries.drop_table(&table.quarantine(), true).await.unwrap();
     running.stop().await;
 
     // Nobody makes it again, and its events are not delivered once more.
@@ -115,7 +119,7 @@ async fn the_tables_of_a_deleted_stream_are_dropped_and_one_of_its_name_begins_a
     }
     assert_eq!(running.flush().await.rows, 55);
     running.log.delete_stream(&clicks).unwrap();
-    running.deliveries.drop_table(&table).await.unwrap();
+    running.deliveries.drop_table(&table, false).await.unwrap();
 
     // Without a restart between.
     running.send(&events(150..160)).await;
@@ -155,7 +159,7 @@ async fn a_stream_that_is_over_feeds_its_table_until_its_delivery_has_ended() {
     running.log.delete_stream(&clicks()).unwrap();
     running.log.let_go(&clicks(), &all).unwrap();
     assert!(running.deliveries.feeding(&table).is_some());
-    running.deliveries.drop_table(&table).await.unwrap();
+    running.deliveries.drop_table(&table, false).await.unwrap();
     assert!(running.deliveries.feeding(&table).is_none());
     running.stop().await;
 }
@@ -169,10 +173,10 @@ async fn a_table_that_comes_back_with_a_name_of_no_stream_can_be_dropped() {
     running.flush().await;
     let (location, _) = running.table("clicks").metadata();
     running.log.delete_stream(&clicks()).unwrap();
-    running.deliveries.drop_table(&clicks().table()).await.unwrap();
+    running.deliveries.drop_table(&clicks().table(), false).await.unwrap();
     running.lake.register_table(&old, &location).await.unwrap();
     assert_eq!(running.lake.drop_table(&old, false).await.unwrap_err().kind(), Kind::Denied, "it looks as delivered");
-    running.deliveries.drop_table(&old).await.unwrap();
+    running.deliveries.drop_table(&old, false).await.unwrap();
     assert!(running.lake.table(&old).is_none());
     running.stop().await;
 }

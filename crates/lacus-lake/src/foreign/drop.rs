@@ -21,12 +21,12 @@ pub(super) async fn drop_table(lake: &Inner, name: &TableName, purge: bool) -> R
 }
 
 /// Drops a table that nothing is delivered to any more.
-pub(super) async fn drop_ended_table(lake: &Inner, name: &TableName) -> Result<()> {
+pub(super) async fn drop_ended_table(lake: &Inner, name: &TableName, purge: bool) -> Result<()> {
     let table = lake.table(name).ok_or_else(|| no_table(name))?;
     if !table.state().tail.is_empty() {
         return Err(Error::new(Kind::Conflict, format!("table \"{name}\" has rows that are not committed")));
     }
-    drop_found(lake, &table, false).await
+    drop_found(lake, &table, purge).await
 }
 
 async fn drop_found(lake: &Inner, table: &Table, purge: bool) -> Result<()> {

@@ -214,7 +214,7 @@ impl Session {
         let altering = self.shared().altering.as_ref().map(|(_, altering)| altering);
         for name in names.iter().filter(|name| lake.table(name).is_some()) {
             match altering {
-                Some(altering) => altering.drop_table(name).await?,
+                Some(altering) => altering.drop_table(name, false).await?,
                 None => lake.drop_table(name, false).await?,
             }
         }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use iceberg::spec::{Schema, SortOrder, UnboundPartitionSpec};
 use iceberg::{TableRequirement, TableUpdate};
 use lacus_core::Error;
+use lacus_lake::AlterTables;
 use lacus_lake::foreign::{NewTable, TableCommit};
 use serde::Deserialize;
 use serde_json::Value;
@@ -131,7 +132,7 @@ pub(super) async fn drop(
         "" | "false" => false,
         _ => return Err(Refused::bad_request("purgeRequested is true or false")),
     };
-    shared.served.lake.drop_table(named.known()?, purge).await.map_err(refused)?;
+    shared.served.deliveries.drop_table(named.known()?, purge).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
