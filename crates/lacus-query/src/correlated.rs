@@ -7,7 +7,7 @@
 //! - Groups can only be columns. Any other comparison, of a field of an object or of a function, is refused; of a cast the column
 //!   inside is taken, and an outer row comes several times. Here such a value becomes a column first.
 //! - Conditions are lifted above operators that must not see the rows they remove: a window, an aggregate that only checks
-//!   whether there are rows, an offset, the optional side of an outer join. Those are refused.
+//!   whether there are rows, several sets of groups, an offset, the optional side of an outer join. Those are refused.
 //! - A null that has nothing to do with the outer row makes a `NOT IN` unknown. It becomes a `NOT EXISTS`.
 //!
 //! A scalar subquery without a row is null, so its column is made nullable here, and the columns of `IN` get names.
@@ -251,6 +251,7 @@ struct Above {
     has_aggregate: bool,
     /// One that has a row for no rows.
     has_total: bool,
+    has_grouping_sets: bool,
     has_offset: bool,
     has_alias: bool,
     may_be_missing: bool,
@@ -270,6 +271,7 @@ impl Above {
             LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => {
                 above.has_aggregate = true;
                 above.has_total |= group_expr.is_empty();
+                above.has_grouping_sets |= group_expr.iter().any(|group| matches!(group, Expr::GroupingSet(_)));
             }
             LogicalPlan::Limit(limit) => {
                 above.has_offset |= !matches!(limit.get_skip_type()?, SkipType::Literal(0));
@@ -293,6 +295,7 @@ impl Above {
             _ if is_of_total(&filter.input) => "HAVING without GROUP BY",
             Self { has_window: true, .. } => "a window function",
             Self { may_be_missing: true, .. } => "an outer join",
+            Self { has_grouping_sets: true, .. } => "GROUPING SETS",
             Self { is_asked_whether: true, has_total: true, .. } => "an aggregate without GROUP BY, in EXISTS or IN,",
             Self { is_asked_whether: true, has_offset: true, .. } => "OFFSET, in EXISTS or IN,",
             _ => return Ok(()),
