@@ -106,6 +106,7 @@ mod parts;
 mod recursions;
 mod rows;
 mod same;
+mod set_order;
 mod set_types;
 mod stop;
 mod subquery_order;
