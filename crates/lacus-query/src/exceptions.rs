@@ -66,12 +66,23 @@ fn loses_groups(plan: &LogicalPlan) -> bool {
 }
 
 /// A condition without columns is taken for one on the group keys: it is pushed below a total, which has a row all the same,
-/// and `random()` removes rows before they are counted. Below rows that several parts of a plan share ([`crate::once`]) it would
-/// be asked of all of them, or of none.
+/// and `random()` removes rows before they are counted. So does a condition on groups of `random()`, which is another one below. Below
+/// rows that several parts of a plan share ([`crate::once`]) a condition would be asked of all of them, or of none.
 fn is_asked_of_what_is_computed(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Filter(filter) = plan else { return false };
     let is_of_no_column = |condition: &&Expr| condition.column_refs().is_empty() || condition.is_volatile();
-    is_of_computed(&filter.input) && conditions(filter).iter().any(is_of_no_column) || is_of_cast_key(filter)
+    is_of_computed(&filter.input) && conditions(filter).iter().any(is_of_no_column)
+        || is_of_cast_key(filter)
+        || differs_each_time(&filter.input)
+}
+
+/// Whether these are groups of what differs each time it is computed.
+fn differs_each_time(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.iter().any(Expr::is_volatile),
+        LogicalPlan::Filter(filter) => differs_each_time(&filter.input),
+        _ => false,
+    }
 }
 
 /// A partition key of a window that is a cast, or a function in place of one, has the name of the column inside. If that

@@ -83,6 +83,7 @@ mod beside_distinct;
 mod beside_rows;
 mod correlated;
 mod dependencies;
+mod drawn;
 mod exceptions;
 mod filter_stop;
 mod first_rows;

@@ -7,7 +7,7 @@
 //! - `day - DATE '2021-07-31' > 1`: its bounds are computed as durations, which can't be compared with a number
 //!   (`interval_arithmetic.rs`).
 //!
-//! They are wrapped in [`same`].
+//! They are wrapped in [`same`]. Values that differ each time are hidden, too: see [`crate::drawn`].
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::scalar::ScalarValue;
 
+use crate::drawn::drawn_once;
 use crate::same::{is_same, same};
 
 /// Hides such expressions from the optimizer. It has to come before the rules that look into them.
@@ -60,7 +61,7 @@ fn opaque(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             Transformed::no(args.remove(0))
         }
         expr if is_believed_wrongly(&expr, schema) => Transformed::yes(same(expr)),
-        expr => Transformed::no(expr),
+        expr => drawn_once(expr),
     }
 }
 
