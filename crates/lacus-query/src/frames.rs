@@ -119,6 +119,13 @@ fn must_be_answered_right(window: &WindowFunction) -> Result<()> {
             not_impl_err!("lead(…) IGNORE NULLS over more than one row; take lag(…) in the other order")
         }
         WindowFunctionDefinition::WindowUDF(function)
+            if function.name() == "lag"
+                && *null_treatment == Some(NullTreatment::IgnoreNulls)
+                && args.get(1).is_some_and(is_negative) =>
+        {
+            not_impl_err!("lag(…) IGNORE NULLS of rows that come; take it of rows before, in the other order")
+        }
+        WindowFunctionDefinition::WindowUDF(function)
             if ["lag", "lead"].contains(&function.name()) && args.get(1).is_some_and(is_null) =>
         {
             not_impl_err!("{}(x, NULL), which is null of every row; write NULL instead", function.name())
@@ -132,6 +139,14 @@ fn is_one(offset: Option<&Expr>) -> bool {
         None => true,
         Some(Expr::Literal(value, _)) => value.to_string() == "1",
         Some(_) => false,
+    }
+}
+
+fn is_negative(offset: &Expr) -> bool {
+    match offset {
+        Expr::Literal(value, _) => value.to_string().starts_with('-'),
+        Expr::Negative(_) => true,
+        _ => false,
     }
 }
 
