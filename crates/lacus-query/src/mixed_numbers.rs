@@ -27,11 +27,20 @@ const CHOOSING: [&str; 7] = ["coalesce", "greatest", "least", "nullif", "nvl", "
 pub(crate) fn as_doubles(plan: LogicalPlan) -> Result<LogicalPlan> {
     // What is inserted has the types of its columns.
     let are_inserted = matches!(plan, LogicalPlan::Dml(_));
+    in_doubles(plan, !are_inserted)
+}
+
+/// The same for parameters that have come to have values.
+pub(crate) fn filled_as_doubles(plan: LogicalPlan) -> Result<LogicalPlan> {
+    in_doubles(plan, false)
+}
+
+fn in_doubles(plan: LogicalPlan, reads_rows: bool) -> Result<LogicalPlan> {
     let mut has_changed = false;
     plan.transform_up_with_subqueries(|plan| {
         let changed = match plan {
             LogicalPlan::Union(union) => united(union)?,
-            LogicalPlan::Values(values) if !are_inserted => written_rows(values)?,
+            LogicalPlan::Values(values) if reads_rows => written_rows(values)?,
             LogicalPlan::Join(join) if is_of_sets(&join) => intersected(join)?,
             LogicalPlan::Join(join) => joined(join),
             plan => Transformed::no(plan),

@@ -13,7 +13,7 @@ use trino_functions::{is_quantified, moment_of_text};
 
 use crate::error::SqlError;
 use crate::json::type_name;
-use crate::mixed_numbers::as_doubles;
+use crate::mixed_numbers::filled_as_doubles;
 
 /// The most parameters of a statement, as in Postgres.
 const PARAMETERS_MAX: usize = 65_535;
@@ -71,7 +71,7 @@ pub(crate) fn fill(
         });
     }
     // Whether values are doubles or decimals, the plan sees now.
-    as_doubles(plan.with_param_values(cast)?).map(Ok)
+    filled_as_doubles(plan.with_param_values(cast)?).map(Ok)
 }
 
 /// The value cast to another type; none if the cast would change it, as 2.5 to an integer. Texts are parsed, and a decimal

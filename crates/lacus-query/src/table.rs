@@ -86,16 +86,17 @@ impl LakeTable {
         let columns = projected(&self.schema, projection)?;
         let mut scanned = Vec::with_capacity(files.len());
         let is_described = files.len() * self.schema.fields().len() <= DESCRIBED_MAX;
-        let mut partitions: HashMap<Vec<(usize, ScalarValue)>, Arc<Statistics>> = HashMap::new();
+        let mut partitions: HashMap<String, Arc<Statistics>> = HashMap::new();
         for file in files {
             let mut whole = PartitionedFile::new(file.path.clone(), file.bytes);
             let of_partition = values_of_partition(file, &self.schema);
             if is_described {
                 whole = whole.with_statistics(Arc::new(with_values(self.one_file_statistics(file), &of_partition)));
             } else if !of_partition.is_empty() {
-                let unknown = || Statistics::new_unknown(&self.schema);
-                let known = partitions.entry(of_partition);
-                let known = known.or_insert_with_key(|values| Arc::new(with_values(unknown(), values)));
+                // Files of one partition share them: without a description there are many files.
+                let known = partitions
+                    .entry(format!("{of_partition:?}"))
+                    .or_insert_with(|| Arc::new(with_values(Statistics::new_unknown(&self.schema), &of_partition)));
                 whole = whole.with_statistics(Arc::clone(known));
             }
             let is_whole = file.deleted.is_empty();
