@@ -24,7 +24,7 @@ pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
             op: PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch,
             right: pattern,
             ..
-        } => **pattern = over_lines(pattern),
+        } => **pattern = searched(pattern),
         Expr::Function(function) => {
             let [part] = function.name.0.as_slice() else { return };
             let Some(name) = part.as_ident().map(|name| name.value.to_lowercase()) else { return };
@@ -33,7 +33,7 @@ pub(super) fn read(expr: &mut Expr, dialect: Dialect) {
                 return;
             }
             if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(pattern))) = list.args.get_mut(1) {
-                *pattern = over_lines(pattern);
+                *pattern = if name == "regexp_like" { searched(pattern) } else { over_lines(pattern) };
             }
             if name == "regexp_replace"
                 && dialect == Dialect::Lacus
@@ -101,6 +101,22 @@ fn over_lines(pattern: &Expr) -> Expr {
             None => quoted(&format!("(?s){text}")),
         },
         None => binary(quoted("(?s)"), BinaryOperator::StringConcat, nested(pattern.clone())),
+    }
+}
+
+/// The pattern of a search: a group if a letter may be a backslash. The engine would search for a plain text with `LIKE`, in
+/// which a backslash is not a letter; it leaves groups alone.
+fn searched(pattern: &Expr) -> Expr {
+    let over_lines = over_lines(pattern);
+    match (written(pattern), written(&over_lines)) {
+        (Some(text), Some(read)) if [r"\\", r"\x", r"\u"].iter().any(|backslash| text.contains(backslash)) => {
+            quoted(&format!("({read})"))
+        }
+        (Some(_), _) => over_lines,
+        (None, _) => {
+            let start = binary(quoted("("), BinaryOperator::StringConcat, over_lines);
+            binary(start, BinaryOperator::StringConcat, quoted(")"))
+        }
     }
 }
 
