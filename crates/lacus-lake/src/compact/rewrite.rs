@@ -14,9 +14,8 @@ use iceberg::spec::SortOrderRef;
 use lacus_core::{Error, Result};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY, ProjectionMask};
+use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::spawn_blocking;
 
@@ -24,7 +23,6 @@ use super::output::{Output, target};
 use super::sorted::Merging;
 use super::units::{Unit, fit, units_of};
 use crate::conform::{conform, is_same_column};
-use crate::data_file::{FileForm, Footer, NotNumbers, ROW_GROUP_ROWS_MAX, parquet_error, properties};
 use crate::data_file::{FileForm, Footer, parquet_error};
 use crate::file_stats::{Bound, ValueOf};
 use crate::lake::Inner;

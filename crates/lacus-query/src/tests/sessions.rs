@@ -70,7 +70,7 @@ async fn a_parameter_with_a_point_is_a_number_of_the_text() {
     let session = people().session();
     let sql = "select cast(coalesce(m, $1) as text), cast(coalesce(n, $1) as text) \
                from (values (1.25::numeric(12, 2), null::numeric(12, 2))) as t(m, n)";
-    let answer = session.query(sql, &[ScalarValue::Float64(Some(0.5))]).await.unwrap();
+    let mut answer = session.query(sql, &[ScalarValue::Float64(Some(0.5))]).await.unwrap();
     assert_eq!(text(&answer.read_all().await.unwrap()), "1.25|0.50");
 }
 
