@@ -70,8 +70,8 @@ pub(crate) struct Delivery {
     committed: Offsets,
     waiting: Vec<Command>,
     retry: Retry,
-    /// The stream before the last turn, if that turn left nothing to do.
-    done_as: Option<StreamInfo>,
+    /// The stream before the last turn, if that turn left nothing to do, and how often the index of ids had been begun anew.
+    done_as: Option<(StreamInfo, u64)>,
 }
 
 /// Delays retries after failures.
@@ -236,14 +236,15 @@ impl Delivery {
     }
 
     async fn turn(&mut self) -> Result<Option<Duration>> {
-        let stream = reading::describe(&self.source.log, &self.source.stream)?;
+        // A new index of ids has to know those of a quiet stream, too: it is filled in a turn.
+        let source = (reading::describe(&self.source.log, &self.source.stream)?, self.source.ids.begun_anew());
         // Every group of records wakes all deliveries: those of other streams have no reason for a turn.
-        if self.done_as.as_ref() == Some(&stream) {
+        if self.done_as.as_ref() == Some(&source) {
             return Ok(None);
         }
         self.done_as = None;
         let Turn { received_at, bytes, duplicates, is_behind } = self.with_decoding(Decoding::turn).await?;
-        self.done_as = (!is_behind).then_some(stream);
+        self.done_as = (!is_behind).then_some(source);
         let now = self.clock.now();
         let ages = received_at.iter().map(|time| u64::try_from(now.as_micros() - time.as_micros()).unwrap_or(0));
         self.progress.became_visible_after(&ages.collect::<Vec<_>>());

@@ -24,13 +24,16 @@ pub(crate) fn drawn_once(expr: Expr) -> Transformed<Expr> {
             let is_between = ScalarUDF::from(IsBetween::default()).call(vec![*expr, *low, *high]);
             Transformed::yes(if negated { Expr::Not(Box::new(is_between)) } else { is_between })
         }
-        Expr::ScalarFunction(call)
-            if ["coalesce", "nvl"].contains(&call.name()) && call.args.iter().any(Expr::is_volatile) =>
-        {
+        Expr::ScalarFunction(call) if ["coalesce", "nvl"].contains(&call.name()) && asks_twice(&call.args) => {
             Transformed::yes(ScalarUDF::from(FirstThere::default()).call(call.args))
         }
         expr => Transformed::no(expr),
     }
+}
+
+/// Whether such a value is among those of which the engine asks first whether they are there: all but the last.
+fn asks_twice(values: &[Expr]) -> bool {
+    values.split_last().is_some_and(|(_, first)| first.iter().any(Expr::is_volatile))
 }
 
 /// Whether a value is between two others of its type.

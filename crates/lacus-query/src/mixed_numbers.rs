@@ -14,6 +14,7 @@ use datafusion::common::{Column, DFSchema, JoinConstraint};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, Values, cast, lit};
 use datafusion::scalar::ScalarValue;
@@ -149,7 +150,8 @@ fn written_rows(mut rows: Values) -> Result<Transformed<LogicalPlan>> {
         let asked = rows.values.iter().map(|row| before_cast(&row[place], field.data_type(), &rows.schema));
         let asked: Vec<&Expr> = asked.collect();
         let kinds: Vec<Kind> = asked.iter().map(|value| Kind::of(value, &rows.schema)).collect();
-        if !kinds.contains(&Kind::Decimal) || !kinds.iter().any(Kind::is_floating) {
+        let are_mixed = kinds.contains(&Kind::Decimal) && kinds.iter().any(Kind::is_floating);
+        if !are_mixed || common_type(&asked, &rows.schema).as_ref() != Some(field.data_type()) {
             continue;
         }
         let doubles = double(&kinds);
@@ -182,6 +184,13 @@ fn before_cast<'a>(value: &'a Expr, kind: &DataType, schema: &DFSchema) -> &'a E
         }
         value => value,
     }
+}
+
+/// The type that the engine has such values in. Where it is not that of their column, a cast stood in the text.
+fn common_type(values: &[&Expr], schema: &DFSchema) -> Option<DataType> {
+    let kinds = values.iter().map(|value| value.get_type(schema).ok()).collect::<Option<Vec<_>>>()?;
+    let kinds = kinds.into_iter().filter(|kind| *kind != DataType::Null).map(Some);
+    kinds.reduce(|common, next| type_union_resolution(&[common?, next?])).flatten()
 }
 
 fn is_null(value: &Expr) -> bool {

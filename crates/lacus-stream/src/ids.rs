@@ -244,11 +244,11 @@ impl MessageIds {
         let gone = self.directory.with_added_extension(GONE);
         remove(&gone)?;
         rename(&self.directory, &gone).context(format!("rename {}", self.directory.display()))?;
+        self.begun_anew.fetch_add(1, Ordering::Relaxed);
         let store = Store::open(&self.directory, self.part_bytes);
         let store = store.map_err(|error| failed(&error)).context("begin the index of messages")?;
         remove(&gone)?;
         *lock(&self.disk_errors) = None;
-        self.begun_anew.fetch_add(1, Ordering::Relaxed);
         Ok(store)
     }
 

@@ -94,6 +94,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     let builder =
         SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).with_optimizer_rules(rules);
     let mut state = builder.with_type_planner(Arc::new(types::Types)).with_analyzer_rules(analyzers).build();
+    signs::register(&mut state)?;
     catalog::register(&mut state, semantics)?;
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(intervals::DatePart::default())))?;
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(dates::far::DateBin::default())))?;
@@ -106,7 +107,6 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
         let average = averages::RoundedAverage::of_datafusion();
         state.register_udaf(Arc::new(AggregateUDF::new_from_impl(average)))?;
     }
-    signs::register(&mut state)?;
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
     state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;

@@ -6,78 +6,86 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::compute::{SortOptions, cast as cast_array};
+use datafusion::arrow::compute::{SortOptions, cast};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::DFSchema;
-use datafusion::common::tree_node::Transformed;
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::window_state::WindowAggState;
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LimitEffect, PartitionEvaluator, ReversedUDWF, Signature, WindowUDF, WindowUDFImpl, cast,
+    ColumnarValue, LimitEffect, PartitionEvaluator, ReversedUDWF, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 
-/// The window functions that count in unsigned numbers.
-const UNSIGNED_WINDOWS: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
+/// The functions of DataFusion that count elements and places.
+const OF_ARRAYS: [&str; 5] = ["array_length", "array_ndims", "array_position", "array_positions", "cardinality"];
+/// The window functions that count rows and ranks.
+const OF_WINDOWS: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
 
-/// Gives the functions of the state signed numbers.
+/// Gives these functions of the state signed numbers.
 ///
 /// # Errors
 /// If the state refuses a function.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
-    for name in UNSIGNED_WINDOWS {
+    for name in OF_ARRAYS {
+        let inner = state.udf(name)?;
+        state.register_udf(Arc::new(ScalarUDF::new_from_impl(Signed { inner })))?;
+    }
+    for name in OF_WINDOWS {
         let inner = state.udwf(name)?;
         state.register_udwf(Arc::new(WindowUDF::new_from_impl(Signed { inner })))?;
     }
-    state.register_function_rewrite(Arc::new(Signs))
+    Ok(())
 }
 
-/// Casts what a function counts.
-#[derive(Debug)]
-struct Signs;
-
-impl FunctionRewrite for Signs {
-    fn name(&self) -> &str {
-        "signs"
-    }
-
-    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
-        if !matches!(expr, Expr::ScalarFunction(_)) {
-            return Ok(Transformed::no(expr));
-        }
-        // What has no type yet is refused later, with a better text.
-        let signed = expr.get_type(schema).ok().and_then(|kind| signed(&kind));
-        Ok(match signed {
-            Some(signed) => Transformed::yes(cast(expr, signed)),
-            None => Transformed::no(expr),
-        })
-    }
-}
-
-/// The type in place of an unsigned one; none if it is no such type.
-fn signed(kind: &DataType) -> Option<DataType> {
+/// The type in place of an unsigned one, or of an array of such.
+fn signed(kind: DataType) -> DataType {
     match kind {
-        unsigned if unsigned.is_unsigned_integer() => Some(DataType::Int64),
+        unsigned if unsigned.is_unsigned_integer() => DataType::Int64,
         DataType::List(element) => {
-            let kind = signed(element.data_type())?;
-            Some(DataType::List(Arc::new(Field::clone(element).with_data_type(kind))))
+            let kind = signed(element.data_type().clone());
+            DataType::List(Arc::new(Field::clone(&element).with_data_type(kind)))
         }
-        _ => None,
+        other => other,
     }
 }
 
-/// A window function whose numbers have a sign.
+/// A function whose numbers have a sign.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Signed {
-    inner: Arc<WindowUDF>,
+struct Signed<F> {
+    inner: Arc<F>,
 }
 
-impl WindowUDFImpl for Signed {
+impl ScalarUDFImpl for Signed<ScalarUDF> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(kinds).map(signed)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let kind = args.return_field.data_type().clone();
+        self.inner.inner().invoke_with_args(args)?.cast_to(&kind, None)
+    }
+
+    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(kinds)
+    }
+}
+
+impl WindowUDFImpl for Signed<WindowUDF> {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -92,7 +100,8 @@ impl WindowUDFImpl for Signed {
 
     fn field(&self, args: WindowUDFFieldArgs) -> Result<FieldRef> {
         let field = self.inner.field(args)?;
-        Ok(Arc::new(Field::clone(&field).with_data_type(DataType::Int64)))
+        let kind = signed(field.data_type().clone());
+        Ok(Arc::new(Field::clone(&field).with_data_type(kind)))
     }
 
     fn sort_options(&self) -> Option<SortOptions> {
@@ -131,7 +140,7 @@ impl PartitionEvaluator for SignedEvaluator {
     }
 
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
-        Ok(cast_array(&self.inner.evaluate_all(values, rows)?, &DataType::Int64)?)
+        Ok(cast(&self.inner.evaluate_all(values, rows)?, &DataType::Int64)?)
     }
 
     fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
@@ -139,7 +148,7 @@ impl PartitionEvaluator for SignedEvaluator {
     }
 
     fn evaluate_all_with_rank(&self, rows: usize, ranks: &[Range<usize>]) -> Result<ArrayRef> {
-        Ok(cast_array(&self.inner.evaluate_all_with_rank(rows, ranks)?, &DataType::Int64)?)
+        Ok(cast(&self.inner.evaluate_all_with_rank(rows, ranks)?, &DataType::Int64)?)
     }
 
     fn supports_bounded_execution(&self) -> bool {

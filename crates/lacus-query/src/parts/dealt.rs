@@ -25,8 +25,9 @@ use super::part::{Part, bytes_shown, rows as in_memory, rows_of, without_waste_w
 use super::{aggregate_of, part_of};
 use crate::large_joins::is_out_of_memory;
 
-/// Parts of a partition: a power of two.
-const PARTS: usize = 32;
+/// The most parts of a partition, and about as many of all partitions together: each input has room for rows in each of them.
+const PARTS_MAX: usize = 32;
+const PARTS_OF_ALL: usize = 64;
 
 /// Fewer rows of each input are one part, if they are no more bytes than this: they are as quickly grouped as dealt out.
 const WHOLE_ROWS: usize = 65_536;
@@ -85,7 +86,7 @@ async fn by_partition(mut inputs: Vec<Dealt>) -> Result<Vec<Rows>> {
     let Some(first) = inputs.first() else { return Ok(Vec::new()) };
     let (schema, partitions, none) = (Arc::clone(&first.schema), first.partitions, first.room.new_empty());
     let are_few = inputs.iter().all(|input| input.parts.is_empty());
-    let parts = if are_few { 1 } else { PARTS };
+    let parts = if are_few { 1 } else { parts_of(partitions) };
     for input in inputs.iter_mut().filter(|_| !are_few) {
         input.deal_first().await?;
         input.put_together().await?;
@@ -105,6 +106,11 @@ async fn by_partition(mut inputs: Vec<Dealt>) -> Result<Vec<Rows>> {
         (rows, rooms.pop().unwrap_or_else(|| none.new_empty()))
     });
     Ok(of_partition.collect())
+}
+
+/// How many parts each of so many partitions has: a power of two.
+fn parts_of(partitions: usize) -> usize {
+    (PARTS_OF_ALL / partitions.max(1)).clamp(1, PARTS_MAX).next_power_of_two()
 }
 
 impl Dealt {
@@ -169,7 +175,7 @@ impl Dealt {
     async fn deal_first(&mut self) -> Result<()> {
         if self.parts.is_empty() {
             let part = |_| Part::new(&self.schema, self.room.new_empty());
-            self.parts = (0..self.partitions * PARTS).map(part).collect();
+            self.parts = (0..self.partitions * parts_of(self.partitions)).map(part).collect();
         }
         for batch in std::mem::take(&mut self.first) {
             self.add(&batch).await?;
@@ -205,7 +211,7 @@ impl Dealt {
     }
 
     async fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        let (rows, ends) = self.by_place(batch, PARTS)?;
+        let (rows, ends) = self.by_place(batch, parts_of(self.partitions))?;
         let mut begin = 0;
         for (part, end) in ends.into_iter().enumerate() {
             if end > begin {

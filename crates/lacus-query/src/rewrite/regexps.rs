@@ -104,19 +104,16 @@ fn over_lines(pattern: &Expr) -> Expr {
     }
 }
 
-/// The pattern of a search: a group if a letter may be a backslash. The engine would search for a plain text with `LIKE`, in
-/// which a backslash is not a letter; it leaves groups alone.
+/// The pattern of a search: behind an empty group if a letter may be a backslash. The engine would search for a plain text with
+/// `LIKE`, in which a backslash is not a letter; it leaves groups alone.
 fn searched(pattern: &Expr) -> Expr {
     let over_lines = over_lines(pattern);
     match (written(pattern), written(&over_lines)) {
         (Some(text), Some(read)) if [r"\\", r"\x", r"\u"].iter().any(|backslash| text.contains(backslash)) => {
-            quoted(&format!("({read})"))
+            quoted(&format!("(){read}"))
         }
         (Some(_), _) => over_lines,
-        (None, _) => {
-            let start = binary(quoted("("), BinaryOperator::StringConcat, over_lines);
-            binary(start, BinaryOperator::StringConcat, quoted(")"))
-        }
+        (None, _) => binary(quoted("()"), BinaryOperator::StringConcat, over_lines),
     }
 }
 

@@ -43,7 +43,7 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 const FILES_OPEN_MAX: usize = 64;
 
 const META: &str = "covered";
-/// Where how many ids a bucket has stands beside how far streams were judged. No name of a stream begins so.
+/// Where how many ids a bucket has at least stands beside how far streams were judged. No name of a stream begins so.
 const COUNT_OF: &str = "\0";
 const POSITION_BYTES: usize = 12;
 
@@ -53,7 +53,7 @@ pub(super) struct Store {
     buckets: RwLock<HashMap<i64, Keyspace>>,
     /// How many bytes of ids a part has.
     part_bytes: u64,
-    /// How many ids each bucket has. Held while a batch is written: there is room for one.
+    /// How many ids each bucket has at least. Held while a batch is written: there is room for one.
     writing: Mutex<BTreeMap<i64, u64>>,
 }
 
@@ -89,18 +89,16 @@ impl Store {
         }
         let days = self.days();
         let newest = days.iter().chain(on_disk.keys()).max().copied().unwrap_or_default();
-        let mut counts = BTreeMap::new();
-        for day in days {
-            counts.insert(day, self.bucket(day)?.approximate_len() as u64);
-        }
-        for (day, least) in on_disk.into_iter().filter(|(day, _)| *day >= oldest_kept(newest)) {
-            let count = counts.get(&day).copied().unwrap_or_default();
-            if count < least {
-                let gone = format!("{} of {least} ids of {} are gone", least - count, name(day));
+        on_disk.retain(|day, _| *day >= oldest_kept(newest));
+        for (&day, &least) in &on_disk {
+            // An id that was written again counts twice here until its files are merged.
+            let most = if days.contains(&day) { self.bucket(day)?.approximate_len() as u64 } else { 0 };
+            if most < least {
+                let gone = format!("{} of {least} ids of {} are gone", least - most, name(day));
                 return Err(io::Error::new(io::ErrorKind::InvalidData, gone).into());
             }
         }
-        *lock(&self.writing) = counts;
+        *lock(&self.writing) = on_disk;
         Ok(self)
     }
 
