@@ -3,28 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
-};
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, take};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Field, SchemaRef};
 use futures::StreamExt;
 use iceberg::spec::SortOrderRef;
 use lacus_core::{Error, Result};
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::spawn_blocking;
 
+use super::of_partition::{OfPartition, columns_of_partition, with_columns};
 use super::output::{Output, target};
 use super::sorted::Merging;
 use super::units::{Unit, fit, units_of};
 use crate::conform::{conform, is_same_column};
 use crate::data_file::{FileForm, Footer, parquet_error};
-use crate::file_stats::{Bound, ValueOf};
 use crate::lake::Inner;
 use crate::schema::{OFFSET, PARTITION};
 use crate::store::store_error;
@@ -216,8 +213,7 @@ pub(crate) struct Input {
     path: String,
     batches: ParquetRecordBatchStream<ParquetObjectReader>,
     schema: SchemaRef,
-    /// Columns that the file lacks and its partition has, by their places: the one value of each.
-    of_partition: Vec<(usize, ArrayRef)>,
+    of_partition: OfPartition,
     /// What the columns that are read have in the file, compressed.
     pub(crate) bytes: u64,
 }
@@ -242,55 +238,8 @@ impl Input {
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let Some(batch) = self.batches.next().await else { return Ok(None) };
         let batch = batch.map_err(|error| store_or_parquet(error, format!("read {}", self.path)))?;
-        with_columns(conform(&batch, &self.schema)?, &self.of_partition).map(Some)
+        conform(&with_columns(batch, &self.of_partition)?, &self.schema).map(Some)
     }
-}
-
-/// The wanted columns that a file lacks and its partition has.
-fn columns_of_partition(file: &LiveFile, have: &Schema, wanted: &Schema) -> Result<Vec<(usize, ArrayRef)>> {
-    let mut found = Vec::new();
-    for ValueOf { id, value } in file.stats.uncounted() {
-        let id = id.to_string();
-        let is_meant = |field: &Field| field.metadata().get(PARQUET_FIELD_ID_META_KEY) == Some(&id);
-        let Some(place) = wanted.fields().iter().position(|field| is_meant(field)) else { continue };
-        let field = wanted.field(place);
-        if let Some(value) = value
-            && !have.fields().iter().any(|other| is_same_column(other, field))
-        {
-            found.push((place, only_value(value, field.data_type())?));
-        }
-    }
-    Ok(found)
-}
-
-/// An array of one value.
-fn only_value(value: &Bound, kind: &DataType) -> Result<ArrayRef> {
-    let value: ArrayRef = match value {
-        Bound::Boolean(value) => Arc::new(BooleanArray::from(vec![*value])),
-        Bound::Long(value) => Arc::new(Int64Array::from(vec![*value])),
-        Bound::Double(value) => Arc::new(Float64Array::from(vec![*value])),
-        Bound::Text(text) => Arc::new(StringArray::from(vec![text.as_ref()])),
-    };
-    let exactly = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(&value, kind, &exactly).map_err(|error| of_partition(error, "read"))
-}
-
-/// The rows with such values in place of nulls.
-fn with_columns(rows: RecordBatch, values: &[(usize, ArrayRef)]) -> Result<RecordBatch> {
-    if values.is_empty() {
-        return Ok(rows);
-    }
-    let (schema, mut columns, count) = (rows.schema(), rows.columns().to_vec(), rows.num_rows());
-    let first = UInt32Array::from_value(0, count);
-    for (place, value) in values {
-        columns[*place] = take(value, &first, None).map_err(|error| of_partition(error, "repeat"))?;
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(count));
-    RecordBatch::try_new_with_options(schema, columns, &options).map_err(|error| of_partition(error, "put in"))
-}
-
-fn of_partition(error: ArrowError, doing: &str) -> Error {
-    Error::internal(format!("{doing} the value of a file's partition")).with_source(error)
 }
 
 fn bytes_of(file: &ParquetMetaData, projection: &ProjectionMask) -> u64 {

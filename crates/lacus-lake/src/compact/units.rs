@@ -21,6 +21,7 @@ use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::of_partition::{OfPartition, columns_of_partition, repeated};
 use super::rewrite::store_or_parquet;
 use crate::conform::{conform_array, is_same_column};
 use crate::data_file::{ROW_GROUP_ROWS_MAX, parquet_error};
@@ -32,10 +33,16 @@ const BYTES_MAX: u64 = 8 << 20;
 /// Values that are read at once.
 const VALUES: usize = 8_192;
 
-/// A row group of a file.
-pub(super) struct Unit {
+/// What the row groups of a file have in common.
+struct Origin {
     path: String,
     file: ArrowReaderMetadata,
+    of_partition: OfPartition,
+}
+
+/// A row group of a file.
+pub(super) struct Unit {
+    origin: Arc<Origin>,
     number: usize,
     /// Its rows that are not deleted, and how many they are.
     kept: RowSelection,
@@ -62,8 +69,10 @@ pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, sche
     let roots: Vec<usize> =
         (0..).zip(opened.schema().fields()).filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
     let projection = ProjectionMask::roots(opened.parquet_schema(), roots);
+    let of_partition = columns_of_partition(file, opened.schema(), schema)?;
+    let origin = Arc::new(Origin { path: file.path.clone(), file: opened, of_partition });
     let (mut units, mut first_row) = (Vec::new(), 0);
-    for (number, group) in opened.metadata().row_groups().iter().enumerate() {
+    for (number, group) in origin.file.metadata().row_groups().iter().enumerate() {
         let rows = u64::try_from(group.num_rows()).unwrap_or(0);
         let kept = file.deleted.selection(first_row, rows);
         first_row += rows;
@@ -75,8 +84,8 @@ pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, sche
         let mut ranges: Vec<Range<u64>> = ranges.collect();
         ranges.sort_unstable_by_key(|range| range.start);
         let chunks = Chunks { parts: Arc::default(), file_bytes: file.bytes };
-        let (path, rows) = (file.path.clone(), kept.row_count());
-        units.push(Unit { path, file: opened.clone(), number, kept, rows, ranges, chunks });
+        let rows = kept.row_count();
+        units.push(Unit { origin: Arc::clone(&origin), number, kept, rows, ranges, chunks });
     }
     units.retain(|unit| unit.rows > 0);
     Ok(units)
@@ -96,20 +105,20 @@ impl Unit {
 
     /// Reads it into memory.
     pub(super) async fn fetch(&mut self, store: &Arc<dyn ObjectStore>) -> Result<()> {
-        let fetched = store.get_ranges(&Path::from(self.path.as_str()), &self.ranges).await;
-        let fetched = fetched.map_err(|error| store_error(error, format!("read {}", self.path)))?;
+        let fetched = store.get_ranges(&Path::from(self.origin.path.as_str()), &self.ranges).await;
+        let fetched = fetched.map_err(|error| store_error(error, format!("read {}", self.origin.path)))?;
         self.chunks.parts = self.ranges.iter().map(|range| range.start).zip(fetched).collect();
         Ok(())
     }
 
-    /// Calls `each` with the values of a column, or of a part of one that has nothing else around it; in order and in pieces. They
-    /// are null where the file has no such column.
+    /// Calls `each` with the values of a column, or of a part of one that has nothing else around it; in order and in pieces. Where
+    /// the file has no such column, its partition has the value of all rows, or they are null.
     pub(super) fn each(&self, wanted: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
         let Some(projection) = self.projection(wanted) else {
-            return each(&new_null_array(wanted.data_type(), self.rows));
+            return self.each_absent(wanted, each);
         };
-        let doing = || format!("read {}", self.path);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.file.clone())
+        let doing = || format!("read {}", self.origin.path);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.origin.file.clone())
             .with_projection(projection)
             .with_row_groups(vec![self.number])
             .with_row_selection(self.kept.clone())
@@ -125,9 +134,21 @@ impl Unit {
         Ok(())
     }
 
+    fn each_absent(&self, wanted: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
+        let of_partition = self.origin.of_partition.iter().find(|(column, _)| is_same_column(column, wanted));
+        for first in (0..self.rows).step_by(VALUES) {
+            let rows = VALUES.min(self.rows - first);
+            match of_partition {
+                Some((_, value)) => each(&repeated(value, rows)?)?,
+                None => each(&new_null_array(wanted.data_type(), rows))?,
+            }
+        }
+        Ok(())
+    }
+
     /// The leaves that a column, or a part of one, is read from. None if the file does not have it.
     fn projection(&self, wanted: &Field) -> Option<ProjectionMask> {
-        let (schema, fields) = (self.file.parquet_schema(), self.file.schema().fields());
+        let (schema, fields) = (self.origin.file.parquet_schema(), self.origin.file.schema().fields());
         let leaves = leaves_of(wanted, fields, 0)?;
         if fields.iter().map(|field| leaf_count(field)).sum::<usize>() == schema.num_columns() {
             return Some(ProjectionMask::leaves(schema, leaves));
@@ -138,12 +159,13 @@ impl Unit {
 
     /// Lets go of the bytes of a column.
     pub(super) fn forget(&mut self, column: &Field) {
-        let roots = self.file.schema().fields().iter();
+        let file = &self.origin.file;
+        let roots = file.schema().fields().iter();
         let root = roots.enumerate().find(|(_, have)| is_same_column(have, column)).map(|(root, _)| root);
-        let within = ProjectionMask::roots(self.file.parquet_schema(), root);
+        let within = ProjectionMask::roots(file.parquet_schema(), root);
         // Nobody reads any more.
         let Some(parts) = Arc::get_mut(&mut self.chunks.parts) else { return };
-        let group = self.file.metadata().row_group(self.number);
+        let group = file.metadata().row_group(self.number);
         for (_, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| within.leaf_included(*leaf)) {
             let (start, _) = chunk.byte_range();
             parts.iter_mut().filter(|(first, _)| *first == start).for_each(|(_, bytes)| *bytes = Bytes::new());
@@ -244,9 +266,9 @@ mod tests {
     }
 
     fn of_bytes(unit: &Unit, bytes: u64) -> Unit {
-        let (path, file, kept) = (unit.path.clone(), unit.file.clone(), unit.kept.clone());
-        let ranges = std::iter::once(0..bytes).collect();
-        Unit { path, file, number: unit.number, kept, rows: unit.rows, ranges, chunks: unit.chunks.clone() }
+        let (origin, ranges) = (Arc::clone(&unit.origin), std::iter::once(0..bytes).collect());
+        let (kept, chunks) = (unit.kept.clone(), unit.chunks.clone());
+        Unit { origin, number: unit.number, kept, rows: unit.rows, ranges, chunks }
     }
 
     #[tokio::test]

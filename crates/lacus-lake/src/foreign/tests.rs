@@ -563,10 +563,21 @@ fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: i32) -> iceberg::spec::
 
 #[tokio::test]
 async fn a_file_that_lacks_the_column_of_its_partition_has_the_partitions_value() {
+    let column = |id, name: &str, kind| Arc::new(NestedField::optional(id, name, Type::Primitive(kind)));
+    let fields = [column(1, "id", PrimitiveType::Long), column(2, "day", PrimitiveType::Date)];
+    let nullable = Schema::builder().with_fields(fields).build().unwrap();
+    // A null in a required column could be refused; in the other nothing would tell it from the value that was lost.
+    for schema in [new_table("migrated").schema, nullable] {
+        files_of_hive_keep_their_partition(schema).await;
+    }
+}
+
+async fn files_of_hive_keep_their_partition(schema: Schema) {
     let place = Place::new();
     let lake = place.open().await;
     let by_day = UnboundPartitionSpec::builder().add_partition_field(2, "day", Transform::Identity).unwrap().build();
-    let table = lake.make_table(NewTable { partition_spec: Some(by_day), ..new_table("migrated") }).await.unwrap();
+    let table = NewTable { schema, partition_spec: Some(by_day), ..new_table("migrated") };
+    let table = lake.make_table(table).await.unwrap();
     let name = table.name().clone();
     for ids in [[1, 2], [3, 4]] {
         let file = of_hive(&lake, &table, &ids, 20_000);
