@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
-use lacus_core::{Error, Result};
+use lacus_core::{Context, Error, Result};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
@@ -113,11 +113,21 @@ impl Unit {
 
     /// Calls `each` with the values of a column, or of a part of one that has nothing else around it; in order and in pieces. Where
     /// the file has no such column, its partition has the value of all rows, or they are null.
-    pub(super) fn each(&self, wanted: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
-        let Some(projection) = self.projection(wanted) else {
-            return self.each_absent(wanted, each);
+    pub(super) fn each(&self, wanted: &Field, each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
+        let read = match self.projection(wanted) {
+            Some(projection) => self.each_read(projection, wanted, each),
+            None => self.each_absent(wanted, each),
         };
-        let doing = || format!("read {}", self.origin.path);
+        read.context(format!("read {}", self.origin.path))
+    }
+
+    fn each_read(
+        &self,
+        projection: ProjectionMask,
+        wanted: &Field,
+        mut each: impl FnMut(&ArrayRef) -> Result<()>,
+    ) -> Result<()> {
+        let doing = || format!("decode column \"{}\"", wanted.name());
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.origin.file.clone())
             .with_projection(projection)
             .with_row_groups(vec![self.number])

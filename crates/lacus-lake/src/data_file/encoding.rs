@@ -72,12 +72,20 @@ impl<'field> ColumnEncoder<'field> {
     }
 
     /// Encodes more values, with the next of the row group's `encoders`. Counts what are no numbers.
+    ///
+    /// # Errors
+    /// If a required column has nulls: the library would write zeros and empty texts in their place.
     pub(crate) fn write(
         &mut self,
         values: &ArrayRef,
         encoders: &mut impl Iterator<Item = ArrowColumnWriter>,
         not_numbers: &mut NotNumbers,
     ) -> Result<()> {
+        let nulls = values.null_count();
+        if nulls > 0 && !self.field.is_nullable() {
+            let name = self.field.name();
+            return Err(Error::corrupt(format!("column \"{name}\" is required, and has no value in {nulls} rows")));
+        }
         not_numbers.count_in_column(self.field, values);
         let leaves = compute_leaves(self.field, values).map_err(unwritable)?;
         if self.encoders.is_empty() {

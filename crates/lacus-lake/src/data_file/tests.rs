@@ -113,6 +113,26 @@ fn what_is_no_number_is_counted_in_every_object() {
 }
 
 #[test]
+fn nulls_of_a_required_column_are_refused() {
+    let write = |is_nullable, values: ArrayRef| {
+        let field = Field::new("day", values.data_type().clone(), is_nullable);
+        let mut not_numbers = NotNumbers::default();
+        encoding::ColumnEncoder::of(&field).write(&values, &mut std::iter::empty(), &mut not_numbers)
+    };
+    let values = |first: Option<f64>| -> ArrayRef { Arc::new(Float64Array::from(vec![first, Some(1.0)])) };
+    write(true, values(None)).unwrap();
+    write(false, values(Some(0.0))).unwrap();
+    let error = write(false, values(None)).unwrap_err();
+    assert!(error.kind() == lacus_core::Kind::Corrupt && error.message().contains("\"day\""), "{}", error.chain());
+    // A part of an object that is required, and is not there in one row.
+    let name = Arc::new(Field::new("x", DataType::Float64, true));
+    let nulls = NullBuffer::from(vec![true, false]);
+    let objects: ArrayRef = Arc::new(StructArray::new(vec![name].into(), vec![values(None)], Some(nulls)));
+    write(true, Arc::clone(&objects)).unwrap();
+    assert!(write(false, objects).is_err());
+}
+
+#[test]
 fn a_file_is_described_by_what_is_certain() {
     let schema = nested();
     let encoded = encode(&[rows(&schema, 0, 1..15)], None, &plain(&schema)).unwrap();

@@ -534,7 +534,7 @@ async fn several_tables_change_together_or_not_at_all() {
 }
 
 /// A file of some numbers as Hive has it: without the column that it is partitioned by.
-fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: i32) -> iceberg::spec::DataFile {
+fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: Option<i32>) -> iceberg::spec::DataFile {
     let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), "1".to_owned())]);
     let field = arrow::datatypes::Field::new("id", arrow::datatypes::DataType::Int64, false).with_metadata(id);
     let schema = Arc::new(arrow::datatypes::Schema::new(vec![field]));
@@ -544,14 +544,14 @@ fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: i32) -> iceberg::spec::
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     let metadata = table.metadata().1;
-    let url = format!("{}/data/day={day}/{}.parquet", metadata.location(), ids[0]);
+    let url = format!("{}/data/{}.parquet", metadata.location(), ids[0]);
     let (rows, size) = (ids.len() as u64, bytes.len() as u64);
     put(lake, &url, &bytes.into());
     DataFileBuilder::default()
         .content(DataContentType::Data)
         .file_path(url)
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::from_iter([Some(Literal::date(day))]))
+        .partition(Struct::from_iter([day.map(Literal::date)]))
         .partition_spec_id(metadata.default_partition_spec_id())
         .record_count(rows)
         .file_size_in_bytes(size)
@@ -580,7 +580,7 @@ async fn files_of_hive_keep_their_partition(schema: Schema) {
     let table = lake.make_table(table).await.unwrap();
     let name = table.name().clone();
     for ids in [[1, 2], [3, 4]] {
-        let file = of_hive(&lake, &table, &ids, 20_000);
+        let file = of_hive(&lake, &table, &ids, Some(20_000));
         Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap();
     }
     assert_eq!(table.state().files.len(), 2);
@@ -595,6 +595,23 @@ async fn files_of_hive_keep_their_partition(schema: Schema) {
         assert!(days.iter().all(|day| day == Some(20_000)), "{days:?}");
     }
     assert_eq!(table.state().files.len(), 1);
+}
+
+#[tokio::test]
+async fn files_without_the_values_of_a_required_column_stay_as_they_are() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let by_day = UnboundPartitionSpec::builder().add_partition_field(2, "day", Transform::Identity).unwrap().build();
+    let table = lake.make_table(NewTable { partition_spec: Some(by_day), ..new_table("migrated") }).await.unwrap();
+    for ids in [[1, 2], [3, 4]] {
+        let file = of_hive(&lake, &table, &ids, None);
+        Engine::load(&table).act(&lake, table.name(), Doing::Add(Box::new(file))).await.unwrap();
+    }
+    let before = table.state();
+    let error = lake.compact(&table, ALL, Arc::default()).await.unwrap_err();
+    let names_both = error.chain().contains("\"day\"") && error.chain().contains(&before.files[0].path);
+    assert!(error.kind() == Kind::Corrupt && names_both, "{}", error.chain());
+    assert_eq!(table.state().files, before.files);
 }
 
 #[derive(Debug, Clone, Copy)]
