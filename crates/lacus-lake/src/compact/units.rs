@@ -18,7 +18,9 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::arrow::async_reader::ParquetObjectReader;
+use parquet::basic::Type;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::of_partition::{OfPartition, columns_of_partition, repeated};
@@ -30,8 +32,12 @@ use crate::table::LiveFile;
 
 /// Bytes of the columns of row groups that become one.
 const BYTES_MAX: u64 = 8 << 20;
-/// Values that are read at once.
-const VALUES: usize = 8_192;
+/// Bytes of a column that are decoded at once, by the average of its row group.
+const DECODED_BYTES: u64 = 1 << 20;
+/// Rows that are decoded at once: the fewest, the most, and the most where nothing tells how long the values are.
+const ROWS_MIN: usize = 64;
+const ROWS_MAX: usize = 8_192;
+const ROWS_OF_UNKNOWN_SIZE_MAX: usize = 1_024;
 
 /// What the row groups of a file have in common.
 struct Origin {
@@ -128,11 +134,14 @@ impl Unit {
         mut each: impl FnMut(&ArrayRef) -> Result<()>,
     ) -> Result<()> {
         let doing = || format!("decode column \"{}\"", wanted.name());
+        let group = self.origin.file.metadata().row_group(self.number);
+        let read = group.columns().iter().enumerate().filter(|(leaf, _)| projection.leaf_included(*leaf));
+        let rows = rows_at_once(group.num_rows(), read.map(|(_, chunk)| chunk));
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.origin.file.clone())
             .with_projection(projection)
             .with_row_groups(vec![self.number])
             .with_row_selection(self.kept.clone())
-            .with_batch_size(VALUES)
+            .with_batch_size(rows)
             .build()
             .map_err(|error| parquet_error(error, &doing()))?;
         for values in reader {
@@ -146,8 +155,8 @@ impl Unit {
 
     fn each_absent(&self, wanted: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
         let of_partition = self.origin.of_partition.iter().find(|(column, _)| is_same_column(column, wanted));
-        for first in (0..self.rows).step_by(VALUES) {
-            let rows = VALUES.min(self.rows - first);
+        for first in (0..self.rows).step_by(ROWS_OF_UNKNOWN_SIZE_MAX) {
+            let rows = ROWS_OF_UNKNOWN_SIZE_MAX.min(self.rows - first);
             match of_partition {
                 Some((_, value)) => each(&repeated(value, rows)?)?,
                 None => each(&new_null_array(wanted.data_type(), rows))?,
@@ -181,6 +190,36 @@ impl Unit {
             parts.iter_mut().filter(|(first, _)| *first == start).for_each(|(_, bytes)| *bytes = Bytes::new());
         }
     }
+}
+
+/// How many of a row group's rows are decoded at once from these leaves. Values in a dictionary are larger than what is stored of
+/// them.
+fn rows_at_once<'a>(rows: i64, leaves: impl Iterator<Item = &'a ColumnChunkMetaData>) -> usize {
+    let (mut bytes, mut most) = (1_u64, ROWS_MAX);
+    for leaf in leaves {
+        let decoded = decoded_bytes(leaf).unwrap_or_else(|| {
+            most = ROWS_OF_UNKNOWN_SIZE_MAX;
+            u64::try_from(leaf.uncompressed_size()).unwrap_or(0)
+        });
+        bytes = bytes.saturating_add(decoded);
+    }
+    let fitting = DECODED_BYTES.saturating_mul(u64::try_from(rows).unwrap_or(0)) / bytes;
+    usize::try_from(fitting).unwrap_or(ROWS_MAX).clamp(ROWS_MIN, most)
+}
+
+/// None for texts of which the writer did not tell how long they are.
+fn decoded_bytes(leaf: &ColumnChunkMetaData) -> Option<u64> {
+    let values = u64::try_from(leaf.num_values()).ok()?;
+    let each = match leaf.column_type() {
+        Type::BYTE_ARRAY => {
+            let texts = u64::try_from(leaf.unencoded_byte_array_data_bytes()?).ok()?;
+            return Some(texts.saturating_add(values.saturating_mul(4)));
+        }
+        Type::FIXED_LEN_BYTE_ARRAY => u64::try_from(leaf.column_descr().type_length()).ok()?,
+        // At the most, as decimals have.
+        _ => 16,
+    };
+    Some(values.saturating_mul(each))
 }
 
 /// The leaves of a file that a column is read from, or a part of one; the first of `fields` begins with leaf `next`.
@@ -289,6 +328,30 @@ mod tests {
         assert!(fit(&[of_bytes(BYTES_MAX / 2)], &of_bytes(BYTES_MAX / 2)));
         assert!(!fit(&[of_bytes(BYTES_MAX / 2)], &of_bytes(BYTES_MAX / 2 + 1)));
         assert!(fit(&[], &of_bytes(10 * BYTES_MAX)), "one alone may be larger");
+    }
+
+    #[tokio::test]
+    async fn large_values_are_decoded_few_at_a_time() {
+        let place = Place::new();
+        let (_, unit) = unit(&place).await;
+        let leaf = |leaf, stored, texts| {
+            let leaf = ColumnChunkMetaData::builder(unit.origin.file.parquet_schema().column(leaf));
+            let leaf = leaf.set_num_values(10_000).set_total_uncompressed_size(stored);
+            leaf.set_unencoded_byte_array_data_bytes(texts).build().unwrap()
+        };
+        let (n, name) = (|stored| leaf(0, stored, None), |stored, texts| leaf(1, stored, texts));
+        assert_eq!(rows_at_once(10_000, [n(80_000)].iter()), ROWS_MAX);
+        assert_eq!(rows_at_once(10_000, [name(100_000, Some(100_000))].iter()), ROWS_MAX);
+        assert_eq!(rows_at_once(10_000, [name(100_000, None)].iter()), ROWS_OF_UNKNOWN_SIZE_MAX);
+        // A dictionary makes little of long texts: of 20 KB, and of 4 KB.
+        assert_eq!(rows_at_once(10_000, [name(100_000, Some(200_000_000))].iter()), ROWS_MIN);
+        assert_eq!(rows_at_once(10_000, [name(100_000, Some(41_060_000))].iter()), 255);
+        assert_eq!(rows_at_once(10_000, [name(41_100_000, None)].iter()), 255);
+        // Several leaves of one column are decoded together.
+        assert_eq!(rows_at_once(10_000, [name(0, Some(41_060_000)), name(0, Some(41_060_000))].iter()), 127);
+        // Lists have more values than there are rows.
+        assert_eq!(rows_at_once(100, [n(80_000)].iter()), 655);
+        assert_eq!(rows_at_once(0, std::iter::empty()), ROWS_MIN);
     }
 
     #[tokio::test]
