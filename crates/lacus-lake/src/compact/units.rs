@@ -30,7 +30,7 @@ use crate::data_file::{ROW_GROUP_ROWS_MAX, parquet_error};
 use crate::store::store_error;
 use crate::table::LiveFile;
 
-/// Bytes of the columns of row groups that become one.
+/// Bytes of the columns of row groups that become one, and of their files' footers.
 const BYTES_MAX: u64 = 8 << 20;
 /// Bytes of a column that are decoded at once, by the average of its row group.
 const DECODED_BYTES: u64 = 1 << 20;
@@ -43,6 +43,8 @@ const ROWS_OF_UNKNOWN_SIZE_MAX: usize = 1_024;
 struct Origin {
     path: String,
     file: ArrowReaderMetadata,
+    /// What that takes in memory.
+    footer_bytes: u64,
     of_partition: OfPartition,
 }
 
@@ -76,7 +78,8 @@ pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, sche
         (0..).zip(opened.schema().fields()).filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
     let projection = ProjectionMask::roots(opened.parquet_schema(), roots);
     let of_partition = columns_of_partition(file, opened.schema(), schema)?;
-    let origin = Arc::new(Origin { path: file.path.clone(), file: opened, of_partition });
+    let footer_bytes = opened.metadata().memory_size() as u64;
+    let origin = Arc::new(Origin { path: file.path.clone(), file: opened, footer_bytes, of_partition });
     let (mut units, mut first_row) = (Vec::new(), 0);
     for (number, group) in origin.file.metadata().row_groups().iter().enumerate() {
         let rows = u64::try_from(group.num_rows()).unwrap_or(0);
@@ -101,7 +104,10 @@ pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, sche
 pub(super) fn fit(units: &[Unit], next: &Unit) -> bool {
     let all = || units.iter().chain([next]);
     let (rows, bytes) = (all().map(|unit| unit.rows).sum::<usize>(), all().map(Unit::bytes).sum::<u64>());
-    units.is_empty() || (rows <= ROW_GROUP_ROWS_MAX && bytes <= BYTES_MAX)
+    // Those of one file follow each other.
+    let files: Vec<&Unit> = all().collect();
+    let footers = files.chunk_by(|a, b| Arc::ptr_eq(&a.origin, &b.origin)).map(|units| units[0].origin.footer_bytes);
+    units.is_empty() || (rows <= ROW_GROUP_ROWS_MAX && bytes + footers.sum::<u64>() <= BYTES_MAX)
 }
 
 impl Unit {
@@ -314,7 +320,18 @@ mod tests {
         (store, unit)
     }
 
-    fn of_bytes(unit: &Unit, bytes: u64) -> Unit {
+    /// A file of one row group, of so many bytes.
+    fn of_bytes(unit: &Unit, footer_bytes: u64, bytes: u64) -> Unit {
+        let Origin { path, file, of_partition, .. } = unit.origin.as_ref();
+        let (path, file, of_partition) = (path.clone(), file.clone(), of_partition.clone());
+        more_of(
+            &Unit { origin: Arc::new(Origin { path, file, footer_bytes, of_partition }), ..more_of(unit, 0) },
+            bytes,
+        )
+    }
+
+    /// One more row group of the same file.
+    fn more_of(unit: &Unit, bytes: u64) -> Unit {
         let (origin, ranges) = (Arc::clone(&unit.origin), std::iter::once(0..bytes).collect());
         let (kept, chunks) = (unit.kept.clone(), unit.chunks.clone());
         Unit { origin, number: unit.number, kept, rows: unit.rows, ranges, chunks }
@@ -324,10 +341,17 @@ mod tests {
     async fn row_groups_become_one_as_long_as_they_fit_in_memory() {
         let place = Place::new();
         let (_, unit) = unit(&place).await;
-        let of_bytes = |bytes| of_bytes(&unit, bytes);
-        assert!(fit(&[of_bytes(BYTES_MAX / 2)], &of_bytes(BYTES_MAX / 2)));
-        assert!(!fit(&[of_bytes(BYTES_MAX / 2)], &of_bytes(BYTES_MAX / 2 + 1)));
-        assert!(fit(&[], &of_bytes(10 * BYTES_MAX)), "one alone may be larger");
+        assert!(unit.origin.footer_bytes > 1_000, "{} bytes for ten columns", unit.origin.footer_bytes);
+        let of_bytes = |footer, bytes| of_bytes(&unit, footer, bytes);
+        assert!(fit(&[of_bytes(0, BYTES_MAX / 2)], &of_bytes(0, BYTES_MAX / 2)));
+        assert!(!fit(&[of_bytes(0, BYTES_MAX / 2)], &of_bytes(0, BYTES_MAX / 2 + 1)));
+        assert!(fit(&[], &of_bytes(0, 10 * BYTES_MAX)), "one alone may be larger");
+        // Footers take memory, too; that of one file once.
+        assert!(fit(&[of_bytes(BYTES_MAX / 2, 0)], &of_bytes(BYTES_MAX / 2, 0)));
+        assert!(!fit(&[of_bytes(BYTES_MAX / 2, 0)], &of_bytes(BYTES_MAX / 2, 1)));
+        let first = of_bytes(BYTES_MAX / 2, 0);
+        let (second, third) = (more_of(&first, BYTES_MAX / 4), more_of(&first, BYTES_MAX / 4));
+        assert!(fit(&[first, second], &third));
     }
 
     #[tokio::test]
