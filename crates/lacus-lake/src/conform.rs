@@ -80,11 +80,14 @@ fn conform_columns(columns: &[ArrayRef], have: &Fields, wanted: &Fields, rows: u
 
 /// Columns are the same if their ids are; where one has no id, if their names are.
 pub(crate) fn is_same_column(a: &Field, b: &Field) -> bool {
-    let id = |field: &Field| field.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned();
-    match (id(a), id(b)) {
+    match (id_of(a), id_of(b)) {
         (Some(a), Some(b)) => a == b,
         _ => a.name() == b.name(),
     }
+}
+
+fn id_of(field: &Field) -> Option<&str> {
+    field.metadata().get(PARQUET_FIELD_ID_META_KEY).map(String::as_str)
 }
 
 fn cast_exactly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {

@@ -119,18 +119,18 @@ impl Output {
     fn encode(&mut self, units: &mut [Unit]) -> Result<bool> {
         let mut encoders = self.next_encoders()?.into_iter();
         let mut group = self.file.next_row_group().map_err(unwritable)?;
-        for column in self.schema.fields() {
+        for (place, column) in self.schema.fields().iter().enumerate() {
             for part in parts_of(column) {
                 if self.stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }
                 let mut encoder = ColumnEncoder::of(&part);
                 for unit in &*units {
-                    unit.each(&part, |values| encoder.write(values, &mut encoders, &mut self.not_numbers))?;
+                    unit.each(place, &part, |values| encoder.write(values, &mut encoders, &mut self.not_numbers))?;
                 }
                 encoder.end(&mut group)?;
             }
-            units.iter_mut().for_each(|unit| unit.forget(column));
+            units.iter_mut().for_each(|unit| unit.forget(place));
         }
         group.close().map_err(unwritable)?;
         Ok(true)

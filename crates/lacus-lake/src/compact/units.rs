@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, new_null_array};
-use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 use lacus_core::{Context, Error, Result};
@@ -45,6 +45,10 @@ struct Origin {
     file: ArrowReaderMetadata,
     /// What that takes in memory.
     footer_bytes: u64,
+    /// Where it has the columns of the table, by their places in that.
+    places: Vec<Option<usize>>,
+    /// The column that each leaf is of.
+    of_leaves: Vec<usize>,
     of_partition: OfPartition,
 }
 
@@ -73,20 +77,15 @@ pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, sche
     let opened =
         ArrowReaderMetadata::load_async(&mut reader.with_file_size(file.bytes), ArrowReaderOptions::default()).await;
     let opened = opened.map_err(|error| store_or_parquet(error, format!("read {}", file.path)))?;
-    let wanted = |field: &Field| schema.fields().iter().any(|wanted| is_same_column(field, wanted));
-    let roots: Vec<usize> =
-        (0..).zip(opened.schema().fields()).filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
-    let projection = ProjectionMask::roots(opened.parquet_schema(), roots);
-    let of_partition = columns_of_partition(file, opened.schema(), schema)?;
-    let footer_bytes = opened.metadata().memory_size() as u64;
-    let origin = Arc::new(Origin { path: file.path.clone(), file: opened, footer_bytes, of_partition });
+    let origin = Arc::new(Origin::of(file, opened, schema)?);
+    let leaves = origin.places.iter().flatten().map(|&column| origin.leaves(column));
+    let leaves: Vec<usize> = leaves.flatten().collect();
     let (mut units, mut first_row) = (Vec::new(), 0);
     for (number, group) in origin.file.metadata().row_groups().iter().enumerate() {
         let rows = u64::try_from(group.num_rows()).unwrap_or(0);
         let kept = file.deleted.selection(first_row, rows);
         first_row += rows;
-        let read = group.columns().iter().enumerate().filter(|(leaf, _)| projection.leaf_included(*leaf));
-        let ranges = read.map(|(_, chunk)| {
+        let ranges = leaves.iter().filter_map(|&leaf| group.columns().get(leaf)).map(|chunk| {
             let (start, length) = chunk.byte_range();
             start..start.saturating_add(length)
         });
@@ -110,6 +109,34 @@ pub(super) fn fit(units: &[Unit], next: &Unit) -> bool {
     units.is_empty() || (rows <= ROW_GROUP_ROWS_MAX && bytes + footers.sum::<u64>() <= BYTES_MAX)
 }
 
+impl Origin {
+    fn of(file: &LiveFile, opened: ArrowReaderMetadata, schema: &SchemaRef) -> Result<Self> {
+        let (have, leaves) = (opened.schema().fields(), opened.parquet_schema());
+        let place = |wanted: &FieldRef| have.iter().position(|have| is_same_column(have, wanted));
+        Ok(Self {
+            path: file.path.clone(),
+            footer_bytes: opened.metadata().memory_size() as u64,
+            places: schema.fields().iter().map(place).collect(),
+            of_leaves: (0..leaves.num_columns()).map(|leaf| leaves.get_column_root_idx(leaf)).collect(),
+            of_partition: columns_of_partition(file, opened.schema(), schema)?,
+            file: opened,
+        })
+    }
+
+    /// The leaves of one of its columns.
+    fn leaves(&self, column: usize) -> Range<usize> {
+        let from = self.of_leaves.partition_point(|of| *of < column);
+        from..self.of_leaves.partition_point(|of| *of <= column)
+    }
+
+    /// The leaves that a part of one of its columns is read from.
+    fn leaves_of(&self, column: usize, part: &Field) -> Range<usize> {
+        let (have, all) = (self.file.schema().field(column), self.leaves(column));
+        // Another engine may write a type of which it is not known here how many leaves it has.
+        if leaf_count(have) == all.len() { leaves_of(part, have, all) } else { all }
+    }
+}
+
 impl Unit {
     fn bytes(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
@@ -123,28 +150,29 @@ impl Unit {
         Ok(())
     }
 
-    /// Calls `each` with the values of a column, or of a part of one that has nothing else around it; in order and in pieces. Where
-    /// the file has no such column, its partition has the value of all rows, or they are null.
-    pub(super) fn each(&self, wanted: &Field, each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
-        let read = match self.projection(wanted) {
-            Some(projection) => self.each_read(projection, wanted, each),
-            None => self.each_absent(wanted, each),
+    /// Calls `each` with the values of the table's column in this place, or of a part of it that has nothing else around it; in
+    /// order and in pieces. Where the file has no such column, its partition has the value of all rows, or they are null.
+    pub(super) fn each(&self, place: usize, part: &Field, each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
+        let read = match self.origin.places[place] {
+            Some(column) => self.each_read(self.origin.leaves_of(column, part), part, each),
+            None => self.each_absent(part, each),
         };
         read.context(format!("read {}", self.origin.path))
     }
 
     fn each_read(
         &self,
-        projection: ProjectionMask,
+        leaves: Range<usize>,
         wanted: &Field,
         mut each: impl FnMut(&ArrayRef) -> Result<()>,
     ) -> Result<()> {
         let doing = || format!("decode column \"{}\"", wanted.name());
-        let group = self.origin.file.metadata().row_group(self.number);
-        let read = group.columns().iter().enumerate().filter(|(leaf, _)| projection.leaf_included(*leaf));
-        let rows = rows_at_once(group.num_rows(), read.map(|(_, chunk)| chunk));
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.origin.file.clone())
-            .with_projection(projection)
+        let file = &self.origin.file;
+        let group = file.metadata().row_group(self.number);
+        let read = group.columns().get(leaves.clone()).unwrap_or_default();
+        let rows = rows_at_once(group.num_rows(), read);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), file.clone())
+            .with_projection(ProjectionMask::leaves(file.parquet_schema(), leaves))
             .with_row_groups(vec![self.number])
             .with_row_selection(self.kept.clone())
             .with_batch_size(rows)
@@ -171,36 +199,24 @@ impl Unit {
         Ok(())
     }
 
-    /// The leaves that a column, or a part of one, is read from. None if the file does not have it.
-    fn projection(&self, wanted: &Field) -> Option<ProjectionMask> {
-        let (schema, fields) = (self.origin.file.parquet_schema(), self.origin.file.schema().fields());
-        let leaves = leaves_of(wanted, fields, 0)?;
-        if fields.iter().map(|field| leaf_count(field)).sum::<usize>() == schema.num_columns() {
-            return Some(ProjectionMask::leaves(schema, leaves));
-        }
-        // Another engine wrote a type of which it is not known here how many leaves it has.
-        Some(ProjectionMask::roots(schema, fields.iter().position(|have| is_same_column(have, wanted))))
-    }
-
-    /// Lets go of the bytes of a column.
-    pub(super) fn forget(&mut self, column: &Field) {
-        let file = &self.origin.file;
-        let roots = file.schema().fields().iter();
-        let root = roots.enumerate().find(|(_, have)| is_same_column(have, column)).map(|(root, _)| root);
-        let within = ProjectionMask::roots(file.parquet_schema(), root);
+    /// Lets go of the bytes of the table's column in this place.
+    pub(super) fn forget(&mut self, place: usize) {
+        let Some(column) = self.origin.places[place] else { return };
         // Nobody reads any more.
         let Some(parts) = Arc::get_mut(&mut self.chunks.parts) else { return };
-        let group = file.metadata().row_group(self.number);
-        for (_, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| within.leaf_included(*leaf)) {
+        let group = self.origin.file.metadata().row_group(self.number);
+        for chunk in group.columns().get(self.origin.leaves(column)).unwrap_or_default() {
             let (start, _) = chunk.byte_range();
-            parts.iter_mut().filter(|(first, _)| *first == start).for_each(|(_, bytes)| *bytes = Bytes::new());
+            if let Ok(part) = parts.binary_search_by_key(&start, |(first, _)| *first) {
+                parts[part].1 = Bytes::new();
+            }
         }
     }
 }
 
 /// How many of a row group's rows are decoded at once from these leaves. Values in a dictionary are larger than what is stored of
 /// them.
-fn rows_at_once<'a>(rows: i64, leaves: impl Iterator<Item = &'a ColumnChunkMetaData>) -> usize {
+fn rows_at_once(rows: i64, leaves: &[ColumnChunkMetaData]) -> usize {
     let (mut bytes, mut most) = (1_u64, ROWS_MAX);
     for leaf in leaves {
         let decoded = decoded_bytes(leaf).unwrap_or_else(|| {
@@ -228,22 +244,20 @@ fn decoded_bytes(leaf: &ColumnChunkMetaData) -> Option<u64> {
     Some(values.saturating_mul(each))
 }
 
-/// The leaves of a file that a column is read from, or a part of one; the first of `fields` begins with leaf `next`.
-fn leaves_of(wanted: &Field, fields: &Fields, mut next: usize) -> Option<Range<usize>> {
+/// The leaves that a part of a column is read from; `all` are those of the column.
+fn leaves_of(part: &Field, have: &Field, all: Range<usize>) -> Range<usize> {
+    let (DataType::Struct(fields), DataType::Struct(around)) = (have.data_type(), part.data_type()) else { return all };
+    let [part] = &around[..] else { return all };
+    let mut next = all.start;
     for field in fields {
-        let all = next..next + leaf_count(field);
-        if is_same_column(field, wanted) {
-            return Some(match (field.data_type(), wanted.data_type()) {
-                // Any leaf tells where the object is null.
-                (DataType::Struct(fields), DataType::Struct(wanted)) if wanted.len() == 1 => {
-                    leaves_of(&wanted[0], fields, next).unwrap_or_else(|| first_leaf(fields, next))
-                }
-                _ => all,
-            });
+        let leaves = next..next + leaf_count(field);
+        if is_same_column(field, part) {
+            return leaves_of(part, field, leaves);
         }
-        next = all.end;
+        next = leaves.end;
     }
-    None
+    // Any leaf tells where the object is null.
+    first_leaf(fields, all.start)
 }
 
 /// The first leaf within objects; all that a list or a map has.
@@ -322,12 +336,11 @@ mod tests {
 
     /// A file of one row group, of so many bytes.
     fn of_bytes(unit: &Unit, footer_bytes: u64, bytes: u64) -> Unit {
-        let Origin { path, file, of_partition, .. } = unit.origin.as_ref();
+        let Origin { path, file, places, of_leaves, of_partition, .. } = unit.origin.as_ref();
         let (path, file, of_partition) = (path.clone(), file.clone(), of_partition.clone());
-        more_of(
-            &Unit { origin: Arc::new(Origin { path, file, footer_bytes, of_partition }), ..more_of(unit, 0) },
-            bytes,
-        )
+        let (places, of_leaves) = (places.clone(), of_leaves.clone());
+        let origin = Arc::new(Origin { path, file, footer_bytes, places, of_leaves, of_partition });
+        more_of(&Unit { origin, ..more_of(unit, 0) }, bytes)
     }
 
     /// One more row group of the same file.
@@ -364,18 +377,18 @@ mod tests {
             leaf.set_unencoded_byte_array_data_bytes(texts).build().unwrap()
         };
         let (n, name) = (|stored| leaf(0, stored, None), |stored, texts| leaf(1, stored, texts));
-        assert_eq!(rows_at_once(10_000, [n(80_000)].iter()), ROWS_MAX);
-        assert_eq!(rows_at_once(10_000, [name(100_000, Some(100_000))].iter()), ROWS_MAX);
-        assert_eq!(rows_at_once(10_000, [name(100_000, None)].iter()), ROWS_OF_UNKNOWN_SIZE_MAX);
+        assert_eq!(rows_at_once(10_000, &[n(80_000)]), ROWS_MAX);
+        assert_eq!(rows_at_once(10_000, &[name(100_000, Some(100_000))]), ROWS_MAX);
+        assert_eq!(rows_at_once(10_000, &[name(100_000, None)]), ROWS_OF_UNKNOWN_SIZE_MAX);
         // A dictionary makes little of long texts: of 20 KB, and of 4 KB.
-        assert_eq!(rows_at_once(10_000, [name(100_000, Some(200_000_000))].iter()), ROWS_MIN);
-        assert_eq!(rows_at_once(10_000, [name(100_000, Some(41_060_000))].iter()), 255);
-        assert_eq!(rows_at_once(10_000, [name(41_100_000, None)].iter()), 255);
+        assert_eq!(rows_at_once(10_000, &[name(100_000, Some(200_000_000))]), ROWS_MIN);
+        assert_eq!(rows_at_once(10_000, &[name(100_000, Some(41_060_000))]), 255);
+        assert_eq!(rows_at_once(10_000, &[name(41_100_000, None)]), 255);
         // Several leaves of one column are decoded together.
-        assert_eq!(rows_at_once(10_000, [name(0, Some(41_060_000)), name(0, Some(41_060_000))].iter()), 127);
+        assert_eq!(rows_at_once(10_000, &[name(0, Some(41_060_000)), name(0, Some(41_060_000))]), 127);
         // Lists have more values than there are rows.
-        assert_eq!(rows_at_once(100, [n(80_000)].iter()), 655);
-        assert_eq!(rows_at_once(0, std::iter::empty()), ROWS_MIN);
+        assert_eq!(rows_at_once(100, &[n(80_000)]), 655);
+        assert_eq!(rows_at_once(0, &[]), ROWS_MIN);
     }
 
     #[tokio::test]
@@ -386,17 +399,17 @@ mod tests {
         assert_eq!(in_memory(&unit), 0);
         unit.fetch(&store).await.unwrap();
         assert_eq!(in_memory(&unit), unit.bytes());
-        for field in nested().arrow().fields() {
+        for (place, field) in nested().arrow().fields().iter().enumerate() {
             let (before, mut rows) = (in_memory(&unit), 0);
-            unit.each(field, |values| {
+            unit.each(place, field, |values| {
                 rows += values.len();
                 Ok(())
             })
             .unwrap();
-            unit.forget(field);
+            unit.forget(place);
             assert!(rows == 50 && in_memory(&unit) < before, "column {}", field.name());
         }
         assert_eq!(in_memory(&unit), 0);
-        assert!(unit.each(nested().arrow().field(0), |_| Ok(())).is_err(), "it is gone");
+        assert!(unit.each(0, nested().arrow().field(0), |_| Ok(())).is_err(), "it is gone");
     }
 }
