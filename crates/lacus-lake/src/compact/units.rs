@@ -152,12 +152,25 @@ impl Unit {
 
     /// Calls `each` with the values of the table's column in this place, or of a part of it that has nothing else around it; in
     /// order and in pieces. Where the file has no such column, its partition has the value of all rows, or they are null.
-    pub(super) fn each(&self, place: usize, part: &Field, each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
-        let read = match self.origin.places[place] {
-            Some(column) => self.each_read(self.origin.leaves_of(column, part), part, each),
-            None => self.each_absent(part, each),
+    ///
+    /// # Errors
+    /// If the column has fewer rows or more than the row group: rows must not come apart.
+    pub(super) fn each(&self, place: usize, part: &Field, mut each: impl FnMut(&ArrayRef) -> Result<()>) -> Result<()> {
+        let mut rows = 0;
+        let counted = |values: &ArrayRef| {
+            rows += values.len();
+            each(values)
         };
+        let read = match self.origin.places[place] {
+            Some(column) => self.each_read(self.origin.leaves_of(column, part), part, counted),
+            None => self.each_absent(part, counted),
+        };
+        let read = read.and_then(|()| if rows == self.rows { Ok(()) } else { Err(self.torn(part, rows)) });
         read.context(format!("read {}", self.origin.path))
+    }
+
+    fn torn(&self, part: &Field, rows: usize) -> Error {
+        Error::corrupt(format!("column \"{}\" has {rows} of {} rows", part.name(), self.rows))
     }
 
     fn each_read(
@@ -389,6 +402,18 @@ mod tests {
         // Lists have more values than there are rows.
         assert_eq!(rows_at_once(100, &[n(80_000)]), 655);
         assert_eq!(rows_at_once(0, &[]), ROWS_MIN);
+    }
+
+    #[tokio::test]
+    async fn a_column_of_fewer_rows_than_its_row_group_is_refused() {
+        let place = Place::new();
+        let (store, mut unit) = unit(&place).await;
+        unit.fetch(&store).await.unwrap();
+        let (schema, read) = (nested().arrow(), |unit: &Unit, field| unit.each(0, field, |_| Ok(())));
+        read(&unit, schema.field(0)).unwrap();
+        unit.rows += 1;
+        let error = read(&unit, schema.field(0)).unwrap_err();
+        assert!(error.chain().contains("column \"n\" has 50 of 51 rows"), "{}", error.chain());
     }
 
     #[tokio::test]
