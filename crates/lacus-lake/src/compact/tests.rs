@@ -1,9 +1,12 @@
 //! Merging files changes nothing but the files.
 
+use std::slice;
 use std::sync::atomic::Ordering;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
+use arrow::datatypes::Int64Type;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
@@ -12,11 +15,11 @@ use crate::deletes::DeletedRows;
 use crate::expiry::SNAPSHOTS_MAX;
 use crate::file_stats::FileStats;
 use crate::fixture::{
-    Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, plain, rows_of, stream,
+    Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, plain, rows, rows_of, stream,
 };
 use crate::lake::Lake;
 use crate::leftovers::RETIRED_GRACE_MS;
-use crate::schema::{SchemaChange, TableSchema};
+use crate::schema::{OFFSET, SchemaChange, TableSchema};
 
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
 
@@ -191,6 +194,37 @@ async fn row_groups_are_joined_as_far_as_one_may_be_large() {
     compact_all(&lake, &main).await.unwrap().unwrap();
     let state = main.state();
     assert_eq!((state.files.len(), row_groups(&lake, &state.files[0])), (1, vec![200_000, 100_000]));
+}
+
+#[tokio::test]
+async fn row_groups_that_are_larger_than_ours_are_cut() {
+    let place = Place::new();
+    let (lake, schema) = (place.open().await, numbers());
+    fill(&lake, &table(&lake, &schema).await, &schema, 0..1).await;
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.arrow(), None).unwrap();
+    writer.write(&rows(&schema, 0, 0..300_000)).unwrap();
+    assert_eq!(writer.close().unwrap().num_row_groups(), 1);
+    let at = |path: &str| lake.inner().directory.join(path);
+    let (from, to) = ("main/t/data/theirs.parquet", "main/t/data/cut.parquet");
+    std::fs::write(at(from), &bytes).unwrap();
+    // At both ends of both pieces.
+    let deleted = vec![0, 262_143, 262_144, 299_999];
+    let mut file = files(&[bytes.len() as u64]).remove(0);
+    (file.path, file.rows, file.deleted) = (from.to_owned(), 300_000, DeletedRows::of(deleted.clone()));
+    let written = rewrite(lake.shared(), slice::from_ref(&file), plain(&schema), None, to, Arc::default());
+    assert_eq!(written.await.unwrap().unwrap().0.rows(), 299_996);
+    let merged = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(at(to)).unwrap()).unwrap();
+    let row_groups: Vec<i64> = merged.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
+    assert_eq!(row_groups, [262_142, 37_854]);
+    let merged: Vec<RecordBatch> = merged.build().unwrap().map(|batch| batch.unwrap()).collect();
+    let merged = concat_batches(&merged[0].schema(), &merged).unwrap();
+    let offsets = merged.column_by_name(OFFSET).unwrap().as_primitive::<Int64Type>();
+    let left = (0..300_000).filter(|offset| !deleted.contains(offset));
+    assert!(offsets.values().iter().map(|offset| offset.cast_unsigned()).eq(left));
+    file.rows -= 1;
+    let refused = rewrite(lake.shared(), slice::from_ref(&file), plain(&schema), None, to, Arc::default()).await;
+    assert_eq!(refused.err().map(|error| error.kind()), Some(lacus_core::Kind::Corrupt));
 }
 
 /// Deleted rows at both ends of row groups and in their midst, columns that a file lacks at any depth, and an empty end.

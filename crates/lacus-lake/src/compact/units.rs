@@ -15,7 +15,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::basic::Type;
@@ -27,6 +27,7 @@ use super::of_partition::{OfPartition, columns_of_partition, repeated};
 use super::rewrite::store_or_parquet;
 use crate::conform::{conform_array, is_same_column};
 use crate::data_file::{ROW_GROUP_ROWS_MAX, parquet_error};
+use crate::deletes::DeletedRows;
 use crate::store::store_error;
 use crate::table::LiveFile;
 
@@ -52,11 +53,11 @@ struct Origin {
     of_partition: OfPartition,
 }
 
-/// A row group of a file.
+/// A row group of a file, or some rows of one that is larger than ours may be.
 pub(super) struct Unit {
     origin: Arc<Origin>,
     number: usize,
-    /// Its rows that are not deleted, and how many they are.
+    /// Those of its rows that are not deleted, and how many they are.
     kept: RowSelection,
     rows: usize,
     /// Where the columns that are read are in the file.
@@ -71,7 +72,8 @@ struct Chunks {
     file_bytes: u64,
 }
 
-/// The row groups of a file that have rows, for a table with these columns. Nothing of them is in memory yet.
+/// The row groups of a file that have rows, cut where they have more than ours may have; for a table with these columns. Nothing of
+/// them is in memory yet.
 pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, schema: &SchemaRef) -> Result<Vec<Unit>> {
     let reader = ParquetObjectReader::new(Arc::clone(store), Path::from(file.path.as_str()));
     let opened =
@@ -83,20 +85,33 @@ pub(super) async fn units_of(store: &Arc<dyn ObjectStore>, file: &LiveFile, sche
     let (mut units, mut first_row) = (Vec::new(), 0);
     for (number, group) in origin.file.metadata().row_groups().iter().enumerate() {
         let rows = u64::try_from(group.num_rows()).unwrap_or(0);
-        let kept = file.deleted.selection(first_row, rows);
-        first_row += rows;
+        if rows > file.rows - first_row {
+            return Err(Error::corrupt(format!("{} has more rows than the {} of its manifest", file.path, file.rows)));
+        }
         let ranges = leaves.iter().filter_map(|&leaf| group.columns().get(leaf)).map(|chunk| {
             let (start, length) = chunk.byte_range();
             start..start.saturating_add(length)
         });
         let mut ranges: Vec<Range<u64>> = ranges.collect();
         ranges.sort_unstable_by_key(|range| range.start);
-        let chunks = Chunks { parts: Arc::default(), file_bytes: file.bytes };
-        let rows = kept.row_count();
-        units.push(Unit { origin: Arc::clone(&origin), number, kept, rows, ranges, chunks });
+        for first in (0..rows).step_by(ROW_GROUP_ROWS_MAX) {
+            let kept = rows_from(&file.deleted, first_row, first, rows);
+            let chunks = Chunks { parts: Arc::default(), file_bytes: file.bytes };
+            let (rows, ranges) = (kept.row_count(), ranges.clone());
+            units.push(Unit { origin: Arc::clone(&origin), number, kept, rows, ranges, chunks });
+        }
+        first_row += rows;
     }
     units.retain(|unit| unit.rows > 0);
     Ok(units)
+}
+
+/// The remaining ones of as many rows as ours may have, from the `first` of a row group's `rows` on. The row group begins at row
+/// `begin` of the file.
+fn rows_from(deleted: &DeletedRows, begin: u64, first: u64, rows: u64) -> RowSelection {
+    let some = (rows - first).min(ROW_GROUP_ROWS_MAX as u64);
+    let before = RowSelector::skip(usize::try_from(first).unwrap_or(usize::MAX));
+    std::iter::once(before).chain(deleted.selection(begin + first, some).iter().copied()).collect()
 }
 
 /// Whether these become one row group, together with one more.
