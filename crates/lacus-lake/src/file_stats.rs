@@ -49,6 +49,9 @@ pub struct FileStats {
     values: Box<[ValueOf]>,
     /// The same of columns that the manifest tells nothing of: the file may lack them.
     uncounted: Box<[ValueOf]>,
+    /// Whether there are such columns whose values can't be told here: decimals and bytes. They are null where the file is read, and
+    /// would be for ever if it was merged.
+    pub(crate) has_untold: bool,
     may_have_nan: bool,
     is_own: bool,
 }
@@ -125,6 +128,7 @@ impl FileStats {
             buckets: partition_buckets(file, spec_id, metadata),
             values: partition_values(file, spec_id, metadata, value_of),
             uncounted: partition_values(file, spec_id, metadata, uncounted_value_of),
+            has_untold: !partition_values(file, spec_id, metadata, untold_value_of).is_empty(),
             placement,
             may_have_nan: may_have_nan(file, is_own, metadata),
             is_own,
@@ -273,6 +277,12 @@ fn uncounted_value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Opti
     Some(ValueOf { id, value: Some(Bound::of(&value.as_primitive_literal()?)?) })
 }
 
+fn untold_value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Option<ValueOf> {
+    let is_told =
+        value.is_none() || file.null_value_counts().contains_key(&id) || uncounted_value_of(file, id, value).is_some();
+    (!is_told).then_some(ValueOf { id, value: None })
+}
+
 /// None where the manifest counts no nulls of the column, as of a file that lacks it, or others than the partition says.
 fn value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Option<ValueOf> {
     let nulls = *file.null_value_counts().get(&id)?;
@@ -296,10 +306,12 @@ mod tests {
     const OWN: &str = "file:///lake/main/t/data/01a20131-93d7-7111-88eb-e03dce2a4801-00000.parquet";
     const SPARK: &str = "file:///lake/main/t/data/00000-0-1f6e2f0a-5d4c-4b8e-9a53-0d3f3b1c2a10-00001.parquet";
 
-    /// A table of one whole number, 1, and one fraction, 2.
+    /// A table of one whole number, 1, one fraction, 2, and one amount, 3.
     fn table(spec: UnboundPartitionSpec) -> TableMetadata {
         let column = |id, name: &str, kind| NestedField::optional(id, name, Type::Primitive(kind)).into();
-        let columns = [column(1, "n", PrimitiveType::Long), column(2, "x", PrimitiveType::Double)];
+        let amount = PrimitiveType::Decimal { precision: 9, scale: 2 };
+        let columns =
+            [column(1, "n", PrimitiveType::Long), column(2, "x", PrimitiveType::Double), column(3, "amount", amount)];
         let schema = Schema::builder().with_fields(columns).build().unwrap();
         let (order, place) = (SortOrder::unsorted_order(), "file:///lake/main/t".to_owned());
         let metadata =
@@ -376,6 +388,21 @@ mod tests {
         assert_eq!(uncounted(Some(Literal::long(7)), None), [ValueOf { id: 1, value: Some(Bound::Long(7)) }]);
         assert_eq!(uncounted(Some(Literal::long(7)), Some(0)), []);
         assert_eq!(uncounted(None, None), []);
+    }
+
+    #[test]
+    fn a_file_may_lack_a_value_that_cannot_be_told() {
+        let has_untold = |id, partition, nulls: Option<u64>| {
+            let spec =
+                UnboundPartitionSpec::builder().add_partition_field(id, "p", Transform::Identity).unwrap().build();
+            let mut file = file(SPARK, Struct::from_iter([partition]));
+            file.null_value_counts(nulls.map(|nulls| (id, nulls)).into_iter().collect());
+            FileStats::of(&file.build().unwrap(), 0, &table(spec)).has_untold
+        };
+        assert!(has_untold(3, Some(Literal::decimal(1_250)), None));
+        assert!(!has_untold(3, Some(Literal::decimal(1_250)), Some(0)), "the file has it");
+        assert!(!has_untold(3, None, None), "null is what it is read as");
+        assert!(!has_untold(1, Some(Literal::long(7)), None));
     }
 
     #[test]
