@@ -58,7 +58,9 @@ fn neighbours_of_alike_size_are_merged() {
 #[test]
 fn files_whose_partition_has_what_cannot_be_told_are_left_alone() {
     let mut all = files(&[1, 1, 1, 1, 1]);
-    all[2].stats = Arc::new(FileStats { has_untold: true, ..FileStats::default() });
+    let mut stats = FileStats::default();
+    stats.has_untold = true;
+    all[2].stats = Arc::new(stats);
     let runs = |files: &[LiveFile]| small_files(files, FileSizes { target_bytes: 100, files_min: 2 });
     assert_eq!(runs(&all), [vec![0, 1]]);
     assert_eq!(runs(&all[1..]), [vec![2, 3]]);
