@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, Version, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -108,10 +109,18 @@ async fn converse(
         if is_from_elsewhere {
             request.extensions_mut().insert(Elsewhere);
         }
+        let may_keep_body = request.version() == Version::HTTP_11 && request.headers().contains_key(header::EXPECT);
         async move {
             let response = router.oneshot(request).await;
             drop(turn);
-            response.map(|response| response.map(|body| Answered::new(body, patience)))
+            response.map(|mut response| {
+                // Refused before it was asked for its body, a client may go on with its next request: nobody could tell where
+                // the body ends that may never come.
+                if may_keep_body && !response.status().is_success() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response.map(|body| Answered::new(body, patience))
+            })
         }
     });
     let mut connection = pin!(server.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)));
@@ -187,6 +196,26 @@ mod tests {
         assert_eq!(settings[3], 4, "an HTTP/2 server begins with its settings: {settings:?}");
         // A real client answers the server's farewell; this one hangs up.
         drop(second);
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn who_was_refused_before_its_body_begins_anew() {
+        let refuse = async || axum::http::StatusCode::FORBIDDEN;
+        let running = Running::start(Router::new().route("/", get(refuse).put(refuse))).await;
+        let mut client = running.connect().await;
+        let expecting = b"PUT / HTTP/1.1\r\nhost: lacus\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n";
+        client.write_all(expecting).await.unwrap();
+        let answer = String::from_utf8(read(&mut client).await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("connection: close\r\n"), "{answer}");
+        // Others keep their connection.
+        let mut client = running.connect().await;
+        for _ in 0..2 {
+            client.write_all(REQUEST).await.unwrap();
+            let answer = String::from_utf8(read(&mut client).await).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("connection: close"), "{answer}");
+        }
+        drop(client);
         running.stop().await;
     }
 

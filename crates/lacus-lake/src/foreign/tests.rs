@@ -597,23 +597,6 @@ async fn files_of_hive_keep_their_partition(schema: Schema) {
     assert_eq!(table.state().files.len(), 1);
 }
 
-#[tokio::test]
-async fn files_without_the_values_of_a_required_column_stay_as_they_are() {
-    let place = Place::new();
-    let lake = place.open().await;
-    let by_day = UnboundPartitionSpec::builder().add_partition_field(2, "day", Transform::Identity).unwrap().build();
-    let table = lake.make_table(NewTable { partition_spec: Some(by_day), ..new_table("migrated") }).await.unwrap();
-    for ids in [[1, 2], [3, 4]] {
-        let file = of_hive(&lake, &table, &ids, None);
-        Engine::load(&table).act(&lake, table.name(), Doing::Add(Box::new(file))).await.unwrap();
-    }
-    let before = table.state();
-    let error = lake.compact(&table, ALL, Arc::default()).await.unwrap_err();
-    let names_both = error.chain().contains("\"day\"") && error.chain().contains(&before.files[0].path);
-    assert!(error.kind() == Kind::Corrupt && names_both, "{}", error.chain());
-    assert_eq!(table.state().files, before.files);
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Deliver,
