@@ -92,6 +92,7 @@ mod frames;
 mod large_joins;
 mod late;
 mod leaves;
+mod lists_apart;
 mod lone_laterals;
 mod mixed_numbers;
 mod named_casts;

@@ -40,6 +40,7 @@ fn in_doubles(plan: LogicalPlan, reads_rows: bool) -> Result<LogicalPlan> {
     let mut has_changed = false;
     plan.transform_up_with_subqueries(|plan| {
         let changed = match plan {
+            LogicalPlan::Union(union) if has_changed => united(Union::try_new_with_loose_types(union.inputs)?)?,
             LogicalPlan::Union(union) => united(union)?,
             LogicalPlan::Values(values) if reads_rows => written_rows(values)?,
             LogicalPlan::Join(join) if is_of_sets(&join) => intersected(join)?,

@@ -7,7 +7,8 @@
 //! - `day - DATE '2021-07-31' > 1`: its bounds are computed as durations, which can't be compared with a number
 //!   (`interval_arithmetic.rs`).
 //!
-//! They are wrapped in [`same`]. Values that differ each time are hidden, too: see [`crate::drawn`].
+//! They are wrapped in [`same`]. Values that differ each time are hidden, too (see [`crate::drawn`]), and so are lists beside lists
+//! (see [`crate::lists_apart`]).
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -20,6 +21,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::scalar::ScalarValue;
 
 use crate::drawn::drawn_once;
+use crate::lists_apart::lists_apart;
 use crate::same::{is_same, same};
 
 /// Hides such expressions from the optimizer. It has to come before the rules that look into them.
@@ -61,6 +63,7 @@ fn opaque(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             Transformed::no(args.remove(0))
         }
         expr if is_believed_wrongly(&expr, schema) => Transformed::yes(same(expr)),
+        Expr::BinaryExpr(BinaryExpr { op: Operator::And | Operator::Or, .. }) => lists_apart(expr),
         expr => drawn_once(expr),
     }
 }
