@@ -58,6 +58,7 @@ fn five_hundred_types_of_events_stay_within_the_budget() {
     let watch = watch(server.http(), Arc::clone(&is_over));
     let began = Instant::now();
     let types = send_all(&server, events, &mut random);
+    wait_until_all_is_visible(&server);
     for table in ["split.other_events", "mixed"] {
         let flushed = project.run(&["table", "flush", table]);
         assert!(flushed.succeeded(), "flush {table}: {}", flushed.stderr);
@@ -107,6 +108,19 @@ fn send_all(server: &Server, events: u64, random: &mut Random) -> Vec<u64> {
         }
     }
     types
+}
+
+/// Rows come as fast as the budget is committed. No bound of its own: the test has one.
+fn wait_until_all_is_visible(server: &Server) {
+    let mut http = server.http();
+    loop {
+        let status = http.get("/v1/status").expect("ask for the status").json();
+        let streams = status["streams"].as_array().expect("a list of streams");
+        if streams.iter().all(|stream| stream["visible"] == stream["acknowledged"]) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Sends a batch, again if the server asks for it.
