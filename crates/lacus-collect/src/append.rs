@@ -10,11 +10,10 @@ use axum::body::BodyDataStream;
 use bytes::Bytes;
 use lacus_core::attributes::SEGMENT_FORMAT;
 use lacus_core::units::human_count;
-use lacus_core::{Error, Kind, NewRecord, Position, StreamName};
+use lacus_core::{Error, Kind, NewRecord, Position, Share, StreamName};
 use lacus_stream::{FORMAT_ATTRIBUTE, NewStream};
 
 use crate::body;
-use crate::budget::Share;
 use crate::check::{Batch, Checker, Order, Receipt};
 use crate::refusal::Refusal;
 use crate::request::Encoding;

@@ -31,14 +31,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use lacus_core::units::ByteSize;
-use lacus_core::{Error, Kind, Result, StreamName};
+use lacus_core::{Error, Kind, Result, Share, StreamName};
 use lacus_stream::{Log, NewStream, StreamInfo};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::answer::Answer;
 use self::wire::{AwsError, Protocol, shortened};
-use crate::budget::Share;
 use crate::keys::Key;
 use crate::stats::Reason;
 use crate::{Collect, Inner, LIGHT_BYTES_MAX, body, sigv4};

@@ -13,10 +13,9 @@ use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
 use futures::StreamExt;
 use lacus_core::units::ByteSize;
-use lacus_core::{Error, Kind};
+use lacus_core::{Error, Kind, Share};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
-use crate::budget::Share;
 use crate::refusal::Refusal;
 use crate::request::Encoding;
 use crate::stats::Reason;

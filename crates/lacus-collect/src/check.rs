@@ -11,10 +11,9 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use lacus_core::settings::InvalidEvents;
 use lacus_core::units::{ByteSize, human_count};
-use lacus_core::{Error, MessageId, NewRecord, RejectedEvent, StreamName};
+use lacus_core::{Error, MessageId, NewRecord, RejectedEvent, Share, StreamName};
 use sha2::{Digest, Sha256};
 
-use crate::budget::Share;
 use crate::json::{self, EVENT_BYTES_MAX, Fault, Flaw};
 use crate::message_id::message_id;
 use crate::refusal::Refusal;

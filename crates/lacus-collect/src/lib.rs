@@ -5,14 +5,13 @@
 //! grow without bound with, what comes from the network.
 //!
 //! `http`, `webhook`, `pixel`, `segment` and `aws` have the routes and answers, `request` reads where to and in what form,
-//! `body` brings the bytes in within `budget`, `split`, `json` and `check` take them apart, `append` hands them to the log,
+//! `body` brings the bytes in within the budget, `split`, `json` and `check` take them apart, `append` hands them to the log,
 //! `stats` counts.
 
 mod append;
 mod at_most;
 mod aws;
 mod body;
-mod budget;
 mod check;
 mod cors;
 mod form;
@@ -40,11 +39,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use lacus_core::{Clock, Error, Result, Settings};
+use lacus_core::{Budget, Clock, Error, Result, Settings};
 use lacus_stream::Log;
 use tokio::sync::Semaphore;
 
-use crate::budget::Budget;
 use crate::stats::Counters;
 
 pub use crate::http::{not_found, wrong_method};

@@ -4,6 +4,7 @@
 //! and nothing here depends on arrow, DataFusion or a runtime: it compiles in seconds because all else waits for it.
 
 pub mod attributes;
+mod budget;
 pub mod clock;
 pub mod error;
 pub mod layout;
@@ -15,6 +16,7 @@ mod rejected;
 pub mod settings;
 pub mod units;
 
+pub use budget::{Budget, Share};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Context, Error, Kind, Result};
 pub use limits::StatementLimits;

@@ -8,8 +8,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
-
-use crate::budget::Share;
+use lacus_core::Share;
 
 /// A long answer is sent in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;

@@ -12,14 +12,13 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use lacus_core::{Error, NewRecord, StreamName, units};
+use lacus_core::{Error, NewRecord, Share, StreamName, units};
 use serde::{Deserialize, Serialize};
 
 use super::pieces;
 use super::wire::Blob;
 use crate::append;
 use crate::at_most::AtMost;
-use crate::budget::Share;
 use crate::message_id::message_id;
 use crate::refusal::Refusal;
 use crate::request::{Encoding, header_text};

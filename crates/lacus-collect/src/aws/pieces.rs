@@ -1,9 +1,8 @@
 //! Firehose's blobs of bytes as events: producers put one or several into each, one after the other.
 
 use bytes::Bytes;
-use lacus_core::{Error, NewRecord, units};
+use lacus_core::{Error, NewRecord, Share, units};
 
-use crate::budget::Share;
 use crate::refusal::Refusal;
 use crate::split::split;
 use crate::stats::Reason;

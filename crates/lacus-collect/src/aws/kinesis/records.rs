@@ -7,7 +7,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use lacus_core::{Error, Kind, Offset, Partition, Position, Record, StreamName, Timestamp};
+use lacus_core::{Error, Kind, Offset, Partition, Position, Record, Share, StreamName, Timestamp};
 use lacus_stream::{FORMAT_ATTRIBUTE, Log, StreamInfo};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,6 @@ use super::numbers::{ShardIterator, find_shard, offset_of, sequence_number, shar
 use super::shards::ChildShard;
 use super::{Named, check_dry_run};
 use crate::append;
-use crate::budget::Share;
 use crate::stats::SourceStats;
 
 /// Bytes of data in one `GetRecords`.

@@ -4,32 +4,37 @@
 //! budget while holding a part of it: who can't have more is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lacus_core::{Error, Kind, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::error::{Error, Kind, Result};
 
 /// The smallest step by which memory is reserved: most requests take one.
 const STEP_BYTES: usize = 16 << 10;
 
 /// The bytes that are left.
-pub(crate) struct Budget {
-    left: Arc<Semaphore>,
+#[derive(Debug)]
+pub struct Budget {
+    left: Arc<AtomicUsize>,
 }
 
 /// The share of one request, given back when dropped.
-pub(crate) struct Share {
-    left: Arc<Semaphore>,
-    taken: Option<OwnedSemaphorePermit>,
+#[derive(Debug)]
+pub struct Share {
+    left: Arc<AtomicUsize>,
+    taken: usize,
 }
 
 impl Budget {
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self { left: Arc::new(Semaphore::new(bytes)) }
+    /// A budget of this many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self { left: Arc::new(AtomicUsize::new(bytes)) }
     }
 
     /// An empty share.
-    pub(crate) fn share(&self) -> Share {
-        Share { left: Arc::clone(&self.left), taken: None }
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share { left: Arc::clone(&self.left), taken: 0 }
     }
 }
 
@@ -38,23 +43,24 @@ impl Share {
     ///
     /// # Errors
     /// `Limited` if the others hold too much.
-    pub(crate) fn cover(&mut self, bytes: usize) -> Result<()> {
-        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = bytes.saturating_sub(taken).next_multiple_of(STEP_BYTES);
+    pub fn cover(&mut self, bytes: usize) -> Result<()> {
+        let missing = bytes.saturating_sub(self.taken).next_multiple_of(STEP_BYTES);
         if missing == 0 {
             return Ok(());
         }
-        let more =
-            u32::try_from(missing).ok().and_then(|missing| Arc::clone(&self.left).try_acquire_many_owned(missing).ok());
-        let Some(more) = more else {
+        let without = |left: usize| left.checked_sub(missing);
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without).is_err() {
             return Err(Error::new(Kind::Limited, "too many requests are being read at once")
                 .with_hint("send it again a little later"));
-        };
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            taken => *taken = Some(more),
         }
+        self.taken += missing;
         Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.left.fetch_add(self.taken, Ordering::Relaxed);
     }
 }
 
@@ -73,5 +79,7 @@ mod tests {
         drop(other);
         one.cover(3 * STEP_BYTES).unwrap();
         assert_eq!(one.cover(usize::MAX / 2).unwrap_err().kind(), Kind::Limited);
+        drop(one);
+        budget.share().cover(3 * STEP_BYTES).unwrap();
     }
 }
