@@ -15,6 +15,7 @@
 //! | `GET /livez` | the process answers |
 //! | `GET /readyz` | it takes events, and answers questions: what the log had at start is visible |
 
+mod bodies;
 mod erase;
 mod files;
 mod iceberg;
@@ -32,10 +33,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use lacus_core::{Clock, Error, StreamName, TableName, Timestamp};
+use lacus_core::{Budget, Clock, Error, StreamName, TableName, Timestamp};
 use lacus_flow::{Deliveries, DeliveryStatus};
 use lacus_lake::{CommitReport, GlueStatus, Lake, LakeStats};
 use lacus_query::{Engine, SQL_BYTES_MAX};
@@ -44,6 +47,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::engines::Engines;
+use crate::http::bodies::BODIES_BYTES_MAX;
 use crate::http::refusal::Refusal;
 use crate::users::Users;
 
@@ -81,6 +85,8 @@ struct Inner {
     served: Served,
     started: Timestamp,
     queries: Arc<Semaphore>,
+    /// The memory for bodies of requests.
+    bodies: Budget,
     /// Held while events are erased: one erasure at a time.
     erasing: AsyncMutex<()>,
     /// Held from when the properties of a namespace are read until they are replaced: no change undoes another.
@@ -97,6 +103,7 @@ pub fn router(served: Served) -> Router {
         started: served.clock.now(),
         served,
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+        bodies: Budget::new(BODIES_BYTES_MAX),
         erasing: AsyncMutex::default(),
         changing_namespace: AsyncMutex::default(),
         was_ready: AtomicBool::new(false),
@@ -109,13 +116,20 @@ pub fn router(served: Served) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/erase", post(erase::erase))
         .merge(streams::routes())
-        .merge(iceberg::routes(&shared))
         .merge(tables::routes())
         .merge(misfits::routes())
         .merge(users::routes())
         .route("/livez", get(|| async { Json(Health { status: "alive" }) }))
         .route("/readyz", get(ready))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), within_budget))
+        .merge(iceberg::routes(&shared))
         .with_state(shared)
+}
+
+/// Answers a request if there is memory for its body.
+async fn within_budget(State(inner): State<Shared>, request: Request, next: Next) -> Response {
+    let answered = bodies::answer(&inner.bodies, request, next).await;
+    answered.unwrap_or_else(|error| Refusal::from(error).into_response())
 }
 
 #[derive(Serialize)]

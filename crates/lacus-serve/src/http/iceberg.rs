@@ -93,7 +93,8 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/v1/oauth/tokens", post(door::token))
         .layer(DefaultBodyLimit::max(door::FORM_BYTES_MAX))
         .method_not_allowed_fallback(async || Refused::unsupported());
-    Router::new().nest("/iceberg", catalog.merge(tokens))
+    let bound = middleware::from_fn_with_state(Arc::clone(shared), body::within_budget);
+    Router::new().nest("/iceberg", catalog.merge(tokens).layer(bound))
 }
 
 /// What a client has to know first: the URI, and credentials if files are in a bucket that is not ours. A client may reach

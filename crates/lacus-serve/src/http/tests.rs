@@ -1,8 +1,10 @@
 //! Requests through the router.
 
-use axum::body::Body;
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
-use futures::StreamExt;
+use futures::{StreamExt, poll, stream};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -155,6 +157,41 @@ async fn rows_come_as_they_are_found() {
         server.router.clone().oneshot(sql("select value from generate_series(1, 1000000000000)")).await.unwrap();
     let mut pieces = response.into_body().into_data_stream();
     assert!(pieces.next().await.unwrap().unwrap().starts_with(b"{\"columns\":"));
+}
+
+/// A request whose body has this many bytes and no end.
+fn endless(path: &str, bytes: usize) -> Request<Body> {
+    let piece = stream::iter([Ok::<_, Infallible>(Bytes::from(vec![b' '; bytes]))]);
+    Request::post(path).body(Body::from_stream(piece.chain(stream::pending()))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_all_requests_have_a_bound_together() {
+    let server = TestServer::start().await;
+    let mut others = Vec::new();
+    for _ in 0..super::BODIES_BYTES_MAX / (16 << 20) {
+        let mut asking = Box::pin(server.router.clone().oneshot(endless("/iceberg/v1/namespaces", 16 << 20)));
+        assert!(poll!(&mut asking).is_pending());
+        others.push(asking);
+    }
+    let doors = [
+        ("/v1/sql", 429, "kind", json!("limited")),
+        ("/v1/streams", 429, "kind", json!("limited")),
+        ("/iceberg/v1/namespaces", 503, "type", json!("SlowDownException")),
+    ];
+    for (path, status, member, says) in &doors {
+        let request = Request::post(*path).header("content-type", "application/json").body(Body::from("{}")).unwrap();
+        let response = server.router.clone().oneshot(request).await.unwrap();
+        let retry_after = response.headers().get("retry-after").and_then(|seconds| seconds.to_str().ok());
+        assert_eq!((response.status().as_u16(), retry_after), (*status, Some("1")), "{path}");
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let error = parse(std::str::from_utf8(&body).unwrap())["error"].clone();
+        assert_eq!(error[member], *says, "{path}: {error}");
+        assert!(error["message"].as_str().unwrap().starts_with("too many requests are being read at once"), "{error}");
+    }
+    assert_eq!(ask(&server, get("/v1/status")).await.0, StatusCode::OK, "what has no body needs no room");
+    others.truncate(1);
+    assert_eq!(ask(&server, sql("select 1")).await.0, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]

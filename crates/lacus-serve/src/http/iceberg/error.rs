@@ -9,6 +9,11 @@ use axum::response::{IntoResponse, Response};
 use lacus_core::{Error, Kind};
 use serde::Serialize;
 
+/// The type of an error after which the same request may be sent again a little later.
+const SLOW_DOWN: &str = "SlowDownException";
+/// Seconds after which it may.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
 /// An error on its way out.
 #[derive(Debug)]
 pub(super) struct Refused {
@@ -71,6 +76,11 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "NoSuchViewException", message)
     }
 
+    /// There is no memory for the body of a request now: nothing of it was done.
+    pub(super) fn busy(error: &Error) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, SLOW_DOWN, said(error))
+    }
+
     /// A property is to be set and removed at once.
     pub(super) fn both(key: &str) -> Self {
         let message = format!("property \"{key}\" is to be set and removed at once");
@@ -100,7 +110,7 @@ impl Refused {
             Kind::Conflict => "CommitFailedException",
             Kind::Invalid => "BadRequestException",
             Kind::Denied => "ForbiddenException",
-            Kind::Limited => "SlowDownException",
+            Kind::Limited => SLOW_DOWN,
             Kind::Unavailable => "ServiceUnavailableException",
             Kind::Internal if matches!(about, About::Commit | About::ViewCommit) => "CommitStateUnknownException",
             Kind::Corrupt | Kind::Internal => "InternalServerError",
@@ -125,6 +135,9 @@ impl IntoResponse for Refused {
         let mut response = (self.status, Json(Wire { error: wire })).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.kind == SLOW_DOWN {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
         response
     }
