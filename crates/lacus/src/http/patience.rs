@@ -4,12 +4,15 @@
 //! requests, in the middle of a head, and while nobody takes the answers. One rule for both versions of HTTP. The body of
 //! a request has the same time to arrive.
 //!
+//! Over HTTP/2 a client may take some answers and leave others. One that it leaves for as long ends alone, so that what stands
+//! behind it (a query and its turn, a file) is free again.
+//!
 //! It never ends a request that we work on, however long that takes.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use axum::BoxError;
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
+use tracing::info;
 
 /// A client has to do what we wait for within this time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,12 +35,14 @@ pub(super) struct Patience {
     asked: AtomicU64,
     /// How many of them it was given.
     given: AtomicU64,
+    /// Its answers that come in pieces.
+    answers: Mutex<Vec<Weak<Pieces>>>,
 }
 
 impl Patience {
     /// Waits for the client `most`, and up to a quarter longer.
     pub(super) fn new(most: Duration) -> Self {
-        Self { most, asked: AtomicU64::new(0), given: AtomicU64::new(0) }
+        Self { most, asked: AtomicU64::new(0), given: AtomicU64::new(0), answers: Mutex::default() }
     }
 
     /// Marks a request, or a piece of an answer, as ours to deliver, until this is dropped.
@@ -56,11 +62,32 @@ impl Patience {
         let (mut seen, mut quiet_looks) = (self.asked.load(Ordering::Relaxed), 0);
         while quiet_looks < LOOKS {
             tokio::time::sleep(self.most / LOOKS).await;
+            self.look();
             let asked = self.asked.load(Ordering::Relaxed);
             let is_quiet = asked == seen && !self.is_our_turn();
             quiet_looks = if is_quiet { quiet_looks + 1 } else { 0 };
             seen = asked;
         }
+    }
+
+    /// Ends answers that were left for longer than they may be.
+    fn look(&self) {
+        for answer in self.answers().iter().filter_map(Weak::upgrade) {
+            if answer.look() {
+                let seconds = self.most.as_secs();
+                info!(seconds, "an answer ends because its client took nothing of it for so long");
+            }
+        }
+    }
+
+    fn watch(&self, answer: &Arc<Pieces>) {
+        let mut answers = self.answers();
+        answers.retain(|answer| answer.strong_count() > 0);
+        answers.push(Arc::downgrade(answer));
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Weak<Pieces>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,43 +156,120 @@ impl Body for Asked {
 }
 
 /// The body of an answer, whose pieces are polled when there is room on the wire.
-pub(super) struct Answered<B> {
-    body: B,
+pub(super) struct Answered {
+    answer: Answer,
     patience: Arc<Patience>,
     /// Set while a piece was asked for and is not there yet.
     turn: Option<Turn>,
 }
 
-impl<B> Answered<B> {
-    pub(super) fn new(body: B, patience: Arc<Patience>) -> Self {
-        Self { body, patience, turn: None }
+enum Answer {
+    /// It is in memory, and handed out at once: nothing stands behind it.
+    Whole(axum::body::Body),
+    Pieces(Arc<Pieces>),
+}
+
+/// An answer that is made piece by piece.
+#[derive(Debug)]
+struct Pieces(Mutex<Taken>);
+
+/// How the client takes an answer.
+#[derive(Debug)]
+struct Taken {
+    /// None once the client left it for too long.
+    body: Option<axum::body::Body>,
+    /// Whether the client waits for a piece.
+    is_asked: bool,
+    /// How often in a row it was seen that the client does not.
+    quiet_looks: u32,
+}
+
+impl Answered {
+    pub(super) fn new(body: axum::body::Body, patience: Arc<Patience>) -> Self {
+        let answer = if body.size_hint().exact().is_some() {
+            Answer::Whole(body)
+        } else {
+            let pieces = Pieces(Mutex::new(Taken { body: Some(body), is_asked: false, quiet_looks: 0 }));
+            let pieces = Arc::new(pieces);
+            patience.watch(&pieces);
+            Answer::Pieces(pieces)
+        };
+        Self { answer, patience, turn: None }
     }
 }
 
-impl<B: Body + Unpin> Body for Answered<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl Pieces {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let mut taken = self.taken();
+        let Some(body) = &mut taken.body else {
+            let left = axum::Error::new("the client took nothing of the answer for too long");
+            return Poll::Ready(Some(Err(left)));
+        };
+        let frame = Pin::new(body).poll_frame(cx);
+        taken.is_asked = frame.is_pending();
+        taken.quiet_looks = 0;
+        frame
+    }
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    /// Ends the answer if the client left it for too long: whether that is now.
+    fn look(&self) -> bool {
+        let mut taken = self.taken();
+        if taken.is_asked || taken.body.is_none() {
+            return false;
+        }
+        // The first look may be just after the client took a piece.
+        taken.quiet_looks += 1;
+        let is_left = taken.quiet_looks > LOOKS;
+        if is_left {
+            taken.body = None;
+        }
+        is_left
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for Answered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.turn.is_none() {
             self.turn = Some(self.patience.turn());
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = ready!(match &mut self.answer {
+            Answer::Whole(body) => Pin::new(body).poll_frame(cx),
+            Answer::Pieces(pieces) => pieces.poll_frame(cx),
+        });
         self.turn = None;
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.answer {
+            Answer::Whole(body) => body.is_end_stream(),
+            Answer::Pieces(pieces) => pieces.taken().body.as_ref().is_some_and(Body::is_end_stream),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.answer {
+            Answer::Whole(body) => body.size_hint(),
+            Answer::Pieces(pieces) => pieces.taken().body.as_ref().map_or_else(SizeHint::default, Body::size_hint),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+
+    use futures::{StreamExt, stream};
+    use tokio::sync::mpsc;
+
     use super::*;
 
     const MOST: Duration = Duration::from_millis(400);
@@ -202,6 +306,68 @@ mod tests {
         tokio::select! {
             () = patience.ends() => panic!("the client asked all the time"),
             () = asking => {}
+        }
+    }
+
+    /// An answer of one piece, after which `more` comes; and what tells when nothing stands behind it any more.
+    fn answer(
+        patience: &Arc<Patience>,
+        more: impl stream::Stream<Item = Bytes> + Send + 'static,
+    ) -> (Answered, mpsc::Receiver<()>) {
+        let (held, is_free) = mpsc::channel(1);
+        let pieces = stream::iter([Bytes::from_static(b"first")]).chain(more).map(move |piece| {
+            let _held = &held;
+            Ok::<_, Infallible>(piece)
+        });
+        (Answered::new(axum::body::Body::from_stream(pieces), Arc::clone(patience)), is_free)
+    }
+
+    async fn next(answer: &mut Answered) -> Option<Result<Bytes, axum::Error>> {
+        let frame = poll_fn(|cx| Pin::new(&mut *answer).poll_frame(cx)).await;
+        frame.map(|frame| frame.map(|frame| frame.into_data().expect("only bytes come")))
+    }
+
+    /// Requests that come and are answered all the time.
+    async fn others(patience: &Arc<Patience>) {
+        loop {
+            tokio::time::sleep(MOST / 20).await;
+            drop(patience.turn());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_left_ends_while_others_are_taken() {
+        let patience = Arc::new(Patience::new(MOST));
+        for takes_one in [false, true] {
+            let (mut answer, mut is_free) = answer(&patience, stream::repeat(Bytes::from_static(b"more")));
+            if takes_one {
+                assert_eq!(next(&mut answer).await.unwrap().unwrap(), "first");
+            }
+            tokio::select! {
+                () = patience.ends() => panic!("the client asked all the time"),
+                () = others(&patience) => {}
+                told = is_free.recv() => assert_eq!(told, None),
+            }
+            assert!(next(&mut answer).await.unwrap().is_err(), "what is missing must not look like the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_slowly_or_made_slowly_goes_on() {
+        let patience = Arc::new(Patience::new(MOST));
+        let (mut slow, _held) = answer(&patience, stream::repeat(Bytes::from_static(b"more")));
+        let (mut made, _held) = answer(&patience, stream::pending());
+        next(&mut made).await.unwrap().unwrap();
+        let taking = async {
+            for _ in 0..16 {
+                tokio::time::sleep(MOST / 4).await;
+                next(&mut slow).await.unwrap().unwrap();
+            }
+        };
+        tokio::select! {
+            () = patience.ends() => panic!("the client takes the answers"),
+            _ = next(&mut made) => panic!("it is not there yet"),
+            () = taking => {}
         }
     }
 }

@@ -13,6 +13,8 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// How the server says that the answer of stream 1 ends early.
+pub(super) const FIRST_BROKEN_OFF: &str = "\0\0\x04\x03\0\0\0\0\x01\0\0\0\x02";
 
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).expect("frames are small");
@@ -32,6 +34,16 @@ pub(super) fn head(stream: u32, method: &str, path: &str, flags: u8) -> Vec<u8> 
 /// A whole request without a body.
 pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     head(stream, "GET", path, END_STREAM | END_HEADERS)
+}
+
+/// A whole request with a body.
+pub(super) fn post(stream: u32, path: &str, body: &[u8]) -> Vec<u8> {
+    [head(stream, "POST", path, END_HEADERS), frame(DATA, END_STREAM, stream, body)].concat()
+}
+
+/// Lets so many more bytes of an answer come; of all answers for stream 0.
+pub(super) fn room(stream: u32, bytes: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
 fn fields(method: &str, path: &str) -> Vec<u8> {

@@ -20,11 +20,13 @@ const BYTE_EVERY: Duration = Duration::from_millis(500);
 const CONNECTIONS_MAX: usize = 256;
 /// An answer of gigabytes.
 const LARGE: &[u8] = b"select repeat('x', 1000) from generate_series(1, 10000000)";
+/// A long answer in pieces that are somewhat larger than what a client of HTTP/2 lets come at first.
+const LONG: &[u8] = b"select repeat('x', 8) from generate_series(1, 100000000)";
 
 /// What a client does, until it is cut off.
 type Behaviour = fn(&Server);
 
-const BEHAVIOURS: [(&str, Behaviour); 13] = [
+const BEHAVIOURS: [(&str, Behaviour); 14] = [
     ("says nothing", |server| is_cut_off(server.http_address(), b"", "")),
     ("says nothing after a request", |server| {
         is_cut_off(server.http_address(), &request("GET", "/livez", &[], b""), "alive");
@@ -36,6 +38,7 @@ const BEHAVIOURS: [(&str, Behaviour); 13] = [
     }),
     ("HTTP/2 without requests", |server| is_cut_off(server.http_address(), &http2::begin(b""), "")),
     ("HTTP/2 that lets nothing come", no_window),
+    ("HTTP/2 that leaves one answer and takes others", leaves_one),
     ("a head, byte by byte", |server| {
         drips(server, b"GET /livez HTTP/1.1\r\nx: ", CUT_OFF_MAX, "");
     }),
@@ -103,6 +106,24 @@ fn no_window(server: &Server) {
     let mut socket = connect(server.http_address());
     socket.write_all(&[http2::begin(initial_window), http2::get(1, "/openapi.json")].concat()).expect("send");
     ends(&mut socket, CUT_OFF_MAX, "");
+}
+
+/// Leaves an answer and goes on asking: that answer ends, and the connection goes on.
+fn leaves_one(server: &Server) {
+    let mut socket = connect(server.http_address());
+    let asks = [http2::begin(b""), http2::room(0, 16 << 20), http2::post(1, "/v1/sql", LONG)].concat();
+    socket.write_all(&asks).expect("send");
+    let (deadline, mut stream) = (Instant::now() + CUT_OFF_MAX, 3);
+    while Instant::now() < deadline {
+        socket.write_all(&http2::get(stream, "/livez")).expect("the connection goes on");
+        let said = told(&mut socket, ROW_MAX, |said| has(said, "alive"));
+        assert!(has(&said, "alive"), "{}", said.escape_ascii());
+        thread::sleep(BYTE_EVERY);
+        stream += 2;
+    }
+    socket.write_all(&http2::room(1, 900 << 10)).expect("send");
+    let said = told(&mut socket, ROW_MAX, |said| has(said, http2::FIRST_BROKEN_OFF));
+    assert!(has(&said, http2::FIRST_BROKEN_OFF), "{} bytes more came", said.len());
 }
 
 fn asks_and_never_reads(server: &Server) {
