@@ -211,7 +211,7 @@ impl Sent {
         let bytes = packed_bytes + 2 * text.len();
         let records = match self.kind {
             Some(kind) => {
-                share.cover(bytes + ADDED_BYTES)?;
+                share.cover(bytes + ADDED_BYTES + message::members_bytes(text.len()))?;
                 let message: &RawValue = serde_json::from_slice(&text).map_err(|error| malformed(&error))?;
                 vec![message::record(message, Some(kind), &Shared::default(), &self.sender)]
             }
@@ -221,7 +221,11 @@ impl Sent {
                 let messages = batch.all().ok_or_else(|| {
                     too_much(format!("a batch has {} messages at most", human_count(MESSAGES_MAX as u64)))
                 })?;
-                share.cover(bytes + added_bytes([sent_at, context, integrations], messages.len())?)?;
+                let added = added_bytes([sent_at, context, integrations], messages.len())?;
+                // Messages are read one after the other.
+                let longest = messages.iter().map(|message| message.get().len()).max().unwrap_or_default();
+                let read_at_once = longest + context.map_or(0, |context| context.get().len());
+                share.cover(bytes + added + message::members_bytes(read_at_once))?;
                 let shared = Shared::of(sent_at, context, integrations);
                 messages.into_iter().map(|raw| message::record(raw, None, &shared, &self.sender)).collect()
             }

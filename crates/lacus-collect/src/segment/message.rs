@@ -64,9 +64,12 @@ pub(super) struct Client {
     pub(super) user_agent: Option<String>,
 }
 
-/// The members of an object, in order, each as it was sent.
+/// A member of an object, as it was sent.
+type Member<'a> = (Cow<'a, str>, &'a RawValue);
+
+/// The members of an object, in order.
 #[derive(Default)]
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Members<'a>(Vec<Member<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -77,7 +80,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 struct MembersVisitor;
 
 impl<'a> Visitor<'a> for MembersVisitor {
-    type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
+    type Value = Vec<Member<'a>>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an object")
@@ -110,6 +113,12 @@ impl<'a> Members<'a> {
         let number = || raw.starts_with(|first: char| first.is_ascii_digit() || first == '-').then(|| raw.to_owned());
         serde_json::from_str::<String>(raw).ok().or_else(number).filter(|id| !id.is_empty())
     }
+}
+
+/// The most memory that the members of an object of this length take while it is read. The shortest, `"":0,`, has five bytes, and
+/// the list of them grows by doubling.
+pub(super) fn members_bytes(length: usize) -> usize {
+    2 * size_of::<Member<'_>>() * length.div_ceil(5)
 }
 
 /// The record of a message. What is no object is stored as it is.

@@ -259,6 +259,24 @@ async fn hostile_bodies_are_answered() {
     all.cover(crate::BODIES_BYTES_MAX).expect("answered requests hold nothing");
 }
 
+#[tokio::test]
+async fn a_message_of_many_members_counts_as_much_as_it_takes() {
+    let door = Door::new();
+    let key = door.write_key("web");
+    // A megabyte, of which each five bytes are forty while it is read.
+    let message = format!(r#"{{{}"userId":"u"}}"#, r#""":0,"#.repeat(200_000));
+    let mut others = door.collect.inner.budget.share();
+    others.cover(crate::BODIES_BYTES_MAX - (8 << 20)).unwrap();
+    for (path, body) in [("/v1/t", message.clone()), ("/v1/b", format!(r#"{{"batch":[{{}},{message}]}}"#))] {
+        let refused = send(&door, path, &key, body).await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{path}: {}", refused.text);
+    }
+    let many = format!(r#"{{"batch":[{}1]}}"#, "1,".repeat(999));
+    assert_eq!(send(&door, "/v1/b", &key, many).await.status, StatusCode::OK);
+    drop(others);
+    assert_eq!(send(&door, "/v1/t", &key, message).await.status, StatusCode::OK);
+}
+
 /// The door asks the log each time: what it remembered would send messages to rows of a table that is none of Segment's.
 #[tokio::test]
 async fn a_stream_that_was_made_again_for_plain_events_takes_no_messages() {
