@@ -7,24 +7,24 @@
 
 pub(crate) mod commit;
 pub(crate) mod create;
+mod databases;
 mod drop;
 mod rebase;
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use iceberg::spec::{Schema, SortOrder, TableMetadata, UnboundPartitionSpec};
 use iceberg::{TableRequirement, TableUpdate};
-use lacus_core::{Context, Error, Kind, MAIN_DATABASE, Result, TableName};
+use lacus_core::{Context, Error, Kind, Result, TableName};
 
 use crate::bloom_filters;
 use crate::lake::{Lake, detached};
-use crate::other_names::must_mean;
 use crate::table::Table;
 
-/// The most bytes of a database's properties.
-const PROPERTIES_BYTES_MAX: usize = 64 << 10;
+pub use self::databases::RemovedProperties;
+pub(crate) use self::databases::no_database;
 
 /// The table property of tables that somebody asked for; those that deliveries make don't have it. A copy of a delivered
 /// table has its system columns, too: this is what tells them apart until a delivery commits to it.
@@ -62,86 +62,6 @@ pub struct NewTable {
 pub type Properties = BTreeMap<String, String>;
 
 impl Lake {
-    /// All databases with their properties: `main`, those that have tables or views, and those that were made.
-    ///
-    /// # Errors
-    /// `Unavailable` when the catalog can't be read.
-    pub async fn databases(&self) -> Result<BTreeMap<String, Properties>> {
-        let mut databases: BTreeMap<String, Properties> = BTreeMap::new();
-        for (name, properties) in self.shared_inner().catalog.databases().await? {
-            let properties = serde_json::from_str(&properties)
-                .map_err(|error| Error::corrupt("properties of a database can't be read").with_source(error))?;
-            databases.insert(name, properties);
-        }
-        let (tables, views) = (self.tables(), self.views());
-        let used = tables.iter().map(|table| table.name()).chain(views.iter().map(|view| &view.name));
-        for name in used.map(TableName::database).chain([MAIN_DATABASE]).collect::<BTreeSet<_>>() {
-            databases.entry(name.to_owned()).or_default();
-        }
-        Ok(databases)
-    }
-
-    /// Makes a database.
-    ///
-    /// # Errors
-    /// `Exists` if it is there, `Invalid` if no database can be called so or have these properties.
-    pub async fn create_database(&self, name: &str, properties: &Properties) -> Result<()> {
-        must_mean(None, properties)?;
-        self.add_database(name, properties).await
-    }
-
-    pub(crate) async fn add_database(&self, name: &str, properties: &Properties) -> Result<()> {
-        // Any table's name tells whether its database may be called so.
-        TableName::new(&format!("{name}.t")).context(format_args!("make database \"{name}\""))?;
-        if self.databases().await?.contains_key(name) {
-            return Err(Error::new(Kind::Exists, format!("database \"{name}\" exists")));
-        }
-        let (inner, name, properties) = (Arc::clone(self.shared_inner()), name.to_owned(), json(properties)?);
-        // Who asked may go meanwhile.
-        detached(async move {
-            inner.catalog.put_database(name.clone(), properties.clone()).await?;
-            inner.made_database(&name, Some(&properties));
-            Ok(())
-        })
-        .await
-    }
-
-    /// Sets the properties of a database.
-    ///
-    /// # Errors
-    /// `NotFound` if there is none of this name, `Invalid` if it can't have these properties.
-    pub async fn set_database_properties(&self, name: &str, properties: &Properties) -> Result<()> {
-        let Some(now) = self.databases().await?.remove(name) else { return Err(no_database(name)) };
-        must_mean(Some(&now), properties)?;
-        let (inner, properties) = (self.shared_inner(), json(properties)?);
-        inner.catalog.put_database(name.to_owned(), properties.clone()).await?;
-        inner.made_database(name, Some(&properties));
-        Ok(())
-    }
-
-    /// Drops a database without tables and views.
-    ///
-    /// # Errors
-    /// `Conflict` if it has some, `NotFound` if there is none of this name.
-    pub async fn drop_database(&self, name: &str) -> Result<()> {
-        let has_tables = self.tables().iter().any(|table| table.name().database() == name);
-        let has_views = self.views().iter().any(|view| view.name.database() == name);
-        if has_tables || has_views || name == MAIN_DATABASE {
-            return Err(Error::new(Kind::Conflict, format!("database \"{name}\" is not empty"))
-                .with_hint("drop its tables and views first; main always stays"));
-        }
-        if !self.databases().await?.contains_key(name) {
-            return Err(no_database(name));
-        }
-        let (inner, name) = (Arc::clone(self.shared_inner()), name.to_owned());
-        detached(async move {
-            inner.catalog.drop_database(name.clone()).await?;
-            inner.made_database(&name, None);
-            Ok(())
-        })
-        .await
-    }
-
     /// The metadata that a table would have, for who makes it with its first commit. Nothing is made but its directories.
     ///
     /// # Errors
@@ -226,19 +146,6 @@ impl Lake {
         let doing = format!("rename table \"{from}\"");
         detached(async move { drop::rename_table(&inner, &from, &to).await.context(doing) }).await
     }
-}
-
-fn json(properties: &Properties) -> Result<String> {
-    let text = serde_json::to_string(properties)
-        .map_err(|error| Error::internal("write properties of a database").with_source(error))?;
-    if text.len() > PROPERTIES_BYTES_MAX {
-        return Err(Error::invalid(format!("properties of a database have {PROPERTIES_BYTES_MAX} bytes at most")));
-    }
-    Ok(text)
-}
-
-pub(crate) fn no_database(name: &str) -> Error {
-    Error::not_found(format!("database \"{name}\" does not exist"))
 }
 
 fn no_table(name: &TableName) -> Error {

@@ -89,8 +89,6 @@ struct Inner {
     bodies: Budget,
     /// Held while events are erased: one erasure at a time.
     erasing: AsyncMutex<()>,
-    /// Held from when the properties of a namespace are read until they are replaced: no change undoes another.
-    changing_namespace: AsyncMutex<()>,
     /// Set once everything that was in the log at start is visible.
     was_ready: AtomicBool,
 }
@@ -105,7 +103,6 @@ pub fn router(served: Served) -> Router {
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
         bodies: Budget::new(BODIES_BYTES_MAX),
         erasing: AsyncMutex::default(),
-        changing_namespace: AsyncMutex::default(),
         was_ready: AtomicBool::new(false),
     };
     let shared = Arc::new(inner);

@@ -503,13 +503,66 @@ async fn another_name_of_a_database_has_no_tables_of_its_own() {
     assert_eq!(lake.rename_table(&orders, &hidden).await.unwrap_err().kind(), Kind::Invalid);
     // Tables that are there would be hidden.
     let properties = Properties::from([(STANDS_FOR.to_owned(), "main".to_owned())]);
-    assert_eq!(lake.set_database_properties("shop", &properties).await.unwrap_err().kind(), Kind::Invalid);
     assert_eq!(lake.create_database("fourth", &properties).await.unwrap_err().kind(), Kind::Invalid);
-    assert_eq!(lake.set_database_properties("other", &Properties::new()).await.unwrap_err().kind(), Kind::Invalid);
-    let mut owned = lake.databases().await.unwrap().remove("other").unwrap();
-    owned.insert("owner".to_owned(), "them".to_owned());
-    lake.set_database_properties("other", &owned).await.unwrap();
+    let mean = vec![STANDS_FOR.to_owned()];
+    for (name, removals, updates) in [("shop", Vec::new(), properties), ("other", mean, Properties::new())] {
+        let refused = lake.change_database_properties(name, removals, updates).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Invalid, "{name}");
+    }
+    lake.change_database_properties("other", Vec::new(), owned_by("them")).await.unwrap();
     assert_eq!(lake.stands_for("other").as_deref(), Some("shop"));
+}
+
+fn owned_by(owner: &str) -> Properties {
+    Properties::from([("owner".to_owned(), owner.to_owned())])
+}
+
+#[tokio::test]
+async fn properties_are_removed_and_set_and_all_others_stay() {
+    let place = Place::new();
+    let lake = place.open().await;
+    lake.create_database("shop", &Properties::from(["a", "b"].map(|name| (name.to_owned(), "1".to_owned()))))
+        .await
+        .unwrap();
+    let removals = ["a", "c"].map(str::to_owned).to_vec();
+    let told = lake.change_database_properties("shop", removals, owned_by("them")).await.unwrap();
+    assert_eq!(told, RemovedProperties { removed: vec!["a".to_owned()], missing: vec!["c".to_owned()] });
+    let left =
+        Properties::from([("b", "1"), ("owner", "them")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(lake.databases().await.unwrap()["shop"], left);
+    let nowhere = lake.change_database_properties("nowhere", Vec::new(), owned_by("them")).await;
+    assert_eq!(nowhere.unwrap_err().kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_change_of_a_database_that_nobody_waits_for_is_whole() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let mut changing = Box::pin(lake.change_database_properties("main", Vec::new(), owned_by("them")));
+    assert!(futures::poll!(&mut changing).is_pending());
+    drop(changing);
+    // It has its turn after the one before.
+    let more = Properties::from([("more".to_owned(), "yes".to_owned())]);
+    lake.change_database_properties("main", Vec::new(), more).await.unwrap();
+    let main = lake.databases().await.unwrap().remove("main").unwrap();
+    assert_eq!((main["owner"].as_str(), main["more"].as_str()), ("them", "yes"));
+}
+
+#[tokio::test]
+async fn of_those_who_want_a_name_at_once_one_gets_it() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let properties = Properties::new();
+    let made = futures::future::join_all((0..8).map(|_| lake.create_database("shop", &properties))).await;
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
+    // A table of a database that only stands for another would not be found.
+    let (name, table) =
+        tokio::join!(lake.create_other_name("hidden", "shop"), lake.make_table(new_table("hidden.orders")));
+    assert_ne!(name.is_ok(), table.is_ok());
+    // Nor is a database dropped while it gets a table.
+    let (table, dropped) = tokio::join!(lake.make_table(new_table("shop.orders")), lake.drop_database("shop"));
+    table.unwrap();
+    assert_eq!(dropped.unwrap_err().kind(), Kind::Conflict);
 }
 
 #[tokio::test]

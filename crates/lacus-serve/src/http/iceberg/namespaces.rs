@@ -79,12 +79,7 @@ pub(super) async fn change(
     if let Some(both) = removals.iter().find(|key| updates.contains_key(*key)) {
         return Err(Refused::both(both));
     }
-    let _changing = shared.changing_namespace.lock().await;
-    let mut properties = databases(&shared).await?.remove(&name).unwrap_or_default();
-    let (removed, missing): (Vec<String>, Vec<String>) =
-        removals.into_iter().partition(|key| properties.remove(key).is_some());
     let updated: Vec<String> = updates.keys().cloned().collect();
-    properties.extend(updates);
-    shared.served.lake.set_database_properties(&name, &properties).await.map_err(refused)?;
-    Ok(Json(json!({ "updated": updated, "removed": removed, "missing": missing })))
+    let changed = shared.served.lake.change_database_properties(&name, removals, updates).await.map_err(refused)?;
+    Ok(Json(json!({ "updated": updated, "removed": changed.removed, "missing": changed.missing })))
 }
