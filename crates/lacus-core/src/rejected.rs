@@ -1,5 +1,8 @@
 //! An event that a door takes although it is against the schema of its source, as the log keeps it: with the reason in
 //! front, so that its delivery puts it into quarantine.
+//!
+//! Doors that take any bytes take such a record, too, from whoever writes one. It is no JSON and would be in quarantine
+//! anyway: its sender chooses what is said of it, and no byte is lost by that.
 
 use bytes::Bytes;
 
@@ -30,7 +33,8 @@ impl RejectedEvent {
     pub fn of(record: &Bytes) -> Option<Self> {
         let rest = record.strip_prefix(MARK)?;
         let end = rest.iter().position(|byte| *byte == b'\n')?;
-        let reason = String::from_utf8_lossy(&rest[..end]).into_owned();
+        // No door of ours writes another reason, and of another one bytes would be lost.
+        let reason = std::str::from_utf8(&rest[..end]).ok()?.to_owned();
         Some(Self { reason, event: record.slice_ref(&rest[end + 1..]) })
     }
 }
@@ -46,8 +50,8 @@ mod tests {
         let read = RejectedEvent::of(&record).unwrap();
         assert_eq!((read.reason.as_str(), &read.event[..]), ("price is no number", &b"{\"price\":\n\"x\"}"[..]));
         assert_eq!(record.len(), read.reason.len() + read.event.len() + RejectedEvent::MORE_BYTES);
-        for other in ["{}", "", "\0rejected without an end", "rejected a\nb"] {
-            assert_eq!(RejectedEvent::of(&Bytes::from(other)), None, "{other}");
+        for other in [&b"{}"[..], b"", b"\0rejected without an end", b"rejected a\nb", b"\0rejected \xff\n{}"] {
+            assert_eq!(RejectedEvent::of(&Bytes::from(other)), None, "{}", other.escape_ascii());
         }
     }
 }
