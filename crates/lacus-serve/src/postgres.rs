@@ -25,6 +25,7 @@ mod startup;
 mod texts;
 mod tls;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +113,12 @@ async fn converse(
     };
     tokio::select! {
         ended = messages::converse(socket, connection, door, arrived) => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a postgres connection broke");
+            match ended {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    tracing::info!(%error, "a postgres connection ends");
+                }
+                Err(error) => tracing::debug!(%error, "a postgres connection broke"),
             }
         }
         () = cancel_when_client_leaves(watched, Arc::clone(&running)) => {}

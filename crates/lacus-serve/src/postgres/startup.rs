@@ -28,7 +28,7 @@ use crate::postgres::door::Door;
 use crate::postgres::errors::{fatal, wire};
 use crate::postgres::login::log_in;
 use crate::postgres::negotiation::negotiate;
-use crate::postgres::socket::Wire;
+use crate::postgres::socket::{Taken, Wire};
 use crate::postgres::tls::Loaded;
 use crate::users::Users;
 
@@ -66,7 +66,7 @@ pub(crate) async fn admit(socket: TcpStream, connection: &Connection, door: &Doo
         return arrival.socket.shutdown().await.map(|()| None);
     }
     let client = DefaultClient::new(from, arrival.tls.is_some());
-    let mut socket = Wire::new(BufReader::new(arrival.socket), PgWireMessageServerCodec::new(client));
+    let mut socket = Wire::new(BufReader::new(Taken::new(arrival.socket)), PgWireMessageServerCodec::new(client));
     socket.set_state(PgWireConnectionState::AuthenticationInProgress);
     let admitted = ask_who(&mut socket, door, arrival.packet, arrival.tls.as_deref()).await;
     Ok(or_refused(&mut socket, admitted).await?.map(|()| socket))
