@@ -195,7 +195,7 @@ impl Checker {
         let too_long = || Wrong::Fault(Fault { at: piece.range.start, flaw: Flaw::TooLong });
         let value = match wrong {
             wrong if !self.keeps_invalid => return Err(wrong),
-            Wrong::Fault(_) => bytes,
+            Wrong::Fault(_) => RejectedEvent::unjudged(bytes),
             Wrong::Schema(reason) => RejectedEvent::record(&reason, &bytes),
         };
         if value.len() <= EVENT_BYTES_MAX { Ok(value) } else { Err(too_long()) }

@@ -347,7 +347,10 @@ fn refused_rows(records: &[Record], refused: &[Refused]) -> Result<Option<Record
     let original = |refused: &Refused| {
         let record = &records[refused.index];
         match RejectedEvent::of(&record.value) {
-            Some(RejectedEvent { reason, event }) => (Record { value: event, ..record.clone() }, reason),
+            Some(RejectedEvent { reason, event }) => {
+                let reason = if reason.is_empty() { refused.reason.clone() } else { reason };
+                (Record { value: event, ..record.clone() }, reason)
+            }
             None => (record.clone(), refused.reason.clone()),
         }
     };

@@ -1,7 +1,7 @@
 //! Firehose's blobs of bytes as events: producers put one or several into each, one after the other.
 
 use bytes::Bytes;
-use lacus_core::{Error, NewRecord, Share, units};
+use lacus_core::{Error, NewRecord, RejectedEvent, Share, units};
 
 use crate::refusal::Refusal;
 use crate::split::split;
@@ -23,7 +23,7 @@ pub(super) fn take_apart(
 ) -> Result<(), Refusal> {
     match split(blob, false) {
         Ok(pieces) => records.extend(pieces.into_iter().map(|piece| NewRecord::of(blob.slice(piece.range)))),
-        Err(_) => records.push(NewRecord::of(blob.clone())),
+        Err(_) => records.push(NewRecord::of(RejectedEvent::unjudged(blob.clone()))),
     }
     if records.len() > EVENTS_MAX {
         let most = units::human_count(EVENTS_MAX as u64);

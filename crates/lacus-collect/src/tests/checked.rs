@@ -40,6 +40,13 @@ async fn what_is_against_the_schema_is_kept_with_the_reason_in_front() {
     "#);
 }
 
+#[tokio::test]
+async fn a_sender_writes_no_reason() {
+    let door = Door::with_settings(KEEPING);
+    assert_eq!(door.post(PATH, "\0rejected by nobody\nnope").await.text, r#"{"accepted":1,"quarantined":1}"#);
+    assert_eq!(door.values("clicks"), ["\0rejected \n\0rejected by nobody\nnope"]);
+}
+
 /// What goes to quarantine must not make a duplicate of the event that its sender mends and sends again.
 #[tokio::test]
 async fn an_event_in_quarantine_does_not_take_the_id_of_the_mended_one() {

@@ -134,6 +134,18 @@ async fn what_a_door_rejected_is_in_quarantine_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_door_has_judged_is_in_quarantine_with_its_bytes_and_our_reason() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.send(&["\0rejected \n\0rejected x\n1".to_owned()]).await;
+    running.deliveries.caught_up().await.unwrap();
+    let reasons = running.column("clicks__quarantine", "reason", &project);
+    assert!(!["", "x"].contains(&reasons[0].as_str()), "{reasons:?}");
+    assert_eq!(running.column("clicks__quarantine", "bytes", &project), ["0072656a656374656420780a31"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_can_not_have_a_database_keeps_no_other_back() {
     let project = Project::new();
     let running = project.start().await.unwrap();

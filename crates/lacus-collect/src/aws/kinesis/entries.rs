@@ -1,7 +1,7 @@
 //! What a producer puts: read from a body, checked, and taken apart where a producer packed several records into one.
 
 use bytes::Bytes;
-use lacus_core::NewRecord;
+use lacus_core::{NewRecord, RejectedEvent};
 use lacus_stream::RECORD_BYTES_MAX;
 use serde::Deserialize;
 
@@ -106,13 +106,14 @@ impl Entry {
         let room = EVENTS_MAX.saturating_sub(records.len());
         let Some(packed) = take_apart(&self.data.0, room).filter(|packed| !packed.is_empty()) else {
             let key = Some(Bytes::from(self.partition_key));
-            records.push(NewRecord { key, hash_key, ..NewRecord::of(self.data.0) });
+            records.push(NewRecord { key, hash_key, ..NewRecord::of(RejectedEvent::unjudged(self.data.0)) });
             return Ok(());
         };
         for record in packed {
             let text = record.explicit_hash_key.as_deref().and_then(|text| std::str::from_utf8(text).ok());
             let hash_key = text.and_then(|text| text.parse().ok());
-            records.push(NewRecord { key: Some(record.partition_key), hash_key, ..NewRecord::of(record.data) });
+            let value = RejectedEvent::unjudged(record.data);
+            records.push(NewRecord { key: Some(record.partition_key), hash_key, ..NewRecord::of(value) });
         }
         Ok(())
     }

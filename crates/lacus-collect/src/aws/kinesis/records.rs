@@ -7,7 +7,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use lacus_core::{Error, Kind, Offset, Partition, Position, Record, Share, StreamName, Timestamp};
+use lacus_core::{Error, Kind, Offset, Partition, Position, Record, RejectedEvent, Share, StreamName, Timestamp};
 use lacus_stream::{FORMAT_ATTRIBUTE, Log, StreamInfo};
 use serde::{Deserialize, Serialize};
 
@@ -265,7 +265,7 @@ fn wire_record(record: Record) -> WireRecord {
     WireRecord {
         sequence_number: sequence_number(partition, offset),
         approximate_arrival_timestamp: Time(received_at),
-        data: Blob(value),
+        data: Blob(RejectedEvent::sent(value)),
         partition_key: key.map_or_else(|| NO_KEY.to_owned(), |key| String::from_utf8_lossy(&key).into_owned()),
     }
 }

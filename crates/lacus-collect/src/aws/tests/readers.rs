@@ -37,6 +37,18 @@ async fn a_reader_begins_where_it_says() {
 }
 
 #[tokio::test]
+async fn what_looks_like_a_rejected_event_is_read_as_it_was_sent() {
+    let aws = Aws::new();
+    aws.create("web", 1).await;
+    let forged = "\0rejected by nobody\nnope";
+    aws.put("web", "0", &[forged]).await;
+    let batch = json!({"DeliveryStreamName": "web", "Records": [{"Data": base64(forged)}]});
+    aws.firehose("PutRecordBatch", batch).await;
+    assert_eq!(aws.door.values("web"), [format!("\0rejected \n{forged}"), format!("\0rejected \n{forged}")]);
+    assert_eq!(from(&aws, json!({"ShardIteratorType": "TRIM_HORIZON"})).await, [forged, forged]);
+}
+
+#[tokio::test]
 async fn a_reader_goes_on_where_it_was_and_ends_with_the_children_of_a_closed_shard() {
     let aws = Aws::new();
     aws.create("web", 1).await;

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream;
-use lacus_core::{Error, Kind, Offset, Partition, Record, Result, Timestamp};
+use lacus_core::{Error, Kind, Offset, Partition, Record, RejectedEvent, Result, Timestamp};
 use lacus_stream::{Log, Shard, StreamInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -292,9 +292,10 @@ struct WireRecord<'a> {
 }
 
 fn write_line(record: &Record, lines: &mut Vec<u8>) {
+    let value = RejectedEvent::sent(record.value.clone());
     // An event that was sent on several lines is one line here.
-    let event = serde_json::from_slice::<&RawValue>(&record.value).ok().filter(|raw| !raw.get().contains('\n'));
-    let compact = if event.is_none() { serde_json::from_slice::<Value>(&record.value).ok() } else { None };
+    let event = serde_json::from_slice::<&RawValue>(&value).ok().filter(|raw| !raw.get().contains('\n'));
+    let compact = if event.is_none() { serde_json::from_slice::<Value>(&value).ok() } else { None };
     let compact = compact.and_then(|value| serde_json::value::to_raw_value(&value).ok());
     let event = event.or(compact.as_deref());
     let line = WireRecord {
@@ -302,7 +303,7 @@ fn write_line(record: &Record, lines: &mut Vec<u8>) {
         offset: record.position.offset.0,
         received_at: record.received_at.to_string(),
         key: record.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned()),
-        data: event.is_none().then(|| BASE64.encode(&record.value)),
+        data: event.is_none().then(|| BASE64.encode(&value)),
         event,
     };
     // Writing to memory can't fail, and its fields are text and numbers.
