@@ -93,6 +93,23 @@ async fn a_statement_tells_which_streams_it_is_about() {
 }
 
 #[tokio::test]
+async fn of_those_who_make_or_drop_a_database_at_once_all_are_content_if_they_say_so() {
+    let lake = Filled::new().await;
+    let altering = Arc::clone(&lake.lake);
+    let engine = Engine::new(Arc::clone(&lake.lake), altering as _, &settings::Query::default()).unwrap();
+    let sessions: Vec<Session> = (0..8).map(|_| engine.session(Dialect::Lacus)).collect();
+    for (sql, fail) in [
+        ("create schema if not exists shop", 0),
+        ("create schema web", 7),
+        ("drop schema if exists shop", 0),
+        ("drop schema web", 7),
+    ] {
+        let all = futures::future::join_all(sessions.iter().map(|session| session.query(sql, &[]))).await;
+        assert_eq!(all.iter().filter(|answer| answer.is_err()).count(), fail, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn tables_are_found_in_their_database() {
     let lake = two_databases().await;
     let session = lake.session();

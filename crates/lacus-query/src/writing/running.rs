@@ -222,15 +222,8 @@ impl Session {
     }
 
     async fn create_database(&self, command: &'static str, name: &str, unless_there: bool) -> Result<Answer, SqlError> {
-        let lake = lake(self.shared())?;
-        if lake.is_database(name) {
-            if unless_there {
-                return Ok(Answer::done(command));
-            }
-            return Err(SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
-                .with_hint(format!("{command} IF NOT EXISTS {name}")));
-        }
-        lake.create_database(name, &Properties::new()).await?;
+        let made = lake(self.shared())?.create_database(name, &Properties::new()).await;
+        made_unless_there(made, command, name, unless_there)?;
         Ok(Answer::done(command))
     }
 
@@ -241,8 +234,7 @@ impl Session {
             if *unless_there {
                 return Ok(Answer::done(command));
             }
-            return Err(SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
-                .with_hint(format!("CREATE EXTERNAL SCHEMA IF NOT EXISTS {name}")));
+            return Err(database_exists("CREATE EXTERNAL SCHEMA", name));
         }
         if *makes_database {
             self.create_database(command, database, true).await?;
@@ -253,7 +245,8 @@ impl Session {
         }
         // The alias exists already.
         if name != database {
-            lake.create_other_name(name, database).await?;
+            let made = lake.create_other_name(name, database).await;
+            made_unless_there(made, "CREATE EXTERNAL SCHEMA", name, *unless_there)?;
         }
         Ok(Answer::done(command))
     }
@@ -267,17 +260,15 @@ impl Session {
         let lake = lake(self.shared())?;
         must_be_one(command, names)?;
         for name in names {
-            if !lake.is_database(name) {
-                if if_there {
-                    continue;
-                }
-                return Err(no_database(name).with_hint(format!("{command} IF EXISTS {name}")));
+            match lake.drop_database(name).await {
+                Err(error) if error.kind() == Kind::NotFound && if_there => {}
+                dropped => dropped.map_err(|error| match error.kind() {
+                    Kind::NotFound => no_database(name).with_hint(format!("{command} IF EXISTS {name}")),
+                    Kind::Conflict => SqlError::new(Kind::Conflict, "2BP01", error.message())
+                        .with_hint("drop its tables first; main always stays"),
+                    _ => error.into(),
+                })?,
             }
-            lake.drop_database(name).await.map_err(|error| match error.kind() {
-                Kind::Conflict => SqlError::new(Kind::Conflict, "2BP01", error.message())
-                    .with_hint("drop its tables first; main always stays"),
-                _ => error.into(),
-            })?;
         }
         Ok(Answer::done(command))
     }
@@ -438,6 +429,20 @@ fn must_be_one<T>(command: &str, names: &[T]) -> Result<(), SqlError> {
             .with_hint("each is committed by itself: write a statement for each"));
     }
     Ok(())
+}
+
+/// The outcome of making a database, for who may want it only unless it is there. Only the lake knows: two may make it at once.
+fn made_unless_there(made: Result<(), Error>, command: &str, name: &str, unless_there: bool) -> Result<(), SqlError> {
+    match made {
+        Err(error) if error.kind() == Kind::Exists && unless_there => Ok(()),
+        Err(error) if error.kind() == Kind::Exists => Err(database_exists(command, name)),
+        made => Ok(made?),
+    }
+}
+
+fn database_exists(command: &str, name: &str) -> SqlError {
+    SqlError::new(Kind::Exists, "42P06", format!("database \"{name}\" exists"))
+        .with_hint(format!("{command} IF NOT EXISTS {name}"))
 }
 
 fn no_database(name: &str) -> SqlError {
