@@ -7,7 +7,6 @@
 //! manifests of all files. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is a commit as
 //! any other. The files that were merged stay until no snapshot has them.
 
-mod of_partition;
 mod output;
 pub(crate) mod rewrite;
 mod sorted;
@@ -137,7 +136,7 @@ fn small_files(files: &[LiveFile], sizes: FileSizes) -> Vec<Vec<usize>> {
 
 /// The first run among these files.
 fn run_in(files: &[LiveFile], alike: &[usize], sizes: FileSizes, files_max: usize) -> Option<Range<usize>> {
-    let is_small = |file: &LiveFile| file.bytes <= sizes.target_bytes / 2 && !file.stats.has_untold;
+    let is_small = |file: &LiveFile| file.bytes <= sizes.target_bytes / 2;
     (0..alike.len()).find_map(|start| {
         let (mut sum, mut largest) = (0, 0);
         let run = alike[start..].iter().map(|&index| &files[index]).take(files_max).take_while(|file| {

@@ -47,11 +47,8 @@ pub struct FileStats {
     buckets: Box<[BucketOf]>,
     /// Fields of the partition that are values of a column.
     values: Box<[ValueOf]>,
-    /// The same of columns that the manifest tells nothing of: the file may lack them.
-    uncounted: Box<[ValueOf]>,
-    /// Whether there are such columns whose values can't be told here: decimals and bytes. They are null where the file is read, and
-    /// would be for ever if it was merged.
-    pub(crate) has_untold: bool,
+    /// The values of columns that the manifest tells nothing of: the file may lack them.
+    uncounted: Box<[UncountedValue]>,
     may_have_nan: bool,
     is_own: bool,
 }
@@ -74,6 +71,15 @@ pub struct ValueOf {
     pub id: i32,
     /// The value itself, text in full; none if it is null in all rows.
     pub value: Option<Bound>,
+}
+
+/// The value that a column has in all rows of a file that lacks it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct UncountedValue {
+    /// Field id of the column.
+    pub(crate) id: i32,
+    /// The value itself.
+    pub(crate) value: PrimitiveLiteral,
 }
 
 /// What is known of one column of a file.
@@ -128,7 +134,6 @@ impl FileStats {
             buckets: partition_buckets(file, spec_id, metadata),
             values: partition_values(file, spec_id, metadata, value_of),
             uncounted: partition_values(file, spec_id, metadata, uncounted_value_of),
-            has_untold: !partition_values(file, spec_id, metadata, untold_value_of).is_empty(),
             placement,
             may_have_nan: may_have_nan(file, is_own, metadata),
             is_own,
@@ -170,8 +175,7 @@ impl FileStats {
 
     /// The values of columns that the file may lack, as files that came from Hive do: its partition has them (Iceberg specification,
     /// "Column Projection"). None of them is null.
-    #[must_use]
-    pub fn uncounted(&self) -> &[ValueOf] {
+    pub(crate) fn uncounted(&self) -> &[UncountedValue] {
         &self.uncounted
     }
 }
@@ -259,28 +263,22 @@ fn partition_buckets(file: &DataFile, spec_id: i32, metadata: &TableMetadata) ->
     buckets.collect()
 }
 
-fn partition_values(
+fn partition_values<T>(
     file: &DataFile,
     spec_id: i32,
     metadata: &TableMetadata,
-    value_of: fn(&DataFile, i32, Option<&Literal>) -> Option<ValueOf>,
-) -> Box<[ValueOf]> {
+    value_of: fn(&DataFile, i32, Option<&Literal>) -> Option<T>,
+) -> Box<[T]> {
     let Some(spec) = metadata.partition_spec_by_id(spec_id) else { return Box::default() };
     let fields = spec.fields().iter().zip(file.partition().iter());
     let values = fields.filter(|(field, _)| field.transform == Transform::Identity);
     values.filter_map(|(field, value)| value_of(file, field.source_id, value)).collect()
 }
 
-fn uncounted_value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Option<ValueOf> {
+fn uncounted_value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Option<UncountedValue> {
     let is_counted = file.null_value_counts().contains_key(&id);
     let value = value.filter(|_| !is_counted)?;
-    Some(ValueOf { id, value: Some(Bound::of(&value.as_primitive_literal()?)?) })
-}
-
-fn untold_value_of(file: &DataFile, id: i32, value: Option<&Literal>) -> Option<ValueOf> {
-    let is_told =
-        value.is_none() || file.null_value_counts().contains_key(&id) || uncounted_value_of(file, id, value).is_some();
-    (!is_told).then_some(ValueOf { id, value: None })
+    Some(UncountedValue { id, value: value.as_primitive_literal()? })
 }
 
 /// None where the manifest counts no nulls of the column, as of a file that lacks it, or others than the partition says.
@@ -378,31 +376,18 @@ mod tests {
 
     #[test]
     fn a_file_without_the_column_has_the_value_of_its_partition() {
-        let uncounted = |partition, nulls: Option<u64>| {
-            let spec =
-                UnboundPartitionSpec::builder().add_partition_field(1, "p", Transform::Identity).unwrap().build();
-            let mut file = file(SPARK, Struct::from_iter([partition]));
-            file.null_value_counts(nulls.map(|nulls| (1, nulls)).into_iter().collect());
-            FileStats::of(&file.build().unwrap(), 0, &table(spec)).uncounted().to_vec()
-        };
-        assert_eq!(uncounted(Some(Literal::long(7)), None), [ValueOf { id: 1, value: Some(Bound::Long(7)) }]);
-        assert_eq!(uncounted(Some(Literal::long(7)), Some(0)), []);
-        assert_eq!(uncounted(None, None), []);
-    }
-
-    #[test]
-    fn a_file_may_lack_a_value_that_cannot_be_told() {
-        let has_untold = |id, partition, nulls: Option<u64>| {
+        let uncounted = |id, partition, nulls: Option<u64>| {
             let spec =
                 UnboundPartitionSpec::builder().add_partition_field(id, "p", Transform::Identity).unwrap().build();
             let mut file = file(SPARK, Struct::from_iter([partition]));
             file.null_value_counts(nulls.map(|nulls| (id, nulls)).into_iter().collect());
-            FileStats::of(&file.build().unwrap(), 0, &table(spec)).has_untold
+            FileStats::of(&file.build().unwrap(), 0, &table(spec)).uncounted().to_vec()
         };
-        assert!(has_untold(3, Some(Literal::decimal(1_250)), None));
-        assert!(!has_untold(3, Some(Literal::decimal(1_250)), Some(0)), "the file has it");
-        assert!(!has_untold(3, None, None), "null is what it is read as");
-        assert!(!has_untold(1, Some(Literal::long(7)), None));
+        let of = |id, value| [UncountedValue { id, value }];
+        assert_eq!(uncounted(1, Some(Literal::long(7)), None), of(1, PrimitiveLiteral::Long(7)));
+        assert_eq!(uncounted(3, Some(Literal::decimal(1_250)), None), of(3, PrimitiveLiteral::Int128(1_250)));
+        assert_eq!(uncounted(1, Some(Literal::long(7)), Some(0)), [], "the file has it");
+        assert_eq!(uncounted(1, None, None), [], "null is what it is read as");
     }
 
     #[test]

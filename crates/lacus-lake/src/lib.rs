@@ -22,6 +22,7 @@ pub mod decode;
 mod file_stats;
 mod lake;
 mod layout;
+mod of_partition;
 mod raw;
 pub mod schema;
 pub mod table;

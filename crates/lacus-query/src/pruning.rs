@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::PruningPredicate;
@@ -101,16 +101,15 @@ pub(crate) fn only_value(file: &LiveFile, field: &Field) -> Option<ScalarValue> 
 }
 
 /// The values of columns that a file may lack, by their places: its partition has them.
-pub(crate) fn values_of_partition(file: &LiveFile, schema: &SchemaRef) -> Vec<(usize, ScalarValue)> {
-    let values = file.stats.uncounted();
-    if values.is_empty() {
-        return Vec::new();
+pub(crate) fn values_of_partition(file: &LiveFile, schema: &SchemaRef) -> Result<Vec<(usize, ScalarValue)>> {
+    let mut values = Vec::new();
+    for (place, field) in schema.fields().iter().enumerate() {
+        let value = file.value_of_partition(field).map_err(|error| DataFusionError::External(error.into()))?;
+        if let Some(value) = value {
+            values.push((place, ScalarValue::try_from_array(&value, 0)?));
+        }
     }
-    let value = |field: &Field| {
-        let id = field_id(field)?;
-        typed(values.iter().find(|value| value.id == id)?, field.data_type())
-    };
-    schema.fields().iter().enumerate().filter_map(|(place, field)| Some((place, value(field)?))).collect()
+    Ok(values)
 }
 
 /// Such a value in the type of its column. None if it is of another, as of a file from before the type changed.

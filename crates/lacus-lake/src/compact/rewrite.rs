@@ -16,13 +16,13 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::spawn_blocking;
 
-use super::of_partition::{OfPartition, columns_of_partition, with_columns};
 use super::output::{Output, target};
 use super::sorted::Merging;
 use super::units::{Unit, fit, units_of};
 use crate::conform::{conform, is_same_column};
 use crate::data_file::{FileForm, Footer, parquet_error};
 use crate::lake::Inner;
+use crate::of_partition::{OfPartition, columns_of_partition, with_columns};
 use crate::schema::{OFFSET, PARTITION};
 use crate::store::store_error;
 use crate::table::LiveFile;

@@ -55,17 +55,6 @@ fn neighbours_of_alike_size_are_merged() {
     assert_eq!(picked(&[20, 20, 20, 20, 20, 20]), Some(0..5));
 }
 
-#[test]
-fn files_whose_partition_has_what_cannot_be_told_are_left_alone() {
-    let mut all = files(&[1, 1, 1, 1, 1]);
-    let mut stats = FileStats::default();
-    stats.has_untold = true;
-    all[2].stats = Arc::new(stats);
-    let runs = |files: &[LiveFile]| small_files(files, FileSizes { target_bytes: 100, files_min: 2 });
-    assert_eq!(runs(&all), [vec![0, 1]]);
-    assert_eq!(runs(&all[1..]), [vec![2, 3]]);
-}
-
 /// Files of a byte in these partitions, in order: what tells them apart is the order that their rows have.
 fn in_partitions(partitions: &[i32]) -> Vec<LiveFile> {
     let mut all = files(&vec![1; partitions.len()]);

@@ -23,11 +23,11 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::of_partition::{OfPartition, columns_of_partition, repeated};
 use super::rewrite::store_or_parquet;
 use crate::conform::{conform_array, is_same_column};
 use crate::data_file::{ROW_GROUP_ROWS_MAX, parquet_error};
 use crate::deletes::DeletedRows;
+use crate::of_partition::{OfPartition, columns_of_partition, repeated};
 use crate::store::store_error;
 use crate::table::LiveFile;
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::Date32Type;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
@@ -26,7 +28,7 @@ use crate::kernel::{AddedFile, Base};
 use crate::manifests::{NewEntry, NewManifest, write_manifest, write_manifest_list};
 use crate::other_names::STANDS_FOR;
 use crate::table::LiveFile;
-use crate::{TableSchema, Version};
+use crate::{Piece, RowPlace, TableSchema, Target, Version};
 
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
 /// The partition of the engine's rows, which no stream has.
@@ -587,7 +589,7 @@ async fn several_tables_change_together_or_not_at_all() {
 }
 
 /// A file of some numbers as Hive has it: without the column that it is partitioned by.
-fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: Option<i32>) -> iceberg::spec::DataFile {
+fn of_hive(lake: &Lake, table: &Table, ids: &[i64], value: Literal) -> iceberg::spec::DataFile {
     let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), "1".to_owned())]);
     let field = arrow::datatypes::Field::new("id", arrow::datatypes::DataType::Int64, false).with_metadata(id);
     let schema = Arc::new(arrow::datatypes::Schema::new(vec![field]));
@@ -604,7 +606,7 @@ fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: Option<i32>) -> iceberg
         .content(DataContentType::Data)
         .file_path(url)
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::from_iter([day.map(Literal::date)]))
+        .partition(Struct::from_iter([Some(value)]))
         .partition_spec_id(metadata.default_partition_spec_id())
         .record_count(rows)
         .file_size_in_bytes(size)
@@ -616,16 +618,27 @@ fn of_hive(lake: &Lake, table: &Table, ids: &[i64], day: Option<i32>) -> iceberg
 
 #[tokio::test]
 async fn a_file_that_lacks_the_column_of_its_partition_has_the_partitions_value() {
-    let column = |id, name: &str, kind| Arc::new(NestedField::optional(id, name, Type::Primitive(kind)));
-    let fields = [column(1, "id", PrimitiveType::Long), column(2, "day", PrimitiveType::Date)];
-    let nullable = Schema::builder().with_fields(fields).build().unwrap();
-    // A null in a required column could be refused; in the other nothing would tell it from the value that was lost.
-    for schema in [new_table("migrated").schema, nullable] {
-        Box::pin(files_of_hive_keep_their_partition(schema)).await;
+    let with = |kind| {
+        let column = |id, name: &str, kind| Arc::new(NestedField::optional(id, name, Type::Primitive(kind)));
+        let fields = [column(1, "id", PrimitiveType::Long), column(2, "day", kind)];
+        Schema::builder().with_fields(fields).build().unwrap()
+    };
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![20_000]));
+    // A null in a required column could be refused; in the others nothing would tell it from the value that was lost.
+    for schema in [new_table("migrated").schema, with(PrimitiveType::Date)] {
+        Box::pin(files_of_hive_keep_their_partition(schema, Literal::date(20_000), &days)).await;
     }
+    let amounts = Decimal128Array::from(vec![-1_250]).with_precision_and_scale(9, 2).unwrap();
+    let schema = with(PrimitiveType::Decimal { precision: 9, scale: 2 });
+    let amounts: ArrayRef = Arc::new(amounts);
+    Box::pin(files_of_hive_keep_their_partition(schema, Literal::decimal(-1_250), &amounts)).await;
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values([[0_u8, 255]]));
+    let schema = with(PrimitiveType::Binary);
+    Box::pin(files_of_hive_keep_their_partition(schema, Literal::binary(vec![0, 255]), &bytes)).await;
 }
 
-async fn files_of_hive_keep_their_partition(schema: Schema) {
+/// Files of one partition, as they are and however they are written again. Its value is the one of `expected`.
+async fn files_of_hive_keep_their_partition(schema: Schema, value: Literal, expected: &ArrayRef) {
     let place = Place::new();
     let lake = place.open().await;
     let by_day = UnboundPartitionSpec::builder().add_partition_field(2, "day", Transform::Identity).unwrap().build();
@@ -633,21 +646,41 @@ async fn files_of_hive_keep_their_partition(schema: Schema) {
     let table = lake.make_table(table).await.unwrap();
     let name = table.name().clone();
     for ids in [[1, 2], [3, 4]] {
-        let file = of_hive(&lake, &table, &ids, Some(20_000));
+        let file = of_hive(&lake, &table, &ids, value.clone());
         Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap();
     }
-    assert_eq!(table.state().files.len(), 2);
-    // Read as it is, and from the file that both become.
-    for is_merged in [false, true] {
-        assert!(!is_merged || merge(&lake, &table).await);
-        let state = table.state();
-        let mut rows = lake.file_rows(&state.files[0], &state.arrow_schema).await.unwrap();
-        let batch = rows.next().await.unwrap().unwrap();
-        assert_eq!(batch.num_rows(), if is_merged { 4 } else { 2 });
-        let days = batch.column_by_name("day").unwrap().as_primitive::<Date32Type>();
-        assert!(days.iter().all(|day| day == Some(20_000)), "{days:?}");
+    assert_eq!(ids_of_one_day(&lake, &table, expected).await, [[1, 2], [3, 4]]);
+    assert!(merge(&lake, &table).await);
+    assert_eq!(ids_of_one_day(&lake, &table, expected).await, [[1, 2, 3, 4]]);
+    // A statement that deletes a row writes the others again.
+    let file = of_hive(&lake, &table, &[5, 6], value);
+    Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap();
+    let state = table.state();
+    let file = state.files.iter().position(|file| file.path.ends_with("/5.parquet")).unwrap();
+    let (pieces, taken) = tokio::sync::mpsc::channel(2);
+    let place = RowPlace { file: u32::try_from(file).unwrap(), row: 0 };
+    pieces.send(Piece::Gone(vec![place])).await.ok().unwrap();
+    pieces.send(Piece::End).await.ok().unwrap();
+    let target = Target::Old { table: Arc::clone(&table), state, may_repeat: false };
+    lake.write(target, taken, Arc::default()).await.unwrap();
+    assert_eq!(ids_of_one_day(&lake, &table, expected).await, [vec![1, 2, 3, 4], vec![6]]);
+}
+
+/// The numbers in each file of a table. All of its rows have this one day.
+async fn ids_of_one_day(lake: &Lake, table: &Table, expected: &ArrayRef) -> Vec<Vec<i64>> {
+    let (state, mut ids) = (table.state(), Vec::new());
+    for file in state.files.iter() {
+        let mut rows = lake.file_rows(file, &state.arrow_schema).await.unwrap();
+        let mut of_file = Vec::new();
+        while let Some(batch) = rows.next().await.unwrap() {
+            let days = batch.column_by_name("day").unwrap();
+            assert!((0..days.len()).all(|row| &days.slice(row, 1) == expected), "{days:?}");
+            of_file.extend(batch.column_by_name("id").unwrap().as_primitive::<Int64Type>().values());
+        }
+        ids.push(of_file);
     }
-    assert_eq!(table.state().files.len(), 1);
+    ids.sort_unstable();
+    ids
 }
 
 #[derive(Debug, Clone, Copy)]
