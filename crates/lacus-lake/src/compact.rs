@@ -7,6 +7,7 @@
 //! manifests of all files. Deliveries and queries go on meanwhile; only the moment in which the pointer moves is a commit as
 //! any other. The files that were merged stay until no snapshot has them.
 
+mod decoded;
 mod output;
 pub(crate) mod rewrite;
 mod sorted;

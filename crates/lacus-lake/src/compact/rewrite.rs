@@ -16,6 +16,7 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::spawn_blocking;
 
+use super::decoded::{WHOLE_ROWS_BYTES, whole_rows_at_once};
 use super::output::{Output, target};
 use super::sorted::Merging;
 use super::units::{Unit, fit, units_of};
@@ -27,7 +28,7 @@ use crate::schema::{OFFSET, PARTITION};
 use crate::store::store_error;
 use crate::table::LiveFile;
 
-/// Rows that are read and encoded at once.
+/// Rows that are read and encoded at once, if they are not large.
 const BATCH_ROWS: usize = 1_024;
 
 /// Reads files and writes their rows as one, durably, on a thread for such work: in their common order, or file after file.
@@ -200,7 +201,7 @@ async fn merge(
         inputs.push(Input::open(store, file, &output.schema).await?);
     }
     let mut merging = Merging::begin(inputs, order).await?;
-    while let Some(batch) = merging.next(BATCH_ROWS).await? {
+    while let Some(batch) = merging.next(BATCH_ROWS, WHOLE_ROWS_BYTES).await? {
         if !output.write(&batch).await? {
             return Ok(false);
         }
@@ -229,7 +230,8 @@ impl Input {
         let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
         let bytes = bytes_of(builder.metadata(), &projection);
         let kept = file.deleted.selection(0, file.rows);
-        let builder = builder.with_projection(projection).with_row_selection(kept).with_batch_size(BATCH_ROWS);
+        let rows = whole_rows_at_once(builder.metadata(), &projection, BATCH_ROWS);
+        let builder = builder.with_projection(projection).with_row_selection(kept).with_batch_size(rows);
         let batches = builder.build().map_err(unreadable)?;
         Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema), of_partition, bytes })
     }

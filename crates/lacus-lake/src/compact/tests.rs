@@ -3,23 +3,26 @@
 use std::slice;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use iceberg::spec::{NullOrder, SortDirection, SortField, SortOrder, Transform};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
+use super::sorted::Merging;
 use super::*;
 use crate::deletes::DeletedRows;
 use crate::expiry::SNAPSHOTS_MAX;
 use crate::file_stats::FileStats;
 use crate::fixture::{
-    Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, plain, rows, rows_of, stream,
+    Failure, Place, append, column, commit, copy_directory, nested, nested_more, numbers, open, plain, rows, rows_of,
+    stream,
 };
 use crate::lake::Lake;
 use crate::leftovers::RETIRED_GRACE_MS;
-use crate::schema::{OFFSET, SchemaChange, TableSchema};
+use crate::schema::{ColumnType, OFFSET, SchemaChange, TableSchema};
 
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
 
@@ -256,6 +259,48 @@ async fn what_is_merged_by_columns_is_what_files_have_by_rows() {
     let merged: Vec<RecordBatch> = merged.map(|batch| batch.unwrap()).collect();
     let (by_columns, by_rows) = (concat_batches(&merged[0].schema(), &merged), concat_batches(&wanted, &by_rows));
     assert_eq!(by_columns.unwrap().columns(), by_rows.unwrap().columns());
+}
+
+/// A file of these numbers, each with its text 50,000 times.
+fn large_rows(lake: &Lake, schema: &SchemaRef, numbers: impl Iterator<Item = i64> + Clone) -> LiveFile {
+    let texts = StringArray::from_iter_values(numbers.clone().map(|n| n.to_string().repeat(50_000)));
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+    let batch = RecordBatch::try_new(Arc::clone(schema), vec![numbers, Arc::new(texts)]).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let mut file = files(&[bytes.len() as u64]).remove(0);
+    (file.path, file.rows) = (format!("{}.parquet", bytes.len()), batch.num_rows() as u64);
+    std::fs::write(lake.inner().directory.join(&file.path), &bytes).unwrap();
+    file
+}
+
+/// A thousand rows at once, as of small rows, could be gigabytes.
+#[tokio::test]
+async fn large_rows_are_read_and_merged_few_at_a_time() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let store = Arc::clone(&lake.inner().files.store);
+    let columns = [column(0, "n", ColumnType::Long), column(0, "text", ColumnType::Text)];
+    let schema = TableSchema::of_columns(columns).arrow();
+    let mut inputs = Vec::new();
+    for file in [large_rows(&lake, &schema, (0..100).step_by(2)), large_rows(&lake, &schema, (1..99).step_by(2))] {
+        let mut input = rewrite::Input::open(&store, &file, &schema).await.unwrap();
+        let first = input.next().await.unwrap().unwrap();
+        assert!(first.num_rows() < 30, "{} rows of 100 KB", first.num_rows());
+        inputs.push(rewrite::Input::open(&store, &file, &schema).await.unwrap());
+    }
+    let (direction, null_order) = (SortDirection::Ascending, NullOrder::First);
+    let by_number = SortField { source_id: 1, transform: Transform::Identity, direction, null_order };
+    let order = SortOrder::builder().with_fields(vec![by_number]).build_unbound().unwrap();
+    let mut merging = Merging::begin(inputs, Arc::new(order)).await.unwrap();
+    let mut found: Vec<i64> = Vec::new();
+    while let Some(batch) = merging.next(1_024, 1 << 20).await.unwrap() {
+        assert!(batch.num_rows() < 30, "{} rows of 100 KB", batch.num_rows());
+        found.extend(batch.column(0).as_primitive::<Int64Type>().values().iter());
+    }
+    assert!(found.into_iter().eq(0..99), "all of them, in order");
 }
 
 /// Of each file, whether the first column has bloom filters.

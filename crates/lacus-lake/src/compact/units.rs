@@ -18,11 +18,10 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::arrow::async_reader::ParquetObjectReader;
-use parquet::basic::Type;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::decoded::{ROWS_OF_UNKNOWN_SIZE_MAX, rows_at_once};
 use super::rewrite::store_or_parquet;
 use crate::conform::{conform_array, is_same_column};
 use crate::data_file::{ROW_GROUP_ROWS_MAX, parquet_error};
@@ -33,12 +32,6 @@ use crate::table::LiveFile;
 
 /// Bytes of the columns of row groups that become one, and of their files' footers.
 const BYTES_MAX: u64 = 8 << 20;
-/// Bytes of a column that are decoded at once, by the average of its row group.
-const DECODED_BYTES: u64 = 1 << 20;
-/// Rows that are decoded at once: the fewest, the most, and the most where nothing tells how long the values are.
-const ROWS_MIN: usize = 64;
-const ROWS_MAX: usize = 8_192;
-const ROWS_OF_UNKNOWN_SIZE_MAX: usize = 1_024;
 
 /// What the row groups of a file have in common.
 struct Origin {
@@ -242,36 +235,6 @@ impl Unit {
     }
 }
 
-/// How many of a row group's rows are decoded at once from these leaves. Values in a dictionary are larger than what is stored of
-/// them.
-fn rows_at_once(rows: i64, leaves: &[ColumnChunkMetaData]) -> usize {
-    let (mut bytes, mut most) = (1_u64, ROWS_MAX);
-    for leaf in leaves {
-        let decoded = decoded_bytes(leaf).unwrap_or_else(|| {
-            most = ROWS_OF_UNKNOWN_SIZE_MAX;
-            u64::try_from(leaf.uncompressed_size()).unwrap_or(0)
-        });
-        bytes = bytes.saturating_add(decoded);
-    }
-    let fitting = DECODED_BYTES.saturating_mul(u64::try_from(rows).unwrap_or(0)) / bytes;
-    usize::try_from(fitting).unwrap_or(ROWS_MAX).clamp(ROWS_MIN, most)
-}
-
-/// None for texts of which the writer did not tell how long they are.
-fn decoded_bytes(leaf: &ColumnChunkMetaData) -> Option<u64> {
-    let values = u64::try_from(leaf.num_values()).ok()?;
-    let each = match leaf.column_type() {
-        Type::BYTE_ARRAY => {
-            let texts = u64::try_from(leaf.unencoded_byte_array_data_bytes()?).ok()?;
-            return Some(texts.saturating_add(values.saturating_mul(4)));
-        }
-        Type::FIXED_LEN_BYTE_ARRAY => u64::try_from(leaf.column_descr().type_length()).ok()?,
-        // At the most, as decimals have.
-        _ => 16,
-    };
-    Some(values.saturating_mul(each))
-}
-
 /// The leaves that a part of a column is read from; `all` are those of the column.
 fn leaves_of(part: &Field, have: &Field, all: Range<usize>) -> Range<usize> {
     let (DataType::Struct(fields), DataType::Struct(around)) = (have.data_type(), part.data_type()) else { return all };
@@ -393,30 +356,6 @@ mod tests {
         let first = of_bytes(BYTES_MAX / 2, 0);
         let (second, third) = (more_of(&first, BYTES_MAX / 4), more_of(&first, BYTES_MAX / 4));
         assert!(fit(&[first, second], &third));
-    }
-
-    #[tokio::test]
-    async fn large_values_are_decoded_few_at_a_time() {
-        let place = Place::new();
-        let (_, unit) = unit(&place).await;
-        let leaf = |leaf, stored, texts| {
-            let leaf = ColumnChunkMetaData::builder(unit.origin.file.parquet_schema().column(leaf));
-            let leaf = leaf.set_num_values(10_000).set_total_uncompressed_size(stored);
-            leaf.set_unencoded_byte_array_data_bytes(texts).build().unwrap()
-        };
-        let (n, name) = (|stored| leaf(0, stored, None), |stored, texts| leaf(1, stored, texts));
-        assert_eq!(rows_at_once(10_000, &[n(80_000)]), ROWS_MAX);
-        assert_eq!(rows_at_once(10_000, &[name(100_000, Some(100_000))]), ROWS_MAX);
-        assert_eq!(rows_at_once(10_000, &[name(100_000, None)]), ROWS_OF_UNKNOWN_SIZE_MAX);
-        // A dictionary makes little of long texts: of 20 KB, and of 4 KB.
-        assert_eq!(rows_at_once(10_000, &[name(100_000, Some(200_000_000))]), ROWS_MIN);
-        assert_eq!(rows_at_once(10_000, &[name(100_000, Some(41_060_000))]), 255);
-        assert_eq!(rows_at_once(10_000, &[name(41_100_000, None)]), 255);
-        // Several leaves of one column are decoded together.
-        assert_eq!(rows_at_once(10_000, &[name(0, Some(41_060_000)), name(0, Some(41_060_000))]), 127);
-        // Lists have more values than there are rows.
-        assert_eq!(rows_at_once(100, &[n(80_000)]), 655);
-        assert_eq!(rows_at_once(0, &[]), ROWS_MIN);
     }
 
     #[tokio::test]

@@ -671,11 +671,11 @@ async fn ids_of_one_day(lake: &Lake, table: &Table, expected: &ArrayRef) -> Vec<
     let (state, mut ids) = (table.state(), Vec::new());
     for file in state.files.iter() {
         let mut rows = lake.file_rows(file, &state.arrow_schema).await.unwrap();
-        let mut of_file = Vec::new();
+        let mut of_file: Vec<i64> = Vec::new();
         while let Some(batch) = rows.next().await.unwrap() {
             let days = batch.column_by_name("day").unwrap();
             assert!((0..days.len()).all(|row| &days.slice(row, 1) == expected), "{days:?}");
-            of_file.extend(batch.column_by_name("id").unwrap().as_primitive::<Int64Type>().values());
+            of_file.extend(batch.column_by_name("id").unwrap().as_primitive::<Int64Type>().values().iter());
         }
         ids.push(of_file);
     }
