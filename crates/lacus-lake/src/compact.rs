@@ -9,6 +9,7 @@
 
 mod decoded;
 mod output;
+mod paged;
 pub(crate) mod rewrite;
 mod sorted;
 mod units;

@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 
 use super::decoded::{WHOLE_ROWS_BYTES, whole_rows_at_once};
 use super::output::{Output, target};
+use super::paged::{Paged, has_large_row_groups};
 use super::sorted::Merging;
 use super::units::{Unit, fit, units_of};
 use crate::conform::{conform, is_same_column};
@@ -178,7 +179,15 @@ pub(crate) async fn read_each<T: Send + 'static>(
 async fn concatenate(store: &Arc<dyn ObjectStore>, files: &[LiveFile], output: &mut Output) -> Result<bool> {
     let mut units: Vec<Unit> = Vec::new();
     for file in files {
-        for mut next in units_of(store, file, &output.schema).await? {
+        let of_file = units_of(store, file, &output.schema).await?;
+        if of_file.iter().any(Unit::is_large) {
+            let before = std::mem::take(&mut units);
+            if !write_units(before, output).await? || !copy(store, file, output).await? {
+                return Ok(false);
+            }
+            continue;
+        }
+        for mut next in of_file {
             if !fit(&units, &next) && !output.write_units(&mut std::mem::take(&mut units)).await? {
                 return Ok(false);
             }
@@ -186,7 +195,23 @@ async fn concatenate(store: &Arc<dyn ObjectStore>, files: &[LiveFile], output: &
             units.push(next);
         }
     }
+    write_units(units, output).await
+}
+
+/// Writes row groups as one, if there are some. Whether it came to the end.
+async fn write_units(mut units: Vec<Unit>, output: &mut Output) -> Result<bool> {
     if units.is_empty() { Ok(true) } else { output.write_units(&mut units).await }
+}
+
+/// Writes a file row by row. Whether it came to the end.
+async fn copy(store: &Arc<dyn ObjectStore>, file: &LiveFile, output: &mut Output) -> Result<bool> {
+    let mut input = Input::open(store, file, &output.schema).await?;
+    while let Some(batch) = input.next().await? {
+        if !output.write(&batch).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Merges sorted files. Whether it came to the end.
@@ -212,11 +237,17 @@ async fn merge(
 /// A file being read: its rows in order, without deleted ones.
 pub(crate) struct Input {
     path: String,
-    batches: ParquetRecordBatchStream<ParquetObjectReader>,
+    batches: Batches,
     schema: SchemaRef,
     of_partition: OfPartition,
     /// What the columns that are read have in the file, compressed.
     pub(crate) bytes: u64,
+}
+
+/// How a file is read: row group by row group, or page by page where these are large.
+enum Batches {
+    Whole(Box<ParquetRecordBatchStream<ParquetObjectReader>>),
+    Paged(Paged),
 }
 
 impl Input {
@@ -229,17 +260,27 @@ impl Input {
             (0..).zip(builder.schema().fields()).filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
         let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
         let bytes = bytes_of(builder.metadata(), &projection);
-        let kept = file.deleted.selection(0, file.rows);
         let rows = whole_rows_at_once(builder.metadata(), &projection, BATCH_ROWS);
-        let builder = builder.with_projection(projection).with_row_selection(kept).with_batch_size(rows);
-        let batches = builder.build().map_err(unreadable)?;
+        let batches = if has_large_row_groups(builder.metadata(), &projection) {
+            Batches::Paged(Paged::open(store, file, builder.metadata(), projection, rows)?)
+        } else {
+            let kept = file.deleted.selection(0, file.rows);
+            let builder = builder.with_projection(projection).with_row_selection(kept).with_batch_size(rows);
+            Batches::Whole(Box::new(builder.build().map_err(unreadable)?))
+        };
         Ok(Self { path: file.path.clone(), batches, schema: Arc::clone(schema), of_partition, bytes })
     }
 
     /// Its next rows, with today's columns.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(batch) = self.batches.next().await else { return Ok(None) };
-        let batch = batch.map_err(|error| store_or_parquet(error, format!("read {}", self.path)))?;
+        let batch = match &mut self.batches {
+            Batches::Whole(batches) => {
+                let batch = batches.next().await.transpose();
+                batch.map_err(|error| store_or_parquet(error, format!("read {}", self.path)))?
+            }
+            Batches::Paged(batches) => batches.next().await?,
+        };
+        let Some(batch) = batch else { return Ok(None) };
         conform(&with_columns(batch, &self.of_partition)?, &self.schema).map(Some)
     }
 }

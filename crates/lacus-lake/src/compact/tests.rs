@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::Int64Type;
 use iceberg::spec::{NullOrder, SortDirection, SortField, SortOrder, Transform};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -261,11 +261,16 @@ async fn what_is_merged_by_columns_is_what_files_have_by_rows() {
     assert_eq!(by_columns.unwrap().columns(), by_rows.unwrap().columns());
 }
 
-/// A file of these numbers, each with its text 50,000 times.
-fn large_rows(lake: &Lake, schema: &SchemaRef, numbers: impl Iterator<Item = i64> + Clone) -> LiveFile {
-    let texts = StringArray::from_iter_values(numbers.clone().map(|n| n.to_string().repeat(50_000)));
+/// A number and a text.
+fn texts() -> TableSchema {
+    TableSchema::of_columns([column(0, "n", ColumnType::Long), column(0, "text", ColumnType::Text)])
+}
+
+/// A file of these numbers, each with its digits 50,000 times.
+pub(super) fn large_rows(lake: &Lake, numbers: impl Iterator<Item = i64> + Clone) -> LiveFile {
+    let digits = StringArray::from_iter_values(numbers.clone().map(|n| n.to_string().repeat(50_000)));
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
-    let batch = RecordBatch::try_new(Arc::clone(schema), vec![numbers, Arc::new(texts)]).unwrap();
+    let batch = RecordBatch::try_new(texts().arrow(), vec![numbers, Arc::new(digits)]).unwrap();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
@@ -282,10 +287,8 @@ async fn large_rows_are_read_and_merged_few_at_a_time() {
     let place = Place::new();
     let lake = place.open().await;
     let store = Arc::clone(&lake.inner().files.store);
-    let columns = [column(0, "n", ColumnType::Long), column(0, "text", ColumnType::Text)];
-    let schema = TableSchema::of_columns(columns).arrow();
-    let mut inputs = Vec::new();
-    for file in [large_rows(&lake, &schema, (0..100).step_by(2)), large_rows(&lake, &schema, (1..99).step_by(2))] {
+    let (schema, mut inputs) = (texts().arrow(), Vec::new());
+    for file in [large_rows(&lake, (0..100).step_by(2)), large_rows(&lake, (1..99).step_by(2))] {
         let mut input = rewrite::Input::open(&store, &file, &schema).await.unwrap();
         let first = input.next().await.unwrap().unwrap();
         assert!(first.num_rows() < 30, "{} rows of 100 KB", first.num_rows());
@@ -301,6 +304,29 @@ async fn large_rows_are_read_and_merged_few_at_a_time() {
         found.extend(batch.column(0).as_primitive::<Int64Type>().values().iter());
     }
     assert!(found.into_iter().eq(0..99), "all of them, in order");
+}
+
+#[tokio::test]
+async fn a_file_of_large_row_groups_comes_in_its_place() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let mut files = [large_rows(&lake, 0..10), large_rows(&lake, 10..260), large_rows(&lake, 260..270)];
+    files[1].deleted = DeletedRows::of(vec![0, 249]);
+    let store = Arc::clone(&lake.inner().files.store);
+    let mut are_large = Vec::new();
+    for file in &files {
+        let units = units::units_of(&store, file, &texts().arrow()).await.unwrap();
+        are_large.push(units.iter().any(units::Unit::is_large));
+    }
+    assert_eq!(are_large, [false, true, false]);
+    let written = rewrite(lake.shared(), &files, plain(&texts()), None, "merged.parquet", Arc::default());
+    assert_eq!(written.await.unwrap().unwrap().0.rows(), 268);
+    let merged = std::fs::File::open(lake.inner().directory.join("merged.parquet")).unwrap();
+    let mut found: Vec<i64> = Vec::new();
+    for batch in ParquetRecordBatchReaderBuilder::try_new(merged).unwrap().build().unwrap() {
+        found.extend(batch.unwrap().column(0).as_primitive::<Int64Type>().values().iter());
+    }
+    assert!(found.into_iter().eq((0..10).chain(11..259).chain(260..270)));
 }
 
 /// Of each file, whether the first column has bloom filters.

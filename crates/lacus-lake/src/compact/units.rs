@@ -22,6 +22,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::decoded::{ROWS_OF_UNKNOWN_SIZE_MAX, rows_at_once};
+use super::paged::WHOLE_BYTES_MAX;
 use super::rewrite::store_or_parquet;
 use crate::conform::{conform_array, is_same_column};
 use crate::data_file::{ROW_GROUP_ROWS_MAX, parquet_error};
@@ -146,6 +147,11 @@ impl Origin {
 }
 
 impl Unit {
+    /// Whether its row group is too large to be in memory.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes() > WHOLE_BYTES_MAX
+    }
+
     fn bytes(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
