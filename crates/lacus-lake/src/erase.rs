@@ -97,6 +97,8 @@ impl Lake {
 }
 
 async fn erase(lake: &Arc<Inner>, stream: &StreamName, places: &Arc<Places>) -> Result<Erased> {
+    // Rows that came back to a table meanwhile would stay in it.
+    let _alone = lake.erasing.write().await;
     let mut erased = Erased { raw: erase_raw(lake, stream, places).await?, tables: BTreeMap::new() };
     let mut concerned = Vec::new();
     for table in lake.tables().into_iter().filter(|table| table.name().stream() == *stream) {

@@ -16,7 +16,7 @@ use lacus_core::{
     Clock, Context, Error, Kind, MAIN_DATABASE, Offsets, Position, Result, StreamName, TableName, settings,
 };
 use object_store::ObjectStore;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, RwLock as AsyncRwLock};
 use tokio::task::spawn_blocking;
 
 use crate::alter::alter;
@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     damaged: RwLock<BTreeMap<TableName, String>>,
     /// Held while metadata is written and pointers move. If it is `Some`, the outcome of the last move is unknown.
     pub(crate) publishing: AsyncMutex<Option<Undecided>>,
+    /// Held alone while events are erased; by all together that bring rows to where they were not: rollbacks and replays.
+    pub(crate) erasing: AsyncRwLock<()>,
     /// Bytes of the disk that stay free for commits.
     disk_reserve: AtomicU64,
     /// How tables are to be laid out, as far as the settings say.
@@ -207,6 +209,7 @@ impl Lake {
             views: RwLock::default(),
             damaged: RwLock::default(),
             publishing: AsyncMutex::default(),
+            erasing: AsyncRwLock::default(),
             disk_reserve: AtomicU64::new(0),
             layouts: RwLock::default(),
             raw: Mutex::new(raw),

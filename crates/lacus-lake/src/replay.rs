@@ -63,6 +63,10 @@ pub(crate) async fn replay(lake: Arc<Inner>, replay: Replay) -> Result<()> {
 }
 
 async fn replay_once(lake: &Arc<Inner>, replay: Replay) -> Result<(), Failed> {
+    // A delivery stands still meanwhile, and must not do so until an erasure has ended.
+    let Ok(_not_erasing) = lake.erasing.try_read() else {
+        return Err(Error::unavailable("events are being erased").with_hint("try again when that has ended").into());
+    };
     let tables = replay.tables.iter().map(|rows| &rows.table).chain([&replay.quarantine]);
     let mut tables: Vec<&Arc<Table>> = tables.collect();
     // In order of their names, so that no two commits wait for each other.

@@ -130,6 +130,7 @@ pub(crate) async fn rollback(lake: Arc<Inner>, table: Arc<Table>, version: Versi
 }
 
 async fn roll_back_once(lake: &Inner, table: &Arc<Table>, version: &Version) -> Result<RollbackReport> {
+    let _not_erasing = lake.erasing.read().await;
     let _committing = table.committing.lock().await;
     let mut publishing = begin_publishing(lake).await?;
     let (base, now) = (table.base(), lake.clock.now());

@@ -134,6 +134,33 @@ async fn history_stays_when_no_snapshot_has_them() {
     assert_eq!(lake.check().await.unwrap(), []);
 }
 
+/// A table that was looked through already would keep rows that come back to it.
+#[tokio::test]
+async fn nothing_brings_rows_back_while_events_are_erased() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let table = filled(&lake).await;
+    let erasing = lake.inner().erasing.write().await;
+    let mut rolling_back = Box::pin(lake.rollback(&table, Version::read("first")));
+    assert!(futures::poll!(&mut rolling_back).is_pending());
+    // This would come after the rollback, if that did not wait.
+    lake.tag(&table, "last", Version::last()).await.unwrap();
+    assert_eq!(offsets_of(&lake, &table), (0..12).collect::<Vec<i64>>());
+    drop(erasing);
+    rolling_back.await.unwrap();
+    assert_eq!(offsets_of(&lake, &table), [0, 1, 2, 3]);
+
+    let bringing_back = lake.inner().erasing.read().await;
+    let stream = stream();
+    let mut erase = Box::pin(lake.erase(&stream, places(&[1])));
+    assert!(futures::poll!(&mut erase).is_pending());
+    tokio::task::yield_now().await;
+    assert!(lake.inner().erasing.try_read().is_err(), "it waits to be alone");
+    drop(bringing_back);
+    erase.await.unwrap();
+    assert_eq!(offsets_of(&lake, &table), [0, 2, 3]);
+}
+
 #[tokio::test]
 async fn a_write_that_fails_loses_nothing_and_the_next_run_finishes() {
     let gone = places(&[1, 5, 9]);

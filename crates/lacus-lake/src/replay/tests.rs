@@ -95,6 +95,21 @@ async fn rows_move_once() {
     assert_eq!(positions_in_both(&lake, &table, &quarantine), [vec![0, 1, 3, 5, 6], vec![2, 4]]);
 }
 
+/// An erasure that has looked through one of the tables would not find what comes to it.
+#[tokio::test]
+async fn nothing_moves_while_events_are_erased() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let (table, quarantine) = with_quarantine(&lake).await;
+    let erasing = lake.inner().erasing.write().await;
+    let refused = lake.replay(moves(&table, &quarantine)).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable, "{refused:?}");
+    assert_eq!(positions_in_both(&lake, &table, &quarantine), BEFORE);
+    drop(erasing);
+    lake.replay(moves(&table, &quarantine)).await.unwrap();
+    assert_eq!(positions_in_both(&lake, &table, &quarantine), AFTER);
+}
+
 #[tokio::test]
 async fn a_write_that_fails_moves_nothing() {
     for failure in [Failure::Refused, Failure::AnswerLost] {
