@@ -15,6 +15,7 @@ use iceberg::spec::{
 
 use crate::arrange::transformed;
 use crate::kernel::is_data_file;
+use crate::partition_types::widened;
 use crate::schema::{OFFSET, PARTITION, RECEIVED_AT, RESCUED};
 
 /// Columns of a file whose bounds are kept: the system columns and those of the layout first, then in order of discovery.
@@ -125,8 +126,10 @@ impl Bound {
 impl FileStats {
     /// What Iceberg's description of a file tells.
     pub(crate) fn of(file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> Self {
-        let placement =
-            Placement { spec_id, values: file.partition().clone(), sort_order: file.sort_order_id().unwrap_or(0) };
+        let spec = metadata.partition_spec_by_id(spec_id);
+        let values = spec.map(|spec| widened(file.partition(), spec, metadata.current_schema()));
+        let values = values.unwrap_or_else(|| file.partition().clone());
+        let placement = Placement { spec_id, values, sort_order: file.sort_order_id().unwrap_or(0) };
         let is_own = is_data_file(file.file_path());
         let columns = ids_to_keep(file, metadata).into_iter().map(|id| column_of(file, id));
         Self {

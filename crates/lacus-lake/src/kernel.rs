@@ -298,7 +298,8 @@ pub(crate) async fn plan_with(
     for (number, (Sort { content, spec_id }, entries)) in changed.new.into_iter().enumerate() {
         let path = names.manifest(number);
         let (url, spec) = (&files.warehouse.url(&path), spec_of(&base.metadata, &layout, spec_id)?);
-        let new = NewManifest { url, snapshot_id: id, schema: Arc::clone(&schema), spec, content, entries };
+        let (schema, sources) = (Arc::clone(&schema), &changed.sources);
+        let new = NewManifest { url, snapshot_id: id, schema, spec, sources, content, entries };
         let (bytes, manifest) = write_manifest(new).await?;
         manifests.insert(changed.place + number, manifest);
         written.push((path, bytes));

@@ -16,6 +16,7 @@ use lacus_core::{Result, layout, settings};
 use crate::bloom_filters::BloomFilters;
 use crate::file_stats::Placement;
 use crate::manifests::iceberg_error;
+use crate::partition_types::widened;
 
 /// The prefix of partition fields' names. Columns of events can't have it: Iceberg requires the names of both to differ.
 pub(crate) const RESERVED_PREFIX: &str = "_lacus_";
@@ -257,7 +258,8 @@ pub(crate) fn describe_layout(metadata: &TableMetadata, setting: Option<&setting
 pub(crate) fn partition_text(metadata: &TableMetadata, placement: &Placement) -> Vec<(String, Option<String>)> {
     let schema = metadata.current_schema();
     let Some(spec) = metadata.partition_spec_by_id(placement.spec_id) else { return Vec::new() };
-    let values = spec.fields().iter().zip(placement.values.iter()).map(|(field, value)| {
+    let values = widened(&placement.values, spec, schema);
+    let values = spec.fields().iter().zip(values.iter()).map(|(field, value)| {
         let column = schema.name_by_field_id(field.source_id).unwrap_or("?");
         let kind =
             schema.field_by_id(field.source_id).and_then(|source| field.transform.result_type(&source.field_type).ok());

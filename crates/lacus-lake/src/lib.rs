@@ -33,6 +33,7 @@ mod expiry;
 mod history;
 mod kernel;
 mod manifests;
+mod partition_types;
 
 // The catalog, and where files are.
 mod catalog;

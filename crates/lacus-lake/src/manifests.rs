@@ -16,6 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::deletes::DeletedRows;
 use crate::file_stats::FileStats;
+use crate::partition_types::{Sources, schema_for, sources_of, widened_file};
 use crate::store::store_error;
 use crate::table::LiveFile;
 use crate::warehouse::Warehouse;
@@ -52,6 +53,14 @@ impl MetadataFiles {
 
     /// The live entries of a manifest, with the snapshot ids and sequence numbers they inherit.
     pub(crate) async fn entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
+        Ok(self.entries_and_sources(manifest).await?.0)
+    }
+
+    /// The same, and the types of the columns that its files are partitioned by.
+    pub(crate) async fn entries_and_sources(
+        &self,
+        manifest: &ManifestFile,
+    ) -> Result<(Vec<ManifestEntryRef>, Sources)> {
         let url = &manifest.manifest_path;
         let bytes = self.read(url).await?;
         // Only `load_manifest` fills in inherited fields, and it reads through a `FileIO`.
@@ -63,9 +72,9 @@ impl MetadataFiles {
             .await
             .map_err(|error| iceberg_error(error, "read a manifest"))?;
         let manifest = manifest.load_manifest(&memory).await.map_err(|error| damaged(error, url))?;
-        let (mut entries, _) = manifest.into_parts();
+        let (mut entries, metadata) = manifest.into_parts();
         entries.retain(|entry| entry.is_alive());
-        Ok(entries)
+        Ok((entries, sources_of(&metadata)))
     }
 
     /// Paths of all files that a table's metadata names, itself excluded.
@@ -114,6 +123,8 @@ pub(crate) struct NewManifest<'a> {
     pub(crate) schema: SchemaRef,
     /// The partition spec of all its files.
     pub(crate) spec: PartitionSpec,
+    /// The types of the columns that files are partitioned by, in the manifests that it replaces.
+    pub(crate) sources: &'a Sources,
     /// Whether it names data or deletes.
     pub(crate) content: ManifestContentType,
     /// Its entries, in order.
@@ -135,8 +146,9 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     let failed = |error| iceberg_error(error, "write a manifest");
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(new.url).map_err(failed)?;
-    let spec_id = new.spec.spec_id();
-    let builder = ManifestWriterBuilder::new(output, Some(new.snapshot_id), new.schema, new.spec);
+    let spec = new.spec;
+    let schema = schema_for(&new.schema, &spec, new.sources)?;
+    let builder = ManifestWriterBuilder::new(output, Some(new.snapshot_id), Arc::clone(&schema), spec.clone());
     let mut writer = match new.content {
         ManifestContentType::Data => builder.build_v2_data(),
         ManifestContentType::Deletes => builder.build_v2_deletes(),
@@ -144,14 +156,16 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     for entry in new.entries {
         match entry {
             // A negative number is left out and inherited from the commit.
-            NewEntry::Added(file) => writer.add_file(*file, -1),
+            NewEntry::Added(file) => writer.add_file(widened_file(*file, &spec, &schema)?, -1),
             NewEntry::Existing(entry) => {
                 let (snapshot, sequence) = numbers(&entry)?;
-                writer.add_existing_file(entry.data_file().clone(), snapshot, sequence, entry.file_sequence_number)
+                let file = widened_file(entry.data_file().clone(), &spec, &schema)?;
+                writer.add_existing_file(file, snapshot, sequence, entry.file_sequence_number)
             }
             NewEntry::Removed(entry) => {
                 let (_, sequence) = numbers(&entry)?;
-                writer.add_delete_file(bare(entry.data_file(), spec_id)?, sequence, entry.file_sequence_number)
+                let file = widened_file(bare(entry.data_file(), spec.spec_id())?, &spec, &schema)?;
+                writer.add_delete_file(file, sequence, entry.file_sequence_number)
             }
         }
         .map_err(failed)?;

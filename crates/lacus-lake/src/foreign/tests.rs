@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray,
 };
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Date32Type, Int64Type};
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
@@ -27,8 +27,9 @@ use crate::fixture::{Place, append, commit, numbers, plain, rows, rows_of, strea
 use crate::kernel::{AddedFile, Base};
 use crate::manifests::{NewEntry, NewManifest, write_manifest, write_manifest_list};
 use crate::other_names::STANDS_FOR;
+use crate::partition_types::Sources;
 use crate::table::LiveFile;
-use crate::{Piece, RowPlace, TableSchema, Target, Version};
+use crate::{ColumnType, Piece, RowPlace, SchemaChange, TableSchema, Target, Version};
 
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
 /// The partition of the engine's rows, which no stream has.
@@ -150,7 +151,8 @@ impl Engine {
     async fn manifest(&self, lake: &Lake, url: &str, snapshot_id: i64, entries: Vec<NewEntry>) -> ManifestFile {
         let schema = Arc::clone(self.seen.metadata.current_schema());
         let spec = self.seen.metadata.default_partition_spec().as_ref().clone();
-        let new = NewManifest { url, snapshot_id, schema, spec, content: ManifestContentType::Data, entries };
+        let (sources, content) = (&Sources::new(), ManifestContentType::Data);
+        let new = NewManifest { url, snapshot_id, schema, spec, sources, content, entries };
         let (bytes, manifest) = write_manifest(new).await.unwrap();
         put(lake, url, &bytes);
         manifest
@@ -681,6 +683,35 @@ async fn ids_of_one_day(lake: &Lake, table: &Table, expected: &ArrayRef) -> Vec<
     }
     ids.sort_unstable();
     ids
+}
+
+/// Engines call a partition field as its column, and that may become the name of another one.
+#[tokio::test]
+async fn a_column_that_files_are_partitioned_by_leaves_its_name_to_another() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let by_day = UnboundPartitionSpec::builder().add_partition_field(2, "day", Transform::Identity).unwrap().build();
+    let table = NewTable { partition_spec: Some(by_day), ..new_table("renamed") };
+    let table = lake.make_table(table).await.unwrap();
+    let name = table.name().clone();
+    for ids in [[1, 2], [3, 4]] {
+        let file = of_hive(&lake, &table, &ids, Literal::date(20_000));
+        Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap();
+    }
+    let day = || vec!["day".to_owned()];
+    let rename = SchemaChange::Rename { path: day(), to: "d".to_owned() };
+    lake.alter(&table, vec![rename, SchemaChange::Add { path: day(), kind: ColumnType::Long }]).await.unwrap();
+    // This writes a manifest with the columns of today.
+    assert!(merge(&lake, &table).await);
+    drop((lake, table));
+    let lake = place.open().await;
+    let table = lake.table(&name).unwrap();
+    let state = table.state();
+    let mut rows = lake.file_rows(&state.files[0], &state.arrow_schema).await.unwrap();
+    let batch = rows.next().await.unwrap().unwrap();
+    let days = batch.column_by_name("d").unwrap().as_primitive::<Date32Type>();
+    assert!(days.len() == 4 && days.iter().all(|day| day == Some(20_000)), "{days:?}");
+    assert_eq!(batch.column_by_name("day").unwrap().null_count(), 4);
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -11,6 +11,7 @@ use lacus_core::{Context, Error, Kind, Result};
 
 use super::AddedFile;
 use crate::manifests::{MetadataFiles, NewEntry};
+use crate::partition_types::Sources;
 
 /// The most small manifests of a table; with one more, a commit merges them.
 pub(crate) const SMALL_MANIFESTS_MAX: usize = 20;
@@ -25,6 +26,8 @@ pub(super) struct Changed {
     pub(super) place: usize,
     /// The new ones, each with its entries in order.
     pub(super) new: Vec<(Sort, Vec<NewEntry>)>,
+    /// What the replaced ones say of the columns that files are partitioned by.
+    pub(super) sources: Sources,
 }
 
 /// What a manifest's entries have in common.
@@ -34,8 +37,21 @@ pub(super) struct Sort {
     pub(super) spec_id: i32,
 }
 
-/// Entries of replaced manifests, each with what its manifest held.
-type Replaced = Vec<(Sort, ManifestEntryRef)>;
+/// Replaced manifests.
+#[derive(Default)]
+struct Replaced {
+    /// Their entries, each with what its manifest held.
+    entries: Vec<(Sort, ManifestEntryRef)>,
+    sources: Sources,
+}
+
+impl Replaced {
+    fn add(&mut self, manifest: &ManifestFile, (entries, sources): (Vec<ManifestEntryRef>, Sources)) {
+        let sort = Sort { content: manifest.content, spec_id: manifest.partition_spec_id };
+        self.entries.extend(entries.into_iter().map(|entry| (sort, entry)));
+        self.sources.extend(sources);
+    }
+}
 
 /// Plans the manifests of a commit that removes files and adds others.
 ///
@@ -49,10 +65,10 @@ pub(super) async fn change_manifests(
 ) -> Result<Changed> {
     let mut kept = manifests.to_vec();
     if added.is_empty() && removed.is_empty() {
-        return Ok(Changed { place: kept.len(), kept, new: Vec::new() });
+        return Ok(Changed { place: kept.len(), kept, new: Vec::new(), sources: Sources::new() });
     }
-    let (place, replaced) = take_replaced(files, &mut kept, removed).await?;
-    Ok(Changed { kept, place, new: change_entries(replaced, removed, added)? })
+    let (place, Replaced { entries, sources }) = take_replaced(files, &mut kept, removed).await?;
+    Ok(Changed { kept, place, new: change_entries(entries, removed, added)?, sources })
 }
 
 /// Takes out the manifests to be replaced, and returns their place and their entries in order: those that name a removed
@@ -62,25 +78,21 @@ async fn take_replaced(
     manifests: &mut Vec<ManifestFile>,
     removed: &HashSet<String>,
 ) -> Result<(usize, Replaced)> {
-    let mut replaced = Vec::new();
-    let mut replace = |manifest: &ManifestFile, entries: Vec<ManifestEntryRef>| {
-        let sort = Sort { content: manifest.content, spec_id: manifest.partition_spec_id };
-        replaced.extend(entries.into_iter().map(|entry| (sort, entry)));
-    };
+    let mut replaced = Replaced::default();
     if removed.is_empty() {
         for manifest in take_manifests_to_merge(manifests) {
-            replace(&manifest, files.entries(&manifest).await.context("merge manifests")?);
+            replaced.add(&manifest, files.entries_and_sources(&manifest).await.context("merge manifests")?);
         }
         return Ok((manifests.len(), replaced));
     }
     let (mut place, mut kept) = (None, Vec::new());
     for manifest in std::mem::take(manifests) {
-        let entries = files.entries(&manifest).await.context("look for files that are replaced")?;
-        if entries.iter().any(|entry| removed.contains(entry.file_path())) {
+        let read = files.entries_and_sources(&manifest).await.context("look for files that are replaced")?;
+        if read.0.iter().any(|entry| removed.contains(entry.file_path())) {
             if manifest.content == ManifestContentType::Data {
                 place.get_or_insert(kept.len());
             }
-            replace(&manifest, entries);
+            replaced.add(&manifest, read);
         } else {
             kept.push(manifest);
         }
@@ -91,7 +103,7 @@ async fn take_replaced(
 
 /// The entries of new manifests: those of the replaced ones, with `added` in the place of removed files, or last.
 fn change_entries(
-    replaced: Replaced,
+    replaced: Vec<(Sort, ManifestEntryRef)>,
     removed: &HashSet<String>,
     mut added: Vec<AddedFile>,
 ) -> Result<Vec<(Sort, Vec<NewEntry>)>> {

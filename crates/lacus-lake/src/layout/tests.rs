@@ -1,14 +1,21 @@
 //! A table's layout follows its setting, and changes without a rewrite.
 
+use std::ops::Range;
 use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 
 use super::*;
 use crate::compact::FileSizes;
 use crate::file_stats::Bound;
 use crate::fixture::{
-    Failure, Place, append, commit, copy_directory, nested, nested_more, numbers, open, rows_of, stream,
+    Failure, Place, append, append_batch, column, commit, copy_directory, nested, nested_more, numbers, open, rows,
+    rows_of, schema, stream,
 };
 use crate::lake::Lake;
+use crate::schema::{ColumnType, SchemaChange, TableSchema};
 use crate::table::Table;
 
 const ALL: FileSizes = FileSizes { target_bytes: 1 << 30, files_min: 2 };
@@ -151,6 +158,64 @@ async fn what_can_not_be_is_said_and_keeps_nobody_waiting() {
     ];
     assert_eq!(layout(&lake, &table), expected);
     assert_eq!(lake.check().await.unwrap(), []);
+}
+
+/// Appends rows whose numbers have 32 bits.
+fn append_small(table: &Table, schema: &TableSchema, offsets: Range<u64>) {
+    let rows = rows(&numbers(), 0, offsets);
+    let mut columns = rows.columns().to_vec();
+    columns[0] = cast(&columns[0], &DataType::Int32).unwrap();
+    append_batch(table, schema, RecordBatch::try_new(schema.arrow(), columns).unwrap());
+}
+
+/// Manifests are written with the columns of today, and have files of then.
+#[tokio::test]
+async fn a_column_that_files_are_partitioned_by_becomes_wider() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let small = schema(vec![column(5, "n", ColumnType::Int)]);
+    let table = lake.create_table(&stream().table(), small.clone()).await.unwrap();
+    set(&lake, Some(&["truncate[10](n)"]), None);
+    for next in [3, 6, 9] {
+        append_small(&table, &small, next - 3..next);
+        commit(&lake, &[(&table, &small)], next).await.unwrap();
+    }
+    let wider = SchemaChange::Widen { path: vec!["n".to_owned()], kind: ColumnType::Long };
+    lake.alter(&table, vec![wider]).await.unwrap();
+    assert_eq!(partitions(&lake, &table), ["truncate[10](n)=0"; 3]);
+    let merged = lake.compact(&table, ALL, Arc::default()).await.unwrap();
+    assert_eq!(merged.map(|merged| merged.files), Some(3));
+    let wide = TableSchema::clone(&table.state().schema);
+    append(&table, &wide, 9..12);
+    commit(&lake, &[(&table, &wide)], 12).await.unwrap();
+    let expected = ["truncate[10](n)=0", "truncate[10](n)=0", "truncate[10](n)=10"];
+    assert_eq!(partitions(&lake, &table), expected);
+    let (lake, table) = reopened(&place, lake, table).await;
+    assert_eq!((partitions(&lake, &table), rows_of(&lake, &table).len()), (expected.map(str::to_owned).to_vec(), 12));
+}
+
+#[tokio::test]
+async fn a_column_that_files_were_partitioned_by_is_dropped() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let both = schema(vec![column(5, "n", ColumnType::Long), column(6, "m", ColumnType::Long)]);
+    let table = lake.create_table(&stream().table(), both.clone()).await.unwrap();
+    set(&lake, Some(&["truncate[10](n)"]), None);
+    for next in [3, 6, 9] {
+        append(&table, &both, next - 3..next);
+        commit(&lake, &[(&table, &both)], next).await.unwrap();
+    }
+    set(&lake, Some(&[]), None);
+    append(&table, &both, 9..12);
+    commit(&lake, &[(&table, &both)], 12).await.unwrap();
+    lake.alter(&table, vec![SchemaChange::Drop { path: vec!["n".to_owned()] }]).await.unwrap();
+    let merged = lake.compact(&table, ALL, Arc::default()).await.unwrap();
+    assert_eq!(merged.map(|merged| merged.files), Some(3));
+    let left = TableSchema::clone(&table.state().schema);
+    append(&table, &left, 12..15);
+    commit(&lake, &[(&table, &left)], 15).await.unwrap();
+    let (lake, table) = reopened(&place, lake, table).await;
+    assert_eq!((table.state().files.len(), rows_of(&lake, &table).len()), (3, 15));
 }
 
 /// As many partitions as rows, and not a row is lost when any write fails or the process dies before it.

@@ -1,0 +1,126 @@
+//! The types of partition values, where columns changed since files were laid out by them.
+//!
+//! Iceberg's library has one schema say the types of all partition values in a manifest, and the same when it reads the manifest. But
+//! files stay as they are: their column may have become wider since, been dropped, or given its name to another one. So a manifest
+//! is written with a schema that has their columns all the same, and with values of the types that these have in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use iceberg::spec::{
+    DataFile, DataFileBuilder, Literal, ManifestMetadata, NestedField, NestedFieldRef, PartitionField, PartitionSpec,
+    PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct, Transform, Type,
+};
+use lacus_core::{Error, Result};
+
+use crate::layout::RESERVED_PREFIX;
+use crate::manifests::iceberg_error;
+
+/// Types of columns that files are partitioned by, by field id.
+pub(crate) type Sources = BTreeMap<i32, Type>;
+
+/// Those that a manifest was written with.
+pub(crate) fn sources_of(manifest: &ManifestMetadata) -> Sources {
+    let source = |field: &PartitionField| {
+        let column = manifest.schema.field_by_id(field.source_id)?;
+        Some((field.source_id, column.field_type.as_ref().clone()))
+    };
+    manifest.partition_spec.fields().iter().filter_map(source).collect()
+}
+
+/// The table's schema, as a manifest of files of this spec needs it. `former` has the columns that may be gone.
+///
+/// # Errors
+/// If nobody tells the type of a column that files are partitioned by.
+pub(crate) fn schema_for(schema: &SchemaRef, spec: &PartitionSpec, former: &Sources) -> Result<SchemaRef> {
+    let columns = schema.as_struct().fields();
+    let mut fields: Vec<NestedFieldRef> = columns.iter().map(|column| without_name_of(column, spec)).collect();
+    let missing = spec.fields().iter().map(|field| field.source_id).filter(|id| schema.field_by_id(*id).is_none());
+    // Two fields may be of one column.
+    let missing: BTreeMap<i32, Option<&Type>> = missing.map(|id| (id, former.get(&id))).collect();
+    for (id, kind) in missing {
+        let kind = kind.ok_or_else(|| {
+            Error::internal(format!(
+                "the type of column {id} is not known, which was dropped and files are partitioned by"
+            ))
+        })?;
+        fields.push(Arc::new(NestedField::optional(id, free_name(id), kind.clone())));
+    }
+    if fields == columns {
+        return Ok(Arc::clone(schema));
+    }
+    let built = Schema::builder().with_schema_id(schema.schema_id()).with_fields(fields).build();
+    built.map(Arc::new).map_err(|error| iceberg_error(error, "make the schema of a manifest"))
+}
+
+/// A column whose name a partition field has is refused when the manifest is read, unless the field is the column itself.
+fn without_name_of(column: &NestedFieldRef, spec: &PartitionSpec) -> NestedFieldRef {
+    let is_itself = |field: &PartitionField| field.transform == Transform::Identity && field.source_id == column.id;
+    match spec.fields().iter().find(|field| field.name == column.name) {
+        Some(field) if !is_itself(field) => {
+            Arc::new(NestedField { name: free_name(column.id), ..column.as_ref().clone() })
+        }
+        _ => Arc::clone(column),
+    }
+}
+
+/// A name that no column and no partition field has: ours have no large letters.
+fn free_name(id: i32) -> String {
+    format!("{RESERVED_PREFIX}Column_{id}")
+}
+
+/// Values of a partition in the types that their columns have in this schema. Of a column that it lacks, they stay.
+pub(crate) fn widened(values: &Struct, spec: &PartitionSpec, schema: &Schema) -> Struct {
+    let kind = |field: &PartitionField| {
+        let column = schema.field_by_id(field.source_id)?;
+        field.transform.result_type(&column.field_type).ok()
+    };
+    let kinds = spec.fields().iter().map(kind).chain(std::iter::repeat(None));
+    values.iter().zip(kinds).map(|(value, kind)| value.map(|value| widened_value(value, kind.as_ref()))).collect()
+}
+
+fn widened_value(value: &Literal, kind: Option<&Type>) -> Literal {
+    match (value, kind) {
+        (Literal::Primitive(PrimitiveLiteral::Int(value)), Some(Type::Primitive(PrimitiveType::Long))) => {
+            Literal::long(i64::from(*value))
+        }
+        (Literal::Primitive(PrimitiveLiteral::Float(value)), Some(Type::Primitive(PrimitiveType::Double))) => {
+            Literal::double(f64::from(value.0))
+        }
+        _ => value.clone(),
+    }
+}
+
+/// The same file, with the values of its partition in the types that their columns have in this schema.
+pub(crate) fn widened_file(file: DataFile, spec: &PartitionSpec, schema: &Schema) -> Result<DataFile> {
+    let values = widened(file.partition(), spec, schema);
+    if values == *file.partition() {
+        return Ok(file);
+    }
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(values)
+        .partition_spec_id(spec.spec_id())
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .column_sizes(file.column_sizes().clone())
+        .value_counts(file.value_counts().clone())
+        .null_value_counts(file.null_value_counts().clone())
+        .nan_value_counts(file.nan_value_counts().clone())
+        .lower_bounds(file.lower_bounds().clone())
+        .upper_bounds(file.upper_bounds().clone())
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .equality_ids(file.equality_ids())
+        .first_row_id(file.first_row_id())
+        .referenced_data_file(file.referenced_data_file())
+        .content_offset(file.content_offset())
+        .content_size_in_bytes(file.content_size_in_bytes());
+    if let Some(order) = file.sort_order_id() {
+        builder.sort_order_id(order);
+    }
+    builder.build().map_err(|error| Error::internal("describe a file again").with_source(error))
+}
