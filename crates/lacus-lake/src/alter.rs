@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use iceberg::spec::Operation;
 use lacus_core::{Context, Error, Kind, Result, TableName};
 
+use crate::by_name::must_keep_names;
 use crate::change::{FileChange, change_table};
 use crate::kernel::Base;
 use crate::lake::{Inner, Lake};
@@ -89,6 +90,7 @@ pub(crate) fn schema_after(table: &Table, base: &Base, changes: &[SchemaChange])
         return Err(Error::invalid(format!("the table is partitioned or sorted by column \"{name}\""))
             .with_hint("partition or sort it by another column first"));
     }
+    must_keep_names(metadata, &after.iceberg(0)?)?;
     Ok(after)
 }
 

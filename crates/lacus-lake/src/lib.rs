@@ -28,6 +28,7 @@ pub mod schema;
 pub mod table;
 
 // Iceberg's metadata.
+mod by_name;
 mod deletes;
 mod expiry;
 mod history;

@@ -9,6 +9,8 @@ use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, MAIN_BRANCH, TableMetadata};
 use lacus_core::{Error, Kind, Result};
 
+use crate::by_name::must_keep_names;
+
 /// The prefix of lacus' own properties.
 const OWN_PROPERTIES: &str = "lacus.";
 
@@ -93,11 +95,12 @@ fn check_delivered(update: &TableUpdate, added: &HashSet<i64>) -> Result<()> {
 }
 
 /// Refuses a change that leaves no main snapshot, or that, in a table that lacus delivers to, makes one main that was not
-/// built on the current one. `after` is the table as it would be.
+/// built on the current one; and columns that files without field ids would not have any more. `after` is the table as it would be.
 ///
 /// # Errors
 /// `Conflict` for a snapshot that was built on an older one, `Denied` or `Invalid` if no snapshot is left.
 pub(super) fn check_result(before: &TableMetadata, after: &TableMetadata, is_delivered: bool) -> Result<()> {
+    must_keep_names(before, after.current_schema())?;
     let Some(was) = before.current_snapshot_id() else { return Ok(()) };
     let Some(now) = after.snapshot_for_ref(MAIN_BRANCH) else {
         let is_dangling = after.current_snapshot_id().is_some();

@@ -714,6 +714,45 @@ async fn a_column_that_files_are_partitioned_by_leaves_its_name_to_another() {
     assert_eq!(batch.column_by_name("day").unwrap().null_count(), 4);
 }
 
+/// Files that other engines took as they were may have no field ids.
+#[tokio::test]
+async fn columns_that_files_are_read_by_name_with_keep_their_names() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let table = lake.make_table(new_table("taken")).await.unwrap();
+    let by_name = |mapping: &str| HashMap::from([("schema.name-mapping.default".to_owned(), mapping.to_owned())]);
+    let path = |name: &str| vec![name.to_owned()];
+    let rename = |from, to: &str| vec![SchemaChange::Rename { path: path(from), to: to.to_owned() }];
+    let add = |name| vec![SchemaChange::Add { path: path(name), kind: ColumnType::Long }];
+    let mapping = r#"[{"field-id":1,"names":["id"]},{"field-id":2,"names":["day"]}]"#;
+    lake.set_properties(table.name(), by_name(mapping)).await.unwrap();
+    let refused = lake.alter(&table, rename("day", "d")).await.unwrap_err();
+    assert!(refused.kind() == Kind::Invalid && refused.chain().contains("\"day\" can't be renamed"), "{refused:?}");
+    // An engine that does so, and changes the mapping, too.
+    let schema = table.metadata().1.current_schema().as_ref().clone();
+    let renamed = schema.as_struct().fields().iter().map(|field| {
+        let name = if field.id == 2 { "d".to_owned() } else { field.name.clone() };
+        Arc::new(NestedField { name, ..field.as_ref().clone() })
+    });
+    let renamed = Schema::builder().with_schema_id(1).with_fields(renamed).build().unwrap();
+    let mapping = mapping.replace(r#"["day"]"#, r#"["day","d"]"#);
+    let updates = vec![
+        TableUpdate::AddSchema { schema: renamed },
+        TableUpdate::SetCurrentSchema { schema_id: -1 },
+        TableUpdate::SetProperties { updates: by_name(&mapping) },
+    ];
+    let commit = TableCommit { table: table.name().clone(), requirements: Vec::new(), updates };
+    assert_eq!(lake.commit_tables(vec![commit]).await.unwrap_err().kind(), Kind::Invalid);
+    // Nobody reads what is dropped, but another column of its name would have it.
+    lake.alter(&table, add("more")).await.unwrap();
+    lake.alter(&table, rename("more", "most")).await.unwrap();
+    lake.alter(&table, vec![SchemaChange::Drop { path: path("day") }]).await.unwrap();
+    assert_eq!(lake.alter(&table, add("day")).await.unwrap_err().kind(), Kind::Invalid);
+    lake.set_properties(table.name(), by_name("[]")).await.unwrap();
+    lake.alter(&table, add("day")).await.unwrap();
+    lake.alter(&table, rename("day", "d")).await.unwrap();
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Deliver,
