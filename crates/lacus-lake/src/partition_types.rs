@@ -28,6 +28,24 @@ pub(crate) fn sources_of(manifest: &ManifestMetadata) -> Sources {
     manifest.partition_spec.fields().iter().filter_map(source).collect()
 }
 
+/// Adds what another manifest says. Of a column that became wider, the wider type holds for all.
+pub(crate) fn add_sources(all: &mut Sources, more: Sources) {
+    for (id, kind) in more {
+        if all.get(&id).is_none_or(|known| width(known) < width(&kind)) {
+            all.insert(id, kind);
+        }
+    }
+}
+
+/// The larger, the wider, among the types that one column may have had.
+fn width(kind: &Type) -> u32 {
+    match kind {
+        Type::Primitive(PrimitiveType::Long | PrimitiveType::Double) => 1,
+        Type::Primitive(PrimitiveType::Decimal { precision, .. }) => *precision,
+        _ => 0,
+    }
+}
+
 /// The table's schema, as a manifest of files of this spec needs it. `former` has the columns that may be gone.
 ///
 /// # Errors
@@ -123,4 +141,50 @@ pub(crate) fn widened_file(file: DataFile, spec: &PartitionSpec, schema: &Schema
         builder.sort_order_id(order);
     }
     builder.build().map_err(|error| Error::internal("describe a file again").with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(columns: &[(i32, &str, PrimitiveType)]) -> SchemaRef {
+        let column = |(id, name, kind): &(i32, &str, PrimitiveType)| {
+            Arc::new(NestedField::optional(*id, *name, Type::Primitive(kind.clone())))
+        };
+        Arc::new(Schema::builder().with_schema_id(7).with_fields(columns.iter().map(column)).build().unwrap())
+    }
+
+    /// Files are partitioned by `n`, column 1.
+    fn by_n() -> PartitionSpec {
+        let then = schema(&[(1, "n", PrimitiveType::Int)]);
+        let spec = PartitionSpec::builder(then).with_spec_id(3);
+        spec.add_partition_field("n", "n", Transform::Identity).unwrap().build().unwrap()
+    }
+
+    #[test]
+    fn a_manifest_has_the_columns_of_its_partitions() {
+        let as_it_is = schema(&[(1, "n", PrimitiveType::Long), (2, "m", PrimitiveType::Long)]);
+        assert!(Arc::ptr_eq(&schema_for(&as_it_is, &by_n(), &Sources::new()).unwrap(), &as_it_is));
+        let mut former = Sources::from([(1, Type::Primitive(PrimitiveType::Long))]);
+        add_sources(&mut former, Sources::from([(1, Type::Primitive(PrimitiveType::Int))]));
+        // It was dropped, and another one has its name.
+        let without = schema(&[(2, "n", PrimitiveType::Double)]);
+        let with = schema_for(&without, &by_n(), &former).unwrap();
+        let dropped = with.field_by_id(1).unwrap().field_type.as_ref().clone();
+        assert_eq!((dropped, with.schema_id()), (Type::Primitive(PrimitiveType::Long), 7));
+        assert_eq!(with.field_by_name("n"), None);
+        assert!(schema_for(&without, &by_n(), &Sources::new()).is_err(), "nobody knows its type");
+    }
+
+    #[test]
+    fn values_become_as_wide_as_their_columns() {
+        let wide = schema(&[(1, "n", PrimitiveType::Long)]);
+        let (small, large) = (Struct::from_iter([Some(Literal::int(5))]), Struct::from_iter([Some(Literal::long(5))]));
+        assert_eq!(widened(&small, &by_n(), &wide), large);
+        assert_eq!(widened(&large, &by_n(), &wide), large);
+        assert_eq!(widened(&small, &by_n(), &schema(&[(1, "n", PrimitiveType::Int)])), small);
+        assert_eq!(widened(&small, &by_n(), &schema(&[])), small, "nobody knows");
+        let null = Struct::from_iter([None]);
+        assert_eq!(widened(&null, &by_n(), &wide), null);
+    }
 }

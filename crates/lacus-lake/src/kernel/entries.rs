@@ -11,7 +11,7 @@ use lacus_core::{Context, Error, Kind, Result};
 
 use super::AddedFile;
 use crate::manifests::{MetadataFiles, NewEntry};
-use crate::partition_types::Sources;
+use crate::partition_types::{Sources, add_sources};
 
 /// The most small manifests of a table; with one more, a commit merges them.
 pub(crate) const SMALL_MANIFESTS_MAX: usize = 20;
@@ -49,7 +49,7 @@ impl Replaced {
     fn add(&mut self, manifest: &ManifestFile, (entries, sources): (Vec<ManifestEntryRef>, Sources)) {
         let sort = Sort { content: manifest.content, spec_id: manifest.partition_spec_id };
         self.entries.extend(entries.into_iter().map(|entry| (sort, entry)));
-        self.sources.extend(sources);
+        add_sources(&mut self.sources, sources);
     }
 }
 
