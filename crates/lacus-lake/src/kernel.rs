@@ -10,7 +10,7 @@ pub(crate) mod entries;
 pub(crate) mod refs;
 pub(crate) mod summary;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::entries::{Sort, change_manifests};
 use self::summary::summary;
 use crate::expiry::{by_age, retired, snapshots_to_expire};
-use crate::layout::Layout;
+use crate::layout::{Layout, RESERVED_PREFIX};
 use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
 use crate::schema::TableSchema;
 use crate::warehouse::Warehouse;
@@ -181,6 +181,7 @@ impl Base {
     /// `Invalid` for types that lacus does not know; `Corrupt` if the names can't be read.
     pub(crate) fn schema(&self) -> Result<TableSchema> {
         let mut schema = TableSchema::from_iceberg(self.metadata.current_schema(), self.metadata.last_column_id())?;
+        schema.taken = taken_names(&self.metadata);
         let Some(text) = self.metadata.properties().get(ALIASES) else { return Ok(schema) };
         let aliases: BTreeMap<i32, Vec<String>> = serde_json::from_str(text).map_err(|error| {
             Error::corrupt(format!("property {ALIASES} of {} can't be read", self.location)).with_source(error)
@@ -209,6 +210,15 @@ impl Base {
         let highest = self.metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or(0);
         schema.iceberg(same.map_or(highest + 1, |same| same.schema_id()))
     }
+}
+
+/// Names of partition fields that are those of no column. A schema with a new column of such a name is refused.
+fn taken_names(metadata: &TableMetadata) -> Vec<String> {
+    let fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+    let names = fields.map(|field| field.name.clone());
+    let is_column = |name: &String| metadata.current_schema().field_by_name(name).is_some();
+    let names: BTreeSet<String> = names.filter(|name| !name.starts_with(RESERVED_PREFIX) && !is_column(name)).collect();
+    names.into_iter().collect()
 }
 
 /// Files may contain every column of the current schema, with its type: a newer schema that lacks one would hide values.

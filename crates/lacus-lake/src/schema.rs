@@ -63,6 +63,8 @@ pub struct TableSchema {
     /// The field ids of the system columns: 1 to 4 in tables that lacus made. A table that another engine made has none
     /// until lacus delivers to it.
     pub system: Option<[i32; 4]>,
+    /// Names that events give no column: another engine gave them to partition fields, and Iceberg has no column of such a name.
+    pub taken: Vec<String>,
 }
 
 /// One column, or one field of a struct, or the element of a list, or the key or value of a map.
@@ -132,7 +134,7 @@ impl TableSchema {
     /// A table of system columns only.
     #[must_use]
     pub fn empty() -> Self {
-        Self { columns: Vec::new(), last_id: SYSTEM_ID_MAX, system: Some(SYSTEM_IDS) }
+        Self { last_id: SYSTEM_ID_MAX, system: Some(SYSTEM_IDS), ..Self::default() }
     }
 
     /// The columns of a quarantine table: why a record could not be decoded, and its bytes.
@@ -142,7 +144,7 @@ impl TableSchema {
             Column::new(SYSTEM_ID_MAX + 1, "reason", ColumnType::Text),
             Column::new(SYSTEM_ID_MAX + 2, "bytes", ColumnType::Binary),
         ];
-        Self { columns, last_id: SYSTEM_ID_MAX + 2, system: Some(SYSTEM_IDS) }
+        Self { columns, last_id: SYSTEM_ID_MAX + 2, ..Self::empty() }
     }
 
     /// The same with system columns, which are given new ids if there are none.

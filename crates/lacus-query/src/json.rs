@@ -349,7 +349,7 @@ mod tests {
         let entry = (Column::new(7, "key", ColumnType::Int), Column::new(8, "value", ColumnType::Long));
         let columns =
             vec![Column::new(5, "id", ColumnType::Uuid), Column::new(6, "m", ColumnType::Map(Box::new(entry)))];
-        let arrow = TableSchema { columns, last_id: 8, system: None }.arrow();
+        let arrow = TableSchema { columns, last_id: 8, ..TableSchema::default() }.arrow();
         let ids = FixedSizeBinaryArray::try_from_iter([[0x0d_u8; 16]].iter()).unwrap();
         let mut maps = MapBuilder::new(None, Int32Builder::new(), Int64Builder::new());
         maps.keys().append_slice(&[1, -2]);

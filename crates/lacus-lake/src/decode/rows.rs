@@ -54,7 +54,8 @@ fn decode_checking(
     check: Check,
 ) -> Result<Option<(Decoded, Vec<i32>)>> {
     let mut table = Fields::new(&schema.columns, records.len());
-    let mut growth = Growth { last_id: schema.last_id, leaves: table.leaves(), widened: Vec::new(), grows };
+    let (taken, leaves) = (schema.taken.clone(), table.leaves());
+    let mut growth = Growth { last_id: schema.last_id, leaves, widened: Vec::new(), grows, taken };
     let mut rescued = Rescued::default();
     let mut positions = Positions::default();
     let mut rejected = Vec::new();
@@ -83,7 +84,8 @@ fn decode_checking(
         rescued.end_row(text);
         positions.push(record)?;
     }
-    let schema = TableSchema { columns: table.columns(), last_id: growth.last_id, system: schema.system };
+    let Growth { last_id, widened, taken, .. } = growth;
+    let schema = TableSchema { columns: table.columns(), last_id, system: schema.system, taken };
     let (rows, arrow) = (positions.rows(), schema.arrow());
     let columns = table.nodes.into_iter().zip(arrow.fields());
     let columns = columns
@@ -93,7 +95,7 @@ fn decode_checking(
         .collect();
     let rows = RecordBatch::try_new(arrow, columns)
         .map_err(|error| Error::internal("put decoded columns together").with_source(error))?;
-    Ok(Some((Decoded { rows, schema, rejected, widened: false }, growth.widened)))
+    Ok(Some((Decoded { rows, schema, rejected, widened: false }, widened)))
 }
 
 fn not_as_checked(record: &Record, error: JiterError) -> Error {
@@ -107,6 +109,8 @@ struct Growth {
     widened: Vec<i32>,
     /// Whether new fields make columns.
     grows: bool,
+    /// Names that make none at the top.
+    taken: Vec<String>,
 }
 
 /// Reads one record.
@@ -226,9 +230,10 @@ impl<'json> Reader<'json, '_> {
         if !self.growth.grows {
             return false;
         }
-        let is_system = self.rescued.is_at_top() && is_taken_name(name);
+        let is_taken = || is_taken_name(name) || self.growth.taken.iter().any(|taken| taken == name);
+        let is_taken = self.rescued.is_at_top() && is_taken();
         let is_printable = !name.is_empty() && !name.chars().any(char::is_control);
-        is_printable && name.len() <= NAME_BYTES_MAX && !is_system
+        is_printable && name.len() <= NAME_BYTES_MAX && !is_taken
     }
 
     /// Reads the next value into row `row` of `node`; for an element or entry, with its place in the array or map.

@@ -753,6 +753,20 @@ async fn columns_that_files_are_read_by_name_with_keep_their_names() {
     lake.alter(&table, rename("day", "d")).await.unwrap();
 }
 
+/// A delivery that tried would never end: Iceberg refuses such a column.
+#[tokio::test]
+async fn no_event_makes_a_column_of_a_partition_fields_name() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let spec = UnboundPartitionSpec::builder().add_partition_field(1, "id_bucket", Transform::Bucket(4)).unwrap();
+    let spec = spec.add_partition_field(2, "day", Transform::Identity).unwrap().build();
+    let table = lake.make_table(NewTable { partition_spec: Some(spec), ..new_table("laid_out") }).await.unwrap();
+    assert_eq!(table.state().schema.taken, ["id_bucket"]);
+    let name = table.name().clone();
+    drop((lake, table));
+    assert_eq!(place.open().await.table(&name).unwrap().state().schema.taken, ["id_bucket"]);
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Deliver,

@@ -12,7 +12,7 @@ impl TableSchema {
         let mut last_id = 0;
         let mut columns: Vec<Column> = columns.into_iter().collect();
         number(columns.iter_mut().collect(), &mut last_id);
-        Self { columns, last_id, system: None }
+        Self { columns, last_id, ..Self::default() }
     }
 }
 

@@ -45,7 +45,7 @@ impl TableSchema {
         };
         let is_system = |id: i32| system.is_some_and(|ids| ids.contains(&id));
         let columns = fields.iter().filter(|field| !is_system(field.id)).map(|field| Column::from_iceberg(field));
-        Ok(Self { columns: columns.collect::<Result<_>>()?, last_id, system })
+        Ok(Self { columns: columns.collect::<Result<_>>()?, last_id, system, taken: Vec::new() })
     }
 }
 

@@ -109,8 +109,18 @@ fn a_column_is_fed_by_the_names_it_had() {
 }
 
 #[test]
+fn a_name_that_a_partition_field_has_makes_no_column() {
+    let schema = TableSchema { taken: vec!["ts_day".to_owned()], ..TableSchema::empty() };
+    let decoded = decoded(&[r#"{"n":1,"ts_day":2,"o":{"ts_day":3}}"#], &schema);
+    let names: Vec<&str> = decoded.schema.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!((names, &decoded.schema.taken), (vec!["n", "o"], &schema.taken));
+    let rescued = decoded.rows.column_by_name(RESCUED).unwrap().as_string::<i32>();
+    assert_eq!(rescued.value(0), r#"{"ts_day":2}"#);
+}
+
+#[test]
 fn a_table_without_system_columns_gets_them_with_its_first_rows() {
-    let schema = TableSchema { columns: vec![Column::new(1, "n", ColumnType::Int)], last_id: 1, system: None };
+    let schema = TableSchema::of_columns([Column::new(0, "n", ColumnType::Int)]);
     let decoded = decoded(&[r#"{"n":1}"#], &schema);
     assert_eq!(decoded.schema.system, Some([2, 3, 4, 5]));
     assert_eq!(decoded.rows.num_columns(), 5);
