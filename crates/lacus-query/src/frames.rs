@@ -95,6 +95,8 @@ impl Way {
             "bool_and" | "bool_or" | "bit_and" | "bit_or" | "string_agg" | "corr" | "covar_pop" | "covar_samp" => {
                 Some(Self::Again)
             }
+            // Of numbers that are far apart, what is left after one is subtracted is its rounding.
+            other if other.starts_with("regr_") && other != "regr_count" => Some(Self::Again),
             other => Measure::of(other).map(Self::Spread),
         }
     }

@@ -21,8 +21,8 @@ use datafusion::scalar::ScalarValue;
 
 use crate::averages::RoundedAverage;
 use crate::catalog::{Family::Aggregates, Function, Kind, built_in, refused};
-use crate::extremes;
 use crate::operators::function;
+use crate::{extremes, regressions, signs};
 
 const fn composite(names: &'static [&'static str], usage: &'static str, summary: &'static str) -> Function {
     Function { names, usage, summary, family: Aggregates, trino_only: false, kind: Kind::Composite }
@@ -155,6 +155,10 @@ pub(crate) struct Composites;
 
 impl ExprPlanner for Composites {
     fn plan_aggregate(&self, raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        if raw.distinct && regressions::is_of_pairs(raw.func.name()) {
+            let name = raw.func.name();
+            return plan_err!("{name}(DISTINCT …) is not supported: use it over a subquery with SELECT DISTINCT");
+        }
         let Some(name) = placeholder(&raw.func)? else { return Ok(PlannerResult::Original(raw)) };
         let (filter, distinct, order, mut args) = (raw.filter, raw.distinct, raw.order_by, raw.args);
         if name == "listagg" && !order.is_empty() {
@@ -271,9 +275,7 @@ fn plan(name: &'static str, args: &[Expr], make: Make) -> Result<Expr> {
         ("bitwise_and_agg", [x]) => make(Inner::new(core::bit_and_or_xor::bit_and_udaf(), vec![x.clone()])),
         ("bitwise_or_agg", [x]) => make(Inner::new(core::bit_and_or_xor::bit_or_udaf(), vec![x.clone()])),
         ("bitwise_xor_agg", [x]) => make(Inner::new(core::bit_and_or_xor::bit_xor_udaf(), vec![x.clone()])),
-        ("approx_distinct", [x] | [x, _]) => {
-            make(Inner::new(core::approx_distinct::approx_distinct_udaf(), vec![x.clone()]))
-        }
+        ("approx_distinct", [x] | [x, _]) => make(Inner::new(signs::approx_distinct(), vec![x.clone()])),
         ("listagg", [x, separator]) => {
             make(Inner::new(core::string_agg::string_agg_udaf(), vec![x.clone(), separator.clone()]))
         }

@@ -40,6 +40,7 @@ mod overflow;
 mod percentiles;
 mod quantified;
 mod regexps;
+mod regressions;
 mod scalar;
 mod signs;
 mod strings;
@@ -103,6 +104,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     }
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
     state.register_udaf(percentiles::percentile_cont())?;
+    state.register_udaf(regressions::regr_r2())?;
     if !is_trino {
         let average = averages::RoundedAverage::of_datafusion();
         state.register_udaf(Arc::new(AggregateUDF::new_from_impl(average)))?;

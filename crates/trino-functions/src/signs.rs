@@ -1,4 +1,4 @@
-//! `bigint` for what DataFusion counts in unsigned numbers: rows, ranks, elements and places in arrays.
+//! `bigint` for what DataFusion counts in unsigned numbers: rows, ranks, pairs, elements and places in arrays.
 //!
 //! Neither Trino nor PostgreSQL has unsigned numbers. `-rank()` would be refused, and `row_number() - 1` a decimal.
 
@@ -10,11 +10,15 @@ use datafusion::arrow::compute::{SortOptions, cast};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
+use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
+use datafusion::functions_aggregate::regr::regr_count_udaf;
+use datafusion::logical_expr::function::{
+    AccumulatorArgs, PartitionEvaluatorArgs, StateFieldsArgs, WindowUDFFieldArgs,
+};
 use datafusion::logical_expr::window_state::WindowAggState;
 use datafusion::logical_expr::{
-    ColumnarValue, LimitEffect, PartitionEvaluator, ReversedUDWF, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, WindowUDF, WindowUDFImpl,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Documentation, LimitEffect, PartitionEvaluator,
+    ReversedUDWF, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
@@ -37,7 +41,13 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
         let inner = state.udwf(name)?;
         state.register_udwf(Arc::new(WindowUDF::new_from_impl(Signed { inner })))?;
     }
+    state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Signed { inner: regr_count_udaf() })))?;
     Ok(())
+}
+
+/// The aggregate `approx_distinct`.
+pub(crate) fn approx_distinct() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::new_from_impl(Signed { inner: approx_distinct_udaf() }))
 }
 
 /// The type in place of an unsigned one, or of an array of such.
@@ -118,6 +128,76 @@ impl WindowUDFImpl for Signed<WindowUDF> {
 
     fn limit_effect(&self, args: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
         self.inner.inner().limit_effect(args)
+    }
+}
+
+impl AggregateUDFImpl for Signed<AggregateUDF> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(kinds).map(signed)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(SignedCount { inner: self.inner.accumulator(args)? }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        self.inner.state_fields(args)
+    }
+
+    /// Of no rows: a frame without any, a subquery that finds none.
+    fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
+        Ok(ScalarValue::Int64(Some(0)))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+}
+
+#[derive(Debug)]
+struct SignedCount {
+    inner: Box<dyn Accumulator>,
+}
+
+impl Accumulator for SignedCount {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.update_batch(values)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.inner.evaluate()?.cast_to(&DataType::Int64)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.inner.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.inner.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
     }
 }
 
