@@ -1,4 +1,4 @@
-//! `<`, `<=`, `>` and `>=` of arrays: a null element is greater than all others, as in `ORDER BY`.
+//! `<`, `<=`, `>`, `>=` and `BETWEEN` of arrays: a null element is greater than all others, as in `ORDER BY`.
 //!
 //! The engine takes it for the smallest there (DataFusion 54.1, `datum.rs`, `compare_op_for_nested`).
 
@@ -8,36 +8,49 @@ use datafusion::arrow::array::{Array, BooleanArray, make_comparator};
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, internal_err, plan_err};
 use datafusion::logical_expr::binary::comparison_coercion;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Between, BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-/// Plans the operators.
+/// Decides how arrays are compared, once the types of all parameters are known.
 #[derive(Debug)]
 pub(crate) struct ArrayOrder;
 
-impl ExprPlanner for ArrayOrder {
-    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        let order = match raw.op {
-            BinaryOperator::Lt => Order::Less,
-            BinaryOperator::LtEq => Order::AtMost,
-            BinaryOperator::Gt => Order::Greater,
-            BinaryOperator::GtEq => Order::AtLeast,
-            _ => return Ok(PlannerResult::Original(raw)),
-        };
-        // Operands without a type yet, such as parameters, are left to the engine.
-        let is_array = |value: &Expr| matches!(value.get_type(schema), Ok(DataType::List(_)));
-        if !is_array(&raw.left) || !is_array(&raw.right) {
-            return Ok(PlannerResult::Original(raw));
-        }
-        let compared = ScalarUDF::new_from_impl(Compared::new(order));
-        Ok(PlannerResult::Planned(compared.call(vec![raw.left, raw.right])))
+impl FunctionRewrite for ArrayOrder {
+    fn name(&self) -> &str {
+        "array_order"
     }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        let is_array = |value: &Expr| matches!(value.get_type(schema), Ok(DataType::List(_)));
+        Ok(match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_array(&left) && is_array(&right) => {
+                match Order::of(op) {
+                    Some(order) => Transformed::yes(compared(order, *left, *right)),
+                    None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+                }
+            }
+            Expr::Between(Between { expr, negated, low, high })
+                if is_array(&expr) && is_array(&low) && is_array(&high) =>
+            {
+                let is_high_enough = compared(Order::AtLeast, expr.as_ref().clone(), *low);
+                let is_between = is_high_enough.and(compared(Order::AtMost, *expr, *high));
+                Transformed::yes(if negated { Expr::Not(Box::new(is_between)) } else { is_between })
+            }
+            expr => Transformed::no(expr),
+        })
+    }
+}
+
+fn compared(order: Order, left: Expr, right: Expr) -> Expr {
+    ScalarUDF::new_from_impl(Compared::new(order)).call(vec![left, right])
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +59,18 @@ enum Order {
     AtMost,
     Greater,
     AtLeast,
+}
+
+impl Order {
+    fn of(operator: Operator) -> Option<Self> {
+        match operator {
+            Operator::Lt => Some(Self::Less),
+            Operator::LtEq => Some(Self::AtMost),
+            Operator::Gt => Some(Self::Greater),
+            Operator::GtEq => Some(Self::AtLeast),
+            _ => None,
+        }
+    }
 }
 
 /// An operator as a function.

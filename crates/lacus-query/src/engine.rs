@@ -261,7 +261,7 @@ impl Templates {
         let state = template(catalog, told, runtime, config)?;
         let mut own = state.clone();
         own.register_expr_planner(Arc::new(Intervals))?;
-        own.register_expr_planner(Arc::new(ArrayOrder))?;
+        own.register_function_rewrite(Arc::new(ArrayOrder))?;
         Ok(Self { own: install(own, Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
     }
 }
