@@ -44,6 +44,7 @@ use crate::activity::Sessions;
 use crate::allowance::OfAll;
 use crate::array_of_rows;
 use crate::array_order::ArrayOrder;
+use crate::array_texts::ArrayTexts;
 use crate::asked_after::AskedAfter;
 use crate::asked_order::AskedOrder;
 use crate::beside_distinct::SumsBesideDistinct;
@@ -259,7 +260,10 @@ impl Templates {
         config: SessionConfig,
     ) -> Result<Self, DataFusionError> {
         let state = template(catalog, told, runtime, config)?;
-        let mut own = state.clone();
+        let mut planners = state.expr_planners().to_vec();
+        planners.insert(0, Arc::new(ArrayTexts));
+        let own = SessionStateBuilder::new_from_existing(state.clone()).with_expr_planners(planners);
+        let mut own = own.build();
         own.register_expr_planner(Arc::new(Intervals))?;
         own.register_function_rewrite(Arc::new(ArrayOrder))?;
         Ok(Self { own: install(own, Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })

@@ -77,6 +77,7 @@ mod uuids;
 // Where the engine (DataFusion 54.1) fails or answers wrongly: each mends one such place, and is to go once the engine does it
 // right. `engine` and `session` say when each of them comes.
 mod array_order;
+mod array_texts;
 mod asked_after;
 mod asked_order;
 mod beside_distinct;

@@ -113,7 +113,7 @@ pub(super) fn similar(expr: &mut Expr) {
 pub(super) fn tried(expr: &mut Expr) {
     if let Expr::Cast { kind: CastKind::TryCast | CastKind::SafeCast, expr: value, data_type, .. } = expr
         && is_array(data_type)
-        && text_of(value).is_some_and(|text| elements(text).is_none())
+        && text_of(value).is_some_and(|text| elements_of_text(text).is_none())
     {
         **value = null();
     }
@@ -169,7 +169,7 @@ fn literal(text: &str, data_type: &DataType) -> Option<Expr> {
 /// The text of an array, as an array of texts.
 pub(super) fn array_in(text: &str) -> Option<Expr> {
     let element = |text: Option<String>| text.map_or_else(null, |text| quoted(&text));
-    Some(Expr::Array(Array { elem: elements(text)?.into_iter().map(element).collect(), named: true }))
+    Some(Expr::Array(Array { elem: elements_of_text(text)?.into_iter().map(element).collect(), named: true }))
 }
 
 /// Whether blanks around a text are ignored for this type.
@@ -203,7 +203,7 @@ fn is_without_blanks(data_type: &DataType) -> bool {
 }
 
 /// The elements of `{a,"b c",NULL}`; none if it is no array, or a nested one.
-fn elements(text: &str) -> Option<Vec<Option<String>>> {
+pub(crate) fn elements_of_text(text: &str) -> Option<Vec<Option<String>>> {
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut elements = Vec::new();
     if inside.trim().is_empty() {
@@ -254,7 +254,7 @@ fn element(letters: &mut Chars<'_>) -> Option<(Option<String>, bool)> {
 
 /// Refuses a text that is not that of an array: the engine would make an array of this one text.
 pub(super) fn must_be_array(kind: &CastKind, text: &Expr, data_type: &DataType) -> Result<(), SqlError> {
-    let Some(text) = text_of(text).filter(|text| is_array(data_type) && elements(text).is_none()) else {
+    let Some(text) = text_of(text).filter(|text| is_array(data_type) && elements_of_text(text).is_none()) else {
         return Ok(());
     };
     if text.trim_start().starts_with("{{") {
@@ -379,12 +379,12 @@ fn null() -> Expr {
 
 #[cfg(test)]
 mod tests {
-    use super::{elements, regular};
+    use super::{elements_of_text, regular};
 
     #[test]
     fn arrays_in_text_are_read() {
         let read = |text: &str| {
-            elements(text)
+            elements_of_text(text)
                 .map(|read| read.into_iter().map(|one| one.unwrap_or("-".to_owned())).collect::<Vec<_>>().join("|"))
         };
         for (text, expected) in [

@@ -1,0 +1,45 @@
+//! Literals beside arrays: in `tags || '{c,d}'` and `tags = '{}'` the text is an array of the same type, as in PostgreSQL, and so is
+//! `NULL`.
+//!
+//! The engine takes each for an element. A text that is none of an array stays one: `tags || 'c'`.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, cast, lit};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+use crate::rewrite::elements_of_text;
+
+/// Gives such literals their type, for the planners after it.
+#[derive(Debug)]
+pub(crate) struct ArrayTexts;
+
+impl ExprPlanner for ArrayTexts {
+    fn plan_binary_op(&self, mut raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq, StringConcat};
+        if matches!(raw.op, StringConcat | Eq | NotEq | Lt | LtEq | Gt | GtEq) {
+            if let Some(array) = array_beside(&raw.left, &raw.right, schema) {
+                raw.right = array;
+            } else if let Some(array) = array_beside(&raw.right, &raw.left, schema) {
+                raw.left = array;
+            }
+        }
+        Ok(PlannerResult::Original(raw))
+    }
+}
+
+/// A literal as an array of the type that the other operand has. None where one is no literal or the other no array.
+fn array_beside(other: &Expr, literal: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let Expr::Literal(value, _) = literal else { return None };
+    let array = if *value == ScalarValue::Null {
+        ScalarValue::Null
+    } else {
+        let elements: Vec<ScalarValue> =
+            elements_of_text(value.try_as_str()??)?.into_iter().map(ScalarValue::Utf8).collect();
+        ScalarValue::List(ScalarValue::new_list_nullable(&elements, &DataType::Utf8))
+    };
+    let kind = other.get_type(schema).ok().filter(|kind| matches!(kind, DataType::List(_)))?;
+    Some(cast(lit(array), kind))
+}
