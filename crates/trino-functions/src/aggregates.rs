@@ -22,7 +22,7 @@ use datafusion::scalar::ScalarValue;
 use crate::averages::RoundedAverage;
 use crate::catalog::{Family::Aggregates, Function, Kind, built_in, refused};
 use crate::operators::function;
-use crate::{extremes, regressions, signs};
+use crate::{extremes, ordered, regressions, signs};
 
 const fn composite(names: &'static [&'static str], usage: &'static str, summary: &'static str) -> Function {
     Function { names, usage, summary, family: Aggregates, trino_only: false, kind: Kind::Composite }
@@ -257,13 +257,13 @@ fn plan(name: &'static str, args: &[Expr], make: Make) -> Result<Expr> {
         ("arbitrary" | "any_value", [x]) => make(first(x).only(x.clone().is_not_null())),
         ("max_by" | "min_by", [x, y]) => make(first(x).by(y.clone(), name == "min_by").only(y.clone().is_not_null())),
         ("max_by" | "min_by", [x, y, n]) => {
-            let all = Inner::new(core::array_agg::array_agg_udaf(), vec![x.clone()]);
+            let all = Inner::new(ordered::array_agg(), vec![x.clone()]);
             slice(make(all.by(y.clone(), name == "min_by").only(y.clone().is_not_null()))?, n)
         }
         ("max", [x]) => make(Inner::new(extremes::max(), vec![x.clone()])),
         ("min", [x]) => make(Inner::new(extremes::min(), vec![x.clone()])),
         ("max" | "min", [x, n]) => {
-            let all = Inner::new(core::array_agg::array_agg_udaf(), vec![x.clone()]);
+            let all = Inner::new(ordered::array_agg(), vec![x.clone()]);
             slice(make(all.by(x.clone(), name == "min").only(x.clone().is_not_null()))?, n)
         }
         ("avg", [x]) => {
@@ -276,10 +276,8 @@ fn plan(name: &'static str, args: &[Expr], make: Make) -> Result<Expr> {
         ("bitwise_or_agg", [x]) => make(Inner::new(core::bit_and_or_xor::bit_or_udaf(), vec![x.clone()])),
         ("bitwise_xor_agg", [x]) => make(Inner::new(core::bit_and_or_xor::bit_xor_udaf(), vec![x.clone()])),
         ("approx_distinct", [x] | [x, _]) => make(Inner::new(signs::approx_distinct(), vec![x.clone()])),
-        ("listagg", [x, separator]) => {
-            make(Inner::new(core::string_agg::string_agg_udaf(), vec![x.clone(), separator.clone()]))
-        }
-        ("listagg", [x]) => make(Inner::new(core::string_agg::string_agg_udaf(), vec![x.clone(), lit("")])),
+        ("listagg", [x, separator]) => make(Inner::new(ordered::string_agg(), vec![x.clone(), separator.clone()])),
+        ("listagg", [x]) => make(Inner::new(ordered::string_agg(), vec![x.clone(), lit("")])),
         ("map_agg", [k, v]) => scalar("map_of_pairs", vec![entries(k, v, make)?]),
         ("multimap_agg", [k, v]) => scalar("multimap_from_entries", vec![entries(k, v, make)?]),
         ("map_union", [map]) => scalar("union_of_maps", vec![make(all(map).only(map.clone().is_not_null()))?]),
@@ -309,7 +307,7 @@ fn first(x: &Expr) -> Inner {
 }
 
 fn all(x: &Expr) -> Inner {
-    Inner::new(core::array_agg::array_agg_udaf(), vec![x.clone()])
+    Inner::new(ordered::array_agg(), vec![x.clone()])
 }
 
 fn scalar(name: &str, args: Vec<Expr>) -> Result<Expr> {

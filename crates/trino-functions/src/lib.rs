@@ -36,6 +36,7 @@ mod lists;
 mod maps;
 mod math;
 mod operators;
+mod ordered;
 mod overflow;
 mod percentiles;
 mod quantified;
@@ -103,6 +104,8 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
         state.register_udf(Arc::new(ScalarUDF::new_from_impl(dates::far::DateTrunc::default())))?;
     }
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sums::ExactSum::default())))?;
+    state.register_udaf(array_agg())?;
+    state.register_udaf(ordered::string_agg())?;
     state.register_udaf(percentiles::percentile_cont())?;
     state.register_udaf(regressions::regr_r2())?;
     if !is_trino {

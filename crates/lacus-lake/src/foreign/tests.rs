@@ -181,7 +181,7 @@ fn put(lake: &Lake, url: &str, bytes: &Bytes) {
 }
 
 fn position_deletes(target: &str, place: i64) -> Bytes {
-    let columns: [(&str, arrow::array::ArrayRef); 2] =
+    let columns: [(&str, ArrayRef); 2] =
         [("file_path", Arc::new(StringArray::from(vec![target]))), ("pos", Arc::new(Int64Array::from(vec![place])))];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut bytes = Vec::new();

@@ -1,0 +1,88 @@
+//! `array_agg` and `string_agg` that put their values into the order that is asked for, whatever order rows come in.
+//!
+//! Where rows come in the opposite order, of the table or for another aggregate beside it, DataFusion (54.1, `aggregates/mod.rs`,
+//! `array_agg.rs`) collects values backwards, and does not turn them around if they are `DISTINCT` or put together from parts.
+//! Here they are never collected backwards, and each group sorts its own.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::error::Result;
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::string_agg::string_agg_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, Signature,
+};
+
+/// The aggregate `array_agg`.
+pub(crate) fn array_agg() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::new_from_impl(Ordered { inner: array_agg_udaf() }))
+}
+
+/// The aggregate `string_agg`.
+pub(crate) fn string_agg() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::new_from_impl(Ordered { inner: string_agg_udaf() }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Ordered {
+    inner: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Ordered {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(kinds)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        self.inner.state_fields(args)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        self.inner.accumulator(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.inner.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        self.inner.create_groups_accumulator(args)
+    }
+
+    /// It asks for no order.
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Beneficial
+    }
+
+    /// The engine says so of the opposite order, too.
+    fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        Ok(Some(self))
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::NotSupported
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner.supports_null_handling_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+}
