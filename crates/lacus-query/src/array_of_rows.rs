@@ -13,7 +13,6 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{exec_err, internal_err, not_impl_err};
 use datafusion::error::Result;
-use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
@@ -22,6 +21,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
+use trino_functions::array_agg;
 
 use crate::one_row::ordered;
 
@@ -67,7 +67,7 @@ fn of_rows(subquery: Subquery) -> Result<Expr> {
         },
         plan => (Rows::of(plan)?, Part::default()),
     };
-    let values = array_agg_udaf().call(vec![rows.value]);
+    let values = array_agg().call(vec![rows.value]);
     let values = if rows.order.is_empty() { values } else { values.order_by(rows.order).build()? };
     let plan = LogicalPlanBuilder::from(rows.plan).aggregate(Vec::<Expr>::new(), vec![values.alias(ARRAY)])?.build()?;
     let array = Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), ..subquery });

@@ -6,11 +6,10 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, cast, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, cast};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-
-use crate::rewrite::elements_of_text;
+use trino_functions::elements_of_text;
 
 /// Gives such literals their type, for the planners after it.
 #[derive(Debug)]
@@ -33,13 +32,10 @@ impl ExprPlanner for ArrayTexts {
 /// A literal as an array of the type that the other operand has. None where one is no literal or the other no array.
 fn array_beside(other: &Expr, literal: &Expr, schema: &DFSchema) -> Option<Expr> {
     let Expr::Literal(value, _) = literal else { return None };
-    let array = if *value == ScalarValue::Null {
-        ScalarValue::Null
-    } else {
-        let elements: Vec<ScalarValue> =
-            elements_of_text(value.try_as_str()??)?.into_iter().map(ScalarValue::Utf8).collect();
-        ScalarValue::List(ScalarValue::new_list_nullable(&elements, &DataType::Utf8))
-    };
+    let is_array = value.try_as_str().flatten().is_some_and(|text| elements_of_text(text).is_some());
+    if !is_array && *value != ScalarValue::Null {
+        return None;
+    }
     let kind = other.get_type(schema).ok().filter(|kind| matches!(kind, DataType::List(_)))?;
-    Some(cast(lit(array), kind))
+    Some(cast(literal.clone(), kind))
 }

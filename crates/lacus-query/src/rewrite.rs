@@ -53,7 +53,6 @@ pub(crate) use self::refused::must_be_understood;
 pub(crate) use self::sorting::name_sorted_columns;
 pub(crate) use self::spelled_out::spell_out;
 pub(crate) use self::twice::tell_columns_apart;
-pub(crate) use self::values::elements_of_text;
 use crate::ast::ast_mut;
 use crate::dialect::Dialect;
 use crate::identifiers::{folded, is_word};

@@ -1,6 +1,7 @@
 //! Casts as Trino does them: numbers are rounded, texts of values have Trino's form, rows go field by field, JSON is
 //! read and written. A cast that is not named here is DataFusion's. What PostgreSQL does otherwise is in [`postgres`].
 
+pub(crate) mod arrays;
 pub(crate) mod postgres;
 
 use std::sync::Arc;
@@ -88,7 +89,7 @@ impl Casts {
         is_rounded
             || is_timestamp
             || is_read
-            || !self.is_trino && is_of_postgres
+            || !self.is_trino && (is_of_postgres || self.lists_differ(from, to))
             || self.is_trino
                 && from != to
                 && match to {
@@ -98,6 +99,15 @@ impl Casts {
                     DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => !from.is_null(),
                     _ => false,
                 }
+    }
+
+    /// Whether it makes an array of a text, or of an array whose elements DataFusion casts differently.
+    fn lists_differ(&self, from: &DataType, to: &DataType) -> bool {
+        let DataType::List(to) = to else { return false };
+        match lists::plain(from) {
+            DataType::List(from) => !types::is_json(&from) && !types::is_json(to) && self.differs(&from, to),
+            from => is_text(&from),
+        }
     }
 }
 
@@ -206,6 +216,12 @@ impl TrinoCast {
         {
             return postgres::decimals(array, precision, scale);
         }
+        if let DataType::List(element) = self.target.data_type()
+            && (is_written || lists::is_list(array.data_type()))
+            && !self.is_trino
+        {
+            return self.list(array, element);
+        }
         let moments = self.moments(array, is_written)?;
         let array = moments.as_ref().unwrap_or(array);
         let is_json = types::is_json(&self.target);
@@ -225,6 +241,25 @@ impl TrinoCast {
             return Ok(cast(&texts, &types::bare(self.target.data_type()))?);
         }
         Ok(cast(&convert(array, source, &self.target)?, &types::bare(self.target.data_type()))?)
+    }
+
+    /// The arrays of texts or of other arrays, in PostgreSQL's reading.
+    fn list(&self, array: &ArrayRef, element: &FieldRef) -> Result<ArrayRef> {
+        let array = if is_text(array.data_type()) {
+            arrays::of_texts(array)?
+        } else {
+            cast(array, &lists::plain(array.data_type()))?
+        };
+        let list = lists::list(&array)?;
+        let from = lists::element(list.data_type())?;
+        let values = if (Casts { is_trino: false }).differs(&from, element) {
+            Self { is_trino: false, ..Self::new(Arc::clone(element), false) }.convert(list.values(), &from)?
+        } else {
+            strict(list.values(), element.data_type())?
+        };
+        let values = cast(&values, element.data_type())?;
+        let list = ListArray::try_new(Arc::clone(element), list.offsets().clone(), values, list.nulls().cloned())?;
+        Ok(cast(&list, &types::bare(self.target.data_type()))?)
     }
 
     /// The dates or timestamps in PostgreSQL's or Trino's reading, where the engine's differs.

@@ -60,9 +60,11 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub use casts::arrays::elements_of_text;
 pub use casts::postgres::{text_of_double, text_of_real};
 pub use catalog::{Family, Function, functions};
 pub use dates::written::moment_of_text;
+pub use ordered::array_agg;
 pub use quantified::{is_quantified, quantified};
 
 /// Whose semantics apply where Trino and DataFusion disagree.

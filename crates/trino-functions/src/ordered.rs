@@ -16,8 +16,9 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
-/// The aggregate `array_agg`.
-pub(crate) fn array_agg() -> Arc<AggregateUDF> {
+/// The aggregate `array_agg`, whose values are in the order that is asked for, whatever order rows come in.
+#[must_use]
+pub fn array_agg() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::new_from_impl(Ordered { inner: array_agg_udaf() }))
 }
 

@@ -275,7 +275,7 @@ fn running(text: &str) -> SqlError {
 }
 
 /// What is said of values, in lowercase, and the SQLSTATE for it.
-const RUNNING: [(&str, &str); 21] = [
+const RUNNING: [(&str, &str); 22] = [
     ("more than one row", "21000"),
     ("error parsing timestamp", "22007"),
     ("error parsing date", "22007"),
@@ -291,6 +291,7 @@ const RUNNING: [(&str, &str); 21] = [
     ("field position must not be zero", "22023"),
     ("negative count not allowed", "22011"),
     ("more than 2 gb at once", "54000"),
+    ("malformed array literal", "22P02"),
     // Numbers that have no place in their type.
     ("too large to store", "22003"),
     ("too small to store", "22003"),

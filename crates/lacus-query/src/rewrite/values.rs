@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, ObjectName, TypedString, UnaryOperator, Value, ValueWithSpan,
 };
+use trino_functions::elements_of_text;
 
 use super::{call, expression, intervals, is_called, quoted, text_of};
 use crate::error::SqlError;
@@ -202,56 +203,6 @@ fn is_without_blanks(data_type: &DataType) -> bool {
     )
 }
 
-/// The elements of `{a,"b c",NULL}`; none if it is no array, or a nested one.
-pub(crate) fn elements_of_text(text: &str) -> Option<Vec<Option<String>>> {
-    let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut elements = Vec::new();
-    if inside.trim().is_empty() {
-        return Some(elements);
-    }
-    let mut letters = inside.chars();
-    loop {
-        let (element, is_last) = element(&mut letters)?;
-        elements.push(element);
-        if is_last {
-            return Some(elements);
-        }
-    }
-}
-
-/// The next element, and whether it is the last. Blanks around it don't belong to it, those in quotes do.
-fn element(letters: &mut Chars<'_>) -> Option<(Option<String>, bool)> {
-    let (mut element, mut is_quoted, mut in_quotes, mut is_last) = (String::new(), false, false, true);
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' if in_quotes => in_quotes = false,
-            '"' if is_quoted || !element.trim().is_empty() => return None,
-            '"' => {
-                element.clear();
-                (is_quoted, in_quotes) = (true, true);
-            }
-            '\\' if in_quotes || !is_quoted => element.push(letters.next()?),
-            letter if in_quotes => element.push(letter),
-            ',' => {
-                is_last = false;
-                break;
-            }
-            '{' | '}' => return None,
-            letter if is_quoted && !letter.is_whitespace() => return None,
-            _ if is_quoted => {}
-            letter => element.push(letter),
-        }
-    }
-    let plain = element.trim();
-    match is_quoted {
-        true if in_quotes => None,
-        true => Some((Some(element), is_last)),
-        false if plain.is_empty() => None,
-        false if plain.eq_ignore_ascii_case("null") => Some((None, is_last)),
-        false => Some((Some(plain.to_owned()), is_last)),
-    }
-}
-
 /// Refuses a text that is not that of an array: the engine would make an array of this one text.
 pub(super) fn must_be_array(kind: &CastKind, text: &Expr, data_type: &DataType) -> Result<(), SqlError> {
     let Some(text) = text_of(text).filter(|text| is_array(data_type) && elements_of_text(text).is_none()) else {
@@ -379,30 +330,7 @@ fn null() -> Expr {
 
 #[cfg(test)]
 mod tests {
-    use super::{elements_of_text, regular};
-
-    #[test]
-    fn arrays_in_text_are_read() {
-        let read = |text: &str| {
-            elements_of_text(text)
-                .map(|read| read.into_iter().map(|one| one.unwrap_or("-".to_owned())).collect::<Vec<_>>().join("|"))
-        };
-        for (text, expected) in [
-            ("{}", Some("")),
-            ("{1,2,3}", Some("1|2|3")),
-            (" { a , b } ", Some("a|b")),
-            (r#"{"a,b","c\"d",NULL,"NULL",""}"#, Some("a,b|c\"d|-|NULL|")),
-            ("{{1},{2}}", None),
-            ("{1,}", None),
-            (r#"{"a" , " b" ,c }"#, Some("a| b|c")),
-            (r#"{"a"b}"#, None),
-            (r#"{a"b"}"#, None),
-            ("{\"a}", None),
-            ("1,2", None),
-        ] {
-            assert_eq!(read(text).as_deref(), expected, "{text}");
-        }
-    }
+    use super::regular;
 
     #[test]
     fn patterns_are_regular_expressions_of_the_whole_text() {
