@@ -102,6 +102,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     catalog::register(&mut state, semantics)?;
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(intervals::DatePart::default())))?;
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(dates::far::DateBin::default())))?;
+    state.register_udf(Arc::new(regexps::regexp_match()))?;
     if !is_trino {
         state.register_udf(Arc::new(ScalarUDF::new_from_impl(dates::far::DateTrunc::default())))?;
     }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, ListBuilder, StringBuilder};
 use datafusion::error::Result;
+use datafusion::logical_expr::ScalarUDF;
 use regex::{Regex, RegexBuilder};
 
 use crate::catalog::{Family::RegularExpressions, Function, scalar};
 use crate::scalar::{
-    BOOL, Body, Bool, Call, INT, Int, Last, TEXT, Text, array_of, bad, column, exactly, map2, map3, map4,
+    BOOL, Body, Bool, Call, INT, Int, Last, Scalar, TEXT, Text, array_of, bad, column, exactly, map2, map3, map4,
 };
 
 /// The most memory that one compiled pattern may take, in bytes.
@@ -70,6 +71,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         Body::new(|g| exactly(g, &[TEXT, TEXT, INT, INT], 2, INT), position),
     ),
 ];
+
+/// PostgreSQL's `regexp_match`: the groups of the first match, or all of it. DataFusion's (54.1) leaves out groups that took no part, so
+/// that those behind them have other places.
+pub(crate) fn regexp_match() -> ScalarUDF {
+    let body = Body::new(|g| exactly(g, &[TEXT, TEXT, TEXT], 2, array_of(TEXT)), groups);
+    ScalarUDF::new_from_impl(Scalar::named(&["regexp_match"], body))
+}
 
 fn compile(pattern: &str) -> Result<Regex> {
     RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| {
@@ -148,6 +156,29 @@ fn text_lists(
             f(row, (texts.value(row), patterns.value(row)), lists.values())?;
         }
         lists.append(!is_null);
+    }
+    Ok(Arc::new(lists.finish()))
+}
+
+fn groups(call: &Call) -> Result<ArrayRef> {
+    let (texts, patterns) = (column::<Text>(call, 0)?, column::<Text>(call, 1)?);
+    let flags = if call.args.len() == 3 { Some(column::<Text>(call, 2)?) } else { None };
+    let mut last = Last::new(compile);
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in 0..call.rows {
+        if call.args.iter().any(|arg| arg.is_null(row)) {
+            lists.append(false);
+            continue;
+        }
+        let pattern = match flags.map(|flags| flags.value(row)) {
+            None | Some("") => last.get(patterns.value(row))?,
+            Some(flags) => last.get(&format!("(?{flags}){}", patterns.value(row)))?,
+        };
+        let found = pattern.captures(texts.value(row));
+        for group in found.iter().flat_map(|found| found.iter().skip(usize::from(found.len() > 1))) {
+            lists.values().append_option(group.map(|group| group.as_str()));
+        }
+        lists.append(found.is_some());
     }
     Ok(Arc::new(lists.finish()))
 }
