@@ -1,17 +1,21 @@
-//! `percentile_cont`, which is not taken for another aggregate.
+//! `percentile_cont`, which is exact, and not taken for another aggregate.
 //!
-//! At 0 and 1 DataFusion's becomes its `min` or `max` (54.1, `percentile_cont.rs`), whose groups do not know infinity: see
-//! [`crate::extremes`]. All else is DataFusion's.
+//! Between two values DataFusion's (54.1, `percentile_cont.rs`) has six digits, and of values that were put together from parts it
+//! reads the first part. At 0 and 1 it becomes `min` or `max`, whose groups do not know infinity: see [`crate::extremes`]. How values
+//! are kept is DataFusion's.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Float64Type, Schema};
+use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::percentile_cont::percentile_cont_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Documentation, EmitTo, GroupsAccumulator, Signature,
 };
+use datafusion::scalar::ScalarValue;
 
 /// The aggregate `percentile_cont`.
 pub(crate) fn percentile_cont() -> Arc<AggregateUDF> {
@@ -45,7 +49,12 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        let share = Share::of(&args)?;
+        let inner = self.inner.accumulator(args)?;
+        Ok(match share {
+            Some(share) => Box::new(Percentile { inner, share }),
+            None => inner,
+        })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -53,7 +62,12 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        self.inner.create_groups_accumulator(args)
+        let share = Share::of(&args)?;
+        let inner = self.inner.create_groups_accumulator(args)?;
+        Ok(match share {
+            Some(share) => Box::new(Percentiles { inner, share }),
+            None => inner,
+        })
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -62,5 +76,167 @@ impl AggregateUDFImpl for PercentileCont {
 
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
+    }
+}
+
+/// The share of all values that the percentile does not come behind.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    share: f64,
+    is_descending: bool,
+}
+
+impl Share {
+    /// None where it is of no doubles, or unknown.
+    fn of(args: &AccumulatorArgs) -> Result<Option<Self>> {
+        let ([values, ..], [_, share]) = (args.expr_fields, args.exprs) else { return Ok(None) };
+        if *values.data_type() != DataType::Float64 {
+            return Ok(None);
+        }
+        let share = share.evaluate(&RecordBatch::new_empty(Arc::new(Schema::empty())))?;
+        let is_descending = args.order_bys.first().is_some_and(|sort| sort.options.descending);
+        Ok(match share {
+            ColumnarValue::Scalar(ScalarValue::Float64(Some(share))) => Some(Self { share, is_descending }),
+            _ => None,
+        })
+    }
+
+    /// The percentile of some values; none if there are none.
+    fn among(self, values: &mut [f64]) -> Option<f64> {
+        let last = values.len().checked_sub(1)?;
+        let place = self.share * last as f64;
+        let behind = place.fract();
+        let mut at = |place: f64| {
+            let place = (place as usize).min(last);
+            let place = if self.is_descending { last - place } else { place };
+            *values.select_nth_unstable_by(place, f64::total_cmp).1
+        };
+        let lower = at(place.floor());
+        if behind == 0.0 {
+            return Some(lower);
+        }
+        Some(lower + behind * (at(place.ceil()) - lower))
+    }
+
+    /// The same of a list in each row.
+    fn among_lists(self, states: &[ArrayRef]) -> Result<Float64Array> {
+        let Some(lists) = states.first().and_then(|lists| lists.as_list_opt::<i32>()) else {
+            return internal_err!("values are kept in lists");
+        };
+        let values = |row| lists.value(row).as_primitive::<Float64Type>().values().to_vec();
+        Ok((0..lists.len()).map(|row| self.among(&mut values(row))).collect())
+    }
+}
+
+/// One percentile, over all rows or a window.
+#[derive(Debug)]
+struct Percentile {
+    inner: Box<dyn Accumulator>,
+    share: Share,
+}
+
+impl Accumulator for Percentile {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.update_batch(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        for row in 0..states.first().map_or(0, |lists| lists.len()) {
+            let part: Vec<ArrayRef> = states.iter().map(|lists| lists.slice(row, 1)).collect();
+            self.inner.merge_batch(&part)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let states = self.inner.state()?.iter().map(ScalarValue::to_array).collect::<Result<Vec<_>>>()?;
+        // It gave them away, and a window goes on with them.
+        self.inner.merge_batch(&states)?;
+        ScalarValue::try_from_array(&self.share.among_lists(&states)?, 0)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.inner.size()
+    }
+}
+
+/// The percentiles of many groups.
+struct Percentiles {
+    inner: Box<dyn GroupsAccumulator>,
+    share: Share,
+}
+
+impl GroupsAccumulator for Percentiles {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        groups_total: usize,
+    ) -> Result<()> {
+        self.inner.update_batch(values, groups, filter, groups_total)
+    }
+
+    fn merge_batch(
+        &mut self,
+        states: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        groups_total: usize,
+    ) -> Result<()> {
+        self.inner.merge_batch(states, groups, filter, groups_total)
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let lists = self.inner.state(emit)?;
+        Ok(Arc::new(self.share.among_lists(&lists)?))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.inner.state(emit)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.inner.convert_to_state(values, filter)
+    }
+
+    fn supports_convert_to_state(&self) -> bool {
+        self.inner.supports_convert_to_state()
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_between_two_values_is_exact() {
+        let among = |share, is_descending, values: &[f64]| Share { share, is_descending }.among(&mut values.to_vec());
+        let values = [7.0, 1.0, 3.0, 1.0, 2.0];
+        assert_eq!(among(0.3, false, &values), Some(1.2));
+        assert_eq!(among(0.5, false, &values), Some(2.0));
+        assert_eq!(among(0.5, true, &values), Some(2.0));
+        assert_eq!(among(0.125, true, &values), Some(5.0));
+        assert_eq!((among(0.0, false, &values), among(0.0, true, &values)), (Some(1.0), Some(7.0)));
+        assert_eq!((among(1.0, false, &values), among(1.0, true, &values)), (Some(7.0), Some(1.0)));
+        assert_eq!(among(0.3, false, &[5.0]), Some(5.0));
+        assert_eq!(among(0.3, false, &[]), None);
+        assert_eq!(among(0.5, false, &[f64::INFINITY, f64::INFINITY, 1.0]), Some(f64::INFINITY));
     }
 }
