@@ -78,30 +78,35 @@ class Totals(Parts):
         """Values that such a share of all does not come behind, and values one after the other."""
         source, joins, scope, _ = self.sources()
         by = tuple(dict.fromkeys(self.any_column(scope) for _ in range(self.chance.choice([0, 1, 1, 2]))))
-        # DuckDB takes the last one for the first that no share comes before, where they are in descending order.
-        direction = self.chance.choice(["", " DESC"])
-        share = self.chance.choice(["0.25", "0.5", "0.75", "1", *([] if direction else ["0"])])
+        # Two of them may be in different orders. DuckDB takes the last one for the first that no share comes before, where they are
+        # in descending order.
+        directions = self.chance.choice([[""], [" DESC"], ["", " DESC"], ["", ""]])
+        share = self.chance.choice(["0.25", "0.5", "0.75", "1", *([] if " DESC" in directions else ["0"])])
         columns = [column for column in scope if column.kind in ("int", "i32", "big", "text", "date", "dec", "ts")]
         if not columns:
             return self.grouped()
         column = self.chance.choice(columns)
-        within = f"WITHIN GROUP (ORDER BY {{}}{direction})"
-        disc = over(column.kind, f"percentile_disc({share}) {within}", column)
-        if self.may(0.3):
-            disc = over(column.kind, f"percentile_disc({share}) {within} FILTER (WHERE {{}})", column, self.comparison(scope, 0))
-        # No two of them: their orders may differ.
-        ordered = [disc, disc]
-        if column.kind in ("int", "text"):
-            ordered.append(over(f"{column.kind}s", f"array_agg({{0}} ORDER BY {{0}}{direction})", column))
-        if column.kind == "text":
-            ordered.append(over("text", f"string_agg({{0}}, ',' ORDER BY {{0}}{direction})", column))
+        ordered = [self.one_in_order(scope, column, share, direction) for direction in directions]
+        within = f"WITHIN GROUP (ORDER BY {{}}{directions[0]})"
         whole = self.chance.choice([self.column(scope, "int"), self.exact(scope)])
         others = [
             over("dbl", f"percentile_cont({share}) {within}", whole), over("dbl", "median({})", whole), over("int", "count(*)"),
             over("int", "count(DISTINCT {})", column), over("int", "sum({})", self.column(scope, "int")),
         ]  # fmt: skip
-        totals = [self.chance.choice(ordered), *self.chance.sample(others, self.chance.randrange(3))]
+        totals = [*ordered, *self.chance.sample(others, self.chance.randrange(3))]
         return Select(self.named([*by, *totals]), source, joins, self.maybe_where(scope, 0.5), by, **self.ends())
+
+    def one_in_order(self, scope, column, share, direction):
+        within = f"WITHIN GROUP (ORDER BY {{}}{direction})"
+        disc = over(column.kind, f"percentile_disc({share}) {within}", column)
+        if self.may(0.3):
+            disc = over(column.kind, f"percentile_disc({share}) {within} FILTER (WHERE {{}})", column, self.comparison(scope, 0))
+        ordered = [disc, disc]
+        if column.kind in ("int", "text"):
+            ordered.append(over(f"{column.kind}s", f"array_agg({{0}} ORDER BY {{0}}{direction})", column))
+        if column.kind == "text":
+            ordered.append(over("text", f"string_agg({{0}}, ',' ORDER BY {{0}}{direction})", column))
+        return self.chance.choice(ordered)
 
     def group_counts(self):
         """How many rows each value has: files need not be read where all of their rows have one."""
