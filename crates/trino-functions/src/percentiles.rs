@@ -49,9 +49,9 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let share = Share::of(&args)?;
+        let share = Share::of(&args);
         let inner = self.inner.accumulator(args)?;
-        Ok(match share {
+        Ok(match share? {
             Some(share) => Box::new(Percentile { inner, share }),
             None => inner,
         })
@@ -62,9 +62,9 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        let share = Share::of(&args)?;
+        let share = Share::of(&args);
         let inner = self.inner.create_groups_accumulator(args)?;
-        Ok(match share {
+        Ok(match share? {
             Some(share) => Box::new(Percentiles { inner, share }),
             None => inner,
         })
