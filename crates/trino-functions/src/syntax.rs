@@ -56,10 +56,16 @@ impl Dialect for SqlDialect {
         true
     }
 
-    /// `a * b ^ c`: the power binds tighter, as in PostgreSQL.
+    /// As in PostgreSQL, `a * b ^ c` has the power first, `a || b + c` the sum, and `a | b & c` goes from left to right.
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        let is_power = parser.peek_token_ref().token == Token::Caret;
-        is_power.then(|| Ok(self.prec_value(Precedence::MulDivModOp) + 1))
+        use Token::{Ampersand, Caret, Pipe, ShiftLeft, ShiftRight, StringConcat};
+        match parser.peek_token_ref().token {
+            Caret => Some(Ok(self.prec_value(Precedence::MulDivModOp) + 1)),
+            Ampersand | Pipe | ShiftLeft | ShiftRight | StringConcat => {
+                Some(Ok(self.prec_value(Precedence::Ampersand)))
+            }
+            _ => None,
+        }
     }
 
     /// `a IS DISTINCT FROM b AND c`: by itself, the parser would compare with everything that follows.
