@@ -2,7 +2,8 @@
 //!
 //! Where rows come in the opposite order, of the table or for another aggregate beside it, DataFusion (54.1, `aggregates/mod.rs`,
 //! `array_agg.rs`) collects values backwards, and does not turn them around if they are `DISTINCT` or put together from parts.
-//! Here they are never collected backwards, and each group sorts its own.
+//! Here they are never collected backwards, and each group sorts its own. The engine still sorts rows for one of the orders, which
+//! leaves little to do there.
 
 use std::sync::Arc;
 
@@ -65,9 +66,9 @@ impl AggregateUDFImpl for Ordered {
         self.inner.create_groups_accumulator(args)
     }
 
-    /// It asks for no order.
+    /// Rows may come in any order.
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        AggregateOrderSensitivity::Beneficial
+        AggregateOrderSensitivity::SoftRequirement
     }
 
     /// The engine says so of the opposite order, too.
@@ -75,8 +76,9 @@ impl AggregateUDFImpl for Ordered {
         Ok(Some(self))
     }
 
+    /// Without one, the engine would not sort rows for it (DataFusion 54.1, `get_finer_aggregate_exprs_requirement`).
     fn reverse_expr(&self) -> ReversedUDAF {
-        ReversedUDAF::NotSupported
+        ReversedUDAF::Identical
     }
 
     fn supports_null_handling_clause(&self) -> bool {
