@@ -265,8 +265,9 @@ impl Templates {
         let own = SessionStateBuilder::new_from_existing(state.clone()).with_expr_planners(planners);
         let mut own = own.build();
         own.register_expr_planner(Arc::new(Intervals))?;
+        let mut own = install(own, Semantics::DataFusion)?;
         own.register_function_rewrite(Arc::new(ArrayOrder))?;
-        Ok(Self { own: install(own, Semantics::DataFusion)?, trino: install(state, Semantics::Trino)? })
+        Ok(Self { own, trino: install(state, Semantics::Trino)? })
     }
 }
 

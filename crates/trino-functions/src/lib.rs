@@ -114,6 +114,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     if !is_trino {
         let average = averages::RoundedAverage::of_datafusion();
         state.register_udaf(Arc::new(AggregateUDF::new_from_impl(average)))?;
+        state.register_udf(Arc::new(math::log()))?;
     }
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;

@@ -7,12 +7,13 @@ pub(crate) use exact::{DIGITS_MAX, cut, decimal, fits_decimal, power};
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
+use datafusion::logical_expr::ScalarUDF;
 
 use crate::catalog::{Family::Math, Function, refused, scalar};
 use crate::lists;
 use crate::scalar::{
-    BOOL, Body, Bool, Call, DOUBLE, Double, Given, INT, Int, Kind, TEXT, Text, Types, array_of, bad, column, each,
-    exactly, map1, map2, map4,
+    BOOL, Body, Bool, Call, DOUBLE, Double, Given, INT, Int, Kind, Scalar, TEXT, Text, Types, array_of, bad, column,
+    each, exactly, map1, map2, map4,
 };
 
 const fn real(
@@ -251,6 +252,18 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "compute it after the query",
     ),
 ];
+
+/// PostgreSQL's `log(base, x)`: a whole number of a power, as in `log(10, 1000)`. To Trino that is 2.9999999999999996.
+pub(crate) fn log() -> ScalarUDF {
+    let run = |call: &Call| map2::<Double, Double, Double>(call, |base, x| Ok(Some(logarithm(base, x))));
+    ScalarUDF::new_from_impl(Scalar::named(&["log"], Body::new(|g| exactly(g, &[DOUBLE, DOUBLE], 2, DOUBLE), run)))
+}
+
+fn logarithm(base: f64, x: f64) -> f64 {
+    let logarithm = x.ln() / base.ln();
+    let whole = logarithm.round();
+    if base.powf(whole) == x { whole } else { logarithm }
+}
 
 fn constant(call: &Call, value: f64) -> Result<ArrayRef> {
     each::<Double>(call.rows, |_| Ok(Some(value)))
