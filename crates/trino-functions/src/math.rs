@@ -255,8 +255,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 
 /// PostgreSQL's `log(base, x)`: a whole number of a power, as in `log(10, 1000)`. To Trino that is 2.9999999999999996.
 pub(crate) fn log() -> ScalarUDF {
-    let run = |call: &Call| map2::<Double, Double, Double>(call, |base, x| Ok(Some(logarithm(base, x))));
-    ScalarUDF::new_from_impl(Scalar::named(&["log"], Body::new(|g| exactly(g, &[DOUBLE, DOUBLE], 2, DOUBLE), run)))
+    let body = Body::new(
+        |g| exactly(g, &[DOUBLE, DOUBLE], 2, DOUBLE),
+        |call| map2::<Double, Double, Double>(call, |base, x| Ok(Some(logarithm(base, x)))),
+    );
+    ScalarUDF::new_from_impl(Scalar::named(&["log"], body))
 }
 
 fn logarithm(base: f64, x: f64) -> f64 {
