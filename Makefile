@@ -20,7 +20,7 @@ test:      ## Install what the tests need, then run all that guard data and cont
 
 prove:     ## The long proofs, on the optimised binary: hundreds of kills, a fault at every I/O operation, Superset. For docs/bench/.
 	tests/install.sh prove
-	LACUS_PROVE=1 cargo nextest run --workspace --release --profile prove --run-ignored all -E 'binary(it) + binary(faults) + binary(full_disk) + binary(month)'
+	LACUS_PROVE=1 cargo nextest run --workspace --release --profile prove --run-ignored all --test it --test faults --test full_disk --test month
 
 bench:     ## Measure side by side with peers on this machine and write docs/bench/.
 	tests/install.sh bench
