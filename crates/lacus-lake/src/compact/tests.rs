@@ -9,6 +9,7 @@ use arrow::datatypes::Int64Type;
 use iceberg::spec::{NullOrder, SortDirection, SortField, SortOrder, Transform};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::sorted::Merging;
@@ -272,7 +273,9 @@ pub(super) fn large_rows(lake: &Lake, numbers: impl Iterator<Item = i64> + Clone
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
     let batch = RecordBatch::try_new(texts().arrow(), vec![numbers, Arc::new(digits)]).unwrap();
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    // A page ends where it is large enough between two such batches.
+    let properties = WriterProperties::builder().set_write_batch_size(8).build();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     let mut file = files(&[bytes.len() as u64]).remove(0);
