@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use iceberg::spec::Operation;
+use iceberg::spec::{Operation, PartitionField, TableMetadata};
 use lacus_core::{Context, Error, Kind, Result, TableName};
 
 use crate::by_name::must_keep_names;
@@ -90,8 +90,28 @@ pub(crate) fn schema_after(table: &Table, base: &Base, changes: &[SchemaChange])
         return Err(Error::invalid(format!("the table is partitioned or sorted by column \"{name}\""))
             .with_hint("partition or sort it by another column first"));
     }
+    must_leave_names(metadata, &before, &after)?;
     must_keep_names(metadata, &after.iceberg(0)?)?;
     Ok(after)
+}
+
+/// No column may come by the name of a partition field that is not its own (Iceberg specification, "Partitioning").
+/// One of a former layout is refused only if no column ever had the name.
+fn must_leave_names(metadata: &TableMetadata, before: &TableSchema, after: &TableSchema) -> Result<()> {
+    let was_column = |name: &str| metadata.schemas_iter().any(|schema| schema.field_by_name(name).is_some());
+    let is_of_another = |column: &Column| {
+        let is_field = |field: &PartitionField| field.name == column.name && field.source_id != column.id;
+        let mut specs = metadata.partition_specs_iter().filter(|spec| spec.fields().iter().any(is_field));
+        specs.any(|spec| spec.spec_id() == metadata.default_partition_spec_id() || !was_column(&column.name))
+    };
+    let had = |column: &Column| before.columns.iter().any(|old| (old.id, &old.name) == (column.id, &column.name));
+    match after.columns.iter().find(|column| is_of_another(column) && !had(column)) {
+        None => Ok(()),
+        Some(Column { name, .. }) => {
+            let text = format!("\"{name}\" is the name of a partition field, by which files are laid out");
+            Err(Error::new(Kind::Conflict, text).with_hint("take another name for the column"))
+        }
+    }
 }
 
 fn has_id(column: &Column, id: i32) -> bool {

@@ -699,8 +699,15 @@ async fn a_column_that_files_are_partitioned_by_leaves_its_name_to_another() {
         Engine::load(&table).act(&lake, &name, Doing::Add(Box::new(file))).await.unwrap();
     }
     let day = || vec!["day".to_owned()];
-    let rename = SchemaChange::Rename { path: day(), to: "d".to_owned() };
-    lake.alter(&table, vec![rename, SchemaChange::Add { path: day(), kind: ColumnType::Long }]).await.unwrap();
+    let add = || vec![SchemaChange::Add { path: day(), kind: ColumnType::Long }];
+    lake.alter(&table, vec![SchemaChange::Rename { path: day(), to: "d".to_owned() }]).await.unwrap();
+    let refused = lake.alter(&table, add()).await.unwrap_err();
+    assert!(refused.kind() == Kind::Conflict && refused.chain().contains("name of a partition field"), "{refused:?}");
+    let spec = UnboundPartitionSpec::builder().with_spec_id(1).build();
+    let updates = vec![TableUpdate::AddSpec { spec }, TableUpdate::SetDefaultSpec { spec_id: -1 }];
+    let commit = TableCommit { table: name.clone(), requirements: Vec::new(), updates };
+    lake.commit_tables(vec![commit]).await.unwrap();
+    lake.alter(&table, add()).await.unwrap();
     // This writes a manifest with the columns of today.
     assert!(merge(&lake, &table).await);
     drop((lake, table));
