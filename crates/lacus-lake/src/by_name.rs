@@ -41,6 +41,13 @@ pub(crate) fn must_keep_names(before: &TableMetadata, after: &Schema) -> Result<
     Ok(())
 }
 
+/// The names at the top that columns of such files have. None if the property is no mapping: who changes columns is told so.
+pub(crate) fn names_in_files(metadata: &TableMetadata) -> Vec<String> {
+    let mapping = metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING);
+    let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
+    mapping.iter().flat_map(NameMapping::fields).flat_map(MappedField::names).cloned().collect()
+}
+
 fn add_ids(field: &MappedField, ids: &mut BTreeSet<i32>) {
     ids.extend(field.field_id());
     field.fields().iter().for_each(|field| add_ids(field, ids));

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use self::entries::{Sort, change_manifests};
 use self::summary::summary;
+use crate::by_name::names_in_files;
 use crate::expiry::{by_age, retired, snapshots_to_expire};
 use crate::layout::{Layout, RESERVED_PREFIX};
 use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
@@ -212,10 +213,11 @@ impl Base {
     }
 }
 
-/// Names of partition fields that are those of no column. A schema with a new column of such a name is refused.
+/// Names that are those of no column, and of which there can be no new one: of partition fields, as a schema with it is refused; and
+/// of columns in files without field ids, where it would have the values of another column.
 fn taken_names(metadata: &TableMetadata) -> Vec<String> {
     let fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
-    let names = fields.map(|field| field.name.clone());
+    let names = fields.map(|field| field.name.clone()).chain(names_in_files(metadata));
     let is_column = |name: &String| metadata.current_schema().field_by_name(name).is_some();
     let names: BTreeSet<String> = names.filter(|name| !name.starts_with(RESERVED_PREFIX) && !is_column(name)).collect();
     names.into_iter().collect()

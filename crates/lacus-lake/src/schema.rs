@@ -63,7 +63,8 @@ pub struct TableSchema {
     /// The field ids of the system columns: 1 to 4 in tables that lacus made. A table that another engine made has none
     /// until lacus delivers to it.
     pub system: Option<[i32; 4]>,
-    /// Names that events give no column: another engine gave them to partition fields, and Iceberg has no column of such a name.
+    /// Names that events give no column: another engine gave them to partition fields, and Iceberg has no column of such a name; or
+    /// files without field ids have such a column, which is another one.
     pub taken: Vec<String>,
 }
 

@@ -774,6 +774,20 @@ async fn no_event_makes_a_column_of_a_partition_fields_name() {
     assert_eq!(place.open().await.table(&name).unwrap().state().schema.taken, ["id_bucket"]);
 }
 
+/// It would show what files without field ids have of the column that was called so.
+#[tokio::test]
+async fn no_event_makes_a_column_that_files_have_by_name() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let table = lake.make_table(new_table("taken_in")).await.unwrap();
+    let mapping = r#"[{"field-id":1,"names":["id"]},{"field-id":2,"names":["day","d"]}]"#;
+    let by_name = HashMap::from([("schema.name-mapping.default".to_owned(), mapping.to_owned())]);
+    lake.set_properties(table.name(), by_name).await.unwrap();
+    assert_eq!(table.state().schema.taken, ["d"]);
+    lake.alter(&table, vec![SchemaChange::Drop { path: vec!["day".to_owned()] }]).await.unwrap();
+    assert_eq!(table.state().schema.taken, ["d", "day"]);
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Deliver,
