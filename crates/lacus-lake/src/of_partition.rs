@@ -23,6 +23,12 @@ use crate::table::LiveFile;
 pub(crate) type OfPartition = Vec<(FieldRef, ArrayRef)>;
 
 impl LiveFile {
+    /// Whether the file may lack columns of which its partition has the values: few files do.
+    #[must_use]
+    pub fn has_values_of_partition(&self) -> bool {
+        !self.stats.uncounted().is_empty()
+    }
+
     /// The value of a column in all rows, where the file may lack the column and its partition has it: an array of one, in the
     /// column's type.
     ///
@@ -46,7 +52,7 @@ impl LiveFile {
 /// The wanted columns that a file lacks and its partition has.
 pub(crate) fn columns_of_partition(file: &LiveFile, have: &Schema, wanted: &Schema) -> Result<OfPartition> {
     let mut found = Vec::new();
-    if file.stats.uncounted().is_empty() {
+    if !file.has_values_of_partition() {
         return Ok(found);
     }
     for field in wanted.fields() {

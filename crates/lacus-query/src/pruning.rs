@@ -103,6 +103,9 @@ pub(crate) fn only_value(file: &LiveFile, field: &Field) -> Option<ScalarValue> 
 /// The values of columns that a file may lack, by their places: its partition has them.
 pub(crate) fn values_of_partition(file: &LiveFile, schema: &SchemaRef) -> Result<Vec<(usize, ScalarValue)>> {
     let mut values = Vec::new();
+    if !file.has_values_of_partition() {
+        return Ok(values);
+    }
     for (place, field) in schema.fields().iter().enumerate() {
         let value = file.value_of_partition(field).map_err(|error| DataFusionError::External(error.into()))?;
         if let Some(value) = value {
