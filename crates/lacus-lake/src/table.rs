@@ -334,10 +334,11 @@ impl Table {
             if state.schema.last_id < tail.schema.last_id {
                 state.set_schema(&tail.schema);
             }
-        } else if state.tail.is_empty()
+        }
+        if state.tail.is_empty()
             && let Ok(schema) = committed.base.schema()
         {
-            // Columns that changed; who commits made sure that they can be read.
+            // Columns that changed, or whose types are final now; who commits made sure that they can be read.
             state.set_schema(&schema);
         }
         *base = committed.base;

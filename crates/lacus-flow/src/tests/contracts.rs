@@ -47,3 +47,17 @@ async fn what_does_not_fit_goes_where_the_contract_says() {
     assert_eq!(names(&running), ["n", "new"]);
     running.stop().await;
 }
+
+/// After work on a table, a delivery takes its columns from there: those that it has just committed have their type for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_committed_column_keeps_its_type_after_work_on_its_table() {
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.send(&[r#"{"n":1}"#.to_owned()]).await;
+    running.flush().await;
+    running.deliveries.alone(&TableName::new("clicks").unwrap(), async { Ok(()) }).await.unwrap();
+    running.send(&[r#"{"n":1.5}"#.to_owned()]).await;
+    assert_eq!(running.flush().await.rows, 1);
+    assert!(running.table("clicks").state().schema.columns.iter().all(|column| column.committed));
+    running.stop().await;
+}
