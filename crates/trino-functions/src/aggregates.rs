@@ -155,10 +155,7 @@ pub(crate) struct Composites;
 
 impl ExprPlanner for Composites {
     fn plan_aggregate(&self, raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
-        if raw.distinct && regressions::is_of_pairs(raw.func.name()) {
-            let name = raw.func.name();
-            return plan_err!("{name}(DISTINCT …) is not supported: use it over a subquery with SELECT DISTINCT");
-        }
+        regressions::must_be_of_all(raw.func.name(), raw.distinct)?;
         let Some(name) = placeholder(&raw.func)? else { return Ok(PlannerResult::Original(raw)) };
         let (filter, distinct, order, mut args) = (raw.filter, raw.distinct, raw.order_by, raw.args);
         if name == "listagg" && !order.is_empty() {
@@ -180,6 +177,7 @@ impl ExprPlanner for Composites {
         let WindowFunctionDefinition::AggregateUDF(udaf) = &raw.func_def else {
             return Ok(PlannerResult::Original(raw));
         };
+        regressions::must_be_of_all(udaf.name(), raw.distinct)?;
         let Some(name) = placeholder(udaf)? else { return Ok(PlannerResult::Original(raw)) };
         let make = |inner: Inner| {
             if !inner.order.is_empty() || inner.is_distinct {

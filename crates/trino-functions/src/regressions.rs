@@ -7,15 +7,20 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::regr::regr_r2_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature};
 use datafusion::scalar::ScalarValue;
 
-/// Whether it is an aggregate of pairs.
-pub(crate) fn is_of_pairs(name: &str) -> bool {
-    name.starts_with("regr_") || ["corr", "covar_pop", "covar_samp"].contains(&name)
+/// Refuses an aggregate of different pairs, also over a window.
+pub(crate) fn must_be_of_all(name: &str, is_distinct: bool) -> Result<()> {
+    let is_of_pairs = name.starts_with("regr_") || ["corr", "covar_pop", "covar_samp"].contains(&name);
+    if is_distinct && is_of_pairs {
+        return plan_err!("{name}(DISTINCT …) is not supported: use it over a subquery with SELECT DISTINCT");
+    }
+    Ok(())
 }
 
 /// The aggregate `regr_r2`.
