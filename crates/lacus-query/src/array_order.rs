@@ -31,12 +31,11 @@ impl FunctionRewrite for ArrayOrder {
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let is_array = |value: &Expr| matches!(value.get_type(schema), Ok(DataType::List(_)));
         Ok(match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_array(&left) && is_array(&right) => {
-                match Order::of(op) {
-                    Some(order) => Transformed::yes(compared(order, *left, *right)),
-                    None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
-                }
-            }
+            // The operator is looked at first: to know the type of `a AND b AND c …`, all of it is gone through.
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => match Order::of(op) {
+                Some(order) if is_array(&left) && is_array(&right) => Transformed::yes(compared(order, *left, *right)),
+                _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+            },
             Expr::Between(Between { expr, negated, low, high })
                 if is_array(&expr) && is_array(&low) && is_array(&high) =>
             {
