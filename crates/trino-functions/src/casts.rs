@@ -250,7 +250,7 @@ impl TrinoCast {
         } else {
             cast(array, &lists::plain(array.data_type()))?
         };
-        let list = lists::list(&array)?;
+        let list = lists::alone(lists::list(&array)?)?;
         let from = lists::element(list.data_type())?;
         let values = if (Casts { is_trino: false }).differs(&from, element) {
             Self { is_trino: false, ..Self::new(Arc::clone(element), false) }.convert(list.values(), &from)?
@@ -339,7 +339,7 @@ fn nested(array: &ArrayRef, source: &Field, target: &Field) -> Result<ArrayRef> 
                 return mismatch(source, target);
             }
             let array = cast(array, &lists::plain(array.data_type()))?;
-            let list = lists::list(&array)?;
+            let list = lists::alone(lists::list(&array)?)?;
             let from = lists::element(list.data_type())?;
             let values = convert(list.values(), &from, wanted)?;
             let wanted = Arc::clone(wanted);

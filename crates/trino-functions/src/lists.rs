@@ -69,6 +69,18 @@ pub(crate) fn range(list: &ListArray, row: usize) -> Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
+/// The same lists, with no values but theirs: values of other rows, or behind a null, need not be of the type that theirs are cast to.
+pub(crate) fn alone(list: &ListArray) -> Result<ListArray> {
+    let lengths = (0..list.len()).map(|row| range(list, row).len());
+    if lengths.clone().sum::<usize>() == list.values().len() {
+        return Ok(list.clone());
+    }
+    let places = (0..list.len()).flat_map(|row| range(list, row)).map(|place| place as u64);
+    let values = take(list.values(), &UInt64Array::from_iter_values(places), None)?;
+    let (element, offsets) = (element(list.data_type())?, OffsetBuffer::from_lengths(lengths));
+    Ok(ListArray::try_new(element, offsets, values, list.nulls().cloned())?)
+}
+
 /// The common type of two types.
 pub(crate) fn common(a: &DataType, b: &DataType) -> Result<DataType> {
     if a == b || b.is_null() {
