@@ -64,10 +64,7 @@ impl AggregateUDFImpl for PercentileCont {
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         let share = Share::of(&args);
         let inner = self.inner.create_groups_accumulator(args)?;
-        Ok(match share? {
-            Some(share) => Box::new(Percentiles { inner, share }),
-            None => inner,
-        })
+        Ok(Box::new(Percentiles { inner, share: share? }))
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -175,7 +172,8 @@ impl Accumulator for Percentile {
 /// The percentiles of many groups.
 struct Percentiles {
     inner: Box<dyn GroupsAccumulator>,
-    share: Share,
+    /// None where they are DataFusion's.
+    share: Option<Share>,
 }
 
 impl GroupsAccumulator for Percentiles {
@@ -200,16 +198,19 @@ impl GroupsAccumulator for Percentiles {
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let Some(share) = self.share else { return self.inner.evaluate(emit) };
         let lists = self.inner.state(emit)?;
-        Ok(Arc::new(self.share.among_lists(&lists)?))
+        Ok(Arc::new(share.among_lists(&lists)?))
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
         self.inner.state(emit)
     }
 
+    /// Where most rows are groups of their own, they are passed on as they are. DataFusion's (54.1) wants the values alone, but is
+    /// given the share and the order, too, and panics.
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.inner.convert_to_state(values, filter)
+        self.inner.convert_to_state(&values[..1], filter)
     }
 
     fn supports_convert_to_state(&self) -> bool {
@@ -223,7 +224,25 @@ impl GroupsAccumulator for Percentiles {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+    use datafusion::physical_expr::expressions::{col, lit};
+
     use super::*;
+
+    #[test]
+    fn rows_are_passed_on_as_groups_of_their_own() {
+        let schema = Schema::new(vec![Field::new("x", DataType::Float64, true)]);
+        let args = vec![col("x", &schema).unwrap(), lit(0.5_f64)];
+        let call = AggregateExprBuilder::new(percentile_cont(), args).schema(Arc::new(schema)).alias("p");
+        let mut groups = call.build().unwrap().create_groups_accumulator().unwrap();
+        let values: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(3.0)]));
+        let shares: ArrayRef = Arc::new(Float64Array::from(vec![0.5; 3]));
+        let states = groups.convert_to_state(&[Arc::clone(&values), shares, values], None).unwrap();
+        groups.merge_batch(&states, &[0, 1, 0], None, 2).unwrap();
+        let percentiles = groups.evaluate(EmitTo::All).unwrap();
+        assert_eq!(percentiles.as_primitive::<Float64Type>(), &Float64Array::from(vec![Some(2.0), None]));
+    }
 
     #[test]
     fn what_is_between_two_values_is_exact() {
