@@ -51,10 +51,7 @@ impl AggregateUDFImpl for PercentileCont {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let share = Share::of(&args);
         let inner = self.inner.accumulator(args)?;
-        Ok(match share? {
-            Some(share) => Box::new(Percentile { inner, share }),
-            None => inner,
-        })
+        Ok(Box::new(Percentile { inner, share: share? }))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -129,7 +126,8 @@ impl Share {
 #[derive(Debug)]
 struct Percentile {
     inner: Box<dyn Accumulator>,
-    share: Share,
+    /// None where it is DataFusion's.
+    share: Option<Share>,
 }
 
 impl Accumulator for Percentile {
@@ -146,10 +144,11 @@ impl Accumulator for Percentile {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
+        let Some(share) = self.share else { return self.inner.evaluate() };
         let states = self.inner.state()?.iter().map(ScalarValue::to_array).collect::<Result<Vec<_>>>()?;
         // It gave them away, and a window goes on with them.
         self.inner.merge_batch(&states)?;
-        ScalarValue::try_from_array(&self.share.among_lists(&states)?, 0)
+        ScalarValue::try_from_array(&share.among_lists(&states)?, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -224,11 +223,24 @@ impl GroupsAccumulator for Percentiles {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::datatypes::Field;
+    use datafusion::arrow::array::ListArray;
+    use datafusion::arrow::datatypes::{Field, Float32Type};
     use datafusion::physical_expr::aggregate::AggregateExprBuilder;
     use datafusion::physical_expr::expressions::{col, lit};
 
     use super::*;
+
+    #[test]
+    fn parts_of_reals_are_put_together() {
+        let schema = Schema::new(vec![Field::new("x", DataType::Float32, true)]);
+        let args = vec![col("x", &schema).unwrap(), lit(0.5_f64)];
+        let call = AggregateExprBuilder::new(percentile_cont(), args).schema(Arc::new(schema)).alias("p");
+        let mut all = call.build().unwrap().create_accumulator().unwrap();
+        let lists = [[1.0_f32], [2.0], [3.0]].map(|list| Some(list.map(Some)));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(lists));
+        all.merge_batch(&[lists]).unwrap();
+        assert_eq!(all.evaluate().unwrap(), ScalarValue::Float32(Some(2.0)));
+    }
 
     #[test]
     fn rows_are_passed_on_as_groups_of_their_own() {
