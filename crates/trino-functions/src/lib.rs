@@ -110,7 +110,9 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     state.register_udaf(array_agg())?;
     state.register_udaf(ordered::string_agg())?;
     state.register_udaf(percentiles::percentile_cont())?;
-    state.register_udaf(regressions::regr_r2())?;
+    for aggregate in regressions::of_lines() {
+        state.register_udaf(aggregate)?;
+    }
     if !is_trino {
         let average = averages::RoundedAverage::of_datafusion();
         state.register_udaf(Arc::new(AggregateUDF::new_from_impl(average)))?;
