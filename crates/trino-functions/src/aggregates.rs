@@ -154,8 +154,11 @@ impl AggregateUDFImpl for Placeholder {
 pub(crate) struct Composites;
 
 impl ExprPlanner for Composites {
-    fn plan_aggregate(&self, raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+    fn plan_aggregate(&self, mut raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
         regressions::must_be_of_all(raw.func.name(), raw.distinct)?;
+        if !raw.distinct && ["array_agg", "string_agg"].contains(&raw.func.name()) {
+            raw.order_by = ordered::by_fields(raw.order_by);
+        }
         let Some(name) = placeholder(&raw.func)? else { return Ok(PlannerResult::Original(raw)) };
         let (filter, distinct, order, mut args) = (raw.filter, raw.distinct, raw.order_by, raw.args);
         if name == "listagg" && !order.is_empty() {

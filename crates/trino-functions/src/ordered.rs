@@ -11,10 +11,11 @@ use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::functions_aggregate::string_agg::string_agg_udaf;
+use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Expr, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
 /// The aggregate `array_agg`, whose values are in the order that is asked for, whatever order rows come in.
@@ -26,6 +27,21 @@ pub fn array_agg() -> Arc<AggregateUDF> {
 /// The aggregate `string_agg`.
 pub(crate) fn string_agg() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::new_from_impl(Ordered { inner: string_agg_udaf() }))
+}
+
+/// The same order, with the fields of a row one by one. In a row, an accumulator takes a null for equal to all others.
+pub(crate) fn by_fields(order: Vec<Sort>) -> Vec<Sort> {
+    order.into_iter().flat_map(fields_of).collect()
+}
+
+fn fields_of(sort: Sort) -> Vec<Sort> {
+    match sort.expr {
+        // There, nulls are greater than all others, whatever is asked for.
+        Expr::ScalarFunction(row) if row.name() == "struct" => {
+            by_fields(row.args.into_iter().map(|field| Sort::new(field, sort.asc, !sort.asc)).collect())
+        }
+        expr => vec![Sort { expr, ..sort }],
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
