@@ -8,13 +8,19 @@
 //!
 //! Decimals and intervals are negated here, too: DataFusion refuses one null that stands for all rows, as `m` of a file without
 //! any (`ScalarValue::arithmetic_negate`).
+//!
+//! And fractions: `Infinity - Infinity` is a `NaN` with a sign on most processors, and so is `-x` of one. To DataFusion that is another
+//! value, smaller than all numbers. What could make such a one is a function here, which gives the `NaN` without a sign.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, Datum, Decimal128Array, new_empty_array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, Datum, Decimal128Array, PrimitiveArray,
+    new_empty_array,
+};
 use datafusion::arrow::compute::kernels::arity::try_binary;
-use datafusion::arrow::compute::kernels::numeric::{add, div, mul, neg, sub};
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, TimeUnit};
+use datafusion::arrow::compute::kernels::numeric::{add, div, mul, neg, rem, sub};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, internal_err};
@@ -32,6 +38,7 @@ use datafusion::scalar::ScalarValue;
 
 use crate::math::{DIGITS_MAX, cut, decimal, fits_decimal, is_decimal};
 use crate::scalar::{MICROS, bad};
+use crate::zeros::is_fraction;
 
 /// Replaces operators that would wrap around.
 #[derive(Debug)]
@@ -101,9 +108,16 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 Operator::Minus => Operation::Subtract,
                 Operator::Multiply => Operation::Multiply,
                 Operator::Divide => Operation::Divide,
+                Operator::Modulo => Operation::Remainder,
                 _ => return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
             };
-            if !operation.is_checked(&left.get_type(schema)?, &right.get_type(schema)?) {
+            let (kind, other) = (left.get_type(schema)?, right.get_type(schema)?);
+            let is_needed = if is_fraction(&kind) && kind == other {
+                operation.may_make_nan(&left, &right)
+            } else {
+                operation.is_checked(&kind, &other)
+            };
+            if !is_needed {
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
             }
             (operation, vec![*left, *right])
@@ -121,7 +135,23 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 }
 
 fn is_negated_here(kind: &DataType) -> bool {
-    kind.is_signed_integer() || is_decimal(kind) || matches!(kind, DataType::Interval(_))
+    kind.is_signed_integer() || is_decimal(kind) || is_fraction(kind) || matches!(kind, DataType::Interval(_))
+}
+
+/// What a constant is, if that is a finite number.
+fn number(expr: &Expr) -> Option<f64> {
+    let value = match expr {
+        Expr::Literal(value, _) => value,
+        Expr::Cast(Cast { expr, .. }) => match expr.as_ref() {
+            Expr::Literal(value, _) if value.data_type().is_integer() => value,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    match value.cast_to(&DataType::Float64) {
+        Ok(ScalarValue::Float64(Some(number))) if number.is_finite() => Some(number),
+        _ => None,
+    }
 }
 
 fn is_nanos(kind: &DataType) -> bool {
@@ -134,13 +164,25 @@ enum Operation {
     Subtract,
     Multiply,
     Divide,
+    Remainder,
     Negate,
 }
 
 impl Operation {
+    /// Whether it could make a `NaN` of two fractions that are none. Beside a number in the text, most can't.
+    fn may_make_nan(self, left: &Expr, right: &Expr) -> bool {
+        let known = number(left).or_else(|| number(right));
+        match self {
+            Self::Add | Self::Subtract => known.is_none(),
+            Self::Multiply | Self::Divide => known.is_none_or(|number| number == 0.0),
+            Self::Remainder | Self::Negate => true,
+        }
+    }
+
     /// Whether the engine's operator could be wrong for these types.
     fn is_checked(self, left: &DataType, right: &DataType) -> bool {
         match (left, right) {
+            _ if self == Self::Remainder => false,
             (DataType::Decimal128(..), DataType::Decimal128(_, scale)) if self == Self::Divide => *scale >= 0,
             (DataType::Decimal128(..), DataType::Decimal128(..)) => self.digits(left, right) > i16::from(DIGITS_MAX),
             _ => self != Self::Divide && left.is_integer() && left == right,
@@ -159,6 +201,7 @@ impl Operation {
             Self::Subtract => "subtract",
             Self::Multiply => "multiply",
             Self::Divide => "divide",
+            Self::Remainder => "remainder",
             Self::Negate => "negate",
         }
     }
@@ -169,6 +212,7 @@ impl Operation {
             Self::Subtract | Self::Negate => '-',
             Self::Multiply => '*',
             Self::Divide => '/',
+            Self::Remainder => '%',
         }
     }
 
@@ -177,11 +221,13 @@ impl Operation {
             Self::Add => add(left, right),
             Self::Subtract => sub(left, right),
             Self::Multiply => mul(left, right),
+            Self::Divide if is_fraction(left.get().0.data_type()) => div(left, right),
             Self::Divide => quotients(left, right),
+            Self::Remainder => rem(left, right),
             Self::Negate => neg(left.get().0),
         }?;
         must_fit(&result)?;
-        Ok(result)
+        Ok(with_one_nan(result))
     }
 }
 
@@ -214,6 +260,29 @@ fn must_fit(array: &ArrayRef) -> Result<(), ArrowError> {
         return Ok(());
     }
     Err(ArrowError::ArithmeticOverflow(format!("a decimal of more than {DIGITS_MAX} digits")))
+}
+
+/// The same fractions, with no `NaN` but the one without a sign.
+fn with_one_nan(array: ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float32 => nans_replaced::<Float32Type>(array, f32::is_nan, f32::NAN),
+        DataType::Float64 => nans_replaced::<Float64Type>(array, f64::is_nan, f64::NAN),
+        _ => array,
+    }
+}
+
+fn nans_replaced<T: ArrowPrimitiveType>(
+    array: ArrayRef,
+    is_nan: impl Fn(T::Native) -> bool,
+    nan: T::Native,
+) -> ArrayRef {
+    let values = array.as_primitive::<T>();
+    // All are counted, which vectorizes.
+    if values.values().iter().filter(|value| is_nan(**value)).count() == 0 {
+        return array;
+    }
+    let replaced: PrimitiveArray<T> = values.unary(|value| if is_nan(value) { nan } else { value });
+    Arc::new(replaced)
 }
 
 fn is_division_by_zero(error: &DataFusionError) -> bool {
@@ -285,6 +354,9 @@ impl ScalarUDFImpl for Checked {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::Float64Array;
+    use datafusion::logical_expr::{col, lit};
+
     use super::*;
 
     fn one(value: i128, precision: u8, scale: i8) -> ArrayRef {
@@ -319,6 +391,37 @@ mod tests {
         assert_eq!(first(Operation::Divide, &one(250, 5, 2), &one(5, 3, 1)), Some(5_000_000));
         let zero = Operation::Divide.kernel(&one(1, 5, 0), &one(0, 5, 0));
         assert!(matches!(zero, Err(ArrowError::DivideByZero)));
+    }
+
+    #[test]
+    fn there_is_one_nan() {
+        let array = |values: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
+        let (left, right) = (array(vec![f64::INFINITY, -f64::NAN, 1.0]), array(vec![f64::INFINITY, 1.0, 2.0]));
+        for operation in [Operation::Subtract, Operation::Divide, Operation::Remainder] {
+            let result = operation.kernel(&left, &right).unwrap();
+            let bits: Vec<u64> = result.as_primitive::<Float64Type>().values().iter().map(|x| x.to_bits()).collect();
+            assert_eq!(bits[..2], [f64::NAN.to_bits(); 2], "{operation:?}");
+        }
+        let negated = Operation::Negate.kernel(&array(vec![f64::NAN]), &array(vec![f64::NAN])).unwrap();
+        assert_eq!(negated.as_primitive::<Float64Type>().value(0).to_bits(), f64::NAN.to_bits());
+    }
+
+    #[test]
+    fn operators_beside_numbers_stay() {
+        let x = || col("x");
+        for (operation, left, right, expected) in [
+            (Operation::Add, x(), lit(0.0), false),
+            (Operation::Add, x(), x(), true),
+            (Operation::Subtract, lit(1.5), x(), false),
+            (Operation::Multiply, x(), cast(lit(2_i64), DataType::Float64), false),
+            (Operation::Multiply, x(), lit(0.0), true),
+            (Operation::Divide, lit(1.0), x(), false),
+            (Operation::Divide, lit(0.0), x(), true),
+            (Operation::Add, x(), lit(f64::INFINITY), true),
+            (Operation::Remainder, x(), lit(2.0), true),
+        ] {
+            assert_eq!(operation.may_make_nan(&left, &right), expected, "{operation:?} {left} {right}");
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Side {
     }
 }
 
-fn is_fraction(kind: &DataType) -> bool {
+pub(crate) fn is_fraction(kind: &DataType) -> bool {
     matches!(kind, DataType::Float32 | DataType::Float64)
 }
 
