@@ -71,7 +71,13 @@ fn pattern(format: &str) -> String {
         }
         let known = PARTS.iter().chain(&MORE_PARTS).find_map(|(name, word)| Some((word, strip(rest, name)?)));
         if let Some((word, behind)) = known {
-            pattern.push_str(word);
+            // Two parts of one letter would be read as another part: of `MMMM` as the name of the month.
+            let is_longer = pattern.chars().next_back().is_some_and(|last| word.starts_with(last));
+            if is_longer {
+                pattern.push(UNKNOWN);
+            } else {
+                pattern.push_str(word);
+            }
             rest = behind;
             continue;
         }
@@ -108,6 +114,10 @@ mod tests {
             ("HH12:MI AM", "hh:mm a"),
             ("Q", "Q"),
             ("Day", "QQQ"),
+            ("MMMM", "MMQ"),
+            ("SSSS", "ssQ"),
+            ("MonMM", "MMMQ"),
+            ("HH24MISSMS", "HHmmssSSS"),
         ] {
             assert_eq!(pattern(format), expected);
         }
