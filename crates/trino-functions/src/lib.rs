@@ -22,6 +22,7 @@ mod binary;
 mod booleans;
 mod casts;
 mod catalog;
+mod clocks;
 mod comparisons;
 mod conditional;
 mod dates;
@@ -85,6 +86,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     let mut planners = state.expr_planners().to_vec();
     planners.insert(0, Arc::new(aggregates::Composites));
     planners.insert(0, Arc::new(intervals::Extracts));
+    planners.insert(0, Arc::new(clocks::Clocks));
     if is_trino {
         planners.insert(0, Arc::new(operators::Operators));
     }
