@@ -1,8 +1,11 @@
-//! Decimals compared with fractions.
+//! Decimals and whole numbers compared with fractions.
 //!
 //! DataFusion compares both as decimals of fifteen digits behind the point: smaller differences are lost, and what is too
 //! large fails. Here a number that stands in the text is the decimal that was written (`price < 9.99`, exactly, and so that
 //! files can be skipped), and a decimal meets a column of fractions as a fraction, as in Trino and PostgreSQL.
+//!
+//! It makes a `real` of a whole number that is compared with one, which then has seven digits: 16777217 is 16777216. In PostgreSQL both
+//! are doubles.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
@@ -15,13 +18,17 @@ use datafusion::logical_expr::{Between, BinaryExpr, Case, Expr, ExprSchemable, O
 use datafusion::scalar::ScalarValue;
 
 use crate::math::{DIGITS_MAX, decimal, is_decimal};
+use crate::zeros::looks_outside;
 
 /// The most digits of a literal that is compared as a decimal: as many as a double keeps.
 const LITERAL_DIGITS_MAX: usize = 17;
 
 /// Decides in which type decimals and floating point numbers are compared.
 #[derive(Debug)]
-pub(crate) struct Comparisons;
+pub(crate) struct Comparisons {
+    /// Whether whole numbers meet a `real` as one, as in Trino.
+    pub(crate) is_trino: bool,
+}
 
 impl FunctionRewrite for Comparisons {
     fn name(&self) -> &str {
@@ -31,7 +38,12 @@ impl FunctionRewrite for Comparisons {
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let mut expr = expr;
         let Some(compared) = compared(&mut expr) else { return Ok(Transformed::no(expr)) };
-        let is_changed = settle(compared, schema)?;
+        let mut is_changed = settle(compared, schema)?;
+        if !self.is_trino
+            && let Some(compared) = self::compared(&mut expr)
+        {
+            is_changed |= meet_reals(compared, schema);
+        }
         Ok(if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) })
     }
 }
@@ -79,6 +91,38 @@ fn settle(compared: Vec<&mut Expr>, schema: &DFSchema) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Makes doubles of whole numbers beside a `real`, which comes to be one then; whether there were any.
+fn meet_reals(compared: Vec<&mut Expr>, schema: &DFSchema) -> bool {
+    let types: Vec<Option<DataType>> = compared.iter().map(|expr| expr.get_type(schema).ok()).collect();
+    // Conditions on outer rows keep their form, in which they become joins.
+    if !types.contains(&Some(DataType::Float32)) || compared.iter().any(|expr| looks_outside(expr)) {
+        return false;
+    }
+    let mut is_changed = false;
+    for (expr, kind) in compared.into_iter().zip(&types) {
+        if kind.as_ref().is_some_and(DataType::is_integer) && !is_exact_real(expr) {
+            *expr = cast(std::mem::take(expr), DataType::Float64);
+            is_changed = true;
+        }
+    }
+    is_changed
+}
+
+/// Whether it is a constant that a `real` keeps, so that files can still be skipped.
+fn is_exact_real(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(whole)) => {
+                whole.is_none_or(|whole| whole.unsigned_abs() <= 1 << f32::MANTISSA_DIGITS)
+            }
+            _ => false,
+        },
+        Expr::Negative(inner) => is_exact_real(inner),
+        Expr::Cast(Cast { expr, .. }) => is_exact_real(expr),
+        _ => false,
+    }
 }
 
 /// A decimal as a floating point number. If it is a cast of a text that keeps all digits, the text is cast instead.

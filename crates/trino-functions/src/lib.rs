@@ -122,7 +122,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     }
     state.register_relation_planner(Arc::new(unnest::Unnests))?;
     casts::register(&mut state, is_trino)?;
-    state.register_function_rewrite(Arc::new(comparisons::Comparisons))?;
+    state.register_function_rewrite(Arc::new(comparisons::Comparisons { is_trino }))?;
     state.register_function_rewrite(Arc::new(zeros::Zeros))?;
     state.register_function_rewrite(Arc::new(timestamps::Timestamps { is_trino }))?;
     state.register_function_rewrite(Arc::new(intervals::Intervals { is_trino }))?;

@@ -126,7 +126,7 @@ fn is_of_a_row(part: &Expr) -> bool {
     )
 }
 
-fn looks_outside(value: &Expr) -> bool {
+pub(crate) fn looks_outside(value: &Expr) -> bool {
     value.exists(|part| Ok(matches!(part, Expr::OuterReferenceColumn(..)))).unwrap_or(true)
 }
 
