@@ -54,6 +54,7 @@ fn number<T: Display + LowerExp>(value: T, exponent_from: i32) -> String {
 pub(super) fn has_text(kind: &DataType) -> bool {
     match kind {
         DataType::Float32 | DataType::Float64 | DataType::Interval(_) | DataType::Duration(_) => true,
+        DataType::Time32(_) | DataType::Time64(_) => true,
         kind => is_written_list(kind),
     }
 }
@@ -63,7 +64,7 @@ fn is_written_list(kind: &DataType) -> bool {
     let element = lists::element_type(kind).filter(|_| lists::is_list(kind));
     element.is_some_and(|element| match &element {
         DataType::Null | DataType::Boolean | DataType::Date32 => true,
-        DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_) => true,
+        DataType::Timestamp(..) => true,
         kind => kind.is_integer() || is_decimal(kind) || is_text(kind) || has_text(kind),
     })
 }
@@ -77,6 +78,10 @@ pub(super) fn texts(array: &ArrayRef) -> Result<StringArray> {
         DataType::Float32 => array.as_primitive::<Float32Type>().iter().map(|value| value.map(text_of_real)).collect(),
         DataType::Interval(_) | DataType::Duration(_) => intervals::texts(array)?,
         DataType::Timestamp(..) => postgres_timestamps(array)?,
+        DataType::Time32(_) | DataType::Time64(_) => {
+            let texts = cast(array, &TEXT)?;
+            texts.as_string::<i32>().iter().map(|text| text.map(short_time)).collect()
+        }
         // By itself it is `true`.
         DataType::Boolean => {
             array.as_boolean().iter().map(|value| value.map(|value| if value { "t" } else { "f" })).collect()
@@ -84,6 +89,11 @@ pub(super) fn texts(array: &ArrayRef) -> Result<StringArray> {
         kind if lists::is_list(kind) => arrays(array)?,
         _ => cast(array, &TEXT)?.as_string::<i32>().clone(),
     })
+}
+
+/// A time of day without zeros behind its fraction, of which DataFusion writes three, six or nine digits.
+fn short_time(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 /// `{1,NULL,"a b"}`
@@ -187,6 +197,15 @@ mod tests {
         assert_eq!(text_of_real(100_000.0), "100000");
         assert_eq!(text_of_real(16_777_216.0), "1.6777216e+07");
         assert_eq!(text_of_real(0.1), "0.1");
+    }
+
+    #[test]
+    fn times_have_no_zeros_behind_their_fraction() {
+        for (text, expected) in
+            [("10:00:00", "10:00:00"), ("23:59:59.500", "23:59:59.5"), ("00:00:00.000010", "00:00:00.00001")]
+        {
+            assert_eq!(short_time(text), expected);
+        }
     }
 
     #[test]
