@@ -1,6 +1,6 @@
-//! `TIME '20:00' + INTERVAL '5 hours'`: 01:00, a time of day, as in PostgreSQL and Trino.
+//! Times of day: `TIME '20:00' + INTERVAL '5 hours'` is 01:00, as in PostgreSQL and Trino.
 //!
-//! DataFusion (54.1) takes the time for an interval, too, and adds both: 25 hours.
+//! DataFusion (54.1) takes the time for an interval, too, and adds both: 25 hours. And it compares only times of one unit.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::{
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{ExprSchemable, ScalarUDF};
+use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::scalar::{Body, Call, Scalar, Types};
@@ -29,7 +29,7 @@ impl ExprPlanner for Clocks {
         let is_sum = match raw.op {
             BinaryOperator::Plus => true,
             BinaryOperator::Minus => false,
-            _ => return Ok(PlannerResult::Original(raw)),
+            _ => return Ok(PlannerResult::Original(compared(raw, schema))),
         };
         // In a long sum the right side is the short one, and mostly none of these.
         let Some(right) = raw.right.get_type(schema).ok().filter(|kind| is_interval(kind) || is_clock(kind)) else {
@@ -45,6 +45,21 @@ impl ExprPlanner for Clocks {
         }
         Ok(PlannerResult::Original(raw))
     }
+}
+
+/// A comparison of times of day of one type: `current_time` has nanoseconds, and is compared with no others by DataFusion.
+fn compared(mut raw: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    let clock = |expr: &Expr| expr.get_type(schema).ok().filter(is_clock);
+    if !matches!(raw.op, Eq | NotEq | Lt | LtEq | Gt | GtEq) {
+        return raw;
+    }
+    if let Some((right, left)) = clock(&raw.right).and_then(|right| Some((right, clock(&raw.left)?)))
+        && left != right
+    {
+        (raw.left, raw.right) = (cast(raw.left, CLOCK), cast(raw.right, CLOCK));
+    }
+    raw
 }
 
 fn is_clock(kind: &DataType) -> bool {

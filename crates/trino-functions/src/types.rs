@@ -160,6 +160,10 @@ impl TypePlanner for Types {
                 let is_zoned = matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz);
                 Some(Arc::new(timestamp_of(*digits, is_zoned.then_some(ZONE))))
             }
+            // As columns have it: DataFusion's nanoseconds are compared with no column.
+            Ast::Time(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                Some(Arc::new(Field::new("", DataType::Time64(TimeUnit::Microsecond), true)))
+            }
             Ast::Varbinary(None) => Some(Arc::new(Field::new("", DataType::Binary, true))),
             Ast::Custom(name, modifiers) if name.to_string() == QUOTED_TYPE => match modifiers.as_slice() {
                 [text] => Some(Arc::new(parse(text)?)),
