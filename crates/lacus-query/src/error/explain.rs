@@ -444,8 +444,10 @@ fn shortened(text: &str) -> &str {
 
 /// Types by their SQL names.
 fn readable(text: &str) -> String {
-    const TYPES: [(&str, &str); 11] = [
+    const TYPES: [(&str, &str); 13] = [
         ("Date32", "date"),
+        ("Time64(µs)", "time"),
+        ("Time64(Microsecond)", "time"),
         ("Time64(ns)", "time"),
         ("Time64(Nanosecond)", "time"),
         ("Int64", "bigint"),
