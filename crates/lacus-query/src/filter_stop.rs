@@ -4,6 +4,10 @@
 //! `FilterRemapper`, `ProjectionExec::collect_reverse_alias`). Where a join has two columns `id`, the filter on one was applied to
 //! the other, and rows were lost. So a [`Stop`] is put above each operator with ambiguous columns: it lets through only those
 //! filters whose columns have unique names.
+//!
+//! And filters that ask lists must not reach files: `a IS NULL OR cardinality(tags) > 3`. The Parquet source takes a filter on lists that
+//! asks for nulls, too. In a file that has none it becomes `cardinality(tags) > 3`, which the source can't ask, and does not ask (DataFusion
+//! 54.1, `supported_predicates.rs`, `row_filter.rs`): each row was found.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,6 +16,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, Result};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -22,7 +27,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use crate::null_joins::sees_nulls;
-use crate::stop::Stop;
+use crate::stop::{Stop, has_lists};
 
 /// Puts the stops in, each time before filters are pushed down.
 #[derive(Debug)]
@@ -32,7 +37,9 @@ impl PhysicalOptimizerRule for StopFilters {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let open = plain_columns(&plan);
-            let is_open = open.len() == plan.schema().fields().len();
+            let has_lists =
+                plan.is::<DataSourceExec>() && plan.schema().fields().iter().any(|field| has_lists(field.data_type()));
+            let is_open = open.len() == plan.schema().fields().len() && !has_lists;
             let plan = with_all_nulls(plan)?;
             Ok(if is_open { plan } else { Transformed::yes(Stop::above(plan.data, open)) })
         })

@@ -1,8 +1,8 @@
 //! Several sets of groups of rows that come in an order: `GROUP BY g, ROLLUP (d)` above a window that is partitioned by `g`.
 //!
-//! The engine takes all groups for sorted by what is in each set (DataFusion 54.1, `aggregates/mod.rs`, `input_order_mode`): it gives them
-//! once the next ones begin, and an `ORDER BY` does not sort them. But of each batch the sets come one after the other. Here the order of
-//! the rows is hidden.
+//! The engine takes all groups for sorted as the rows are (DataFusion 54.1, `aggregates/mod.rs`, `input_order_mode`): it gives them once the
+//! next ones begin, and an `ORDER BY` does not sort them. But of each batch the sets come one after the other, and what is in no set is
+//! null in it. Here the order of the rows is hidden.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{Column, Result};
-use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::same::same;
 
@@ -18,7 +18,7 @@ use crate::same::same;
 pub(crate) fn in_no_order(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Aggregate(aggregate) => {
-            let columns = in_each_set(&aggregate.group_expr);
+            let columns = of_sets(&aggregate.group_expr);
             if columns.is_empty() {
                 return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
             }
@@ -29,19 +29,15 @@ pub(crate) fn in_no_order(plan: LogicalPlan) -> Result<LogicalPlan> {
     .data()
 }
 
-/// The columns that each of several sets has.
-fn in_each_set(groups: &[Expr]) -> HashSet<Column> {
+/// The columns of several sets; none if there are no sets.
+fn of_sets(groups: &[Expr]) -> HashSet<Column> {
     let mut values: Vec<&Expr> = Vec::new();
     let mut has_sets = false;
     for group in groups {
         match group {
             Expr::GroupingSet(sets) => {
                 has_sets = true;
-                if let GroupingSet::GroupingSets(sets) = sets
-                    && let Some((first, others)) = sets.split_first()
-                {
-                    values.extend(first.iter().filter(|value| others.iter().all(|set| set.contains(value))));
-                }
+                values.extend(sets.distinct_expr());
             }
             value => values.push(value),
         }

@@ -4,17 +4,20 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
-/// Passes its input through. Projections stay above; filters pass only if they use nothing but the `open` columns.
+/// Passes its input through. Projections stay above; filters pass only if they use nothing but the `open` columns, and of these no
+/// lists.
 #[derive(Debug)]
 pub(crate) struct Stop {
     input: Arc<dyn ExecutionPlan>,
@@ -75,10 +78,39 @@ impl ExecutionPlan for Stop {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        let open = self.open.clone();
+        let schema = self.input.schema();
+        let mut open = self.open.clone();
+        for filter in &filters {
+            listed_columns(filter, &schema)?.iter().for_each(|column| _ = open.remove(column));
+        }
         let below = ChildFilterDescription::from_child_with_allowed_indices(&filters, open, &self.input)?;
         Ok(FilterDescription::new().with_child(below))
     }
+}
+
+/// The columns that a filter takes lists or maps from.
+fn listed_columns(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<HashSet<usize>> {
+    let mut columns = HashSet::new();
+    filter.apply(|part| {
+        if part.data_type(schema).is_ok_and(|kind| is_list(&kind)) {
+            columns.extend(collect_columns(part).iter().map(Column::index));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(columns)
+}
+
+/// Whether values of this type are lists or maps, or have some in them.
+pub(crate) fn has_lists(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct(fields) => fields.iter().any(|field| has_lists(field.data_type())),
+        kind => is_list(kind),
+    }
+}
+
+fn is_list(kind: &DataType) -> bool {
+    use DataType::{FixedSizeList, LargeList, LargeListView, List, ListView, Map};
+    matches!(kind, List(_) | LargeList(_) | ListView(_) | LargeListView(_) | FixedSizeList(..) | Map(..))
 }
 
 /// Removes the stops, before the rules that run between the static and the dynamic filters.
