@@ -279,7 +279,8 @@ class Tables:
         for name, kind in table.shape.items():
             if name != "id":
                 row[name] = self.filled(kind)
-        if "g" in row and row["g"] is not None:
+        # Another column may have been given the name.
+        if row.get("g") is not None and table.shape["g"] == "text":
             row["g"] = self.chance.choice(["x", "y", ""])
         return row
 

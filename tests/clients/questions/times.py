@@ -94,6 +94,6 @@ FORMS = {
         ("(- {})", ("span",), None),
         ("(INTERVAL '1 hour' * {})", ("int",), None),
         ("coalesce({}, {})", ("span", "span"), None),
-        ("greatest({}, {})", ("span", "span"), None),
+        # No greatest(): DuckDB 1.5 takes a month for more than 946 hours there, but not in `>`.
     ],
 }
