@@ -10,6 +10,7 @@
 //! A frame that only grows is reversed by the engine where rows are sorted the other way for another window, and slides then; values that
 //! are put together come in the other order. Such frames are not reversed here, and rows are sorted again.
 
+mod neighbours;
 mod spreads;
 mod sums;
 
@@ -25,15 +26,16 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Expr, LogicalPlan, ReversedUDAF, Signature, WindowFrame,
-    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF,
 };
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 
+use self::neighbours::Neighbour;
 use self::spreads::{Measure, Spreads};
 use self::sums::Doubles;
 
-/// Replaces the aggregates of sliding frames that the engine computes wrongly.
+/// Replaces what the engine computes wrongly over windows: aggregates of sliding frames, and neighbours without nulls.
 ///
 /// # Errors
 /// For those that it would answer wrong.
@@ -50,6 +52,10 @@ pub(crate) fn moving(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn mended(expr: Expr) -> Result<Transformed<Expr>> {
     let Expr::WindowFunction(mut window) = expr else { return Ok(Transformed::no(expr)) };
     must_be_answered_right(&window)?;
+    if let Some(neighbour) = skipping(&window) {
+        window.fun = WindowFunctionDefinition::WindowUDF(Arc::new(WindowUDF::new_from_impl(neighbour)));
+        return Ok(Transformed::yes(Expr::WindowFunction(window)));
+    }
     let WindowFunctionDefinition::AggregateUDF(function) = &window.fun else {
         return Ok(Transformed::no(Expr::WindowFunction(window)));
     };
@@ -62,6 +68,18 @@ fn mended(expr: Expr) -> Result<Transformed<Expr>> {
     let moving = AggregateUDF::from(Moving { function: Arc::clone(function), way, may_turn });
     window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(moving));
     Ok(Transformed::yes(Expr::WindowFunction(window)))
+}
+
+/// `lag` and `lead` as we count, if the call ignores nulls.
+fn skipping(window: &WindowFunction) -> Option<Neighbour> {
+    match &window.fun {
+        WindowFunctionDefinition::WindowUDF(function)
+            if window.params.null_treatment == Some(NullTreatment::IgnoreNulls) =>
+        {
+            Neighbour::of(function)
+        }
+        _ => None,
+    }
 }
 
 /// How an aggregate of ours follows a frame.
@@ -103,7 +121,7 @@ impl Way {
 }
 
 fn must_be_answered_right(window: &WindowFunction) -> Result<()> {
-    let WindowFunctionParams { args, window_frame: frame, null_treatment, distinct, .. } = &window.params;
+    let WindowFunctionParams { args, window_frame: frame, distinct, .. } = &window.params;
     match &window.fun {
         WindowFunctionDefinition::AggregateUDF(_) if may_be_empty(frame) => {
             not_impl_err!(
@@ -114,41 +132,11 @@ fn must_be_answered_right(window: &WindowFunction) -> Result<()> {
             not_impl_err!("sum(DISTINCT) over a frame that moves")
         }
         WindowFunctionDefinition::WindowUDF(function)
-            if function.name() == "lead"
-                && *null_treatment == Some(NullTreatment::IgnoreNulls)
-                && !is_one(args.get(1)) =>
-        {
-            not_impl_err!("lead(…) IGNORE NULLS over more than one row; take lag(…) in the other order")
-        }
-        WindowFunctionDefinition::WindowUDF(function)
-            if function.name() == "lag"
-                && *null_treatment == Some(NullTreatment::IgnoreNulls)
-                && args.get(1).is_some_and(is_negative) =>
-        {
-            not_impl_err!("lag(…) IGNORE NULLS of rows that come; take it of rows before, in the other order")
-        }
-        WindowFunctionDefinition::WindowUDF(function)
             if ["lag", "lead"].contains(&function.name()) && args.get(1).is_some_and(is_null) =>
         {
             not_impl_err!("{}(x, NULL), which is null of every row; write NULL instead", function.name())
         }
         _ => Ok(()),
-    }
-}
-
-fn is_one(offset: Option<&Expr>) -> bool {
-    match offset {
-        None => true,
-        Some(Expr::Literal(value, _)) => value.to_string() == "1",
-        Some(_) => false,
-    }
-}
-
-fn is_negative(offset: &Expr) -> bool {
-    match offset {
-        Expr::Literal(value, _) => value.to_string().starts_with('-'),
-        Expr::Negative(_) => true,
-        _ => false,
     }
 }
 
