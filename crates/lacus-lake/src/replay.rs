@@ -287,16 +287,16 @@ fn positions_of(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Posit
 /// Whether a file may have rows with some of these positions, judging by its bounds.
 fn may_have(file: &LiveFile, schema: &TableSchema, positions: &BTreeSet<Position>) -> bool {
     let Some([_, _, partition, offset]) = schema.system else { return false };
-    let is_within = |id: i32, value: u64| file.stats.column(id).is_none_or(|column| includes(column, value));
+    let is_within = |id: i32, value: u64| file.stats.column(id).is_none_or(|column| includes(&column, value));
     positions
         .iter()
         .any(|position| is_within(partition, u64::from(position.partition.0)) && is_within(offset, position.offset.0))
 }
 
-fn includes(column: &ColumnStats, value: u64) -> bool {
+fn includes(column: &ColumnStats<'_>, value: u64) -> bool {
     let Ok(value) = i64::try_from(value) else { return false };
-    let is_above = |bound: &Option<Bound>| !matches!(bound, Some(Bound::Long(lower)) if value < *lower);
-    let is_below = |bound: &Option<Bound>| !matches!(bound, Some(Bound::Long(upper)) if value > *upper);
+    let is_above = |bound: &Option<Bound<'_>>| !matches!(bound, Some(Bound::Long(lower)) if value < *lower);
+    let is_below = |bound: &Option<Bound<'_>>| !matches!(bound, Some(Bound::Long(upper)) if value > *upper);
     is_above(&column.lower) && is_below(&column.upper)
 }
 

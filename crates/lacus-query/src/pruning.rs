@@ -88,8 +88,8 @@ pub(crate) fn value_range(files: &[&LiveFile], field: &Field) -> Option<(ScalarV
 /// What the texts of a column in a file begin with at the least: it may be the beginning of one.
 pub(crate) fn least_text(file: &LiveFile, field: &Field) -> Option<ScalarValue> {
     let id = field_id(field).filter(|_| *field.data_type() == DataType::Utf8View)?;
-    match &file.stats.column(id)?.lower {
-        Some(Bound::Text(text)) => Some(ScalarValue::Utf8View(Some(text.to_string()))),
+    match file.stats.column(id)?.lower {
+        Some(Bound::Text(text)) => Some(ScalarValue::Utf8View(Some(text.into_owned()))),
         _ => None,
     }
 }
@@ -140,12 +140,12 @@ impl Files<'_> {
         Some((field_id(field)?, field.data_type()))
     }
 
-    fn bounds(&self, column: &Column, end: impl Fn(&ColumnStats) -> Option<&Bound>) -> Option<ArrayRef> {
+    fn bounds(&self, column: &Column, end: impl Fn(ColumnStats<'_>) -> Option<Bound<'_>>) -> Option<ArrayRef> {
         let (id, kind) = self.column(column)?;
         let unknown = ScalarValue::try_from(kind).ok()?;
         let mut is_known = false;
         let values = self.files.iter().map(|file| {
-            let value = file.stats.column(id).and_then(&end).and_then(|bound| scalar(bound, kind));
+            let value = file.stats.column(id).and_then(&end).and_then(|bound| scalar(&bound, kind));
             is_known |= value.is_some();
             value.unwrap_or_else(|| unknown.clone())
         });
@@ -156,11 +156,11 @@ impl Files<'_> {
 
 impl PruningStatistics for Files<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, |stats| stats.lower.as_ref())
+        self.bounds(column, |stats| stats.lower)
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, |stats| stats.upper.as_ref())
+        self.bounds(column, |stats| stats.upper)
     }
 
     fn num_containers(&self) -> usize {
@@ -199,7 +199,7 @@ impl PruningStatistics for Files<'_> {
 }
 
 /// A bound as a value of the column's type. None if it is of another, as of a file from before the type changed.
-fn scalar(bound: &Bound, kind: &DataType) -> Option<ScalarValue> {
+fn scalar(bound: &Bound<'_>, kind: &DataType) -> Option<ScalarValue> {
     match (bound, kind) {
         (Bound::Boolean(value), DataType::Boolean) => Some(ScalarValue::Boolean(Some(*value))),
         (Bound::Long(value), DataType::Int32) => Some(ScalarValue::Int32(Some(i32::try_from(*value).ok()?))),

@@ -87,7 +87,7 @@ impl Places {
     /// Whether a file may have one of them, judging by its bounds.
     pub(super) fn may_be_in(&self, file: &LiveFile, schema: &TableSchema) -> bool {
         let Some(&[_, _, _, offset]) = schema.system.as_ref() else { return true };
-        let bounds = file.stats.column(offset).map(|column| (&column.lower, &column.upper));
+        let bounds = file.stats.column(offset).map(|column| (column.lower, column.upper));
         let Some((Some(Bound::Long(lower)), Some(Bound::Long(upper)))) = bounds else { return true };
         let (lower, upper) = (lower.cast_unsigned(), upper.cast_unsigned());
         lower > upper || self.offsets.values().any(|offsets| offsets.range(lower..=upper).next().is_some())
