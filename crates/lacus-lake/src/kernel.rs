@@ -11,7 +11,6 @@ pub(crate) mod refs;
 pub(crate) mod summary;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::spec::{
@@ -22,12 +21,12 @@ use iceberg::spec::{
 use lacus_core::{Error, Offsets, Result, StreamName, TableName, Timestamp};
 use uuid::Uuid;
 
-use self::entries::{Sort, change_manifests};
+use self::entries::{Changed, Making, change_manifests, more_manifests_max};
 use self::summary::summary;
 use crate::by_name::names_in_files;
 use crate::expiry::{by_age, retired, snapshots_to_expire};
 use crate::layout::{Layout, RESERVED_PREFIX};
-use crate::manifests::{MetadataFiles, NewManifest, iceberg_error, write_manifest, write_manifest_list};
+use crate::manifests::{MetadataFiles, iceberg_error, write_manifest_list};
 use crate::schema::TableSchema;
 use crate::warehouse::Warehouse;
 
@@ -134,10 +133,11 @@ impl Names {
     }
 
     /// The paths of all metadata files that a commit on top of `base` may write: one manifest for each partition spec,
-    /// including the one that the commit may add, and as many again if there are deletes.
+    /// including the one that the commit may add, as many again if there are deletes, and more if there is much in them.
     pub(crate) fn all_metadata(&self, base: &Base) -> Vec<String> {
         let has_deletes = base.manifests.iter().any(|manifest| manifest.content == ManifestContentType::Deletes);
-        let manifests = (base.metadata.partition_specs_iter().len() + 1) * if has_deletes { 2 } else { 1 };
+        let sorts = (base.metadata.partition_specs_iter().len() + 1) * if has_deletes { 2 } else { 1 };
+        let manifests = sorts + more_manifests_max(&base.manifests);
         (0..manifests).map(|number| self.manifest(number)).chain([self.list(), self.metadata()]).collect()
     }
 }
@@ -304,18 +304,9 @@ pub(crate) async fn plan_with(
     let schema = SchemaRef::new(schema);
     let id = new_snapshot_id(&base.metadata);
 
-    let changed = change_manifests(files, &base.manifests, &removed, added).await?;
-    let summary = summary(&base.metadata, operation, &changed.new)?;
-    let (mut written, mut manifests) = (Vec::new(), changed.kept);
-    for (number, (Sort { content, spec_id }, entries)) in changed.new.into_iter().enumerate() {
-        let path = names.manifest(number);
-        let (url, spec) = (&files.warehouse.url(&path), spec_of(&base.metadata, &layout, spec_id)?);
-        let (schema, sources) = (Arc::clone(&schema), &changed.sources);
-        let new = NewManifest { url, snapshot_id: id, schema, spec, sources, content, entries };
-        let (bytes, manifest) = write_manifest(new).await?;
-        manifests.insert(changed.place + number, manifest);
-        written.push((path, bytes));
-    }
+    let making = Making { files, base, names: &names, snapshot_id: id, schema: &schema, layout: &layout };
+    let Changed { manifests, written, counted } = change_manifests(making, &removed, added).await?;
+    let summary = summary(&base.metadata, operation, &counted)?;
     let parent = base.metadata.current_snapshot_id();
     let properties = properties.into_iter().chain([(OFFSETS.to_owned(), offsets)]).collect();
     let snapshot = NewSnapshot { id, parent, schema, layout, summary, manifests, properties, now };

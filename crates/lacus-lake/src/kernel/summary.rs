@@ -2,40 +2,36 @@
 
 use std::collections::HashSet;
 
-use iceberg::spec::{ManifestContentType, Operation, Struct, Summary, TableMetadata};
+use iceberg::spec::{DataFile, ManifestContentType, Operation, Struct, Summary, TableMetadata};
 use lacus_core::{Error, Result};
 
 use super::entries::Sort;
 use super::{ENGINE_NAME, OUR_ENGINE};
-use crate::manifests::NewEntry;
 
 /// Files, rows and bytes that are added and removed.
 #[derive(Default)]
-struct Counted<'a> {
+pub(super) struct Counted {
     added: [u64; 3],
     removed: [u64; 3],
     /// Delete files, and the rows in them.
     removed_deletes: [u64; 2],
-    partitions: HashSet<(i32, &'a Struct)>,
+    partitions: HashSet<(i32, Struct)>,
 }
 
-impl<'a> Counted<'a> {
-    fn of(new: &'a [(Sort, Vec<NewEntry>)]) -> Self {
-        let mut counted = Self::default();
-        for (sort, entry) in new.iter().flat_map(|(sort, entries)| entries.iter().map(move |entry| (*sort, entry))) {
-            let (sums, file): (&mut [u64], _) = match entry {
-                NewEntry::Existing(_) => continue,
-                NewEntry::Added(file) => (&mut counted.added, file.as_ref()),
-                NewEntry::Removed(entry) => match sort.content {
-                    ManifestContentType::Data => (&mut counted.removed, entry.data_file()),
-                    ManifestContentType::Deletes => (&mut counted.removed_deletes, entry.data_file()),
-                },
-            };
-            let numbers = [1, file.record_count(), file.file_size_in_bytes()];
-            sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
-            counted.partitions.insert((sort.spec_id, file.partition()));
+impl Counted {
+    /// A data file that is added.
+    pub(super) fn add(&mut self, spec_id: i32, file: &DataFile) {
+        count(&mut self.added, file);
+        self.partitions.insert((spec_id, file.partition().clone()));
+    }
+
+    /// A file that is removed.
+    pub(super) fn remove(&mut self, sort: Sort, file: &DataFile) {
+        match sort.content {
+            ManifestContentType::Data => count(&mut self.removed, file),
+            ManifestContentType::Deletes => count(&mut self.removed_deletes, file),
         }
-        counted
+        self.partitions.insert((sort.spec_id, file.partition().clone()));
     }
 
     /// An operation tells readers what they need not read, so it must be right.
@@ -58,16 +54,16 @@ impl<'a> Counted<'a> {
     }
 }
 
+fn count(sums: &mut [u64], file: &DataFile) {
+    let numbers = [1, file.record_count(), file.file_size_in_bytes()];
+    sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
+}
+
 /// The summary of a snapshot, under the names of Iceberg's specification (appendix F).
 ///
 /// # Errors
 /// If the change is not what `operation` says.
-pub(super) fn summary(
-    metadata: &TableMetadata,
-    operation: Operation,
-    new: &[(Sort, Vec<NewEntry>)],
-) -> Result<Summary> {
-    let counted = Counted::of(new);
+pub(super) fn summary(metadata: &TableMetadata, operation: Operation, counted: &Counted) -> Result<Summary> {
     counted.must_be(&operation)?;
     let mut numbers = vec![("changed-partition-count", counted.partitions.len() as u64)];
     let [files, rows] = counted.removed_deletes;
