@@ -112,30 +112,37 @@ impl MetadataFiles {
         manifests: &[ManifestFile],
         metadata: &TableMetadata,
     ) -> Result<FilesOfSnapshot> {
-        let (mut data, mut deletes) = (Vec::new(), Vec::new());
+        let (mut found, mut deleted) = (FilesOfSnapshot::default(), Deleted::default());
         for manifest in manifests {
-            let entries = self.entries(manifest).await?;
-            let entries = entries.into_iter().map(|entry| (manifest.partition_spec_id, entry));
-            match manifest.content {
-                ManifestContentType::Data => data.extend(entries),
-                ManifestContentType::Deletes => deletes.extend(entries),
+            if manifest.content != ManifestContentType::Deletes {
+                continue;
+            }
+            for entry in self.readable_entries(manifest).await? {
+                let file = self.live_file(entry.data_file(), manifest.partition_spec_id, metadata)?;
+                let sequence = entry.sequence_number().unwrap_or(i64::MAX);
+                let targets = self.read_deletes(&file, sequence, &mut deleted).await;
+                let targets = targets.context(format_args!("read {}", file.path))?;
+                found.deletes.push(DeleteFile { file, targets: targets.into_iter().collect() });
             }
         }
-        data.iter().chain(&deletes).try_for_each(|(_, entry)| must_be_readable(entry))?;
-        let (mut found, mut deleted) = (FilesOfSnapshot::default(), Deleted::default());
-        for (spec_id, entry) in deletes {
-            let file = self.live_file(entry.data_file(), spec_id, metadata)?;
-            let sequence = entry.sequence_number().unwrap_or(i64::MAX);
-            let targets = self.read_deletes(&file, sequence, &mut deleted).await;
-            let targets = targets.context(format_args!("read {}", file.path))?;
-            found.deletes.push(DeleteFile { file, targets: targets.into_iter().collect() });
-        }
-        for (spec_id, entry) in data {
-            let mut file = self.live_file(entry.data_file(), spec_id, metadata)?;
-            file.deleted = deleted.take(&entry);
-            found.data.push(file);
+        // One manifest at a time: an entry takes several times as much memory as what is kept of it.
+        for manifest in manifests {
+            if manifest.content != ManifestContentType::Data {
+                continue;
+            }
+            for entry in self.readable_entries(manifest).await? {
+                let mut file = self.live_file(entry.data_file(), manifest.partition_spec_id, metadata)?;
+                file.deleted = deleted.take(&entry);
+                found.data.push(file);
+            }
         }
         Ok(found)
+    }
+
+    async fn readable_entries(&self, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
+        let entries = self.entries(manifest).await?;
+        entries.iter().try_for_each(must_be_readable)?;
+        Ok(entries)
     }
 
     /// Reads a delete file and says which data files it names.

@@ -357,7 +357,8 @@ async fn finish(
     let json = serde_json::to_vec(&built.metadata)
         .map_err(|error| Error::internal("write table metadata").with_source(error))?;
     let location = files.warehouse.url(&names.metadata());
-    written.push((names.metadata(), json.into()));
+    // A commit may have hundreds of tables in memory: without the room that was left for more.
+    written.push((names.metadata(), json.into_boxed_slice().into()));
     Ok(Planned { base: Base { location, metadata: built.metadata, manifests }, files: written, retired })
 }
 

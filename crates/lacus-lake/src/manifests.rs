@@ -172,7 +172,8 @@ pub(crate) async fn write_manifest(new: NewManifest<'_>) -> Result<(Bytes, Manif
     }
     let manifest = writer.write_manifest_file().await.map_err(failed)?;
     let bytes = memory.new_input(new.url).map_err(failed)?.read().await.map_err(failed)?;
-    Ok((bytes, manifest))
+    // It stays until the commit is written: the library's bytes may have room for as many again.
+    Ok((Bytes::copy_from_slice(&bytes), manifest))
 }
 
 /// A removed file, without column statistics: it may be removed because of their values.
