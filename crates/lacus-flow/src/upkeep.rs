@@ -1,7 +1,8 @@
 //! Keeping tables in shape: small files are merged in the background.
 //!
 //! One table at a time, and no more than half of the time: after each merge comes a pause as long as it took. While
-//! deliveries need memory and time themselves, only tables with many small files get their turn.
+//! deliveries need memory and time themselves, only tables with many small files get their turn, unless all files together
+//! are so many that they take memory, too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const FILES_MIN: usize = 8;
 /// The same while deliveries hold half of the memory they may.
 const FILES_MIN_BUSY: usize = 64;
+/// With so many live files in the lake, what is known of them takes some 30 MB, as much as the rows that wait for a commit: then
+/// they do not wait.
+const FILES_MANY: usize = 16_384;
 /// A table whose files could not be merged is left alone for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(600);
 
@@ -64,7 +68,7 @@ impl Deliveries {
         if self.0.cancel.is_cancelled() {
             return Ok(None);
         }
-        let files_min = if self.0.budget.is_half_used() { FILES_MIN_BUSY } else { FILES_MIN };
+        let files_min = files_min(self.0.budget.is_half_used(), self.live_files());
         let sizes = FileSizes { target_bytes: self.0.settings.file_bytes.0, files_min };
         let begun = Instant::now();
         let stop = Arc::new(AtomicBool::new(false));
@@ -87,5 +91,27 @@ impl Deliveries {
             "merged small files"
         );
         Ok(Some(begun.elapsed()))
+    }
+
+    /// The live files of all tables.
+    fn live_files(&self) -> usize {
+        self.0.lake.tables().iter().map(|table| table.state().files.len()).sum()
+    }
+}
+
+/// The fewest small files that are merged now.
+fn files_min(is_busy: bool, live_files: usize) -> usize {
+    if is_busy && live_files < FILES_MANY { FILES_MIN_BUSY } else { FILES_MIN }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_wait_for_quiet_times_unless_they_are_many() {
+        assert_eq!(files_min(false, 0), FILES_MIN);
+        assert_eq!(files_min(true, FILES_MANY - 1), FILES_MIN_BUSY);
+        assert_eq!(files_min(true, FILES_MANY), FILES_MIN);
     }
 }

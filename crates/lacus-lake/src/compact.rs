@@ -36,8 +36,9 @@ use crate::table::{LiveFile, Table};
 const FILES_MAX: usize = 256;
 /// The same for sorted files: all of them are open at once, each with a row group in memory.
 const SORTED_FILES_MAX: usize = 8;
-/// The most runs of files that one compaction merges, each into a file of its own.
-const RUNS_MAX: usize = 64;
+/// The most runs of files that one compaction merges, each into a file of its own. What it costs besides, manifests of all files
+/// to be read and written again, is the same for one.
+const RUNS_MAX: usize = 512;
 /// The id of the sort order of unsorted rows.
 pub(crate) const UNSORTED: i32 = 0;
 

@@ -77,8 +77,8 @@ fn runs_of_several_partitions_are_merged_together() {
     };
     assert_eq!(runs(&[1, 2, 3, 1, 2], 100), [vec![0, 3], vec![1, 4]]);
     assert_eq!(runs(&[1, 2, 1, 2, 3, 3], 4), [vec![0, 2], vec![1, 3]], "no more than a file's worth");
-    let many: Vec<i32> = (0..100).chain(0..100).collect();
-    assert_eq!(runs(&many, 1_000).len(), RUNS_MAX);
+    let many: Vec<i32> = (0..600).chain(0..600).collect();
+    assert_eq!(runs(&many, 10_000).len(), RUNS_MAX);
     // The second partition has an older file, which is large, behind the place where all would come.
     let mut mixed = in_partitions(&[1, 2, 1, 2, 2]);
     mixed[1].bytes = 90;
