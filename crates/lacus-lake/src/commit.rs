@@ -44,7 +44,7 @@ const QUESTION_WAIT: Duration = Duration::from_millis(50);
 const TABLES_AT_ONCE: usize = 8;
 /// The most files of one table that a commit encodes and writes at the same time.
 pub(crate) const FILES_AT_ONCE: usize = 4;
-/// The most metadata files that a commit writes at the same time.
+/// The most metadata files that a commit writes at the same time; of several tables, for each that is being planned.
 const METADATA_FILES_AT_ONCE: usize = 16;
 /// The most raw files that a commit writes at the same time.
 const RAW_FILES_AT_ONCE: usize = 8;
@@ -400,7 +400,12 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile
     let planning = |(part, added): (Part, Vec<AddedFile>)| {
         let doing = format!("plan a commit of table \"{}\"", part.table.name());
         let planned = plan_part(lake, part, added, &stream, &delivered, now);
-        async move { planned.await.context(doing) }
+        async move {
+            let mut planned = planned.await.context(doing)?;
+            // Not of all tables at the end: there may be hundreds, with some 100 kB each.
+            write_metadata(lake, std::mem::take(&mut planned.writes)).await?;
+            Ok::<_, Error>(planned)
+        }
     };
     let plans: Vec<_> = parts.into_iter().map(planning).collect();
     let planned = stream::iter(plans).buffered(TABLES_AT_ONCE).collect::<Vec<_>>().await;
@@ -410,7 +415,7 @@ async fn publish(lake: &Inner, attempt: Attempt, parts: Vec<(Part, Vec<AddedFile
     Ok(report)
 }
 
-/// Writes planned metadata, moves the pointers, and shows the result. `paths` are all files on record.
+/// Writes planned metadata that is not written yet, moves the pointers, and shows the result. `paths` are all files on record.
 pub(crate) async fn conclude(
     lake: &Inner,
     publishing: &mut Option<Undecided>,
@@ -433,9 +438,7 @@ pub(crate) async fn conclude(
         publication.moves.push(part.pointer);
         effect.tables.push((part.table, part.committed));
     }
-    let writes = stream::iter(writes.into_iter().map(|(path, bytes)| put(lake, path, bytes)));
-    let writes = writes.buffer_unordered(METADATA_FILES_AT_ONCE).collect::<Vec<_>>().await;
-    writes.into_iter().collect::<Result<Vec<()>>>()?;
+    write_metadata(lake, writes).await?;
 
     let moves = publication.moves.clone();
     let moved = move_pointers(lake, publication, now).await;
@@ -445,6 +448,13 @@ pub(crate) async fn conclude(
         Err(_) => {}
     }
     moved
+}
+
+/// Writes metadata files. Each write is awaited even when another one failed: a file must not appear after its name was taken off
+/// record.
+async fn write_metadata(lake: &Inner, writes: Vec<(String, Bytes)>) -> Result<()> {
+    let writes = stream::iter(writes.into_iter().map(|(path, bytes)| put(lake, path, bytes)));
+    writes.buffer_unordered(METADATA_FILES_AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
 }
 
 /// One table's part, ready to be written.
