@@ -20,6 +20,7 @@ mod panics;
 mod replay;
 mod shapes;
 mod streams;
+mod upkeep;
 
 struct Project {
     directory: TempDir,

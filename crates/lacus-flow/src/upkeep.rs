@@ -1,8 +1,8 @@
 //! Keeping tables in shape: small files are merged in the background.
 //!
-//! One table at a time, and no more than half of the time: after each merge comes a pause as long as it took. While
-//! deliveries need memory and time themselves, only tables with many small files get their turn, unless all files together
-//! are so many that they take memory, too.
+//! One merge at a time, of one table after the other, and no more than half of the time: after each comes a pause as long as it
+//! took. While deliveries need memory and time themselves, only tables with many small files get their turn, unless all files
+//! together are so many that they take memory, too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,17 +32,32 @@ impl Deliveries {
     pub(crate) async fn merge_small_files(self) {
         let mut failed: HashMap<TableName, Instant> = HashMap::new();
         while self.0.cancel.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
-            failed.retain(|_, since| since.elapsed() < RETRY_AFTER);
-            for table in self.0.lake.tables() {
-                if failed.contains_key(table.name()) {
-                    continue;
+            while self.merge_in_turn(&mut failed).await {}
+        }
+    }
+
+    /// Does one merge of each table that needs any, with a pause after each, and says whether there was one. A table that gets
+    /// files faster than they are merged does not keep the others waiting.
+    pub(crate) async fn merge_in_turn(&self, failed: &mut HashMap<TableName, Instant>) -> bool {
+        failed.retain(|_, since| since.elapsed() < RETRY_AFTER);
+        let mut has_merged = false;
+        for table in self.0.lake.tables() {
+            if failed.contains_key(table.name()) {
+                continue;
+            }
+            match self.merge_some_of(&table).await {
+                Ok(None) => {}
+                Ok(Some(took)) => {
+                    has_merged = true;
+                    self.0.cancel.run_until_cancelled(sleep(took)).await;
                 }
-                if let Err(error) = self.merge_files_of(&table).await {
+                Err(error) => {
                     tracing::warn!(table = %table.name(), error = %error.chain(), "could not merge small files; queries go on with them");
                     failed.insert(table.name().clone(), Instant::now());
                 }
             }
         }
+        has_merged
     }
 
     /// Merges the small files that there are now. It is done in the background, too, with pauses.
@@ -52,13 +67,6 @@ impl Deliveries {
     pub async fn merge_now(&self) -> lacus_core::Result<()> {
         for table in self.0.lake.tables() {
             while self.merge_some_of(&table).await?.is_some() {}
-        }
-        Ok(())
-    }
-
-    async fn merge_files_of(&self, table: &Arc<Table>) -> lacus_core::Result<()> {
-        while let Some(took) = self.merge_some_of(table).await? {
-            self.0.cancel.run_until_cancelled(sleep(took)).await;
         }
         Ok(())
     }
