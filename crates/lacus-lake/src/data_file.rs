@@ -3,6 +3,7 @@
 //! Every leaf carries its Iceberg field id, so that other engines find columns by id. Before a row is encoded we check
 //! that it belongs here: it comes after what the table has, and before what the commit will say the table has.
 
+mod distinct;
 pub(crate) mod encoding;
 
 use std::collections::HashMap;
@@ -15,12 +16,14 @@ use object_store::PutPayload;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 
 use crate::arrange::Place;
 use crate::bloom_filters::BloomFilters;
 use crate::bounds::bounds_of;
 use crate::conform::conform;
+use crate::data_file::distinct::distinct_columns;
 use crate::data_file::encoding::{Source, write_all};
 use crate::file_stats::Placement;
 use crate::kernel::AddedFile;
@@ -67,8 +70,13 @@ impl FileForm {
     }
 }
 
-/// The writer's properties for files with at most this many rows in a row group.
-pub(crate) fn properties(zstd_level: i32, form: &FileForm, rows_max: usize) -> Result<WriterProperties> {
+/// The writer's properties for files with at most this many rows in a row group, and no dictionaries of `distinct` columns.
+pub(crate) fn properties(
+    zstd_level: i32,
+    form: &FileForm,
+    rows_max: usize,
+    distinct: Vec<ColumnPath>,
+) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(zstd_level).map_err(|error| parquet_error(error, "set the compression"))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -84,6 +92,9 @@ pub(crate) fn properties(zstd_level: i32, form: &FileForm, rows_max: usize) -> R
             .set_column_encoding(OFFSET.into(), Encoding::DELTA_BINARY_PACKED),
         false => properties,
     };
+    let without_dictionary =
+        |properties: WriterPropertiesBuilder, column| properties.set_column_dictionary_enabled(column, false);
+    let properties = distinct.into_iter().fold(properties, without_dictionary);
     Ok(form.filters.add_to(properties, &form.schema, rows_max)?.build())
 }
 
@@ -93,7 +104,8 @@ pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, form: &Fil
     let batches: Result<Vec<RecordBatch>> = batches.iter().map(|batch| conform(batch, schema)).collect();
     let batches = batches.context("bring rows to the table's columns")?;
     let source = Source { batches: &batches, places: rows };
-    let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(source.count()))?;
+    let distinct = distinct_columns(&source, schema)?;
+    let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(source.count()), distinct)?;
     // The footer has the Arrow schema too, so that a scan need not convert columns.
     let (mut bytes, mut not_numbers) = (Pieces::default(), NotNumbers::default());
     let writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))

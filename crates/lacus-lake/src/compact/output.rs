@@ -59,7 +59,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn begin(target: BufWriter, form: &FileForm, stop: Arc<AtomicBool>) -> Result<Self> {
         let schema = Arc::clone(&form.schema);
-        let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX)?;
+        let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX, Vec::new())?;
         let writer =
             ArrowWriter::try_new(Pieces::default(), Arc::clone(&schema), Some(properties)).map_err(unwritable)?;
         let (file, factory) = writer.into_serialized_writer().map_err(unwritable)?;

@@ -114,7 +114,7 @@ impl Source<'_> {
     }
 
     /// A part of a column, batch by batch.
-    fn values(&self, column: usize, part: &Field) -> Result<Vec<ArrayRef>> {
+    pub(super) fn values(&self, column: usize, part: &Field) -> Result<Vec<ArrayRef>> {
         self.batches.iter().map(|batch| part_of(batch.column(column), part)).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, StructArray};
+use arrow::array::{Float64Array, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::interleave_record_batch;
 use iceberg::spec::Datum;
@@ -46,8 +46,17 @@ fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
 
 /// What the library makes of the same batches: its writer is at all columns at once.
 fn by_the_library(batches: &[RecordBatch], schema: &TableSchema) -> bytes::Bytes {
+    let distinct = distinct_columns(&Source { batches, places: None }, &schema.arrow()).unwrap();
+    by_the_library_without_dictionaries(batches, schema, distinct)
+}
+
+fn by_the_library_without_dictionaries(
+    batches: &[RecordBatch],
+    schema: &TableSchema,
+    distinct: Vec<ColumnPath>,
+) -> bytes::Bytes {
     let count = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-    let properties = properties(ZSTD_LEVEL, &plain(schema), ROW_GROUP_ROWS_MAX.min(count)).unwrap();
+    let properties = properties(ZSTD_LEVEL, &plain(schema), ROW_GROUP_ROWS_MAX.min(count), distinct).unwrap();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema.arrow(), Some(properties)).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());
@@ -91,6 +100,53 @@ fn rows_in_another_order_come_to_the_same_file_as_if_they_had_come_so() {
     let pieces: Vec<RecordBatch> =
         places.chunks(8_192).map(|some| interleave_record_batch(&[&batches[0], &batches[1]], some).unwrap()).collect();
     assert_eq!(bytes::Bytes::from(encoded.bytes), by_the_library(&pieces, &nested));
+}
+
+/// The same rows, with three values in `kind` and in `user.country`.
+fn with_few_kinds(batch: &RecordBatch) -> RecordBatch {
+    let kinds = (0..batch.num_rows()).map(|row| Some(["a", "b", "c"][row % 3])).collect::<StringArray>();
+    let kinds: ArrayRef = Arc::new(kinds);
+    let mut columns = batch.columns().to_vec();
+    let (fields, mut inside, nulls) = columns[2].as_struct().clone().into_parts();
+    inside[1] = Arc::clone(&kinds);
+    columns[2] = Arc::new(StructArray::new(fields, inside, nulls));
+    columns[1] = kinds;
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+#[test]
+fn only_values_that_come_again_are_in_dictionaries() {
+    let user = vec![column(8, "session", ColumnType::Text), column(9, "country", ColumnType::Text)];
+    let tags = ColumnType::List(Box::new(column(11, "element", ColumnType::Text)));
+    let schema = schema(vec![
+        column(5, "id", ColumnType::Text),
+        column(6, "kind", ColumnType::Text),
+        column(7, "user", ColumnType::Struct(user)),
+        column(10, "tags", tags),
+        column(12, "price", ColumnType::Double),
+    ]);
+    let batches = [with_few_kinds(&rows(&schema, 0, 0..5_000)), with_few_kinds(&rows(&schema, 0, 5_000..15_000))];
+    let encoded = encode(&batches, None, &plain(&schema)).unwrap();
+    let group = encoded.footer.metadata.row_group(0);
+    let has_dictionary = |path: &str| {
+        let chunk = group.columns().iter().find(|chunk| chunk.column_path().string() == path).unwrap();
+        let by_pages = chunk.encodings().any(|encoding| encoding == Encoding::RLE_DICTIONARY);
+        assert_eq!(chunk.dictionary_page_offset().is_some(), by_pages, "{path}");
+        by_pages
+    };
+    for path in ["id", "user.session", "price", "_received_at", "_offset"] {
+        assert!(!has_dictionary(path), "{path}");
+    }
+    // Elements of lists are not looked at.
+    for path in ["kind", "user.country", "tags.list.element", "_partition"] {
+        assert!(has_dictionary(path), "{path}");
+    }
+    let with_all = by_the_library_without_dictionaries(&batches, &schema, Vec::new());
+    assert!(encoded.bytes.content_length() < with_all.len(), "it takes less room");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(encoded.bytes)).unwrap();
+    let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+    let read = arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
+    assert_eq!(read.columns(), arrow::compute::concat_batches(&schema.arrow(), &batches).unwrap().columns());
 }
 
 #[test]
