@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lacus_core::{Context, Error, Offset, Position, Record, Result, Timestamp};
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
 
 use crate::frame::{self, HEADER_BYTES, Header, PartitionId, Taken};
 use crate::index::{FrameRef, Index};
@@ -188,14 +189,12 @@ fn read_span(found: &Found, id: PartitionId, span: &[FrameRef], batch: &mut Batc
     let path = &found.segment.path;
     let length = usize::try_from(frame_end(last) - first.position)
         .map_err(|_| damaged(path, first.position, "its index is wrong"))?;
-    let mut bytes = vec![0; length];
-    match found.file.read_exact_at(&mut bytes, first.position) {
+    let bytes = match read_exactly(&found.file, first.position, length) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(damaged(path, first.position, "the file ends before its records do"));
         }
-        done => done.context(format!("read {}", path.display()))?,
-    }
-    let bytes = Bytes::from(bytes);
+        read => Bytes::from(read.context(format!("read {}", path.display()))?),
+    };
     let wanted: usize = span.iter().map(|frame| frame.length as usize).sum();
     // Records keep all of the memory that they are in. Where that is far more than they are, they get their own.
     let is_one_record = span.len() == 1 && first.records == 1;
@@ -206,6 +205,20 @@ fn read_span(found: &Found, id: PartitionId, span: &[FrameRef], batch: &mut Batc
         read_frame(found, id, frame, &frame_bytes, must_copy, batch)?;
     }
     Ok(())
+}
+
+/// Reads so many bytes from `position` on, into memory that was not filled with zeros before.
+fn read_exactly(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let next = position + bytes.len() as u64;
+        if retry_on_intr(|| pread(file, spare_capacity(&mut bytes), next))? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    // There may be room for more than was asked for.
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn read_frame(
@@ -242,4 +255,24 @@ fn read_frame(
         batch.push(Record { position, received_at: header.received_at, key, id: message, value });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_file_is_read_or_nothing() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"one, two, three").unwrap();
+        assert_eq!(read_exactly(&file, 5, 3).unwrap(), b"two");
+        assert_eq!(read_exactly(&file, 0, 15).unwrap(), b"one, two, three");
+        assert_eq!(read_exactly(&file, 15, 0).unwrap(), b"");
+        for (position, length) in [(0, 16), (14, 2), (15, 1), (100, 1)] {
+            let error = read_exactly(&file, position, length).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length} bytes from {position} on");
+        }
+    }
 }
