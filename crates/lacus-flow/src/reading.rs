@@ -38,7 +38,12 @@ pub(crate) fn read_new(
         let read = log.read(&stream.name, shard, next, bytes_each)?;
         must_continue(&read, next)?;
         bytes += read.iter().map(|record| record.value.len()).sum::<usize>();
-        records.extend(read);
+        // Mostly those of one shard are all.
+        if records.is_empty() {
+            records = read;
+        } else {
+            records.extend(read);
+        }
     }
     Ok(records)
 }

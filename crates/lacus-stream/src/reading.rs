@@ -101,6 +101,11 @@ impl Batch {
         self.bytes_left == 0 && !self.records.is_empty()
     }
 
+    /// Makes room for more records: for so many, or as many as it still takes.
+    fn make_room(&mut self, records: usize) {
+        self.records.reserve(records.min(self.bytes_left / RECORD_BYTES_LEAST + 1));
+    }
+
     fn push(&mut self, record: Record) {
         self.next = record.position.offset.plus(1);
         let length = record.key.as_ref().map_or(0, Bytes::len) + record.value.len();
@@ -199,6 +204,7 @@ fn read_span(found: &Found, id: PartitionId, span: &[FrameRef], batch: &mut Batc
     // Records keep all of the memory that they are in. Where that is far more than they are, they get their own.
     let is_one_record = span.len() == 1 && first.records == 1;
     let must_copy = !is_one_record && bytes.len() / KEPT_TIMES_MAX > wanted.min(batch.bytes_left);
+    batch.make_room(span.iter().map(|frame| frame.records as usize).sum());
     for frame in span {
         let start = usize::try_from(frame.position - first.position).expect("within the span, which is in memory");
         let frame_bytes = bytes.slice(start..start + frame.length as usize);
@@ -262,6 +268,17 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn room_is_made_for_no_more_records_than_a_batch_takes() {
+        let room_for = |bytes_left: usize, records: usize| {
+            let mut batch = Batch { next: Offset(0), bytes_left, records: Vec::new() };
+            batch.make_room(records);
+            batch.records.capacity()
+        };
+        assert!((500..1_000).contains(&room_for(1 << 20, 500)));
+        assert!(room_for(640, usize::MAX) < 100 && room_for(0, usize::MAX) < 100);
+    }
 
     #[test]
     fn a_part_of_a_file_is_read_or_nothing() {
