@@ -42,6 +42,15 @@ fn system_values_are_spliced_into_the_object() {
 }
 
 #[test]
+fn offsets_are_written_as_numbers_are() {
+    for offset in [0, 7, 10, 99, 1_000_000, 18_446_744_073_709_551_615] {
+        let mut lines = b"_offset: ".to_vec();
+        write_number(offset, &mut lines);
+        assert_eq!(String::from_utf8(lines).unwrap(), format!("_offset: {offset}"));
+    }
+}
+
+#[test]
 fn what_is_no_object_is_refused() {
     for value in ["", "[]", "1", "{", "}", "{\"a\":1"] {
         let error = RawWriter::default().add(&record(value, 0, NOON)).unwrap_err();
