@@ -13,6 +13,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
+use lacus_core::Record;
 
 use super::typed::Typed;
 use crate::schema::{Column, ColumnType};
@@ -60,6 +61,15 @@ pub(super) struct Fields {
     validity: Validity,
 }
 
+/// For how much columns have room before they must grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Values.
+    pub(super) rows: usize,
+    /// Bytes of a column of texts.
+    pub(super) text_bytes: usize,
+}
+
 /// The elements of all arrays of a column, one after the other.
 pub(super) struct Elements {
     pub(super) node: Node,
@@ -88,18 +98,37 @@ pub(super) enum Key {
     Variant(String),
 }
 
+impl Room {
+    /// Room for these records in these columns: texts have an equal share each, and all together as many bytes as the records.
+    pub(super) fn of(records: &[Record], columns: &[Column]) -> Self {
+        let bytes: usize = records.iter().map(|record| record.value.len()).sum();
+        Self { rows: records.len(), text_bytes: bytes / texts(columns).max(1) }
+    }
+}
+
+/// How many of the columns, and of the fields in them, are texts.
+fn texts(columns: &[Column]) -> usize {
+    let texts = columns.iter().map(|column| match &column.kind {
+        ColumnType::Text => 1,
+        ColumnType::Struct(fields) => texts(fields),
+        _ => 0,
+    });
+    texts.sum()
+}
+
 impl Node {
-    /// The column, with room for `rows` values.
-    pub(super) fn new(column: &Column, rows: usize) -> Self {
+    /// The column, with this room.
+    pub(super) fn new(column: &Column, room: Room) -> Self {
+        let Room { rows, text_bytes } = room;
         let values = match &column.kind {
             ColumnType::Boolean => Values::Boolean(BooleanBuilder::with_capacity(rows)),
             ColumnType::Long => Values::Long(Int64Builder::with_capacity(rows)),
             ColumnType::Double => Values::Double(Float64Builder::with_capacity(rows)),
-            ColumnType::Text => Values::Text(StringBuilder::with_capacity(rows, 0)),
-            ColumnType::Struct(fields) => Values::Struct(Fields::new(fields, rows)),
-            ColumnType::List(element) => Values::List(Box::new(Elements::new(Self::new(element, 0)))),
+            ColumnType::Text => Values::Text(StringBuilder::with_capacity(rows, text_bytes)),
+            ColumnType::Struct(fields) => Values::Struct(Fields::new(fields, room)),
+            ColumnType::List(element) => Values::List(Box::new(Elements::new(Self::new(element, Room::default())))),
             ColumnType::Map(entry) if entry.0.kind == ColumnType::Text => {
-                Values::Map(Box::new(Entries::new(entry.0.clone(), Self::new(&entry.1, 0))))
+                Values::Map(Box::new(Entries::new(entry.0.clone(), Self::new(&entry.1, Room::default()))))
             }
             other => match Typed::new(other) {
                 Some(typed) => Values::Typed(Box::new(typed)),
@@ -197,9 +226,9 @@ impl Node {
 }
 
 impl Fields {
-    /// These columns, with room for `rows` rows.
-    pub(super) fn new(columns: &[Column], rows: usize) -> Self {
-        let nodes = columns.iter().map(|column| Node::new(column, rows)).collect();
+    /// These columns, with this room.
+    pub(super) fn new(columns: &[Column], room: Room) -> Self {
+        let nodes = columns.iter().map(|column| Node::new(column, room)).collect();
         let aliased = (0..columns.len()).filter(|&index| !columns[index].aliases.is_empty()).collect();
         Self { nodes, aliased, ..Self::default() }
     }

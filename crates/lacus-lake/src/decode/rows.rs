@@ -13,7 +13,7 @@ use arrow::array::{
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 use lacus_core::{Error, Record, Result};
 
-use super::columns::{Elements, Entries, Fields, Key, Node, Values, store_boolean, store_number, store_text};
+use super::columns::{Elements, Entries, Fields, Key, Node, Room, Values, store_boolean, store_number, store_text};
 use super::rescued::{Place, Rescued};
 use super::{Decoded, Rejected, json, numbers};
 use crate::schema::{TableSchema, UTC, is_taken_name};
@@ -53,7 +53,7 @@ fn decode_checking(
     grows: bool,
     check: Check,
 ) -> Result<Option<(Decoded, Vec<i32>)>> {
-    let mut table = Fields::new(&schema.columns, records.len());
+    let mut table = Fields::new(&schema.columns, Room::of(records, &schema.columns));
     let (taken, leaves) = (schema.taken.clone(), table.leaves());
     let mut growth = Growth { last_id: schema.last_id, leaves, widened: Vec::new(), grows, taken };
     let mut rescued = Rescued::default();

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMic
 use bytes::Bytes;
 use lacus_core::{Offset, Partition, Position, Timestamp};
 
+use super::columns::Room;
 use super::*;
 use crate::conform::conform;
 use crate::conform::tests::through_parquet;
@@ -464,6 +465,18 @@ fn quarantine_keeps_reasons_and_bytes() {
     assert_eq!(rows.column(1).as_binary::<i32>().value(0), b"\xff\x00");
     assert_eq!(rows.column(5).as_primitive::<Int64Type>().values(), &[0, 1]);
     assert_eq!(rows.num_rows(), 2);
+}
+
+#[test]
+fn texts_share_the_room_that_the_records_take() {
+    let name = |id| Column::new(id, "name", ColumnType::Text);
+    let inside = vec![name(6), Column::new(7, "deeper", ColumnType::Struct(vec![name(8)]))];
+    let columns =
+        [name(5), Column::new(9, "n", ColumnType::Long), Column::new(10, "inside", ColumnType::Struct(inside))];
+    let records = records(&["x".repeat(200), "x".repeat(103)]);
+    assert_eq!(Room::of(&records, &columns), Room { rows: 2, text_bytes: 101 });
+    assert_eq!(Room::of(&records, &columns[1..2]), Room { rows: 2, text_bytes: 303 });
+    assert_eq!(Room::of(&[], &columns), Room::default());
 }
 
 #[test]
