@@ -3,7 +3,7 @@
 //! Rows are not moved until a file is written: a partition is a list of row numbers, eight bytes for each row. So there may be
 //! as many partitions at once as there are rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
@@ -21,6 +21,8 @@ use crate::layout::Layout;
 use crate::manifests::iceberg_error;
 
 const MICROS_OF_DAY: i64 = 86_400_000_000;
+/// Partitions that a row is compared with before its own is looked up, which takes longer.
+const RECENT_MAX: usize = 8;
 
 /// A row: the number of its batch, and its place in that.
 pub(crate) type Place = (u32, u32);
@@ -78,11 +80,11 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
             }
         };
         let keys = converter.convert_columns(&values).map_err(broken)?;
-        // Rows of a partition mostly come together where it is a time.
-        let mut last: Option<(Row<'_>, usize)> = None;
+        // Rows of a partition mostly come together where it is a time, and else there are mostly few partitions.
+        let mut recent: VecDeque<(Row<'_>, usize)> = VecDeque::with_capacity(RECENT_MAX);
         for row in 0..batch.num_rows() {
             let key = keys.row(row);
-            let same = last.filter(|(before, _)| *before == key).map(|(_, index)| index);
+            let same = recent.iter().find(|(before, _)| *before == key).map(|(_, index)| *index);
             let index = match same.or_else(|| known.get(key.as_ref()).copied()) {
                 Some(index) => index,
                 None => {
@@ -92,7 +94,10 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
                 }
             };
             partitions[index].1.push(place(number, row));
-            last = Some((key, index));
+            if same.is_none() {
+                recent.truncate(RECENT_MAX - 1);
+                recent.push_front((key, index));
+            }
         }
     }
     Ok(partitions)

@@ -157,6 +157,15 @@ fn rows_of_one_partition_are_left_as_they_are_unless_they_are_sorted() {
 }
 
 #[test]
+fn a_partition_is_found_again_after_many_others() {
+    let rows: Vec<Row> = (0..100).map(|row| (Some(row % 20), None, None, 0)).collect();
+    let found = arranged(&[batch(&rows), batch(&rows)], &["n"], &[]);
+    assert_eq!(found.len(), 20);
+    let expected = (0..2).flat_map(|batch| (0..5).map(move |turn| (batch, 7 + turn * 20)));
+    assert_eq!(found[&key(vec![Some(Literal::long(7))])], expected.collect::<Vec<Place>>());
+}
+
+#[test]
 fn buckets_are_those_of_the_specification() {
     // Appendix B: hash of 34 is 2017239379, of "iceberg" 1210000089.
     let rows = [(Some(34), Some("iceberg".to_owned()), None, 0), (None, None, None, 0)];
