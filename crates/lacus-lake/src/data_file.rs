@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef};
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Schema, TableMetadata};
-use lacus_core::{Context, Error, Offset, Offsets, Partition, Position, Result};
+use lacus_core::{Context, Error, Offsets, Partition, Result};
 use object_store::PutPayload;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -128,11 +128,17 @@ pub(crate) fn check_positions(batch: &RecordBatch, current: &Offsets, delivered:
     if partitions.null_count() + offsets.null_count() > 0 {
         return Err(Error::internal("rows to commit have no position"));
     }
+    let allowed_in = |partition: i32| {
+        let partition = u32::try_from(partition).map(Partition);
+        partition.map_or(0..0, |partition| current.next(partition).0..delivered.next(partition).0)
+    };
+    // Rows of one partition mostly follow each other.
+    let (mut last, mut allowed) = (None, 0..0);
     for (&partition, &offset) in partitions.values().iter().zip(offsets.values()) {
-        let position = u32::try_from(partition).ok().zip(u64::try_from(offset).ok());
-        let position =
-            position.map(|(partition, offset)| Position { partition: Partition(partition), offset: Offset(offset) });
-        if !position.is_some_and(|position| !current.include(position) && delivered.include(position)) {
+        if last != Some(partition) {
+            (last, allowed) = (Some(partition), allowed_in(partition));
+        }
+        if !u64::try_from(offset).is_ok_and(|offset| allowed.contains(&offset)) {
             return Err(Error::internal(format!("row {partition}/{offset} is not part of this commit")));
         }
     }

@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, StringArray, StructArray};
+use arrow::array::{Float64Array, Int32Array, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::interleave_record_batch;
 use iceberg::spec::Datum;
@@ -222,6 +222,26 @@ fn a_row_must_come_after_the_table_and_before_the_commit() {
     assert!(check(&[0, 3], &[0, 5]).is_err());
     assert!(check(&[0, 0], &[9, 0]).is_err());
     assert!(check_positions(&batch.project(&[0]).unwrap(), &offsets(&[]), &offsets(&[9, 9])).is_err());
+}
+
+#[test]
+fn each_row_is_judged_by_its_own_partition() {
+    let batches = [rows(&numbers(), 0, 3..6), rows(&numbers(), 1, 8..9), rows(&numbers(), 0, 6..7)];
+    let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+    let check = |current: &[u64], delivered: &[u64]| check_positions(&batch, &offsets(current), &offsets(delivered));
+    check(&[3, 8], &[7, 9]).unwrap();
+    for (current, delivered) in [([4, 8], [7, 9]), ([3, 9], [7, 9]), ([3, 8], [6, 9]), ([3, 8], [7, 8])] {
+        assert!(check(&current, &delivered).is_err(), "{current:?} to {delivered:?}");
+    }
+    let unknown = |partition: i32| {
+        let mut columns = batch.columns().to_vec();
+        let place = batch.schema().index_of(PARTITION).unwrap();
+        columns[place] = Arc::new(Int32Array::from_value(partition, batch.num_rows()));
+        RecordBatch::try_new(batch.schema(), columns).unwrap()
+    };
+    for partition in [-1, 2, i32::MIN] {
+        assert!(check_positions(&unknown(partition), &offsets(&[0, 0]), &offsets(&[9, 9])).is_err(), "{partition}");
+    }
 }
 
 #[test]
