@@ -22,6 +22,8 @@ use crate::schema::{Column, ColumnType};
 pub(super) struct Node {
     pub(super) id: i32,
     pub(super) name: String,
+    /// Its name as a key in JSON, `"name":`. None if it has letters that can't stand there as they are.
+    key: Option<Box<[u8]>>,
     pub(super) aliases: Vec<String>,
     pub(super) committed: bool,
     pub(super) values: Values,
@@ -138,6 +140,7 @@ impl Node {
         Self {
             id: column.id,
             name: column.name.clone(),
+            key: key_of(&column.name),
             aliases: column.aliases.clone(),
             committed: column.committed,
             values,
@@ -146,7 +149,8 @@ impl Node {
 
     /// A column that is being discovered.
     pub(super) fn undecided(id: i32, name: String) -> Self {
-        Self { id, name, aliases: Vec::new(), committed: false, values: Values::Unknown }
+        let key = key_of(&name);
+        Self { id, name, key, aliases: Vec::new(), committed: false, values: Values::Unknown }
     }
 
     /// The column it has become.
@@ -262,11 +266,21 @@ impl Fields {
         self.taken.push(index);
     }
 
+    /// How the key of the field that is expected next is mostly written; none if that may mean other fields, too.
+    pub(super) fn expected(&self) -> Option<&[u8]> {
+        if self.aliased.is_empty() { self.nodes.get(self.next)?.key.as_deref() } else { None }
+    }
+
+    /// The field expected next has come.
+    pub(super) fn pass_expected(&mut self) -> usize {
+        self.next += 1;
+        self.next - 1
+    }
+
     /// The field that `key` stands for.
     pub(super) fn find(&mut self, key: &str) -> Key {
         if self.nodes.get(self.next).is_some_and(|node| node.name == key) {
-            self.next += 1;
-            return Key::Known(self.next - 1);
+            return Key::Known(self.pass_expected());
         }
         // `.` separates names in paths and in SQL.
         let name = if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) };
@@ -437,6 +451,11 @@ fn pad_texts(values: &mut StringBuilder, rows: usize) {
     if values.len() < rows {
         values.append_nulls(rows - values.len());
     }
+}
+
+fn key_of(name: &str) -> Option<Box<[u8]>> {
+    let is_as_it_is = |letter: char| !letter.is_control() && !matches!(letter, '"' | '\\');
+    name.chars().all(is_as_it_is).then(|| format!("\"{name}\":").into_bytes().into_boxed_slice())
 }
 
 fn lowercase(name: &str) -> Cow<'_, str> {

@@ -74,7 +74,7 @@ fn decode_checking(
         };
         let json = Jiter::with_tape(text.as_bytes(), mem::take(&mut tape));
         rescued.begin_row(text);
-        let mut reader = Reader { json, text, levels: 1, rescued: &mut rescued, growth: &mut growth };
+        let mut reader = Reader { json, text, begin: 0, levels: 1, rescued: &mut rescued, growth: &mut growth };
         match reader.record(&mut table, positions.rows()) {
             Ok(()) => {}
             Err(_) if check == Check::OnTheWay => return Ok(None),
@@ -115,8 +115,10 @@ struct Growth {
 
 /// Reads one record.
 struct Reader<'json, 'batch> {
+    /// Reads the rest of the text from `begin` on.
     json: Jiter<'json>,
     text: &'json str,
+    begin: usize,
     /// How many objects and arrays enclose the current position.
     levels: usize,
     rescued: &'batch mut Rescued,
@@ -146,27 +148,53 @@ impl<'json> Reader<'json, '_> {
         self.json.finish()
     }
 
+    /// Where in the text it is.
+    fn here(&self) -> usize {
+        self.begin + self.json.current_index()
+    }
+
+    /// What came since it was at `start`.
+    fn text_since(&self, start: usize) -> &'json str {
+        &self.text[start..self.here()]
+    }
+
     /// The error of what is wrong here.
     fn fault(&self, kind: JsonErrorType) -> JiterError {
-        JiterError { error_type: JiterErrorType::JsonError(kind), index: self.json.current_index() }
+        JiterError { error_type: JiterErrorType::JsonError(kind), index: self.here() }
     }
 
     fn object(&mut self, fields: &mut Fields, row: usize) -> Result<Kept, JiterError> {
-        let mut kept = Kept::Nothing;
+        let (mut kept, mut before) = (Kept::Nothing, b"{");
         fields.begin();
-        let mut key = self.json.known_object()?;
-        while let Some(name) = key {
-            kept = kept.max(match fields.find(name) {
-                Key::Known(index) => match fields.others(name, index) {
-                    others if others.is_empty() => self.field(fields, index, row)?,
-                    others => self.one_of(fields, &[&[index], others.as_slice()].concat(), row)?,
-                },
-                Key::New(name) => self.new_field(fields, name, row)?,
-                Key::Variant(name) => self.misfit(Place::Field(&name))?,
-            });
-            key = self.json.next_key()?;
+        loop {
+            let of_this = if let Some(index) = self.expected(fields, before) {
+                self.field(fields, index, row)?
+            } else {
+                let key = if before == b"{" { self.json.known_object()? } else { self.json.next_key()? };
+                let Some(name) = key else { return Ok(kept) };
+                match fields.find(name) {
+                    Key::Known(index) => match fields.others(name, index) {
+                        others if others.is_empty() => self.field(fields, index, row)?,
+                        others => self.one_of(fields, &[&[index], others.as_slice()].concat(), row)?,
+                    },
+                    Key::New(name) => self.new_field(fields, name, row)?,
+                    Key::Variant(name) => self.misfit(Place::Field(&name))?,
+                }
+            };
+            kept = kept.max(of_this);
+            before = b",";
         }
-        Ok(kept)
+    }
+
+    /// The next field, if its key comes next, as it is mostly written. To compare it takes less time than to read it.
+    fn expected(&mut self, fields: &mut Fields, before: &[u8]) -> Option<usize> {
+        let text: &'json [u8] = self.text.as_bytes();
+        let rest = text.get(self.here()..)?.strip_prefix(before)?;
+        let rest = rest.strip_prefix(b" ").unwrap_or(rest).strip_prefix(fields.expected()?)?;
+        let read = mem::replace(&mut self.json, Jiter::new(&[]));
+        self.json = Jiter::with_tape(rest, read.into_tape());
+        self.begin = text.len() - rest.len();
+        Some(fields.pass_expected())
     }
 
     fn field(&mut self, fields: &mut Fields, index: usize, row: usize) -> Result<Kept, JiterError> {
@@ -194,7 +222,7 @@ impl<'json> Reader<'json, '_> {
         for &index in several {
             let outside = self.rescued.here();
             let (json, rescued, growth) = (Jiter::new(text.as_bytes()), &mut *self.rescued, &mut *self.growth);
-            let mut reader = Reader { json, text, levels: self.levels, rescued, growth };
+            let mut reader = Reader { json, text, begin: 0, levels: self.levels, rescued, growth };
             let kept = reader.value(&mut fields.nodes[index], row, None)?;
             if kept == Kept::Value {
                 return Ok(kept);
@@ -255,9 +283,10 @@ impl<'json> Reader<'json, '_> {
         match &mut node.values {
             Values::Text(values) => store_text(values, row, self.json.known_str()?),
             Values::Typed(values) => {
-                let start = self.json.current_index();
+                let start = self.here();
                 if !values.store_text(row, self.json.known_str()?) {
-                    self.rescued.add(place(node, at), &self.text[start..self.json.current_index()]);
+                    let text = self.text_since(start);
+                    self.rescued.add(place(node, at), text);
                     return Ok(Kept::Nothing);
                 }
             }
@@ -281,9 +310,9 @@ impl<'json> Reader<'json, '_> {
     }
 
     fn number(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>, peek: Peek) -> Result<Kept, JiterError> {
-        let start = self.json.current_index();
+        let start = self.here();
         self.json.known_number_bytes(peek)?;
-        let literal = &self.text[start..self.json.current_index()];
+        let literal = self.text_since(start);
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = number_values(literal, row + 1);
         }
@@ -309,7 +338,7 @@ impl<'json> Reader<'json, '_> {
         if self.levels == LEVELS_MAX {
             return self.misfit(place(node, at));
         }
-        let start = self.json.current_index();
+        let start = self.here();
         let outside = self.rescued.enter(place(node, at));
         self.levels += 1;
         let kept = read(self, node, row)?;
@@ -317,8 +346,9 @@ impl<'json> Reader<'json, '_> {
         let has_misfits = self.rescued.leave(&outside);
         let Some(kept) = kept else { return self.misfit(place(node, at)) };
         if has_misfits && kept != Kept::Value {
+            let text = self.text_since(start);
             self.rescued.drop_since(&outside);
-            self.rescued.add(place(node, at), &self.text[start..self.json.current_index()]);
+            self.rescued.add(place(node, at), text);
         }
         Ok(kept)
     }
@@ -409,13 +439,13 @@ impl<'json> Reader<'json, '_> {
     /// Skips the next value. Returns its text, if it has content.
     fn skip_content(&mut self) -> Result<Option<&'json str>, JiterError> {
         let peek = self.json.peek()?;
-        let start = self.json.current_index();
+        let start = self.here();
         let has_content = match json::skip_inside(&mut self.json, peek, self.levels) {
             Ok(has_content) => has_content,
             Err(json::Fault::Syntax(error)) => return Err(error),
             Err(json::Fault::TooDeep) => return Err(self.fault(JsonErrorType::RecursionLimitExceeded)),
         };
-        Ok(has_content.then(|| &self.text[start..self.json.current_index()]))
+        Ok(has_content.then(|| self.text_since(start)))
     }
 }
 

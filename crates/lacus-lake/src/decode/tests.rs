@@ -468,6 +468,58 @@ fn quarantine_keeps_reasons_and_bytes() {
 }
 
 #[test]
+fn keys_mean_the_same_however_they_are_written() {
+    let same = [
+        r#"{"a":1,"b":{"c":"x","d":[2]},"e":"é"}"#,
+        r#"{"a": 1, "b": {"c": "x", "d": [2]}, "e": "é"}"#,
+        "{\n  \"a\" : 1,\n  \"b\" : {\"c\" :\"x\" ,\t\"d\":[2] } ,\"e\":\"é\"}",
+        r#"{"e":"é","b":{"d":[2],"c":"x"},"a":1}"#,
+        r#"{"\u0061":1,"b":{"c":"x","\u0064":[2]},"e":"\u00e9"}"#,
+    ];
+    let all = decoded(&same, &TableSchema::empty());
+    for (row, line) in same.iter().enumerate() {
+        assert_eq!(show_row(&all.rows, row), show_row(&all.rows, 0), "{line}");
+    }
+    assert_eq!(all.schema.columns.len(), 3);
+    // What does not fit is cut out of the text at the right places, and of a repeated key the first counts.
+    let lines =
+        [same[0], r#"{"a":"no","b":{"c":"x","d":"é"},"e":[1]}"#, r#"{"a":2,"a":3,"b":{"c":"y","c":"z"},"e":"","e":0}"#];
+    let all = decoded(&lines, &TableSchema::empty());
+    let rescued = all.rows.column_by_name(RESCUED).unwrap().as_string::<i32>();
+    assert_eq!(rescued.value(1), r#"{"a":"no","b.d":"é","e":[1]}"#);
+    assert_eq!(rescued.value(2), r#"{"a":3,"b.c":"z","e":0}"#);
+}
+
+#[test]
+fn keys_with_letters_that_must_be_escaped_are_found() {
+    let lines = [r#"{"x":0,"a\\b":1,"q\"":2}"#, r#"{"x":1,"a\\b":2,"q\"":3}"#, r#"{"x":2,"a\b":3,"q\u0022":4}"#];
+    let all = decoded(&lines, &TableSchema::empty());
+    let names: Vec<_> = all.schema.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["x", r"a\b", "q\""]);
+    let values = |column: usize| all.rows.column(column).as_primitive::<Int64Type>();
+    assert_eq!(values(2).values(), &[2, 3, 4]);
+    // The third has a backspace in its name.
+    assert_eq!(values(1).iter().collect::<Vec<_>>(), [Some(1), Some(2), None]);
+}
+
+#[test]
+fn records_that_end_after_an_expected_key_are_broken() {
+    let whole = r#"{"a":1,"b":2,"c":{"d":3,"e":4}}"#;
+    let cut = (1..whole.len()).map(|end| whole[..end].to_owned());
+    let more = [r#"{"a":1,"b":}"#, r#"{"a":1,"b":,"c":1}"#, r#"{"a":1,"b":2,}"#, r#"{"a":1,"b"2}"#, r#"{"a":1 "b":2}"#];
+    let broken: Vec<String> = cut.chain(more.map(str::to_owned)).collect();
+    let lines: Vec<String> = [vec![whole.to_owned()], broken.clone(), vec![whole.to_owned()]].concat();
+    let all = decoded(&lines, &TableSchema::empty());
+    assert_eq!((all.rows.num_rows(), all.rejected.len()), (2, broken.len()));
+    // Each alone, after a good one: nothing of it is left in the columns.
+    for line in broken {
+        let all = decoded(&[whole, &*line, whole], &TableSchema::empty());
+        assert_eq!((all.rows.num_rows(), all.rejected.len()), (2, 1), "{line}");
+        assert_eq!(show_row(&all.rows, 0), show_row(&all.rows, 1), "{line}");
+    }
+}
+
+#[test]
 fn texts_share_the_room_that_the_records_take() {
     let name = |id| Column::new(id, "name", ColumnType::Text);
     let inside = vec![name(6), Column::new(7, "deeper", ColumnType::Struct(vec![name(8)]))];
