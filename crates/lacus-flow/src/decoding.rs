@@ -1,8 +1,10 @@
 //! One turn of a delivery: read what is new in the log, decode it, make it visible.
 //!
 //! Blocking and CPU-bound; it runs off the async threads. Rows become visible in the order of the log within a
-//! shard, and a record is in each tail at most once: a turn first does all that can fail, and then shows its rows and
-//! moves [`Decoding::seen`]. A turn that fails has changed nothing (but tables without rows may have been made).
+//! shard, and a record is in each tail at most once: a turn first does what bytes or the disk may refuse, and then shows
+//! its rows and moves [`Decoding::seen`]. A turn that fails has changed nothing (but tables without rows may have been
+//! made). What nobody waits for comes after it, in [`Decoding::finish_turn`]: a commit has the raw lines of its rows all
+//! the same, or there is none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -54,6 +56,10 @@ pub(crate) struct Decoding {
     /// Everything before it is committed or frozen for a commit.
     frozen: Offsets,
     raw: RawWriter,
+    /// Records that are visible rows and not in `raw` yet.
+    unkept: Vec<Record>,
+    /// Whether raw lines may be missing, or there twice.
+    is_broken: bool,
     /// Bytes of records between `frozen` and `seen`.
     pending_bytes: u64,
     /// When the first record between `frozen` and `seen` became visible.
@@ -132,6 +138,8 @@ impl Decoding {
             first_shard: Partition(0),
             frozen: committed,
             raw: RawWriter::default(),
+            unkept: Vec::new(),
+            is_broken: false,
             pending_bytes: 0,
             pending_since: None,
             must_commit: false,
@@ -171,7 +179,12 @@ impl Decoding {
         self.raw.bytes()
     }
 
-    /// Reads, decodes and publishes once.
+    /// Whether it must be dropped, and what is not committed read again.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Reads, decodes and publishes once. [`finish_turn`](Self::finish_turn) does the rest.
     pub(crate) fn turn(&mut self) -> Result<Turn> {
         let stream = reading::describe(&self.log, &self.stream)?;
         self.hints = Hints::of(&stream.attributes);
@@ -196,7 +209,6 @@ impl Decoding {
         let (ready, refused) = self.decode(&records)?;
         let mut decoded_again = self.decode_pending_again(&ready)?;
         let refused_rows = refused_rows(&records, &refused)?;
-        self.keep_raw(&records, &refused)?;
 
         if let Some(rows) = refused_rows {
             self.tables.quarantine().show(TableSchema::quarantine(), rows, None);
@@ -208,11 +220,25 @@ impl Decoding {
             }
         }
         self.seen = seen;
+        self.unkept.extend(with_rows(records, &refused));
         self.first_shard = first_shard;
         self.pending_bytes += bytes;
         self.pending_since = self.pending_since.or_else(|| Some(Instant::now()));
         let end = reading::describe(&self.log, &self.stream)?.end;
         Ok(Turn { received_at, bytes, duplicates, is_behind: end.total() > self.seen.total() })
+    }
+
+    /// Does what those who wait for rows need not wait for: the raw zone gets each record that became a row, and small batches
+    /// of the tails become larger ones.
+    ///
+    /// # Errors
+    /// If the raw zone does not take a record; then this is [broken](Self::is_broken).
+    pub(crate) fn finish_turn(&mut self) -> Result<()> {
+        let kept = std::mem::take(&mut self.unkept).iter().try_for_each(|record| self.keep_raw(record));
+        self.is_broken |= kept.is_err();
+        kept?;
+        self.tables.merge_small_batches();
+        Ok(())
     }
 
     /// The stream was deleted, and another one made of its name: what it had is delivered. What is pending of it must be
@@ -231,9 +257,16 @@ impl Decoding {
     }
 
     /// Ends the part of the tails that the next commit takes.
+    ///
+    /// # Errors
+    /// If the index of messages can't be written; or the raw files not be ended, and then this is
+    /// [broken](Self::is_broken).
     pub(crate) fn freeze(&mut self) -> Result<Frozen> {
         self.judge.sync()?;
-        let raw = self.raw.finish().context("end raw files")?;
+        self.finish_turn()?;
+        let raw = self.raw.finish().context("end raw files");
+        self.is_broken |= raw.is_err();
+        let raw = raw?;
         let tables = self.tables.freeze();
         self.frozen = self.seen.clone();
         (self.pending_bytes, self.pending_since, self.must_commit) = (0, None, false);
@@ -293,17 +326,23 @@ impl Decoding {
         Ok(decoded_again)
     }
 
-    /// The raw zone has each record that became a row.
-    fn keep_raw(&mut self, records: &[Record], refused: &[Refused]) -> Result<()> {
-        let mut without_rows =
-            refused.iter().filter(|refused| !refused.has_rows).map(|refused| refused.index).peekable();
-        for (index, record) in records.iter().enumerate() {
-            if without_rows.next_if_eq(&index).is_none() {
-                self.raw.add(record).context("write raw events")?;
-            }
-        }
-        Ok(())
+    fn keep_raw(&mut self, record: &Record) -> Result<()> {
+        #[cfg(test)]
+        crate::tests::fail_if_asked_to(record)?;
+        self.raw.add(record).context("write raw events")
     }
+}
+
+/// Those of the records that became rows; `refused` is in their order.
+fn with_rows(mut records: Vec<Record>, refused: &[Refused]) -> Vec<Record> {
+    let mut without_rows = refused.iter().filter(|refused| !refused.has_rows).map(|refused| refused.index).peekable();
+    let mut index = 0;
+    records.retain(|_| {
+        let has_rows = without_rows.next_if_eq(&index).is_none();
+        index += 1;
+        has_rows
+    });
+    records
 }
 
 /// The records of rows that are no JSON objects, or against the contract of their table.

@@ -57,7 +57,7 @@ impl Command {
 
 pub(crate) struct Delivery {
     source: Source,
-    /// Absent while a turn runs on a blocking thread, and after such a turn panicked.
+    /// Absent while a turn runs on a blocking thread, and after such a turn panicked or left it broken.
     decoding: Option<Decoding>,
     settings: settings::Delivery,
     clock: Arc<dyn Clock>,
@@ -214,7 +214,7 @@ impl Delivery {
         .await
     }
 
-    /// A turn panicked, and its state is lost: drops what is not committed, and reads it again from the log.
+    /// The state of a turn that broke off is lost: drops what is not committed, and reads it again from the log.
     async fn begin_again(&mut self) -> Result<()> {
         if self.committing.is_some() {
             let committed = ended(&mut self.committing).await;
@@ -231,7 +231,7 @@ impl Delivery {
         self.committed = decoding.committed();
         self.decoding = Some(decoding);
         self.done_as = None;
-        tracing::warn!(stream = %self.source.stream, "reading again what was not committed when a turn panicked");
+        tracing::warn!(stream = %self.source.stream, "reading again what was not committed when a turn broke off");
         Ok(())
     }
 
@@ -250,6 +250,12 @@ impl Delivery {
         self.progress.became_visible_after(&ages.collect::<Vec<_>>());
         self.progress.had_duplicates(duplicates);
         self.report_progress();
+        // Who waits for rows does not wait for the rest of the turn.
+        self.answer_waiting();
+        if !received_at.is_empty() {
+            self.with_decoding(Decoding::finish_turn).await?;
+            self.report_progress();
+        }
         Ok(is_behind.then_some(if bytes >= BIG_TURN_BYTES { Duration::ZERO } else { PACE }))
     }
 
@@ -382,7 +388,7 @@ impl Delivery {
         })
         .await
         .map_err(|error| Error::internal("a turn of the delivery panicked").with_source(error))?;
-        self.decoding = Some(decoding);
+        self.decoding = Some(decoding).filter(|decoding| !decoding.is_broken());
         result
     }
 

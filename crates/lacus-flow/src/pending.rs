@@ -56,7 +56,6 @@ impl Pending {
         } else if rows.num_rows() > 0 {
             self.table.append_tail(&self.schema, tail_batch(rows));
             self.batches += 1;
-            self.merge_small_batches();
         }
     }
 
@@ -75,7 +74,7 @@ impl Pending {
 
     /// Merges batches at the end of the tail so that sizes grow, as in a log-structured merge tree: a row is copied O(log n)
     /// times.
-    fn merge_small_batches(&mut self) {
+    pub(crate) fn merge_small_batches(&mut self) {
         let state = self.table.state();
         let (mut count, mut rows, mut bytes) = (0, 0, 0);
         for batch in state.tail.iter().rev().take(self.batches) {
@@ -139,6 +138,7 @@ mod tests {
             let records: Vec<Record> = (0..*rows).map(record).collect();
             let decoded = decode(&records, pending.schema()).unwrap();
             pending.show(decoded.schema, decoded.rows, None);
+            pending.merge_small_batches();
         }
         table.state().tail.iter().map(|batch| batch.rows.num_rows()).collect()
     }

@@ -165,6 +165,11 @@ impl Tables {
         self.pending.get_mut(&self.quarantine).expect("a stream's tables always have it")
     }
 
+    /// Merges small batches of the tails, so that a scan meets few.
+    pub(crate) fn merge_small_batches(&mut self) {
+        self.pending.values_mut().for_each(Pending::merge_small_batches);
+    }
+
     /// Memory of all uncommitted rows, frozen ones too.
     pub(crate) fn tail_bytes(&self) -> u64 {
         self.pending.values().map(Pending::bytes).sum()

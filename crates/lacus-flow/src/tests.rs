@@ -335,7 +335,17 @@ async fn wait_until(condition: impl Fn() -> bool) {
 
 /// A bug that is there until a file is: `{"panic_until":"<path>"}`.
 pub(crate) fn panic_if_asked_to(record: &lacus_core::Record) {
+    assert!(!is_asked(record, "panic_until"), "asked to panic");
+}
+
+/// An error of the raw zone that is there until a file is: `{"fail_until":"<path>"}`.
+pub(crate) fn fail_if_asked_to(record: &lacus_core::Record) -> Result<()> {
+    if is_asked(record, "fail_until") { Err(Error::internal("asked to fail")) } else { Ok(()) }
+}
+
+fn is_asked(record: &lacus_core::Record, what: &str) -> bool {
     let text = String::from_utf8_lossy(&record.value);
-    let path = text.strip_prefix(r#"{"panic_until":""#).and_then(|rest| rest.strip_suffix("\"}"));
-    assert!(path.is_none_or(|path| Path::new(path).is_file()), "asked to panic");
+    let begin = format!(r#"{{"{what}":""#);
+    let path = text.strip_prefix(begin.as_str()).and_then(|rest| rest.strip_suffix("\"}"));
+    path.is_some_and(|path| !Path::new(path).is_file())
 }
