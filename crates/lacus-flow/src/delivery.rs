@@ -18,7 +18,7 @@ use crate::reading;
 
 /// After a change, or a small turn, we wait this long before reading, so that many small appends make one turn.
 const PACE: Duration = Duration::from_millis(10);
-/// A turn of at least this many bytes is followed by the next one at once.
+/// A turn of at least this many bytes is followed by the next one at once; so is one after which a query still waits.
 const BIG_TURN_BYTES: u64 = 256 << 10;
 /// The most commands that wait here; further ones wait in the inbox.
 const WAITING_MAX: usize = 1_024;
@@ -126,7 +126,7 @@ impl Delivery {
     ) {
         while !cancel.is_cancelled() {
             changes.mark_unchanged();
-            let again_after = match self.step().await {
+            let again_after = match self.step(&mut inbox).await {
                 Ok(again_after) => again_after,
                 Err(error) => {
                     self.failed(&error);
@@ -149,10 +149,10 @@ impl Delivery {
         self.finish().await;
     }
 
-    /// Lets small appends gather for one turn, unless a query waits for them. Those who wait for a commit gain nothing from
-    /// small turns.
+    /// Lets small appends gather for one turn, unless a query waits for them, or one asked since the last time: then another
+    /// may come as soon as they are acknowledged. Those who wait for a commit gain nothing from small turns.
     async fn pace(&mut self, inbox: &mut mpsc::Receiver<Command>) {
-        if self.waiting.iter().any(|command| matches!(command, Command::CaughtUp { .. })) {
+        if self.progress.was_asked() || self.is_awaited() {
             return;
         }
         tokio::select! {
@@ -161,8 +161,13 @@ impl Delivery {
         }
     }
 
+    /// Whether a query waits for rows.
+    fn is_awaited(&self) -> bool {
+        self.waiting.iter().any(|command| matches!(command, Command::CaughtUp { .. }))
+    }
+
     /// Decodes what is new, starts a commit if one is due, and answers who waits. Returns when to continue if there is more.
-    async fn step(&mut self) -> Result<Option<Duration>> {
+    async fn step(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Result<Option<Duration>> {
         if self.retry.must_wait() {
             return Ok(None);
         }
@@ -177,7 +182,7 @@ impl Delivery {
             // The end of the commit wakes us.
             () if must_be_alone => None,
             () if must_wait_for_room => Some(ROOM_CHECK),
-            () => self.turn().await?,
+            () => self.turn(inbox).await?,
         };
         self.start_commit_if_due().await?;
         if must_be_alone && self.is_idle() {
@@ -235,7 +240,7 @@ impl Delivery {
         Ok(())
     }
 
-    async fn turn(&mut self) -> Result<Option<Duration>> {
+    async fn turn(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Result<Option<Duration>> {
         // A new index of ids has to know those of a quiet stream, too: it is filled in a turn.
         let source = (reading::describe(&self.source.log, &self.source.stream)?, self.source.ids.begun_anew());
         // Every group of records wakes all deliveries: those of other streams have no reason for a turn.
@@ -250,13 +255,15 @@ impl Delivery {
         self.progress.became_visible_after(&ages.collect::<Vec<_>>());
         self.progress.had_duplicates(duplicates);
         self.report_progress();
-        // Who waits for rows does not wait for the rest of the turn.
+        // Who waits for rows, or came meanwhile, does not wait for the rest of the turn.
+        self.take_commands(inbox);
         self.answer_waiting();
         if !received_at.is_empty() {
             self.with_decoding(Decoding::finish_turn).await?;
             self.report_progress();
         }
-        Ok(is_behind.then_some(if bytes >= BIG_TURN_BYTES { Duration::ZERO } else { PACE }))
+        let goes_on = bytes >= BIG_TURN_BYTES || (bytes > 0 && self.is_awaited());
+        Ok(is_behind.then_some(if goes_on { Duration::ZERO } else { PACE }))
     }
 
     async fn start_commit_if_due(&mut self) -> Result<()> {
@@ -323,6 +330,15 @@ impl Delivery {
                 // Who waits notices that it was dropped.
                 Command::Alone(work) => drop(work),
             }
+        }
+    }
+
+    /// Takes the commands that are there.
+    fn take_commands(&mut self, inbox: &mut mpsc::Receiver<Command>) {
+        while self.waiting.len() < WAITING_MAX
+            && let Ok(command) = inbox.try_recv()
+        {
+            self.waiting.push(command);
         }
     }
 

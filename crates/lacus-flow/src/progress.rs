@@ -63,6 +63,8 @@ struct Numbers {
     tail_bytes: u64,
     freshness_micros: VecDeque<u64>,
     error: Option<String>,
+    /// Whether a query asked for rows since this was last told.
+    was_asked: bool,
 }
 
 impl Progress {
@@ -89,10 +91,17 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).error = error;
     }
 
-    /// Whether everything before `end` is visible, or will not be soon because the last attempt failed.
+    /// Whether everything before `end` is visible, or will not be soon because the last attempt failed. That a query asked
+    /// is remembered.
     pub(crate) fn shows_or_fails(&self, end: &Offsets) -> bool {
-        let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.was_asked = true;
         numbers.error.is_some() || end.iter().all(|(partition, next)| numbers.visible.next(partition) >= next)
+    }
+
+    /// Whether a query asked for rows since this was last called.
+    pub(crate) fn was_asked(&self) -> bool {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).was_asked)
     }
 
     pub(crate) fn status(&self, stream: &StreamInfo) -> DeliveryStatus {
@@ -211,6 +220,15 @@ mod tests {
         assert!(big.has_its_part() && !small.has_its_part());
         drop(big);
         assert!(!small.is_exhausted());
+    }
+
+    #[test]
+    fn a_query_is_remembered_once() {
+        let progress = Progress::default();
+        assert!(!progress.was_asked());
+        assert!(progress.shows_or_fails(&Offsets::default()));
+        assert!(progress.was_asked());
+        assert!(!progress.was_asked());
     }
 
     #[test]

@@ -273,6 +273,28 @@ async fn a_streams_own_hints_say_when_to_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_a_question_is_visible_without_a_pause() {
+    const PAUSE: Duration = Duration::from_millis(10); // for more small appends to come
+    let project = Project::new();
+    let running = project.start().await.unwrap();
+    running.send(&events(0..1)).await;
+    running.deliveries.caught_up().await.unwrap();
+    let mut shortest = Duration::MAX;
+    for number in 1..20 {
+        running.deliveries.catch_up_within(PAUSE, None).await;
+        let begun = std::time::Instant::now();
+        running.send(&events(number..number + 1)).await;
+        while running.deliveries.status()[0].visible <= u64::from(number) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not visible");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        shortest = shortest.min(begun.elapsed());
+    }
+    assert!(shortest < PAUSE, "{shortest:?}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_waits_for_its_own_streams_only() {
     let project = Project::new();
     let running = project.start().await.unwrap();
