@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use datafusion::common::Result;
 use datafusion::sql::TableReference;
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::resolve::resolve_table_references;
 use lacus_core::{StreamName, TableName};
 
 use crate::session::Session;
@@ -17,7 +20,7 @@ impl Session {
             return self.streams_of(&query);
         }
         let Some(parsed) = statement.question().filter(|_| statement.reads()) else { return Some(BTreeSet::new()) };
-        let references = self.state_now().resolve_table_references(parsed).ok()?;
+        let references = tables_named_in(parsed).ok()?;
         references.iter().map(|reference| self.stream_of(reference)).collect()
     }
 
@@ -39,4 +42,10 @@ impl Session {
         let name = TableName::new(&format!("{database}.{table}")).ok()?;
         is_there.then(|| self.lake().map_or_else(|_| name.clone(), |lake| lake.meant(&name)).stream())
     }
+}
+
+/// The tables that a statement names, without the queries of its `WITH`. No state of the engine is needed, which is expensive to
+/// make: it folds names as all of our sessions do.
+pub(crate) fn tables_named_in(parsed: &Parsed) -> Result<Vec<TableReference>> {
+    resolve_table_references(parsed, true).map(|(tables, _)| tables)
 }

@@ -13,6 +13,7 @@ use datafusion::logical_expr::TableType;
 use lacus_core::{MAIN_DATABASE, TableName};
 
 use crate::error::SqlError;
+use crate::reads::tables_named_in;
 use crate::session::Session;
 use crate::stated_name::StatedName;
 use crate::statement::Statement;
@@ -104,7 +105,7 @@ impl Session {
         let (Some(path), Some(question)) = (self.path(), query.question()) else { return Ok(MAIN_DATABASE.to_owned()) };
         let mut home: Option<(String, String)> = None;
         // If names can't be resolved, planning fails too.
-        for reference in self.state_now().resolve_table_references(question).unwrap_or_default() {
+        for reference in tables_named_in(question).unwrap_or_default() {
             let table = reference.table();
             // A name that is nowhere is a function, or an error that planning reports.
             let found = path.iter().find(|database| self.has(database, table));
