@@ -91,8 +91,8 @@ pub(crate) fn encode(stream: &Stream, records: &[NewRecord]) -> Encoded {
     let mut keyless = None;
     let mut bytes_left: usize = records.iter().map(frame::encoded_length).sum();
     for record in records {
-        let partition = match partitioning::hash_key(record) {
-            Some(hash_key) => partitioning::owner(&stream.open, hash_key),
+        let partition = match partitioning::of_record(&stream.open, record) {
+            Some(partition) => partition,
             None => *keyless.get_or_insert_with(|| partitioning::of_turn(&stream.turn, &stream.open)),
         };
         let length = frame::encoded_length(record);

@@ -13,14 +13,22 @@ use md5::{Digest, Md5};
 
 use crate::shards::Shard;
 
+/// The shard, among the open ones in order of their ranges, that owns the hash key of a record; none if it has none.
+pub(crate) fn of_record(open: &[Shard], record: &NewRecord) -> Option<Partition> {
+    match open {
+        // It owns all hash keys, and MD5 is a good part of what an append costs.
+        [only] => Some(only.partition),
+        open => hash_key(record).map(|hash_key| owner(open, hash_key)),
+    }
+}
+
 /// The hash key of a record, if it has one.
-pub(crate) fn hash_key(record: &NewRecord) -> Option<u128> {
+fn hash_key(record: &NewRecord) -> Option<u128> {
     let of_key = |key: &[u8]| u128::from_be_bytes(Md5::digest(key).into());
     record.hash_key.or_else(|| record.key.as_deref().map(of_key)).or_else(|| record.id.map(|id| id.0))
 }
 
-/// The shard, among the open ones in order of their ranges, that owns `hash_key`.
-pub(crate) fn owner(open: &[Shard], hash_key: u128) -> Partition {
+fn owner(open: &[Shard], hash_key: u128) -> Partition {
     let after = open.partition_point(|shard| shard.hash_start <= hash_key);
     open[after - 1].partition
 }
@@ -50,7 +58,7 @@ mod tests {
 
     fn of_key(key: &str, count: u32) -> u32 {
         let record = NewRecord::of("").with_key(key.to_owned());
-        owner(&shards(count), hash_key(&record).unwrap()).0
+        of_record(&shards(count), &record).unwrap().0
     }
 
     /// Must never change: a key that moves loses its order.
@@ -59,6 +67,13 @@ mod tests {
         for (key, expected) in [("", 828), ("a", 49), ("user-1", 839), ("user-2", 239), ("Zürich", 63)] {
             assert_eq!(of_key(key, 1000), expected, "{key}");
         }
+    }
+
+    #[test]
+    fn one_shard_has_all_records() {
+        let records = [NewRecord::of("").with_key("user-1"), NewRecord::of("")];
+        assert_eq!(records.map(|record| of_record(&shards(1), &record)), [Some(Partition(0)); 2]);
+        assert_eq!(of_record(&shards(2), &NewRecord::of("")), None, "they take turns");
     }
 
     #[test]
