@@ -10,7 +10,7 @@ use lacus_testkit::{Project, Server};
 
 use super::Bench;
 use super::beside;
-use super::events::event;
+use super::events::{event, requests};
 use super::process::cpu_seconds;
 use super::report::{Report, grouped, row};
 use super::storage::{BATCH, files, files_bytes, send, write_events};
@@ -65,9 +65,10 @@ fn small_commits(bench: &Bench, workshop: &Path, report: &mut Report) {
     report.section(
         "Small commits",
         &format!(
-            "{commits} times {} events. `visible`: sent over HTTP, synced, and counted by a query over the Postgres protocol before the next are \
-             sent; at the end one Iceberg commit. `committed`: each is a commit of its own besides, with its raw file. pyiceberg 0.12 appends the \
-             same rows, Arrow tables already, with a catalog in SQLite; it syncs nothing. Files are those below the table's folder.",
+            "{commits} times {} events. `visible`: sent over HTTP, in requests that are ready, synced, and counted by a query over the Postgres \
+             protocol before the next are sent; at the end one Iceberg commit. `committed`: each is a commit of its own besides, with its raw file. \
+             pyiceberg 0.12 appends the same rows, Arrow tables already, with a catalog in SQLite; it syncs nothing. Files are those below the \
+             table's folder.",
             grouped(ROWS as f64)
         ),
     );
@@ -101,11 +102,10 @@ fn write(bench: &Bench, commits: u64, until: Until) -> (Written, (Server, Projec
     let project = bench.project("");
     let server = project.start();
     let (mut http, mut postgres) = (server.http(), server.postgres());
-    let bodies: Vec<String> = (0..commits).map(|turn| lines(turn * ROWS, ROWS)).collect();
+    let ready = requests(0, commits, ROWS);
     let (started, cpu_before) = (Instant::now(), cpu_seconds(server.pid()));
-    for (turn, body) in (1..).zip(&bodies) {
-        let reply = http.post("/v1/events?source=clicks", &[("content-type", "application/x-ndjson")], body.as_bytes());
-        assert_eq!(reply.expect("send events").status, 200);
+    for (turn, request) in (1..).zip(&ready) {
+        assert_eq!(http.exchange(request).expect("send events").status, 200);
         if until == Until::Committed {
             flush(&server);
         }
