@@ -42,6 +42,9 @@ impl OptimizerRule for OpaqueValues {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        if matches!(&plan, LogicalPlan::TableScan(scan) if scan.filters.is_empty()) {
+            return Ok(Transformed::no(plan));
+        }
         let mut schema = merge_schema(&plan.inputs());
         if let LogicalPlan::TableScan(scan) = &plan {
             schema.merge(&scan.projected_schema);
