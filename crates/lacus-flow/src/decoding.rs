@@ -15,11 +15,12 @@ use lacus_core::settings::{Contract, Shape};
 use lacus_core::{
     Context, Error, Offsets, Partition, Position, Record, RejectedEvent, Result, StreamName, TableName, Timestamp,
 };
-use lacus_lake::decode::{Decoded, Rejected, decode_under, quarantine_rows};
+use lacus_lake::decode::{Rejected, decode_under, quarantine_rows};
 use lacus_lake::{Lake, RawFile, RawWriter, TableAppend, TableSchema, TailBatch};
 use lacus_stream::{FORMAT_ATTRIBUTE, Log, MessageIds, StreamInfo};
 use tokio::task::spawn_blocking;
 
+use crate::halves::{Parts, decode_in_parts};
 use crate::hints::Hints;
 use crate::judging::Judge;
 use crate::pending::tail_batch;
@@ -100,7 +101,7 @@ impl Frozen {
 struct Ready {
     table: TableName,
     schema: TableSchema,
-    rows: RecordBatch,
+    rows: Vec<RecordBatch>,
     /// Whether the table's pending rows must be decoded again to have the same columns.
     widened: bool,
 }
@@ -184,8 +185,8 @@ impl Decoding {
         self.is_broken
     }
 
-    /// Reads, decodes and publishes once. [`finish_turn`](Self::finish_turn) does the rest.
-    pub(crate) fn turn(&mut self) -> Result<Turn> {
+    /// Reads, decodes and publishes once, faster if somebody waits for it. [`finish_turn`](Self::finish_turn) does the rest.
+    pub(crate) fn turn(&mut self, is_awaited: bool) -> Result<Turn> {
         let stream = reading::describe(&self.log, &self.stream)?;
         self.hints = Hints::of(&stream.attributes);
         if self.judge.catch_up(&self.log, &stream, &self.seen)? {
@@ -206,12 +207,12 @@ impl Decoding {
         let bytes = records.iter().map(|record| record.value.len() as u64).sum();
         let seen = reading::after(&self.seen, &records);
         let duplicates = self.judge.take_out_duplicates(&mut records)?;
-        let (ready, refused) = self.decode(&records)?;
+        let (ready, refused) = self.decode(&records, is_awaited)?;
         let mut decoded_again = self.decode_pending_again(&ready)?;
         let refused_rows = refused_rows(&records, &refused)?;
 
         if let Some(rows) = refused_rows {
-            self.tables.quarantine().show(TableSchema::quarantine(), rows, None);
+            self.tables.quarantine().show(TableSchema::quarantine(), vec![rows], None);
         }
         for Ready { table, schema, rows, .. } in ready {
             let again = decoded_again.remove(&table);
@@ -274,7 +275,7 @@ impl Decoding {
     }
 
     /// The rows of records by table, and what goes to quarantine, by its place among the records.
-    fn decode(&mut self, records: &[Record]) -> Result<(Vec<Ready>, Vec<Refused>)> {
+    fn decode(&mut self, records: &[Record], is_awaited: bool) -> Result<(Vec<Ready>, Vec<Refused>)> {
         #[cfg(test)]
         records.iter().for_each(crate::tests::panic_if_asked_to);
         let Routed { rows, mut refused } = self.tables.route(records)?;
@@ -284,8 +285,8 @@ impl Decoding {
         for (table, rows) in rows {
             let contract = self.tables.contract(&table);
             let pending = self.tables.get_mut(&table).ok_or_else(|| Error::internal("rows were routed to no table"))?;
-            let decoded = decode_under(&rows, pending.schema(), contract);
-            let Decoded { rows: decoded, schema, rejected, widened } =
+            let decoded = decode_in_parts(&rows, pending.schema(), contract, is_awaited);
+            let Parts { rows: decoded, schema, rejected, widened } =
                 decoded.context(format_args!("decode rows of table \"{table}\""))?;
             refused.extend(refuse(records, &rows, rejected, has_rows));
             ready.push(Ready { table, schema, rows: decoded, widened });

@@ -70,6 +70,8 @@ pub(crate) struct Delivery {
     committed: Offsets,
     waiting: Vec<Command>,
     retry: Retry,
+    /// Whether a query is to be expected.
+    is_expected: bool,
     /// The stream before the last turn, if that turn left nothing to do, and how often the index of ids had been begun anew.
     done_as: Option<(StreamInfo, u64)>,
 }
@@ -114,6 +116,7 @@ impl Delivery {
             committing: None,
             waiting: Vec::new(),
             retry: Retry::default(),
+            is_expected: false,
             done_as: None,
         }
     }
@@ -152,7 +155,8 @@ impl Delivery {
     /// Lets small appends gather for one turn, unless a query waits for them, or one asked since the last time: then another
     /// may come as soon as they are acknowledged. Those who wait for a commit gain nothing from small turns.
     async fn pace(&mut self, inbox: &mut mpsc::Receiver<Command>) {
-        if self.progress.was_asked() || self.is_awaited() {
+        self.is_expected = self.progress.was_asked();
+        if self.is_expected || self.is_awaited() {
             return;
         }
         tokio::select! {
@@ -248,7 +252,9 @@ impl Delivery {
             return Ok(None);
         }
         self.done_as = None;
-        let Turn { received_at, bytes, duplicates, is_behind } = self.with_decoding(Decoding::turn).await?;
+        let is_awaited = std::mem::take(&mut self.is_expected) || self.is_awaited();
+        let turn = self.with_decoding(move |decoding| decoding.turn(is_awaited)).await?;
+        let Turn { received_at, bytes, duplicates, is_behind } = turn;
         self.done_as = (!is_behind).then_some(source);
         let now = self.clock.now();
         let ages = received_at.iter().map(|time| u64::try_from(now.as_micros() - time.as_micros()).unwrap_or(0));

@@ -6,6 +6,7 @@
 mod altering;
 mod decoding;
 mod delivery;
+mod halves;
 mod hints;
 mod judging;
 mod names;

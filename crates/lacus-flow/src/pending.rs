@@ -48,13 +48,16 @@ impl Pending {
     }
 
     /// Shows rows; together with all pending rows decoded again, if a column became wider.
-    pub(crate) fn show(&mut self, schema: TableSchema, rows: RecordBatch, decoded_again: Option<Vec<TailBatch>>) {
+    pub(crate) fn show(&mut self, schema: TableSchema, rows: Vec<RecordBatch>, decoded_again: Option<Vec<TailBatch>>) {
         self.schema = schema;
+        let rows = rows.into_iter().filter(|rows| rows.num_rows() > 0).map(tail_batch);
         if let Some(mut batches) = decoded_again {
-            batches.push(tail_batch(rows));
+            batches.extend(rows);
             self.replace_last(self.batches, batches);
-        } else if rows.num_rows() > 0 {
-            self.table.append_tail(&self.schema, tail_batch(rows));
+            return;
+        }
+        for batch in rows {
+            self.table.append_tail(&self.schema, batch);
             self.batches += 1;
         }
     }
@@ -137,7 +140,7 @@ mod tests {
         for rows in turns {
             let records: Vec<Record> = (0..*rows).map(record).collect();
             let decoded = decode(&records, pending.schema()).unwrap();
-            pending.show(decoded.schema, decoded.rows, None);
+            pending.show(decoded.schema, vec![decoded.rows], None);
             pending.merge_small_batches();
         }
         table.state().tail.iter().map(|batch| batch.rows.num_rows()).collect()
