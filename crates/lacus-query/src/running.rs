@@ -1,11 +1,14 @@
 //! The rows of a plan as they come. Whatever a statement does with them, its plan runs here, within what it may take.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::physical_plan::streaming::StreamingTableExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use tokio::time::timeout;
@@ -14,6 +17,7 @@ use crate::allowance::Allowance;
 use crate::answer::QueryStats;
 use crate::cost::{LOOK_EVERY, add_scanned};
 use crate::error::SqlError;
+use crate::large_joins::OrSorted;
 use crate::memory::{StatementMemory, fit_sorts};
 use crate::pieces::rows_at_once;
 
@@ -38,7 +42,7 @@ impl RunningPlan {
         state: &SessionState,
         allowance: &Allowance,
     ) -> Result<Self, DataFusionError> {
-        let context = TaskContext::from(state);
+        let context = context_of(&plan, state)?;
         let context = match allowance.memory() {
             Some(bytes) => with_memory(context, bytes),
             None => context,
@@ -115,6 +119,25 @@ impl RunningPlan {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows());
         Ok(if count < batch.num_rows() { batch.slice(0, count) } else { batch })
     }
+}
+
+/// The context to run a plan in. Plans have their functions themselves, and only `information_schema.routines` asks for all that
+/// there are: to copy them takes longer than to run a small question.
+fn context_of(plan: &Arc<dyn ExecutionPlan>, state: &SessionState) -> Result<TaskContext, DataFusionError> {
+    // The plan inside of the latter is not its child.
+    if plan.exists(|plan| Ok(plan.is::<StreamingTableExec>() || plan.is::<OrSorted>()))? {
+        return Ok(TaskContext::from(state));
+    }
+    Ok(TaskContext::new(
+        None,
+        state.session_id().to_owned(),
+        state.config().clone(),
+        HashMap::new(),
+        HashMap::new(),
+        HashMap::new(),
+        HashMap::new(),
+        Arc::clone(state.runtime_env()),
+    ))
 }
 
 /// The context to run a plan in, with no more memory than this.
