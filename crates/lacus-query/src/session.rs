@@ -273,7 +273,10 @@ impl Session {
             .map_err(|_| SqlError::new(Kind::Internal, "XX000", "planning ended unexpectedly"))?
             .map_err(explained)?;
         let parameters = parameters::types(&plan).map_err(explained)?;
-        let plan = with_nulls(&self.state_now(), plan, &parameters).map_err(explained)?;
+        let plan = match parameters.as_slice() {
+            [] => plan,
+            types => with_nulls(&self.state_now(), plan, types).map_err(explained)?,
+        };
         let schema = statement.names.apply(plan.schema().inner());
         Ok(Prepared { parameters, schema, statement })
     }

@@ -214,9 +214,6 @@ pub(super) fn with_nulls(
     plan: LogicalPlan,
     types: &[Option<DataType>],
 ) -> Result<LogicalPlan, DataFusionError> {
-    if types.is_empty() {
-        return Ok(plan);
-    }
     let nulls = types.iter().map(|kind| ScalarValue::try_from(kind.as_ref().unwrap_or(&DataType::Utf8)));
     let nulls = nulls.collect::<Result<Vec<_>, _>>()?;
     // What can't be planned without a value says so when there is one.
