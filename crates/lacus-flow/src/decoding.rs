@@ -207,6 +207,7 @@ impl Decoding {
         let bytes = records.iter().map(|record| record.value.len() as u64).sum();
         let seen = reading::after(&self.seen, &records);
         let duplicates = self.judge.take_out_duplicates(&mut records)?;
+        self.look_anew()?;
         let (ready, refused) = self.decode(&records, is_awaited)?;
         let mut decoded_again = self.decode_pending_again(&ready)?;
         let refused_rows = refused_rows(&records, &refused)?;
@@ -252,9 +253,12 @@ impl Decoding {
         Ok(Turn { is_behind: true, ..Turn::default() })
     }
 
-    /// Others may have changed the tables, while nothing was pending: forgets what they were.
-    pub(crate) fn look_anew(&mut self) {
-        self.tables.look_anew();
+    /// Others may have changed the tables: forgets what those were that have nothing pending.
+    ///
+    /// # Errors
+    /// If a table is gone and can't be made again.
+    pub(crate) fn look_anew(&mut self) -> Result<()> {
+        self.tables.look_anew()
     }
 
     /// Ends the part of the tails that the next commit takes.
@@ -263,6 +267,8 @@ impl Decoding {
     /// If the index of messages can't be written; or the raw files not be ended, and then this is
     /// [broken](Self::is_broken).
     pub(crate) fn freeze(&mut self) -> Result<Frozen> {
+        // The one that records progress is committed without rows, too.
+        self.look_anew()?;
         self.judge.sync()?;
         self.finish_turn()?;
         let raw = self.raw.finish().context("end raw files");

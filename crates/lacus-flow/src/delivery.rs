@@ -57,7 +57,7 @@ impl Command {
 
 pub(crate) struct Delivery {
     source: Source,
-    /// Absent while a turn runs on a blocking thread, and after such a turn panicked or left it broken.
+    /// Absent while a turn runs on a blocking thread, after such a turn panicked or left it broken, and after tables became other ones.
     decoding: Option<Decoding>,
     settings: settings::Delivery,
     clock: Arc<dyn Clock>,
@@ -216,14 +216,11 @@ impl Delivery {
             }
         }
         self.done_as = None;
-        self.with_decoding(|decoding| {
-            decoding.look_anew();
-            Ok(())
-        })
-        .await
+        self.with_decoding(Decoding::look_anew).await
     }
 
-    /// The state of a turn that broke off is lost: drops what is not committed, and reads it again from the log.
+    /// A turn broke off and its state is lost, or tables became other ones under their rows: drops what is not committed, and
+    /// reads it again from the log.
     async fn begin_again(&mut self) -> Result<()> {
         if self.committing.is_some() {
             let committed = ended(&mut self.committing).await;
@@ -240,7 +237,7 @@ impl Delivery {
         self.committed = decoding.committed();
         self.decoding = Some(decoding);
         self.done_as = None;
-        tracing::warn!(stream = %self.source.stream, "reading again what was not committed when a turn broke off");
+        tracing::warn!(stream = %self.source.stream, "reading again from the log what was not committed");
         Ok(())
     }
 
@@ -319,7 +316,14 @@ impl Delivery {
                 self.progress.set_error(None);
                 self.report_progress();
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                let is_outdated = |frozen: &Frozen| frozen.tables.iter().any(|rows| self.source.lake.is_outdated(rows));
+                if self.frozen.as_ref().is_some_and(is_outdated) {
+                    // The same rows would be refused again: they are decoded anew.
+                    self.decoding = None;
+                }
+                self.failed(&error);
+            }
         }
     }
 

@@ -31,10 +31,12 @@ impl Pending {
         Self { table, schema, batches: 0 }
     }
 
-    /// Takes over the table's current columns. There must be no uncommitted rows.
-    pub(crate) fn look_anew(&mut self) {
-        self.schema = TableSchema::clone(&self.table.state().schema);
-        self.batches = 0;
+    /// Whether it is this table, with the columns that it has now. While it has rows that are not committed it stays as it is: if
+    /// somebody else changed the table all the same, their commit tells.
+    pub(crate) fn is_of(&self, table: Option<&Arc<Table>>) -> bool {
+        let state = self.table.state();
+        let is_same = |table: &Arc<Table>| Arc::ptr_eq(table, &self.table) && *state.schema == self.schema;
+        !state.tail.is_empty() || table.is_some_and(is_same)
     }
 
     /// The columns that the next rows are decoded with.

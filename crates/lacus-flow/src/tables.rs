@@ -155,9 +155,27 @@ impl Tables {
         self.pending.get_mut(name)
     }
 
-    /// Takes the columns of the tables as they are committed; none may have rows that are not.
-    pub(crate) fn look_anew(&mut self) {
-        self.pending.values_mut().for_each(Pending::look_anew);
+    /// Takes tables as they are now, of which nothing is uncommitted: as long as a table has no events, engines may change,
+    /// rename and drop it. Only for threads that may block.
+    ///
+    /// # Errors
+    /// If one that every stream has is gone and can't be made.
+    pub(crate) fn look_anew(&mut self) -> Result<()> {
+        let is_changed = |(name, pending): &(&TableName, &Pending)| !pending.is_of(self.lake.table(name).as_ref());
+        let changed: Vec<TableName> = self.pending.iter().filter(is_changed).map(|(name, _)| name.clone()).collect();
+        for name in changed {
+            let schema = match () {
+                () if name == self.primary => TableSchema::empty(),
+                () if name == self.quarantine => TableSchema::quarantine(),
+                () => {
+                    self.pending.remove(&name);
+                    continue;
+                }
+            };
+            let table = Handle::current().block_on(self.lake.create_table(&name, schema))?;
+            self.pending.insert(name, Pending::new(table));
+        }
+        Ok(())
     }
 
     /// Where rows that fit nowhere go.

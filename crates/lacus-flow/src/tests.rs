@@ -15,6 +15,7 @@ use super::*;
 
 mod contracts;
 mod duplicates;
+mod engines;
 mod messages;
 mod panics;
 mod replay;

@@ -28,7 +28,7 @@ use crate::conform::conform;
 use crate::data_file::{FileForm, check_positions, encode};
 use crate::file_stats::Placement;
 use crate::kernel::{AddedFile, Base, Change, Names, plan};
-use crate::lake::{Commit, CommitReport, Inner, TableAppend};
+use crate::lake::{Commit, CommitReport, Inner, Lake, TableAppend};
 use crate::layout::Layout;
 use crate::leftovers::{RETIRED_GRACE_MS, discard, sweep};
 use crate::raw::{self, RawFile};
@@ -155,6 +155,16 @@ impl Failed {
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self { error, may_have_happened: false }
+    }
+}
+
+impl Lake {
+    /// Whether rows can't be committed any more as they are: since they were decoded, somebody else dropped or renamed their
+    /// table, or gave it other columns.
+    #[must_use]
+    pub fn is_outdated(&self, rows: &TableAppend) -> bool {
+        let is_there = self.table(rows.table.name()).is_some_and(|table| Arc::ptr_eq(&table, &rows.table));
+        !is_there || rows.table.base().schema_for(&rows.schema).is_err()
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) use self::databases::no_database;
 
 /// The table property of tables that somebody asked for; those that deliveries make don't have it. A copy of a delivered
 /// table has its system columns, too: this is what tells them apart until a delivery commits to it.
-const MADE_BY: &str = "lacus.made-by";
+pub(crate) const MADE_BY: &str = "lacus.made-by";
 
 /// A change of one table, as the REST specification has it.
 #[derive(Debug, Clone)]

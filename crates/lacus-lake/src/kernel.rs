@@ -18,13 +18,14 @@ use iceberg::spec::{
     SchemaRef, Snapshot, SnapshotRef, SortOrder, Summary, TableMetadata, TableMetadataBuildResult,
     TableMetadataBuilder, UnboundPartitionSpec,
 };
-use lacus_core::{Error, Offsets, Result, StreamName, TableName, Timestamp};
+use lacus_core::{Error, Kind, Offsets, Result, StreamName, TableName, Timestamp};
 use uuid::Uuid;
 
 use self::entries::{Changed, Making, change_manifests, more_manifests_max};
 use self::summary::summary;
 use crate::by_name::names_in_files;
 use crate::expiry::{by_age, retired, snapshots_to_expire};
+use crate::foreign::MADE_BY;
 use crate::layout::{Layout, RESERVED_PREFIX};
 use crate::manifests::{MetadataFiles, iceberg_error, write_manifest_list};
 use crate::schema::TableSchema;
@@ -198,7 +199,9 @@ impl Base {
         if wanted.as_struct() == current.as_struct() {
             return Ok(current.as_ref().clone());
         }
-        if self.metadata.current_snapshot_id().is_some() {
+        // The columns of a new table of ours come from events; those of others' tables are theirs from the start.
+        let is_theirs = self.metadata.properties().contains_key(MADE_BY);
+        if is_theirs || self.metadata.current_snapshot_id().is_some() {
             must_keep_columns(current, &wanted)?;
         }
         self.numbered(schema)
@@ -224,10 +227,13 @@ fn taken_names(metadata: &TableMetadata) -> Vec<String> {
 }
 
 /// Files may contain every column of the current schema, with its type: a newer schema that lacks one would hide values.
+///
+/// # Errors
+/// `Conflict`: the rows to commit were decoded before somebody changed the columns.
 fn must_keep_columns(current: &Schema, wanted: &Schema) -> Result<()> {
     for (&id, name) in current.field_id_to_name_map() {
         let (Some(old), Some(new)) = (current.field_by_id(id), wanted.field_by_id(id)) else {
-            return Err(Error::internal(format!("the schema to commit lacks column \"{name}\"")));
+            return Err(changed_meanwhile(name));
         };
         let is_same = if old.field_type.is_primitive() {
             old.field_type == new.field_type
@@ -235,10 +241,14 @@ fn must_keep_columns(current: &Schema, wanted: &Schema) -> Result<()> {
             old.field_type.is_struct() == new.field_type.is_struct() && !new.field_type.is_primitive()
         };
         if !is_same || old.name != new.name {
-            return Err(Error::internal(format!("the schema to commit changes column \"{name}\"")));
+            return Err(changed_meanwhile(name));
         }
     }
     Ok(())
+}
+
+fn changed_meanwhile(column: &str) -> Error {
+    Error::new(Kind::Conflict, format!("column \"{column}\" was added or changed after these rows were decoded"))
 }
 
 /// The directory of a table's files: one of its own, in its database's.

@@ -334,7 +334,8 @@ impl Lake {
     /// the same batches and offsets. Dropping the future does not stop the commit.
     ///
     /// # Errors
-    /// `Unavailable` when the store or the catalog refuses, `Conflict` when another process took over.
+    /// `Unavailable` when the store or the catalog refuses, `Conflict` when another process took over, or a table is another one
+    /// than the rows were decoded for: see [`is_outdated`](Self::is_outdated).
     pub async fn commit(&self, commit: Commit) -> Result<CommitReport> {
         let inner = Arc::clone(&self.inner);
         detached(commit::commit(inner, commit)).await

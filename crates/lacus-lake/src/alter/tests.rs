@@ -3,7 +3,7 @@
 use super::*;
 use crate::conform::conform;
 use crate::fixture::{Failure, Place, append, commit, numbers, rows, rows_of, stream};
-use crate::lake::Lake;
+use crate::lake::{Lake, TableAppend};
 use crate::schema::ColumnType;
 
 fn path(name: &str) -> Vec<String> {
@@ -57,6 +57,20 @@ async fn columns_change_and_rows_stay() {
     lake.alter(&table, vec![SchemaChange::Add { path: path("m"), kind: ColumnType::Text }]).await.unwrap();
     assert_eq!(table.state().schema.columns[1].id, 7);
     assert_eq!(rows_of(&lake, &table).len(), 45);
+}
+
+#[tokio::test]
+async fn rows_of_other_columns_are_known_and_not_committed() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let table = with_rows(&lake).await;
+    let rows = |schema: &TableSchema| TableAppend { table: Arc::clone(&table), schema: schema.clone(), batches: 0 };
+    assert!(!lake.is_outdated(&rows(&numbers())));
+    lake.alter(&table, changes()).await.unwrap();
+    assert!(lake.is_outdated(&rows(&numbers())));
+    assert!(!lake.is_outdated(&rows(&table.state().schema)));
+    let refused = commit(&lake, &[(&table, &numbers())], 6).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Conflict, "{refused}");
 }
 
 #[tokio::test]
