@@ -17,22 +17,21 @@ const DROPPED_GRACE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 pub(super) async fn drop_table(lake: &Inner, name: &TableName, purge: bool) -> Result<()> {
     let table = theirs(lake, name)?;
-    drop_found(lake, &table, purge).await
+    drop_found(lake, &table, purge, must_be_theirs).await
 }
 
 /// Drops a table that nothing is delivered to any more.
 pub(super) async fn drop_ended_table(lake: &Inner, name: &TableName, purge: bool) -> Result<()> {
     let table = lake.table(name).ok_or_else(|| no_table(name))?;
-    if !table.state().tail.is_empty() {
-        return Err(Error::new(Kind::Conflict, format!("table \"{name}\" has rows that are not committed")));
-    }
-    drop_found(lake, &table, purge).await
+    drop_found(lake, &table, purge, must_be_committed).await
 }
 
-async fn drop_found(lake: &Inner, table: &Table, purge: bool) -> Result<()> {
+/// Drops a table if it may go once nobody else commits to it: a delivery may have done so before.
+async fn drop_found(lake: &Inner, table: &Table, purge: bool, may_go: fn(&Table) -> Result<()>) -> Result<()> {
     let name = table.name();
     let _committing = table.committing.lock().await;
     let publishing = begin_publishing(lake).await?;
+    may_go(table)?;
     let base = table.base();
     let mut paths: Vec<String> = match lake.files.reachable(&base.metadata).await {
         Ok(paths) => paths.into_iter().collect(),
@@ -56,6 +55,7 @@ pub(super) async fn rename_table(lake: &Inner, from: &TableName, to: &TableName)
     let table = theirs(lake, from)?;
     let _committing = table.committing.lock().await;
     let _publishing = begin_publishing(lake).await?;
+    must_be_theirs(&table)?;
     lake.must_be_free(to)?;
     let base = table.base();
     lake.catalog.rename_table(from.clone(), to.clone(), base.location.clone()).await?;
@@ -71,11 +71,22 @@ pub(super) async fn rename_table(lake: &Inner, from: &TableName, to: &TableName)
 /// The table, if it is one that an engine made.
 fn theirs(lake: &Inner, name: &TableName) -> Result<Arc<Table>> {
     let table = lake.table(name).ok_or_else(|| no_table(name))?;
-    if is_delivered(&table) {
-        return Err(Error::new(Kind::Denied, format!("lacus delivers events to table \"{name}\""))
-            .with_hint(
-                "events would be lost: DELETE FROM takes rows out of it, and DROP TABLE drops it once its stream is deleted",
-            ));
-    }
+    must_be_theirs(&table)?;
     Ok(table)
+}
+
+fn must_be_theirs(table: &Table) -> Result<()> {
+    if !is_delivered(table) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Denied, format!("lacus delivers events to table \"{}\"", table.name())).with_hint(
+        "events would be lost: DELETE FROM takes rows out of it, and DROP TABLE drops it once its stream is deleted",
+    ))
+}
+
+fn must_be_committed(table: &Table) -> Result<()> {
+    if table.state().tail.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Conflict, format!("table \"{}\" has rows that are not committed", table.name())))
 }

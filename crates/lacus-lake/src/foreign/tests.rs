@@ -471,6 +471,33 @@ async fn tables_come_go_and_come_back() {
 }
 
 #[tokio::test]
+async fn a_table_that_events_come_to_meanwhile_is_neither_dropped_nor_renamed() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let other = TableName::new("others").unwrap();
+    for is_dropped in [true, false] {
+        let table = lake.make_table(new_table("orders")).await.unwrap();
+        let publishing = lake.inner().publishing.lock().await;
+        let gone = async {
+            if is_dropped {
+                lake.drop_table(table.name(), true).await
+            } else {
+                lake.rename_table(table.name(), &other).await
+            }
+        };
+        let mut gone = Box::pin(gone);
+        assert!(futures::poll!(&mut gone).is_pending());
+        tokio::task::yield_now().await;
+        append(&table, &numbers(), 0..3);
+        drop(publishing);
+        assert_eq!(gone.await.unwrap_err().kind(), Kind::Denied);
+        table.forget_tail().unwrap();
+        lake.drop_table(table.name(), true).await.unwrap();
+    }
+    assert!(lake.table(&other).is_none());
+}
+
+#[tokio::test]
 async fn a_registration_that_nobody_heard_of_is_found_by_the_next() {
     let place = Place::new();
     let lake = place.open().await;
