@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use iceberg::spec::MAIN_BRANCH;
 use lacus_core::{Context, Error, Kind, Result, TableName};
+use tokio::time::timeout;
 
 use crate::catalog::RawTotals;
 use crate::change::{Shown, conclude_planned, part_of};
@@ -24,6 +26,8 @@ use crate::table::{LiveFile, Table};
 pub(crate) const TAGS_MAX: usize = 100;
 /// The longest name of a tag, in bytes.
 const NAME_BYTES_MAX: usize = 120;
+/// A rollback waits this long for an erasure, which may take many minutes: what delivers to the table stands still meanwhile.
+const ERASURE_WAIT: Duration = Duration::from_secs(5);
 
 /// What a rollback did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +63,8 @@ impl Lake {
     /// the future does not stop it.
     ///
     /// # Errors
-    /// `NotFound` if there is no such version; `Unavailable` when the store or the catalog refuses: nothing changed then.
+    /// `NotFound` if there is no such version; `Unavailable` while events are erased, and when the store or the catalog refuses:
+    /// nothing changed then.
     pub async fn rollback(&self, table: &Arc<Table>, version: Version) -> Result<RollbackReport> {
         detached(rollback(Arc::clone(self.shared_inner()), Arc::clone(table), version)).await
     }
@@ -130,7 +135,9 @@ pub(crate) async fn rollback(lake: Arc<Inner>, table: Arc<Table>, version: Versi
 }
 
 async fn roll_back_once(lake: &Inner, table: &Arc<Table>, version: &Version) -> Result<RollbackReport> {
-    let _not_erasing = lake.erasing.read().await;
+    let _not_erasing = timeout(ERASURE_WAIT, lake.erasing.read()).await.map_err(|_| {
+        Error::unavailable("events are being erased").with_hint("nothing changed; try again when that has ended")
+    })?;
     let _committing = table.committing.lock().await;
     let mut publishing = begin_publishing(lake).await?;
     let (base, now) = (table.base(), lake.clock.now());

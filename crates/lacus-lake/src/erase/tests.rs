@@ -150,6 +150,12 @@ async fn nothing_brings_rows_back_while_events_are_erased() {
     rolling_back.await.unwrap();
     assert_eq!(offsets_of(&lake, &table), [0, 1, 2, 3]);
 
+    let long_erasing = lake.inner().erasing.write().await;
+    let refused = lake.rollback(&table, Version::read("last")).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable, "{refused}");
+    assert!(refused.chain().contains(&format!("table \"{}\": events are being erased", table.name())), "{refused}");
+    drop(long_erasing);
+
     let bringing_back = lake.inner().erasing.read().await;
     let stream = stream();
     let mut erase = Box::pin(lake.erase(&stream, places(&[1])));
