@@ -6,18 +6,24 @@
 //! | `GET /v1/keys` | all keys, without their secrets |
 //! | `DELETE /v1/keys/{id}` | revokes one |
 
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, post};
 use axum::{Json, Router};
+use lacus_core::units::ByteSize;
 use lacus_core::{Error, Kind, Result, StreamName};
 use serde::{Deserialize, Serialize};
 
-use crate::Collect;
+use crate::body;
 use crate::keys::{CreatedKey, Grant, KeyInfo, Keyring, NewKey};
 use crate::refusal::Refusal;
 use crate::stats::Reason;
+use crate::{Collect, Inner};
+
+/// The longest request for a key: the names in it have some hundred bytes.
+const BODY_BYTES_MAX: ByteSize = ByteSize(16 << 10);
 
 pub(crate) fn router(collect: Collect) -> Router {
     Router::new().route("/v1/keys", post(create).get(list)).route("/v1/keys/{id}", delete(revoke)).with_state(collect)
@@ -59,11 +65,8 @@ struct WireKeys {
     keys: Vec<WireKey>,
 }
 
-async fn create(
-    State(collect): State<Collect>,
-    asked: Result<Json<Asked>, JsonRejection>,
-) -> Result<Json<WireKey>, Refusal> {
-    let Json(asked) = asked.map_err(|error| refused(Error::invalid(error.body_text())))?;
+async fn create(State(collect): State<Collect>, request: Request) -> Result<Json<WireKey>, Refusal> {
+    let asked = read(&collect.inner, request).await?;
     let grant = match (asked.source, asked.aws, asked.lake) {
         (Some(source), false, false) => Grant::Write { source: StreamName::new(&source).map_err(refused)? },
         (None, true, false) => Grant::Aws,
@@ -83,6 +86,27 @@ async fn create(
         "write" => WireKey { write_key: Some(secret), ..key },
         _ => WireKey { access_key_id: Some(key.id.clone()), secret_access_key: Some(secret), ..key },
     }))
+}
+
+/// What a request asks for, if there is memory for its body beside those that bring events.
+async fn read(inner: &Inner, request: Request) -> Result<Asked, Refusal> {
+    let (head, body) = request.into_parts();
+    let (mut body, mut share) = (body.into_data_stream(), inner.budget.share());
+    let bytes = match body::read(&mut body, BODY_BYTES_MAX, inner.limits.body_wait_max, &mut share).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => {
+            body::dismiss(&head, body, &refusal);
+            return Err(match refusal.reason {
+                Reason::TooLarge => {
+                    refused(Error::invalid(format!("what asks for a key has {BODY_BYTES_MAX} at most")))
+                }
+                _ => refusal,
+            });
+        }
+    };
+    let asked = Json::<Asked>::from_request(Request::from_parts(head, Body::from(bytes)), &()).await;
+    let Json(asked) = asked.map_err(|error| refused(Error::invalid(error.body_text())))?;
+    Ok(asked)
 }
 
 async fn list(State(collect): State<Collect>) -> Json<WireKeys> {

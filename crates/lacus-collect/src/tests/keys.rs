@@ -89,6 +89,24 @@ async fn what_makes_no_key_is_told() {
     assert!(door.collect.inner.keyring.list().is_empty());
 }
 
+#[tokio::test]
+async fn what_asks_for_keys_is_short_and_counts_with_all_other_bodies() {
+    let door = Door::new();
+    let mut others = door.collect.inner.budget.share();
+    others.cover(crate::BODIES_BYTES_MAX).unwrap();
+    let reply = door.on_keys("POST", "/v1/keys", r#"{"source":"web"}"#).await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{}", reply.text);
+    drop(others);
+    let request = Request::post("/v1/keys").header("content-type", "application/json");
+    let reply = door.send(request.body(Body::from(format!("{{}}{}", " ".repeat(16 << 10)))).unwrap()).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(reply.text.contains("what asks for a key has"), "{}", reply.text);
+    assert!(door.collect.inner.keyring.list().is_empty());
+    door.make_key(r#"{"source":"web"}"#).await;
+    let mut all = door.collect.inner.budget.share();
+    all.cover(crate::BODIES_BYTES_MAX).expect("answered requests hold nothing");
+}
+
 /// A page of another site can't make a key: for JSON a browser asks first, and is not answered.
 #[tokio::test]
 async fn pages_of_other_sites_make_no_key() {
