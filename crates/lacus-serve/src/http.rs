@@ -125,7 +125,7 @@ pub fn router(served: Served) -> Router {
 
 /// Answers a request if there is memory for its body.
 async fn within_budget(State(inner): State<Shared>, request: Request, next: Next) -> Response {
-    let answered = bodies::answer(&inner.bodies, request, next).await;
+    let answered = bodies::answer(&inner.bodies, request, |request| next.run(request)).await;
     answered.unwrap_or_else(|error| Refusal::from(error).into_response())
 }
 

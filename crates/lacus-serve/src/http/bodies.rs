@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use futures::{StreamExt, stream};
 use lacus_core::{Budget, Error, Result, Share};
@@ -32,11 +31,15 @@ struct Held {
 ///
 /// # Errors
 /// `Limited` if it does not.
-pub(super) async fn answer(budget: &Budget, request: Request, next: Next) -> Result<Response> {
+pub(super) async fn answer<Answering: Future<Output = Response>>(
+    budget: &Budget,
+    request: Request,
+    answer: impl FnOnce(Request) -> Answering,
+) -> Result<Response> {
     let held = Arc::new(Mutex::new(Held { share: budget.share(), refused: None }));
     let request = request.map(|body| counted(body, Arc::clone(&held)));
     // Of a body that was refused, the handler says that it can't be read.
-    let response = next.run(request).await;
+    let response = answer(request).await;
     let refused = lock(&held).refused.take();
     refused.map_or(Ok(response), Err)
 }

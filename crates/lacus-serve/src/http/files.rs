@@ -16,10 +16,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use lacus_core::Budget;
 use lacus_lake::Served;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -28,6 +29,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::answers::Files;
+use super::bodies;
 use crate::engines::{Engines, Locked};
 
 /// The prefix of signatures that are verified here.
@@ -36,8 +38,12 @@ const SIGNED: &str = "AWS4-HMAC-SHA256 ";
 const SCOPE: &str = "/s3/aws4_request";
 /// Parameters of presigned URLs: the lake hands out nothing that may be passed on.
 const SIGNED_ADDRESS: [&str; 3] = ["x-amz-signature", "signature", "awsaccesskeyid"];
-/// The most bytes of XML bodies: lists of parts, lists of names to delete.
+/// The most bytes of an XML body: a list of parts, a list of names to delete.
 const XML_BYTES_MAX: usize = 4 << 20;
+/// The most bytes of all of them in memory at once.
+const XML_BODIES_BYTES_MAX: usize = 64 << 20;
+/// What the address of a file or a part of one may say. With anything else its body may be XML, which is kept in memory.
+const OF_A_FILE: [&str; 3] = ["x-id", "partNumber", "uploadId"];
 /// The most bytes of a field of a form, and of all of them.
 const FORM_BYTES_MAX: usize = 1 << 10;
 /// Headers that decide how a body is read: each may occur once, so that we and the library read it the same way.
@@ -62,6 +68,7 @@ struct Gate {
     service: S3Service,
     served: Arc<Served>,
     chunked: Arc<Semaphore>,
+    xml: Arc<Budget>,
 }
 
 struct Secrets(Arc<Engines>);
@@ -96,7 +103,8 @@ pub fn with_files(router: Router, served: &Arc<Served>, engines: &Arc<Engines>) 
     config.form_max_parts = 1;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     let chunked = Arc::new(Semaphore::new(CHUNKED_KIB_MAX));
-    let gate = Gate { service: builder.build(), served: Arc::clone(served), chunked };
+    let xml = Arc::new(Budget::new(XML_BODIES_BYTES_MAX));
+    let gate = Gate { service: builder.build(), served: Arc::clone(served), chunked, xml };
     router.layer(middleware::from_fn_with_state(gate, answer))
 }
 
@@ -113,10 +121,38 @@ async fn answer(State(gate): State<Gate>, request: Request, next: Next) -> Respo
         Some(room) => (no_longer_than(body, room.bytes), Some(room.permit)),
         None => (body, None),
     };
-    let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
-    let answered = Box::pin(gate.service.call(request)).await;
+    let request = Request::from_parts(head, body);
+    let response = within_budget(&gate.xml, request, |request| by_library(&gate.service, request)).await;
     drop(permit);
-    match answered {
+    response
+}
+
+/// Answers a request if there is memory for its body, should that be kept in memory.
+async fn within_budget<Answering: Future<Output = Response>>(
+    xml: &Budget,
+    request: Request,
+    answer: impl FnOnce(Request) -> Answering,
+) -> Response {
+    if brings_a_file(&request) {
+        return answer(request).await;
+    }
+    let why = "too many requests are being read at once: try again";
+    let busy = |_| Refused(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", why).into_response();
+    bodies::answer(xml, request, answer).await.unwrap_or_else(busy)
+}
+
+/// Whether the body of a request is written as it comes.
+fn brings_a_file(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    let names_a_file = request.uri().path().trim_matches('/').contains('/');
+    *request.method() == Method::PUT && names_a_file && names.all(|name| OF_A_FILE.contains(&&*name))
+}
+
+async fn by_library(service: &S3Service, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
+    match Box::pin(service.call(request)).await {
         Ok(response) => response.map(Body::new),
         Err(error) => {
             let error: Box<dyn std::error::Error + Send + Sync> = error.into();
@@ -309,6 +345,37 @@ mod tests {
         assert!(of("1").is_ok());
         assert_eq!(of(&(CHUNKED_BYTES_MAX + 1).to_string()).unwrap_err().1, "EntityTooLarge");
         assert_eq!(of("x").unwrap_err().1, "MissingContentLength");
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_in_memory_has_a_bound_together() {
+        let budget = Budget::new(16 << 10);
+        let ask = async |method: &str, path: &str, body: &'static str| {
+            let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
+            let answer = async |request: Request| match axum::body::to_bytes(request.into_body(), 100).await {
+                Ok(_) => StatusCode::OK.into_response(),
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            };
+            within_budget(&budget, request, answer).await.status().as_u16()
+        };
+        assert_eq!(ask("POST", "/lake?delete", "<Delete/>").await, 200);
+        let mut others = budget.share();
+        others.cover(16 << 10).unwrap();
+        for (method, path, body, status) in [
+            ("POST", "/lake?delete", "<Delete/>", 503),
+            ("POST", "/lake/main/x?uploadId=1", "<CompleteMultipartUpload/>", 503),
+            ("PUT", "/lake/main/x?tagging", "<Tagging/>", 503),
+            ("PUT", "/lake", "<CreateBucketConfiguration/>", 503),
+            ("PUT", "/lake/?acl", "<AccessControlPolicy/>", 503),
+            ("POST", "/lake/main/x?uploads", "", 200),
+            ("GET", "/lake/main/x", "", 200),
+            ("PUT", "/lake/main/x?x-id=PutObject", "rows", 200),
+            ("PUT", "/lake/main/x?partNumber=1&uploadId=1", "rows", 200),
+        ] {
+            assert_eq!(ask(method, path, body).await, status, "{method} {path}");
+        }
+        drop(others);
+        assert_eq!(ask("POST", "/lake?delete", "<Delete/>").await, 200, "who was refused holds nothing");
     }
 
     #[tokio::test]

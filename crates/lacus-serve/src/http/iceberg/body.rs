@@ -25,6 +25,6 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
 
 /// Answers a request if there is memory for its body.
 pub(super) async fn within_budget(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let answered = bodies::answer(&shared.bodies, request, next).await;
+    let answered = bodies::answer(&shared.bodies, request, |request| next.run(request)).await;
     answered.unwrap_or_else(|error| Refused::busy(&error).into_response())
 }
