@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use iceberg::spec::{
-    NestedFieldRef, NullOrder, PartitionSpecRef, PrimitiveType, Schema, SortDirection, SortField, SortOrder,
-    SortOrderRef, TableMetadata, TableMetadataBuilder, Transform, Type, UnboundPartitionSpec,
+    Literal, NestedFieldRef, NullOrder, PartitionSpecRef, PrimitiveLiteral, PrimitiveType, Schema, SortDirection,
+    SortField, SortOrder, SortOrderRef, TableMetadata, TableMetadataBuilder, Transform, Type, UnboundPartitionSpec,
 };
 use lacus_core::layout::{PartitionField, Transform as Wanted};
 use lacus_core::{Result, layout, settings};
@@ -23,6 +23,13 @@ pub(crate) const RESERVED_PREFIX: &str = "_lacus_";
 
 /// The id of the sort order that sorts nothing.
 const UNSORTED: i64 = 0;
+
+/// The microseconds of a day.
+const DAY_MICROS: i64 = 86_400_000_000;
+/// Iceberg's library knows the dates of so many days before and after 1970.
+const DAYS_MAX: u32 = 95_000_000;
+/// The same in microseconds.
+const MICROS_MAX: u64 = 95_000_000 * DAY_MICROS.unsigned_abs();
 
 /// How files are written.
 #[derive(Debug, Clone)]
@@ -263,10 +270,40 @@ pub(crate) fn partition_text(metadata: &TableMetadata, placement: &Placement) ->
         let column = schema.name_by_field_id(field.source_id).unwrap_or("?");
         let kind =
             schema.field_by_id(field.source_id).and_then(|source| field.transform.result_type(&source.field_type).ok());
-        let text = kind.filter(|_| value.is_some()).map(|kind| field.transform.to_human_string(&kind, value));
+        let text = kind.zip(value).map(|(kind, value)| value_text(field.transform, &kind, value));
         (text_of(column, field.transform), text)
     });
     values.collect()
+}
+
+/// A value of a partition. Iceberg's library panics for values of other types, and beyond the dates that it knows: other engines
+/// may write such.
+fn value_text(transform: Transform, kind: &Type, value: &Literal) -> String {
+    let is_known = match (kind, value) {
+        (Type::Primitive(PrimitiveType::Date), Literal::Primitive(PrimitiveLiteral::Int(days))) => {
+            days.unsigned_abs() <= DAYS_MAX
+        }
+        (Type::Primitive(PrimitiveType::Time), Literal::Primitive(PrimitiveLiteral::Long(micros))) => {
+            (0..DAY_MICROS).contains(micros)
+        }
+        (
+            Type::Primitive(PrimitiveType::Timestamp | PrimitiveType::Timestamptz),
+            Literal::Primitive(PrimitiveLiteral::Long(micros)),
+        ) => micros.unsigned_abs() <= MICROS_MAX,
+        (Type::Primitive(kind), Literal::Primitive(value)) => kind.compatible(value),
+        _ => false,
+    };
+    match (kind, value) {
+        (_, Literal::Primitive(PrimitiveLiteral::Int(number))) if !is_known => number.to_string(),
+        (_, Literal::Primitive(PrimitiveLiteral::Long(number))) if !is_known => number.to_string(),
+        (_, value) if !is_known => format!("{value:?}"),
+        // It also panics for parts of seconds before 1970, unless there is no zone.
+        (Type::Primitive(PrimitiveType::Timestamptz), value) => {
+            let without = Type::Primitive(PrimitiveType::Timestamp);
+            format!("{} UTC", transform.to_human_string(&without, Some(value)))
+        }
+        (kind, value) => transform.to_human_string(kind, Some(value)),
+    }
 }
 
 fn text_of(column: &str, transform: Transform) -> String {

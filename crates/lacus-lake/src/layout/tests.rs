@@ -267,3 +267,21 @@ fn names_of_partition_fields_are_no_names_of_columns() {
     assert!(!crate::schema::is_taken_name("_lacus"));
     assert!(!crate::schema::is_taken_name("ä_lacus_"));
 }
+
+#[test]
+fn a_value_of_a_partition_is_told_whatever_it_is() {
+    let text = |kind, value: Literal| value_text(Transform::Identity, &Type::Primitive(kind), &value);
+    assert_eq!(text(PrimitiveType::Date, Literal::int(20_000)), "2024-10-04");
+    assert_eq!(text(PrimitiveType::Timestamptz, Literal::long(1_500_000)), "1970-01-01 00:00:01.500 UTC");
+    assert_eq!(text(PrimitiveType::Timestamptz, Literal::long(-500_000)), "1969-12-31 23:59:59.500 UTC");
+    assert_eq!(text(PrimitiveType::Timestamp, Literal::long(-500_000)), "1969-12-31 23:59:59.500");
+    assert_eq!(text(PrimitiveType::String, Literal::string("web")), "web");
+    // Beyond what there is a name for, and of other types.
+    assert_eq!(text(PrimitiveType::Date, Literal::int(i32::MAX)), i32::MAX.to_string());
+    assert_eq!(text(PrimitiveType::Timestamp, Literal::long(i64::MIN)), i64::MIN.to_string());
+    assert_eq!(text(PrimitiveType::Timestamptz, Literal::long(i64::MAX)), i64::MAX.to_string());
+    assert_eq!(text(PrimitiveType::Time, Literal::long(-1)), "-1");
+    assert_eq!(text(PrimitiveType::Int, Literal::long(7)), "7");
+    assert!(text(PrimitiveType::Int, Literal::string("web")).contains("web"));
+    assert!(text(PrimitiveType::Date, Literal::bool(true)).contains("true"));
+}
