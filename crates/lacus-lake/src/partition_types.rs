@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use iceberg::spec::{
     DataFile, DataFileBuilder, Literal, ManifestMetadata, NestedField, NestedFieldRef, PartitionField, PartitionSpec,
-    PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct, Transform, Type,
+    PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct, TableMetadata, Transform, Type,
 };
 use lacus_core::{Error, Result};
 
+use crate::deletes::FilesOfSnapshot;
 use crate::layout::RESERVED_PREFIX;
 use crate::manifests::iceberg_error;
+use crate::table::LiveFile;
 
 /// Types of columns that files are partitioned by, by field id.
 pub(crate) type Sources = BTreeMap<i32, Type>;
@@ -109,6 +111,53 @@ fn widened_value(value: &Literal, kind: Option<&Type>) -> Literal {
     }
 }
 
+/// Refuses files whose partitions are not as the table's specs say, unless they are `known`: they could not be read with the values
+/// of their partitions, nor described again when manifests are merged.
+///
+/// # Errors
+/// `Invalid`, naming the file.
+pub(crate) fn must_fit(
+    files: &FilesOfSnapshot,
+    metadata: &TableMetadata,
+    known: impl Fn(&LiveFile) -> bool,
+) -> Result<()> {
+    let all = files.data.iter().chain(files.deletes.iter().map(|delete| &delete.file));
+    for file in all.filter(|file| !known(file)) {
+        let placement = &file.stats.placement;
+        if !fits(&placement.values, placement.spec_id, metadata) {
+            let message = format!("file {} has no partition of spec {}", file.path, placement.spec_id);
+            return Err(Error::invalid(format!("{message}: its values are of other types, or not as many"))
+                .with_hint("write its manifest with the table's schema and partition spec"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether values are those of a partition: as many as the spec has fields, and each of its type. That of a column that was dropped
+/// is not known.
+pub(crate) fn fits(values: &Struct, spec_id: i32, metadata: &TableMetadata) -> bool {
+    let Some(spec) = metadata.partition_spec_by_id(spec_id) else { return false };
+    let schema = metadata.current_schema();
+    let is_its = |(field, value): (&PartitionField, Option<&Literal>)| {
+        let kind = schema.field_by_id(field.source_id);
+        let kind = kind.and_then(|column| field.transform.result_type(&column.field_type).ok());
+        match (value, kind) {
+            (None, _) => true,
+            (Some(Literal::Primitive(value)), Some(Type::Primitive(kind))) => is_of(value, &kind),
+            (Some(value), _) => matches!(value, Literal::Primitive(_)),
+        }
+    };
+    let values = widened(values, spec, schema);
+    values.fields().len() == spec.fields().len() && spec.fields().iter().zip(values.iter()).all(is_its)
+}
+
+fn is_of(value: &PrimitiveLiteral, kind: &PrimitiveType) -> bool {
+    match (value, kind) {
+        (PrimitiveLiteral::Binary(bytes), PrimitiveType::Fixed(length)) => bytes.len() as u64 == *length,
+        _ => kind.compatible(value),
+    }
+}
+
 /// The same file, with the values of its partition in the types that their columns have in this schema.
 pub(crate) fn widened_file(file: DataFile, spec: &PartitionSpec, schema: &Schema) -> Result<DataFile> {
     let values = widened(file.partition(), spec, schema);
@@ -145,6 +194,10 @@ pub(crate) fn widened_file(file: DataFile, spec: &PartitionSpec, schema: &Schema
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use iceberg::spec::{FormatVersion, SortOrder, TableMetadataBuilder, UnboundPartitionSpec};
+
     use super::*;
 
     fn schema(columns: &[(i32, &str, PrimitiveType)]) -> SchemaRef {
@@ -174,6 +227,32 @@ mod tests {
         assert_eq!((dropped, with.schema_id()), (Type::Primitive(PrimitiveType::Long), 7));
         assert_eq!(with.field_by_name("n"), None);
         assert!(schema_for(&without, &by_n(), &Sources::new()).is_err(), "nobody knows its type");
+    }
+
+    /// A table of `n`, column 1, by which its files are partitioned.
+    fn table(kind: PrimitiveType) -> TableMetadata {
+        let spec = UnboundPartitionSpec::builder().add_partition_field(1, "n", Transform::Identity).unwrap().build();
+        let (order, place) = (SortOrder::unsorted_order(), "file:///lake/main/t".to_owned());
+        let schema = schema(&[(1, "n", kind)]).as_ref().clone();
+        let table = TableMetadataBuilder::new(schema, spec, order, place, FormatVersion::V2, HashMap::new()).unwrap();
+        table.build().unwrap().metadata
+    }
+
+    #[test]
+    fn values_that_are_no_partition_are_known() {
+        let long = table(PrimitiveType::Long);
+        let fit = |values: Vec<Option<Literal>>| fits(&Struct::from_iter(values), 0, &long);
+        assert!(fit(vec![Some(Literal::long(5))]) && fit(vec![None]));
+        assert!(fit(vec![Some(Literal::int(5))]), "from before the column became wider");
+        assert!(!fit(vec![Some(Literal::string("five"))]));
+        assert!(!fit(vec![Some(Literal::Struct(Struct::empty()))]));
+        assert!(!fit(Vec::new()) && !fit(vec![None, None]), "another spec's");
+        assert!(!fits(&Struct::from_iter([None]), 1, &long), "there is no such spec");
+        let two = table(PrimitiveType::Fixed(2));
+        for (length, expected) in [(2, true), (3, false)] {
+            let value = Literal::Primitive(PrimitiveLiteral::Binary(vec![0; length]));
+            assert_eq!(fits(&Struct::from_iter([Some(value)]), 0, &two), expected);
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::kernel::{Base, Names};
 use crate::lake::Inner;
 use crate::leftovers::{discard, sweep};
 use crate::manifests::MetadataFiles;
+use crate::partition_types::must_fit;
 use crate::table::{Committed, Table};
 
 /// Tables that one commit may change.
@@ -189,6 +190,10 @@ async fn plan_part(
     if let Some(twice) = found.data.iter().find(|file| !paths.insert(file.path.as_str())) {
         return Err(Error::invalid(format!("{} would be in the table twice", twice.path)));
     }
+    let state = table.state();
+    let deletes = state.delete_files.iter().map(|delete| &delete.file);
+    let known: HashSet<&str> = state.files.iter().chain(deletes).map(|file| file.path.as_str()).collect();
+    must_fit(&found, &base.metadata, |file| known.contains(file.path.as_str()))?;
     let pointer = PointerMove { table: table.name().clone(), from: Some(from), to: base.location.clone() };
     let committed = Committed {
         base: Arc::new(base),

@@ -17,6 +17,7 @@ use crate::deletes::FilesOfSnapshot;
 use crate::kernel::{AddedFile, Base, Change, METADATA_FILES_MAX, Names, directory_of, plan as plan_commit};
 use crate::lake::Inner;
 use crate::layout::Layout;
+use crate::partition_types::must_fit;
 use crate::schema::TableSchema;
 use crate::table::{Committed, Table};
 
@@ -145,6 +146,7 @@ async fn plan(lake: &Inner, name: &TableName, metadata: TableMetadata) -> Result
 async fn table_of(lake: &Inner, name: &TableName, base: Base) -> Result<Table> {
     let (schema, delivered) = (base.schema()?, base.offsets(name)?);
     let files = lake.files.files_of(&base.manifests, &base.metadata).await?;
+    must_fit(&files, &base.metadata, |_| false)?;
     Ok(Table::new(name.clone(), base, schema, files, delivered))
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataContentType, DataFileBuilder, DataFileFormat, Literal, MAIN_BRANCH, ManifestContentType, ManifestFile,
-    ManifestWriterBuilder, NestedField, Operation, PrimitiveType, Snapshot, SnapshotReference, SnapshotRetention,
-    Struct, Summary, Transform, Type,
+    ManifestWriterBuilder, NestedField, Operation, PartitionSpec, PrimitiveType, SchemaRef, Snapshot,
+    SnapshotReference, SnapshotRetention, Struct, Summary, Transform, Type,
 };
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use proptest::prelude::*;
@@ -46,6 +46,8 @@ enum Doing {
     Append(std::ops::Range<u64>),
     /// A file that is there comes.
     Add(Box<iceberg::spec::DataFile>),
+    /// The same, in a manifest that says that the columns are these.
+    AddAs(Box<iceberg::spec::DataFile>, SchemaRef),
     /// The oldest file goes.
     DropFile,
     /// The first row of the newest file is deleted by position.
@@ -92,6 +94,11 @@ impl Engine {
             }
             Doing::Add(file) => {
                 manifests.push(self.manifest(lake, &place("m0.avro".to_owned()), id, vec![added(*file)]).await);
+                Operation::Append
+            }
+            Doing::AddAs(file, schema) => {
+                let url = place("m0.avro".to_owned());
+                manifests.push(lying_manifest(lake, &url, id, schema, spec, *file).await);
                 Operation::Append
             }
             Doing::DropFile => {
@@ -157,6 +164,22 @@ impl Engine {
         put(lake, url, &bytes);
         manifest
     }
+}
+
+/// A manifest of one file, with these columns.
+async fn lying_manifest(
+    lake: &Lake,
+    url: &str,
+    snapshot_id: i64,
+    schema: SchemaRef,
+    spec: PartitionSpec,
+    file: iceberg::spec::DataFile,
+) -> ManifestFile {
+    let (sources, content) = (&Sources::new(), ManifestContentType::Data);
+    let new = NewManifest { url, snapshot_id, schema, spec, sources, content, entries: vec![added(file)] };
+    let (bytes, manifest) = write_manifest(new).await.unwrap();
+    put(lake, url, &bytes);
+    manifest
 }
 
 fn added(file: iceberg::spec::DataFile) -> NewEntry {
@@ -710,6 +733,59 @@ async fn ids_of_one_day(lake: &Lake, table: &Table, expected: &ArrayRef) -> Vec<
     }
     ids.sort_unstable();
     ids
+}
+
+/// A table by day, and its columns if days were texts.
+async fn by_day(lake: &Lake, name: &str) -> (Arc<Table>, SchemaRef) {
+    let by_day = UnboundPartitionSpec::builder().add_partition_field(2, "day", Transform::Identity).unwrap().build();
+    let table = lake.make_table(NewTable { partition_spec: Some(by_day), ..new_table(name) }).await.unwrap();
+    let column = |id, name: &str, kind| Arc::new(NestedField::optional(id, name, Type::Primitive(kind)));
+    let columns = [column(1, "id", PrimitiveType::Long), column(2, "day", PrimitiveType::String)];
+    (table, Arc::new(Schema::builder().with_fields(columns).build().unwrap()))
+}
+
+/// Nobody could read its rows, and no manifest could have it beside other files.
+#[tokio::test]
+async fn a_file_of_a_partition_of_another_type_is_refused() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let (table, texts) = by_day(&lake, "migrated").await;
+    let file = Box::new(of_hive(&lake, &table, &[1, 2], Literal::string("monday")));
+    let refused = Engine::load(&table).act(&lake, table.name(), Doing::AddAs(file, texts)).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Invalid, "{refused}");
+    assert!(refused.chain().contains("data/1.parquet has no partition of spec 0"), "{}", refused.chain());
+    let file = Box::new(of_hive(&lake, &table, &[3, 4], Literal::date(20_000)));
+    Engine::load(&table).act(&lake, table.name(), Doing::Add(file)).await.unwrap();
+}
+
+/// A lake may have such a file from before they were refused.
+#[tokio::test]
+async fn a_file_of_a_partition_of_another_type_keeps_nothing_from_being_delivered() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let (table, texts) = by_day(&lake, "t").await;
+    let (name, spec) = (table.name().clone(), table.metadata().1.default_partition_spec().as_ref().clone());
+    let file = Box::new(of_hive(&lake, &table, &[1, 2], Literal::date(20_000)));
+    Engine::load(&table).act(&lake, &name, Doing::Add(file)).await.unwrap();
+    let manifest = table.base().manifests[0].clone();
+    let file = of_hive(&lake, &table, &[1, 2], Literal::string("monday"));
+    lying_manifest(&lake, &manifest.manifest_path, manifest.added_snapshot_id, texts, spec, file).await;
+    drop((lake, table));
+    let lake = place.open().await;
+    let table = lake.table(&name).unwrap();
+    let schema = TableSchema::clone(&table.state().schema).with_system_columns();
+    for offset in 0..30 {
+        append(&table, &schema, offset..offset + 1);
+        commit(&lake, &[(&table, &schema)], offset + 1).await.unwrap();
+    }
+    assert!(table.base().manifests.len() < 25, "small manifests are merged");
+    let state = table.state();
+    assert_eq!(state.files.iter().map(|file| file.rows).sum::<u64>(), 32);
+    let file = state.files.iter().find(|file| file.path.ends_with("/1.parquet")).unwrap();
+    let told = lake.partition_of(&table, file);
+    assert!(told[0].1.as_ref().is_some_and(|day| day.contains("monday")), "{told:?}");
+    let refused = file.value_of_partition(state.arrow_schema.field_with_name("day").unwrap()).unwrap_err();
+    assert!(refused.message().contains(&file.path), "{refused}");
 }
 
 /// Engines call a partition field as its column, and that may become the name of another one.

@@ -16,7 +16,7 @@ use super::summary::Counted;
 use super::{AddedFile, Base, Names, spec_of};
 use crate::layout::Layout;
 use crate::manifests::{MetadataFiles, NewEntry, NewManifest, write_manifest};
-use crate::partition_types::{Sources, add_sources};
+use crate::partition_types::{Sources, add_sources, fits};
 
 /// The most small manifests of a table; with one more, a commit merges them.
 pub(crate) const SMALL_MANIFESTS_MAX: usize = 20;
@@ -118,7 +118,8 @@ impl<'a> Changing<'a> {
         Self { making, removed, found: 0, added, open, sources, changed }
     }
 
-    /// Takes all small manifests, once there are too many. The others stay in `manifests`, in order.
+    /// Takes all small manifests, once there are too many, but for those with a file that no other manifest could have. The others
+    /// stay in `manifests`, in order.
     async fn merge_small(&mut self, manifests: &mut Vec<ManifestFile>) -> Result<()> {
         let is_small = |manifest: &ManifestFile| {
             manifest.content == ManifestContentType::Data && length_of(manifest) < SMALL_MANIFEST_BYTES
@@ -130,7 +131,14 @@ impl<'a> Changing<'a> {
         *manifests = large;
         for manifest in small {
             let read = self.making.files.entries_and_sources(&manifest).await.context("merge manifests")?;
-            self.take(&manifest, read).await?;
+            let metadata = &self.making.base.metadata;
+            let may_move =
+                |entry: &ManifestEntryRef| fits(entry.data_file().partition(), manifest.partition_spec_id, metadata);
+            if read.0.iter().all(may_move) {
+                self.take(&manifest, read).await?;
+            } else {
+                manifests.push(manifest);
+            }
         }
         Ok(())
     }
