@@ -44,6 +44,7 @@ impl LiveFile {
                 column.name(),
                 column.data_type()
             ))
+            .with_hint("have the engine that wrote the file replace it")
             .with_source(error)
         })
     }

@@ -101,15 +101,25 @@ pub(crate) fn only_value(file: &LiveFile, field: &Field) -> Option<ScalarValue> 
 }
 
 /// The values of columns that a file may lack, by their places: its partition has them.
-pub(crate) fn values_of_partition(file: &LiveFile, schema: &SchemaRef) -> Result<Vec<(usize, ScalarValue)>> {
+///
+/// # Errors
+/// If a value is of another type than its column, and the column is among those that are `asked`; none says all.
+pub(crate) fn values_of_partition(
+    file: &LiveFile,
+    schema: &SchemaRef,
+    asked: Option<&Vec<usize>>,
+) -> Result<Vec<(usize, ScalarValue)>> {
     let mut values = Vec::new();
     if !file.has_values_of_partition() {
         return Ok(values);
     }
     for (place, field) in schema.fields().iter().enumerate() {
-        let value = file.value_of_partition(field).map_err(|error| DataFusionError::External(error.into()))?;
-        if let Some(value) = value {
-            values.push((place, ScalarValue::try_from_array(&value, 0)?));
+        match file.value_of_partition(field) {
+            Ok(Some(value)) => values.push((place, ScalarValue::try_from_array(&value, 0)?)),
+            Err(error) if asked.is_none_or(|asked| asked.contains(&place)) => {
+                return Err(DataFusionError::External(error.into()));
+            }
+            Ok(None) | Err(_) => {}
         }
     }
     Ok(values)

@@ -89,7 +89,7 @@ impl LakeTable {
         let mut partitions: HashMap<String, Arc<Statistics>> = HashMap::new();
         for file in files {
             let mut whole = PartitionedFile::new(file.path.clone(), file.bytes);
-            let of_partition = values_of_partition(file, &self.schema)?;
+            let of_partition = values_of_partition(file, &self.schema, projection)?;
             if is_described {
                 whole = whole.with_statistics(Arc::new(with_values(self.one_file_statistics(file), &of_partition)));
             } else if !of_partition.is_empty() {
