@@ -30,6 +30,7 @@ use crate::file_stats::Placement;
 use crate::kernel::{AddedFile, Base, Names};
 use crate::lake::Inner;
 use crate::leftovers::{discard, sweep};
+use crate::partition_types::fits;
 use crate::table::{LiveFile, Table};
 
 /// The most files that one compaction merges.
@@ -81,7 +82,9 @@ pub(crate) async fn compact(
     let doing = format!("compact table \"{}\"", table.name());
     let _one_at_a_time = table.compacting.lock().await;
     let state = table.state();
-    let runs = small_files(&state.files, sizes);
+    let base = table.base();
+    let may_move = |placement: &Placement| fits(&placement.values, placement.spec_id, &base.metadata);
+    let runs = small_files(&state.files, sizes, may_move);
     if runs.is_empty() {
         return Ok(None);
     }
@@ -107,14 +110,15 @@ pub(crate) async fn compact(
     }
 }
 
-/// Runs of files worth merging: neighbours among the files of one placement. The first run, and others as long as all of them
+/// Runs of files worth merging: neighbours among the files of one placement that a new file may have. The first run, and others as long as all of them
 /// together are no larger than one target file. Since all merged files take the place of the first run's first file, runs
 /// that would come before an older file of their placement are left for later.
-fn small_files(files: &[LiveFile], sizes: FileSizes) -> Vec<Vec<usize>> {
+fn small_files(files: &[LiveFile], sizes: FileSizes, may_move: impl Fn(&Placement) -> bool) -> Vec<Vec<usize>> {
     let mut alike: HashMap<&Placement, Vec<usize>> = HashMap::new();
     for (index, file) in files.iter().enumerate() {
         alike.entry(&file.stats.placement).or_default().push(index);
     }
+    alike.retain(|placement, _| may_move(placement));
     let runs = alike.into_iter().filter_map(|(placement, alike)| {
         let files_max = if placement.sort_order == UNSORTED { FILES_MAX } else { SORTED_FILES_MAX };
         let run = run_in(files, &alike, sizes, files_max)?;

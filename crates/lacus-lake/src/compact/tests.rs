@@ -39,7 +39,7 @@ fn files(sizes: &[u64]) -> Vec<LiveFile> {
 }
 
 fn picked(sizes: &[u64]) -> Option<Range<usize>> {
-    let runs = small_files(&files(sizes), FileSizes { target_bytes: 100, files_min: 4 });
+    let runs = small_files(&files(sizes), FileSizes { target_bytes: 100, files_min: 4 }, |_| true);
     let run = runs.first()?;
     Some(run[0]..run[run.len() - 1] + 1)
 }
@@ -73,7 +73,7 @@ fn in_partitions(partitions: &[i32]) -> Vec<LiveFile> {
 #[test]
 fn runs_of_several_partitions_are_merged_together() {
     let runs = |partitions: &[i32], target_bytes| {
-        small_files(&in_partitions(partitions), FileSizes { target_bytes, files_min: 2 })
+        small_files(&in_partitions(partitions), FileSizes { target_bytes, files_min: 2 }, |_| true)
     };
     assert_eq!(runs(&[1, 2, 3, 1, 2], 100), [vec![0, 3], vec![1, 4]]);
     assert_eq!(runs(&[1, 2, 1, 2, 3, 3], 4), [vec![0, 2], vec![1, 3]], "no more than a file's worth");
@@ -82,9 +82,9 @@ fn runs_of_several_partitions_are_merged_together() {
     // The second partition has an older file, which is large, behind the place where all would come.
     let mut mixed = in_partitions(&[1, 2, 1, 2, 2]);
     mixed[1].bytes = 90;
-    assert_eq!(small_files(&mixed, FileSizes { target_bytes: 100, files_min: 2 }), [vec![0, 2]]);
+    assert_eq!(small_files(&mixed, FileSizes { target_bytes: 100, files_min: 2 }, |_| true), [vec![0, 2]]);
     mixed.swap(0, 1);
-    assert_eq!(small_files(&mixed, FileSizes { target_bytes: 100, files_min: 2 }), [vec![1, 2], vec![3, 4]]);
+    assert_eq!(small_files(&mixed, FileSizes { target_bytes: 100, files_min: 2 }, |_| true), [vec![1, 2], vec![3, 4]]);
 }
 
 proptest! {
@@ -95,7 +95,7 @@ proptest! {
         let (mut live, mut written) = (Vec::new(), 0);
         for size in &sizes {
             live.extend(files(&[*size]));
-            while let Some(run) = small_files(&live, limits).first() {
+            while let Some(run) = small_files(&live, limits, |_| true).first() {
                 let run = run[0]..run[run.len() - 1] + 1;
                 let bytes = live[run.clone()].iter().map(|file| file.bytes).sum();
                 written += bytes;

@@ -98,7 +98,7 @@ impl Engine {
             }
             Doing::AddAs(file, schema) => {
                 let url = place("m0.avro".to_owned());
-                manifests.push(lying_manifest(lake, &url, id, schema, spec, *file).await);
+                manifests.push(lying_manifest(lake, &url, id, schema, spec, vec![*file]).await);
                 Operation::Append
             }
             Doing::DropFile => {
@@ -166,17 +166,18 @@ impl Engine {
     }
 }
 
-/// A manifest of one file, with these columns.
+/// A manifest of new files, with these columns.
 async fn lying_manifest(
     lake: &Lake,
     url: &str,
     snapshot_id: i64,
     schema: SchemaRef,
     spec: PartitionSpec,
-    file: iceberg::spec::DataFile,
+    files: Vec<iceberg::spec::DataFile>,
 ) -> ManifestFile {
+    let entries = files.into_iter().map(added).collect();
     let (sources, content) = (&Sources::new(), ManifestContentType::Data);
-    let new = NewManifest { url, snapshot_id, schema, spec, sources, content, entries: vec![added(file)] };
+    let new = NewManifest { url, snapshot_id, schema, spec, sources, content, entries };
     let (bytes, manifest) = write_manifest(new).await.unwrap();
     put(lake, url, &bytes);
     manifest
@@ -758,9 +759,9 @@ async fn a_file_of_a_partition_of_another_type_is_refused() {
     Engine::load(&table).act(&lake, table.name(), Doing::Add(file)).await.unwrap();
 }
 
-/// A lake may have such a file from before they were refused.
+/// A lake may have such files from before they were refused.
 #[tokio::test]
-async fn a_file_of_a_partition_of_another_type_keeps_nothing_from_being_delivered() {
+async fn files_of_a_partition_of_another_type_keep_nothing_from_being_delivered_or_merged() {
     let place = Place::new();
     let lake = place.open().await;
     let (table, texts) = by_day(&lake, "t").await;
@@ -768,8 +769,8 @@ async fn a_file_of_a_partition_of_another_type_keeps_nothing_from_being_delivere
     let file = Box::new(of_hive(&lake, &table, &[1, 2], Literal::date(20_000)));
     Engine::load(&table).act(&lake, &name, Doing::Add(file)).await.unwrap();
     let manifest = table.base().manifests[0].clone();
-    let file = of_hive(&lake, &table, &[1, 2], Literal::string("monday"));
-    lying_manifest(&lake, &manifest.manifest_path, manifest.added_snapshot_id, texts, spec, file).await;
+    let files = [[1, 2], [3, 4]].map(|ids| of_hive(&lake, &table, &ids, Literal::string("monday")));
+    lying_manifest(&lake, &manifest.manifest_path, manifest.added_snapshot_id, texts, spec, files.into()).await;
     drop((lake, table));
     let lake = place.open().await;
     let table = lake.table(&name).unwrap();
@@ -780,7 +781,8 @@ async fn a_file_of_a_partition_of_another_type_keeps_nothing_from_being_delivere
     }
     assert!(table.base().manifests.len() < 25, "small manifests are merged");
     let state = table.state();
-    assert_eq!(state.files.iter().map(|file| file.rows).sum::<u64>(), 32);
+    assert_eq!(state.files.iter().map(|file| file.rows).sum::<u64>(), 34);
+    assert!(!merge(&lake, &table).await, "all others are alone in their partitions");
     let file = state.files.iter().find(|file| file.path.ends_with("/1.parquet")).unwrap();
     let told = lake.partition_of(&table, file);
     assert!(told[0].1.as_ref().is_some_and(|day| day.contains("monday")), "{told:?}");
