@@ -11,7 +11,7 @@ use iceberg::spec::{
     DataFile, DataFileBuilder, Literal, ManifestMetadata, NestedField, NestedFieldRef, PartitionField, PartitionSpec,
     PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct, TableMetadata, Transform, Type,
 };
-use lacus_core::{Error, Result};
+use lacus_core::{Error, Kind, Result};
 
 use crate::deletes::FilesOfSnapshot;
 use crate::layout::RESERVED_PREFIX;
@@ -51,7 +51,8 @@ fn width(kind: &Type) -> u32 {
 /// The table's schema, as a manifest of files of this spec needs it. `former` has the columns that may be gone.
 ///
 /// # Errors
-/// If nobody tells the type of a column that files are partitioned by.
+/// `Conflict` if nobody tells the type of a column that files are partitioned by: manifests that are replaced do, so the files are new
+/// and were written before the column was dropped.
 pub(crate) fn schema_for(schema: &SchemaRef, spec: &PartitionSpec, former: &Sources) -> Result<SchemaRef> {
     let columns = schema.as_struct().fields();
     let mut fields: Vec<NestedFieldRef> = columns.iter().map(|column| without_name_of(column, spec)).collect();
@@ -60,9 +61,8 @@ pub(crate) fn schema_for(schema: &SchemaRef, spec: &PartitionSpec, former: &Sour
     let missing: BTreeMap<i32, Option<&Type>> = missing.map(|id| (id, former.get(&id))).collect();
     for (id, kind) in missing {
         let kind = kind.ok_or_else(|| {
-            Error::internal(format!(
-                "the type of column {id} is not known, which was dropped and files are partitioned by"
-            ))
+            let message = format!("column {id}, by which the new files are partitioned, was dropped meanwhile");
+            Error::new(Kind::Conflict, message).with_hint("do it again: files are laid out as the table is now")
         })?;
         fields.push(Arc::new(NestedField::optional(id, free_name(id), kind.clone())));
     }
@@ -226,7 +226,8 @@ mod tests {
         let dropped = with.field_by_id(1).unwrap().field_type.as_ref().clone();
         assert_eq!((dropped, with.schema_id()), (Type::Primitive(PrimitiveType::Long), 7));
         assert_eq!(with.field_by_name("n"), None);
-        assert!(schema_for(&without, &by_n(), &Sources::new()).is_err(), "nobody knows its type");
+        let unknown = schema_for(&without, &by_n(), &Sources::new()).unwrap_err();
+        assert_eq!(unknown.kind(), Kind::Conflict, "nobody knows its type: {unknown}");
     }
 
     /// A table of `n`, column 1, by which its files are partitioned.
