@@ -74,7 +74,7 @@ impl Lake {
     /// Makes a table as an engine wants it.
     ///
     /// # Errors
-    /// `Exists` if the table is there, `Invalid` if it can't be.
+    /// `Exists` if the table is there, `Invalid` if it can't be, `NotFound` if its database is not there.
     pub async fn make_table(&self, new: NewTable) -> Result<Arc<Table>> {
         let inner = Arc::clone(self.shared_inner());
         let doing = format!("make table \"{}\"", new.name);
@@ -140,7 +140,8 @@ impl Lake {
     /// Gives a table that another engine made another name.
     ///
     /// # Errors
-    /// `NotFound` if it is not there, `Exists` if the name is taken, `Denied` if lacus delivers to it.
+    /// `NotFound` if it is not there, or the database of the new name is not; `Exists` if the name is taken, `Denied` if lacus
+    /// delivers to it.
     pub async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
         let (inner, from, to) = (Arc::clone(self.shared_inner()), from.clone(), to.clone());
         let doing = format!("rename table \"{from}\"");

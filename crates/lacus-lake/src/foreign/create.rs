@@ -35,6 +35,7 @@ pub(super) async fn stage(lake: &Inner, new: NewTable) -> Result<TableMetadata> 
 
 pub(super) async fn create(lake: &Inner, new: NewTable) -> Result<Arc<Table>> {
     let mut publishing = begin_publishing(lake).await?;
+    must_have_database(lake, &new.name)?;
     lake.must_be_free(&new.name)?;
     let name = new.name.clone();
     let metadata = metadata_of(lake, new)?;
@@ -53,10 +54,13 @@ pub(super) async fn create(lake: &Inner, new: NewTable) -> Result<Arc<Table>> {
 
 /// The metadata of a table that will be made with its first rows by [`make_with`].
 pub(crate) async fn prepare(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
-    if !lake.is_database(new.name.database()) {
-        return Err(no_database(new.name.database()));
-    }
+    must_have_database(lake, &new.name)?;
     stage(lake, new).await
+}
+
+/// Refuses a table of a database that is not there, or was dropped since somebody looked.
+pub(super) fn must_have_database(lake: &Inner, name: &TableName) -> Result<()> {
+    if lake.is_database(name.database()) { Ok(()) } else { Err(no_database(name.database())) }
 }
 
 /// Makes a table that has rows from the start, in one commit. The files are written, and on record as leftovers; if it fails
@@ -72,6 +76,8 @@ pub(crate) async fn make_with(
     let mut paths: Vec<String> = written.collect::<Result<_>>()?;
     let made = async {
         let mut publishing = begin_publishing(lake).await?;
+        // Writing the rows took its time.
+        must_have_database(lake, name)?;
         lake.must_be_free(name)?;
         let part = plan_with_rows(lake, name, metadata, added).await?;
         let (table, now) = (Arc::clone(&part.table), lake.clock.now());

@@ -10,7 +10,7 @@ use lacus_core::{Context, Error, Kind, MAIN_DATABASE, Result, TableName};
 use super::Properties;
 use crate::commit::begin_publishing;
 use crate::lake::{Inner, Lake, detached};
-use crate::other_names::must_mean;
+use crate::other_names::{STANDS_FOR, must_mean};
 
 /// The most bytes of a database's properties.
 const PROPERTIES_BYTES_MAX: usize = 64 << 10;
@@ -93,6 +93,12 @@ async fn add(lake: &Inner, name: &str, properties: &Properties) -> Result<()> {
     let _publishing = begin_publishing(lake).await?;
     if all(lake).await?.contains_key(name) {
         return Err(Error::new(Kind::Exists, format!("database \"{name}\" exists")));
+    }
+    // What it is another name of may have been dropped meanwhile, or have become another name itself.
+    if let Some(meant) = properties.get(STANDS_FOR)
+        && (!lake.is_database(meant) || lake.stands_for(meant).is_some())
+    {
+        return Err(no_database(meant));
     }
     put(lake, name, properties).await
 }

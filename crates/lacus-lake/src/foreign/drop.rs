@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lacus_core::{Error, Kind, Result, TableName};
 
 use super::commit::is_delivered;
+use super::create::must_have_database;
 use super::no_table;
 use crate::commit::begin_publishing;
 use crate::deletes::FilesOfSnapshot;
@@ -56,6 +57,7 @@ pub(super) async fn rename_table(lake: &Inner, from: &TableName, to: &TableName)
     let _committing = table.committing.lock().await;
     let _publishing = begin_publishing(lake).await?;
     must_be_theirs(&table)?;
+    must_have_database(lake, to)?;
     lake.must_be_free(to)?;
     let base = table.base();
     lake.catalog.rename_table(from.clone(), to.clone(), base.location.clone()).await?;

@@ -618,6 +618,19 @@ async fn of_those_who_want_a_name_at_once_one_gets_it() {
     let (table, dropped) = tokio::join!(lake.make_table(new_table("shop.orders")), lake.drop_database("shop"));
     table.unwrap();
     assert_eq!(dropped.unwrap_err().kind(), Kind::Conflict);
+    // Nor does one that goes first get a table, or another name.
+    lake.create_database("goes", &properties).await.unwrap();
+    let (dropped, table, name) = tokio::join!(
+        lake.drop_database("goes"),
+        lake.make_table(new_table("goes.orders")),
+        lake.create_other_name("stays", "goes")
+    );
+    dropped.unwrap();
+    assert_eq!((table.unwrap_err().kind(), name.unwrap_err().kind()), (Kind::NotFound, Kind::NotFound));
+    let gone = TableName::new("goes.orders").unwrap();
+    let renamed = lake.rename_table(&TableName::new("shop.orders").unwrap(), &gone).await;
+    assert_eq!(renamed.unwrap_err().kind(), Kind::NotFound);
+    assert!(!lake.is_database("goes"));
 }
 
 #[tokio::test]

@@ -125,6 +125,27 @@ async fn a_table_comes_with_its_rows_and_rows_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_dropped_meanwhile_gets_no_table() {
+    let place = Place::new();
+    let lake = place.open().await;
+    lake.create_database("shop", &crate::foreign::Properties::new()).await.unwrap();
+    let (pieces, taken) = mpsc::channel(1);
+    let writing = lake.write(Target::New(Box::new(new_table("shop.t", None))), taken, Arc::default());
+    let dropping = async {
+        // The second has room when the statement has begun and took the first.
+        for piece in [Piece::Added(numbers(0..10)), Piece::Added(numbers(10..20))] {
+            pieces.send(piece).await.ok().unwrap();
+        }
+        lake.drop_database("shop").await.unwrap();
+        pieces.send(Piece::End).await.ok().unwrap();
+    };
+    let (written, ()) = tokio::join!(writing, dropping);
+    assert_eq!(written.unwrap_err().kind(), Kind::NotFound);
+    assert!(!lake.is_database("shop"));
+    assert_eq!(lake.check().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn what_is_stopped_or_wrong_leaves_nothing() {
     let place = Place::new();
     let lake = place.open().await;
