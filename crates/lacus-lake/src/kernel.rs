@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::entries::{Changed, Making, change_manifests, more_manifests_max};
 use self::summary::summary;
-use crate::by_name::names_in_files;
+use crate::by_name::lost_paths;
 use crate::expiry::{by_age, retired, snapshots_to_expire};
 use crate::foreign::MADE_BY;
 use crate::layout::{Layout, RESERVED_PREFIX};
@@ -217,10 +217,10 @@ impl Base {
 }
 
 /// Names that are those of no column, and of which there can be no new one: of partition fields, as a schema with it is refused; and
-/// of columns in files without field ids, where it would have the values of another column.
+/// of columns and their fields in files without field ids, where it would have the values of another.
 fn taken_names(metadata: &TableMetadata) -> Vec<String> {
     let fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
-    let names = fields.map(|field| field.name.clone()).chain(names_in_files(metadata));
+    let names = fields.map(|field| field.name.clone()).chain(lost_paths(metadata));
     let is_column = |name: &String| metadata.current_schema().field_by_name(name).is_some();
     let names: BTreeSet<String> = names.filter(|name| !name.starts_with(RESERVED_PREFIX) && !is_column(name)).collect();
     names.into_iter().collect()

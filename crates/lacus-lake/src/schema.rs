@@ -64,7 +64,7 @@ pub struct TableSchema {
     /// until lacus delivers to it.
     pub system: Option<[i32; 4]>,
     /// Names that events give no column: another engine gave them to partition fields, and Iceberg has no column of such a name; or
-    /// files without field ids have such a column, which is another one.
+    /// files without field ids have such a column, which is another one. Fields have their path: `place.city`, `visits[].page`.
     pub taken: Vec<String>,
 }
 

@@ -43,6 +43,19 @@ impl Rescued {
         self.path.is_empty()
     }
 
+    /// The path of a field of this name here, the same in all elements of an array: `visits[].page`.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        let (mut path, mut rest) = (String::new(), self.path.as_str());
+        while let Some((before, element)) = rest.split_once('[') {
+            path.push_str(before);
+            path.push_str("[]");
+            rest = element.split_once(']').map_or("", |(_, rest)| rest);
+        }
+        path.push_str(rest);
+        push_place(&mut path, Place::Field(name));
+        path
+    }
+
     /// Begins the row of a record.
     pub(super) fn begin_row(&mut self, record: &str) {
         self.row_bytes_max = GROWTH_MAX * record.len();

@@ -109,7 +109,7 @@ struct Growth {
     widened: Vec<i32>,
     /// Whether new fields make columns.
     grows: bool,
-    /// Names that make none at the top.
+    /// Paths of fields that make none.
     taken: Vec<String>,
 }
 
@@ -258,10 +258,18 @@ impl<'json> Reader<'json, '_> {
         if !self.growth.grows {
             return false;
         }
-        let is_taken = || is_taken_name(name) || self.growth.taken.iter().any(|taken| taken == name);
-        let is_taken = self.rescued.is_at_top() && is_taken();
+        let is_taken = (self.rescued.is_at_top() && is_taken_name(name)) || self.is_taken(name);
         let is_printable = !name.is_empty() && !name.chars().any(char::is_control);
         is_printable && name.len() <= NAME_BYTES_MAX && !is_taken
+    }
+
+    /// Whether files have what is called so here by its name, or a partition field is called so.
+    fn is_taken(&self, name: &str) -> bool {
+        if self.growth.taken.is_empty() {
+            return false;
+        }
+        let path = self.rescued.path_of(name);
+        self.growth.taken.contains(&path)
     }
 
     /// Reads the next value into row `row` of `node`; for an element or entry, with its place in the array or map.

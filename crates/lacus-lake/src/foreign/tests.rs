@@ -878,6 +878,50 @@ async fn columns_that_files_are_read_by_name_with_keep_their_names() {
     lake.alter(&table, rename("day", "d")).await.unwrap();
 }
 
+/// A table of fields in objects and arrays that files have by their names.
+async fn nested_by_name(lake: &Lake) -> Arc<Table> {
+    let column = |id, name: &str, kind| crate::Column::new(id, name, kind);
+    let place = vec![column(3, "city", ColumnType::Text), column(4, "zip", ColumnType::Text)];
+    let visit = vec![column(7, "page", ColumnType::Text), column(8, "at", ColumnType::Long)];
+    let visits = ColumnType::List(Box::new(column(6, "element", ColumnType::Struct(visit))));
+    let columns = vec![column(2, "place", ColumnType::Struct(place)), column(5, "visits", visits)];
+    let columns = TableSchema { columns, last_id: 8, ..TableSchema::default() };
+    let new = NewTable::of(TableName::new("nested").unwrap(), &columns, &[], &[], HashMap::new()).unwrap();
+    let table = lake.make_table(new).await.unwrap();
+    let metadata = table.metadata().1;
+    let id = |path: &str| metadata.current_schema().field_id_by_name(path).unwrap();
+    let mapped = |path: &str, fields: &str| {
+        let name = path.rsplit('.').next().unwrap();
+        format!(r#"{{"field-id":{},"names":["{name}"],"fields":[{fields}]}}"#, id(path))
+    };
+    let place = [mapped("place.city", ""), mapped("place.zip", "")].join(",");
+    let visit = [mapped("visits.element.page", ""), mapped("visits.element.at", "")].join(",");
+    let visits = mapped("visits", &mapped("visits.element", &visit));
+    let mapping = format!("[{},{visits}]", mapped("place", &place));
+    let by_name = HashMap::from([("schema.name-mapping.default".to_owned(), mapping)]);
+    lake.set_properties(table.name(), by_name).await.unwrap();
+    table
+}
+
+#[tokio::test]
+async fn fields_that_files_are_read_by_name_with_leave_their_names_to_no_other() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let table = nested_by_name(&lake).await;
+    let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let add = |text: &str| vec![SchemaChange::Add { path: path(text), kind: ColumnType::Long }];
+    assert_eq!(table.state().schema.taken, [""; 0]);
+    for dropped in ["place.city", "visits.element.page"] {
+        lake.alter(&table, vec![SchemaChange::Drop { path: path(dropped) }]).await.unwrap();
+        let refused = lake.alter(&table, add(dropped)).await.unwrap_err();
+        assert!(refused.kind() == Kind::Invalid && refused.chain().contains("can't be called"), "{refused:?}");
+    }
+    assert_eq!(table.state().schema.taken, ["place.city", "visits[].page"]);
+    for other in ["city", "place.page", "visits.element.city"] {
+        lake.alter(&table, add(other)).await.unwrap();
+    }
+}
+
 /// A delivery that tried would never end: Iceberg refuses such a column.
 #[tokio::test]
 async fn no_event_makes_a_column_of_a_partition_fields_name() {

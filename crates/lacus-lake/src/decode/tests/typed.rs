@@ -119,6 +119,20 @@ fn a_name_that_a_partition_field_has_makes_no_column() {
 }
 
 #[test]
+fn a_path_that_files_have_by_name_makes_no_field() {
+    let taken = ["place.city", "visits[].page"].map(str::to_owned).to_vec();
+    let schema = TableSchema { taken, ..TableSchema::empty() };
+    let event = r#"{"city":"a","place":{"city":"b","zip":1},"visits":[{"at":2,"page":"c"},{"at":3,"page":"d"}]}"#;
+    let decoded = decoded(&[event], &schema);
+    let names = |column: &Column| column.kind.children().iter().map(|field| field.name.clone()).collect::<Vec<_>>();
+    let columns = &decoded.schema.columns;
+    assert_eq!((columns.len(), columns[0].name.as_str(), names(&columns[1])), (3, "city", vec!["zip".to_owned()]));
+    assert_eq!(names(columns[2].kind.children()[0]), ["at"]);
+    let rescued = decoded.rows.column_by_name(RESCUED).unwrap().as_string::<i32>();
+    assert_eq!(rescued.value(0), r#"{"place.city":"b","visits[0].page":"c","visits[1].page":"d"}"#);
+}
+
+#[test]
 fn a_table_without_system_columns_gets_them_with_its_first_rows() {
     let schema = TableSchema::of_columns([Column::new(0, "n", ColumnType::Int)]);
     let decoded = decoded(&[r#"{"n":1}"#], &schema);
