@@ -10,6 +10,7 @@ use lacus_core::{Context, Error, Kind, Offsets, Result, TableName};
 use super::commit::{
     PlannedChange, apply, failure, files_of_new_snapshots, in_lake, metadata_json, must_be_of_no_other, must_be_own,
 };
+use super::rules::must_be_possible;
 use super::{MADE_BY, NewTable, TableCommit, no_database, no_table, refused};
 use crate::catalog::{PointerMove, Publication, RawTotals};
 use crate::commit::{PlannedPart, begin_publishing, conclude, live_files, move_pointers};
@@ -184,6 +185,7 @@ fn metadata_of(lake: &Inner, new: NewTable) -> Result<TableMetadata> {
         .and_then(TableMetadataBuilder::build)
         .map_err(refused)?
         .metadata;
+    must_be_possible(None, &metadata)?;
     // Types that lacus can't read are refused before there is a table.
     TableSchema::from_iceberg(metadata.current_schema(), metadata.last_column_id())?;
     Ok(metadata)
@@ -245,6 +247,7 @@ pub(super) async fn register(lake: &Inner, name: TableName, location: String) ->
     if metadata.format_version() != FormatVersion::V2 {
         return Err(Error::invalid("tables of the lake have format version 2"));
     }
+    must_be_possible(None, &metadata)?;
     if let Some(other) = lake.tables().iter().find(|table| table.base().metadata.uuid() == metadata.uuid()) {
         return Err(Error::new(Kind::Exists, format!("this is table \"{}\"", other.name())));
     }

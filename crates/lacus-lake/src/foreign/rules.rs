@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use iceberg::TableUpdate;
-use iceberg::spec::{FormatVersion, MAIN_BRANCH, TableMetadata};
+use iceberg::spec::{FormatVersion, MAIN_BRANCH, TableMetadata, Transform};
 use lacus_core::{Error, Kind, Result};
 
 use crate::by_name::must_keep_names;
@@ -101,6 +101,7 @@ fn check_delivered(update: &TableUpdate, added: &HashSet<i64>) -> Result<()> {
 /// `Conflict` for a snapshot that was built on an older one, `Denied` or `Invalid` if no snapshot is left.
 pub(super) fn check_result(before: &TableMetadata, after: &TableMetadata, is_delivered: bool) -> Result<()> {
     must_keep_names(before, after.current_schema())?;
+    must_be_possible(Some(before), after)?;
     let Some(was) = before.current_snapshot_id() else { return Ok(()) };
     let Some(now) = after.snapshot_for_ref(MAIN_BRANCH) else {
         let is_dangling = after.current_snapshot_id().is_some();
@@ -117,6 +118,31 @@ pub(super) fn check_result(before: &TableMetadata, after: &TableMetadata, is_del
             .with_hint("load the table again and retry"));
     }
     Ok(())
+}
+
+/// Refuses partition specs and sort orders that no row can be laid out by, unless the table has such a one already: whoever writes
+/// to it would fail, as would whoever asks which bucket a value is in.
+///
+/// # Errors
+/// `Invalid`, with what is possible.
+pub(super) fn must_be_possible(before: Option<&TableMetadata>, after: &TableMetadata) -> Result<()> {
+    match impossible(after) {
+        Some(transform) if before.and_then(impossible).is_none() => {
+            Err(Error::invalid(format!("no row can be laid out by transform {transform}"))
+                .with_hint(format!("numbers of buckets and widths are 1 to {}", i32::MAX)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn impossible(metadata: &TableMetadata) -> Option<Transform> {
+    let partitioned = metadata.partition_specs_iter().flat_map(|spec| spec.fields()).map(|field| field.transform);
+    let sorted = metadata.sort_orders_iter().flat_map(|order| &order.fields).map(|field| field.transform);
+    partitioned.chain(sorted).find(|transform| match transform {
+        Transform::Bucket(number) | Transform::Truncate(number) => *number == 0 || i32::try_from(*number).is_err(),
+        Transform::Unknown => true,
+        _ => false,
+    })
 }
 
 fn denied(message: String, hint: &str) -> Error {

@@ -922,6 +922,26 @@ async fn fields_that_files_are_read_by_name_with_leave_their_names_to_no_other()
     }
 }
 
+/// Dividing by a width of nothing would end whoever writes a row.
+#[tokio::test]
+async fn layouts_that_no_row_fits_are_refused() {
+    let place = Place::new();
+    let lake = place.open().await;
+    let spec =
+        |transform| UnboundPartitionSpec::builder().add_partition_field(1, "id_part", transform).unwrap().build();
+    for transform in [Transform::Bucket(0), Transform::Truncate(0), Transform::Truncate(u32::MAX), Transform::Unknown] {
+        let new = NewTable { partition_spec: Some(spec(transform)), ..new_table("laid_out") };
+        let refused = lake.make_table(new).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Invalid, "{transform}: {refused}");
+    }
+    let table = lake.make_table(new_table("laid_out")).await.unwrap();
+    for (transform, is_possible) in [(Transform::Bucket(0), false), (Transform::Bucket(8), true)] {
+        let updates = vec![TableUpdate::AddSpec { spec: spec(transform) }, TableUpdate::SetDefaultSpec { spec_id: -1 }];
+        let commit = TableCommit { table: table.name().clone(), requirements: Vec::new(), updates };
+        assert_eq!(lake.commit_tables(vec![commit]).await.is_ok(), is_possible, "{transform}");
+    }
+}
+
 /// A delivery that tried would never end: Iceberg refuses such a column.
 #[tokio::test]
 async fn no_event_makes_a_column_of_a_partition_fields_name() {
