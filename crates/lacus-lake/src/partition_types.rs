@@ -125,19 +125,26 @@ pub(crate) fn must_fit(
     for file in all.filter(|file| !known(file)) {
         let placement = &file.stats.placement;
         if !fits(&placement.values, placement.spec_id, metadata) {
-            let message = format!("file {} has no partition of spec {}", file.path, placement.spec_id);
-            return Err(Error::invalid(format!("{message}: its values are of other types, or not as many"))
+            return Err(no_partition(&file.path, placement.spec_id)
                 .with_hint("write its manifest with the table's schema and partition spec"));
         }
     }
     Ok(())
 }
 
-/// Whether values are those of a partition: as many as the spec has fields, and each of its type. That of a column that was dropped
-/// is not known.
+fn no_partition(path: &str, spec_id: i32) -> Error {
+    let message = format!("file {path} has no partition of spec {spec_id}");
+    Error::invalid(format!("{message}: its values are of other types, or not as many"))
+}
+
+/// Whether values are those of a partition of this table. That of a column that was dropped is not known.
 pub(crate) fn fits(values: &Struct, spec_id: i32, metadata: &TableMetadata) -> bool {
-    let Some(spec) = metadata.partition_spec_by_id(spec_id) else { return false };
-    let schema = metadata.current_schema();
+    let (spec, schema) = (metadata.partition_spec_by_id(spec_id), metadata.current_schema());
+    spec.is_some_and(|spec| are_of(&widened(values, spec, schema), spec, schema))
+}
+
+/// Whether there are as many values as the spec has fields, and each is of its type.
+fn are_of(values: &Struct, spec: &PartitionSpec, schema: &Schema) -> bool {
     let is_its = |(field, value): (&PartitionField, Option<&Literal>)| {
         let kind = schema.field_by_id(field.source_id);
         let kind = kind.and_then(|column| field.transform.result_type(&column.field_type).ok());
@@ -147,7 +154,6 @@ pub(crate) fn fits(values: &Struct, spec_id: i32, metadata: &TableMetadata) -> b
             (Some(value), _) => matches!(value, Literal::Primitive(_)),
         }
     };
-    let values = widened(values, spec, schema);
     values.fields().len() == spec.fields().len() && spec.fields().iter().zip(values.iter()).all(is_its)
 }
 
@@ -159,8 +165,15 @@ fn is_of(value: &PrimitiveLiteral, kind: &PrimitiveType) -> bool {
 }
 
 /// The same file, with the values of its partition in the types that their columns have in this schema.
+///
+/// # Errors
+/// `Invalid`, naming the file, if they are others: Iceberg's library would panic, or not name it.
 pub(crate) fn widened_file(file: DataFile, spec: &PartitionSpec, schema: &Schema) -> Result<DataFile> {
     let values = widened(file.partition(), spec, schema);
+    if !are_of(&values, spec, schema) {
+        return Err(no_partition(file.file_path(), spec.spec_id())
+            .with_hint("have the engine that wrote the file take it out of the table"));
+    }
     if values == *file.partition() {
         return Ok(file);
     }
@@ -196,7 +209,9 @@ pub(crate) fn widened_file(file: DataFile, spec: &PartitionSpec, schema: &Schema
 mod tests {
     use std::collections::HashMap;
 
-    use iceberg::spec::{FormatVersion, SortOrder, TableMetadataBuilder, UnboundPartitionSpec};
+    use iceberg::spec::{
+        DataContentType, DataFileFormat, FormatVersion, SortOrder, TableMetadataBuilder, UnboundPartitionSpec,
+    };
 
     use super::*;
 
@@ -253,6 +268,22 @@ mod tests {
         for (length, expected) in [(2, true), (3, false)] {
             let value = Literal::Primitive(PrimitiveLiteral::Binary(vec![0; length]));
             assert_eq!(fits(&Struct::from_iter([Some(value)]), 0, &two), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_that_no_manifest_can_have_is_named() {
+        let describe = |values: Vec<Option<Literal>>| {
+            let mut file = DataFileBuilder::default();
+            file.content(DataContentType::Data).file_path("x.parquet".to_owned()).file_format(DataFileFormat::Parquet);
+            let file = file.partition(Struct::from_iter(values)).record_count(1).file_size_in_bytes(1).build().unwrap();
+            widened_file(file, &by_n(), &schema(&[(1, "n", PrimitiveType::Long)]))
+        };
+        let widened = describe(vec![Some(Literal::int(5))]).unwrap();
+        assert_eq!(widened.partition(), &Struct::from_iter([Some(Literal::long(5))]));
+        for values in [vec![Some(Literal::string("five"))], Vec::new()] {
+            let refused = describe(values).unwrap_err();
+            assert!(refused.message().contains("x.parquet"), "{refused}");
         }
     }
 
