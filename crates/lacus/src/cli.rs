@@ -140,15 +140,17 @@ pub(crate) struct Backup {
     pub(crate) copy: bool,
 }
 
-/// Make and revoke the keys that senders have
+/// Make and revoke the keys of senders and engines
 ///
 /// A write key sends the events of one source and nothing else: it may stand in a browser. An AWS key lets AWS clients sign
-/// their requests. Several keys may be for one source: hand out a new one, then revoke the old one.
+/// their requests. A lake key opens the Iceberg REST catalog to engines: once there is one, the catalog asks all of them
+/// for it. Several keys may be for one source: hand out a new one, then revoke the old one.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
   lacus key create --source web
   lacus key create --aws
+  lacus key create --lake
   lacus key list")]
 pub(crate) enum Key {
     Create(CreateKey),
@@ -172,10 +174,11 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  lacus key create --source web --name \"web site\"      for a Segment SDK, or events over HTTP
-  lacus key create --aws --name producers              for Kinesis and Firehose clients
-  lacus key create --source web --events-per-second 500
-  lacus key create --aws --json                        for scripts")]
+  lacus key create --source web              for a Segment SDK, or over HTTP
+  lacus key create --source web --name \"web site\" --events-per-second 500
+  lacus key create --aws --name producers    for Kinesis and Firehose clients
+  lacus key create --lake --name notebooks   for pyiceberg, DuckDB and others
+  lacus key create --aws --json              for scripts")]
 #[group(skip)]
 #[command(group(clap::ArgGroup::new("grant").required(true)))]
 pub(crate) struct CreateKey {
@@ -229,7 +232,7 @@ Examples:
   lacus user password ada
   lacus user password ada --password-stdin < password.txt")]
     Password(AnotherPassword),
-    /// Change the limits of a user's statements; none takes one away
+    /// Change the limits of a user's statements; "none" takes one away
     #[command(after_help = "\
 Examples:
   lacus user limit ada --scan-max 10GB --memory-max 256MB
@@ -481,7 +484,7 @@ Examples:
 Examples:
   lacus table rollback clicks --to monday                 a tag
   lacus table rollback clicks --to 7241034623093452219    a snapshot
-  lacus table rollback clicks --to 2026-11-20T12:00:00Z   the last commit of that time")]
+  lacus table rollback clicks --to 2026-11-20T12:00:00Z   as it was then")]
     Rollback {
         /// The table
         table: String,

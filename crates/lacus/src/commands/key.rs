@@ -1,4 +1,4 @@
-//! `lacus key …`: makes, shows and revokes the keys of senders.
+//! `lacus key …`: makes, shows and revokes the keys of senders and engines.
 
 use axum::http::Method;
 use lacus_core::{Error, Result};
@@ -59,7 +59,11 @@ async fn create(door: &Door, key: CreateKey, invocation: &Invocation) -> Result<
         Door::Folder { .. } => format!("http://{}", invocation.project()?.settings.server.http),
     };
     invocation.terminal.say(&how_to_use(&made, &base))?;
-    invocation.terminal.note("The secret is not shown again. Revoke the key with lacus key revoke.")
+    invocation.terminal.note("The secret is not shown again. Revoke the key with lacus key revoke.")?;
+    if made.kind == "lake" {
+        invocation.terminal.note("The catalog asks every engine for a lake key now, on this machine, too.")?;
+    }
+    Ok(())
 }
 
 fn how_to_use(key: &Told, base: &str) -> String {
