@@ -91,10 +91,27 @@ impl Cell {
 impl Answer {
     /// As a table at most `width` wide, or one row after the other if it can't be.
     pub(crate) fn draw(&self, width: Option<usize>) -> String {
+        if let Some(plans) = self.plans() {
+            return plans;
+        }
         match width {
             Some(width) if !self.fits(Some(width)) => self.expanded(width),
             _ => lines(&self.table()),
         }
+    }
+
+    /// The plans of an `EXPLAIN`, in their own lines: in the cell of a table nobody could read them.
+    fn plans(&self) -> Option<String> {
+        if self.columns != ["plan_type", "plan"] {
+            return None;
+        }
+        let mut text = String::new();
+        for row in &self.rows {
+            let [Cell::Text(kind), Cell::Text(plan)] = row.as_slice() else { return None };
+            text.push_str(&format!("{}\n", printable(kind)));
+            plan.lines().for_each(|line| text.push_str(&format!("  {}\n", printable(line))));
+        }
+        Some(text)
     }
 
     fn fits(&self, width: Option<usize>) -> bool {
@@ -247,6 +264,19 @@ mod tests {
          data        日本\u{1b}[31m
          events      7
         "#);
+    }
+
+    #[test]
+    fn a_plan_keeps_its_lines() {
+        let row = |kind: &str, plan: &str| vec![Cell::Text(kind.to_owned()), Cell::Text(plan.to_owned())];
+        let answer = Answer {
+            columns: vec!["plan_type".to_owned(), "plan".to_owned()],
+            rows: vec![row("logical_plan", "Filter: a\n  Scan: \u{1b}t\n"), row("physical_plan", "ScanExec")],
+            ..Answer::default()
+        };
+        let drawn = "logical_plan\n  Filter: a\n    Scan: \\u{1b}t\nphysical_plan\n  ScanExec\n";
+        assert_eq!(answer.draw(Some(40)), drawn);
+        assert_eq!(answer.draw(None), drawn);
     }
 
     #[test]

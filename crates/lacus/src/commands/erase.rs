@@ -110,10 +110,10 @@ fn notes(erased: &Erased, invocation: &Invocation) -> Result<()> {
         invocation.terminal.say("Nothing was erased: without --dry-run it is.")?;
     }
     for table in erased.tables.iter().filter(|table| table.strangers > 0) {
-        let rows = human_count_of(table.strangers, "row");
+        let (rows, table) = (human_count_of(table.strangers, "row"), &table.table);
         invocation
             .terminal
-            .note(&format!("{rows} of {} stay: another engine wrote them and must delete them", table.table))?;
+            .note(&format!("{rows} of {table} stay, for they are of no event: DELETE FROM {table} removes them"))?;
     }
     if !erased.without_column.is_empty() {
         let tables = erased.without_column.join(", ");
@@ -121,7 +121,9 @@ fn notes(erased: &Erased, invocation: &Invocation) -> Result<()> {
     }
     if !erased.not_searched.is_empty() {
         let tables = erased.not_searched.join(", ");
-        invocation.terminal.note(&format!("not looked at, for other engines made them: {tables}"))?;
+        invocation.terminal.note(&format!(
+            "not looked at, for no stream feeds them: {tables}; DELETE FROM removes what must go there"
+        ))?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ fn show(status: &Status, invocation: &Invocation) -> Result<()> {
             Cell::count(stream.acknowledged),
             Cell::count(stream.visible),
             Cell::count(stream.committed),
-            Cell::Text(format!("{:.0} ms", stream.freshness_p50_ms)),
+            Cell::Text(freshness(stream.freshness_p50_ms)),
             Cell::count(stream.files),
             Cell::Text(human_bytes(stream.file_bytes)),
         ]
@@ -71,6 +71,11 @@ fn show(status: &Status, invocation: &Invocation) -> Result<()> {
     Ok(())
 }
 
+/// Nothing where no event has come since the start: 0 ms would be a promise.
+fn freshness(median_ms: f64) -> String {
+    if median_ms > 0.0 { format!("{median_ms:.0} ms") } else { String::new() }
+}
+
 fn show_mirror(glue: &GlueStatus, invocation: &Invocation) -> Result<()> {
     let behind = if glue.behind > 0 { format!(", {} behind", human_count(glue.behind)) } else { String::new() };
     let current = human_count_of(glue.current, "table");
@@ -78,5 +83,16 @@ fn show_mirror(glue: &GlueStatus, invocation: &Invocation) -> Result<()> {
     match &glue.error {
         Some(error) => invocation.terminal.say(&format!("\nAWS Glue is being tried again: {}", harmless(error))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_of_the_freshness_of_no_events() {
+        assert_eq!(freshness(11.6), "12 ms");
+        assert_eq!(freshness(0.0), "");
     }
 }

@@ -124,7 +124,7 @@ fn show(stream: &Description, invocation: &Invocation) -> Result<()> {
     if invocation.json {
         return invocation.terminal.say_json(stream);
     }
-    let columns = ["shard", "state", "first hash key", "last hash key", "parents", "in the log", "records"];
+    let columns = ["shard", "state", "hash from", "hash to", "parents", "in the log", "records"];
     let row = |shard: &Shard| {
         let parents: Vec<String> = shard.parents.iter().map(u64::to_string).collect();
         vec![

@@ -43,6 +43,8 @@ struct LayoutField {
 #[derive(Debug, Serialize)]
 struct Committed {
     committed_at: String,
+    /// As text: programs that read numbers of JSON as floating-point ones would round it.
+    snapshot_id: String,
     /// `append` brings rows, `replace` merges files.
     operation: String,
     added_rows: u64,
@@ -78,7 +80,7 @@ async fn look(door: &Door, table: &TableName) -> Result<Shown> {
     let numbers = ["added-records", "added-data-files", "deleted-data-files", "added-files-size"];
     let numbers = numbers.map(|key| format!("CAST(summary['{key}'] AS BIGINT)")).join(", ");
     let commits = format!(
-        "SELECT committed_at, operation, {numbers} FROM {} ORDER BY committed_at DESC LIMIT {COMMITS_SHOWN}",
+        "SELECT committed_at, CAST(snapshot_id AS VARCHAR), operation, {numbers} FROM {} ORDER BY committed_at DESC LIMIT {COMMITS_SHOWN}",
         name("$snapshots")
     );
     Ok(Shown {
@@ -111,11 +113,12 @@ fn committed(row: &[Cell]) -> Committed {
     let text = |column: usize| text(row.get(column)).unwrap_or_default();
     Committed {
         committed_at: text(0),
-        operation: text(1),
-        added_rows: number(row.get(2)),
-        added_files: number(row.get(3)),
-        removed_files: number(row.get(4)),
-        added_bytes: number(row.get(5)),
+        snapshot_id: text(1),
+        operation: text(2),
+        added_rows: number(row.get(3)),
+        added_files: number(row.get(4)),
+        removed_files: number(row.get(5)),
+        added_bytes: number(row.get(6)),
     }
 }
 
@@ -158,7 +161,17 @@ fn draw(shown: &Shown, invocation: &Invocation) -> Result<()> {
     };
     let rows = shown.commits.iter().map(row).collect();
     let table = Answer { columns: columns.map(str::to_owned).to_vec(), rows, ..Answer::default() };
-    terminal.write(&table.draw(terminal.width()))
+    terminal.write(&table.draw(terminal.width()))?;
+    let versions = format!("SELECT committed_at, snapshot_id FROM {}", of_snapshots(&shown.table));
+    terminal.say(&terminal.dim(&format!("versions to ask for or roll back to: {versions}")))
+}
+
+/// The table of a table's snapshots, as SQL names it.
+fn of_snapshots(table: &str) -> String {
+    match table.split_once('.') {
+        Some((database, table)) => format!("\"{database}\".\"{table}$snapshots\""),
+        None => format!("\"{table}$snapshots\""),
+    }
 }
 
 fn draw_layout(layout: &[LayoutField], invocation: &Invocation) -> Result<()> {
@@ -189,6 +202,9 @@ pub(crate) async fn flush(table: &str, invocation: &Invocation) -> Result<()> {
     let flushed = flushed?;
     if invocation.json {
         return invocation.terminal.say_json(&flushed);
+    }
+    if flushed.rows == 0 && flushed.raw_bytes == 0 {
+        return invocation.terminal.say(&format!("Nothing of {table} waits to be committed."));
     }
     invocation.terminal.say(&format!(
         "Committed {} of {table}: {} of Parquet, {} of raw JSON.",

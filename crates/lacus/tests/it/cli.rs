@@ -322,6 +322,13 @@ fn a_table_shows_what_it_is_made_of() {
     assert_eq!(shown["bytes"], commit["added_bytes"]);
     let drawn = project.run(&["table", "show", "clicks"]);
     assert!(succeeded(&drawn).contains("append"), "{}", drawn.stdout);
+    let versions =
+        drawn.stdout.lines().last().and_then(|line| line.strip_prefix("versions to ask for or roll back to: "));
+    let versions: Value =
+        serde_json::from_str(succeeded(&project.run(&["sql", "--json", versions.unwrap_or_default()]))).unwrap();
+    assert_eq!(versions["snapshot_id"].to_string(), commit["snapshot_id"].as_str().unwrap());
+    let again = project.run(&["table", "flush", "clicks"]);
+    assert_eq!(succeeded(&again), "Nothing of clicks waits to be committed.\n");
     let unknown = refused(&project.run(&["table", "show", "orders"]), 2, &project);
     assert!(unknown.contains("there is no table \"orders\""), "{unknown}");
     assert!(server.stop().success());
