@@ -148,7 +148,14 @@ pub async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Respo
             format!("{path} takes GET, not {method}"),
             format!("curl 'http://{address}/v1/pixel.gif?source=mails&event_name=Opened'"),
         ),
-        _ => (format!("{path} does not take {method}"), "the header allow says what it takes".to_owned()),
+        "/" => (
+            format!("there is no page to {method} here"),
+            "send events to /v1/events?source=clicks, ask with POST /v1/sql; /openapi.json has all paths".to_owned(),
+        ),
+        _ => (
+            format!("{path} does not take {method}"),
+            "the header allow of this answer says what it takes; /openapi.json has all paths".to_owned(),
+        ),
     };
     let error = Error::invalid(message).with_hint(hint);
     Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, reason: Reason::Parameter }.into_response()

@@ -105,7 +105,10 @@ async fn read(inner: &Inner, request: Request) -> Result<Asked, Refusal> {
         }
     };
     let asked = Json::<Asked>::from_request(Request::from_parts(head, Body::from(bytes)), &()).await;
-    let Json(asked) = asked.map_err(|error| refused(Error::invalid(error.body_text())))?;
+    let Json(asked) = asked.map_err(|error| {
+        let hint = "send a JSON object such as {\"source\":\"web\"} with content-type: application/json";
+        refused(Error::invalid(error.body_text()).with_hint(hint))
+    })?;
     Ok(asked)
 }
 

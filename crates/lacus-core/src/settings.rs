@@ -230,12 +230,22 @@ impl Settings {
             return Ok(from_file);
         }
         overrides.sort();
-        let mut merged: toml::Table = toml::from_str(toml_text).map_err(|error| readable(&error, "lacus.toml", ""))?;
-        for (name, value) in overrides.iter().copied() {
-            lay_over(&mut merged, name, value)?;
-        }
-        let names: Vec<&str> = overrides.iter().map(|(name, _)| name.as_str()).collect();
-        merged.try_into().map_err(|error| readable(&error, &names.join(", "), ""))
+        let file: toml::Table = toml::from_str(toml_text).map_err(|error| readable(&error, "lacus.toml", ""))?;
+        let laid_over = |overrides: &[&(String, String)]| -> Result<std::result::Result<Self, toml::de::Error>> {
+            let mut merged = file.clone();
+            for (name, value) in overrides.iter().copied() {
+                lay_over(&mut merged, name, value)?;
+            }
+            Ok(merged.try_into())
+        };
+        laid_over(&overrides)?.map_err(|error| {
+            // Those that are wrong by themselves, if there are such.
+            let is_wrong = |variable: &&(String, String)| matches!(laid_over(&[*variable]), Ok(Err(_)));
+            let wrong: Vec<&(String, String)> = overrides.iter().copied().filter(is_wrong).collect();
+            let named = if wrong.is_empty() { &overrides } else { &wrong };
+            let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+            readable(&error, &names.join(", "), "")
+        })
     }
 
     /// The files that settings name, by their paths from the folder of `lacus.toml`.
@@ -366,7 +376,11 @@ fn readable(error: &toml::de::Error, place: &str, text: &str) -> Error {
     let place = line.map_or_else(|| place.to_owned(), |line| format!("{place} line {line}"));
     let message = error.message();
     let Some(known) = message.strip_prefix("unknown field ") else {
-        return Error::invalid(format!("{place}: {message}"));
+        let error = Error::invalid(format!("{place}: {message}"));
+        if message.contains("socket address") {
+            return error.with_hint("write an address and a port in digits, as in 127.0.0.1:8484");
+        }
+        return error;
     };
     // serde writes: unknown field `htp`, expected one of `http`, `postgres`
     let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();

@@ -81,10 +81,10 @@ async fn what_makes_no_key_is_told() {
     {"error":{"kind":"invalid","message":"a key is for a source, for AWS clients or for the lake","hint":"send {\"source\":\"web\"}, {\"aws\":true} or {\"lake\":true}"}}
     {"error":{"kind":"invalid","message":"\"My Site\" is not a stream name: use a lowercase letter, then lowercase letters, digits and single underscores, 120 bytes at most","hint":"try \"my_site\""}}
     {"error":{"kind":"invalid","message":"a key may send 1 event per second at least","hint":"revoke a key to stop it"}}
-    {"error":{"kind":"invalid","message":"Failed to deserialize the JSON body into the target type: events_per_second: invalid value: integer `-1`, expected u32 at line 1 column 38"}}
-    {"error":{"kind":"invalid","message":"Failed to deserialize the JSON body into the target type: nam: unknown field `nam`, expected one of `name`, `source`, `aws`, `lake`, `events_per_second` at line 1 column 21"}}
+    {"error":{"kind":"invalid","message":"Failed to deserialize the JSON body into the target type: events_per_second: invalid value: integer `-1`, expected u32 at line 1 column 38","hint":"send a JSON object such as {\"source\":\"web\"} with content-type: application/json"}}
+    {"error":{"kind":"invalid","message":"Failed to deserialize the JSON body into the target type: nam: unknown field `nam`, expected one of `name`, `source`, `aws`, `lake`, `events_per_second` at line 1 column 21","hint":"send a JSON object such as {\"source\":\"web\"} with content-type: application/json"}}
     {"error":{"kind":"invalid","message":"the name of a key has 100 bytes of text at most"}}
-    {"error":{"kind":"invalid","message":"Failed to parse the request body as JSON: expected ident at line 1 column 2"}}
+    {"error":{"kind":"invalid","message":"Failed to parse the request body as JSON: expected ident at line 1 column 2","hint":"send a JSON object such as {\"source\":\"web\"} with content-type: application/json"}}
     "#);
     assert!(door.collect.inner.keyring.list().is_empty());
 }

@@ -160,7 +160,7 @@ async fn what_no_secret_guards_is_not_there() {
     insta::assert_snapshot!(send(&door, "github", &[], "{}").await.text, @r#"{"error":{"kind":"denied","message":"the webhook is not signed: it has no header X-Hub-Signature-256"}}"#);
     let looked = door.send(Request::get("/v1/webhooks/github").body(Body::empty()).unwrap()).await;
     assert_eq!(looked.status, StatusCode::METHOD_NOT_ALLOWED);
-    insta::assert_snapshot!(looked.text, @r#"{"error":{"kind":"invalid","message":"/v1/webhooks/github does not take GET","hint":"the header allow says what it takes"}}"#);
+    insta::assert_snapshot!(looked.text, @r#"{"error":{"kind":"invalid","message":"/v1/webhooks/github does not take GET","hint":"the header allow of this answer says what it takes; /openapi.json has all paths"}}"#);
     assert!(door.log.streams().is_empty());
 }
 

@@ -51,6 +51,27 @@ fn unknown_keys_are_refused_with_the_nearest_right_one() {
 }
 
 #[test]
+fn of_many_variables_the_wrong_one_is_named() {
+    let right = ("LACUS__DELIVERY__COMMIT_AFTER", "10s");
+    let hint = "write an address and a port in digits, as in 127.0.0.1:8484";
+    check_refused(
+        "",
+        &[right, ("LACUS__SERVER__HTTP", "localhost:8484"), ("LACUS__SERVER__POSTGRES", "127.0.0.1:5484")],
+        &format!("LACUS__SERVER__HTTP: invalid socket address syntax | {hint}"),
+    );
+    check_refused(
+        "",
+        &[right, ("LACUS__SERVER__POSTGRES", "5484")],
+        &format!("LACUS__SERVER__POSTGRES: invalid type: integer `5484`, expected socket address | {hint}"),
+    );
+    check_refused(
+        "[server]\nhttp = \"localhost:8484\"\n",
+        &[right],
+        &format!("lacus.toml line 2: invalid socket address syntax | {hint}"),
+    );
+}
+
+#[test]
 fn values_that_cannot_be_are_refused() {
     check_refused(
         "[delivery]\ncommit_after = \"soon\"\n",

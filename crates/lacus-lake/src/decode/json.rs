@@ -2,7 +2,7 @@
 //!
 //! A record that is broken anywhere is none as a whole: no column has anything of it.
 
-use jiter::{Jiter, JiterError, Peek};
+use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
 /// How deep objects and arrays may be nested, including the record itself.
 const LEVELS_MAX: usize = 64;
@@ -32,7 +32,15 @@ pub fn object_text(bytes: &[u8]) -> Result<&str, String> {
         Ok(()) if first == Peek::Object => Ok(text),
         Ok(()) => Err(format!("expected an object, found {}", kind(first))),
         Err(Fault::TooDeep) => Err(format!("nested deeper than {LEVELS_MAX} levels")),
-        Err(Fault::Syntax(error)) => Err(format!("{} at byte {}", error.error_type, error.index)),
+        Err(Fault::Syntax(error)) => Err(format!("{} at byte {}", found(&error), error.index)),
+    }
+}
+
+/// What the parser found, in its words where they say something.
+fn found(error: &JiterError) -> String {
+    match &error.error_type {
+        JiterErrorType::JsonError(JsonErrorType::ExpectedSomeIdent) => "expected true, false or null".to_owned(),
+        what => what.to_string(),
     }
 }
 

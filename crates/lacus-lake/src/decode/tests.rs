@@ -372,7 +372,7 @@ fn what_is_no_object_is_rejected_and_leaves_no_trace() {
     #12 expected value at byte 5
     #13 invalid number at byte 6
     #14 invalid number at byte 7
-    #15 expected ident at byte 8
+    #15 expected true, false or null at byte 8
     #16 expected value at byte 5
     #17 invalid number at byte 6
     #18 EOF while parsing a string at byte 8

@@ -125,8 +125,9 @@ fn tables(served: &Served, asked: &Asked) -> Result<(Vec<Arc<Table>>, Vec<String
     let missing = || Error::not_found(format!("there is no table \"{name}\""));
     let table = served.lake.table(&name).ok_or_else(missing)?;
     if !is_fed(&table) {
-        return Err(Error::new(Kind::Denied, format!("no stream feeds table \"{name}\""))
-            .with_hint("delete rows of another engine's table with that engine, and expire its snapshots"));
+        return Err(Error::new(Kind::Denied, format!("no stream feeds table \"{name}\"")).with_hint(format!(
+            "DELETE FROM {name} takes rows out of it; its older snapshots have them until they expire"
+        )));
     }
     Ok((vec![table], Vec::new()))
 }
@@ -149,7 +150,8 @@ async fn search(
         match served.engine.session(Dialect::Lacus).uncounted().places(table.name(), condition).await {
             Err(error) if error.sqlstate() == NO_SUCH_COLUMN => {
                 without_column.push(table.name().to_string());
-                refused = Some(error);
+                // The first one's hint lists columns of events; the last table is a quarantine.
+                refused.get_or_insert(error);
             }
             found => in_stream.add(table.name(), found?)?,
         }
