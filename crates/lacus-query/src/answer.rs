@@ -139,6 +139,11 @@ impl Answer {
         Self { command, affected: None, schema, rows, count: 0, started: Instant::now(), elapsed: None }
     }
 
+    /// The same, timed from when its statement came: one that writes has done its work before there is an answer.
+    pub(crate) fn since(self, started: Instant) -> Self {
+        Self { started, ..self }
+    }
+
     /// What was done, in Postgres' words: `SELECT`, `EXPLAIN`, `SHOW`, `SET`, `BEGIN`, `INSERT` …
     #[must_use]
     pub fn command(&self) -> &'static str {

@@ -23,6 +23,7 @@ mod regexps;
 mod rows;
 mod series;
 mod shared_columns;
+mod shown;
 mod sorting;
 mod spelled_out;
 mod subqueries;
@@ -87,6 +88,7 @@ pub(crate) fn leave_out_advice(tokens: &mut [TokenWithSpan]) {
 /// Rewrites a statement as the engine wants it.
 pub(crate) fn rewrite(statement: &mut Parsed, dialect: Dialect) {
     let Some(ast) = ast_mut(statement) else { return };
+    shown::as_query(ast);
     // The visitors never break off.
     if dialect == Dialect::Redshift {
         let _done: ControlFlow<()> = ast.visit(&mut redshift::AsRedshift);

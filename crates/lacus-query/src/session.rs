@@ -209,7 +209,8 @@ impl Session {
     /// # Errors
     /// What is wrong with it, or why it can't be answered now.
     pub async fn run(&self, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer, SqlError> {
-        self.run_as(statement, parameters, None).await
+        let started = Instant::now();
+        Ok(self.run_as(statement, parameters, None).await?.since(started))
     }
 
     /// Answers a prepared statement.

@@ -494,6 +494,9 @@ fn classify_ast(statement: Ast) -> Result<StatementKind, SqlError> {
         Ast::Drop { object_type: ObjectType::View, if_exists, names, .. } => {
             Ok(StatementKind::DropViews(Box::new(DropViews::of(&names, if_exists)?)))
         }
+        Ast::Use(_) => Err(SqlError::invalid("0A000", "USE is not supported").with_hint(
+            "write the database before the table: web.tracks; a Postgres session may SET search_path = web",
+        )),
         other => match Write::of(other)? {
             Ok(write) => Ok(StatementKind::Write(Box::new(write))),
             Err(other) => Err(refused(&first_words(&other.to_string()))),

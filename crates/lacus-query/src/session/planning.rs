@@ -1,12 +1,12 @@
 //! From a statement that reads to its plan, with the types that its columns come to have.
 
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp, cast, col, lit};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 
@@ -16,6 +16,7 @@ use crate::correlated::joinable;
 use crate::dialect::Dialect;
 use crate::error::SqlError;
 use crate::frames::moving;
+use crate::json::columns;
 use crate::mixed_numbers::as_doubles;
 use crate::named_casts::naming_casts;
 use crate::once::{computed_once, is_volatile};
@@ -45,7 +46,20 @@ async fn plan_alone(state: &SessionState, statement: &Statement) -> Result<Logic
         return internal_err!("only queries have plans");
     };
     let parsed = prepared(state, statement, parsed).await?;
-    with_types(state, plan_parsed(state, parsed).await?)
+    match plan_parsed(state, parsed).await? {
+        LogicalPlan::DescribeTable(table) if !table.schema.fields().is_empty() => described(&table.schema),
+        plan => with_types(state, plan),
+    }
+}
+
+/// `DESCRIBE`, with types as SQL calls them and not as the engine does.
+fn described(schema: &SchemaRef) -> Result<LogicalPlan, DataFusionError> {
+    let is_nullable = schema.fields().iter().map(|field| if field.is_nullable() { "YES" } else { "NO" });
+    let row = |((name, kind), is_nullable): ((String, String), &str)| vec![lit(name), lit(kind), lit(is_nullable)];
+    let rows = columns(schema).into_iter().zip(is_nullable).map(row).collect();
+    let names = (1..).zip(["column_name", "data_type", "is_nullable"]);
+    let named = names.map(|(place, name)| col(format!("column{place}")).alias(name));
+    LogicalPlanBuilder::values(rows)?.project(named)?.build()
 }
 
 /// The part of a statement that reads, with versions of tables and spellings of columns resolved.

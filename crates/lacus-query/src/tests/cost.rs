@@ -1,6 +1,7 @@
 //! What queries cost: told before, counted after, limited while they run.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
@@ -336,6 +337,19 @@ async fn a_question_is_answered_again_while_its_tables_are_the_same() {
         answer.read_all().await.unwrap()[0].column(0).as_primitive::<Int64Type>().value(0)
     };
     assert_eq!([value(1).await, value(2).await, value(1).await], [6, 7, 6]);
+}
+
+#[tokio::test]
+async fn a_statement_that_writes_tells_how_long_it_took() {
+    let lake = Filled::new().await;
+    let session = lake.session();
+    let statement =
+        session.parse("CREATE TABLE t AS SELECT n FROM generate_series(1, 5000) AS s (n)").unwrap().remove(0);
+    let begun = Instant::now();
+    let mut answer = session.run(&statement, &[]).await.unwrap();
+    let took = begun.elapsed();
+    answer.read_all().await.unwrap();
+    assert!(answer.stats().elapsed >= took / 2, "{:?} of {took:?}", answer.stats());
 }
 
 #[tokio::test]

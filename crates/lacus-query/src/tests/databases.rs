@@ -65,6 +65,30 @@ async fn two_databases() -> Filled {
 }
 
 #[tokio::test]
+async fn what_is_in_the_lake_is_listed_without_the_tables_of_the_engine() {
+    let lake = two_databases().await;
+    let session = lake.session();
+    let of_web = "web|tracks|BASE TABLE\nweb|tracks__quarantine|BASE TABLE";
+    let all = format!("main|clicks|BASE TABLE\n{of_web}");
+    for (sql, expected) in [
+        ("SHOW TABLES", all.as_str()),
+        ("SHOW TABLES IN web", of_web),
+        ("SHOW TABLES FROM SCHEMA lake.web LIKE '%s'", "web|tracks|BASE TABLE"),
+        ("show tables in main 'c*|x'", "main|clicks|BASE TABLE"),
+        ("SHOW TABLES IN nowhere", ""),
+        ("SHOW DATABASES", "main\nweb"),
+        ("SHOW SCHEMAS LIKE 'w%'", "web"),
+    ] {
+        assert_eq!(ask(&session, sql).await, expected, "{sql}");
+    }
+    let error = session.query("USE web", &[]).await.err().unwrap();
+    assert!(error.hint().is_some_and(|hint| hint.contains("search_path = web")), "{error:?}");
+    lake.add("nested", r#"{"a":{"b":1.5,"c":["x"]}}"#).await;
+    let described = ask(&session, "DESCRIBE nested").await;
+    assert!(described.starts_with("a|struct<b double precision, c text[]>|YES\n_rescued|text|YES\n"), "{described}");
+}
+
+#[tokio::test]
 async fn a_statement_tells_which_streams_it_is_about() {
     let lake = two_databases().await;
     let session = lake.session();
