@@ -171,7 +171,10 @@ impl Deliveries {
     /// `NotFound` for a table that no stream feeds; why the commit failed.
     pub async fn flush(&self, table: &TableName) -> Result<CommitReport> {
         let stream = self.feeding(table);
-        let stream = stream.ok_or_else(|| Error::not_found(format!("no stream feeds a table \"{table}\"")))?;
+        let stream = stream.ok_or_else(|| {
+            Error::not_found(format!("no stream feeds a table \"{table}\""))
+                .with_hint("lacus stream list shows the streams; what SQL and engines write is committed at once")
+        })?;
         self.flush_stream(&stream).await
     }
 

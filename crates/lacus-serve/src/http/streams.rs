@@ -108,7 +108,7 @@ fn one() -> u32 {
 
 async fn list(State(inner): State<Shared>) -> Json<WireStreams> {
     let streams = inner.served.log.streams();
-    Json(WireStreams { streams: streams.iter().map(summary).collect() })
+    Json(WireStreams { streams: streams.iter().filter(|stream| !stream.is_deleted).map(summary).collect() })
 }
 
 async fn create(State(inner): State<Shared>, Object(asked): Object<AskedStream>) -> Result<Json<WireStream>, Refusal> {
@@ -222,7 +222,9 @@ async fn change<T: Send + 'static>(
 fn find(inner: &Shared, stream: Result<Path<String>, PathRejection>) -> Result<StreamInfo> {
     let Path(name) = stream.map_err(|error| Error::invalid(error.body_text()))?;
     let name = StreamName::new(&name)?;
-    inner.served.log.stream(&name).ok_or_else(|| Error::not_found(format!("there is no stream \"{name}\"")))
+    let missing =
+        || Error::not_found(format!("there is no stream \"{name}\"")).with_hint("lacus stream list shows all");
+    inner.served.log.stream(&name).ok_or_else(missing)
 }
 
 fn reader(inner: &Shared, path: Result<Path<(String, String)>, PathRejection>) -> Result<(StreamName, String)> {

@@ -195,6 +195,21 @@ async fn bodies_of_all_requests_have_a_bound_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_stream_is_in_no_list() {
+    let server = TestServer::start().await;
+    let made =
+        Request::post("/v1/streams").header("content-type", "application/json").body(r#"{"name":"gone"}"#.into());
+    assert_eq!(ask(&server, made.unwrap()).await.0, StatusCode::OK);
+    assert!(ask(&server, get("/v1/streams")).await.1.contains("\"gone\""));
+    let deleted = Request::delete("/v1/streams/gone").body(Body::empty());
+    assert_eq!(ask(&server, deleted.unwrap()).await.0, StatusCode::OK);
+    let listed = ask(&server, get("/v1/streams")).await.1;
+    assert!(!listed.contains("\"gone\""), "{listed}");
+    let missing = parse(&ask(&server, get("/v1/streams/gone")).await.1);
+    assert_eq!(missing["error"]["hint"], "lacus stream list shows all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_takes_no_events_is_not_ready() {
     let server = TestServer::start().await;
     assert_eq!(ask(&server, get("/readyz")).await.0, StatusCode::OK);

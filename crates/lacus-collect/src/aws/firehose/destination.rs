@@ -25,7 +25,7 @@ pub(super) fn of(asked: &Map<String, Value>, ending: &str) -> Result<(String, Va
     let kind = |name: &str| name.strip_suffix(ending).filter(|kind| kind.ends_with("Destination")).map(str::to_owned);
     let mut found = asked.iter().filter_map(|(name, value)| Some((kind(name)?, value)));
     let (Some((kind, value)), None) = (found.next(), found.next()) else {
-        return Err(invalid(format!("the request must have one …Destination{ending}")));
+        return Err(invalid(format!("the request must have one destination, such as ExtendedS3Destination{ending}")));
     };
     if !value.is_object() {
         return Err(invalid(format!("{kind}{ending} is no object")));

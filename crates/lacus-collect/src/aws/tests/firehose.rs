@@ -148,7 +148,7 @@ async fn what_is_wrong_is_said() {
     400 InvalidArgumentException: A record has 1,000 KiB of data at most, and all of a request 4 MiB.
     400 InvalidArgumentException: Records must have 1 to 500 members.
     400 ResourceNotFoundException: Firehose no under account 000000000000 not found.
-    400 InvalidArgumentException: the request must have one …DestinationConfiguration
+    400 InvalidArgumentException: the request must have one destination, such as ExtendedS3DestinationConfiguration
     400 InvalidArgumentException: BufferingHints have 1 to 128 SizeInMBs and 0 to 900 IntervalInSeconds
     400 InvalidArgumentException: lacus takes delivery streams of type DirectPut and KinesisStreamAsSource only
     400 InvalidArgumentException: KinesisStreamSourceConfiguration must be given with this DeliveryStreamType
