@@ -206,9 +206,11 @@ pub(crate) async fn flush(table: &str, invocation: &Invocation) -> Result<()> {
     if flushed.rows == 0 && flushed.raw_bytes == 0 {
         return invocation.terminal.say(&format!("Nothing of {table} waits to be committed."));
     }
+    // All tables of a stream are committed at once: rows in quarantine count, too.
     invocation.terminal.say(&format!(
-        "Committed {} of {table}: {} of Parquet, {} of raw JSON.",
+        "Committed {} of stream {}: {} of Parquet, {} of raw JSON.",
         human_count_of(flushed.rows, "row"),
+        table.stream(),
         human_bytes(flushed.parquet_bytes),
         human_bytes(flushed.raw_bytes),
     ))
