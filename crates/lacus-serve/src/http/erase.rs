@@ -19,6 +19,8 @@ use super::{Served, Shared};
 
 /// SQLSTATE of a column that does not exist.
 const NO_SUCH_COLUMN: &str = "42703";
+/// SQLSTATE of what is no SQL, for any table.
+const SYNTAX_ERROR: &str = "42601";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,6 +155,9 @@ async fn search(
                 // The first one's hint lists columns of events; the last table is a quarantine.
                 refused.get_or_insert(error);
             }
+            Err(error) if tables.len() > 1 && error.kind() == Kind::Invalid && error.sqlstate() != SYNTAX_ERROR => {
+                return Err(of_table(&error, table.name()));
+            }
             found => in_stream.add(table.name(), found?)?,
         }
     }
@@ -160,6 +165,13 @@ async fn search(
         Some(error) if without_column.len() == tables.len() => Err(error),
         _ => Ok((streams, without_column)),
     }
+}
+
+/// A condition that one table can't be asked, because a column has another type there: which one, and what to do.
+fn of_table(error: &SqlError, table: &TableName) -> SqlError {
+    SqlError::new(error.kind(), error.sqlstate(), format!("table \"{table}\": {error}")).with_hint(
+        "nothing was erased; CAST(user_id AS text) = '7' fits columns of every type, --table NAME asks one table",
+    )
 }
 
 async fn flush(served: &Served, table: &TableName) -> Result<()> {

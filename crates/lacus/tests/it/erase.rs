@@ -95,6 +95,21 @@ fn somebody_is_erased_from_everywhere() {
 }
 
 #[test]
+fn a_condition_that_does_not_fit_one_of_the_tables_is_refused_with_its_name() {
+    let project = Project::new(env!("CARGO_BIN_EXE_lacus"), "");
+    let server = project.start();
+    send(&server, &events(0..2));
+    let reply = server.http().post("/v1/events?source=visits", &[], br#"{"user_id":7}"#).expect("an answer");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let refused = project.run(&["erase", "--where", "user_id = 'u1'"]);
+    assert!(refused.stderr.starts_with("error: table \"visits\": \"u1\" is no bigint"), "{}", refused.stderr);
+    assert_eq!(numbers(&server), BTreeSet::from([0, 1]));
+    assert_eq!(erase(&project, "CAST(user_id AS text) = 'u1'", &[])["events"], json!(1));
+    assert_eq!(numbers(&server), BTreeSet::from([0]));
+    assert!(server.stop().success());
+}
+
+#[test]
 fn an_event_goes_with_its_elements_and_from_quarantine() {
     let settings = "[sources.clicks]\narrays = \"explode\"\n";
     let project = Project::new(env!("CARGO_BIN_EXE_lacus"), settings);
