@@ -3,7 +3,7 @@
 //! What the engine has as a variant is matched as one; the rest is known by its text only, and the table of texts
 //! below is tested with real statements. A text that nothing here knows is passed on without the engine's prefix.
 
-use std::fmt::Write;
+use std::collections::HashSet;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError, Span};
@@ -48,7 +48,7 @@ fn root(error: &DataFusionError, sql: &str, names: &dyn Names, span: &mut Option
             None => internal("the query ended with no reason"),
         },
         DataFusionError::SQL(parser, _) => syntax(parser, sql),
-        DataFusionError::SchemaError(schema, _) => schema_error(schema),
+        DataFusionError::SchemaError(schema, _) => schema_error(schema, sql),
         DataFusionError::Plan(text) => planning(text, sql, names),
         DataFusionError::Execution(text) | DataFusionError::Configuration(text) => running(text),
         DataFusionError::NotImplemented(text) => not_supported(text),
@@ -103,9 +103,9 @@ fn syntax(error: &ParserError, sql: &str) -> SqlError {
     SqlError::invalid("42601", format!("syntax error: {}", lowercase_first(&text))).with_position(position)
 }
 
-fn schema_error(error: &SchemaError) -> SqlError {
+fn schema_error(error: &SchemaError, sql: &str) -> SqlError {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => unknown_column(field, valid_fields),
+        SchemaError::FieldNotFound { field, valid_fields } => unknown_column(field, valid_fields, sql),
         SchemaError::AmbiguousReference { field } => {
             let error = SqlError::invalid("42702", format!("column \"{}\" is ambiguous", field.name));
             error.with_hint("say which table it is of, as in table.column")
@@ -116,7 +116,7 @@ fn schema_error(error: &SchemaError) -> SqlError {
     }
 }
 
-fn unknown_column(field: &Column, valid: &[Column]) -> SqlError {
+fn unknown_column(field: &Column, valid: &[Column], sql: &str) -> SqlError {
     // The columns of rows' places are columns, too, but nobody asks for them.
     let is_ours = |name: &str| is_place(name) || name.starts_with("among#") || name == "compared#";
     let valid: Vec<Column> = valid.iter().filter(|column| !is_ours(&column.name)).cloned().collect();
@@ -137,21 +137,21 @@ fn unknown_column(field: &Column, valid: &[Column]) -> SqlError {
     match nearest(&field.name, valid.iter().map(|column| column.name.as_str())) {
         Some(name) => error.with_hint(format!("did you mean \"{name}\"?")),
         None if valid.is_empty() => error.with_hint("text goes in single quotes: 'text'"),
+        None if field.relation.is_none() && sql.contains(&format!("\"{}\"", field.name)) => {
+            error.with_hint(format!("text goes in single quotes: '{}'; columns here: {}", field.name, listed(valid)))
+        }
         None => error.with_hint(format!("columns here: {}", listed(valid))),
     }
 }
 
+/// The first of their names, each once: what is sorted by may be any of two rows of columns.
 fn listed(columns: &[Column]) -> String {
     const SHOWN_MAX: usize = 12;
-    let mut text = String::new();
-    for (index, column) in columns.iter().take(SHOWN_MAX).enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        write!(text, "{comma}{}", column.name).expect("a string takes all text");
-    }
-    if columns.len() > SHOWN_MAX {
-        text.push_str(", …");
-    }
-    text
+    let mut seen = HashSet::new();
+    let names: Vec<&str> =
+        columns.iter().map(|column| column.name.as_str()).filter(|name| seen.insert(*name)).collect();
+    let shown = names[..names.len().min(SHOWN_MAX)].join(", ");
+    if names.len() > SHOWN_MAX { format!("{shown}, …") } else { shown }
 }
 
 fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
@@ -173,8 +173,15 @@ fn planning(text: &str, sql: &str, names: &dyn Names) -> SqlError {
         return SqlError::invalid("42803", message).with_position(word(column, sql));
     }
     if let Some((function, kind)) = between(text, "Function '", "'").zip(between(text, "but received ", " (DataType")) {
-        let message = format!("function {function}() does not take {}", kind.to_lowercase());
+        let message = format!("function {function}() does not take {}", kind.to_lowercase().replace("string", "text"));
         return SqlError::invalid("42883", message).with_hint("cast it, as in x::double precision");
+    }
+    if let Some(operation) = between(text, "Cannot coerce arithmetic expression ", " to valid types") {
+        let error = SqlError::invalid("42883", format!("there is no {}", readable(operation)));
+        return error.with_hint("cast one of them, as in x::bigint");
+    }
+    if let Some((_, reason)) = text.split_once("user-defined coercion failed with: ") {
+        return SqlError::invalid("42883", cleaned(reason));
     }
     if let Some(field) = between(text, "Field ", " not found in struct") {
         let error = SqlError::invalid("42703", format!("there is no field \"{field}\" in this column"));
@@ -367,7 +374,12 @@ fn not_supported(text: &str) -> SqlError {
             not_joined()
         };
     }
-    SqlError::invalid("0A000", format!("not supported: {}", cleaned(text)))
+    let error = SqlError::invalid("0A000", format!("not supported: {}", cleaned(text)));
+    if text.contains("perator ->") {
+        return error
+            .with_hint("a field of an object is data.field; of JSON text it is json_extract_scalar(data, '$.field')");
+    }
+    error
 }
 
 fn not_joined() -> SqlError {

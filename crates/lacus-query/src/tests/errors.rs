@@ -38,6 +38,12 @@ async fn told(statements: &[&str]) -> String {
 }
 
 #[tokio::test]
+async fn what_a_function_does_not_take_is_said_without_words_of_the_engine() {
+    let told = told(&["select json_extract_scalar(additional_data, '$.price') from clicks"]).await;
+    assert!(told.contains("42883 - json_extract_scalar(row(price double), varchar) is not supported"), "{told}");
+}
+
+#[tokio::test]
 async fn each_mistake_is_named_and_placed() {
     let told = told(&[
         "selec 1",
@@ -79,6 +85,9 @@ async fn each_mistake_is_named_and_placed() {
         "select a.x from clicks a",
         "select x from (select event_name from clicks) t",
         "select é, nope from clicks",
+        "select * from clicks order by nope",
+        "select event_name + 1 from clicks",
+        "select additional_data->>'price' from clicks",
     ])
     .await;
     insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(told) });
