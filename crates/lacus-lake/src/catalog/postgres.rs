@@ -126,7 +126,7 @@ impl Postgres {
         let code = error.code().map(|code| code.code().to_owned());
         let failed = match code.as_deref() {
             None => Error::unavailable(format!("the catalog {name} can't be reached"))
-                .with_hint("lacus keeps trying; nothing acknowledged is lost"),
+                .with_hint("look whether the PostgreSQL of lake.catalog runs; a server that runs keeps trying, and nothing acknowledged is lost"),
             Some("42501") => Error::new(Kind::Denied, format!("the catalog {name} can't be written"))
                 .with_hint("GRANT CREATE ON DATABASE … TO …, or make the schema \"lacus\" for this user"),
             Some("3D000") => Error::new(Kind::NotFound, format!("there is no database for the catalog {name}"))

@@ -58,12 +58,21 @@ async fn create(door: &Door, key: CreateKey, invocation: &Invocation) -> Result<
         Door::Server { base, .. } => base.clone(),
         Door::Folder { .. } => format!("http://{}", invocation.project()?.settings.server.http),
     };
-    invocation.terminal.say(&how_to_use(&made, &base))?;
+    let here = reached_here(&base);
+    invocation.terminal.say(&how_to_use(&made, &here))?;
     invocation.terminal.note("The secret is not shown again. Revoke the key with lacus key revoke.")?;
     if made.kind == "lake" {
         invocation.terminal.note("The catalog asks every engine for a lake key now, on this machine, too.")?;
+        if here != base {
+            invocation.terminal.note("On another machine, write the name of this one in the addresses.")?;
+        }
     }
     Ok(())
+}
+
+/// The address for clients on this machine: a server that listens on all addresses is at none of them.
+fn reached_here(base: &str) -> String {
+    base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 }
 
 fn how_to_use(key: &Told, base: &str) -> String {
@@ -118,4 +127,16 @@ async fn revoke(door: &Door, id: &str, invocation: &Invocation) -> Result<()> {
         return invocation.terminal.say_json(&revoked);
     }
     invocation.terminal.say(&format!("Revoked {id}: requests with it are refused from now on."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_all_addresses() {
+        assert_eq!(reached_here("http://0.0.0.0:8484"), "http://127.0.0.1:8484");
+        assert_eq!(reached_here("http://[::]:8484"), "http://[::1]:8484");
+        assert_eq!(reached_here("http://10.0.0.5:8484"), "http://10.0.0.5:8484");
+    }
 }
