@@ -444,6 +444,15 @@ fn the_doctor_finds_a_healthy_project_healthy() {
 }
 
 #[test]
+fn the_doctor_says_when_the_disk_is_too_full_for_events() {
+    let project = Project::new(LACUS, "[stream]\ndisk_reserve = \"1000000GB\"\n");
+    let looked = project.run(&["doctor"]);
+    assert!(looked.stdout.contains("less than stream.disk_reserve: 1000000GB"), "{}", looked.stdout);
+    assert!(looked.stdout.contains("✗ disk") && looked.stdout.contains("events are refused"), "{}", looked.stdout);
+    assert_ne!(code(&looked), Some(0));
+}
+
+#[test]
 fn the_demo_answers_its_questions_and_continues() {
     let project = Project::new(LACUS, SETTINGS);
     let folder = project.directory().join("demo");

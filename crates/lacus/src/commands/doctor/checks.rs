@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lacus_core::units::{human_bytes, human_count, human_count_of};
+use lacus_core::units::{ByteSize, human_bytes, human_count, human_count_of};
 use lacus_core::{Context, Error, Kind, Partition, Result};
 use lacus_lake::Lake;
 use lacus_stream::{Log, StreamInfo};
@@ -45,7 +45,7 @@ pub(super) async fn all(invocation: &Invocation) -> Vec<Check> {
         }
     };
     checks.push(Check::of("folder", sync_time(&project.data())));
-    checks.push(Check::of("disk", free_space(&project.data())));
+    checks.push(Check::of("disk", free_space(&project.data(), project.settings.stream.disk_reserve)));
     match attempt {
         Attempt::Held(holder) => checks.extend(served(&holder).await),
         Attempt::Taken(lock) => checks.extend(closed(&project, lock, invocation).await),
@@ -134,9 +134,14 @@ fn sync_time(data: &Path) -> Result<String> {
     Ok(if median < SLOW_SYNC { found } else { format!("{found}: slow, every acknowledgement waits for one") })
 }
 
-fn free_space(data: &Path) -> Result<String> {
+fn free_space(data: &Path, reserve: ByteSize) -> Result<String> {
     let found = rustix::fs::statvfs(data).map_err(std::io::Error::from).context("ask for free space")?;
     let free = found.f_bavail * found.f_frsize;
+    if free < reserve.0 {
+        let message = format!("{} free, less than stream.disk_reserve: {reserve}", human_bytes(free));
+        return Err(Error::new(Kind::Limited, message)
+            .with_hint("make room, or set stream.disk_reserve lower: until then events are refused"));
+    }
     if free >= FREE_BYTES_MIN {
         return Ok(format!("{} free", human_bytes(free)));
     }
