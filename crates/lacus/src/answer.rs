@@ -140,6 +140,9 @@ impl Answer {
         if let Some(affected) = self.affected {
             return format!("{} · {} ms", human_count_of(affected, "row"), self.elapsed.as_millis());
         }
+        if self.columns.is_empty() {
+            return format!("done · {} ms", self.elapsed.as_millis());
+        }
         let skipped = match self.files_skipped {
             0 => String::new(),
             files => format!(", {} skipped", human_count_of(files, "file")),
@@ -247,6 +250,8 @@ mod tests {
          NULL         日本\u{1b}[31m                                      7
         "#);
         assert_eq!(answer().footer(), "2 rows · 1.4 MB scanned · 14 ms");
+        let made = Answer { elapsed: Duration::from_millis(3), ..Answer::default() };
+        assert_eq!(made.footer(), "done · 3 ms", "CREATE SCHEMA has no rows to count");
         let skipping = Answer { files_skipped: 38, ..answer() };
         assert_eq!(skipping.footer(), "2 rows · 1.4 MB scanned, 38 files skipped · 14 ms");
     }
