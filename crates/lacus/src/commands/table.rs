@@ -148,7 +148,7 @@ fn draw(shown: &Shown, invocation: &Invocation) -> Result<()> {
     if shown.commits.is_empty() {
         return terminal.say(&format!("Nothing is committed yet: lacus table flush {} commits now.", shown.table));
     }
-    let columns = ["committed", "what", "rows", "new files", "merged files", "new bytes"];
+    let columns = ["committed", "what", "rows", "new files", "files gone", "new bytes"];
     let row = |commit: &Committed| {
         vec![
             Cell::time(&commit.committed_at),
