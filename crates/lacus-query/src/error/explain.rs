@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use lacus_core::{Error, Kind, MAIN_DATABASE};
 
 use super::{SqlError, nearest};
+use crate::metadata::Metadata;
 use crate::numbered::is_place;
 use crate::rows::ROWS;
 use crate::search_path;
@@ -235,6 +236,10 @@ fn unknown_table(name: &str, tables: &[String]) -> SqlError {
     // What follows the mark is the version of the table that was asked for.
     let table = parts.last().copied().unwrap_or(name);
     let table = table.split_once('@').map_or(table, |(table, _)| table);
+    let is_known = |table: &str| tables.iter().any(|name| name.rsplit('.').next() == Some(table));
+    // A table that is not there has no metadata either.
+    let missing = Metadata::named(table).map(|(table, _)| table).filter(|&table| !is_known(table));
+    let table = missing.unwrap_or(table);
     let schema = if parts.len() > 1 { parts[parts.len() - 2] } else { MAIN_DATABASE };
     let (schema, whole) = match search_path::apart(schema) {
         Some(databases) => (databases.collect::<Vec<_>>().join("\" or \""), table.to_owned()),
@@ -243,6 +248,17 @@ fn unknown_table(name: &str, tables: &[String]) -> SqlError {
     };
     let error =
         SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{table}\" in database \"{schema}\""));
+    if let Some((known, _)) = whole.rsplit_once('$')
+        && tables.iter().any(|table| table == known)
+    {
+        return error.with_hint(
+            "behind $ there are snapshots, history, refs, files, partitions, manifests, columns and layout of a table",
+        );
+    }
+    if let Some(of_it) = tables.iter().find(|name| name.split_once('.').is_some_and(|(database, _)| database == whole))
+    {
+        return error.with_hint(format!("\"{whole}\" is a database, with tables such as {of_it}"));
+    }
     let elsewhere = || tables.iter().find(|name| name.rsplit('.').next() == Some(table)).map(String::as_str);
     match nearest(&whole, tables.iter().map(String::as_str)).or_else(elsewhere) {
         Some(nearest) => error.with_hint(format!("did you mean \"{nearest}\"?")),

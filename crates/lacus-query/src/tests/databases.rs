@@ -83,6 +83,11 @@ async fn what_is_in_the_lake_is_listed_without_the_tables_of_the_engine() {
     }
     let error = session.query("USE web", &[]).await.err().unwrap();
     assert!(error.hint().is_some_and(|hint| hint.contains("search_path = web")), "{error:?}");
+    let error = session.query("SELECT * FROM web", &[]).await.err().unwrap();
+    assert!(
+        error.hint().is_some_and(|hint| hint.starts_with("\"web\" is a database, with tables such as web.")),
+        "{error:?}"
+    );
     lake.add("nested", r#"{"a":{"b":1.5,"c":["x"]}}"#).await;
     let described = ask(&session, "DESCRIBE nested").await;
     assert!(described.starts_with("a|struct<b double precision, c text[]>|YES\n_rescued|text|YES\n"), "{described}");

@@ -60,4 +60,7 @@ async fn a_table_without_a_commit_has_none() {
     }
     let error = session.query("select * from \"clicks$file\"", &[]).await.err().unwrap();
     assert_eq!(error.message(), "there is no table \"clicks$file\" in database \"main\"");
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("behind $ there are snapshots")), "{error:?}");
+    let error = session.query("select * from \"nothing$files\"", &[]).await.err().unwrap();
+    assert_eq!(error.message(), "there is no table \"nothing\" in database \"main\"");
 }
