@@ -35,6 +35,16 @@ impl Filled {
 }
 
 #[tokio::test]
+async fn a_view_is_not_written_to() {
+    let (_lake, session) = people().await;
+    ask(&session, "create view adults as select id, name from people where age >= 18").await;
+    for sql in ["insert into adults values (9, 'Eve')", "drop table adults", "delete from adults"] {
+        let error = refusal(&session, sql).await;
+        assert_eq!((error.sqlstate(), error.message()), ("42809", "\"adults\" is a view, not a table"), "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_view_is_made_read_replaced_and_dropped() {
     let (lake, session) = people().await;
     assert_eq!(ask(&session, "create view adults as select id, name from people where age >= 18; ").await, "");

@@ -67,7 +67,7 @@ pub(super) enum Shape {
 /// The table of this name, to be written to.
 ///
 /// # Errors
-/// `42P01` if it is not there, `Corrupt` if it can't be read.
+/// `42P01` if it is not there, `42809` if it is a view, `Corrupt` if it can't be read.
 pub(crate) fn table_to_write(shared: &Shared, name: &TableName) -> Result<Arc<Table>, SqlError> {
     let lake = lake(shared)?;
     if let Some(table) = lake.table(name) {
@@ -77,8 +77,12 @@ pub(crate) fn table_to_write(shared: &Shared, name: &TableName) -> Result<Arc<Ta
         return Err(damage.into());
     }
     must_not_be_external(lake, name)?;
-    let error = SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{name}\""));
     let tables = shared.tables();
+    if tables.iter().any(|table| table == name.as_str()) {
+        return Err(SqlError::invalid("42809", format!("\"{name}\" is a view, not a table"))
+            .with_hint("write to the tables that it reads; DROP VIEW takes a view away"));
+    }
+    let error = SqlError::new(Kind::NotFound, "42P01", format!("there is no table \"{name}\""));
     Err(match crate::error::nearest(name.as_str(), tables.iter().map(String::as_str)) {
         Some(nearest) => error.with_hint(format!("did you mean \"{nearest}\"?")),
         None => error.with_hint("CREATE TABLE makes one; SHOW TABLES lists those that are there"),
