@@ -61,6 +61,9 @@ async fn create(door: &Door, key: CreateKey, invocation: &Invocation) -> Result<
     let here = reached_here(&base);
     invocation.terminal.say(&how_to_use(&made, &here))?;
     invocation.terminal.note("The secret is not shown again. Revoke the key with lacus key revoke.")?;
+    if made.kind == "write" {
+        invocation.terminal.note("The source takes Segment messages or plain events: what comes first decides.")?;
+    }
     if made.kind == "lake" {
         invocation.terminal.note("The catalog asks every engine for a lake key now, on this machine, too.")?;
         if here != base {

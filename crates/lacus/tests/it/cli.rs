@@ -353,6 +353,7 @@ fn keys_are_made_shown_and_revoked() {
     Segment SDK  writeKey: WRITE_KEY, host: http://ADDRESS
     or HTTP      curl http://ADDRESS/v1/events -H 'authorization: Bearer WRITE_KEY' -d '{"event_name":"Search"}'
     The secret is not shown again. Revoke the key with lacus key revoke.
+    The source takes Segment messages or plain events: what comes first decides.
     "#);
     insta::assert_snapshot!(told(&["key", "create", "--aws", "--events-per-second", "500"]), @"
     export AWS_ACCESS_KEY_ID=ACCESS_KEY_ID
