@@ -168,10 +168,10 @@ async fn what_does_not_fit_in_memory_is_done_right_or_refused_and_leaves_no_file
     }
     assert_eq!(ask(&session, "SELECT 1 AS one").await, "1");
     // What was refused lets go of its files when its last operator is gone.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = Instant::now() + std::time::Duration::from_secs(30);
     let disk = || session.state_now().runtime_env().disk_manager.used_disk_space();
     while disk() > 0 {
-        assert!(std::time::Instant::now() < deadline, "{} bytes of temporary files stay", disk());
+        assert!(Instant::now() < deadline, "{} bytes of temporary files stay", disk());
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
