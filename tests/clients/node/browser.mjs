@@ -7,7 +7,9 @@ const { WRITE_KEY, LACUS_URL, PREFIX, COUNT, CHROMIUM } = process.env
 const source = `
 import { AnalyticsBrowser } from '@segment/analytics-next'
 const analytics = AnalyticsBrowser.load({ writeKey: '${WRITE_KEY}', cdnURL: '${LACUS_URL}' })
+analytics.then(() => { window.loaded = true }, () => { window.missing = true })
 const send = async () => {
+  await analytics
   await analytics.identify('user-1', { plan: 'pro' })
   await analytics.page('Docs', 'Home')
   for (let number = 0; number < ${COUNT}; number++) {
@@ -28,10 +30,14 @@ const browser = await puppeteer.launch({ executablePath: CHROMIUM, args: ['--no-
 const tab = await browser.newPage()
 const sent = new Set()
 tab.on('requestfinished', (request) => { if (request.method() === 'POST' && request.url().endsWith('/v1/t')) sent.add(request) })
-await tab.goto(`http://127.0.0.1:${server.address().port}/`)
-await tab.waitForFunction(() => window.done || window.failed, { timeout: 60_000 })
+// Without its settings the SDK sends nothing: then a person loads the page again.
+do {
+  await tab.goto(`http://127.0.0.1:${server.address().port}/`)
+  await tab.waitForFunction(() => window.loaded || window.missing, { timeout: 60_000 })
+} while (!await tab.evaluate(() => window.loaded))
+await tab.waitForFunction(() => window.done || window.failed, { timeout: 120_000 })
 const failed = await tab.evaluate(() => window.failed)
-for (let wait = 0; sent.size < Number(COUNT) && wait < 300; wait++) await new Promise((resolve) => setTimeout(resolve, 100))
+for (let wait = 0; sent.size < Number(COUNT) && wait < 600; wait++) await new Promise((resolve) => setTimeout(resolve, 100))
 await browser.close()
 server.close()
 if (failed || sent.size < Number(COUNT)) {

@@ -201,11 +201,21 @@ fn keep_killing(project: &Project, proxy: &LossyProxy, over: &AtomicBool, seed: 
 fn what_sdks_send_through_trouble_is_stored_once() {
     let lab = Lab::new("[delivery]\ncommit_bytes = \"64KB\"\ncommit_after = \"300ms\"\n");
     let count = if prove() { 20_000 } else { 1_000 };
-    let scripts = ["segment_python.py", "rudder_python.py", "node/segment.mjs"];
+    let scripts = ["segment_python.py", "rudder_python.py", "node/segment.mjs", "node/rudder.mjs"];
     let server = sent_through_trouble(&lab, &scripts, count);
     let all = count * scripts.len() as u64;
     must_hold(&server, "select count(*), count(distinct id) from web.tracks", all, all);
     must_hold(&server, "select count(*), count(distinct id) from web.product_viewed", all, all);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_a_browser_sends_through_trouble_is_stored_once() {
+    let lab = Lab::new("[delivery]\ncommit_bytes = \"64KB\"\ncommit_after = \"300ms\"\n");
+    let count = if prove() { 200 } else { 20 };
+    let server = sent_through_trouble(&lab, &["node/browser.mjs"], count);
+    must_hold(&server, "select count(*), count(distinct id) from web.tracks", count, count);
+    must_hold(&server, "select count(*), count(distinct id) from web.button_clicked", count, count);
     assert!(server.stop().success());
 }
 
@@ -215,7 +225,9 @@ fn what_aws_clients_send_through_trouble_is_stored_at_least_once() {
     let made = lab.project.run(&["stream", "create", "drops", "--shards", "2"]);
     assert!(made.succeeded(), "{}", made.stderr);
     let count = if prove() { 20_000 } else { 2_000 };
-    let server = sent_through_trouble(&lab, &["kinesis_at_least_once.py"], count);
-    must_hold(&server, "select count(distinct id), count(distinct id) from drops", count, count);
+    let scripts = ["kinesis_at_least_once.py", "node/aws_at_least_once.mjs"];
+    let server = sent_through_trouble(&lab, &scripts, count);
+    let all = count * scripts.len() as u64;
+    must_hold(&server, "select count(distinct id), count(distinct id) from drops", all, all);
     assert!(server.stop().success());
 }
