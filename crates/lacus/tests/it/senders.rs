@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use lacus_testkit::environment::{Random, node_folder, prove, python, seed};
 use lacus_testkit::{LossyProxy, Project, Server, run_for};
 use serde_json::Value;
@@ -160,6 +162,38 @@ fn aws_clients_in_node() {
     must_hold(&server, "select count(*), count(distinct id) from node_stream", 400, 400);
     must_hold(&server, "select count(*), count(distinct id) from node_delivery", 1, 1);
     assert!(server.stop().success());
+}
+
+/// Keys come in headers, addresses and bodies.
+#[test]
+fn no_key_is_in_the_log_however_much_that_tells() {
+    let lab = Lab::new("");
+    let mut server = lab.project.spawn(|command| {
+        command.env("LACUS_LOG", "trace");
+    });
+    server.ready().unwrap_or_else(|reason| panic!("{reason}"));
+    for script in ["segment_python.py", "aws_python.py", "node/aws.mjs"] {
+        lab.run(script, &url(&server), 10);
+    }
+    let key = &lab.write_key;
+    for (path, status) in [
+        (format!("/v1/projects/{key}/settings"), 200),
+        (format!("/v1/pixel/track?writeKey={key}&userId=7&event=Seen"), 200),
+        // The source takes Segment messages.
+        (format!("/v1/pixel.gif?write_key={key}"), 400),
+    ] {
+        assert_eq!(server.http().get(&path).expect("an answer").status, status, "{path}");
+    }
+    let browser = format!("{{\"writeKey\":\"{key}\",\"userId\":\"7\",\"event\":\"Seen\"}}");
+    assert_eq!(server.http().post("/v1/t", &[], browser.as_bytes()).expect("an answer").status, 200);
+    let stopped = server.stop_in_time().unwrap_or_else(|reason| panic!("{reason}"));
+    assert!(stopped.success());
+    let log = server.log();
+    assert!(log.iter().any(|line| line.contains(" TRACE ")), "it tells everything");
+    let user = BASE64.encode(format!("{key}:"));
+    for secret in [key, &user, &lab.aws[1].1] {
+        assert!(!log.iter().any(|line| line.contains(secret)), "a key is in the log");
+    }
 }
 
 /// Sends with a script over a network that loses answers, to a server that is killed again and again.
