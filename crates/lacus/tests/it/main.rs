@@ -19,6 +19,7 @@ mod history;
 mod hostile;
 mod kill;
 mod mending;
+mod metrics;
 mod openapi;
 mod postgres;
 mod postgres_portals;
