@@ -1,6 +1,6 @@
 //! `GET /metrics`: what happened, in the text format of Prometheus.
 //!
-//! Labels are bounded: sources and streams are told one by one up to [`LABELS_MAX`], the others together as `other`.
+//! Labels are bounded: sources and streams are told one by one up to [`LABELS_MAX`], the others together as [`OTHERS`].
 
 use std::fmt::{Display, Write};
 use std::fs;
@@ -17,7 +17,8 @@ use lacus_stream::{Log, MessageIds, Stats};
 const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Streams that have numbers of their own.
 const LABELS_MAX: usize = 200;
-const OTHER: &str = "other";
+/// No stream has this name: one that had would be told twice, and a page with that is refused as a whole.
+const OTHERS: &str = "(others)";
 
 /// Where the numbers come from.
 #[derive(Clone)]
@@ -65,7 +66,7 @@ fn collected(page: &mut Page, collect: &Collect) {
         let (told, others) = sources.split_at(sources.len().min(LABELS_MAX));
         told.iter().for_each(|(source, stats)| page.sample(name, &[("source", source)], of(stats)));
         if !others.is_empty() {
-            page.sample(name, &[("source", OTHER)], others.iter().map(|(_, stats)| of(stats)).sum::<u64>());
+            page.sample(name, &[("source", OTHERS)], others.iter().map(|(_, stats)| of(stats)).sum::<u64>());
         }
     };
     by_source("lacus_requests_total", "Requests of which something was accepted.", &|stats| stats.requests);
@@ -105,7 +106,7 @@ fn delivered(page: &mut Page, deliveries: &[DeliveryStatus]) {
         }
         let others = &deliveries[told.len()..];
         if !others.is_empty() {
-            page.sample(name, &[("stream", OTHER)], others.iter().map(of).sum::<f64>());
+            page.sample(name, &[("stream", OTHERS)], others.iter().map(of).sum::<f64>());
         }
     };
     let counter = "counter";
@@ -171,7 +172,7 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    /// Values of labels are names of ours: letters, digits and underscores, that need no escapes.
+    /// Values of labels are names of ours, that need no escapes.
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         match labels.is_empty() {
@@ -183,5 +184,35 @@ impl Page {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to memory can't fail.
         writeln!(self.0, "{line}").ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lacus_core::StreamName;
+
+    use super::*;
+
+    #[test]
+    fn streams_beyond_the_limit_are_told_together() {
+        let status = |number: usize| DeliveryStatus {
+            stream: StreamName::new(&format!("stream_{number}")).unwrap(),
+            acknowledged: 3,
+            visible: 2,
+            committed: 1,
+            duplicates: 0,
+            tail_bytes: 0,
+            freshness_p50_ms: 1.0,
+            freshness_p99_ms: 1.0,
+            shards: Vec::new(),
+            error: None,
+        };
+        let mut page = Page::default();
+        delivered(&mut page, &(0..LABELS_MAX + 5).map(status).collect::<Vec<_>>());
+        let lags = page.0.lines().filter(|line| line.starts_with("lacus_stream_lag_records{"));
+        let lags: Vec<&str> = lags.collect();
+        assert_eq!(lags.len(), LABELS_MAX + 1);
+        assert_eq!(lags.last(), Some(&"lacus_stream_lag_records{stream=\"(others)\"} 5"));
+        assert!(StreamName::new(OTHERS).is_err());
     }
 }
