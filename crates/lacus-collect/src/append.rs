@@ -80,6 +80,19 @@ pub(crate) async fn store_as(
     tally: SourceStats,
 ) -> Result<Vec<Position>, Refusal> {
     ready_stream(inner, source, format).await?;
+    store_there(inner, source, records, tally).await
+}
+
+/// The same for a stream that was found: one that was deleted since is not made again.
+///
+/// # Errors
+/// Why nothing was accepted.
+pub(crate) async fn store_there(
+    inner: &Inner,
+    source: &StreamName,
+    records: Vec<NewRecord>,
+    tally: SourceStats,
+) -> Result<Vec<Position>, Refusal> {
     let positions = inner.log.append(source, records).await.map_err(|error| match error.kind() {
         Kind::NotFound => deleted_just_now(),
         _ => error,
@@ -88,7 +101,7 @@ pub(crate) async fn store_as(
     Ok(positions)
 }
 
-/// If the events are sent again, the stream is made anew.
+/// If the events are sent again, the stream is made anew, or the sender is told that there is none.
 fn deleted_just_now() -> Error {
     Error::unavailable("the stream was deleted just now").with_hint("send again")
 }

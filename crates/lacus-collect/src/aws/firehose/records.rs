@@ -102,7 +102,7 @@ async fn put(call: &Call<'_>, name: &str, entries: Vec<Entry>) -> Result<Vec<Str
     call.admit(records.len(), bytes)?;
     let tally =
         SourceStats { requests: 1, accepted: records.len() as u64, bytes: bytes as u64, ..SourceStats::default() };
-    let positions = append::store(call.inner, &stream.name, records, tally).await?;
+    let positions = append::store_there(call.inner, &stream.name, records, tally).await?;
     let id =
         |last: &Option<usize>| last.and_then(|last| positions.get(last)).map_or_else(|| EMPTY.to_owned(), record_id);
     Ok(lasts.iter().map(id).collect())

@@ -64,7 +64,7 @@ async fn put(call: &Call<'_>, batch: Batch) -> Result<Vec<Placed>, AwsError> {
     check_dry_run(is_dry_run)?;
     call.admit(records.len(), bytes)?;
     let tally = SourceStats::of_request(&records);
-    let positions = append::store(call.inner, &stream.name, records, tally).await?;
+    let positions = append::store_there(call.inner, &stream.name, records, tally).await?;
     let placed = |position: &Position| Placed {
         shard_id: shard_id(position.partition),
         sequence_number: sequence_number(position.partition, position.offset),

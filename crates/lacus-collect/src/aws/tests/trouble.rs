@@ -1,11 +1,14 @@
 //! What can't be stored now is refused with an error that clients send again; nothing of it is stored.
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
+use lacus_core::{NewRecord, StreamName};
 use serde_json::{Value, json};
 
 use super::{Aws, answer, base64};
 use crate::BODIES_BYTES_MAX;
+use crate::append::store_there;
+use crate::stats::SourceStats;
 
 fn records(count: usize) -> Value {
     json!({"StreamName": "web", "Records": vec![json!({"Data": base64("{}"), "PartitionKey": "k"}); count]})
@@ -27,6 +30,16 @@ async fn a_log_that_cannot_write() {
     503 ServiceUnavailableException: the log is closed (nothing was acknowledged: send it again when lacus is back)
     ");
     assert!(aws.door.values("web").is_empty());
+}
+
+/// A producer found it, and then it was deleted: made again here, it would have neither its name nor its shards.
+#[tokio::test]
+async fn a_stream_that_was_deleted_just_now() {
+    let aws = Aws::new();
+    let (inner, gone) = (&aws.door.collect.inner, StreamName::new("gone").unwrap());
+    let refused = store_there(inner, &gone, vec![NewRecord::of("{}")], SourceStats::default()).await.unwrap_err();
+    assert_eq!((refused.status, refused.error.hint()), (StatusCode::SERVICE_UNAVAILABLE, Some("send again")));
+    assert!(aws.door.log.stream(&gone).is_none());
 }
 
 #[tokio::test]
