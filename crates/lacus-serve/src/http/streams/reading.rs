@@ -28,6 +28,8 @@ use super::find;
 
 /// Bytes of records read from a shard at once.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// What ends a line.
+const LINE_ENDS: [char; 2] = ['\n', '\r'];
 /// Bytes of lines after which a turn reads no further shard: a stream may have thousands.
 const LINES_BYTES_ENOUGH: usize = 1 << 20;
 
@@ -293,11 +295,11 @@ struct WireRecord<'a> {
 
 fn write_line(record: &Record, lines: &mut Vec<u8>) {
     let value = RejectedEvent::sent(record.value.clone());
-    // An event that was sent on several lines is one line here.
-    let event = serde_json::from_slice::<&RawValue>(&value).ok().filter(|raw| !raw.get().contains('\n'));
-    let compact = if event.is_none() { serde_json::from_slice::<Value>(&value).ok() } else { None };
-    let compact = compact.and_then(|value| serde_json::value::to_raw_value(&value).ok());
-    let event = event.or(compact.as_deref());
+    let event = serde_json::from_slice::<&RawValue>(&value).ok();
+    // An event that was sent on several lines is one line here, with blanks in place of their ends: no text has any.
+    let several = event.filter(|raw| raw.get().contains(LINE_ENDS));
+    let in_one = several.and_then(|raw| RawValue::from_string(raw.get().replace(LINE_ENDS, " ")).ok());
+    let event = in_one.as_deref().or(event);
     let line = WireRecord {
         shard: record.position.partition.0,
         offset: record.position.offset.0,

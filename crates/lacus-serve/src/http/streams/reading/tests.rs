@@ -1,9 +1,9 @@
-//! How much a reader has in memory at once.
+//! How much a reader has in memory at once, and what it is told.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lacus_core::{NewRecord, StreamName, SystemClock, settings};
+use lacus_core::{NewRecord, Position, StreamName, SystemClock, settings};
 use lacus_stream::NewStream;
 use tempfile::TempDir;
 
@@ -51,4 +51,22 @@ async fn a_turn_over_many_shards_is_bounded_and_each_has_its_turn() {
     shards.dedup();
     let first: BTreeSet<_> = shards.iter().take(SHARDS).collect();
     assert_eq!(first.len(), SHARDS, "each is read once before one is read again: {shards:?}");
+}
+
+#[test]
+fn an_event_of_several_lines_is_one_line_and_what_it_was() {
+    let value = "{\"price\":\r\n 1.50,\n \"big\": 12345678901234567890123,\n\"text\":\"a\\n\",\"x\":1,\"x\":2}\n";
+    let record = Record {
+        position: Position { partition: Partition(0), offset: Offset(7) },
+        received_at: "2026-11-20T12:00:00Z".parse().unwrap(),
+        key: None,
+        id: None,
+        value: Bytes::from(value),
+    };
+    let mut lines = Vec::new();
+    write_line(&record, &mut lines);
+    assert_eq!(
+        String::from_utf8(lines).unwrap(),
+        "{\"shard\":0,\"offset\":7,\"received_at\":\"2026-11-20T12:00:00.000000Z\",\"event\":{\"price\":   1.50,  \"big\": 12345678901234567890123, \"text\":\"a\\n\",\"x\":1,\"x\":2}}\n"
+    );
 }
