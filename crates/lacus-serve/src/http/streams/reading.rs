@@ -178,10 +178,10 @@ impl Tail {
             }
             let from = self.position(shard.partition)?;
             let records = match self.log.read(&self.stream.name, shard.partition, from, READ_BYTES_MAX) {
-                // Retention was faster.
                 Err(error) if error.kind() == Kind::NotFound => {
+                    let start = self.left_by_retention(shard.partition, from).ok_or(error)?;
                     is_at_end = false;
-                    self.next.insert(shard.partition, self.stream.start.next(shard.partition));
+                    self.next.insert(shard.partition, start);
                     continue;
                 }
                 read => read?,
@@ -199,6 +199,12 @@ impl Tail {
             }
         }
         Ok((lines, is_at_end))
+    }
+
+    /// Where a shard begins by now, if retention was faster. Else what should be there is missing.
+    fn left_by_retention(&self, shard: Partition, from: Offset) -> Option<Offset> {
+        let stream = self.log.stream_or_deleted(&self.stream.name)?;
+        Some(stream.start.next(shard)).filter(|start| *start > from)
     }
 
     /// The shards that are wanted, beginning with the one whose turn it is.

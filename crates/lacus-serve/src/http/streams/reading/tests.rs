@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use lacus_core::units::ByteSize;
 use lacus_core::{NewRecord, Position, StreamName, SystemClock, settings};
 use lacus_stream::NewStream;
 use tempfile::TempDir;
@@ -51,6 +53,26 @@ async fn a_turn_over_many_shards_is_bounded_and_each_has_its_turn() {
     shards.dedup();
     let first: BTreeSet<_> = shards.iter().take(SHARDS).collect();
     assert_eq!(first.len(), SHARDS, "each is read once before one is read again: {shards:?}");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_and_not_looked_for_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    // Some records a file, and more files than stay open.
+    let settings = settings::Stream { segment_bytes_max: ByteSize(4_096), ..settings::Stream::default() };
+    let log = Log::open(directory.path(), &settings, Arc::new(SystemClock)).unwrap();
+    let name = StreamName::new("clicks").unwrap();
+    log.create_stream(&name, &NewStream::of_shards(1)).unwrap();
+    for _ in 0..100 {
+        log.append(&name, vec![NewRecord::of("x".repeat(1_000))]).await.unwrap();
+    }
+    std::fs::remove_file(directory.path().join("segments/00000000000000000001.log")).unwrap();
+    for follow in [false, true] {
+        let tail = Tail::new(log.clone(), log.stream(&name).unwrap(), Asked { follow, ..everything() }).unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(20), tail.advance()).await.expect("it ends");
+        let Err(error) = told else { panic!("nothing is missing") };
+        assert!(error.chain().contains("00000000000000000001.log"), "{}", error.chain());
+    }
 }
 
 #[test]
