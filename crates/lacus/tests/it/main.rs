@@ -28,4 +28,5 @@ mod raw_zone;
 mod retries;
 mod senders;
 mod shapes;
+mod streams;
 mod writing;
