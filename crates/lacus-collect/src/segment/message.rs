@@ -100,11 +100,10 @@ impl<'a> Visitor<'a> for MembersVisitor {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Members<'a> {
-    /// A member that is not null.
+    /// A member that is not null. Of two with one name the first counts, as it does in the table.
     fn get(&self, name: &str) -> Option<&'a RawValue> {
-        // As everywhere in JSON, the last of two with one name counts.
-        let (_, value) = self.0.iter().rev().find(|(found, _)| found == name)?;
-        Some(*value).filter(|value| value.get() != "null")
+        let mut values = self.0.iter().filter(|(found, _)| found == name).map(|(_, value)| *value);
+        values.find(|value| value.get() != "null")
     }
 
     /// A text that is not empty, or a number: what may be an id.
@@ -291,6 +290,15 @@ mod tests {
         let message = r#"{"messageId":"m","type":null,"userId":null,"anonymousId":"a","sentAt":null,"integrations":null,"context":{"ip":null,"x":null,"userAgent":null}}"#;
         let record = stored(message, Some("page"), r#"{"integrations":{"All":true}}"#, Some(client));
         insta::assert_snapshot!(text(&record), @r#"{"type":"page","messageId":"m","receivedAt":"2026-11-20T12:00:10.000000Z","timestamp":"2026-11-20T12:00:10.000000Z","userId":null,"anonymousId":"a","context":{"x":null,"userAgent":null,"ip":"203.0.113.9"},"integrations":{"All":true}}"#);
+    }
+
+    #[test]
+    fn of_two_members_with_one_name_the_first_counts() {
+        let message = r#"{"messageId":"a","messageId":"b","userId":null,"userId":"u1","userId":"u2","type":"page","type":"track"}"#;
+        let record = stored(message, None, "{}", None);
+        assert_eq!(record.id, Some(message_id("segment", &[b"a"])));
+        assert_eq!(record.key.as_deref(), Some(&b"u1"[..]));
+        assert!(text(&record).starts_with(r#"{"type":"page","messageId":"a","#), "{}", text(&record));
     }
 
     /// What becomes of a time that was sent at noon, ten seconds before it was received.
