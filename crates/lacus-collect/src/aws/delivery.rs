@@ -77,6 +77,7 @@ async fn deliver(
     let (status, error_message) = match stored {
         Ok(()) => (StatusCode::OK, None),
         Err(refusal) => {
+            let refusal = as_told_here(refusal);
             inner.counters.refuse(refusal.reason, 1);
             body::dismiss(&head, body, &refusal);
             refusal.report();
@@ -86,6 +87,15 @@ async fn deliver(
     let request_id = header_text(&head.headers, REQUEST_ID).unwrap_or_default().to_owned();
     let timestamp = inner.clock.now().as_millis();
     (status, Json(Reply { request_id, timestamp, error_message })).into_response()
+}
+
+/// What is answered with 413 Firehose throws away. After any other refusal it sends it again, and puts it into its backup bucket
+/// in the end.
+fn as_told_here(refusal: Refusal) -> Refusal {
+    match refusal.status {
+        StatusCode::PAYLOAD_TOO_LARGE => refusal.with_status(StatusCode::BAD_REQUEST),
+        _ => refusal,
+    }
 }
 
 fn source_of(path: Result<Path<String>, PathRejection>) -> Result<StreamName, Refusal> {

@@ -80,6 +80,7 @@ async fn what_is_wrong_is_said_with_the_id_of_the_request() {
         deliver(&door, &key, Some("gzip"), good.clone()).await,
         deliver(&door, &key, Some("br"), good.clone()).await,
         deliver(&door, &key, None, vec![b' '; 11 << 20]).await,
+        deliver(&door, &key, Some("gzip"), gzip(&"0".repeat(11 << 20))).await,
     ];
     insta::assert_snapshot!(answers.join("\n"), @r#"
     401 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the access key is no write key of source \"web\""}
@@ -89,7 +90,8 @@ async fn what_is_wrong_is_said_with_the_id_of_the_request() {
     400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the body is no delivery of Firehose: data is no base64 at line 1 column 23"}
     400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the body can't be unpacked: it is no gzip, or damaged: invalid gzip header"}
     415 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"content-encoding \"br\" is not understood here"}
-    413 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the body has more than 10MB"}
+    400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the body has more than 10MB"}
+    400 {"requestId":"ed4acda5-034f-9f42-bba1-f29aea6d7d8f","timestamp":1795233600000,"errorMessage":"the unpacked body has more than 10MB"}
     "#);
     assert!(door.values("web").is_empty());
     door.log.close().await.unwrap();
