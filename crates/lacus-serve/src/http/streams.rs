@@ -177,7 +177,8 @@ fn split_point(stream: &StreamInfo, shard: Partition, at: Option<&str>) -> Resul
     let found = stream.shards.iter().find(|candidate| candidate.partition == shard);
     let Shard { hash_start, hash_end, .. } =
         found.ok_or_else(|| Error::not_found(format!("stream \"{}\" has no shard {}", stream.name, shard.0)))?;
-    Ok(hash_start + (hash_end - hash_start) / 2 + 1)
+    // A shard of one hash key has no middle, and the last one nothing behind it: the log refuses to split them.
+    Ok((hash_start + (hash_end - hash_start) / 2).saturating_add(1))
 }
 
 async fn cursor(
@@ -259,5 +260,27 @@ fn wire(stream: StreamInfo) -> WireStream {
         summary: summary(&stream),
         shards: stream.shards.iter().map(shard).collect(),
         attributes: stream.attributes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lacus_core::{Kind, SystemClock, settings};
+
+    use super::*;
+
+    #[test]
+    fn a_shard_of_one_hash_key_has_no_middle() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(directory.path(), &settings::Stream::default(), Arc::new(SystemClock)).unwrap();
+        let name = StreamName::new("clicks").unwrap();
+        let stream = log.create_stream(&name, &NewStream::of_shards(1)).unwrap();
+        assert_eq!(split_point(&stream, Partition(0), None).unwrap(), 1 << 127);
+        let stream = log.split_shard(&name, Partition(0), u128::MAX).unwrap();
+        let last = Partition(2);
+        let at = split_point(&stream, last, None).unwrap();
+        assert_eq!(log.split_shard(&name, last, at).unwrap_err().kind(), Kind::Invalid);
     }
 }
