@@ -3,7 +3,10 @@ import RudderAnalytics from '@rudderstack/rudder-sdk-node'
 
 const { WRITE_KEY, LACUS_URL, PREFIX, COUNT } = process.env
 const Client = RudderAnalytics.default ?? RudderAnalytics
-const client = new Client(WRITE_KEY, { dataPlaneUrl: LACUS_URL, flushAt: 20, gzip: true, retryCount: 50 })
+// By itself it waits twice as long before each try, without a bound.
+const client = new Client(WRITE_KEY, {
+  dataPlaneUrl: LACUS_URL, flushAt: 20, gzip: true, retryCount: 200, axiosRetryConfig: { retryDelay: () => 250 },
+})
 let failed = 0
 for (let number = 0; number < Number(COUNT); number++) {
   client.track(
