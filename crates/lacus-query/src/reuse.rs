@@ -18,6 +18,7 @@ use datafusion::logical_expr::expr::WindowFunctionDefinition;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 
 use crate::dialect::Dialect;
+use crate::same::is_nothing;
 use crate::statement::Statement;
 use crate::table::LakeTable;
 use crate::views::ViewTable;
@@ -142,6 +143,7 @@ fn has_lasting_expressions(node: &LogicalPlan) -> Result<bool> {
 
 fn volatility(expr: &Expr) -> Volatility {
     match expr {
+        expr if is_nothing(expr) => Volatility::Immutable,
         Expr::ScalarFunction(call) => call.func.signature().volatility,
         Expr::AggregateFunction(call) => call.func.signature().volatility,
         Expr::WindowFunction(call) => match &call.fun {

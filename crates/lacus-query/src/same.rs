@@ -7,11 +7,27 @@ use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::scalar::ScalarValue;
 
 /// `same(value)`: equal to the value, and nullable.
 pub(crate) fn same(value: Expr) -> Expr {
+    first_of(vec![value])
+}
+
+/// `same(value, nothing())`: as `same(value)`, and neither computed before there are rows nor taken for one value in all of them.
+pub(crate) fn unknown(value: Expr) -> Expr {
+    static NOTHING: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Nothing::default())));
+    first_of(vec![value, NOTHING.call(Vec::new())])
+}
+
+fn first_of(values: Vec<Expr>) -> Expr {
     static SAME: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Same::default())));
-    SAME.call(vec![value])
+    SAME.call(values)
+}
+
+/// Whether it is what is put beside such a value.
+pub(crate) fn is_nothing(value: &Expr) -> bool {
+    matches!(value, Expr::ScalarFunction(call) if call.func.inner().downcast_ref::<Nothing>().is_some())
 }
 
 /// Whether it is a call of `same` already.
@@ -26,7 +42,7 @@ struct Same {
 
 impl Default for Same {
     fn default() -> Self {
-        Self { signature: Signature::any(1, Volatility::Immutable) }
+        Self { signature: Signature::variadic_any(Volatility::Immutable) }
     }
 }
 
@@ -41,15 +57,45 @@ impl ScalarUDFImpl for Same {
 
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
         match kinds {
-            [kind] => Ok(kind.clone()),
-            _ => internal_err!("one value is the same as itself"),
+            [kind, ..] => Ok(kind.clone()),
+            [] => internal_err!("one value is the same as itself"),
         }
     }
 
-    fn invoke_with_args(&self, mut given: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match (given.args.pop(), given.args.is_empty()) {
-            (Some(value), true) => Ok(value),
-            _ => internal_err!("one value is the same as itself"),
+    fn invoke_with_args(&self, given: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match given.args.into_iter().next() {
+            Some(value) => Ok(value),
+            None => internal_err!("one value is the same as itself"),
         }
+    }
+}
+
+/// Null, of which the optimizer knows nothing: it is said to differ from row to row.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Nothing {
+    signature: Signature,
+}
+
+impl Default for Nothing {
+    fn default() -> Self {
+        Self { signature: Signature::nullary(Volatility::Volatile) }
+    }
+}
+
+impl ScalarUDFImpl for Nothing {
+    fn name(&self) -> &str {
+        "nothing"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Null)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(ColumnarValue::Scalar(ScalarValue::Null))
     }
 }
