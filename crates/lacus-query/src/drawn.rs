@@ -20,15 +20,18 @@ use datafusion::physical_expr_common::datum::apply_cmp;
 /// An expression in which such a value is asked for once.
 pub(crate) fn drawn_once(expr: Expr) -> Transformed<Expr> {
     match expr {
-        Expr::Between(Between { expr, negated, low, high }) if expr.is_volatile() => {
-            let is_between = ScalarUDF::from(IsBetween::default()).call(vec![*expr, *low, *high]);
-            Transformed::yes(if negated { Expr::Not(Box::new(is_between)) } else { is_between })
-        }
+        Expr::Between(between) if between.expr.is_volatile() => Transformed::yes(is_between(between)),
         Expr::ScalarFunction(call) if ["coalesce", "nvl"].contains(&call.name()) && asks_twice(&call.args) => {
             Transformed::yes(ScalarUDF::from(FirstThere::default()).call(call.args))
         }
         expr => Transformed::no(expr),
     }
+}
+
+/// `value BETWEEN low AND high` as a function.
+pub(crate) fn is_between(Between { expr, negated, low, high }: Between) -> Expr {
+    let is_between = ScalarUDF::from(IsBetween::default()).call(vec![*expr, *low, *high]);
+    if negated { Expr::Not(Box::new(is_between)) } else { is_between }
 }
 
 /// Whether such a value is among those of which the engine asks first whether they are there: all but the last.

@@ -59,6 +59,7 @@ use crate::exceptions::with_exceptions;
 use crate::filter_stop::StopFilters;
 use crate::found_first::FoundFirst;
 use crate::intervals::Intervals;
+use crate::key_bounds::KeyBounds;
 use crate::late::LateMaterialization;
 use crate::lone_laterals::LoneLaterals;
 use crate::memory::{SharedMemory, fit_sorts};
@@ -339,7 +340,7 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         };
         before.into_iter().chain([with_exceptions(rule)])
     };
-    let first: [Rule; 2] = [Arc::new(SubqueriesOfElements), Arc::new(OpaqueValues)];
+    let first: [Rule; 3] = [Arc::new(SubqueriesOfElements), Arc::new(OpaqueValues), Arc::new(KeyBounds)];
     let last: Rule = Arc::new(CountedFiles);
     let mended = Optimizer::new().rules.into_iter().flat_map(with_mends);
     first.into_iter().chain(mended).chain([last]).collect()

@@ -90,6 +90,7 @@ mod filter_stop;
 mod first_rows;
 mod found_first;
 mod frames;
+mod key_bounds;
 mod large_joins;
 mod late;
 mod leaves;
