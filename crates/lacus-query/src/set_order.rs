@@ -8,7 +8,7 @@
 //! - for one value where it is one in all rows, such as that of `SELECT 'web' AS channel` (`compute_properties`). Then nothing is sorted
 //!   or partitioned by it.
 //!
-//! Here both are hidden.
+//! Here both are hidden. What is computed becomes a column below: inside of sets, the optimizer may change no expression.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) fn in_no_order(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Aggregate(aggregate) => {
             let hidden = Hidden::of(&aggregate);
-            if hidden.columns.is_empty() && hidden.constants.is_empty() {
+            if hidden.columns.is_empty() && hidden.computed.is_empty() {
                 return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
             }
             hidden.below(aggregate).map(Transformed::yes)
@@ -40,8 +40,8 @@ pub(crate) fn in_no_order(plan: LogicalPlan) -> Result<LogicalPlan> {
 #[derive(Default)]
 struct Hidden {
     columns: HashSet<Column>,
-    /// Values of no column, and the columns that they become.
-    constants: Vec<(Expr, Column)>,
+    /// Computed values, and the columns that they become.
+    computed: Vec<(Expr, Column)>,
 }
 
 impl Hidden {
@@ -62,12 +62,13 @@ impl Hidden {
         }
         let mut hidden = Self::default();
         for value in values {
-            hidden.columns.extend(value.column_refs().into_iter().cloned());
             let (table, name) = value.qualified_name();
             let is_taken = aggregate.input.schema().fields().iter().any(|field| *field.name() == name)
-                || hidden.constants.iter().any(|(_, column)| column.name == name);
-            if is_constant(value) && !is_taken {
-                hidden.constants.push((value.clone(), Column::new(table, name)));
+                || hidden.computed.iter().any(|(_, column)| column.name == name);
+            if is_taken || !is_of_the_row(value) {
+                hidden.columns.extend(value.column_refs().into_iter().cloned());
+            } else {
+                hidden.computed.push((value.clone(), Column::new(table, name)));
             }
         }
         hidden
@@ -85,11 +86,10 @@ impl Hidden {
             let metadata = FieldMetadata::from(field.as_ref());
             unknown(value).alias_qualified_with_metadata(table.cloned(), field.name(), Some(metadata))
         });
-        let constants = self.constants.iter();
-        let constants = constants.map(|(value, column)| {
+        let computed = self.computed.iter().map(|(value, column)| {
             unknown(value.clone()).alias_qualified(column.relation.clone(), column.name.as_str())
         });
-        let values: Vec<Expr> = columns.chain(constants).collect();
+        let values: Vec<Expr> = columns.chain(computed).collect();
         let rows = LogicalPlanBuilder::from(Arc::unwrap_or_clone(input)).project(values)?.build()?;
         let groups = group_expr.into_iter().map(|group| self.group(group)).collect();
         let totals = aggr_expr.into_iter().map(|total| self.total(total)).collect::<Result<_>>()?;
@@ -108,7 +108,7 @@ impl Hidden {
         }
     }
 
-    /// `grouping('web')` asks for a group, and is called as before.
+    /// `grouping(upper(city))` asks for a group, and is called as before.
     fn total(&self, total: Expr) -> Result<Expr> {
         total
             .transform_up(|expr| match expr {
@@ -122,21 +122,20 @@ impl Hidden {
     }
 
     fn value(&self, value: Expr) -> Expr {
-        match self.constants.iter().find(|(constant, _)| *constant == value) {
+        match self.computed.iter().find(|(computed, _)| *computed == value) {
             Some((_, column)) => Expr::Column(column.clone()),
             None => value,
         }
     }
 }
 
-/// Whether it is one value, whatever the rows are.
-fn is_constant(value: &Expr) -> bool {
-    let may_differ = value.exists(|part| {
+/// Whether nothing but the row says what it is.
+fn is_of_the_row(value: &Expr) -> bool {
+    let is_of_more = value.exists(|part| {
         Ok(part.is_volatile_node()
             || matches!(
                 part,
-                Expr::Column(_)
-                    | Expr::OuterReferenceColumn(..)
+                Expr::OuterReferenceColumn(..)
                     | Expr::ScalarSubquery(_)
                     | Expr::Exists(_)
                     | Expr::InSubquery(_)
@@ -144,5 +143,5 @@ fn is_constant(value: &Expr) -> bool {
                     | Expr::Placeholder(_)
             ))
     });
-    may_differ.is_ok_and(|may_differ| !may_differ)
+    is_of_more.is_ok_and(|is_of_more| !is_of_more)
 }
