@@ -63,6 +63,7 @@ use crate::key_bounds::KeyBounds;
 use crate::late::LateMaterialization;
 use crate::lone_laterals::LoneLaterals;
 use crate::memory::{SharedMemory, fit_sorts};
+use crate::needed_keys::NeededKeys;
 use crate::null_joins::WholeNotIn;
 use crate::offset_order::OffsetOrder;
 use crate::once::Planner;
@@ -340,7 +341,8 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         };
         before.into_iter().chain([with_exceptions(rule)])
     };
-    let first: [Rule; 3] = [Arc::new(SubqueriesOfElements), Arc::new(OpaqueValues), Arc::new(KeyBounds)];
+    let first: [Rule; 4] =
+        [Arc::new(SubqueriesOfElements), Arc::new(OpaqueValues), Arc::new(KeyBounds), Arc::new(NeededKeys)];
     let last: Rule = Arc::new(CountedFiles);
     let mended = Optimizer::new().rules.into_iter().flat_map(with_mends);
     first.into_iter().chain(mended).chain([last]).collect()

@@ -98,6 +98,7 @@ mod lists_apart;
 mod lone_laterals;
 mod mixed_numbers;
 mod named_casts;
+mod needed_keys;
 mod null_joins;
 mod offset_order;
 mod once;
