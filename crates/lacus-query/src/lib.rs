@@ -108,6 +108,7 @@ mod one_sided_joins;
 mod opaque;
 mod own_rows;
 mod parts;
+mod peer_frames;
 mod recursions;
 mod rows;
 mod same;

@@ -22,6 +22,7 @@ use crate::named_casts::naming_casts;
 use crate::once::{computed_once, is_volatile};
 use crate::one_row::count_rows;
 use crate::parameters;
+use crate::peer_frames::of_peers;
 use crate::recursions::without_numbers;
 use crate::rewrite::{
     joins_at, name_inner_columns, name_sorted_columns, number_first_of_each, put_columns, sharing, tell_columns_apart,
@@ -88,7 +89,7 @@ pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<
     let (plan, are_shared) = Box::pin(with_shared_queries(state, parsed)).await?;
     let plan = collected(without_numbers(uuids::meant(as_doubles(plan)?)?)?)?;
     let plan = beside_rows(count_rows(plan)?)?;
-    let plan = moving(in_no_order(joinable(whole(plan)?)?)?)?;
+    let plan = of_peers(moving(in_no_order(joinable(whole(plan)?)?)?)?)?;
     let plan = if are_shared { computed_once(plan)? } else { plan };
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     match &plan {
