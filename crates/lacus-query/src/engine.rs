@@ -70,6 +70,7 @@ use crate::once::Planner;
 use crate::one_partition::OnePartition;
 use crate::one_sided_joins::OneSidedJoins;
 use crate::opaque::OpaqueValues;
+use crate::outer_nulls::OuterNulls;
 use crate::own_rows::OwnRows;
 use crate::parts::GroupsInParts;
 use crate::postgres::{self, Oids, is_system};
@@ -350,7 +351,7 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// The same for physical plans.
 fn physical_optimizer_rules() -> Vec<Rule> {
-    let first: [Rule; 2] = [Arc::new(OrderBesideSubqueries), Arc::new(OffsetOrder)];
+    let first: [Rule; 3] = [Arc::new(OrderBesideSubqueries), Arc::new(OffsetOrder), Arc::new(OuterNulls)];
     let last: [Rule; 3] = [Arc::new(OwnRows), Arc::new(YieldingJoins), Arc::new(GroupsInParts)];
     let mended = PhysicalOptimizer::new().rules.into_iter().flat_map(with_mends);
     first.into_iter().chain(mended).chain(last).collect()

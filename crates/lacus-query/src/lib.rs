@@ -106,6 +106,7 @@ mod one_partition;
 mod one_row;
 mod one_sided_joins;
 mod opaque;
+mod outer_nulls;
 mod own_rows;
 mod parts;
 mod peer_frames;

@@ -2,27 +2,45 @@
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::scalar::ScalarValue;
 
 /// `same(value)`: equal to the value, and nullable.
 pub(crate) fn same(value: Expr) -> Expr {
-    first_of(vec![value])
+    function().call(vec![value])
 }
 
 /// `same(value, nothing())`: as `same(value)`, and neither computed before there are rows nor taken for one value in all of them.
 pub(crate) fn unknown(value: Expr) -> Expr {
-    static NOTHING: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Nothing::default())));
-    first_of(vec![value, NOTHING.call(Vec::new())])
+    function().call(vec![value, nothing().call(Vec::new())])
 }
 
-fn first_of(values: Vec<Expr>) -> Expr {
+/// The same for a column of a physical plan.
+pub(crate) fn unknown_column(
+    column: Arc<dyn PhysicalExpr>,
+    field: &FieldRef,
+    config: &Arc<ConfigOptions>,
+) -> Arc<dyn PhysicalExpr> {
+    let null = Arc::new(Field::new("nothing", DataType::Null, true));
+    let nothing = ScalarFunctionExpr::new("nothing", nothing(), Vec::new(), null, Arc::clone(config));
+    let both: Vec<Arc<dyn PhysicalExpr>> = vec![column, Arc::new(nothing)];
+    Arc::new(ScalarFunctionExpr::new("same", function(), both, Arc::clone(field), Arc::clone(config)))
+}
+
+fn function() -> Arc<ScalarUDF> {
     static SAME: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Same::default())));
-    SAME.call(values)
+    Arc::clone(&SAME)
+}
+
+fn nothing() -> Arc<ScalarUDF> {
+    static NOTHING: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Nothing::default())));
+    Arc::clone(&NOTHING)
 }
 
 /// Whether it is what is put beside such a value.
