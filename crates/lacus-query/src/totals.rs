@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, TableReference, not_impl_err};
+use datafusion::common::{Column, JoinType, TableReference, not_impl_err};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::InSubquery;
@@ -47,7 +47,7 @@ pub(crate) fn whole(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(made.update_data(|expr| name.restore(expr)))
         })?;
         match plan.data {
-            LogicalPlan::Join(join) => Ok(Transformed::yes(lateral(join, &mut columns)?)),
+            LogicalPlan::Join(join) => Ok(Transformed::yes(with_own_columns(join, &mut columns)?)),
             other => Ok(Transformed { data: other, ..plan }),
         }
     })
@@ -96,6 +96,14 @@ fn with_value(subquery: Subquery, columns: &mut usize) -> Result<Subquery> {
     let values = values.collect::<Result<Vec<_>>>()?;
     let plan = LogicalPlanBuilder::from(total.row).project(values)?.build()?;
     Ok(Subquery { subquery: Arc::new(plan), ..subquery })
+}
+
+/// To a `LEFT JOIN LATERAL` the engine adds what is compared with the row outside; a window above it does not expect more columns.
+fn with_own_columns(join: Join, columns: &mut usize) -> Result<LogicalPlan> {
+    let is_outer_lateral = join.join_type == JoinType::Left && right_of(&join).is_some();
+    let own: Vec<Expr> = join.schema.iter().map(Expr::from).collect();
+    let plan = lateral(join, columns)?;
+    if is_outer_lateral { LogicalPlanBuilder::from(plan).project(own)?.build() } else { Ok(plan) }
 }
 
 /// A join with a total of the rows that belong to the row on its left: one of the rows that are there.
