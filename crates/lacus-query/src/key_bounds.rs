@@ -38,7 +38,7 @@ impl OptimizerRule for KeyBounds {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        match &plan {
+        match plan {
             LogicalPlan::Sort(_) => plan.map_expressions(hidden),
             LogicalPlan::Window(_) | LogicalPlan::Aggregate(_) => {
                 let names = NamePreserver::new(&plan);
@@ -48,7 +48,7 @@ impl OptimizerRule for KeyBounds {
                     Ok(made.update_data(|expr| name.restore(expr)))
                 })
             }
-            _ => Ok(Transformed::no(plan)),
+            plan => Ok(Transformed::no(plan)),
         }
     }
 }
