@@ -6,6 +6,8 @@
 //!   `sort_properties.rs`).
 //! - `day - DATE '2021-07-31' > 1`: its bounds are computed as durations, which can't be compared with a number
 //!   (`interval_arithmetic.rs`).
+//! - `ts::date = day`: the bounds of `day` are also taken for those of `ts`, which lie within them, and the share of rows that are left
+//!   is more than all (`analysis.rs`).
 //!
 //! They are wrapped in [`same`]. Values that differ each time are hidden, too (see [`crate::drawn`]), and so are lists beside lists
 //! (see [`crate::lists_apart`]).
@@ -67,6 +69,11 @@ fn opaque(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }
         expr if is_believed_wrongly(&expr, schema) => Transformed::yes(same(expr)),
         Expr::BinaryExpr(BinaryExpr { op: Operator::And | Operator::Or, .. }) => lists_apart(expr),
+        Expr::BinaryExpr(compared) if compares_days(&compared, schema) => {
+            let hide = |side: Box<Expr>| if is_day_of_moment(&side, schema) { Box::new(same(*side)) } else { side };
+            let BinaryExpr { left, op, right } = compared;
+            Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(hide(left), op, hide(right))))
+        }
         expr => drawn_once(expr),
     }
 }
@@ -102,6 +109,18 @@ fn fineness(unit: TimeUnit) -> u8 {
         TimeUnit::Microsecond => 2,
         TimeUnit::Nanosecond => 3,
     }
+}
+
+/// Whether the day of a moment is compared with something that is no literal.
+fn compares_days(BinaryExpr { left, op, right }: &BinaryExpr, schema: &DFSchema) -> bool {
+    let is_comparison = matches!(op, Operator::Eq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
+    let has_day = is_day_of_moment(left, schema) || is_day_of_moment(right, schema);
+    is_comparison && has_day && left.any_column_refs() && right.any_column_refs()
+}
+
+fn is_day_of_moment(value: &Expr, schema: &DFSchema) -> bool {
+    let Expr::Cast(Cast { expr, field }) = value else { return false };
+    *field.data_type() == DataType::Date32 && matches!(expr.get_type(schema), Ok(DataType::Timestamp(..)))
 }
 
 fn is_date(value: &Expr, schema: &DFSchema) -> bool {
