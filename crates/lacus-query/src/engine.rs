@@ -49,6 +49,7 @@ use crate::asked_after::AskedAfter;
 use crate::asked_order::AskedOrder;
 use crate::beside_distinct::SumsBesideDistinct;
 use crate::catalog::LakeCatalog;
+use crate::coalesced::Coalesce;
 use crate::counted_files::CountedFiles;
 use crate::dependencies::NoDependencies;
 use crate::depth::STACK_BYTES;
@@ -270,6 +271,7 @@ impl Templates {
         own.register_expr_planner(Arc::new(Intervals))?;
         let mut own = install(own, Semantics::DataFusion)?;
         own.register_function_rewrite(Arc::new(ArrayOrder))?;
+        own.register_udf(Arc::new(ScalarUDF::from(Coalesce::default())))?;
         Ok(Self { own, trino: install(state, Semantics::Trino)? })
     }
 }

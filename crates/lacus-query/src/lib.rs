@@ -82,6 +82,7 @@ mod asked_after;
 mod asked_order;
 mod beside_distinct;
 mod beside_rows;
+mod coalesced;
 mod correlated;
 mod dependencies;
 mod drawn;
