@@ -23,11 +23,12 @@ use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions::datetime::date_part::DatePartFunc;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
-use datafusion::logical_expr::expr::{AggregateFunction, InSubquery, SetComparison, Sort};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::expr::{AggregateFunction, Cast, InSubquery, SetComparison, Sort};
+use datafusion::logical_expr::expr_rewriter::{FunctionRewrite, NamePreserver};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult};
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Subquery, lit,
@@ -154,6 +155,51 @@ impl AnalyzerRule for SortsByLength {
         })
         .data()
     }
+}
+
+/// Gives differences of timestamps their days where they become intervals: DataFusion makes them hours, and `date_part` and
+/// texts of what is computed of them would tell those.
+#[derive(Debug)]
+pub(crate) struct DaysOfDifferences;
+
+impl AnalyzerRule for DaysOfDifferences {
+    fn name(&self) -> &str {
+        "days_of_differences"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|plan| {
+            let schema = merge_schema(&plan.inputs());
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                Ok(expr.transform_up(|part| with_days(part, &schema))?.update_data(|expr| name.restore(expr)))
+            })
+        })
+        .data()
+    }
+}
+
+fn with_days(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::Cast(Cast { expr, field }) if *field.data_type() == INTERVAL && is_duration(&expr, schema) => {
+            let interval = Scalar::named(&["interval_of"], Body::new(interval_types, intervals));
+            Ok(Transformed::yes(ScalarUDF::new_from_impl(interval).call(vec![*expr])))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn interval_types(given: &Given) -> Result<Types> {
+    match given.types {
+        [kind] if is_span(kind) => Ok(Types::new(vec![kind.clone()], INTERVAL)),
+        _ => given.refuse(),
+    }
+}
+
+fn intervals(call: &Call) -> Result<ArrayRef> {
+    let intervals = each_span(&call.args[0], |span| span.interval().ok_or_else(out_of_range))?;
+    Ok(Arc::new(IntervalMonthDayNanoArray::from(intervals)))
 }
 
 fn gives_intervals(subquery: &Subquery) -> bool {
@@ -381,6 +427,12 @@ impl Span {
         // The rest is less than a day, but its product with microseconds may exceed 64 bits.
         let time = i128::from(count % per_day) * i128::from(SECOND) / i128::from(per_second);
         Self { months: 0, days: count / per_day, time: time as i64 }
+    }
+
+    /// None if it has more months, days or time than an interval can.
+    fn interval(self) -> Option<IntervalMonthDayNano> {
+        let (months, days) = (self.months.try_into().ok()?, self.days.try_into().ok()?);
+        Some(IntervalMonthDayNano { months, days, nanoseconds: self.time.checked_mul(1000)? })
     }
 
     /// What it is compared by.

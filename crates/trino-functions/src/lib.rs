@@ -97,6 +97,7 @@ pub fn install(state: SessionState, semantics: Semantics) -> Result<SessionState
     let mut analyzers = state.analyzer().rules.clone();
     analyzers.insert(0, Arc::new(timestamps::TypesOfValues));
     analyzers.insert(0, Arc::new(intervals::SortsByLength));
+    analyzers.push(Arc::new(intervals::DaysOfDifferences));
     let builder =
         SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).with_optimizer_rules(rules);
     let mut state = builder.with_type_planner(Arc::new(types::Types)).with_analyzer_rules(analyzers).build();

@@ -204,12 +204,12 @@ async fn columns_grow_at_every_depth_and_old_rows_stay() {
     assert_eq!(rows_of(&lake, &main), expected);
     // A schema that lacks a committed column, or has it with another type, would hide values.
     append(&main, &old, 20..21);
-    assert_eq!(commit(&lake, &[(&main, &old)], 21).await.unwrap_err().kind(), Kind::Internal);
+    assert_eq!(commit(&lake, &[(&main, &old)], 21).await.unwrap_err().kind(), Kind::Conflict);
     let mut other = new.clone();
     other.columns[0].kind = ColumnType::Double;
     main.replace_end_of_tail(&other, usize::MAX, Vec::new());
     append(&main, &other, 20..21);
-    assert_eq!(commit(&lake, &[(&main, &other)], 21).await.unwrap_err().kind(), Kind::Internal);
+    assert_eq!(commit(&lake, &[(&main, &other)], 21).await.unwrap_err().kind(), Kind::Conflict);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::extract::Request;
 use axum::response::Response;
 use futures::{StreamExt, stream};
@@ -44,8 +44,12 @@ pub(super) async fn answer<Answering: Future<Output = Response>>(
     refused.map_or(Ok(response), Err)
 }
 
-/// A body whose bytes are covered as they come, and which fails when there is no room for them.
+/// A body whose bytes are covered as they come, and which fails when there is no room for them. One without bytes stays known
+/// as such.
 fn counted(body: Body, held: Arc<Mutex<Held>>) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
     let begin = (body.into_data_stream(), held, 0_usize);
     Body::from_stream(stream::try_unfold(begin, |(mut pieces, held, read)| async move {
         let Some(piece) = pieces.next().await.transpose()? else { return Ok(None) };

@@ -90,6 +90,8 @@ pub(super) async fn erase(State(inner): State<Shared>, Object(asked): Object<Ask
 }
 
 async fn run(served: &Served, asked: &Asked) -> Result<Told, SqlError> {
+    // The first events of a stream, or of a kind, may be on their way to a table that is yet to be made.
+    served.deliveries.caught_up().await?;
     let (tables, not_searched) = tables(served, asked)?;
     let (streams, without_column) = search(served, &tables, &asked.r#where).await?;
     let mut told = Told {
