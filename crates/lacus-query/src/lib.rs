@@ -119,7 +119,6 @@ mod set_types;
 mod stop;
 mod subquery_order;
 mod totals;
-mod union_names;
 mod whole_order;
 mod whole_union;
 mod yielding_joins;

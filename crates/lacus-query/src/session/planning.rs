@@ -34,7 +34,6 @@ use crate::spelling::Spellings;
 use crate::statement::{Statement, StatementKind};
 use crate::time_travel::{self, Moment, Versions};
 use crate::totals::whole;
-use crate::union_names::named_as_first;
 use crate::uuids;
 use crate::views::as_one;
 
@@ -88,7 +87,7 @@ pub(crate) async fn prepared(
 pub(crate) async fn plan_parsed(state: &SessionState, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
     let parsed = Box::pin(with_shared(state, parsed)).await;
     let (plan, are_shared) = Box::pin(with_shared_queries(state, parsed)).await?;
-    let plan = collected(without_numbers(uuids::meant(as_doubles(named_as_first(plan)?)?)?)?)?;
+    let plan = collected(without_numbers(uuids::meant(as_doubles(plan)?)?)?)?;
     let plan = beside_rows(count_rows(plan)?)?;
     let plan = of_peers(moving(in_no_order(joinable(whole(plan)?)?)?)?)?;
     let plan = if are_shared { computed_once(plan)? } else { plan };
