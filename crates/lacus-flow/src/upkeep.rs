@@ -1,8 +1,8 @@
 //! Keeping tables in shape: small files are merged in the background.
 //!
 //! One merge at a time, of one table after the other, and no more than half of the time: after each comes a pause as long as it
-//! took. While deliveries need memory and time themselves, only tables with many small files get their turn, unless all files
-//! together are so many that they take memory, too.
+//! took. While deliveries need memory and time themselves, only tables with many small files get their turn. When all files
+//! together are so many that they take memory, too, neither is waited for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const FILES_MIN: usize = 8;
 /// The same while deliveries hold half of the memory they may.
 const FILES_MIN_BUSY: usize = 64;
 /// With so many live files in the lake, what is known of them takes some 30 MB, as much as the rows that wait for a commit: then
-/// they do not wait.
+/// they do not wait, and there is no pause.
 const FILES_MANY: usize = 16_384;
 /// A table whose files could not be merged is left alone for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -36,7 +36,7 @@ impl Deliveries {
         }
     }
 
-    /// Does one merge of each table that needs any, with a pause after each, and says whether there was one. A table that gets
+    /// Does one merge of each table that needs any, with pauses, and says whether there was one. A table that gets
     /// files faster than they are merged does not keep the others waiting.
     pub(crate) async fn merge_in_turn(&self, failed: &mut HashMap<TableName, Instant>) -> bool {
         failed.retain(|_, since| since.elapsed() < RETRY_AFTER);
@@ -49,7 +49,9 @@ impl Deliveries {
                 Ok(None) => {}
                 Ok(Some(took)) => {
                     has_merged = true;
-                    self.0.cancel.run_until_cancelled(sleep(took)).await;
+                    if self.live_files() < FILES_MANY {
+                        self.0.cancel.run_until_cancelled(sleep(took)).await;
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(table = %table.name(), error = %error.chain(), "could not merge small files; queries go on with them");
