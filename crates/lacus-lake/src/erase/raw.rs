@@ -23,9 +23,6 @@ use crate::leftovers::{RETIRED_GRACE_MS, discard};
 use crate::raw;
 use crate::store::store_error;
 
-/// zstd's level for rewritten files.
-const ZSTD_LEVEL: i32 = 1;
-
 /// What became of the raw zone of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ErasedRaw {
@@ -139,7 +136,7 @@ async fn swap(
 /// The file without the events at these places.
 fn clean(bytes: &[u8], places: &Places) -> Result<Cleaned> {
     let mut lines = BufReader::new(zstd::Decoder::new(bytes).context("read compressed events")?);
-    let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).context("start a raw file")?;
+    let mut encoder = raw::compressor(Vec::new())?;
     let (mut line, mut left, mut gone) = (Vec::new(), 0, 0);
     loop {
         line.clear();

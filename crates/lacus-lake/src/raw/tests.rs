@@ -1,5 +1,7 @@
 //! What a raw file holds, line by line.
 
+use std::io::Read;
+
 use bytes::Bytes;
 use lacus_core::{Offset, Partition, Position};
 use proptest::prelude::*;
@@ -75,6 +77,26 @@ fn many_lines_are_there_once_in_order_and_with_their_own_places() {
         assert_eq!(line, format!(r#"{{"a":1,{place}}}"#));
     }
     assert_eq!(text.lines().count(), 5_000);
+}
+
+#[test]
+fn whoever_reads_a_file_needs_a_small_window() {
+    let mut writer = RawWriter::default();
+    for number in 0..20_000 {
+        writer.add(&record(&format!(r#"{{"a":{}}}"#, number * 7_919), number, NOON)).unwrap();
+    }
+    let file = writer.finish().unwrap().remove(0);
+    let bytes = Bytes::from(file.bytes.clone());
+    let read = |window_log: u32| {
+        let mut decoder = zstd::Decoder::new(&bytes[..]).unwrap();
+        decoder.window_log_max(window_log).unwrap();
+        let mut text = String::new();
+        decoder.read_to_string(&mut text).map(|_| text)
+    };
+    let text = read(WINDOW_LOG).unwrap();
+    assert_eq!(text, text_of(&file));
+    assert!(text.len() > 4 << WINDOW_LOG && text.lines().count() == 20_000, "{} bytes", text.len());
+    assert!(read(WINDOW_LOG - 1).is_err(), "the window is what we set");
 }
 
 #[test]
