@@ -103,14 +103,13 @@ pub(crate) fn encode(batches: &[RecordBatch], rows: Option<&[Place]>, form: &Fil
     let schema = &form.schema;
     let batches: Result<Vec<RecordBatch>> = batches.iter().map(|batch| conform(batch, schema)).collect();
     let batches = batches.context("bring rows to the table's columns")?;
-    let source = Source { batches: &batches, places: rows };
-    let distinct = distinct_columns(&source, schema)?;
-    let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(source.count()), distinct)?;
+    let source = Source::of(&batches, rows, schema)?;
+    let properties = properties(ZSTD_LEVEL, form, ROW_GROUP_ROWS_MAX.min(source.count()), distinct_columns(&source))?;
     // The footer has the Arrow schema too, so that a scan need not convert columns.
     let (mut bytes, mut not_numbers) = (Pieces::default(), NotNumbers::default());
     let writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties))
         .map_err(|error| parquet_error(error, "start a Parquet file"))?;
-    let metadata = write_all(writer, schema, &source, &mut not_numbers)?;
+    let metadata = write_all(writer, &source, &mut not_numbers)?;
     Ok(Encoded { bytes: bytes.freeze(), footer: Footer { metadata, not_numbers } })
 }
 

@@ -8,11 +8,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
-use lacus_core::Result;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use parquet::schema::types::ColumnPath;
 
-use super::encoding::{Source, parts_of};
+use super::encoding::{Part, Source};
 
 /// Rows in a row that are looked at: a value that comes again often does so soon.
 const RUN_ROWS: usize = 8;
@@ -23,24 +22,20 @@ const RUNS: usize = 64;
 const REPEATS_IN: usize = 100;
 
 /// The columns of such values. Elements of lists and maps are not looked at.
-pub(super) fn distinct_columns(rows: &Source<'_>, schema: &Schema) -> Result<Vec<ColumnPath>> {
-    let (places, mut found) = (some_places(rows), Vec::new());
-    for (column, field) in schema.fields().iter().enumerate() {
-        for part in parts_of(field) {
-            let (path, values) = inside_of(&part, rows.values(column, &part)?);
-            if is_distinct(&values, &places) {
-                found.push(ColumnPath::new(path));
-            }
-        }
-    }
-    Ok(found)
+pub(super) fn distinct_columns(rows: &Source<'_>) -> Vec<ColumnPath> {
+    let places = some_places(rows);
+    let distinct = rows.parts.iter().filter_map(|part| {
+        let (path, values) = inside_of(part);
+        is_distinct(&values, &places).then(|| ColumnPath::new(path))
+    });
+    distinct.collect()
 }
 
 /// Where some rows are: the number of a batch, and the place in it.
 fn some_places(rows: &Source<'_>) -> Vec<(usize, usize)> {
     let some = some_rows(rows.count());
-    if let Some(places) = rows.places {
-        return some.map(|row| places[row]).map(|(batch, row)| (batch as usize, row as usize)).collect();
+    if let Some(places) = &rows.places {
+        return some.map(|row| places[row]).collect();
     }
     let begins = rows.batches.iter().scan(0, |next, batch| {
         let begin = *next;
@@ -67,8 +62,9 @@ fn some_rows(count: usize) -> impl Iterator<Item = usize> {
 }
 
 /// The name and the values of what a part of a column has inside, which may be the column itself.
-fn inside_of(part: &Field, mut values: Vec<ArrayRef>) -> (Vec<String>, Vec<ArrayRef>) {
-    let (mut path, mut inside) = (vec![part.name().clone()], part);
+fn inside_of(part: &Part) -> (Vec<String>, Vec<ArrayRef>) {
+    let mut inside: &Field = &part.field;
+    let (mut path, mut values) = (vec![inside.name().clone()], part.values.clone());
     while let DataType::Struct(fields) = inside.data_type()
         && let Some(field) = fields.first()
     {
@@ -157,7 +153,7 @@ mod tests {
             RecordBatch::try_new(batch.schema(), columns).unwrap()
         };
         let batches: Vec<RecordBatch> = batches.iter().map(batch).collect();
-        let found = distinct_columns(&Source { batches: &batches, places: None }, &schema.arrow()).unwrap();
+        let found = distinct_columns(&Source::of(&batches, None, &schema.arrow()).unwrap());
         found.contains(&ColumnPath::from("n"))
     }
 

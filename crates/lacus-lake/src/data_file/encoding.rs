@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::interleave;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use lacus_core::{Error, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
@@ -26,17 +26,26 @@ use crate::pieces::Pieces;
 /// Rows that are reordered at once.
 const ARRANGED_ROWS: usize = 8_192;
 
-/// Rows of batches that have one schema.
+/// The rows of a file, by columns.
 pub(super) struct Source<'a> {
     pub(super) batches: &'a [RecordBatch],
-    /// These of them, in this order; all if none.
-    pub(super) places: Option<&'a [Place]>,
+    /// The batch and the row in it of each, in the order of the file; all if none. As `interleave` takes them, once for all
+    /// columns.
+    pub(super) places: Option<Vec<(usize, usize)>>,
+    /// All columns, in the order in which they are encoded.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A part of a column, which may be all of it.
+pub(super) struct Part {
+    pub(super) field: FieldRef,
+    /// Its values, batch by batch.
+    pub(super) values: Vec<ArrayRef>,
 }
 
 /// Writes all rows, and ends the file. Counts what are no numbers.
 pub(super) fn write_all(
     writer: ArrowWriter<&mut Pieces>,
-    schema: &SchemaRef,
     rows: &Source<'_>,
     not_numbers: &mut NotNumbers,
 ) -> Result<ParquetMetaData> {
@@ -46,13 +55,10 @@ pub(super) fn write_all(
         let range = first..count.min(first + ROW_GROUP_ROWS_MAX);
         let mut group = file.next_row_group().map_err(unwritable)?;
         let mut encoders = factory.create_column_writers(number).map_err(unwritable)?.into_iter();
-        for (column, field) in schema.fields().iter().enumerate() {
-            for part in parts_of(field) {
-                let mut encoder = ColumnEncoder::of(&part);
-                let values = rows.values(column, &part)?;
-                rows.each(&values, range.clone(), |values| encoder.write(values, &mut encoders, not_numbers))?;
-                encoder.end(&mut group)?;
-            }
+        for Part { field, values } in &rows.parts {
+            let mut encoder = ColumnEncoder::of(field);
+            rows.each(values, range.clone(), |values| encoder.write(values, &mut encoders, not_numbers))?;
+            encoder.end(&mut group)?;
         }
         group.close().map_err(unwritable)?;
     }
@@ -105,17 +111,26 @@ impl<'field> ColumnEncoder<'field> {
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// These rows of batches that all have this schema, in this order; or all.
+    pub(super) fn of(batches: &'a [RecordBatch], places: Option<&[Place]>, schema: &Schema) -> Result<Self> {
+        let places = places.map(|places| places.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect());
+        let mut parts = Vec::new();
+        for (column, field) in schema.fields().iter().enumerate() {
+            for field in parts_of(field) {
+                let values = batches.iter().map(|batch| part_of(batch.column(column), &field));
+                let values = values.collect::<Result<_>>()?;
+                parts.push(Part { field, values });
+            }
+        }
+        Ok(Self { batches, places, parts })
+    }
+
     pub(super) fn count(&self) -> usize {
-        match self.places {
+        match &self.places {
             None => self.batches.iter().map(RecordBatch::num_rows).sum(),
             Some(places) => places.len(),
         }
-    }
-
-    /// A part of a column, batch by batch.
-    pub(super) fn values(&self, column: usize, part: &Field) -> Result<Vec<ArrayRef>> {
-        self.batches.iter().map(|batch| part_of(batch.column(column), part)).collect()
     }
 
     /// Calls `each` with the values of a range of the rows, in order and in pieces.
@@ -125,7 +140,7 @@ impl Source<'_> {
         range: Range<usize>,
         mut each: impl FnMut(&ArrayRef) -> Result<()>,
     ) -> Result<()> {
-        let Some(places) = self.places else {
+        let Some(places) = &self.places else {
             let mut first = 0;
             for values in values {
                 let end = first + values.len();
@@ -139,8 +154,7 @@ impl Source<'_> {
         };
         let values: Vec<&dyn Array> = values.iter().map(|values| values.as_ref()).collect();
         for places in places[range].chunks(ARRANGED_ROWS) {
-            let places: Vec<_> = places.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect();
-            let arranged = interleave(&values, &places);
+            let arranged = interleave(&values, places);
             each(&arranged.map_err(|error| Error::internal("arrange rows").with_source(error))?)?;
         }
         Ok(())

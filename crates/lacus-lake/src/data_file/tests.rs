@@ -46,7 +46,7 @@ fn a_file_has_field_ids_at_every_depth_and_reads_back_as_it_was() {
 
 /// What the library makes of the same batches: its writer is at all columns at once.
 fn by_the_library(batches: &[RecordBatch], schema: &TableSchema) -> bytes::Bytes {
-    let distinct = distinct_columns(&Source { batches, places: None }, &schema.arrow()).unwrap();
+    let distinct = distinct_columns(&Source::of(batches, None, &schema.arrow()).unwrap());
     by_the_library_without_dictionaries(batches, schema, distinct)
 }
 
