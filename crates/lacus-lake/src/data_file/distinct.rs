@@ -107,7 +107,7 @@ fn hardly_repeat<A: ArrayAccessor, K: Eq + Hash>(
     places: &[(usize, usize)],
     key: impl Fn(A::Item) -> K,
 ) -> bool {
-    let (mut known, mut count, mut repeats) = (HashSet::new(), 0, 0);
+    let (mut known, mut count, mut repeats) = (HashSet::with_capacity(places.len()), 0, 0);
     for &(batch, row) in places {
         let values = &batches[batch];
         if values.is_null(row) {

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, new_null_array};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use lacus_core::{Error, Result};
@@ -152,6 +152,13 @@ impl<'a> Source<'a> {
             }
             return Ok(());
         };
+        // Nulls are the same in any order.
+        if let Some(first) = values.first()
+            && values.iter().all(|values| values.null_count() == values.len())
+        {
+            let nulls = new_null_array(first.data_type(), ARRANGED_ROWS.min(range.len()));
+            return places[range].chunks(ARRANGED_ROWS).try_for_each(|places| each(&nulls.slice(0, places.len())));
+        }
         let values: Vec<&dyn Array> = values.iter().map(|values| values.as_ref()).collect();
         for places in places[range].chunks(ARRANGED_ROWS) {
             let arranged = interleave(&values, places);
