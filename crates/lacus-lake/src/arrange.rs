@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Date32Type, Fields, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
@@ -23,6 +23,8 @@ use crate::manifests::iceberg_error;
 const MICROS_OF_DAY: i64 = 86_400_000_000;
 /// Partitions that a row is compared with before its own is looked up, which takes longer.
 const RECENT_MAX: usize = 8;
+/// What stands for a null among texts: none has this byte.
+const NULL: &[u8] = &[0xFF];
 
 /// A row: the number of its batch, and its place in that.
 pub(crate) type Place = (u32, u32);
@@ -72,24 +74,17 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
             }
             continue;
         }
-        let converter = match &mut converter {
-            Some(converter) => converter,
-            None => {
-                let fields = values.iter().map(|array| SortField::new(array.data_type().clone())).collect();
-                converter.insert(RowConverter::new(fields).map_err(broken)?)
-            }
-        };
-        let keys = converter.convert_columns(&values).map_err(broken)?;
+        let keys = Keys::of(&values, &mut converter)?;
         // Rows of a partition mostly come together where it is a time, and else there are mostly few partitions.
-        let mut recent: VecDeque<(Row<'_>, usize)> = VecDeque::with_capacity(RECENT_MAX);
+        let mut recent: VecDeque<(&[u8], usize)> = VecDeque::with_capacity(RECENT_MAX);
         for row in 0..batch.num_rows() {
-            let key = keys.row(row);
+            let key = keys.get(row);
             let same = recent.iter().find(|(before, _)| *before == key).map(|(_, index)| *index);
-            let index = match same.or_else(|| known.get(key.as_ref()).copied()) {
+            let index = match same.or_else(|| known.get(key).copied()) {
                 Some(index) => index,
                 None => {
                     partitions.push((literals(&values, row, layout, schema)?, Vec::new()));
-                    known.insert(key.as_ref().into(), partitions.len() - 1);
+                    known.insert(key.into(), partitions.len() - 1);
                     partitions.len() - 1
                 }
             };
@@ -101,6 +96,39 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
         }
     }
     Ok(partitions)
+}
+
+/// What rows of one partition have in common, and those of others have not: bytes, the same in all batches.
+enum Keys {
+    /// The one text that partitions them. To bring it into the form of several values takes longer than to compare it.
+    Texts(StringArray),
+    Rows(Rows),
+}
+
+impl Keys {
+    fn of(values: &[ArrayRef], converter: &mut Option<RowConverter>) -> Result<Self> {
+        if let [value] = values
+            && let Some(texts) = value.as_string_opt::<i32>()
+        {
+            return Ok(Self::Texts(texts.clone()));
+        }
+        let converter = match converter {
+            Some(converter) => converter,
+            None => {
+                let fields = values.iter().map(|array| SortField::new(array.data_type().clone())).collect();
+                converter.insert(RowConverter::new(fields).map_err(broken)?)
+            }
+        };
+        Ok(Self::Rows(converter.convert_columns(values).map_err(broken)?))
+    }
+
+    fn get(&self, row: usize) -> &[u8] {
+        match self {
+            Self::Texts(texts) if texts.is_null(row) => NULL,
+            Self::Texts(texts) => texts.value(row).as_bytes(),
+            Self::Rows(rows) => rows.row(row).data(),
+        }
+    }
 }
 
 fn place(batch: u32, row: usize) -> Place {

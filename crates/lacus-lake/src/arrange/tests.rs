@@ -90,6 +90,18 @@ fn naive(field: &str, row: &Row) -> Option<Literal> {
     }
 }
 
+/// The rows of each partition, as the specification says.
+fn expected(batches: [&[Row]; 2], fields: &[&str]) -> BTreeMap<String, Vec<Place>> {
+    let mut expected: BTreeMap<String, Vec<Place>> = BTreeMap::new();
+    for (number, rows) in (0..).zip(batches) {
+        for (row, values) in (0..).zip(rows) {
+            let literals = fields.iter().map(|field| naive(field, values)).collect();
+            expected.entry(key(literals)).or_default().push((number, row));
+        }
+    }
+    expected
+}
+
 fn any_row() -> impl Strategy<Value = Row> {
     let number = prop_oneof![-30..30_i64, Just(i64::MIN), Just(i64::MAX), any::<i64>()];
     let text = prop_oneof!["[ab]{0,3}", "[äß😀]{0,3}"];
@@ -114,14 +126,18 @@ proptest! {
     ) {
         fields.push(time);
         let batches = [batch(&first), batch(&second)];
-        let mut expected: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-        for (number, rows) in (0..).zip([&first, &second]) {
-            for (row, values) in (0..).zip(rows.iter()) {
-                let literals = fields.iter().map(|field| naive(field, values)).collect();
-                expected.entry(key(literals)).or_default().push((number, row));
-            }
-        }
-        prop_assert_eq!(arranged(&batches, &fields, &[]), expected);
+        prop_assert_eq!(arranged(&batches, &fields, &[]), expected([&first, &second], &fields));
+    }
+
+    /// The same where one text is all that they are partitioned by.
+    #[test]
+    fn rows_are_in_the_partition_of_their_text(
+        first in prop::collection::vec(any_row(), 0..40),
+        second in prop::collection::vec(any_row(), 1..40),
+        field in prop::sample::select(vec!["t", "truncate[2](t)"]),
+    ) {
+        let batches = [batch(&first), batch(&second)];
+        prop_assert_eq!(arranged(&batches, &[field], &[]), expected([&first, &second], &[field]));
     }
 
     /// Sorting keeps all rows, puts nulls first and last where it descends, and leaves equal rows as they came.
