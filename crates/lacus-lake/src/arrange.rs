@@ -1,6 +1,6 @@
 //! The rows of a commit, assigned to files: one file for each partition, sorted within.
 //!
-//! Rows are not moved until a file is written: a partition is a list of row numbers, eight bytes for each row. So there may be
+//! Rows are not moved until a file is written: a partition is a list of row numbers, sixteen bytes for each row. So there may be
 //! as many partitions at once as there are rows.
 
 use std::collections::{HashMap, VecDeque};
@@ -26,8 +26,8 @@ const RECENT_MAX: usize = 8;
 /// What stands for a null among texts: none has this byte.
 const NULL: &[u8] = &[0xFF];
 
-/// A row: the number of its batch, and its place in that.
-pub(crate) type Place = (u32, u32);
+/// A row: the number of its batch, and its place in that. In the form that the library's `interleave` takes.
+pub(crate) type Place = (usize, usize);
 
 /// The rows of one file.
 #[derive(Debug, PartialEq)]
@@ -35,7 +35,7 @@ pub(crate) struct Arranged {
     /// The values of its partition.
     pub(crate) values: Struct,
     /// Its rows, in order; none if they are all rows, unsorted.
-    pub(crate) rows: Option<Vec<Place>>,
+    pub(crate) rows: Option<Arc<Vec<Place>>>,
 }
 
 /// Arranges the rows of batches that have one schema. CPU-bound.
@@ -55,7 +55,7 @@ pub(crate) fn arrange(batches: &[RecordBatch], layout: &Layout, schema: &Schema)
         }
     }
     let is_whole = partitions.len() == 1 && !is_sorted;
-    let arranged = |(values, rows)| Arranged { values, rows: (!is_whole).then_some(rows) };
+    let arranged = |(values, rows)| Arranged { values, rows: (!is_whole).then(|| Arc::new(rows)) };
     Ok(partitions.into_iter().map(arranged).collect())
 }
 
@@ -64,10 +64,10 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
     let mut partitions: Vec<(Struct, Vec<Place>)> = Vec::new();
     let mut known: HashMap<Box<[u8]>, usize> = HashMap::new();
     let mut converter: Option<RowConverter> = None;
-    for (number, batch) in (0..).zip(batches) {
+    for (number, batch) in batches.iter().enumerate() {
         let values = partition_values(batch, layout)?;
         if values.is_empty() {
-            let all = (0..batch.num_rows()).map(|row| place(number, row));
+            let all = (0..batch.num_rows()).map(|row| (number, row));
             match partitions.first_mut() {
                 Some((_, rows)) => rows.extend(all),
                 None => partitions.push((Struct::empty(), all.collect())),
@@ -88,7 +88,7 @@ fn partition(batches: &[RecordBatch], layout: &Layout, schema: &Schema) -> Resul
                     partitions.len() - 1
                 }
             };
-            partitions[index].1.push(place(number, row));
+            partitions[index].1.push((number, row));
             if same.is_none() {
                 recent.truncate(RECENT_MAX - 1);
                 recent.push_front((key, index));
@@ -129,10 +129,6 @@ impl Keys {
             Self::Rows(rows) => rows.row(row).data(),
         }
     }
-}
-
-fn place(batch: u32, row: usize) -> Place {
-    (batch, u32::try_from(row).expect("a batch has fewer rows than u32 counts"))
 }
 
 /// The values of each field of the partition spec, for each row.
@@ -204,7 +200,7 @@ impl SortKeys {
     }
 
     fn get(&self, (batch, row): Place) -> Row<'_> {
-        self.0[batch as usize].row(row as usize)
+        self.0[batch].row(row)
     }
 }
 

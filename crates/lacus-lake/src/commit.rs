@@ -374,7 +374,7 @@ pub(crate) async fn write_arranged(
     let Arranged { values, rows: places } = arranged;
     let (rows, places) = (rows.to_vec(), places.clone());
     let form = FileForm { schema, filters: layout.filters.clone() };
-    let encoded = spawn_blocking(move || encode(&rows, places.as_deref(), &form))
+    let encoded = spawn_blocking(move || encode(&rows, places.as_deref().map(Vec::as_slice), &form))
         .await
         .map_err(|error| Error::internal("encoding ended unexpectedly").with_source(error))??;
     let sort_order = i32::try_from(layout.order.order_id).unwrap_or(0);

@@ -56,16 +56,17 @@ fn arranged(batches: &[RecordBatch], partition: &[&str], sort: &[&str]) -> BTree
     let (layout, schema) = layout(partition, sort);
     let all = arrange(batches, &layout, &schema).unwrap();
     let count = all.len();
-    let found = all
-        .into_iter()
-        .map(|arranged| (format!("{:?}", arranged.values), arranged.rows.unwrap_or_else(|| every_row(batches))));
+    let found = all.into_iter().map(|Arranged { values, rows }| {
+        (format!("{values:?}"), rows.map_or_else(|| every_row(batches), |rows| rows.to_vec()))
+    });
     let found: BTreeMap<_, _> = found.collect();
     assert_eq!(found.len(), count, "a partition is there twice");
     found
 }
 
 fn every_row(batches: &[RecordBatch]) -> Vec<Place> {
-    let rows = (0..).zip(batches).flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| place(number, row)));
+    let rows =
+        batches.iter().enumerate().flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| (number, row)));
     rows.collect()
 }
 
@@ -144,9 +145,9 @@ proptest! {
     #[test]
     fn rows_are_sorted_within_a_file(rows in prop::collection::vec(any_row(), 1..60)) {
         let found = arranged(&[batch(&rows)], &[], &["t", "x desc"]);
-        let mut expected: Vec<Place> = (0..u32::try_from(rows.len()).unwrap()).map(|row| (0, row)).collect();
+        let mut expected: Vec<Place> = (0..rows.len()).map(|row| (0, row)).collect();
         expected.sort_by(|one, other| {
-            let (one, other) = (&rows[one.1 as usize], &rows[other.1 as usize]);
+            let (one, other) = (&rows[one.1], &rows[other.1]);
             // A null is less than all text. Reversed, it is greater than all numbers, which compare by their bits.
             let fraction = |row: &Row| row.2.map_or(i64::MIN, |x| {
                 let bits = x.to_bits().cast_signed();

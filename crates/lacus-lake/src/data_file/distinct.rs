@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit, Timest
 use parquet::schema::types::ColumnPath;
 
 use super::encoding::{Part, Source};
+use crate::arrange::Place;
 
 /// Rows in a row that are looked at: a value that comes again often does so soon.
 const RUN_ROWS: usize = 8;
@@ -31,10 +32,10 @@ pub(super) fn distinct_columns(rows: &Source<'_>) -> Vec<ColumnPath> {
     distinct.collect()
 }
 
-/// Where some rows are: the number of a batch, and the place in it.
-fn some_places(rows: &Source<'_>) -> Vec<(usize, usize)> {
+/// Where some rows are.
+fn some_places(rows: &Source<'_>) -> Vec<Place> {
     let some = some_rows(rows.count());
-    if let Some(places) = &rows.places {
+    if let Some(places) = rows.places {
         return some.map(|row| places[row]).collect();
     }
     let begins = rows.batches.iter().scan(0, |next, batch| {
@@ -76,7 +77,7 @@ fn inside_of(part: &Part) -> (Vec<String>, Vec<ArrayRef>) {
 }
 
 /// Whether the values at these places are. Numbers that are short, and what has no dictionary anyway, are not.
-fn is_distinct(batches: &[ArrayRef], places: &[(usize, usize)]) -> bool {
+fn is_distinct(batches: &[ArrayRef], places: &[Place]) -> bool {
     let Some(first) = batches.first() else { return false };
     let each = batches.iter();
     match first.data_type() {
@@ -102,11 +103,7 @@ fn is_distinct(batches: &[ArrayRef], places: &[(usize, usize)]) -> bool {
     }
 }
 
-fn hardly_repeat<A: ArrayAccessor, K: Eq + Hash>(
-    batches: &[A],
-    places: &[(usize, usize)],
-    key: impl Fn(A::Item) -> K,
-) -> bool {
+fn hardly_repeat<A: ArrayAccessor, K: Eq + Hash>(batches: &[A], places: &[Place], key: impl Fn(A::Item) -> K) -> bool {
     let (mut known, mut count, mut repeats) = (HashSet::with_capacity(places.len()), 0, 0);
     for &(batch, row) in places {
         let values = &batches[batch];

@@ -29,9 +29,8 @@ const ARRANGED_ROWS: usize = 8_192;
 /// The rows of a file, by columns.
 pub(super) struct Source<'a> {
     pub(super) batches: &'a [RecordBatch],
-    /// The batch and the row in it of each, in the order of the file; all if none. As `interleave` takes them, once for all
-    /// columns.
-    pub(super) places: Option<Vec<(usize, usize)>>,
+    /// These of them, in this order; all if none.
+    pub(super) places: Option<&'a [Place]>,
     /// All columns, in the order in which they are encoded.
     pub(super) parts: Vec<Part>,
 }
@@ -113,8 +112,7 @@ impl<'field> ColumnEncoder<'field> {
 
 impl<'a> Source<'a> {
     /// These rows of batches that all have this schema, in this order; or all.
-    pub(super) fn of(batches: &'a [RecordBatch], places: Option<&[Place]>, schema: &Schema) -> Result<Self> {
-        let places = places.map(|places| places.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect());
+    pub(super) fn of(batches: &'a [RecordBatch], places: Option<&'a [Place]>, schema: &Schema) -> Result<Self> {
         let mut parts = Vec::new();
         for (column, field) in schema.fields().iter().enumerate() {
             for field in parts_of(field) {
@@ -127,7 +125,7 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn count(&self) -> usize {
-        match &self.places {
+        match self.places {
             None => self.batches.iter().map(RecordBatch::num_rows).sum(),
             Some(places) => places.len(),
         }
@@ -140,7 +138,7 @@ impl<'a> Source<'a> {
         range: Range<usize>,
         mut each: impl FnMut(&ArrayRef) -> Result<()>,
     ) -> Result<()> {
-        let Some(places) = &self.places else {
+        let Some(places) = self.places else {
             let mut first = 0;
             for values in values {
                 let end = first + values.len();
