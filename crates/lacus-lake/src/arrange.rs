@@ -34,7 +34,7 @@ pub(crate) type Place = (usize, usize);
 pub(crate) struct Arranged {
     /// The values of its partition.
     pub(crate) values: Struct,
-    /// Its rows, in order; none if they are all rows, unsorted.
+    /// Its rows, in order; none if they are all rows, as they came.
     pub(crate) rows: Option<Arc<Vec<Place>>>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn arrange(batches: &[RecordBatch], layout: &Layout, schema: &Schema)
             rows.sort_by(|&one, &other| keys.get(one).cmp(&keys.get(other)));
         }
     }
-    let is_whole = partitions.len() == 1 && !is_sorted;
+    let is_whole = matches!(&partitions[..], [(_, rows)] if rows.is_sorted());
     let arranged = |(values, rows)| Arranged { values, rows: (!is_whole).then(|| Arc::new(rows)) };
     Ok(partitions.into_iter().map(arranged).collect())
 }

@@ -160,7 +160,7 @@ proptest! {
 }
 
 #[test]
-fn rows_of_one_partition_are_left_as_they_are_unless_they_are_sorted() {
+fn rows_of_one_partition_are_left_as_they_are_unless_sorting_moves_them() {
     const HOUR: i64 = 3_600_000_000;
     let batches = [0, 1].map(|hour| batch(&[(Some(2), None, None, hour * HOUR), (Some(1), None, None, hour * HOUR)]));
     let moved = |partition: &[&str], sort: &[&str]| -> Vec<bool> {
@@ -171,6 +171,10 @@ fn rows_of_one_partition_are_left_as_they_are_unless_they_are_sorted() {
     assert_eq!(moved(&["day(_received_at)"], &[]), [false]);
     assert_eq!(moved(&["hour(_received_at)"], &[]), [true, true]);
     assert_eq!(moved(&["day(_received_at)"], &["n"]), [true]);
+    assert_eq!(moved(&[], &["n"]), [true]);
+    // They are in order, and so are those that are equal.
+    assert_eq!(moved(&["day(_received_at)"], &["_received_at", "t"]), [false]);
+    assert_eq!(moved(&[], &["t"]), [false]);
 }
 
 #[test]
