@@ -14,10 +14,12 @@ mod lake;
 mod load;
 mod machine;
 pub(crate) mod noop;
+mod partitions;
 mod peers;
 mod process;
 mod queries;
 mod report;
+mod rounds;
 mod soak;
 mod storage;
 
@@ -132,7 +134,9 @@ fn baseline(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
 
 /// What becomes of tables.
 fn lake(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
-    step("tables", || lake::measure(bench, workshop, &mut report));
+    step("small commits", || lake::small_commits(bench, workshop, &mut report));
+    step("partitions", || partitions::measure(bench, workshop, &mut report));
+    step("merging", || lake::merging(bench, workshop, &mut report));
     report
 }
 

@@ -1,19 +1,20 @@
 //! What the lake's tables cost to write, to keep in shape and to read, beside pyiceberg and DuckDB with the same rows.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lacus_core::{NewRecord, StreamName, SystemClock, settings};
-use lacus_stream::{Log, NewStream};
 use lacus_testkit::{Project, Server};
 
 use super::Bench;
 use super::beside;
 use super::events::{event, requests};
-use super::process::cpu_seconds;
+use super::process::{cpu_seconds, median};
 use super::report::{Report, grouped, row};
-use super::storage::{BATCH, files, files_bytes, send, write_events};
+use super::rounds::{ROUNDS, Ratio};
+use super::storage::{copy_folder, files, files_bytes, write_events};
+
+/// Rounds of the small commits, by turns: pyiceberg needs long for its own.
+const COMMIT_ROUNDS: usize = 3;
 
 /// Small commits, and the rows of each.
 const COMMITS: u64 = 100;
@@ -26,17 +27,8 @@ const MERGED_AT_LEAST: u64 = 8;
 const FILES: u64 = 40;
 const FILE_ROWS: u64 = 25_000;
 
-/// Events that are written to partitions.
-const PARTITIONED: u64 = 1_000_000;
-
 /// Files are merged within this time.
 const MERGED_WITHIN: Duration = Duration::from_secs(120);
-
-pub(super) fn measure(bench: &Bench, workshop: &Path, report: &mut Report) {
-    small_commits(bench, workshop, report);
-    partitions(bench, workshop, report);
-    merging(bench, workshop, report);
-}
 
 /// What it took to bring the small commits into a table, and what is left of them.
 struct Written {
@@ -44,6 +36,14 @@ struct Written {
     cpu: f64,
     data: usize,
     metadata: usize,
+}
+
+/// The rounds of each way to make them.
+#[derive(Default)]
+struct Commits {
+    visible: Vec<Written>,
+    committed: Vec<Written>,
+    peer: Vec<Written>,
 }
 
 /// How rows are made to last.
@@ -55,46 +55,62 @@ enum Until {
     Committed,
 }
 
-fn small_commits(bench: &Bench, workshop: &Path, report: &mut Report) {
+pub(super) fn small_commits(bench: &Bench, workshop: &Path, report: &mut Report) {
     let commits = bench.scaled(COMMITS).max(MERGED_AT_LEAST);
     let json = workshop.join("small.ndjson");
     write_events(&json, commits * ROWS);
-    let (visible, _) = write(bench, commits, Until::Visible);
-    let (committed, stored) = write(bench, commits, Until::Committed);
-    let peer = beside::commits(&json, ROWS, &workshop.join("pyiceberg"));
+    let (rounds, stored) = rounds_of_commits(bench, commits, &json, workshop);
     report.section(
         "Small commits",
         &format!(
-            "{commits} times {} events. `visible`: sent over HTTP, in requests that are ready, synced, and counted by a query over the Postgres \
-             protocol before the next are sent; at the end one Iceberg commit. `committed`: each is a commit of its own besides, with its raw file. \
-             pyiceberg 0.12 appends the same rows, Arrow tables already, with a catalog in SQLite; it syncs nothing. Both have made their table \
-             before. Files are those below the table's folder.",
+            "{commits} times {} events; {COMMIT_ROUNDS} rounds by turns, medians, and how often the time of lacus goes into pyiceberg's in the same \
+             round: the median, the smallest and the largest. `visible`: sent over HTTP, in requests that are ready, synced, and counted by a \
+             query over the Postgres protocol before the next are sent; at the end one Iceberg commit. `committed`: each is a commit of its own \
+             besides, with its raw file. pyiceberg 0.12 appends the same rows, Arrow tables already, with a catalog in SQLite; it syncs nothing. \
+             Both have made their table before. Files are those below the table's folder.",
             grouped(ROWS as f64)
         ),
     );
-    let line = |name: &str, written: &Written| {
+    let of = |side: &[Written], figure: fn(&Written) -> f64| median(side.iter().map(figure));
+    let line = |name: &str, side: &[Written]| {
+        let walls = |side: &[Written]| side.iter().map(|round| round.wall).collect::<Vec<_>>();
         vec![
             name.to_owned(),
-            format!("{:.2} s", written.wall),
-            format!("{:.1} ×", peer.wall / written.wall),
-            format!("{:.2}", written.cpu),
-            written.data.to_string(),
-            written.metadata.to_string(),
+            format!("{:.2} s", of(side, |round| round.wall)),
+            Ratio::of(walls(&rounds.peer), walls(side)).to_string(),
+            format!("{:.2}", of(side, |round| round.cpu)),
+            format!("{:.0}", of(side, |round| round.data as f64)),
+            format!("{:.0}", of(side, |round| round.metadata as f64)),
         ]
     };
-    let peer_line = Written { wall: peer.wall, cpu: peer.cpu, data: peer.data_files, metadata: peer.metadata_files };
     report.table(&[
         row(["", "wall", "beside pyiceberg", "CPU s", "data files", "metadata files"]),
-        line("lacus, visible", &visible),
-        line("lacus, committed", &committed),
-        line("pyiceberg", &peer_line),
+        line("lacus, visible", &rounds.visible),
+        line("lacus, committed", &rounds.committed),
+        line("pyiceberg", &rounds.peer),
     ]);
-    report.figure("small_commits_visible_s", visible.wall);
-    report.figure("small_commits_committed_s", committed.wall);
-    report.figure("small_commits_pyiceberg_s", peer.wall);
-    report.figure("small_commits_metadata_files", committed.metadata as f64);
+    report.figure("small_commits_visible_s", of(&rounds.visible, |round| round.wall));
+    report.figure("small_commits_committed_s", of(&rounds.committed, |round| round.wall));
+    report.figure("small_commits_pyiceberg_s", of(&rounds.peer, |round| round.wall));
+    report.figure("small_commits_metadata_files", of(&rounds.committed, |round| round.metadata as f64));
     scans(&stored, commits * ROWS, workshop, report);
     assert!(stored.0.stop().success(), "a clean stop");
+}
+
+/// All rounds, and the server that made the last of the committed ones.
+fn rounds_of_commits(bench: &Bench, commits: u64, json: &Path, workshop: &Path) -> (Commits, (Server, Project)) {
+    let mut rounds = Commits::default();
+    loop {
+        rounds.visible.push(write(bench, commits, Until::Visible).0);
+        let peer = beside::commits(json, ROWS, &workshop.join(format!("pyiceberg-{}", rounds.peer.len())));
+        let beside::Commits { wall, cpu, data_files: data, metadata_files: metadata } = peer;
+        rounds.peer.push(Written { wall, cpu, data, metadata });
+        let (written, stored) = write(bench, commits, Until::Committed);
+        rounds.committed.push(written);
+        if rounds.committed.len() == COMMIT_ROUNDS {
+            return (rounds, stored);
+        }
+    }
 }
 
 /// Sends the small batches and waits for each.
@@ -135,7 +151,8 @@ fn make_table(server: &Server) {
     flush(server);
 }
 
-fn flush(server: &Server) {
+/// Commits what was acknowledged.
+pub(super) fn flush(server: &Server) {
     let reply = server.http().post("/v1/tables/clicks/flush", &[], b"").expect("flush");
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
@@ -174,67 +191,51 @@ fn scans((server, _): &(Server, Project), rows: u64, workshop: &Path, report: &m
     report.figure("scan_beside_one_file", scanned.lacus / scanned.single);
 }
 
-/// From the log, and from the socket, to partitioned files, beside DuckDB.
-fn partitions(bench: &Bench, workshop: &Path, report: &mut Report) {
-    const SETTINGS: &str = "[tables.clicks]\npartition = [\"event_name\"]\n";
-    let count = bench.scaled(PARTITIONED).next_multiple_of(BATCH);
-    let logged = bench.project(SETTINGS);
-    write_log(bench, &logged, count);
-    // The start of the server is part of it.
-    let started = Instant::now();
-    let server = logged.start();
-    flush(&server);
-    let (wall_logged, cpu_logged) = (started.elapsed().as_secs_f64(), cpu_seconds(server.pid()));
-    assert!(server.stop().success(), "a clean stop");
-    let sent = bench.project(SETTINGS);
-    let server = sent.start();
-    let (wall_sent, cpu_sent) = send(bench, &server, count);
-    assert!(server.stop().success(), "a clean stop");
-    let json = workshop.join("partitioned.ndjson");
-    write_events(&json, count);
-    let duck = beside::partition(&json, &workshop.join("partitions"), "event_name");
+/// Small files into large ones, beside DuckDB that rewrites the same files.
+pub(super) fn merging(bench: &Bench, workshop: &Path, report: &mut Report) {
+    let project = bench.project("");
+    write_small_files(bench, &project);
+    let kept = workshop.join("small-files");
+    copy_folder(&home(&project), &kept);
+    let small = kept.join("lake/main/clicks/data");
+    let data = files(&small);
+    let bytes = files_bytes(&data) as f64 / 1e6;
+    let (mut ours, mut duck) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        ours.push(merge(&project, &kept));
+        duck.push(beside::rewrite(&small, &workshop.join(format!("rewritten-{round}.parquet"))).cpu);
+    }
     report.section(
-        "JSON to partitions",
+        "Merging files",
         &format!(
-            "{} events into a table partitioned by `event_name`. `from the log`: they are in the log when the server starts; it reads and \
-             decodes them, writes the raw zone (zstd) and Parquet (zstd), syncs and commits. `from the socket`: it takes them over HTTP besides, \
-             and syncs its log. DuckDB reads the same lines from a warm file and writes Parquet (zstd) with `PARTITION_BY`, without any sync \
-             and without a raw zone.",
-            grouped(count as f64)
+            "{} files with {bytes:.0} MB of zstd Parquet into large ones; {ROUNDS} rounds by turns, medians, and the CPU seconds beside DuckDB's in \
+             the same round: the median, the smallest and the largest. lacus merges in the background, the commit and its syncs included; \
+             DuckDB reads the same files and writes one, zstd too.",
+            data.len()
         ),
     );
-    let line = |name: &str, wall: f64, cpu: f64| {
-        let per_million = cpu / count as f64 * 1e6;
-        vec![name.to_owned(), format!("{wall:.1} s"), format!("{per_million:.2}"), format!("{:.2} ×", cpu / duck.cpu)]
+    let speed = |side: &[f64]| bytes / median(side.iter().copied());
+    let line = |name: &str, side: &[f64]| {
+        let cpu = median(side.iter().copied());
+        let beside_duck = Ratio::of(side.iter().copied(), duck.iter().copied());
+        vec![name.to_owned(), format!("{cpu:.2}"), format!("{:.0}", speed(side)), beside_duck.to_string()]
     };
     report.table(&[
-        row(["", "wall", "CPU s per 1M events", "beside DuckDB"]),
-        line("lacus, from the log", wall_logged, cpu_logged),
-        line("lacus, from the socket", wall_sent, cpu_sent),
-        line("DuckDB 1.5.5", duck.wall, duck.cpu),
+        row(["", "CPU s", "MB read per CPU s", "CPU s beside DuckDB"]),
+        line("lacus", &ours),
+        line("DuckDB 1.5.5", &duck),
     ]);
-    report.figure("partitioned_log_cpu_beside_duckdb", cpu_logged / duck.cpu);
-    report.figure("partitioned_cpu_beside_duckdb", cpu_sent / duck.cpu);
+    report.figure("merge_mb_per_cpu_s", speed(&ours));
+    report.figure("duckdb_merge_mb_per_cpu_s", speed(&duck));
 }
 
-/// Writes the first events to the log of a project that no server serves.
-fn write_log(bench: &Bench, project: &Project, count: u64) {
-    let directory = project.directory().join(".lacus/stream");
-    let log = Log::open(&directory, &settings::Stream::default(), Arc::new(SystemClock)).expect("open a log");
-    let clicks = StreamName::new("clicks").expect("a name");
-    log.create_stream(&clicks, &NewStream::of_shards(1)).expect("make a stream");
-    bench.runtime.block_on(async {
-        for first in (0..count).step_by(usize::try_from(BATCH).expect("a small number")) {
-            let records = (first..first + BATCH).map(|number| NewRecord::of(event(number))).collect();
-            log.append(&clicks, records).await.expect("append events");
-        }
-        log.close().await.expect("close the log");
-    });
+/// What lacus keeps of a project.
+fn home(project: &Project) -> PathBuf {
+    project.directory().join(".lacus")
 }
 
-/// Small files into large ones, beside DuckDB that rewrites the same files.
-fn merging(bench: &Bench, workshop: &Path, report: &mut Report) {
-    let project = bench.project("");
+/// Fills a table with small files, and leaves it.
+fn write_small_files(bench: &Bench, project: &Project) {
     let server = project.start();
     let mut http = server.http();
     let rows = bench.scaled(FILE_ROWS);
@@ -244,31 +245,18 @@ fn merging(bench: &Bench, workshop: &Path, report: &mut Report) {
         assert_eq!(reply.expect("send events").status, 200);
         flush(&server);
     }
-    // Started again, it has nothing to do but merge; what is there now is kept for its peer.
     assert!(server.stop().success(), "a clean stop");
-    let small = workshop.join("small-files");
-    std::fs::create_dir(&small).expect("make a directory");
-    let data = files(&project.directory().join(".lacus/lake/main/clicks/data"));
-    for file in &data {
-        std::fs::copy(file, small.join(file.file_name().expect("a name"))).expect("copy a file");
-    }
-    let bytes = files_bytes(&data) as f64 / 1e6;
+}
+
+/// Puts the small files back to where their table says they are, and starts a server that has nothing to do but merge them:
+/// its CPU seconds.
+fn merge(project: &Project, kept: &Path) -> f64 {
+    std::fs::remove_dir_all(home(project)).expect("remove what the last round left");
+    copy_folder(kept, &home(project));
     let server = project.start();
     let cpu_before = cpu_seconds(server.pid());
     wait_for_merging(&server, FILES);
     let cpu = cpu_seconds(server.pid()) - cpu_before;
-    let duck = beside::rewrite(&small, &workshop.join("rewritten.parquet"));
-    report.section(
-        "Merging files",
-        &format!(
-            "{} files with {bytes:.0} MB of zstd Parquet into large ones: lacus in the background, the commit and its syncs included; DuckDB \
-             reads the same files and writes one, zstd too.",
-            data.len()
-        ),
-    );
-    let line = |name: &str, cpu: f64| vec![name.to_owned(), format!("{cpu:.2}"), format!("{:.0}", bytes / cpu)];
-    report.table(&[row(["", "CPU s", "MB read per CPU s"]), line("lacus", cpu), line("DuckDB 1.5.5", duck.cpu)]);
-    report.figure("merge_mb_per_cpu_s", bytes / cpu);
-    report.figure("duckdb_merge_mb_per_cpu_s", bytes / duck.cpu);
     assert!(server.stop().success(), "a clean stop");
+    cpu
 }
