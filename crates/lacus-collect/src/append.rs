@@ -65,21 +65,7 @@ pub(crate) async fn store(
     records: Vec<NewRecord>,
     tally: SourceStats,
 ) -> Result<Vec<Position>, Refusal> {
-    store_as(inner, source, Format::Json, records, tally).await
-}
-
-/// The same for a stream of this format.
-///
-/// # Errors
-/// Why nothing was accepted; `Invalid` if the stream has another format.
-pub(crate) async fn store_as(
-    inner: &Inner,
-    source: &StreamName,
-    format: Format,
-    records: Vec<NewRecord>,
-    tally: SourceStats,
-) -> Result<Vec<Position>, Refusal> {
-    ready_stream(inner, source, format).await?;
+    ready_stream(inner, source, Format::Json).await?;
     store_there(inner, source, records, tally).await
 }
 
@@ -115,7 +101,10 @@ async fn check(inner: &Inner, checker: Checker, packed: Bytes, mut share: Share)
 
 /// Makes sure that the stream exists and takes events of this format. Checked each time: it may have been deleted and made
 /// again with another format.
-async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Reason::Parameter`] if it can't be a stream of this format, or is one of another.
+pub(crate) async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
     let mut found = inner.log.attribute(source, FORMAT_ATTRIBUTE);
     if found.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
         create_stream(inner, source, format).await?;
@@ -136,7 +125,7 @@ async fn ready_stream(inner: &Inner, source: &StreamName, format: Format) -> Res
 async fn create_stream(inner: &Inner, source: &StreamName, format: Format) -> Result<(), Refusal> {
     if format == Format::Segment {
         // It will be delivered to a database of its name.
-        source.table_in("tracks")?;
+        source.table_in("tracks").map_err(|error| Refusal::invalid(Reason::Parameter, error))?;
     }
     let is_meant = inner.settings.sources.contains_key(source.as_str());
     let most = inner.limits.streams_by_request_max;

@@ -29,6 +29,7 @@ mod segment;
 mod sigv4;
 mod split;
 mod stats;
+mod told;
 mod webhook;
 
 #[cfg(test)]
@@ -44,6 +45,7 @@ use lacus_stream::Log;
 use tokio::sync::Semaphore;
 
 use crate::stats::Counters;
+use crate::told::Told;
 
 pub use crate::http::{not_found, wrong_method};
 pub use crate::keys::{CreatedKey, Grant, KEYS_MAX, Key, KeyInfo, Keyring, MasterKey, NewKey};
@@ -85,6 +87,8 @@ pub(crate) struct Inner {
     heavy: Arc<Semaphore>,
     limits: Limits,
     requests: AtomicU64,
+    /// Of sources that can't have the messages that are sent to them.
+    unready_told: Told,
 }
 
 impl Inner {
@@ -141,6 +145,7 @@ impl Collect {
             heavy: Arc::new(Semaphore::new(threads)),
             limits,
             requests: AtomicU64::new(0),
+            unready_told: Told::default(),
         };
         Self { inner: Arc::new(inner) }
     }

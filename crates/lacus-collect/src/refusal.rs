@@ -48,6 +48,17 @@ impl Refusal {
         }
     }
 
+    /// The same as what may succeed later, because what was sent is not at fault.
+    pub(crate) fn for_later(self) -> Self {
+        let error = Error::unavailable(self.error.message());
+        let error = match self.error.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        };
+        let error = error.with_source(self.error);
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, error, reason: self.reason }
+    }
+
     /// The same with another status.
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }

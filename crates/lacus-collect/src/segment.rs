@@ -1,8 +1,9 @@
 //! The door for Segment and RudderStack SDKs: the Tracking API, with the paths that browsers use.
 //!
 //! An SDK decides by the status whether it keeps an event and sends it again: 200 is "stored", 429 and 5xx are "keep it",
-//! any other 4xx is "drop it". So 4xx is answered only to what can never be read. A message that is readable but not right
-//! (a `track` without an event) is stored too, and goes to quarantine when it is delivered: nothing is dropped.
+//! any other 4xx is "drop it". So 4xx is answered only to what can never be read, and to keys that are not good. A message that
+//! is readable but not right (a `track` without an event) is stored too, and goes to quarantine when it is delivered: nothing
+//! is dropped.
 //!
 //! What is stored is the message as it was sent, with the members that the server adds: see [`message`]. `pixel` has the paths
 //! for images.
@@ -11,6 +12,7 @@ mod message;
 mod pixel;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -23,7 +25,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
 use lacus_core::units::{ByteSize, human_count};
-use lacus_core::{Error, Kind, NewRecord, Share};
+use lacus_core::{Error, Kind, NewRecord, Share, StreamName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -181,10 +183,11 @@ async fn receive(inner: &Inner, head: &Parts, body: Body, share: &mut Share) -> 
     }
 }
 
-/// The size of a request is no setting here; and who is slow has all messages still, which an SDK drops at 408.
+/// The size of a request is no setting here; and who is slow, or was cut off on the way, has all messages still, which an SDK
+/// drops at 400 and 408.
 fn as_told_here(refusal: Refusal) -> Refusal {
     match refusal.reason {
-        Reason::Slow => refusal.with_status(StatusCode::SERVICE_UNAVAILABLE),
+        Reason::Slow | Reason::BrokenOff => refusal.for_later(),
         Reason::TooLarge => Refusal { error: refusal.error.with_hint("send fewer messages at once"), ..refusal },
         _ => refusal,
     }
@@ -197,8 +200,22 @@ async fn store(inner: &Inner, sent: Sent, share: Share) -> Result<(), Refusal> {
     let source = key.source().ok_or_else(|| denied("this key is no write key"))?;
     key.admit(records.len() as u64)?;
     let tally = SourceStats::of_request(&records);
-    append::store_as(inner, source, Format::Segment, records, tally).await?;
+    append::ready_stream(inner, source, Format::Segment).await.map_err(|refusal| unready(inner, source, refusal))?;
+    append::store_there(inner, source, records, tally).await?;
     Ok(())
+}
+
+/// That its source can't have messages as things are is no fault of a message. SDKs keep it while somebody mends that; after 400
+/// they would drop it.
+fn unready(inner: &Inner, source: &StreamName, refusal: Refusal) -> Refusal {
+    if refusal.reason != Reason::Parameter {
+        return refusal;
+    }
+    if inner.unready_told.is_due(Instant::now()) {
+        let error = &refusal.error;
+        tracing::warn!(%source, error = %error.chain(), hint = error.hint(), "messages can't be stored; SDKs are told to keep them");
+    }
+    refusal.for_later()
 }
 
 impl Sent {

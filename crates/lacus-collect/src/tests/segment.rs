@@ -133,10 +133,42 @@ async fn messages_and_plain_events_never_share_a_stream() {
     assert_eq!(send(&door, "/v1/track", &key, "{}").await.status, StatusCode::OK);
     let reply = door.post("/v1/events?source=web", "{}").await;
     insta::assert_snapshot!(reply.text, @r#"{"error":{"kind":"invalid","message":"source \"web\" takes messages of the Segment API only","hint":"post events to another source, or send them with a Segment SDK"}}"#);
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(door.values("web").len(), 1);
+}
+
+#[tokio::test]
+async fn sdks_keep_their_messages_until_the_source_can_have_them() {
+    let door = Door::new();
     door.post("/v1/events?source=clicks", "{}").await;
     let key = door.write_key("clicks");
     let reply = send(&door, "/v1/track", &key, "{}").await;
-    assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text);
+    assert_eq!((reply.status, reply.headers["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"1"[..]));
+    insta::assert_snapshot!(reply.text, @r#"{"code":"unavailable","message":"source \"clicks\" takes plain events, no Segment messages","error":{"kind":"unavailable","message":"source \"clicks\" takes plain events, no Segment messages","hint":"make a write key for another source: lacus key create --source NAME"}}"#);
+    let image = door.send(Request::get(format!("/v1/pixel/track?writeKey={key}")).body(Body::empty()).unwrap()).await;
+    assert_eq!(image.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((door.collect.stats().refused["parameter"], door.values("clicks").len()), (2, 1));
+    // It is mended, and the SDK sends again.
+    door.log.delete_stream(&lacus_core::StreamName::new("clicks").unwrap()).unwrap();
+    assert_eq!(send(&door, "/v1/track", &key, "{}").await.status, StatusCode::OK);
+    // This name is not to be had.
+    let reply = send(&door, "/v1/track", &door.write_key("main"), "{}").await;
+    assert_eq!((reply.status, reply.headers["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"1"[..]));
+    assert!(reply.text.contains("the name is taken"), "{}", reply.text);
+    assert_eq!(door.collect.stats().refused["parameter"], 3);
+}
+
+#[tokio::test]
+async fn sdks_keep_the_messages_of_a_body_that_breaks_off() {
+    let door = Door::new();
+    let key = door.write_key("web");
+    let pieces = [Ok(r#"{"type":"#), Err(std::io::Error::other("the connection is lost"))];
+    let reply = send(&door, "/v1/track", &key, Body::from_stream(futures::stream::iter(pieces))).await;
+    assert_eq!(
+        (reply.status, &reply.json()["message"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("the body breaks off"))
+    );
+    assert_eq!(door.collect.stats().refused["broken_off"], 1);
 }
 
 #[tokio::test]
@@ -286,6 +318,6 @@ async fn a_stream_that_was_made_again_for_plain_events_takes_no_messages() {
     assert_eq!(send(&door, "/v1/t", &key, r#"{"userId":"u"}"#).await.status, StatusCode::OK);
     door.log.delete_stream(&web).unwrap();
     door.log.create_stream(&web, &lacus_stream::NewStream::of_shards(1)).unwrap();
-    assert_eq!(send(&door, "/v1/t", &key, r#"{"userId":"u"}"#).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(send(&door, "/v1/t", &key, r#"{"userId":"u"}"#).await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(door.post("/v1/events?source=web", r#"{"a":1}"#).await.status, StatusCode::OK);
 }
