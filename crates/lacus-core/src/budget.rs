@@ -11,8 +11,8 @@ use crate::error::{Error, Kind, Result};
 /// The smallest step by which memory is reserved: most requests take one.
 const STEP_BYTES: usize = 16 << 10;
 
-/// The bytes that are left.
-#[derive(Debug)]
+/// The bytes that are left. A clone is the same budget.
+#[derive(Debug, Clone)]
 pub struct Budget {
     left: Arc<AtomicUsize>,
 }
@@ -56,6 +56,13 @@ impl Share {
         self.taken += missing;
         Ok(())
     }
+
+    /// Gives back all but what covers `bytes`.
+    pub fn keep(&mut self, bytes: usize) {
+        let needless = self.taken.saturating_sub(bytes.next_multiple_of(STEP_BYTES));
+        self.taken -= needless;
+        self.left.fetch_add(needless, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Share {
@@ -80,6 +87,19 @@ mod tests {
         one.cover(3 * STEP_BYTES).unwrap();
         assert_eq!(one.cover(usize::MAX / 2).unwrap_err().kind(), Kind::Limited);
         drop(one);
+        budget.share().cover(3 * STEP_BYTES).unwrap();
+    }
+
+    #[test]
+    fn a_share_gives_back_what_it_needs_no_more() {
+        let budget = Budget::new(3 * STEP_BYTES);
+        let (mut one, mut other) = (budget.share(), budget.clone().share());
+        one.cover(3 * STEP_BYTES).unwrap();
+        one.keep(STEP_BYTES + 1);
+        other.cover(STEP_BYTES).unwrap();
+        assert_eq!(other.cover(2 * STEP_BYTES).unwrap_err().kind(), Kind::Limited);
+        one.keep(3 * STEP_BYTES);
+        drop((one, other));
         budget.share().cover(3 * STEP_BYTES).unwrap();
     }
 }

@@ -27,6 +27,8 @@ use super::Shared;
 use super::object::Object;
 use super::refusal::Refusal;
 
+pub(super) use self::reading::RECORDS_BYTES_MAX;
+
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/v1/streams", get(list).post(create))

@@ -2,10 +2,15 @@
 //!
 //! Each line is `{"shard","offset","received_at","key","event"}`; a record that is no JSON has `"data"` (base64) in place
 //! of `"event"`. Within a shard lines come in order, and a shard's records after those of its parents.
+//!
+//! What is read counts until its lines are sent, over all readers together; between turns a reader holds nothing.
+
+mod filter;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -15,13 +20,13 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream;
-use lacus_core::{Error, Kind, Offset, Partition, Record, RejectedEvent, Result, Timestamp};
+use lacus_core::{Budget, Error, Kind, Offset, Partition, Record, RejectedEvent, Result, Share, Timestamp};
 use lacus_stream::{Log, Shard, StreamInfo};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
+use self::filter::Filter;
 use super::super::Shared;
 use super::super::refusal::Refusal;
 use super::find;
@@ -31,7 +36,15 @@ const READ_BYTES_MAX: usize = 256 << 10;
 /// What ends a line.
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
 /// Bytes of lines after which a turn reads no further shard: a stream may have thousands.
-const LINES_BYTES_ENOUGH: usize = 1 << 20;
+const LINES_BYTES_ENOUGH: usize = 256 << 10;
+/// The most bytes of records and their lines in memory at once, of all readers.
+pub(in crate::http) const RECORDS_BYTES_MAX: usize = 64 << 20;
+/// About as often a record is there while its line is made: as it was read, on one line, and in lines whose room doubles.
+const COPIES: usize = 4;
+/// A reader for whom there is no room tries again so often …
+const ROOM_TRIES: u32 = 10;
+/// … after this pause.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,16 +76,16 @@ enum From {
     Cursor(lacus_core::Offsets),
 }
 
-/// Which records are wanted.
-#[derive(Default)]
-struct Filter {
-    field: Option<(Vec<String>, String)>,
-    contains: Option<Vec<u8>>,
+/// Lines, and their room in the budget until they are sent.
+struct Lines {
+    text: Vec<u8>,
+    share: Share,
 }
 
 /// A reader at work.
 struct Tail {
     log: Log,
+    budget: Budget,
     stream: StreamInfo,
     from: From,
     only: Option<Partition>,
@@ -92,7 +105,7 @@ pub(super) async fn records(
 ) -> Result<Response, Refusal> {
     let stream = find(&inner, path)?;
     let Query(asked) = asked.map_err(|error| Error::invalid(error.body_text()))?;
-    let tail = Tail::new(inner.served.log.clone(), stream, asked)?;
+    let tail = Tail::new(inner.served.log.clone(), inner.records.clone(), stream, asked)?;
     // If nothing can be read at all, the status tells.
     let first = tail.advance().await?;
     let lines = stream::unfold(first, |(lines, tail)| async move {
@@ -107,7 +120,7 @@ pub(super) async fn records(
 }
 
 impl Tail {
-    fn new(log: Log, stream: StreamInfo, asked: Asked) -> Result<Self> {
+    fn new(log: Log, budget: Budget, stream: StreamInfo, asked: Asked) -> Result<Self> {
         let from = match (asked.from.as_deref(), asked.reader.as_deref()) {
             (Some(_), Some(_)) => return Err(Error::invalid("\"from\" and \"reader\" both say where to begin")),
             (None, Some(reader)) => From::Cursor(log.cursor(&stream.name, reader)?),
@@ -137,6 +150,7 @@ impl Tail {
             only,
             from,
             log,
+            budget,
             stream,
             changes,
         })
@@ -144,19 +158,31 @@ impl Tail {
 
     /// The next lines, and the reader to go on with. Without lines, this is the end.
     async fn advance(mut self) -> Result<(Option<Bytes>, Option<Self>)> {
+        let mut tries = 0;
         loop {
             self.changes.mark_unchanged();
-            let turn = tokio::task::spawn_blocking(move || self.read().map(|read| (read, self)));
-            let ended = |error| Err(Error::internal("the read ended early").with_source(error));
-            let ((lines, is_at_end), tail) = turn.await.unwrap_or_else(ended)?;
+            let turn = tokio::task::spawn_blocking(move || (self.read(), self));
+            let (read, tail) =
+                turn.await.map_err(|error| Error::internal("the read ended early").with_source(error))?;
             self = tail;
+            let (lines, is_at_end) = match read {
+                Err(error) if error.kind() == Kind::Limited && tries < ROOM_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(ROOM_PAUSE).await;
+                    continue;
+                }
+                read => read?,
+            };
+            tries = 0;
             let is_over = self.left == 0 || (is_at_end && !self.follow);
             if is_over {
-                return Ok(((!lines.is_empty()).then(|| lines.into()), None));
+                return Ok(((!lines.text.is_empty()).then(|| lines.into_bytes()), None));
             }
-            if !lines.is_empty() {
-                return Ok((Some(lines.into()), Some(self)));
+            if !lines.text.is_empty() {
+                return Ok((Some(lines.into_bytes()), Some(self)));
             }
+            // Who waits holds nothing.
+            drop(lines);
             if is_at_end && self.changes.changed().await.is_err() {
                 return Ok((None, None));
             }
@@ -164,12 +190,13 @@ impl Tail {
     }
 
     /// Reads once from each shard whose parents are finished, or from as many as give enough lines. Returns whether there was
-    /// nothing to read.
-    fn read(&mut self) -> Result<(Vec<u8>, bool)> {
+    /// nothing to read. What was refused for want of room is read again.
+    fn read(&mut self) -> Result<(Lines, bool)> {
         self.stream = self.log.stream(&self.stream.name).unwrap_or_else(|| self.stream.clone());
-        let (mut lines, mut is_at_end) = (Vec::new(), true);
+        let mut lines = Lines { text: Vec::new(), share: self.budget.share() };
+        let mut is_at_end = true;
         for shard in self.shards_in_turn() {
-            if lines.len() >= LINES_BYTES_ENOUGH {
+            if lines.text.len() >= LINES_BYTES_ENOUGH {
                 self.first_shard = shard.partition;
                 break;
             }
@@ -186,12 +213,19 @@ impl Tail {
                 }
                 read => read?,
             };
+            match lines.make_room(&records) {
+                Err(_) if !lines.text.is_empty() => {
+                    self.first_shard = shard.partition;
+                    break;
+                }
+                made => made?,
+            }
             for record in &records {
                 is_at_end = false;
                 self.next.insert(shard.partition, record.position.offset.plus(1));
                 if self.left > 0 && self.filter.wants(&record.value) {
                     self.left -= 1;
-                    write_line(record, &mut lines);
+                    write_line(record, &mut lines.text);
                 }
                 if self.left == 0 {
                     return Ok((lines, is_at_end));
@@ -239,6 +273,26 @@ impl Tail {
     }
 }
 
+impl Lines {
+    /// Makes room for records, and for the lines that they may become.
+    fn make_room(&mut self, records: &[Record]) -> Result<()> {
+        let bytes_of = |record: &Record| record.value.len() + record.key.as_ref().map_or(0, Bytes::len);
+        let bytes: usize = records.iter().map(bytes_of).sum();
+        self.share.cover(self.text.capacity() + COPIES * bytes)
+    }
+
+    fn into_bytes(mut self) -> Bytes {
+        self.share.keep(self.text.capacity());
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Lines {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
 impl FromStr for From {
     type Err = Error;
 
@@ -253,36 +307,6 @@ impl FromStr for From {
                 })?)),
             },
         }
-    }
-}
-
-impl Filter {
-    fn new(field: Option<&str>, contains: Option<String>) -> Result<Self> {
-        let field = field.map(|text| {
-            let (path, value) = text.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
-                Error::invalid(format!("\"{text}\" is no filter")).with_hint("write event_name=Purchase or user.id=7")
-            })?;
-            Ok::<_, Error>((path.split('.').map(str::to_owned).collect(), value.to_owned()))
-        });
-        Ok(Self { field: field.transpose()?, contains: contains.map(String::into_bytes) })
-    }
-
-    fn wants(&self, value: &[u8]) -> bool {
-        let contains = |text: &Vec<u8>| text.is_empty() || value.windows(text.len()).any(|window| window == &text[..]);
-        self.contains.as_ref().is_none_or(contains) && self.field.as_ref().is_none_or(|field| has(value, field))
-    }
-}
-
-fn has(event: &[u8], (path, wanted): &(Vec<String>, String)) -> bool {
-    let Ok(event) = serde_json::from_slice::<Value>(event) else { return false };
-    let found = path.iter().try_fold(&event, |value, name| value.get(name));
-    match found {
-        Some(Value::String(text)) => text == wanted,
-        Some(Value::Bool(true)) => wanted == "true",
-        Some(Value::Bool(false)) => wanted == "false",
-        Some(Value::Null) => wanted == "null",
-        Some(Value::Number(number)) => wanted.parse().is_ok_and(|wanted: serde_json::Number| wanted == *number),
-        Some(Value::Array(_) | Value::Object(_)) | None => false,
     }
 }
 

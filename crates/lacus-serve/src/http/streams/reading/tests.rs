@@ -7,6 +7,7 @@ use std::time::Duration;
 use lacus_core::units::ByteSize;
 use lacus_core::{NewRecord, Position, StreamName, SystemClock, settings};
 use lacus_stream::NewStream;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
@@ -39,7 +40,7 @@ fn shards_of(lines: &Bytes) -> Vec<u64> {
 async fn a_turn_over_many_shards_is_bounded_and_each_has_its_turn() {
     let directory = tempfile::tempdir().unwrap();
     let (log, stream) = filled(&directory).await;
-    let mut tail = Some(Tail::new(log, stream, everything()).unwrap());
+    let mut tail = Some(Tail::new(log, Budget::new(RECORDS_BYTES_MAX), stream, everything()).unwrap());
     let mut shards = Vec::new();
     while let Some(reader) = tail.take() {
         let (lines, next) = reader.advance().await.unwrap();
@@ -56,6 +57,39 @@ async fn a_turn_over_many_shards_is_bounded_and_each_has_its_turn() {
 }
 
 #[tokio::test]
+async fn readers_have_a_bound_together_whether_they_want_what_they_read_or_not() {
+    const BYTES: usize = 4 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let (log, stream) = filled(&directory).await;
+    let budget = Budget::new(BYTES);
+    let tail = |r#where: Option<&str>| {
+        let asked = Asked { r#where: r#where.map(str::to_owned), ..everything() };
+        Tail::new(log.clone(), budget.clone(), stream.clone(), asked).unwrap()
+    };
+    let mut others = budget.share();
+    others.cover(BYTES).unwrap();
+    let (all, none) = tokio::join!(tail(None).advance(), tail(Some("text=y")).advance());
+    for refused in [all, none] {
+        let Err(error) = refused else { panic!("there is no room") };
+        assert_eq!(error.kind(), Kind::Limited, "{}", error.chain());
+    }
+    // Who waits is given what others give back, and has it until its lines are sent.
+    let given_back = async {
+        tokio::time::sleep(ROOM_PAUSE).await;
+        drop(others);
+    };
+    let (read, ()) = tokio::join!(tail(None).advance(), given_back);
+    let (lines, next) = read.unwrap();
+    assert!(lines.is_some_and(|lines| budget.share().cover(BYTES).is_err() && !lines.is_empty()));
+    budget.share().cover(BYTES).expect("a reader between two turns holds nothing");
+    let (lines, next) = next.unwrap().advance().await.unwrap();
+    drop((lines, next));
+    let (lines, _) = tail(Some("text=y")).advance().await.unwrap();
+    assert!(lines.is_none(), "nobody wants these");
+    budget.share().cover(BYTES).expect("all is given back");
+}
+
+#[tokio::test]
 async fn what_is_missing_is_told_and_not_looked_for_for_ever() {
     let directory = tempfile::tempdir().unwrap();
     // Some records a file, and more files than stay open.
@@ -68,7 +102,9 @@ async fn what_is_missing_is_told_and_not_looked_for_for_ever() {
     }
     std::fs::remove_file(directory.path().join("segments/00000000000000000001.log")).unwrap();
     for follow in [false, true] {
-        let tail = Tail::new(log.clone(), log.stream(&name).unwrap(), Asked { follow, ..everything() }).unwrap();
+        let budget = Budget::new(RECORDS_BYTES_MAX);
+        let asked = Asked { follow, ..everything() };
+        let tail = Tail::new(log.clone(), budget, log.stream(&name).unwrap(), asked).unwrap();
         let told = tokio::time::timeout(Duration::from_secs(20), tail.advance()).await.expect("it ends");
         let Err(error) = told else { panic!("nothing is missing") };
         assert!(error.chain().contains("00000000000000000001.log"), "{}", error.chain());
