@@ -31,7 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use lacus_core::units::ByteSize;
-use lacus_core::{Error, Kind, Result, Share, StreamName};
+use lacus_core::{Error, Kind, NewRecord, Result, Share, StreamName};
 use lacus_stream::{Log, NewStream, StreamInfo};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,8 +39,9 @@ use serde::de::DeserializeOwned;
 use self::answer::Answer;
 use self::wire::{AwsError, Protocol, shortened};
 use crate::keys::Key;
+use crate::message_id::event_id;
 use crate::stats::Reason;
-use crate::{Collect, Inner, LIGHT_BYTES_MAX, body, sigv4};
+use crate::{Collect, Inner, LIGHT_BYTES_MAX, body, json, sigv4};
 
 /// 10 MiB of records as base64, and what surrounds them.
 const RECORDS_BODY_BYTES_MAX: ByteSize = ByteSize::mb(15);
@@ -202,9 +203,28 @@ impl Call<'_> {
 
     /// Counts records against the rate of the key, and their bytes in the log against the memory of requests.
     fn admit(&self, records: usize, bytes: usize) -> Result<(), AwsError> {
-        let kept = 2 * self.body.len() + bytes + records * size_of::<lacus_core::NewRecord>();
+        let kept = 2 * self.body.len() + bytes + records * size_of::<NewRecord>();
         self.share.lock().unwrap_or_else(PoisonError::into_inner).cover(kept)?;
         Ok(self.key.admit(records as u64)?)
+    }
+
+    /// Gives events the identity that they have in a field, if the settings of their source name one. Bytes that are no event have
+    /// none: they would keep a good one from its table.
+    async fn identified(
+        &self,
+        source: &StreamName,
+        mut records: Vec<NewRecord>,
+        bytes: usize,
+    ) -> Result<Vec<NewRecord>, AwsError> {
+        let settings = self.inner.settings.sources.get(source.as_str());
+        let Some(path) = settings.and_then(|settings| settings.id.clone()) else { return Ok(records) };
+        let work = move || {
+            for record in records.iter_mut().filter(|record| json::is_event(&record.value)) {
+                record.id = event_id(&record.value, &path);
+            }
+            records
+        };
+        Ok(self.inner.work(bytes <= LIGHT_BYTES_MAX, work).await?)
     }
 
     /// The stream that an AWS client means by a name.

@@ -15,7 +15,7 @@ use lacus_core::{Error, MessageId, NewRecord, RejectedEvent, Share, StreamName};
 use sha2::{Digest, Sha256};
 
 use crate::json::{self, EVENT_BYTES_MAX, Fault, Flaw};
-use crate::message_id::message_id;
+use crate::message_id::{event_id, message_id};
 use crate::refusal::Refusal;
 use crate::request::{Encoding, Target};
 use crate::schemas::{REASON_BYTES_MAX, Schema};
@@ -212,7 +212,7 @@ impl Checker {
         let value = text.slice(piece.range.clone());
         let path = |path: &'_ Option<String>| path.clone().filter(|_| piece.fault.is_none());
         let key = self.order.target.key.clone().or_else(|| json::key(&value, &path(&self.partition_key)?));
-        let id = path(&self.id).and_then(|path| json::value(&value, &path)).map(|id| message_id("event", &[&id]));
+        let id = path(&self.id).and_then(|path| event_id(&value, &path));
         NewRecord { key, id, ..NewRecord::of(value) }
     }
 }

@@ -119,6 +119,13 @@ pub(crate) fn check(text: &[u8], start: usize) -> Result<(usize, Option<Fault>),
     Ok((end, fault_in(&text[start..end]).map(|fault| fault.moved(start))))
 }
 
+/// Whether this is one event, and nothing else but space.
+pub(crate) fn is_event(text: &[u8]) -> bool {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let Some(start) = text.iter().position(|byte| !is_space(byte)) else { return false };
+    matches!(check(text, start), Ok((end, None)) if text[end..].iter().all(is_space))
+}
+
 /// The error of text that does not begin with JSON.
 fn syntax_fault(text: &[u8]) -> Fault {
     decode(text).err().unwrap_or(Fault { at: 0, flaw: Flaw::Syntax("this is not JSON") })

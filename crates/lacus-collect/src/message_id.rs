@@ -3,6 +3,8 @@
 use lacus_core::MessageId;
 use sha2::{Digest, Sha256};
 
+use crate::json;
+
 /// The first 128 bits of the SHA-256 of `namespace` and `parts`, each preceded by its length. Ids of two doors never collide.
 pub(crate) fn message_id(namespace: &str, parts: &[&[u8]]) -> MessageId {
     let mut hash = Sha256::new_with_prefix(namespace.as_bytes());
@@ -13,6 +15,11 @@ pub(crate) fn message_id(namespace: &str, parts: &[&[u8]]) -> MessageId {
     let digest: [u8; 32] = hash.finalize().into();
     let (half, _) = digest.split_first_chunk::<16>().expect("a digest has 32 bytes");
     MessageId(u128::from_be_bytes(*half))
+}
+
+/// The identity of an event that has it in the field at `path`.
+pub(crate) fn event_id(event: &[u8], path: &str) -> Option<MessageId> {
+    json::value(event, path).map(|id| message_id("event", &[&id]))
 }
 
 #[cfg(test)]

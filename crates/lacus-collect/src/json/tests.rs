@@ -30,6 +30,26 @@ fn events_are_objects() {
 }
 
 #[test]
+fn one_event_and_nothing_else() {
+    for (text, expected) in [
+        ("{}", true),
+        (" \t{\"a\":1}\r\n", true),
+        ("", false),
+        (" ", false),
+        ("[{}]", false),
+        ("{}{}", false),
+        ("{} x", false),
+        ("{\"a\":", false),
+        // Space to some, not to JSON.
+        ("\u{c}{}", false),
+        ("{}\u{c}", false),
+    ] {
+        assert_eq!(is_event(text.as_bytes()), expected, "{text:?}");
+    }
+    assert!(!is_event(b"{\"a\":\"\xff\"}"));
+}
+
+#[test]
 fn what_is_not_json_is_explained_where_it_is() {
     check_one(r#"{"a":1"#, "6: the object does not end!");
     check_one(r#"{"a":[1"#, "7: the array does not end!");

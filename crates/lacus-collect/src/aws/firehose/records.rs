@@ -100,6 +100,7 @@ async fn put(call: &Call<'_>, name: &str, entries: Vec<Entry>) -> Result<Vec<Str
     });
     let Batch { records, lasts } = batch.await??;
     call.admit(records.len(), bytes)?;
+    let records = call.identified(&stream.name, records, bytes).await?;
     let tally =
         SourceStats { requests: 1, accepted: records.len() as u64, bytes: bytes as u64, ..SourceStats::default() };
     let positions = append::store_there(call.inner, &stream.name, records, tally).await?;

@@ -63,6 +63,7 @@ async fn put(call: &Call<'_>, batch: Batch) -> Result<Vec<Placed>, AwsError> {
     }
     check_dry_run(is_dry_run)?;
     call.admit(records.len(), bytes)?;
+    let records = call.identified(&stream.name, records, bytes).await?;
     let tally = SourceStats::of_request(&records);
     let positions = append::store_there(call.inner, &stream.name, records, tally).await?;
     let placed = |position: &Position| Placed {

@@ -46,6 +46,27 @@ async fn they_become_records_with_their_own_keys() {
     insta::assert_snapshot!(format!("{found:?}"), @r#"[["user-3="], ["user-1={\"n\":1}", "user-2={\"n\":2}", "user-1={\"n\":3}"]]"#);
 }
 
+/// Those that are packed, those that are not, and those of other doors.
+#[tokio::test]
+async fn each_has_the_identity_that_its_source_says_it_has() {
+    let aws = Aws::with("[sources.web]\nid = \"n\"", None);
+    aws.create("web", 1).await;
+    let mut blobs = vec![bytes(PACKED)];
+    // The last four have none: it would keep the event that they look like from its table.
+    let others = [" {\"n\":1,\"again\":1}\n", "{\"n\":1} {\"n\":1}", "[{\"n\":1}]", "{\"n\":1", "{\"m\":{\"n\":1}}"];
+    blobs.extend(others.map(|text| text.as_bytes().to_vec()));
+    for data in blobs {
+        aws.kinesis("PutRecord", json!({"StreamName": "web", "PartitionKey": "k", "Data": base64(data)})).await;
+    }
+    let blob = json!({"Data": base64("{\"n\":1}{\"n\":2}")});
+    aws.firehose("PutRecordBatch", json!({"DeliveryStreamName": "web", "Records": [blob]})).await;
+    assert_eq!(aws.door.post("/v1/events?source=web", "{\"n\":1}").await.status, 200);
+    let ids = aws.door.ids("web");
+    let (one, two, three) = (ids[0], ids[1], ids[2]);
+    assert!(one.is_some() && two.is_some() && three.is_some() && one != two && two != three, "{ids:?}");
+    assert_eq!(ids[3..], [None, one, None, None, None, None, one, two, one]);
+}
+
 #[tokio::test]
 async fn what_is_broken_or_too_much_stays_one_record() {
     let aws = Aws::new();

@@ -1,4 +1,5 @@
-"""Puts COUNT records into an existing stream, again and again until each request was answered. Kinesis knows no ids."""
+"""Puts COUNT records into an existing stream, again and again until each request was answered. Kinesis knows no
+ids; the settings say that events have one."""
 
 import json
 import os

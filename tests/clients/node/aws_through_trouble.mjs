@@ -1,5 +1,5 @@
 // Puts COUNT records into the existing stream drops, with @aws-sdk/client-kinesis and @aws-sdk/client-firehose in turn, again
-// and again until each request was answered. Neither knows ids.
+// and again until each request was answered. Neither knows ids; the settings say that events have one.
 import { Firehose } from '@aws-sdk/client-firehose'
 import { Kinesis } from '@aws-sdk/client-kinesis'
 
