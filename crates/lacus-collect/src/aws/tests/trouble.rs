@@ -23,10 +23,18 @@ async fn a_log_that_cannot_write() {
     let aws = Aws::new();
     aws.create("web", 1).await;
     aws.door.log.close().await.unwrap();
-    let errors =
-        [aws.kinesis_error("PutRecords", records(2)).await, aws.firehose_error("PutRecordBatch", batch(2)).await];
+    let one = json!({"StreamName": "web", "PartitionKey": "k", "Data": base64("{}")});
+    let one_delivered = json!({"DeliveryStreamName": "web", "Record": {"Data": base64("{}")}});
+    let errors = [
+        aws.kinesis_error("PutRecord", one).await,
+        aws.kinesis_error("PutRecords", records(2)).await,
+        aws.firehose_error("PutRecord", one_delivered).await,
+        aws.firehose_error("PutRecordBatch", batch(2)).await,
+    ];
     insta::assert_snapshot!(errors.join("\n"), @"
     503 ServiceUnavailable: the log is closed (nothing was acknowledged: send it again when lacus is back)
+    503 ServiceUnavailable: the log is closed (nothing was acknowledged: send it again when lacus is back)
+    503 ServiceUnavailableException: the log is closed (nothing was acknowledged: send it again when lacus is back)
     503 ServiceUnavailableException: the log is closed (nothing was acknowledged: send it again when lacus is back)
     ");
     assert!(aws.door.values("web").is_empty());
@@ -58,6 +66,33 @@ async fn a_key_that_sends_too_much() {
     aws.clock.advance_ms(60_000);
     aws.kinesis("PutRecords", records(2)).await;
     assert_eq!(aws.door.values("web").len(), 502);
+}
+
+/// A producer of one record after the other, each until it is taken: each is there once, in order, with a larger number.
+#[tokio::test]
+async fn records_that_are_put_one_by_one_until_they_are_taken() {
+    let aws = Aws::with("", Some(1));
+    aws.create("web", 2).await;
+    let (mut last, mut refused) = (String::new(), 0);
+    for number in 0..20 {
+        let data = base64(number.to_string());
+        let record = json!({"StreamName": "web", "PartitionKey": "k", "Data": data, "SequenceNumberForOrdering": last});
+        let told = loop {
+            let (status, told) = aws.try_ask("Kinesis_20131202.PutRecord", &record).await;
+            if status == StatusCode::OK {
+                break told;
+            }
+            assert_eq!(told["__type"], "ProvisionedThroughputExceededException", "{told}");
+            refused += 1;
+            aws.clock.advance_ms(1_000);
+        };
+        let placed = told["SequenceNumber"].as_str().unwrap().to_owned();
+        assert!(placed > last, "{placed} after {last}");
+        last = placed;
+    }
+    assert!(refused > 10, "{refused} were refused");
+    let sent: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!(aws.door.values("web"), sent);
 }
 
 #[tokio::test]
