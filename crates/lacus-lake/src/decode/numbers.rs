@@ -8,9 +8,19 @@ pub(super) fn is_whole(literal: &str) -> bool {
 /// Up to here every integer is exact in a double.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
+/// An integer of so many digits is exact in a double.
+const DIGITS_EXACT: usize = 15;
+
+/// 1, 10, 100, and so on: all exact.
+const POWERS_OF_TEN: [f64; DIGITS_EXACT] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+
 /// The number as a double. An integer, also one like `9007199254740993.0`, counts only if a double holds it exactly; a
 /// fraction becomes the nearest double, but never infinity, and zero only if it is zero.
 pub(super) fn as_double(literal: &str) -> Option<f64> {
+    if let Some(value) = of_few_digits(literal) {
+        return Some(value);
+    }
     let value: f64 = literal.parse().ok()?;
     if !is_whole(literal) {
         if value.abs() >= EXACT_MAX
@@ -20,10 +30,30 @@ pub(super) fn as_double(literal: &str) -> Option<f64> {
         }
         return (value.is_finite() && (value != 0.0 || is_zero(literal))).then_some(value);
     }
-    // Up to 15 digits every integer is exact in a double; longer ones are compared with the exact decimal text of the double.
-    let is_exact = literal.len() <= 15 || format!("{value:.0}") == literal;
+    // It has many digits: they are compared with the exact decimal text of the double.
+    (format!("{value:.0}") == literal).then_some(value)
+}
+
+/// The same for few digits without an exponent, as most numbers are. The digits make one integer, and a division of one exact
+/// double by another rounds once, to the nearest (Clinger, 1990).
+fn of_few_digits(literal: &str) -> Option<f64> {
+    let digits = literal.strip_prefix('-').unwrap_or(literal);
+    if digits.len() > DIGITS_EXACT {
+        return None;
+    }
+    let (mut whole, mut point) = (0_u64, None);
+    for (index, byte) in digits.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' => whole = whole * 10 + u64::from(byte - b'0'),
+            b'.' => point = Some(index),
+            _ => return None,
+        }
+    }
+    let places = point.map_or(0, |point| digits.len() - 1 - point);
+    let value = whole as f64 / POWERS_OF_TEN[places];
     // As an integer, "-0" is zero: a column that was Long before must not differ.
-    is_exact.then_some(if value == 0.0 { 0.0 } else { value })
+    let is_negative = literal.len() > digits.len() && (whole != 0 || point.is_some());
+    Some(if is_negative { -value } else { value })
 }
 
 fn is_zero(literal: &str) -> bool {
@@ -58,7 +88,21 @@ pub(super) fn as_integral(literal: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn decimals_are_rounded_as_the_standard_library_does(digits in 0..10_u64.pow(14), places in 1..15_usize) {
+            let power = 10_u64.pow(places as u32);
+            let literal = format!("-{}.{:0places$}", digits / power, digits % power);
+            for literal in [literal.as_str(), &literal[1..]] {
+                let expected: f64 = literal.parse().unwrap();
+                prop_assert_eq!(as_double(literal).map(f64::to_bits), Some(expected.to_bits()));
+            }
+        }
+    }
 
     #[test]
     fn whole_numbers_are_doubles_only_if_exact() {
@@ -77,6 +121,10 @@ mod tests {
             ("5e-324", Some(5e-324)),
             ("0.00e-400", Some(0.0)),
             ("0.1", Some(0.1)),
+            ("-270.65", Some(-270.65)),
+            ("0.00000000000001", Some(1e-14)),
+            ("999999999999999", Some(999_999_999_999_999.0)),
+            ("-1000000000000001", Some(-1_000_000_000_000_001.0)),
             ("9007199254740992.0", Some(9_007_199_254_740_992.0)),
             ("9007199254740993.0", None),
             ("9007199254740993e0", None),
