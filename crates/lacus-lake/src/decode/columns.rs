@@ -199,7 +199,7 @@ impl Node {
             Values::Boolean(values) => values.len(),
             Values::Long(values) => values.len(),
             Values::Double(values) => values.len(),
-            Values::Text(values) => values.len(),
+            Values::Text(values) => texts_in(values),
             Values::Struct(fields) => fields.validity.0.len(),
             Values::Typed(values) => values.len(),
             Values::List(elements) => elements.validity.0.len(),
@@ -216,10 +216,7 @@ impl Node {
             }
             Values::Long(values) => finish_numbers(values, rows),
             Values::Double(values) => finish_numbers(values, rows),
-            Values::Text(mut values) => {
-                pad_texts(&mut values, rows);
-                Arc::new(values.finish())
-            }
+            Values::Text(values) => finish_texts(values, rows),
             Values::Struct(fields) => fields.finish(rows, kind),
             Values::List(elements) => elements.finish(rows, kind),
             Values::Typed(values) => values.finish(rows, kind),
@@ -447,10 +444,22 @@ fn pad_booleans(values: &mut BooleanBuilder, rows: usize) {
     }
 }
 
+/// The texts of `rows` rows; those after the last text are null.
+pub(super) fn finish_texts(mut values: StringBuilder, rows: usize) -> ArrayRef {
+    pad_texts(&mut values, rows);
+    Arc::new(values.finish())
+}
+
 fn pad_texts(values: &mut StringBuilder, rows: usize) {
-    if values.len() < rows {
-        values.append_nulls(rows - values.len());
+    let texts = texts_in(values);
+    if texts < rows {
+        values.append_nulls(rows - texts);
     }
+}
+
+/// How many texts there are. The builder's own count is a call that is not inlined, for each value.
+fn texts_in(values: &StringBuilder) -> usize {
+    values.offsets_slice().len() - 1
 }
 
 fn key_of(name: &str) -> Option<Box<[u8]>> {

@@ -14,7 +14,7 @@ use crate::schema::TableSchema;
 /// # Errors
 /// Only for bugs.
 pub fn quarantine_rows(rejected: &[(&Record, &str)]) -> Result<RecordBatch> {
-    let mut positions = Positions::default();
+    let mut positions = Positions::with_room(rejected.len());
     for (record, _) in rejected {
         positions.push(record)?;
     }

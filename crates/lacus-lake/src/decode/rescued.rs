@@ -5,9 +5,10 @@
 //! record, the whole record is there instead, under `$`: a record can't make itself bigger at will.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
+
+use super::columns::{finish_texts, store_text};
 
 /// The most that the misfits of a row may take, as a multiple of the record's size.
 const GROWTH_MAX: usize = 8;
@@ -21,6 +22,9 @@ pub(super) struct Rescued {
     row: String,
     /// The longest that `row` may become. A longer row has at most one misfit too many.
     row_bytes_max: usize,
+    /// How many rows there are.
+    rows: usize,
+    /// Up to the last row with misfits.
     column: StringBuilder,
 }
 
@@ -100,8 +104,8 @@ impl Rescued {
 
     /// Ends the row of a record.
     pub(super) fn end_row(&mut self, record: &str) {
+        self.rows += 1;
         if self.row.is_empty() {
-            self.column.append_null();
             return;
         }
         if self.row.len() > self.row_bytes_max {
@@ -110,13 +114,13 @@ impl Rescued {
             self.row.push_str(record.trim());
         }
         self.row.push('}');
-        self.column.append_value(&self.row);
+        store_text(&mut self.column, self.rows - 1, &self.row);
         self.row.clear();
     }
 
     /// The column.
-    pub(super) fn finish(mut self) -> ArrayRef {
-        Arc::new(self.column.finish())
+    pub(super) fn finish(self) -> ArrayRef {
+        finish_texts(self.column, self.rows)
     }
 }
 

@@ -57,7 +57,7 @@ fn decode_checking(
     let (taken, leaves) = (schema.taken.clone(), table.leaves());
     let mut growth = Growth { last_id: schema.last_id, leaves, widened: Vec::new(), grows, taken };
     let mut rescued = Rescued::default();
-    let mut positions = Positions::default();
+    let mut positions = Positions::with_room(records.len());
     let mut rejected = Vec::new();
     let mut tape = Vec::new();
     for (index, record) in records.iter().enumerate() {
@@ -525,7 +525,6 @@ fn store_literal(values: &mut Values, row: usize, literal: &str) -> Kept {
 }
 
 /// The system columns that say where a row came from.
-#[derive(Default)]
 pub(super) struct Positions {
     received_at: TimestampMicrosecondBuilder,
     partition: Int32Builder,
@@ -533,6 +532,15 @@ pub(super) struct Positions {
 }
 
 impl Positions {
+    /// None yet, with room for those of so many rows.
+    pub(super) fn with_room(rows: usize) -> Self {
+        Self {
+            received_at: TimestampMicrosecondBuilder::with_capacity(rows),
+            partition: Int32Builder::with_capacity(rows),
+            offset: Int64Builder::with_capacity(rows),
+        }
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.offset.len()
     }
