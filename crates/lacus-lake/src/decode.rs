@@ -17,6 +17,7 @@ use crate::schema::TableSchema;
 mod columns;
 mod json;
 mod numbers;
+mod plain;
 mod quarantine;
 mod rescued;
 mod rows;

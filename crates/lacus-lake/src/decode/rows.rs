@@ -15,7 +15,7 @@ use lacus_core::{Error, Record, Result};
 
 use super::columns::{Elements, Entries, Fields, Key, Node, Room, Values, store_boolean, store_number, store_text};
 use super::rescued::{Place, Rescued};
-use super::{Decoded, Rejected, json, numbers};
+use super::{Decoded, Rejected, json, numbers, plain};
 use crate::schema::{TableSchema, UTC, is_taken_name};
 
 /// How deep columns may be nested, including the table's own level. Objects and arrays further inside are rescued: readers of
@@ -74,7 +74,8 @@ fn decode_checking(
         };
         let json = Jiter::with_tape(text.as_bytes(), mem::take(&mut tape));
         rescued.begin_row(text);
-        let mut reader = Reader { json, text, begin: 0, levels: 1, rescued: &mut rescued, growth: &mut growth };
+        let mut reader =
+            Reader { json, text, begin: 0, ahead: 0, levels: 1, rescued: &mut rescued, growth: &mut growth };
         match reader.record(&mut table, positions.rows()) {
             Ok(()) => {}
             Err(_) if check == Check::OnTheWay => return Ok(None),
@@ -115,10 +116,12 @@ struct Growth {
 
 /// Reads one record.
 struct Reader<'json, 'batch> {
-    /// Reads the rest of the text from `begin` on.
+    /// Reads what is not written in the usual way, in the rest of the text from `begin` on.
     json: Jiter<'json>,
     text: &'json str,
     begin: usize,
+    /// Bytes that were read without `json` after what it read.
+    ahead: usize,
     /// How many objects and arrays enclose the current position.
     levels: usize,
     rescued: &'batch mut Rescued,
@@ -140,17 +143,43 @@ enum Kept {
 /// Every method that reads a value returns what the columns keep of it.
 impl<'json> Reader<'json, '_> {
     fn record(&mut self, table: &mut Fields, row: usize) -> Result<(), JiterError> {
-        let first = self.json.peek()?;
+        let first = self.peek()?;
         if first != Peek::Object {
             return Err(self.fault(JsonErrorType::ExpectedSomeValue));
         }
         self.object(table, row)?;
-        self.json.finish()
+        self.json().finish()
+    }
+
+    /// The parser, brought to here.
+    fn json(&mut self) -> &mut Jiter<'json> {
+        if self.ahead > 0 {
+            let read = mem::replace(&mut self.json, Jiter::new(&[]));
+            self.begin += read.current_index() + self.ahead;
+            self.ahead = 0;
+            self.json = Jiter::with_tape(self.rest(), read.into_tape());
+        }
+        &mut self.json
+    }
+
+    /// The first byte of the next value; blanks before it are passed.
+    fn peek(&mut self) -> Result<Peek, JiterError> {
+        let rest = self.rest();
+        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
+        let first = rest.get(blanks).ok_or_else(|| self.fault(JsonErrorType::EofWhileParsingValue))?;
+        self.ahead += blanks;
+        Ok(Peek::new(*first))
     }
 
     /// Where in the text it is.
     fn here(&self) -> usize {
-        self.begin + self.json.current_index()
+        self.begin + self.json.current_index() + self.ahead
+    }
+
+    /// What was not read.
+    fn rest(&self) -> &'json [u8] {
+        let text: &'json [u8] = self.text.as_bytes();
+        text.get(self.here()..).unwrap_or_default()
     }
 
     /// What came since it was at `start`.
@@ -164,14 +193,13 @@ impl<'json> Reader<'json, '_> {
     }
 
     fn object(&mut self, fields: &mut Fields, row: usize) -> Result<Kept, JiterError> {
-        let (mut kept, mut before) = (Kept::Nothing, b"{");
+        let (mut kept, mut before) = (Kept::Nothing, b'{');
         fields.begin();
         loop {
             let of_this = if let Some(index) = self.expected(fields, before) {
                 self.field(fields, index, row)?
             } else {
-                let key = if before == b"{" { self.json.known_object()? } else { self.json.next_key()? };
-                let Some(name) = key else { return Ok(kept) };
+                let Some(name) = self.key(before)? else { return Ok(kept) };
                 match fields.find(name) {
                     Key::Known(index) => match fields.others(name, index) {
                         others if others.is_empty() => self.field(fields, index, row)?,
@@ -182,19 +210,29 @@ impl<'json> Reader<'json, '_> {
                 }
             };
             kept = kept.max(of_this);
-            before = b",";
+            before = b',';
         }
     }
 
     /// The next field, if its key comes next, as it is mostly written. To compare it takes less time than to read it.
-    fn expected(&mut self, fields: &mut Fields, before: &[u8]) -> Option<usize> {
-        let text: &'json [u8] = self.text.as_bytes();
-        let rest = text.get(self.here()..)?.strip_prefix(before)?;
+    fn expected(&mut self, fields: &mut Fields, before: u8) -> Option<usize> {
+        let from_here = self.rest();
+        let (_, rest) = from_here.split_first().filter(|(first, _)| **first == before)?;
         let rest = rest.strip_prefix(b" ").unwrap_or(rest).strip_prefix(fields.expected()?)?;
-        let read = mem::replace(&mut self.json, Jiter::new(&[]));
-        self.json = Jiter::with_tape(rest, read.into_tape());
-        self.begin = text.len() - rest.len();
+        self.ahead += from_here.len() - rest.len();
         Some(fields.pass_expected())
+    }
+
+    /// The next key; none at the end of the object.
+    fn key(&mut self, before: u8) -> Result<Option<&str>, JiterError> {
+        if before == b'{' {
+            return self.json().known_object();
+        }
+        if self.rest().first() == Some(&b'}') {
+            self.ahead += 1;
+            return Ok(None);
+        }
+        self.json().next_key()
     }
 
     fn field(&mut self, fields: &mut Fields, index: usize, row: usize) -> Result<Kept, JiterError> {
@@ -222,7 +260,7 @@ impl<'json> Reader<'json, '_> {
         for &index in several {
             let outside = self.rescued.here();
             let (json, rescued, growth) = (Jiter::new(text.as_bytes()), &mut *self.rescued, &mut *self.growth);
-            let mut reader = Reader { json, text, begin: 0, levels: self.levels, rescued, growth };
+            let mut reader = Reader { json, text, begin: 0, ahead: 0, levels: self.levels, rescued, growth };
             let kept = reader.value(&mut fields.nodes[index], row, None)?;
             if kept == Kept::Value {
                 return Ok(kept);
@@ -274,8 +312,8 @@ impl<'json> Reader<'json, '_> {
 
     /// Reads the next value into row `row` of `node`; for an element or entry, with its place in the array or map.
     fn value(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>) -> Result<Kept, JiterError> {
-        match self.json.peek()? {
-            Peek::Null => self.json.known_null().map(|()| Kept::Nothing),
+        match self.peek()? {
+            Peek::Null => self.json().known_null().map(|()| Kept::Nothing),
             Peek::String => self.string(node, row, at),
             Peek::Object => self.container(node, row, at, Self::object_value),
             Peek::Array => self.container(node, row, at, Self::array_value),
@@ -289,10 +327,10 @@ impl<'json> Reader<'json, '_> {
             node.values = Values::Text(StringBuilder::with_capacity(row + 1, 0));
         }
         match &mut node.values {
-            Values::Text(values) => store_text(values, row, self.json.known_str()?),
+            Values::Text(values) => store_text(values, row, self.known_text()?),
             Values::Typed(values) => {
                 let start = self.here();
-                if !values.store_text(row, self.json.known_str()?) {
+                if !values.store_text(row, self.known_text()?) {
                     let text = self.text_since(start);
                     self.rescued.add(place(node, at), text);
                     return Ok(Kept::Nothing);
@@ -303,14 +341,26 @@ impl<'json> Reader<'json, '_> {
         Ok(Kept::Value)
     }
 
+    /// Reads the text that comes next.
+    fn known_text(&mut self) -> Result<&str, JiterError> {
+        let (text, start): (&'json str, _) = (self.text, self.here() + 1);
+        match plain::text_length(&text.as_bytes()[start..]) {
+            Some(length) => {
+                self.ahead += length + 2;
+                Ok(&text[start..start + length])
+            }
+            None => self.json().known_str(),
+        }
+    }
+
     fn boolean(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>, peek: Peek) -> Result<Kept, JiterError> {
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = Values::Boolean(BooleanBuilder::with_capacity(row + 1));
         }
         match &mut node.values {
-            Values::Boolean(values) => store_boolean(values, row, self.json.known_bool(peek)?),
+            Values::Boolean(values) => store_boolean(values, row, self.json().known_bool(peek)?),
             Values::Text(values) => {
-                store_text(values, row, if self.json.known_bool(peek)? { "true" } else { "false" });
+                store_text(values, row, if self.json().known_bool(peek)? { "true" } else { "false" });
             }
             _ => return self.misfit(place(node, at)),
         }
@@ -319,7 +369,12 @@ impl<'json> Reader<'json, '_> {
 
     fn number(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>, peek: Peek) -> Result<Kept, JiterError> {
         let start = self.here();
-        self.json.known_number_bytes(peek)?;
+        match plain::number_length(self.rest()) {
+            Some(length) => self.ahead += length,
+            None => {
+                self.json().known_number_bytes(peek)?;
+            }
+        }
         let literal = self.text_since(start);
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = number_values(literal, row + 1);
@@ -386,7 +441,7 @@ impl<'json> Reader<'json, '_> {
     fn map(&mut self, entries: &mut Entries, row: usize) -> Result<Kept, JiterError> {
         let start = entries.values.end();
         let (mut keys, mut known, mut kept) = (Vec::new(), HashSet::new(), Kept::Nothing);
-        let mut key = self.json.known_object()?;
+        let mut key = self.json().known_object()?;
         while let Some(name) = key {
             let name = name.to_owned();
             kept = kept.max(if known.insert(name.clone()) {
@@ -397,7 +452,7 @@ impl<'json> Reader<'json, '_> {
             } else {
                 self.misfit(Place::Field(&name))?
             });
-            key = self.json.next_key()?;
+            key = self.json().next_key()?;
         }
         if kept == Kept::Value {
             entries.store(row, &keys);
@@ -424,11 +479,11 @@ impl<'json> Reader<'json, '_> {
     fn array(&mut self, elements: &mut Elements, row: usize) -> Result<Kept, JiterError> {
         let start = elements.end();
         let (mut count, mut kept) = (0, Kept::Nothing);
-        let mut next = self.json.known_array()?;
+        let mut next = self.json().known_array()?;
         while next.is_some() {
             kept = kept.max(self.value(&mut elements.node, start + count, Some(Place::Element(count)))?);
             count += 1;
-            next = self.json.array_step()?;
+            next = self.json().array_step()?;
         }
         if kept == Kept::Value {
             elements.store(row, count);
@@ -446,9 +501,9 @@ impl<'json> Reader<'json, '_> {
 
     /// Skips the next value. Returns its text, if it has content.
     fn skip_content(&mut self) -> Result<Option<&'json str>, JiterError> {
-        let peek = self.json.peek()?;
-        let start = self.here();
-        let has_content = match json::skip_inside(&mut self.json, peek, self.levels) {
+        let peek = self.peek()?;
+        let (start, levels) = (self.here(), self.levels);
+        let has_content = match json::skip_inside(self.json(), peek, levels) {
             Ok(has_content) => has_content,
             Err(json::Fault::Syntax(error)) => return Err(error),
             Err(json::Fault::TooDeep) => return Err(self.fault(JsonErrorType::RecursionLimitExceeded)),

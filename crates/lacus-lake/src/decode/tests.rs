@@ -490,6 +490,38 @@ fn keys_mean_the_same_however_they_are_written() {
     assert_eq!(rescued.value(2), r#"{"a":3,"b.c":"z","e":0}"#);
 }
 
+/// Most values are found without the parser, and all others by it.
+#[test]
+fn values_mean_the_same_however_they_are_written() {
+    let plain =
+        r#"{"t":"one","n":-12,"d":3.25,"ok":true,"o":{"t":"","d":-0.0},"l":["é",null,"x"],"m":[1,0],"z":"end"}"#;
+    let mut schema = decoded(&[plain], &TableSchema::empty()).schema;
+    // Its columns do not become wider.
+    schema.pin();
+    let rows = decoded(&[plain], &schema).rows;
+    for written in [
+        plain.replace(':', ": ").replace(',', ", "),
+        plain.replace(':', "\t:\r\n ").replace(',', " ,\n\t").replace('}', " }").replace(']', "\n]"),
+        plain.replace("one", r"\u006fne").replace("end", r"e\u006ed").replace('é', r"\u00e9"),
+        plain.replace("-12", "-12e0").replace("3.25", "0.325E1").replace("[1,0]", "[1.0,0e7]"),
+        format!("  {plain}\r\n\t "),
+    ] {
+        let again = decoded(&[&written], &schema);
+        assert_eq!((again.rows, again.rejected), (rows.clone(), vec![]), "{written}");
+    }
+    for length in [0, 1, 7, 8, 9, 126, 127, 128, 129, 1_000] {
+        let text = "é".repeat(length / 2) + &"x".repeat(length % 2);
+        let rows = decoded(&[format!(r#"{{"t":"{text}","z":"{text}"}}"#)], &schema).rows;
+        for name in ["t", "z"] {
+            assert_eq!(rows.column_by_name(name).unwrap().as_string::<i32>().value(0), text);
+        }
+    }
+    for control in ["\n", "\0", "\u{1f}"] {
+        let broken = plain.replace("one", &format!("o{control}e"));
+        assert_eq!(decoded(&[broken], &schema).rejected.len(), 1, "{control:?}");
+    }
+}
+
 #[test]
 fn keys_with_letters_that_must_be_escaped_are_found() {
     let lines = [r#"{"x":0,"a\\b":1,"q\"":2}"#, r#"{"x":1,"a\\b":2,"q\"":3}"#, r#"{"x":2,"a\b":3,"q\u0022":4}"#];
