@@ -195,7 +195,8 @@ impl Decoding {
         let format = self.tables.format();
         let is_meant = |shard| Format::of(&stream, shard, &self.shape).is_ok_and(|other| other == *format);
         let (mut first_shard, bytes_max) = (self.first_shard, format.turn_bytes());
-        let mut records = reading::read_new(&self.log, &stream, &self.seen, is_meant, &mut first_shard, bytes_max)?;
+        let (mut records, bytes) =
+            reading::read_new(&self.log, &stream, &self.seen, is_meant, &mut first_shard, bytes_max)?;
         if records.is_empty() {
             let next = Format::next(&stream, &self.seen, &self.shape)?;
             if next != *format {
@@ -204,7 +205,7 @@ impl Decoding {
         }
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Turn::default()) };
         let received_at = vec![first.received_at, last.received_at];
-        let bytes = records.iter().map(|record| record.value.len() as u64).sum();
+        let bytes = bytes as u64;
         let seen = reading::after(&self.seen, &records);
         let duplicates = self.judge.take_out_duplicates(&mut records)?;
         self.look_anew()?;
@@ -222,7 +223,7 @@ impl Decoding {
             }
         }
         self.seen = seen;
-        self.unkept.extend(with_rows(records, &refused));
+        self.keep_later(with_rows(records, &refused));
         self.first_shard = first_shard;
         self.pending_bytes += bytes;
         self.pending_since = self.pending_since.or_else(|| Some(Instant::now()));
@@ -333,6 +334,16 @@ impl Decoding {
         Ok(decoded_again)
     }
 
+    /// Leaves records to [`finish_turn`](Self::finish_turn).
+    fn keep_later(&mut self, records: Vec<Record>) {
+        // Mostly the last turn was finished, and there is nothing to add them to.
+        if self.unkept.is_empty() {
+            self.unkept = records;
+        } else {
+            self.unkept.extend(records);
+        }
+    }
+
     fn keep_raw(&mut self, record: &Record) -> Result<()> {
         #[cfg(test)]
         crate::tests::fail_if_asked_to(record)?;
@@ -342,6 +353,9 @@ impl Decoding {
 
 /// Those of the records that became rows; `refused` is in their order.
 fn with_rows(mut records: Vec<Record>, refused: &[Refused]) -> Vec<Record> {
+    if refused.is_empty() {
+        return records;
+    }
     let mut without_rows = refused.iter().filter(|refused| !refused.has_rows).map(|refused| refused.index).peekable();
     let mut index = 0;
     records.retain(|_| {

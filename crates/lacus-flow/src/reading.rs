@@ -12,7 +12,7 @@ use lacus_stream::{Log, StreamInfo};
 /// record. A turn has its records in memory several times: as bytes, as records, and as columns.
 pub(crate) const TURN_BYTES_MAX: usize = 2 << 20;
 
-/// Reads about `bytes_max` bytes of new records from some shards. `first` is the shard to begin with; if not all shards were
+/// Reads about `bytes_max` bytes of new records from some shards, and says how many they are. `first` is the shard to begin with; if not all shards were
 /// reached, it becomes the next one.
 pub(crate) fn read_new(
     log: &Log,
@@ -21,14 +21,13 @@ pub(crate) fn read_new(
     is_meant: impl Fn(Partition) -> bool,
     first: &mut Partition,
     bytes_max: usize,
-) -> Result<Vec<Record>> {
-    let mut records = Vec::new();
+) -> Result<(Vec<Record>, usize)> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
     let mut news = with_news(stream, seen);
     news.retain(|shard| is_meant(*shard));
-    let Some(bytes_each) = bytes_max.checked_div(news.len()) else { return Ok(records) };
+    let Some(bytes_each) = bytes_max.checked_div(news.len()) else { return Ok((records, bytes)) };
     let begin = news.partition_point(|shard| shard < first) % news.len();
     news.rotate_left(begin);
-    let mut bytes = 0;
     for shard in news {
         if bytes >= bytes_max {
             *first = shard;
@@ -45,7 +44,7 @@ pub(crate) fn read_new(
             records.extend(read);
         }
     }
-    Ok(records)
+    Ok((records, bytes))
 }
 
 /// Shards with unread records that may be read now, by number: all of their ancestors are read, even beyond a parent that
@@ -156,10 +155,11 @@ mod tests {
         log.append(&name, vec![record("after")]).await.unwrap();
         let (stream, mut seen) = (describe(&log, &name).unwrap(), Offsets::default());
         for expected in ["before", "after"] {
-            let read = read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap();
+            let (read, bytes) = read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap();
+            assert_eq!(bytes, expected.len());
             assert_eq!(read.iter().map(|record| record.value.clone()).collect::<Vec<_>>(), [expected]);
             seen = after(&seen, &read);
         }
-        assert!(read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap().is_empty());
+        assert!(read_new(&log, &stream, &seen, |_| true, &mut Partition(0), TURN_BYTES_MAX).unwrap().0.is_empty());
     }
 }
