@@ -167,13 +167,16 @@ impl Checker {
         for (index, piece) in pieces.into_iter().enumerate() {
             let wrong = self.wrong(text, &piece);
             let is_good = wrong.is_none();
-            let value = text.slice(piece.range.clone());
-            match wrong.map_or(Ok(value), |wrong| self.keep(text, &piece, wrong)) {
+            let value = match wrong {
+                None => Ok(text.slice(piece.range.clone())),
+                Some(wrong) => self.keep(text, &piece, wrong),
+            };
+            match value {
                 Ok(value) => {
-                    let record = self.record(text, &piece);
-                    let id = request_id.as_ref().map(|request| request.of_event(index)).or(record.id);
+                    let (key, id) = self.key_and_id(text, &piece);
+                    let id = request_id.as_ref().map(|request| request.of_event(index)).or(id);
                     let id = if is_good { id } else { id.map(|id| of_rejected(id, &value)) };
-                    batch.accept(NewRecord { id, value, ..record }, is_good);
+                    batch.accept(NewRecord { key, id, ..NewRecord::of(value) }, is_good);
                 }
                 Err(wrong) => batch.refuse(index, piece.range.start, &wrong, &mut places),
             }
@@ -208,12 +211,15 @@ impl Checker {
         })
     }
 
-    fn record(&self, text: &Bytes, piece: &Piece) -> NewRecord {
-        let value = text.slice(piece.range.clone());
-        let path = |path: &'_ Option<String>| path.clone().filter(|_| piece.fault.is_none());
-        let key = self.order.target.key.clone().or_else(|| json::key(&value, &path(&self.partition_key)?));
-        let id = path(&self.id).and_then(|path| event_id(&value, &path));
-        NewRecord { key, id, ..NewRecord::of(value) }
+    /// The partition key and the identity of an event. What is no event has none of its own.
+    fn key_and_id(&self, text: &[u8], piece: &Piece) -> (Option<Bytes>, Option<MessageId>) {
+        let key = self.order.target.key.clone();
+        if piece.fault.is_some() {
+            return (key, None);
+        }
+        let event = &text[piece.range.clone()];
+        let key = key.or_else(|| json::key(event, self.partition_key.as_deref()?));
+        (key, self.id.as_deref().and_then(|path| event_id(event, path)))
     }
 }
 
