@@ -11,6 +11,7 @@ use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 use lacus_core::units;
 use lacus_stream::RECORD_BYTES_MAX;
 use serde::de::IgnoredAny;
+use serde_json::de::{Deserializer, SliceRead, StreamDeserializer};
 
 /// Objects and arrays may be nested this deep; the event itself is the first level.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -108,15 +109,29 @@ fn explain(kind: &JsonErrorType, byte: Option<u8>) -> &'static str {
     }
 }
 
-/// The end of the JSON value that begins at byte `start`, and why it is no event, if so.
-///
-/// # Errors
-/// If it is not even JSON, so that nobody knows where it ends.
-pub(crate) fn check(text: &[u8], start: usize) -> Result<(usize, Option<Fault>), Fault> {
-    let mut values = serde_json::Deserializer::from_slice(&text[start..]).into_iter::<IgnoredAny>();
-    let Some(Ok(_)) = values.next() else { return Err(syntax_fault(&text[start..]).moved(start)) };
-    let end = start + values.byte_offset();
-    Ok((end, fault_in(&text[start..end]).map(|fault| fault.moved(start))))
+/// JSON values, one after the other. They share a parser: it allocates for the first that has an object in another one.
+pub(crate) struct Values<'text> {
+    text: &'text [u8],
+    /// Where the first one begins.
+    first: usize,
+    parsed: StreamDeserializer<'text, SliceRead<'text>, IgnoredAny>,
+}
+
+impl<'text> Values<'text> {
+    /// Those from byte `first` on.
+    pub(crate) fn new(text: &'text [u8], first: usize) -> Self {
+        Self { text, first, parsed: Deserializer::from_slice(&text[first..]).into_iter() }
+    }
+
+    /// The end of the next value, which begins at byte `start`, and why it is no event, if so.
+    ///
+    /// # Errors
+    /// If it is not even JSON, so that nobody knows where it ends.
+    pub(crate) fn check(&mut self, start: usize) -> Result<(usize, Option<Fault>), Fault> {
+        let Some(Ok(_)) = self.parsed.next() else { return Err(syntax_fault(&self.text[start..]).moved(start)) };
+        let end = self.first + self.parsed.byte_offset();
+        Ok((end, fault_in(&self.text[start..end]).map(|fault| fault.moved(start))))
+    }
 }
 
 /// Whether this is one event, and nothing else but space.

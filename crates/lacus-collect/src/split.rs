@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::json::{Fault, Flaw, check};
+use crate::json::{Fault, Flaw, Values};
 
 /// The most events of one body.
 pub(crate) const EVENTS_MAX: usize = 100_000;
@@ -59,7 +59,7 @@ fn array(text: &[u8], pieces: &mut Vec<Piece>) -> Result<(), Halt> {
     let opening = skip_space(text, 0);
     let mut next = skip_space(text, opening + 1);
     while text.get(next) != Some(&b']') || !pieces.is_empty() {
-        next = skip_space(text, take(text, next, 0, pieces)?);
+        next = skip_space(text, take(&mut Values::new(text, next), next, 0, pieces)?);
         match text.get(next) {
             Some(b',') => next = skip_space(text, next + 1),
             Some(b']') => break,
@@ -76,18 +76,19 @@ fn array(text: &[u8], pieces: &mut Vec<Piece>) -> Result<(), Halt> {
 /// Values one after the other, in text that begins at byte `offset` of the body.
 fn sequence(text: &[u8], offset: usize, pieces: &mut Vec<Piece>) -> Result<(), Halt> {
     let mut next = skip_space(text, 0);
+    let mut values = Values::new(text, next);
     while next < text.len() {
-        next = skip_space(text, take(text, next, offset, pieces)?);
+        next = skip_space(text, take(&mut values, next, offset, pieces)?);
     }
     Ok(())
 }
 
-/// Takes the value that begins at byte `start` of `text` and says where it ends.
-fn take(text: &[u8], start: usize, offset: usize, pieces: &mut Vec<Piece>) -> Result<usize, Halt> {
+/// Takes the next value, which begins at byte `start`, and says where it ends.
+fn take(values: &mut Values<'_>, start: usize, offset: usize, pieces: &mut Vec<Piece>) -> Result<usize, Halt> {
     if pieces.len() >= EVENTS_MAX {
         return Err(Halt::TooMany);
     }
-    let (end, fault) = check(text, start).map_err(|fault| Halt::Broken(fault.moved(offset)))?;
+    let (end, fault) = values.check(start).map_err(|fault| Halt::Broken(fault.moved(offset)))?;
     pieces.push(Piece { range: offset + start..offset + end, fault: fault.map(|fault| fault.moved(offset)) });
     Ok(end)
 }

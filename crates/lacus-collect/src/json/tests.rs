@@ -9,7 +9,7 @@ use super::*;
 #[track_caller]
 fn check_one(text: impl AsRef<[u8]>, expected: &str) {
     let text = text.as_ref();
-    let found = match check(text, 0) {
+    let found = match Values::new(text, 0).check(0) {
         Ok((_, None)) => "an event".to_owned(),
         Ok((_, Some(fault))) => format!("{}: {}", fault.at, fault.flaw),
         Err(fault) => format!("{}: {}!", fault.at, fault.flaw),
@@ -188,7 +188,7 @@ fn json() -> impl Strategy<Value = String> {
 /// An accepted event is one that the decoder reads to its last byte.
 fn accepted_means_decodable(text: &[u8]) -> Result<(), TestCaseError> {
     let mut parser = Jiter::new(text);
-    match check(text, 0) {
+    match Values::new(text, 0).check(0) {
         Ok((end, None)) => {
             prop_assert!(parser.next_skip().is_ok());
             prop_assert_eq!(parser.current_index(), end);
@@ -225,7 +225,7 @@ proptest! {
     #[test]
     fn all_well_formed_objects_are_accepted(value in json()) {
         let event = format!("{{\"a\":{value}}}");
-        prop_assert_eq!(check(event.as_bytes(), 0), Ok((event.len(), None)));
+        prop_assert_eq!(Values::new(event.as_bytes(), 0).check(0), Ok((event.len(), None)));
         accepted_means_decodable(event.as_bytes())?;
     }
 

@@ -69,6 +69,10 @@ fn objects_may_follow_each_other_with_or_without_lines() {
     check_body("{\n\"a\":1\n}\n{\n\"b\":2\n}", "{\n\"a\":1\n} | {\n\"b\":2\n}");
     check_body("{\"a\":1}\n{\n\"b\":2\n}", "{\"a\":1} | {\n\"b\":2\n}");
     check_body("{\"a\":\n{\"b\":1}\n}", "{\"a\":\n{\"b\":1}\n}");
+    check_body(
+        r#" {"a":{"b":[{"c":{}}]}} {"d":[[{}],[]]}{"e":{"f":1}} 2 {"g":{}}"#,
+        r#"{"a":{"b":[{"c":{}}]}} | {"d":[[{}],[]]} | {"e":{"f":1}} | 2 ✗ 53: an event is a JSON object, this is a number | {"g":{}}"#,
+    );
 }
 
 #[test]
