@@ -25,6 +25,10 @@ const GAP_BYTES_MAX: u64 = 32 << 10;
 /// Frames are read together up to this many bytes; one that is longer is read alone.
 const SPAN_BYTES_MAX: u64 = 4 << 20;
 
+/// A batch that lacks this part of its bytes is not read on: for the few it lacks another frame would be read, and once more by
+/// the next batch.
+const REST_PART: usize = 16;
+
 /// Records may keep this many times their own bytes in memory: as many as there are shards that records go to in turn, say.
 const KEPT_TIMES_MAX: usize = 4;
 
@@ -42,7 +46,7 @@ struct Found {
 pub(crate) fn read(shared: &Shared, id: PartitionId, from: Offset, bytes_max: usize) -> Result<Vec<Record>> {
     let end = shared.state().end(id);
     let mut batch = Batch { next: from, bytes_left: bytes_max, records: Vec::new() };
-    while batch.next < end && !batch.is_full() {
+    while batch.next < end && batch.lacks_more_than(bytes_max / REST_PART) {
         let found = find(shared, id, batch.next, batch.bytes_left.max(1))?;
         let before = batch.next;
         for span in spans(&found.frames) {
@@ -99,6 +103,10 @@ struct Batch {
 impl Batch {
     fn is_full(&self) -> bool {
         self.bytes_left == 0 && !self.records.is_empty()
+    }
+
+    fn lacks_more_than(&self, bytes: usize) -> bool {
+        self.bytes_left > bytes || self.records.is_empty()
     }
 
     /// Makes room for more records: for so many, or as many as it still takes.

@@ -38,6 +38,16 @@ async fn a_read_gives_about_what_it_was_asked_for_and_one_record_at_least() {
 }
 
 #[tokio::test]
+async fn a_read_begins_no_frame_for_the_last_few_bytes() {
+    let (_directory, log) = new_log(1, 64 << 10);
+    for _ in 0..2 {
+        log.append(&clicks(), vec![record(None, [b'x'; 100]); 10]).await.unwrap();
+    }
+    let count = |from, bytes_max| log.read(&clicks(), Partition(0), Offset(from), bytes_max).unwrap().len();
+    assert_eq!((count(0, 1_050), count(0, 1_100), count(5, 520), count(5, 600)), (10, 11, 5, 6));
+}
+
+#[tokio::test]
 async fn short_records_count_as_the_memory_that_they_take() {
     let (_directory, log) = new_log(1, 64 << 10);
     log.append(&clicks(), vec![record(None, ""); 100]).await.unwrap();
