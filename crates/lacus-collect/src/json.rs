@@ -163,16 +163,18 @@ fn fault_in(value: &[u8]) -> Option<Fault> {
         return Some(Fault { at: error.valid_up_to(), flaw: Flaw::NotUtf8 });
     }
     // Few brackets can't be deep, and counting them is many times faster than tracking them.
-    if brackets(value) > DEPTH_MAX && depth(value) > DEPTH_MAX {
+    let (brackets, has_escapes) = brackets_and_escapes(value);
+    if brackets > DEPTH_MAX && depth(value) > DEPTH_MAX {
         return Some(Fault { at: 0, flaw: Flaw::TooDeep });
     }
-    if is_doubtful(value) { decode(value).err() } else { None }
+    if is_doubtful(value, has_escapes) { decode(value).err() } else { None }
 }
 
 /// Whether serde_json may have accepted what the decoder's parser refuses: an unpaired surrogate, or a number of more than
 /// 4,300 digits.
-fn is_doubtful(value: &[u8]) -> bool {
-    has_surrogate(value) || value.chunks_exact(DIGITS_BLOCK).any(|block| block.iter().all(u8::is_ascii_digit))
+fn is_doubtful(value: &[u8], has_escapes: bool) -> bool {
+    (has_escapes && has_surrogate(value))
+        || value.chunks_exact(DIGITS_BLOCK).any(|block| block.iter().all(u8::is_ascii_digit))
 }
 
 /// Whether there is an escape like `\ud83d`.
@@ -187,10 +189,19 @@ fn has_surrogate(value: &[u8]) -> bool {
     found > 0
 }
 
-/// The number of opening brackets, counted in blocks whose sums fit a byte: then one instruction handles many bytes.
-fn brackets(value: &[u8]) -> usize {
-    let opening = |block: &[u8]| block.iter().map(|byte| u8::from(matches!(byte, b'{' | b'['))).sum::<u8>();
-    value.chunks(255).map(|block| usize::from(opening(block))).sum()
+/// The number of opening brackets, and whether there is an escape. Counted in blocks whose sums fit a byte: then one instruction
+/// handles many bytes.
+fn brackets_and_escapes(value: &[u8]) -> (usize, bool) {
+    let (mut brackets, mut escapes) = (0, 0);
+    for block in value.chunks(255) {
+        let mut opening = 0_u8;
+        for byte in block {
+            opening += u8::from(matches!(byte, b'{' | b'['));
+            escapes |= u8::from(*byte == b'\\');
+        }
+        brackets += usize::from(opening);
+    }
+    (brackets, escapes > 0)
 }
 
 fn name_of(value: &[u8]) -> &'static str {
