@@ -56,6 +56,8 @@ pub(super) struct Fields {
     indexed: usize,
     /// The field expected next: events of one source mostly have the same keys in the same order.
     next: usize,
+    /// For each `next`, the field that last came instead: where events leave fields out, they mostly leave out the same.
+    instead: Vec<usize>,
     /// The fields for which senders have other names.
     aliased: Vec<usize>,
     /// The fields that stay null in the current object, whatever comes for them.
@@ -263,29 +265,47 @@ impl Fields {
         self.taken.push(index);
     }
 
-    /// How the key of the field that is expected next is mostly written; none if that may mean other fields, too.
-    pub(super) fn expected(&self) -> Option<&[u8]> {
-        if self.aliased.is_empty() { self.nodes.get(self.next)?.key.as_deref() } else { None }
+    /// The field with the key that comes next, if it is an expected one and written as keys mostly are; and what comes after the
+    /// key. None if a key may mean several fields.
+    pub(super) fn expected<'json>(&mut self, json: &'json [u8]) -> Option<(usize, &'json [u8])> {
+        if !self.aliased.is_empty() {
+            return None;
+        }
+        let after_key = |index: usize| json.strip_prefix(self.nodes.get(index)?.key.as_deref()?);
+        let (index, rest) = match after_key(self.next) {
+            Some(rest) => (self.next, rest),
+            None => {
+                let index = *self.instead.get(self.next)?;
+                (index, after_key(index)?)
+            }
+        };
+        self.next = index + 1;
+        Some((index, rest))
     }
 
-    /// The field expected next has come.
-    pub(super) fn pass_expected(&mut self) -> usize {
-        self.next += 1;
-        self.next - 1
+    /// Another field than the one expected next has come.
+    fn came_instead(&mut self, index: usize) {
+        if self.instead.len() <= self.next {
+            // What is no field is not expected.
+            self.instead.resize(self.next + 1, usize::MAX);
+        }
+        self.instead[self.next] = index;
+        self.next = index + 1;
     }
 
     /// The field that `key` stands for.
     pub(super) fn find(&mut self, key: &str) -> Key {
         if self.nodes.get(self.next).is_some_and(|node| node.name == key) {
-            return Key::Known(self.pass_expected());
+            self.next += 1;
+            return Key::Known(self.next - 1);
         }
         // `.` separates names in paths and in SQL.
         let name = if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) };
         self.index();
-        match self.by_lowercase.get(&*lowercase(&name)) {
+        match self.by_lowercase.get(&*lowercase(&name)).copied() {
             None => Key::New(name.into_owned()),
-            Some(&index) if self.nodes[index].is_called(&name) => {
-                self.next = index + 1;
+            Some(index) if self.nodes[index].is_called(&name) => {
+                self.came_instead(index);
                 Key::Known(index)
             }
             Some(_) => match self.aliased.iter().find(|&&index| self.nodes[index].is_called(&name)) {

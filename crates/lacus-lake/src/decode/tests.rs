@@ -522,6 +522,33 @@ fn values_mean_the_same_however_they_are_written() {
     }
 }
 
+/// Which fields came before in other records decides what is expected, and nothing else.
+#[test]
+fn fields_are_found_whichever_are_left_out() {
+    let all = ["a", "b", "c", "d", "e"];
+    let event = |names: &[&str]| {
+        let fields: Vec<_> = names.iter().enumerate().map(|(value, name)| format!("\"{name}\":{value}")).collect();
+        format!("{{{},\"o\":{{{}}}}}", fields.join(","), fields.join(", "))
+    };
+    let schema = decoded(&[event(&all)], &TableSchema::empty()).schema;
+    let shapes: [&[&str]; 8] = [
+        &["b", "e"],
+        &["a", "c", "e"],
+        &["e", "d", "a"],
+        &["a", "b"],
+        &["a", "a", "e"],
+        &["a", "c", "c"],
+        &["E"],
+        &all,
+    ];
+    let events: Vec<String> =
+        shapes.iter().chain(&shapes).chain(shapes.iter().rev()).map(|names| event(names)).collect();
+    let together = decoded(&events, &schema).rows;
+    for (row, event) in events.iter().enumerate() {
+        assert_eq!(show_row(&together, row), show_row(&decoded(&[event], &schema).rows, 0), "{event}");
+    }
+}
+
 #[test]
 fn keys_with_letters_that_must_be_escaped_are_found() {
     let lines = [r#"{"x":0,"a\\b":1,"q\"":2}"#, r#"{"x":1,"a\\b":2,"q\"":3}"#, r#"{"x":2,"a\b":3,"q\u0022":4}"#];
