@@ -479,16 +479,31 @@ impl<'json> Reader<'json, '_> {
     fn array(&mut self, elements: &mut Elements, row: usize) -> Result<Kept, JiterError> {
         let start = elements.end();
         let (mut count, mut kept) = (0, Kept::Nothing);
-        let mut next = self.json().known_array()?;
-        while next.is_some() {
+        let mut has_next = self.json().known_array()?.is_some();
+        while has_next {
             kept = kept.max(self.value(&mut elements.node, start + count, Some(Place::Element(count)))?);
             count += 1;
-            next = self.json().array_step()?;
+            has_next = self.has_next()?;
         }
         if kept == Kept::Value {
             elements.store(row, count);
         }
         Ok(kept)
+    }
+
+    /// Whether another element of the array comes next.
+    fn has_next(&mut self) -> Result<bool, JiterError> {
+        match self.rest().first() {
+            Some(b',') => {
+                self.ahead += 1;
+                Ok(true)
+            }
+            Some(b']') => {
+                self.ahead += 1;
+                Ok(false)
+            }
+            _ => Ok(self.json().array_step()?.is_some()),
+        }
     }
 
     /// Rescues the next value, if it has content.

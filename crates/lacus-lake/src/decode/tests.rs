@@ -516,9 +516,28 @@ fn values_mean_the_same_however_they_are_written() {
             assert_eq!(rows.column_by_name(name).unwrap().as_string::<i32>().value(0), text);
         }
     }
-    for control in ["\n", "\0", "\u{1f}"] {
-        let broken = plain.replace("one", &format!("o{control}e"));
-        assert_eq!(decoded(&[broken], &schema).rejected.len(), 1, "{control:?}");
+    for (part, wrong) in [
+        ("one", "o\ne"),
+        ("one", "o\0e"),
+        ("one", "o\u{1f}e"),
+        ("-12", "-"),
+        ("-12", "-012"),
+        ("3.25", "3."),
+        ("3.25", "3.25.1"),
+        ("[1,0]", "[1,]"),
+        ("[1,0]", "[,1]"),
+        ("[1,0]", "[1,,0]"),
+        ("[1,0]", "[1 0]"),
+        ("[1,0]", "[1,0}"),
+        ("[1,0]", "[1,0"),
+        ("-0.0}", "-0.0]"),
+        ("\"end\"}", "\"end\",}"),
+        ("\"end\"}", "\"end\"}}"),
+        ("\"end\"}", "\"end\""),
+        ("\"end\"}", "\"end"),
+    ] {
+        let broken = plain.replace(part, wrong);
+        assert_eq!(decoded(&[&broken], &schema).rejected.len(), 1, "{broken:?}");
     }
 }
 
