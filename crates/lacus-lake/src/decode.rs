@@ -15,6 +15,7 @@ use lacus_core::{Error, Record, Result};
 use crate::schema::TableSchema;
 
 mod columns;
+mod cursor;
 mod json;
 mod numbers;
 mod plain;

@@ -10,12 +10,13 @@ use arrow::array::{
     ArrayBuilder, ArrayRef, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
     TimestampMicrosecondBuilder,
 };
-use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
+use jiter::{JiterError, JsonErrorType, Peek};
 use lacus_core::{Error, Record, Result};
 
 use super::columns::{Elements, Entries, Fields, Key, Node, Room, Values, store_boolean, store_number, store_text};
+use super::cursor::Cursor;
 use super::rescued::{Place, Rescued};
-use super::{Decoded, Rejected, json, numbers, plain};
+use super::{Decoded, Rejected, json, numbers};
 use crate::schema::{TableSchema, UTC, is_taken_name};
 
 /// How deep columns may be nested, including the table's own level. Objects and arrays further inside are rescued: readers of
@@ -72,16 +73,15 @@ fn decode_checking(
                 }
             },
         };
-        let json = Jiter::with_tape(text.as_bytes(), mem::take(&mut tape));
+        let cursor = Cursor::new(text, mem::take(&mut tape));
         rescued.begin_row(text);
-        let mut reader =
-            Reader { json, text, begin: 0, ahead: 0, levels: 1, rescued: &mut rescued, growth: &mut growth };
+        let mut reader = Reader { cursor, levels: 1, rescued: &mut rescued, growth: &mut growth };
         match reader.record(&mut table, positions.rows()) {
             Ok(()) => {}
             Err(_) if check == Check::OnTheWay => return Ok(None),
             Err(error) => return Err(not_as_checked(record, error)),
         }
-        tape = reader.json.into_tape();
+        tape = reader.cursor.into_tape();
         rescued.end_row(text);
         positions.push(record)?;
     }
@@ -116,12 +116,7 @@ struct Growth {
 
 /// Reads one record.
 struct Reader<'json, 'batch> {
-    /// Reads what is not written in the usual way, in the rest of the text from `begin` on.
-    json: Jiter<'json>,
-    text: &'json str,
-    begin: usize,
-    /// Bytes that were read without `json` after what it read.
-    ahead: usize,
+    cursor: Cursor<'json>,
     /// How many objects and arrays enclose the current position.
     levels: usize,
     rescued: &'batch mut Rescued,
@@ -143,53 +138,12 @@ enum Kept {
 /// Every method that reads a value returns what the columns keep of it.
 impl<'json> Reader<'json, '_> {
     fn record(&mut self, table: &mut Fields, row: usize) -> Result<(), JiterError> {
-        let first = self.peek()?;
+        let first = self.cursor.peek()?;
         if first != Peek::Object {
-            return Err(self.fault(JsonErrorType::ExpectedSomeValue));
+            return Err(self.cursor.fault(JsonErrorType::ExpectedSomeValue));
         }
         self.object(table, row)?;
-        self.json().finish()
-    }
-
-    /// The parser, brought to here.
-    fn json(&mut self) -> &mut Jiter<'json> {
-        if self.ahead > 0 {
-            let read = mem::replace(&mut self.json, Jiter::new(&[]));
-            self.begin += read.current_index() + self.ahead;
-            self.ahead = 0;
-            self.json = Jiter::with_tape(self.rest(), read.into_tape());
-        }
-        &mut self.json
-    }
-
-    /// The first byte of the next value; blanks before it are passed.
-    fn peek(&mut self) -> Result<Peek, JiterError> {
-        let rest = self.rest();
-        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
-        let first = rest.get(blanks).ok_or_else(|| self.fault(JsonErrorType::EofWhileParsingValue))?;
-        self.ahead += blanks;
-        Ok(Peek::new(*first))
-    }
-
-    /// Where in the text it is.
-    fn here(&self) -> usize {
-        self.begin + self.json.current_index() + self.ahead
-    }
-
-    /// What was not read.
-    fn rest(&self) -> &'json [u8] {
-        let text: &'json [u8] = self.text.as_bytes();
-        text.get(self.here()..).unwrap_or_default()
-    }
-
-    /// What came since it was at `start`.
-    fn text_since(&self, start: usize) -> &'json str {
-        &self.text[start..self.here()]
-    }
-
-    /// The error of what is wrong here.
-    fn fault(&self, kind: JsonErrorType) -> JiterError {
-        JiterError { error_type: JiterErrorType::JsonError(kind), index: self.here() }
+        self.cursor.parser().finish()
     }
 
     fn object(&mut self, fields: &mut Fields, row: usize) -> Result<Kept, JiterError> {
@@ -199,7 +153,7 @@ impl<'json> Reader<'json, '_> {
             let of_this = if let Some(index) = self.expected(fields, before) {
                 self.field(fields, index, row)?
             } else {
-                let Some(name) = self.key(before)? else { return Ok(kept) };
+                let Some(name) = self.cursor.key(before)? else { return Ok(kept) };
                 match fields.find(name) {
                     Key::Known(index) => match fields.others(name, index) {
                         others if others.is_empty() => self.field(fields, index, row)?,
@@ -216,23 +170,11 @@ impl<'json> Reader<'json, '_> {
 
     /// The next field, if it is an expected one. To compare its key takes less time than to read it.
     fn expected(&mut self, fields: &mut Fields, before: u8) -> Option<usize> {
-        let from_here = self.rest();
+        let from_here = self.cursor.rest();
         let (_, rest) = from_here.split_first().filter(|(first, _)| **first == before)?;
         let (index, rest) = fields.expected(rest.strip_prefix(b" ").unwrap_or(rest))?;
-        self.ahead += from_here.len() - rest.len();
+        self.cursor.pass(from_here.len() - rest.len());
         Some(index)
-    }
-
-    /// The next key; none at the end of the object.
-    fn key(&mut self, before: u8) -> Result<Option<&str>, JiterError> {
-        if before == b'{' {
-            return self.json().known_object();
-        }
-        if self.rest().first() == Some(&b'}') {
-            self.ahead += 1;
-            return Ok(None);
-        }
-        self.json().next_key()
     }
 
     fn field(&mut self, fields: &mut Fields, index: usize, row: usize) -> Result<Kept, JiterError> {
@@ -259,8 +201,8 @@ impl<'json> Reader<'json, '_> {
         let mut most = Kept::Nothing;
         for &index in several {
             let outside = self.rescued.here();
-            let (json, rescued, growth) = (Jiter::new(text.as_bytes()), &mut *self.rescued, &mut *self.growth);
-            let mut reader = Reader { json, text, begin: 0, ahead: 0, levels: self.levels, rescued, growth };
+            let (cursor, rescued, growth) = (Cursor::new(text, Vec::new()), &mut *self.rescued, &mut *self.growth);
+            let mut reader = Reader { cursor, levels: self.levels, rescued, growth };
             let kept = reader.value(&mut fields.nodes[index], row, None)?;
             if kept == Kept::Value {
                 return Ok(kept);
@@ -312,8 +254,8 @@ impl<'json> Reader<'json, '_> {
 
     /// Reads the next value into row `row` of `node`; for an element or entry, with its place in the array or map.
     fn value(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>) -> Result<Kept, JiterError> {
-        match self.peek()? {
-            Peek::Null => self.json().known_null().map(|()| Kept::Nothing),
+        match self.cursor.peek()? {
+            Peek::Null => self.cursor.parser().known_null().map(|()| Kept::Nothing),
             Peek::String => self.string(node, row, at),
             Peek::Object => self.container(node, row, at, Self::object_value),
             Peek::Array => self.container(node, row, at, Self::array_value),
@@ -327,11 +269,11 @@ impl<'json> Reader<'json, '_> {
             node.values = Values::Text(StringBuilder::with_capacity(row + 1, 0));
         }
         match &mut node.values {
-            Values::Text(values) => store_text(values, row, self.known_text()?),
+            Values::Text(values) => store_text(values, row, self.cursor.known_text()?),
             Values::Typed(values) => {
-                let start = self.here();
-                if !values.store_text(row, self.known_text()?) {
-                    let text = self.text_since(start);
+                let start = self.cursor.here();
+                if !values.store_text(row, self.cursor.known_text()?) {
+                    let text = self.cursor.text_since(start);
                     self.rescued.add(place(node, at), text);
                     return Ok(Kept::Nothing);
                 }
@@ -341,26 +283,14 @@ impl<'json> Reader<'json, '_> {
         Ok(Kept::Value)
     }
 
-    /// Reads the text that comes next.
-    fn known_text(&mut self) -> Result<&str, JiterError> {
-        let (text, start): (&'json str, _) = (self.text, self.here() + 1);
-        match plain::text_length(&text.as_bytes()[start..]) {
-            Some(length) => {
-                self.ahead += length + 2;
-                Ok(&text[start..start + length])
-            }
-            None => self.json().known_str(),
-        }
-    }
-
     fn boolean(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>, peek: Peek) -> Result<Kept, JiterError> {
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = Values::Boolean(BooleanBuilder::with_capacity(row + 1));
         }
         match &mut node.values {
-            Values::Boolean(values) => store_boolean(values, row, self.json().known_bool(peek)?),
+            Values::Boolean(values) => store_boolean(values, row, self.cursor.parser().known_bool(peek)?),
             Values::Text(values) => {
-                store_text(values, row, if self.json().known_bool(peek)? { "true" } else { "false" });
+                store_text(values, row, if self.cursor.parser().known_bool(peek)? { "true" } else { "false" });
             }
             _ => return self.misfit(place(node, at)),
         }
@@ -368,14 +298,7 @@ impl<'json> Reader<'json, '_> {
     }
 
     fn number(&mut self, node: &mut Node, row: usize, at: Option<Place<'_>>, peek: Peek) -> Result<Kept, JiterError> {
-        let start = self.here();
-        match plain::number_length(self.rest()) {
-            Some(length) => self.ahead += length,
-            None => {
-                self.json().known_number_bytes(peek)?;
-            }
-        }
-        let literal = self.text_since(start);
+        let literal = self.cursor.number(peek)?;
         if matches!(node.values, Values::Unknown) && self.growth.add_leaf() {
             node.values = number_values(literal, row + 1);
         }
@@ -401,7 +324,7 @@ impl<'json> Reader<'json, '_> {
         if self.levels == LEVELS_MAX {
             return self.misfit(place(node, at));
         }
-        let start = self.here();
+        let start = self.cursor.here();
         let outside = self.rescued.enter(place(node, at));
         self.levels += 1;
         let kept = read(self, node, row)?;
@@ -409,7 +332,7 @@ impl<'json> Reader<'json, '_> {
         let has_misfits = self.rescued.leave(&outside);
         let Some(kept) = kept else { return self.misfit(place(node, at)) };
         if has_misfits && kept != Kept::Value {
-            let text = self.text_since(start);
+            let text = self.cursor.text_since(start);
             self.rescued.drop_since(&outside);
             self.rescued.add(place(node, at), text);
         }
@@ -441,7 +364,7 @@ impl<'json> Reader<'json, '_> {
     fn map(&mut self, entries: &mut Entries, row: usize) -> Result<Kept, JiterError> {
         let start = entries.values.end();
         let (mut keys, mut known, mut kept) = (Vec::new(), HashSet::new(), Kept::Nothing);
-        let mut key = self.json().known_object()?;
+        let mut key = self.cursor.key(b'{')?;
         while let Some(name) = key {
             let name = name.to_owned();
             kept = kept.max(if known.insert(name.clone()) {
@@ -452,7 +375,7 @@ impl<'json> Reader<'json, '_> {
             } else {
                 self.misfit(Place::Field(&name))?
             });
-            key = self.json().next_key()?;
+            key = self.cursor.key(b',')?;
         }
         if kept == Kept::Value {
             entries.store(row, &keys);
@@ -479,31 +402,16 @@ impl<'json> Reader<'json, '_> {
     fn array(&mut self, elements: &mut Elements, row: usize) -> Result<Kept, JiterError> {
         let start = elements.end();
         let (mut count, mut kept) = (0, Kept::Nothing);
-        let mut has_next = self.json().known_array()?.is_some();
+        let mut has_next = self.cursor.parser().known_array()?.is_some();
         while has_next {
             kept = kept.max(self.value(&mut elements.node, start + count, Some(Place::Element(count)))?);
             count += 1;
-            has_next = self.has_next()?;
+            has_next = self.cursor.next_element()?;
         }
         if kept == Kept::Value {
             elements.store(row, count);
         }
         Ok(kept)
-    }
-
-    /// Whether another element of the array comes next.
-    fn has_next(&mut self) -> Result<bool, JiterError> {
-        match self.rest().first() {
-            Some(b',') => {
-                self.ahead += 1;
-                Ok(true)
-            }
-            Some(b']') => {
-                self.ahead += 1;
-                Ok(false)
-            }
-            _ => Ok(self.json().array_step()?.is_some()),
-        }
     }
 
     /// Rescues the next value, if it has content.
@@ -516,14 +424,14 @@ impl<'json> Reader<'json, '_> {
 
     /// Skips the next value. Returns its text, if it has content.
     fn skip_content(&mut self) -> Result<Option<&'json str>, JiterError> {
-        let peek = self.peek()?;
-        let (start, levels) = (self.here(), self.levels);
-        let has_content = match json::skip_inside(self.json(), peek, levels) {
+        let peek = self.cursor.peek()?;
+        let start = self.cursor.here();
+        let has_content = match json::skip_inside(self.cursor.parser(), peek, self.levels) {
             Ok(has_content) => has_content,
             Err(json::Fault::Syntax(error)) => return Err(error),
-            Err(json::Fault::TooDeep) => return Err(self.fault(JsonErrorType::RecursionLimitExceeded)),
+            Err(json::Fault::TooDeep) => return Err(self.cursor.fault(JsonErrorType::RecursionLimitExceeded)),
         };
-        Ok(has_content.then(|| self.text_since(start)))
+        Ok(has_content.then(|| self.cursor.text_since(start)))
     }
 }
 
