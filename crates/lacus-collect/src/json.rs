@@ -138,7 +138,7 @@ impl<'text> Values<'text> {
 pub(crate) fn is_event(text: &[u8]) -> bool {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let Some(start) = text.iter().position(|byte| !is_space(byte)) else { return false };
-    matches!(check(text, start), Ok((end, None)) if text[end..].iter().all(is_space))
+    matches!(Values::new(text, start).check(start), Ok((end, None)) if text[end..].iter().all(is_space))
 }
 
 /// The error of text that does not begin with JSON.
