@@ -41,6 +41,8 @@ const LINES_BYTES_ENOUGH: usize = 256 << 10;
 pub(in crate::http) const RECORDS_BYTES_MAX: usize = 64 << 20;
 /// About as often a record is there while its line is made: as it was read, on one line, and in lines whose room doubles.
 const COPIES: usize = 4;
+/// About what a line has beside its record, in lines whose room doubles.
+const LINE_BYTES: usize = 160;
 /// A reader for whom there is no room tries again so often …
 const ROOM_TRIES: u32 = 10;
 /// … after this pause.
@@ -194,9 +196,9 @@ impl Tail {
     fn read(&mut self) -> Result<(Lines, bool)> {
         self.stream = self.log.stream(&self.stream.name).unwrap_or_else(|| self.stream.clone());
         let mut lines = Lines { text: Vec::new(), share: self.budget.share() };
-        let mut is_at_end = true;
+        let (mut is_at_end, mut is_enough) = (true, false);
         for shard in self.shards_in_turn() {
-            if lines.text.len() >= LINES_BYTES_ENOUGH {
+            if is_enough {
                 self.first_shard = shard.partition;
                 break;
             }
@@ -228,9 +230,12 @@ impl Tail {
                     write_line(record, &mut lines.text);
                 }
                 if self.left == 0 {
-                    return Ok((lines, is_at_end));
+                    break;
                 }
             }
+            // Keys of control characters are longer in a line than was thought.
+            let is_room_over = lines.share.cover(lines.text.capacity()).is_err();
+            is_enough = self.left == 0 || is_room_over || lines.text.len() >= LINES_BYTES_ENOUGH;
         }
         Ok((lines, is_at_end))
     }
@@ -276,9 +281,11 @@ impl Tail {
 impl Lines {
     /// Makes room for records, and for the lines that they may become.
     fn make_room(&mut self, records: &[Record]) -> Result<()> {
-        let bytes_of = |record: &Record| record.value.len() + record.key.as_ref().map_or(0, Bytes::len);
-        let bytes: usize = records.iter().map(bytes_of).sum();
-        self.share.cover(self.text.capacity() + COPIES * bytes)
+        let bytes_of = |record: &Record| {
+            let sent = record.value.len() + record.key.as_ref().map_or(0, Bytes::len);
+            COPIES * sent + size_of::<Record>() + LINE_BYTES
+        };
+        self.share.cover(self.text.capacity() + records.iter().map(bytes_of).sum::<usize>())
     }
 
     fn into_bytes(mut self) -> Bytes {

@@ -89,6 +89,24 @@ async fn readers_have_a_bound_together_whether_they_want_what_they_read_or_not()
     budget.share().cover(BYTES).expect("all is given back");
 }
 
+/// Almost all of their memory is what stands around them.
+#[tokio::test]
+async fn lines_of_short_records_count_as_long_as_they_live() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(directory.path(), &settings::Stream::default(), Arc::new(SystemClock)).unwrap();
+    let name = StreamName::new("clicks").unwrap();
+    log.create_stream(&name, &NewStream::of_shards(1)).unwrap();
+    log.append(&name, (0..4_096).map(|_| NewRecord::of("{}")).collect()).await.unwrap();
+    let budget = Budget::new(RECORDS_BYTES_MAX);
+    let mut tail = Tail::new(log.clone(), budget.clone(), log.stream(&name).unwrap(), everything()).unwrap();
+    let (lines, _) = tail.read().unwrap();
+    assert!(lines.text.capacity() > 100_000, "{} bytes of lines", lines.text.capacity());
+    let all_but_lines = RECORDS_BYTES_MAX - lines.text.capacity();
+    assert!(budget.share().cover(all_but_lines + 1).is_err(), "others can have what lines take");
+    drop(lines);
+    budget.share().cover(RECORDS_BYTES_MAX).expect("all is given back");
+}
+
 #[tokio::test]
 async fn what_is_missing_is_told_and_not_looked_for_for_ever() {
     let directory = tempfile::tempdir().unwrap();
