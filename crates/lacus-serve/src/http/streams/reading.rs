@@ -289,6 +289,8 @@ impl Lines {
     }
 
     fn into_bytes(mut self) -> Bytes {
+        // The end of a long line may have doubled their room.
+        self.text.shrink_to_fit();
         self.share.keep(self.text.capacity());
         Bytes::from_owner(self)
     }

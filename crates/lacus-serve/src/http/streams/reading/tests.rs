@@ -108,6 +108,23 @@ async fn lines_of_short_records_count_as_long_as_they_live() {
 }
 
 #[tokio::test]
+async fn a_long_line_takes_no_more_room_than_it_needs() {
+    const BYTES: usize = 3 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(directory.path(), &settings::Stream::default(), Arc::new(SystemClock)).unwrap();
+    let name = StreamName::new("clicks").unwrap();
+    log.create_stream(&name, &NewStream::of_shards(1)).unwrap();
+    log.append(&name, vec![NewRecord::of(format!("\"{}\"", "x".repeat(BYTES)))]).await.unwrap();
+    let budget = Budget::new(RECORDS_BYTES_MAX);
+    let tail = Tail::new(log.clone(), budget.clone(), log.stream(&name).unwrap(), everything()).unwrap();
+    let (lines, _) = tail.advance().await.unwrap();
+    let lines = lines.unwrap();
+    assert!(lines.len() > BYTES);
+    budget.share().cover(RECORDS_BYTES_MAX - BYTES - BYTES / 2).expect("others can have what the line does not take");
+    drop(lines);
+}
+
+#[tokio::test]
 async fn what_is_missing_is_told_and_not_looked_for_for_ever() {
     let directory = tempfile::tempdir().unwrap();
     // Some records a file, and more files than stay open.
