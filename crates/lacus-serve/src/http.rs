@@ -49,7 +49,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use crate::engines::Engines;
 use crate::http::bodies::BODIES_BYTES_MAX;
 use crate::http::refusal::Refusal;
-use crate::http::streams::RECORDS_BYTES_MAX;
+use crate::http::streams::Room;
 use crate::users::Users;
 
 pub use self::files::{is_in_bucket, is_signed_for_files, with_files};
@@ -89,7 +89,7 @@ struct Inner {
     /// The memory for bodies of requests.
     bodies: Budget,
     /// The memory for records that are read.
-    records: Budget,
+    records: Room,
     /// Held while events are erased: one erasure at a time.
     erasing: AsyncMutex<()>,
     /// Set once everything that was in the log at start is visible.
@@ -105,7 +105,7 @@ pub fn router(served: Served) -> Router {
         served,
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
         bodies: Budget::new(BODIES_BYTES_MAX),
-        records: Budget::new(RECORDS_BYTES_MAX),
+        records: Room::new(),
         erasing: AsyncMutex::default(),
         was_ready: AtomicBool::new(false),
     };

@@ -27,7 +27,7 @@ use super::Shared;
 use super::object::Object;
 use super::refusal::Refusal;
 
-pub(super) use self::reading::RECORDS_BYTES_MAX;
+pub(super) use self::reading::Room;
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()

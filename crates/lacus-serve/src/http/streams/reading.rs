@@ -3,13 +3,15 @@
 //! Each line is `{"shard","offset","received_at","key","event"}`; a record that is no JSON has `"data"` (base64) in place
 //! of `"event"`. Within a shard lines come in order, and a shard's records after those of its parents.
 //!
-//! What is read counts until its lines are sent, over all readers together; between turns a reader holds nothing.
+//! What was read counts until its lines are sent, over all readers together, and only a few read at once; between turns a
+//! reader holds nothing.
 
 mod filter;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -24,7 +26,7 @@ use lacus_core::{Budget, Error, Kind, Offset, Partition, Record, RejectedEvent, 
 use lacus_stream::{Log, Shard, StreamInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::filter::Filter;
 use super::super::Shared;
@@ -38,7 +40,10 @@ const LINE_ENDS: [char; 2] = ['\n', '\r'];
 /// Bytes of lines after which a turn reads no further shard: a stream may have thousands.
 const LINES_BYTES_ENOUGH: usize = 256 << 10;
 /// The most bytes of records and their lines in memory at once, of all readers.
-pub(in crate::http) const RECORDS_BYTES_MAX: usize = 64 << 20;
+const RECORDS_BYTES_MAX: usize = 64 << 20;
+/// The most readers that read at the same time: a record, or a piece of the log in which a time is looked for, counts only once it
+/// was read.
+const READS_MAX: usize = 4;
 /// About as often a record is there while its line is made: as it was read, on one line, and in lines whose room doubles.
 const COPIES: usize = 4;
 /// About what a line has beside its record, in lines whose room doubles.
@@ -78,6 +83,13 @@ enum From {
     Cursor(lacus_core::Offsets),
 }
 
+/// What all readers together may have in memory.
+#[derive(Clone)]
+pub(in crate::http) struct Room {
+    budget: Budget,
+    reads: Arc<Semaphore>,
+}
+
 /// Lines, and their room in the budget until they are sent.
 struct Lines {
     text: Vec<u8>,
@@ -87,7 +99,7 @@ struct Lines {
 /// A reader at work.
 struct Tail {
     log: Log,
-    budget: Budget,
+    room: Room,
     stream: StreamInfo,
     from: From,
     only: Option<Partition>,
@@ -121,8 +133,14 @@ pub(super) async fn records(
     Ok(([(header::CONTENT_TYPE, content_type)], Body::from_stream(lines)).into_response())
 }
 
+impl Room {
+    pub(in crate::http) fn new() -> Self {
+        Self { budget: Budget::new(RECORDS_BYTES_MAX), reads: Arc::new(Semaphore::new(READS_MAX)) }
+    }
+}
+
 impl Tail {
-    fn new(log: Log, budget: Budget, stream: StreamInfo, asked: Asked) -> Result<Self> {
+    fn new(log: Log, room: Room, stream: StreamInfo, asked: Asked) -> Result<Self> {
         let from = match (asked.from.as_deref(), asked.reader.as_deref()) {
             (Some(_), Some(_)) => return Err(Error::invalid("\"from\" and \"reader\" both say where to begin")),
             (None, Some(reader)) => From::Cursor(log.cursor(&stream.name, reader)?),
@@ -152,7 +170,7 @@ impl Tail {
             only,
             from,
             log,
-            budget,
+            room,
             stream,
             changes,
         })
@@ -163,7 +181,13 @@ impl Tail {
         let mut tries = 0;
         loop {
             self.changes.mark_unchanged();
-            let turn = tokio::task::spawn_blocking(move || (self.read(), self));
+            let permit = Arc::clone(&self.room.reads).acquire_owned().await.expect("the semaphore is never closed");
+            let turn = tokio::task::spawn_blocking(move || {
+                let read = self.read();
+                // Who waits for room keeps nobody from reading.
+                drop(permit);
+                (read, self)
+            });
             let (read, tail) =
                 turn.await.map_err(|error| Error::internal("the read ended early").with_source(error))?;
             self = tail;
@@ -195,7 +219,7 @@ impl Tail {
     /// nothing to read. What was refused for want of room is read again.
     fn read(&mut self) -> Result<(Lines, bool)> {
         self.stream = self.log.stream(&self.stream.name).unwrap_or_else(|| self.stream.clone());
-        let mut lines = Lines { text: Vec::new(), share: self.budget.share() };
+        let mut lines = Lines { text: Vec::new(), share: self.room.budget.share() };
         let (mut is_at_end, mut is_enough) = (true, false);
         for shard in self.shards_in_turn() {
             if is_enough {

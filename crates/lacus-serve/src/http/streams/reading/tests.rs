@@ -40,7 +40,7 @@ fn shards_of(lines: &Bytes) -> Vec<u64> {
 async fn a_turn_over_many_shards_is_bounded_and_each_has_its_turn() {
     let directory = tempfile::tempdir().unwrap();
     let (log, stream) = filled(&directory).await;
-    let mut tail = Some(Tail::new(log, Budget::new(RECORDS_BYTES_MAX), stream, everything()).unwrap());
+    let mut tail = Some(Tail::new(log, Room::new(), stream, everything()).unwrap());
     let mut shards = Vec::new();
     while let Some(reader) = tail.take() {
         let (lines, next) = reader.advance().await.unwrap();
@@ -61,10 +61,11 @@ async fn readers_have_a_bound_together_whether_they_want_what_they_read_or_not()
     const BYTES: usize = 4 << 20;
     let directory = tempfile::tempdir().unwrap();
     let (log, stream) = filled(&directory).await;
-    let budget = Budget::new(BYTES);
+    let room = Room { budget: Budget::new(BYTES), ..Room::new() };
+    let budget = room.budget.clone();
     let tail = |r#where: Option<&str>| {
         let asked = Asked { r#where: r#where.map(str::to_owned), ..everything() };
-        Tail::new(log.clone(), budget.clone(), stream.clone(), asked).unwrap()
+        Tail::new(log.clone(), room.clone(), stream.clone(), asked).unwrap()
     };
     let mut others = budget.share();
     others.cover(BYTES).unwrap();
@@ -89,6 +90,26 @@ async fn readers_have_a_bound_together_whether_they_want_what_they_read_or_not()
     budget.share().cover(BYTES).expect("all is given back");
 }
 
+/// What was read counts only then, so few read at once. Who waits for room, or for records, is none of them.
+#[tokio::test]
+async fn a_reader_waits_until_there_are_fewer_who_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, stream) = filled(&directory).await;
+    let room = Room::new();
+    let tail = || Tail::new(log.clone(), room.clone(), stream.clone(), everything()).unwrap();
+    let others = Arc::clone(&room.reads).acquire_many_owned(u32::try_from(READS_MAX).unwrap()).await.unwrap();
+    let mut advance = Box::pin(tail().advance());
+    assert!(tokio::time::timeout(ROOM_PAUSE, &mut advance).await.is_err(), "it reads beside all the others");
+    drop(others);
+    let (lines, _) = advance.await.unwrap();
+    assert!(lines.is_some_and(|lines| !lines.is_empty()));
+    assert_eq!(room.reads.available_permits(), READS_MAX, "a reader between two turns holds nothing");
+    let mut all = room.budget.share();
+    all.cover(RECORDS_BYTES_MAX).unwrap();
+    let Err(error) = tail().advance().await else { panic!("there is no room") };
+    assert_eq!((error.kind(), room.reads.available_permits()), (Kind::Limited, READS_MAX));
+}
+
 /// Almost all of their memory is what stands around them.
 #[tokio::test]
 async fn lines_of_short_records_count_as_long_as_they_live() {
@@ -97,14 +118,14 @@ async fn lines_of_short_records_count_as_long_as_they_live() {
     let name = StreamName::new("clicks").unwrap();
     log.create_stream(&name, &NewStream::of_shards(1)).unwrap();
     log.append(&name, (0..4_096).map(|_| NewRecord::of("{}")).collect()).await.unwrap();
-    let budget = Budget::new(RECORDS_BYTES_MAX);
-    let mut tail = Tail::new(log.clone(), budget.clone(), log.stream(&name).unwrap(), everything()).unwrap();
+    let room = Room::new();
+    let mut tail = Tail::new(log.clone(), room.clone(), log.stream(&name).unwrap(), everything()).unwrap();
     let (lines, _) = tail.read().unwrap();
     assert!(lines.text.capacity() > 100_000, "{} bytes of lines", lines.text.capacity());
     let all_but_lines = RECORDS_BYTES_MAX - lines.text.capacity();
-    assert!(budget.share().cover(all_but_lines + 1).is_err(), "others can have what lines take");
+    assert!(room.budget.share().cover(all_but_lines + 1).is_err(), "others can have what lines take");
     drop(lines);
-    budget.share().cover(RECORDS_BYTES_MAX).expect("all is given back");
+    room.budget.share().cover(RECORDS_BYTES_MAX).expect("all is given back");
 }
 
 #[tokio::test]
@@ -115,12 +136,13 @@ async fn a_long_line_takes_no_more_room_than_it_needs() {
     let name = StreamName::new("clicks").unwrap();
     log.create_stream(&name, &NewStream::of_shards(1)).unwrap();
     log.append(&name, vec![NewRecord::of(format!("\"{}\"", "x".repeat(BYTES)))]).await.unwrap();
-    let budget = Budget::new(RECORDS_BYTES_MAX);
-    let tail = Tail::new(log.clone(), budget.clone(), log.stream(&name).unwrap(), everything()).unwrap();
+    let room = Room::new();
+    let tail = Tail::new(log.clone(), room.clone(), log.stream(&name).unwrap(), everything()).unwrap();
     let (lines, _) = tail.advance().await.unwrap();
     let lines = lines.unwrap();
     assert!(lines.len() > BYTES);
-    budget.share().cover(RECORDS_BYTES_MAX - BYTES - BYTES / 2).expect("others can have what the line does not take");
+    let others = RECORDS_BYTES_MAX - BYTES - BYTES / 2;
+    room.budget.share().cover(others).expect("others can have what the line does not take");
     drop(lines);
 }
 
@@ -137,9 +159,8 @@ async fn what_is_missing_is_told_and_not_looked_for_for_ever() {
     }
     std::fs::remove_file(directory.path().join("segments/00000000000000000001.log")).unwrap();
     for follow in [false, true] {
-        let budget = Budget::new(RECORDS_BYTES_MAX);
         let asked = Asked { follow, ..everything() };
-        let tail = Tail::new(log.clone(), budget, log.stream(&name).unwrap(), asked).unwrap();
+        let tail = Tail::new(log.clone(), Room::new(), log.stream(&name).unwrap(), asked).unwrap();
         let told = tokio::time::timeout(Duration::from_secs(20), tail.advance()).await.expect("it ends");
         let Err(error) = told else { panic!("nothing is missing") };
         assert!(error.chain().contains("00000000000000000001.log"), "{}", error.chain());
