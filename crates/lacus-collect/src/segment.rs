@@ -211,7 +211,7 @@ fn unready(inner: &Inner, source: &StreamName, refusal: Refusal) -> Refusal {
     if refusal.reason != Reason::Parameter {
         return refusal;
     }
-    if inner.unready_told.is_due(Instant::now()) {
+    if inner.unready_told.is_due(source, Instant::now()) {
         let error = &refusal.error;
         tracing::warn!(%source, error = %error.chain(), hint = error.hint(), "messages can't be stored; SDKs are told to keep them");
     }
