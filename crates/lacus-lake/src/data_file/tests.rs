@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, Int32Array, StringArray, StructArray};
+use arrow::array::{Float64Array, Int32Array, StringArray, StructArray, new_null_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::interleave_record_batch;
 use iceberg::spec::Datum;
@@ -74,6 +74,16 @@ fn without_some_users(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(batch.schema(), columns).unwrap()
 }
 
+/// The same rows; none has a user, whatever is inside it, or items.
+fn without_users_and_items(batch: &RecordBatch) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    let [user, items] = ["user", "items"].map(|name| batch.schema().index_of(name).unwrap());
+    let (fields, inside, _) = columns[user].as_struct().clone().into_parts();
+    columns[user] = Arc::new(StructArray::new(fields, inside, Some(NullBuffer::new_null(batch.num_rows()))));
+    columns[items] = new_null_array(columns[items].data_type(), batch.num_rows());
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
 #[test]
 fn column_after_column_comes_to_the_same_file() {
     let nested = nested();
@@ -91,14 +101,18 @@ fn column_after_column_comes_to_the_same_file() {
 #[test]
 fn rows_in_another_order_come_to_the_same_file_as_if_they_had_come_so() {
     let nested = nested();
-    let batches = [without_some_users(&rows(&nested, 0, 0..15_000)), rows(&nested, 1, 0..20)];
+    let (first, second) = (rows(&nested, 0, 0..15_000), rows(&nested, 1, 0..20));
     // Every third row is left out.
     let places: Vec<Place> =
         (0..20).map(|row| (1, row)).chain((0..15_000).rev().filter(|row| row % 3 > 0).map(|row| (0, row))).collect();
-    let encoded = encode(&batches, Some(&places), &plain(&nested)).unwrap();
-    let pieces: Vec<RecordBatch> =
-        places.chunks(8_192).map(|some| interleave_record_batch(&[&batches[0], &batches[1]], some).unwrap()).collect();
-    assert_eq!(bytes::Bytes::from(encoded.bytes), by_the_library(&pieces, &nested));
+    let nowhere = [without_users_and_items(&first), without_users_and_items(&second)];
+    for batches in [[without_some_users(&first), second], nowhere] {
+        let encoded = encode(&batches, Some(&places), &plain(&nested)).unwrap();
+        let pieces =
+            places.chunks(8_192).map(|some| interleave_record_batch(&[&batches[0], &batches[1]], some).unwrap());
+        let pieces: Vec<RecordBatch> = pieces.collect();
+        assert_eq!(bytes::Bytes::from(encoded.bytes), by_the_library(&pieces, &nested));
+    }
 }
 
 /// The same rows, with three values in `kind` and in `user.country`.
