@@ -12,8 +12,8 @@ use lacus_stream::{Log, StreamInfo};
 /// record. A turn has its records in memory several times: as bytes, as records, and as columns.
 pub(crate) const TURN_BYTES_MAX: usize = 2 << 20;
 
-/// Reads about `bytes_max` bytes of new records from some shards, and says how many they are. `first` is the shard to begin with; if not all shards were
-/// reached, it becomes the next one.
+/// Reads about `bytes_max` bytes of new records from some shards, and says how many they are. `first` is the shard to begin
+/// with; if not all shards were reached, it becomes the next one.
 pub(crate) fn read_new(
     log: &Log,
     stream: &StreamInfo,

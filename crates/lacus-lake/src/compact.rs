@@ -110,9 +110,9 @@ pub(crate) async fn compact(
     }
 }
 
-/// Runs of files worth merging: neighbours among the files of one placement that a new file may have. The first run, and others as long as all of them
-/// together are no larger than one target file. Since all merged files take the place of the first run's first file, runs
-/// that would come before an older file of their placement are left for later.
+/// Runs of files worth merging: neighbours among the files of one placement that a new file may have. The first run, and
+/// others as long as all of them together are no larger than one target file. Since all merged files take the place of the
+/// first run's first file, runs that would come before an older file of their placement are left for later.
 fn small_files(files: &[LiveFile], sizes: FileSizes, may_move: impl Fn(&Placement) -> bool) -> Vec<Vec<usize>> {
     let mut alike: HashMap<&Placement, Vec<usize>> = HashMap::new();
     for (index, file) in files.iter().enumerate() {
