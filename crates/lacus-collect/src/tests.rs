@@ -237,7 +237,7 @@ async fn a_source_may_say_which_field_is_the_identity() {
     let ids = door.ids("clicks");
     assert_eq!((ids[0], ids[4]), (ids[1], None));
     assert_ne!(ids[2], ids[3], "of a long id every byte counts");
-    let empty = r#"{"meta":{"id":""},"n":1}{"meta":{"id":""},"n":2}"#;
+    let empty = r#"[{"meta":{"id":""},"n":1},{"meta":{"id":""},"n":2}]"#;
     assert_eq!(door.post("/v1/events?source=clicks", empty).await.status, StatusCode::OK);
     assert_eq!(door.ids("clicks")[5..], [None, None], "what is empty would make them one event");
 }

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn of_many_sources_so_many_are_told_in_a_minute() {
         let (told, start) = (Told::default(), Instant::now());
-        let due = |now| {
+        let due = |now: Instant| {
             let sources = (0..2 * SOURCES_MAX).map(|number| StreamName::new(&format!("s{number}")).unwrap());
             sources.filter(|source| told.is_due(source, now)).count()
         };
