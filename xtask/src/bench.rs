@@ -16,6 +16,7 @@ mod machine;
 pub(crate) mod noop;
 mod partitions;
 mod peers;
+mod planning;
 mod process;
 mod queries;
 mod report;
@@ -137,6 +138,7 @@ fn lake(bench: &Bench, mut report: Report, workshop: &Path) -> Report {
     step("small commits", || lake::small_commits(bench, workshop, &mut report));
     step("partitions", || partitions::measure(bench, workshop, &mut report));
     step("merging", || lake::merging(bench, workshop, &mut report));
+    step("planning", || planning::measure(bench, &mut report));
     report
 }
 
