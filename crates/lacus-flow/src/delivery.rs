@@ -181,15 +181,15 @@ impl Delivery {
         // A stream that can't commit must not take the memory of those that can.
         let is_stuck = self.retry.failures > 0 && self.share.has_its_part();
         let must_wait_for_room = is_stuck || self.share.is_exhausted();
-        let must_be_alone = self.must_be_alone();
         let again_after = match () {
             // The end of the commit wakes us.
-            () if must_be_alone => None,
+            () if self.must_be_alone() => None,
             () if must_wait_for_room => Some(ROOM_CHECK),
             () => self.turn(inbox).await?,
         };
         self.start_commit_if_due().await?;
-        if must_be_alone && self.is_idle() {
+        // The command may have come in the turn: nothing else would wake us for it.
+        if self.must_be_alone() && self.is_idle() {
             self.work_alone().await?;
             return Ok(Some(Duration::ZERO));
         }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod alone;
 mod contracts;
 mod duplicates;
 mod engines;
